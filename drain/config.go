@@ -1,0 +1,122 @@
+package drain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config is what a Service can be told. The zero value works. New refuses negative durations and numbers.
+type Config struct {
+	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is replaced by rename when
+	// the service becomes ready or is promoted, and removed at the end. Default: none.
+	PIDFile string
+
+	// Probation is how long a new generation runs, checking itself, before it takes over. It accepts nothing from
+	// outside meanwhile: the old one does, so a new one that fails costs no request. Default 1s; for less, set less, for
+	// none 1ns: one self-check always is.
+	Probation time.Duration
+	// SwapTimeout bounds a swap, from the start of the new process until it takes over. Then it is asked to leave, and
+	// killed 5s later. Default 1m.
+	SwapTimeout time.Duration
+	// MaxGenerations is how many processes of the service may live at once. When a swap begins that would make them more,
+	// the oldest is told to leave within 5s. Default 4, at least 2.
+	MaxGenerations int
+
+	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that says what, and so the
+	// exit code is not 0. Default 30s.
+	DrainTimeout time.Duration
+	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed. It
+	// should be longer than the time for which the balancer keeps idle connections. Default 1s.
+	IdleGrace time.Duration
+
+	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
+	// phase of a stop. Defaults 0 and 30s.
+	PullMin, PullMax time.Duration
+	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
+	Failures int
+	// PingStatus is what /ping answers while pulled. Default 501.
+	PingStatus int
+	// PingPath and LivePath are served before the handlers of each server. Defaults /ping and /livez; "-" for none.
+	PingPath, LivePath string
+	// KeepPull makes a new generation start pulled when the old one was. By default an upgrade ends the pull.
+	KeepPull bool
+
+	// Ready is waited for before the service becomes ready, and in a new generation before its probation. An error makes
+	// Run return it. Ctx ends with the service.
+	Ready func(ctx context.Context) error
+	// Check is asked by a new generation before it takes over, besides its own check, which is that /ping of each server
+	// answers 200. The client reaches the service's own listeners whatever the host in the URL is: the first one, or the
+	// one whose network and address, as given to Listen, are the host.
+	Check func(ctx context.Context, client *http.Client) error
+	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
+	// "binary -t".
+	Preflight func(ctx context.Context, binary string) error
+
+	// Join is called when the service becomes ready other than by a swap, and after a restore; Leave at each pull and, if
+	// it is not pulled yet, at a stop, which waits for it. For registries. Both have PullMax. Errors are logged.
+	Join, Leave func(ctx context.Context) error
+
+	// OnEvent is called for each change of phase and each failed swap, in order, on the one goroutine that owns the
+	// state: it must not block and not call the Service's methods but from another goroutine.
+	OnEvent func(Event)
+	// Logger gets the same. Default slog.Default().
+	Logger *slog.Logger
+	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM and INT stop; on Windows
+	// os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
+	Signals *Signals
+}
+
+// Signals are the signals for each thing that a service can be told. A signal may be in one list only.
+type Signals struct {
+	Swap, Pull, Restore, Stop []os.Signal
+}
+
+// complete returns the configuration with its defaults, or an error for each field that can't be used.
+func (c Config) complete() (Config, error) {
+	var errs []error
+	for _, f := range []struct {
+		name string
+		d    *time.Duration
+		def  time.Duration
+	}{
+		{"Probation", &c.Probation, time.Second},
+		{"SwapTimeout", &c.SwapTimeout, time.Minute},
+		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
+		{"IdleGrace", &c.IdleGrace, time.Second},
+		{"PullMax", &c.PullMax, 30 * time.Second},
+		{"PullMin", &c.PullMin, 0},
+	} {
+		if *f.d < 0 {
+			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more", f.name, *f.d, f.def))
+		}
+		*f.d = cmp.Or(*f.d, f.def)
+	}
+	if c.MaxGenerations < 0 || c.MaxGenerations == 1 {
+		errs = append(errs, fmt.Errorf("drain: Config.MaxGenerations is %d: want 0 for the default (4), or at least 2: a swap needs two", c.MaxGenerations))
+	}
+	if c.SwapTimeout <= c.Probation {
+		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than Config.Probation (%v), which it covers", c.SwapTimeout, c.Probation))
+	}
+	c.MaxGenerations = cmp.Or(c.MaxGenerations, 4)
+	c.PingPath = cmp.Or(c.PingPath, "/ping")
+	c.LivePath = cmp.Or(c.LivePath, "/livez")
+	for _, p := range []struct{ name, path string }{{"PingPath", c.PingPath}, {"LivePath", c.LivePath}} {
+		if p.path != "-" && !strings.HasPrefix(p.path, "/") {
+			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: want a path that begins with \"/\", or \"-\" for none", p.name, p.path))
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Signals == nil {
+		c.Signals = &defaultSignals
+	}
+	return c, errors.Join(errs...)
+}

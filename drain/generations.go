@@ -1,0 +1,160 @@
+package drain
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// message is what one generation tells another over their link. The old one begins:
+//
+//	old → new   hello      you are generation N
+//	new → old   alive      I have read it
+//	new → old   failed     I am leaving, because
+//	            (Ready: through tableflip's pipe)
+//	old → new   promoted   you are the main one
+//	old → new   elder      a link to a generation that drains still
+//	old → new   conns      take these connections
+//	new → old   took       I have these
+//	old → new   stop       leave
+//	new → old   hurry      there are too many of us
+//
+// A generation that drains keeps its end; the other end is handed on to each main generation in turn. So connections
+// that come to rest late go straight to the main one, and a link's end tells it that the elder is gone.
+type message struct {
+	Kind       kind              `json:"kind"`
+	Generation int               `json:"generation,omitempty"`
+	PID        int               `json:"pid,omitempty"`
+	Reason     string            `json:"reason,omitempty"`
+	Pulled     bool              `json:"pulled,omitempty"`
+	Swap       bool              `json:"swap,omitempty"`
+	Ledger     []byte            `json:"ledger,omitempty"`
+	Tickets    []listener.Ticket `json:"tickets,omitempty"`
+	Took       []bool            `json:"took,omitempty"`
+}
+
+type kind string
+
+const (
+	kindHello    kind = "hello"
+	kindAlive    kind = "alive"
+	kindFailed   kind = "failed"
+	kindPromoted kind = "promoted"
+	kindElder    kind = "elder"
+	kindConns    kind = "conns"
+	kindTook     kind = "took"
+	kindStop     kind = "stop"
+	kindHurry    kind = "hurry"
+)
+
+// elder is an older generation that lives.
+type elder struct {
+	Peer
+	link  *link.Link
+	heard chan struct{} // closed when nobody hears it any more
+}
+
+func newElder(l *link.Link, generation, pid int) *elder {
+	return &elder{Peer: Peer{generation, pid}, link: l, heard: make(chan struct{})}
+}
+
+func (e *elder) send(m message) {
+	if e != nil {
+		_ = e.link.Send(m) // one that is gone needs no telling
+	}
+}
+
+// hear serves an elder's link until the elder is gone or the link is handed on.
+func (s *Service) hear(e *elder) {
+	defer close(e.heard)
+	for {
+		var m message
+		files, err := e.link.Receive(&m)
+		if err != nil {
+			closeAll(files)
+			if !errors.Is(err, link.ErrPaused) {
+				go s.call(func() { s.elderGone(e) })
+			}
+			return
+		}
+		if m.Kind == kindConns {
+			_ = s.set.Adopt(m.Tickets, files, func(took []bool) error {
+				return e.link.Send(message{Kind: kindTook, Took: took})
+			})
+			continue
+		}
+		if !s.call(func() { s.fromElder(e, m, files) }) {
+			closeAll(files)
+		}
+	}
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+func (s *Service) fromElder(e *elder, m message, files []*os.File) {
+	switch {
+	case m.Kind == kindElder && len(files) == 1:
+		l, err := link.Open(files[0])
+		if err != nil {
+			return
+		}
+		older := newElder(l, m.Generation, m.PID)
+		// The elders come after the parent, from the oldest on, and are all older than it.
+		i := max(0, len(s.older)-1)
+		s.older = slices.Insert(s.older, i, older)
+		go s.hear(older)
+		return
+	case m.Kind == kindPromoted && s.awaits:
+		s.promoted(m)
+	case m.Kind == kindStop:
+		if s.phase == Starting && !s.running {
+			s.finish(m.Reason, nil)
+			raise(syscall.SIGTERM) // the program is busy elsewhere and would not hear of it
+			return
+		}
+		s.stopNow(nil)
+	}
+	closeAll(files)
+}
+
+func (s *Service) elderGone(e *elder) {
+	if e == s.parent {
+		s.parent = nil
+		s.orphaned()
+	}
+	if i := slices.Index(s.older, e); i >= 0 {
+		s.older = slices.Delete(s.older, i, i+1)
+		_ = e.link.Close()
+		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID)
+	}
+}
+
+// hurryOldest keeps the number of generations within Config.MaxGenerations when one more is to start.
+func (s *Service) hurryOldest() {
+	for i := range len(s.older) + 2 - s.cfg.MaxGenerations {
+		e := s.older[i]
+		e.send(message{Kind: kindHurry})
+		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the oldest is told to leave within %v", killGrace), nil,
+			"older", e.Generation, "older_pid", e.PID, "max", s.cfg.MaxGenerations)
+	}
+}
+
+func (s *Service) hurry() {
+	if s.phase == Draining && s.deadline.Stop() {
+		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
+		s.deadline = time.AfterFunc(killGrace, func() {
+			s.call(func() { s.cutOff("a newer generation asked to leave") })
+		})
+	}
+}

@@ -1,0 +1,26 @@
+//go:build !unix
+
+// Package link carries messages with descriptors between two generations of a service; not here, where a process can't
+// pass descriptors on.
+package link
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// ErrPaused is what Receive returns after Pause.
+var ErrPaused = errors.New("link: paused")
+
+// Link does nothing.
+type Link struct{}
+
+func Pair() (*Link, *os.File, error)                { return nil, nil, errors.ErrUnsupported }
+func Open(*os.File) (*Link, error)                  { return nil, errors.ErrUnsupported }
+func (*Link) Close() error                          { return nil }
+func (*Link) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
+func (*Link) Send(any, ...syscall.Conn) error       { return errors.ErrUnsupported }
+func (*Link) Receive(any) ([]*os.File, error)       { return nil, errors.ErrUnsupported }
+func (*Link) Pause()                                {}
+func (*Link) Finish()                               {}

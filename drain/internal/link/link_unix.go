@@ -1,0 +1,225 @@
+//go:build unix
+
+// Package link carries messages with descriptors between two generations of a service.
+//
+// It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs a frame: the length of the
+// JSON text and the number of descriptors, as two big-endian 32-bit words, then the text. The descriptors travel with
+// the frame's first byte. A socketpair has no name, so nobody but the two generations can talk on it.
+package link
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxText  = 1 << 20
+	maxFiles = 128
+)
+
+// ErrPaused is what Receive returns after Pause.
+var ErrPaused = errors.New("link: paused")
+
+// Link is one end. Send may be called from any goroutine, Receive from one.
+type Link struct {
+	conn *net.UnixConn
+	mu   sync.Mutex // held while a frame is written
+
+	pause   sync.Mutex // guards what follows, and the read deadline
+	paused  bool
+	inFrame bool // its rest must be read, Pause or not
+}
+
+// Pair returns one end, and the other as a file for another process. The caller closes both.
+func Pair() (*Link, *os.File, error) {
+	syscall.ForkLock.RLock() // no child may inherit what is not yet close-on-exec
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fds[0])
+		unix.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, fmt.Errorf("link: socketpair: %w", err)
+	}
+	near, far := os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link")
+	l, err := Open(near)
+	if err != nil {
+		_ = far.Close()
+		return nil, nil, err
+	}
+	return l, far, nil
+}
+
+// Open makes a Link of a file from Pair in this or another process, and closes the file.
+func Open(f *os.File) (*Link, error) {
+	defer f.Close()
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		_ = nc.Close()
+		return nil, fmt.Errorf("link: a %s connection instead of a unix socket", nc.LocalAddr().Network())
+	}
+	return &Link{conn: uc}, nil
+}
+
+// Close closes this end. What the other side has sent and nobody has received is lost.
+func (l *Link) Close() error { return l.conn.Close() }
+
+// SyscallConn lets a Link be sent over another.
+func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
+
+// Send sends msg as JSON, with copies of the descriptors of files. After an error nothing of msg has arrived as far
+// as the receiver is concerned.
+func (l *Link) Send(msg any, files ...syscall.Conn) error {
+	text, err := json.Marshal(msg)
+	if err != nil {
+		return fmt.Errorf("link: send: %w", err)
+	}
+	if len(text) > maxText || len(files) > maxFiles {
+		return fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text), len(files), maxText, maxFiles)
+	}
+	frame := make([]byte, 8, 8+len(text))
+	binary.BigEndian.PutUint32(frame, uint32(len(text)))
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(files)))
+	frame = append(frame, text...)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sent := 0
+	err = withFDs(files, nil, func(fds []int) error {
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		n, _, err := l.conn.WriteMsgUnix(frame, rights, nil)
+		sent = n
+		return err
+	})
+	if err == nil && sent < len(frame) {
+		_, err = l.conn.Write(frame[sent:])
+	}
+	if err != nil {
+		if sent > 0 { // half a frame: nothing that follows would be understood
+			_ = l.conn.Close()
+		}
+		return fmt.Errorf("link: send: %w", err)
+	}
+	return nil
+}
+
+// withFDs calls f while the descriptors of all files are held open.
+func withFDs(files []syscall.Conn, fds []int, f func([]int) error) error {
+	if len(files) == 0 {
+		return f(fds)
+	}
+	rc, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = rc.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), f) })
+	return errors.Join(err, inner)
+}
+
+// Receive waits for a message and stores it in msg. The caller closes the files, also when there is an error; there are
+// fewer than were sent if this process is out of descriptors. It returns io.EOF when the other end is closed everywhere.
+func (l *Link) Receive(msg any) ([]*os.File, error) {
+	var head [8]byte
+	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
+	defer l.between()
+	n, oobn, err := l.readHead(head[:], oob)
+	files, rightsErr := takeRights(oob[:oobn])
+	switch {
+	case err != nil:
+		return files, err
+	case rightsErr != nil:
+		return files, fmt.Errorf("link: receive: %w", rightsErr)
+	}
+	if _, err := io.ReadFull(l.conn, head[n:]); err != nil {
+		return files, fmt.Errorf("link: receive: %w", err)
+	}
+	length, count := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
+	if length > maxText || count > maxFiles || len(files) > int(count) {
+		return files, fmt.Errorf("link: receive: no frame: %d bytes, %d descriptors", length, count)
+	}
+	text := make([]byte, length)
+	if _, err := io.ReadFull(l.conn, text); err != nil {
+		return files, fmt.Errorf("link: receive: %w", err)
+	}
+	if err := json.Unmarshal(text, msg); err != nil {
+		return files, fmt.Errorf("link: receive: %w", err)
+	}
+	return files, nil
+}
+
+// readHead reads the first bytes of a frame. Only before them can a Receive be paused.
+func (l *Link) readHead(head, oob []byte) (n, oobn int, err error) {
+	n, oobn, _, _, err = l.conn.ReadMsgUnix(head, oob)
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, 0, ErrPaused
+	case err != nil:
+		return 0, 0, fmt.Errorf("link: receive: %w", err)
+	case n == 0:
+		return 0, oobn, io.EOF
+	}
+	l.inFrame = true
+	return n, oobn, l.conn.SetReadDeadline(time.Time{})
+}
+
+// between ends a frame. A Pause that came in the middle of it takes effect now.
+func (l *Link) between() {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	l.inFrame = false
+	if l.paused {
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func takeRights(oob []byte) (files []*os.File, err error) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range msgs {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return files, nil
+}
+
+// Finish makes Receive return io.EOF once it has returned what has arrived, although others hold the other end open.
+func (l *Link) Finish() { _ = l.conn.CloseRead() }
+
+// Pause makes Receive return ErrPaused between two messages, now and from now on: whoever gets the link next loses none.
+func (l *Link) Pause() {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	l.paused = true
+	if !l.inFrame {
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}

@@ -1,0 +1,122 @@
+package drain
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
+)
+
+// Phase is what a service is doing. A generation goes through
+//
+//	starting → [probation →] ready ⇄ pulled → draining → stopped
+//
+// and from ready or pulled through swapping to draining, or back if the swap fails.
+type Phase string
+
+// The phases.
+const (
+	Starting  Phase = "starting"  // until Run has been called and Config.Ready has returned
+	Probation Phase = "probation" // behind closed doors, while the old generation serves
+	Ready     Phase = "ready"
+	Pulled    Phase = "pulled"   // serves everything, but tells probers to go away: a lame duck
+	Swapping  Phase = "swapping" // serves everything, while a new generation gets ready
+	Draining  Phase = "draining" // takes nothing new, finishes what is open
+	Stopped   Phase = "stopped"
+)
+
+// Event is a change of phase, or a failed swap.
+type Event struct {
+	Time       time.Time
+	Generation int
+	PID        int
+	Phase      Phase  // after the event
+	Message    string // why
+	Err        error  // of a swap, a hook or the end
+	Open       listener.Counts
+}
+
+// Status is what a service is doing at one moment.
+type Status struct {
+	Generation int             `json:"generation"` // 1 for the first process, each swap adds one
+	PID        int             `json:"pid"`
+	Phase      Phase           `json:"phase"`
+	Since      time.Time       `json:"since"` // of the phase
+	Pulled     bool            `json:"pulled"`
+	Noticed    bool            `json:"noticed"` // the probers have noticed the pull
+	Listeners  []string        `json:"listeners"`
+	Open       listener.Counts `json:"open"`
+	Background []string        `json:"background"` // the names of what Go runs
+	Older      []Peer          `json:"older"`      // generations that still drain, the oldest first
+	Probers    []health.Prober `json:"probers"`
+	Swaps      int             `json:"swaps"` // how many this process has tried
+	LastSwap   *SwapResult     `json:"last_swap,omitempty"`
+}
+
+// Peer is another generation of the service.
+type Peer struct {
+	Generation int `json:"generation"`
+	PID        int `json:"pid"`
+}
+
+// SwapResult is how a swap ended.
+type SwapResult struct {
+	At         time.Time `json:"at"`
+	Generation int       `json:"generation"`      // that was to take over
+	Err        string    `json:"error,omitempty"` // empty: it did
+}
+
+// enter changes the phase and tells everybody.
+func (s *Service) enter(p Phase, message string, attrs ...any) {
+	s.phase, s.since = p, time.Now()
+	s.tell(slog.LevelInfo, message, nil, attrs...)
+}
+
+func (s *Service) tell(level slog.Level, message string, err error, attrs ...any) {
+	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message, Err: err, Open: s.set.Counts()}
+	all := []any{"phase", string(e.Phase), "generation", e.Generation, "pid", e.PID, "open", e.Open.Open()}
+	if e.Open.Open() > 0 && s.phase != Ready {
+		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked", e.Open.Hijacked, "http2", e.Open.HTTP2)
+	}
+	if err != nil {
+		all = append(all, "err", err)
+	}
+	s.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
+	if s.cfg.OnEvent != nil {
+		s.cfg.OnEvent(e)
+	}
+}
+
+// Status returns what the service is doing.
+func (s *Service) Status() (st Status) {
+	if !s.call(func() { st = s.status() }) {
+		st = s.status() // the loop is over and owns nothing any more
+	}
+	return st
+}
+
+func (s *Service) status() Status {
+	st := Status{
+		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since, Pulled: s.health.Pulled(),
+		Listeners: s.set.Listeners(), Open: s.set.Counts(), Background: s.work.names(), Probers: s.health.Probers(),
+		Swaps: s.swaps, LastSwap: s.lastSwap,
+	}
+	if st.Pulled {
+		st.Noticed = isClosed(s.health.Noticed())
+	}
+	for _, o := range s.older {
+		st.Older = append(st.Older, o.Peer)
+	}
+	return st
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

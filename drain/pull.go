@@ -1,0 +1,98 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+)
+
+// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out, and returns nil when their
+// probers have noticed: each has had Config.Failures failing answers and no visitor comes any more, or Config.PullMax is
+// over. Pulling a pulled service waits only. Everything is served as before.
+func (s *Service) Pull(ctx context.Context) error {
+	var noticed, over <-chan struct{}
+	if !s.call(func() {
+		s.pullNow()
+		if s.pullOver != nil {
+			noticed, over = s.health.Noticed(), s.pulled.Done()
+		}
+	}) {
+		return errEnded
+	}
+	if noticed == nil {
+		return errors.New("drain: pull: the service is not ready; it will start pulled")
+	}
+	select {
+	case <-noticed:
+		return nil
+	case <-over:
+		return errors.New("drain: pull: the service was restored before the probers had noticed")
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ended:
+		return errEnded
+	}
+}
+
+// Restore makes the ping path answer 200 again.
+func (s *Service) Restore(context.Context) error {
+	if !s.call(s.restoreNow) {
+		return errEnded
+	}
+	return nil
+}
+
+var errEnded = errors.New("drain: the service is over")
+
+func (s *Service) pullNow() {
+	switch s.phase {
+	case Starting, Probation:
+		s.pullLater = true
+	case Ready:
+		s.pull("pulled")
+	case Swapping:
+		s.swap.pulled = true
+		s.pull("pulled while swapping; the next generation starts pulled")
+	}
+}
+
+func (s *Service) pull(why string) {
+	if !s.health.Pull() {
+		return
+	}
+	s.pulled, s.pullOver = context.WithCancel(s.ctx)
+	phase := s.phase
+	if phase == Ready {
+		phase = Pulled
+	}
+	s.enter(phase, why)
+	noticed, over := s.health.Noticed(), s.pulled.Done()
+	go func() {
+		select {
+		case <-noticed:
+			s.call(func() {
+				if s.health.Pulled() {
+					s.tell(slog.LevelInfo, "pull noticed", nil)
+				}
+			})
+		case <-over:
+		}
+	}()
+	s.left = s.hook("Leave", s.cfg.Leave)
+}
+
+func (s *Service) restoreNow() {
+	s.pullLater = false
+	if s.stopping || s.phase != Pulled && s.phase != Swapping || !s.health.Restore() {
+		return
+	}
+	s.pullOver()
+	s.pullOver = nil
+	if s.phase == Swapping {
+		s.swap.pulled = false
+		s.enter(Swapping, "restored while swapping")
+	} else {
+		s.enter(Ready, "restored")
+	}
+	s.hook("Join", s.cfg.Join)
+}

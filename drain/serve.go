@@ -1,0 +1,88 @@
+package drain
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/baton-go/baton/listener"
+)
+
+// server is an http.Server and the listener it serves.
+type server struct {
+	*http.Server
+	ln net.Listener
+}
+
+// Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
+// "unix". Nothing is accepted from outside before the service is ready. It must be called before Run; the service
+// closes the listener. What a new version no longer listens on is closed when it takes over.
+func (s *Service) Listen(network, address string) (net.Listener, error) {
+	ln, err := s.set.Listen(network, address)
+	s.confide(err)
+	return ln, err
+}
+
+// ListenPacket is Listen for "udp", "udp4" and "udp6". The old generation's is closed when it starts to drain.
+func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
+	pc, err := s.set.ListenPacket(network, address)
+	s.confide(err)
+	return pc, err
+}
+
+// confide tells the old generation why this one will probably leave: the program may exit without another word.
+func (s *Service) confide(err error) {
+	if err != nil {
+		s.call(func() { s.parent.send(message{Kind: kindFailed, Reason: err.Error()}) })
+	}
+}
+
+// Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
+// Run return it. Serve puts itself around srv's Handler, ConnState and ConnContext, and answers Config.PingPath and
+// LivePath; the service calls srv.Shutdown when nothing is left to serve. Connections that ln wraps in a type of its own
+// (TLS) are not handed over but closed after Config.IdleGrace.
+func (s *Service) Serve(ln net.Listener, srv *http.Server) {
+	h := srv.Handler
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	srv.Handler = s.front(h)
+	s.set.Track(srv)
+	if !s.call(func() {
+		s.servers = append(s.servers, server{srv, ln})
+		go func() {
+			err := srv.Serve(ln)
+			s.call(func() { s.serveEnded(ln, err) })
+		}()
+	}) {
+		_ = ln.Close()
+	}
+}
+
+func (s *Service) serveEnded(ln net.Listener, err error) {
+	if s.phase == Draining || s.phase == Stopped || errors.Is(err, http.ErrServerClosed) {
+		return
+	}
+	s.fail(fmt.Errorf("drain: serve %v: %w", ln.Addr(), err))
+}
+
+// front answers probes, and tells the health package of visitors who are no probes while it wants to know.
+func (s *Service) front(next http.Handler) http.Handler {
+	ping, live := s.cfg.PingPath, s.cfg.LivePath
+	alive := s.health.Live()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case ping:
+			s.health.ServeHTTP(w, r)
+			return
+		case live:
+			alive.ServeHTTP(w, r)
+			return
+		}
+		if s.health.Pulled() && listener.Requests(r.Context()) == 1 {
+			s.health.Arrived()
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,271 @@
+// Package drain makes a service survive what its operator does to it without losing a request: a swap of its binary in
+// place, a pull from the balancer, a stop.
+//
+//	log.Fatal(drain.ListenAndServe(":8080", handler))
+//
+// is a whole service: SIGHUP starts the binary anew and hands it the listening sockets and the idle connections, SIGUSR2
+// makes /ping answer 501 so that balancers take the node out, SIGUSR1 takes that back, SIGTERM does the same, waits
+// until the balancers have noticed, finishes what is in flight and exits with 0. [New] and [Service] are the long form.
+//
+// Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
+// accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
+// is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
+//
+// Not promised: that a client which sends on a connection the very moment it is closed after Config.IdleGrace gets an
+// answer. Handed-over connections are not closed; TLS, HTTP/2 and hijacked ones are not handed over.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
+)
+
+// Service is the lifecycle of one process; there can be one. Its methods may be called from any goroutine.
+//
+// One goroutine, in loop, owns the state: everything else reaches it through calls.
+type Service struct {
+	cfg    Config
+	os     system
+	set    *listener.Set
+	health *health.State
+	work   *background
+
+	calls   chan func()
+	signals chan os.Signal
+	ended   chan struct{}   // closed when the loop is over
+	ctx     context.Context // ends then
+	cancel  context.CancelFunc
+
+	// Owned by the loop.
+	phase        Phase
+	since        time.Time
+	generation   int
+	running      bool // Run has been called
+	stopping     bool
+	leaveNow     bool // the next stop signal ends everything
+	servers      []server
+	parent       *elder   // nil: this process was not started by another generation, or has outlived it
+	older        []*elder // the oldest first
+	awaits       bool     // Ready was sent, the parent's word is not there
+	swap         *swap    // under way, or the one that succeeded
+	swaps        int
+	lastSwap     *SwapResult
+	left         <-chan struct{} // closed when Config.Leave has returned
+	endProbation context.CancelFunc
+	swapLater    bool // a swap was asked for before the service was ready
+	pullLater    bool
+	pulled       context.Context    // ends with the present pull
+	pullOver     context.CancelFunc // ends it; nil while not pulled
+	deadline     *time.Timer        // of draining
+	result       error              // of Run
+}
+
+// New prepares the service: it installs the signal handlers, finds out whether another generation has started this
+// process, and takes over its sockets. Nothing is served before Run. An error names the field of cfg that can't be used.
+func New(cfg Config) (*Service, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
+		calls: make(chan func()), signals: make(chan os.Signal, 16), ended: make(chan struct{}),
+	}
+	if err := s.watch(); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(); err != nil {
+		signal.Stop(s.signals)
+		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.tell(slog.LevelInfo, "starting", nil)
+	if s.parent != nil {
+		s.parent.send(message{Kind: kindAlive, PID: s.os.pid})
+		go s.hear(s.parent)
+	}
+	go s.loop()
+	return s, nil
+}
+
+func (s *Service) prepare() (err error) {
+	s.os, err = newSystem(s.cfg.SwapTimeout + killGrace)
+	if err != nil {
+		return err
+	}
+	if s.parent, s.generation, err = s.os.predecessor(); err != nil {
+		return err
+	}
+	s.health, err = health.New(health.Config{
+		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
+	})
+	if err != nil {
+		return fmt.Errorf("drain: Config: %w", err)
+	}
+	if err := pidFile(s.cfg.PIDFile).check(s.os.pid, os.Getppid()); err != nil {
+		return err
+	}
+	s.set = listener.New(s.os.fds, s.lost)
+	return nil
+}
+
+func (s *Service) lost(l listener.Loss) {
+	s.cfg.Logger.Error("connection closed with unread bytes: a request may be lost",
+		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread, "pid", s.os.pid)
+}
+
+// Health is the state behind /ping, to be served elsewhere too.
+func (s *Service) Health() *health.State { return s.health }
+
+func (s *Service) loop() {
+	defer close(s.ended)
+	for s.phase != Stopped {
+		select {
+		case f := <-s.calls:
+			f()
+		case sig := <-s.signals:
+			s.handle(sig)
+		}
+	}
+}
+
+// call runs f in the loop and reports whether it did: not after the end. The loop itself must not use it.
+func (s *Service) call(f func()) bool {
+	done := make(chan struct{})
+	select {
+	case s.calls <- func() { defer close(done); f() }:
+		<-done
+		return true
+	case <-s.ended:
+		return false
+	}
+}
+
+// Run makes the service ready and blocks until it is over. It returns nil after a clean stop, and when another
+// generation has taken over and nothing is left to do here; the program should exit then. The end of ctx stops the
+// service as a signal would.
+func (s *Service) Run(ctx context.Context) error {
+	started := false
+	s.call(func() {
+		started = !s.running
+		if started {
+			s.running = true
+			s.start()
+		}
+	})
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+		if started {
+			s.call(func() { s.stopNow(nil) })
+		}
+		<-s.ended
+	}
+	if !started && s.result == nil {
+		return errors.New("drain: Run has been called before, or the service is over")
+	}
+	return s.result
+}
+
+func (s *Service) start() {
+	go func() {
+		var err error
+		if s.cfg.Ready != nil {
+			if err = s.cfg.Ready(s.ctx); err != nil {
+				err = fmt.Errorf("drain: Config.Ready: %w", err)
+			}
+		}
+		s.call(func() {
+			switch {
+			case s.phase != Starting:
+			case err != nil:
+				s.fail(err)
+			case s.os.inherits:
+				s.probation()
+			default:
+				s.becomeReady("ready")
+			}
+		})
+	}()
+}
+
+// becomeReady opens the doors.
+func (s *Service) becomeReady(why string) {
+	if err := pidFile(s.cfg.PIDFile).restore(s.os.pid); err != nil {
+		if !s.os.inherits {
+			s.fail(err)
+			return
+		}
+		s.tell(slog.LevelError, "no PID file", err) // the parent is gone already: better without than not at all
+	}
+	if !s.os.inherits && s.os.flip != nil {
+		if err := s.os.flip.Ready(); err != nil {
+			s.fail(fmt.Errorf("drain: %w", err))
+			return
+		}
+	}
+	s.set.Open()
+	s.work.begin()
+	s.enter(Ready, why)
+	if s.pullLater {
+		s.pullNow()
+	} else if !s.os.inherits {
+		s.hook("Join", s.cfg.Join)
+	}
+	if s.swapLater {
+		s.swapLater = false
+		s.swapNow(nil)
+	}
+}
+
+// hook calls a hook of the user in the background; the channel is closed when it has returned, or had its time.
+func (s *Service) hook(name string, f func(context.Context) error) <-chan struct{} {
+	ctx, done := context.WithTimeout(s.ctx, s.cfg.PullMax)
+	if f == nil {
+		done()
+		return ctx.Done()
+	}
+	go func() {
+		defer done()
+		if err := f(ctx); err != nil {
+			s.call(func() { s.tell(slog.LevelError, "hook failed", fmt.Errorf("drain: Config.%s: %w", name, err)) })
+		}
+	}()
+	return ctx.Done()
+}
+
+// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. When the service has been stopped, or
+// replaced, cleanly, the process exits with 0, so that log.Fatal around it does not report an error; otherwise
+// ListenAndServe returns the error.
+func ListenAndServe(address string, h http.Handler) error {
+	s, err := New(Config{})
+	if err != nil {
+		return err
+	}
+	ln, err := s.Listen("tcp", address)
+	if err != nil {
+		return s.abandon(err)
+	}
+	s.Serve(ln, &http.Server{Handler: h})
+	if err := s.Run(context.Background()); err != nil {
+		return err
+	}
+	os.Exit(0)
+	return nil
+}
+
+// abandon ends a service that could not be set up, and lets the parent know why.
+func (s *Service) abandon(err error) error {
+	s.call(func() { s.fail(err) })
+	return err
+}

@@ -1,0 +1,197 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/baton-go/baton/listener"
+)
+
+// Stop stops the service as SIGTERM does, and returns what Run returns, when it does. The end of ctx ends the waiting, not
+// the stop.
+func (s *Service) Stop(ctx context.Context) error {
+	s.call(func() {
+		if !s.stopping {
+			s.stopNow(nil)
+		}
+	})
+	select {
+	case <-s.ended:
+		return s.result
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopNow begins a stop; a second one ends everything. Sig is nil where the program itself asks.
+func (s *Service) stopNow(sig os.Signal) {
+	switch {
+	case s.leaveNow && sig != nil:
+		s.cutOff("asked twice")
+	case s.stopping:
+	case s.phase == Draining:
+		s.leaveNow = true
+		s.cfg.Logger.Info("draining already: once more to leave now", "generation", s.generation, "pid", s.os.pid)
+	case s.phase == Starting && !s.running && sig != nil:
+		s.finish("stopped before it was ready", nil)
+		raise(sig) // the program is busy elsewhere and would not hear of it
+	case s.phase == Starting || s.phase == Probation:
+		s.parent.send(message{Kind: kindFailed, Reason: "stopped before it was ready"})
+		s.finish("stopped before it was ready", nil)
+	case s.phase == Swapping:
+		s.stopping, s.leaveNow = true, true
+		s.abortSwap(s.swap, "the service is to stop")
+		time.AfterFunc(killGrace, func() {
+			s.call(func() {
+				if s.phase == Swapping {
+					s.os.flip.Stop() // kills the child
+				}
+			})
+		})
+		s.pull("stopping")
+	default:
+		s.stopping, s.leaveNow = true, true
+		s.pull("stopping")
+		s.lameDuck()
+	}
+}
+
+// lameDuck waits until the balancers send nobody any more.
+func (s *Service) lameDuck() {
+	noticed, left := s.health.Noticed(), s.left
+	go func() {
+		for _, fact := range []<-chan struct{}{left, noticed} {
+			select {
+			case <-fact:
+			case <-s.ended:
+				return
+			}
+		}
+		s.call(func() {
+			if s.os.flip != nil {
+				s.os.flip.Stop() // or its copy of the listening sockets would collect clients whom nobody serves
+				<-s.os.flip.Exit()
+			}
+			s.drain("draining", nil, nil)
+		})
+	}()
+}
+
+// drain takes nothing new and finishes the rest: connections go to handover, or by and by; first runs before.
+func (s *Service) drain(why string, handover listener.Handover, first func()) {
+	s.enter(Draining, why)
+	s.work.end()
+	timeout := s.cfg.DrainTimeout
+	s.deadline = time.AfterFunc(timeout, func() {
+		s.call(func() { s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout)) })
+	})
+	go func() {
+		if first != nil {
+			first()
+		}
+		go s.sayGoaway()
+		if s.set.Leave(s.ctx, handover, s.cfg.IdleGrace) != nil {
+			return // cut off
+		}
+		s.work.wg.Wait()
+		s.call(func() { s.finish("stopped", s.result) })
+	}()
+}
+
+// sayGoaway shuts the servers down when HTTP/2 is all that is left. Earlier it would drop requests of HTTP/1.1.
+func (s *Service) sayGoaway() {
+	for tick := time.NewTicker(s.cfg.IdleGrace/8 + time.Millisecond); ; {
+		select {
+		case <-s.ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		if n := s.set.Counts(); n.HTTP2 > 0 && n.HTTP2+n.Hijacked == n.Open() {
+			tick.Stop()
+			var servers []server
+			s.call(func() { servers = s.servers })
+			for _, srv := range servers {
+				_ = srv.Shutdown(s.ctx)
+			}
+			return
+		}
+	}
+}
+
+// cutOff ends what has not ended by itself, and says what that was.
+func (s *Service) cutOff(why string) {
+	if s.phase == Stopped {
+		return
+	}
+	background := s.work.names()
+	s.work.end()
+	n := s.set.Close()
+	var left []string
+	for _, k := range []struct {
+		count int
+		name  string
+	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"}, {n.Other, "other"}} {
+		if k.count > 0 {
+			left = append(left, fmt.Sprintf("%d %s", k.count, k.name))
+		}
+	}
+	what := "nothing"
+	if len(left) > 0 {
+		what = strings.Join(left, ", ") + " connection(s)"
+	}
+	if len(background) > 0 {
+		what += "; background work: " + strings.Join(background, ", ")
+	}
+	s.finish("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
+}
+
+// fail ends the service because of an error of its own.
+func (s *Service) fail(err error) {
+	switch s.phase {
+	case Starting, Probation:
+		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
+		s.finish("failed", err)
+	case Draining, Stopped:
+	default:
+		s.result = err
+		s.tell(slog.LevelError, "failed, stopping", err)
+		s.stopNow(nil)
+	}
+}
+
+// finish is the last thing the loop does.
+func (s *Service) finish(why string, err error) {
+	if s.deadline != nil {
+		s.deadline.Stop()
+	}
+	replaced := s.swap != nil && s.lastSwap != nil && s.lastSwap.Err == ""
+	guest := s.os.inherits && (s.phase == Starting || s.phase == Probation) // the sockets are the parent's
+	s.result = err
+	s.set.Close()
+	for _, srv := range s.servers {
+		_ = srv.Close()
+	}
+	if s.os.flip != nil && !replaced && !guest {
+		s.os.flip.Stop()
+		<-s.os.flip.Exit()
+	}
+	if rmErr := pidFile(s.cfg.PIDFile).remove(s.os.pid); rmErr != nil {
+		s.tell(slog.LevelWarn, "PID file", rmErr)
+	}
+	signal.Stop(s.signals)
+	s.phase, s.since = Stopped, time.Now()
+	n := s.set.Counts()
+	level := slog.LevelInfo
+	if err != nil {
+		level = slog.LevelError
+	}
+	s.tell(level, why, err, "lost", n.Lost, "moved", n.Moved, "adopted", n.Adopted)
+	s.cancel()
+}

@@ -1,0 +1,146 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// checkTimeout bounds one request of the self-check.
+const checkTimeout = 5 * time.Second
+
+// probation lets a new generation show that it works, before anybody depends on it: not a single connection from outside
+// is accepted, so that nothing is lost if it doesn't.
+func (s *Service) probation() {
+	s.enter(Probation, "probation", "for", s.cfg.Probation)
+	over := time.NewTimer(s.cfg.Probation)
+	ctx, done := context.WithCancel(s.ctx)
+	s.endProbation = done
+	if s.parent == nil && s.os.linked {
+		done() // nobody serves: no time to lose
+	}
+	go func() {
+		err := s.selfCheck()
+		if err == nil {
+			select {
+			case <-over.C:
+				err = s.selfCheck()
+			case <-ctx.Done():
+			}
+		}
+		s.call(func() {
+			switch {
+			case s.phase != Probation:
+			case err != nil:
+				s.fail(fmt.Errorf("drain: self-check: %w", err))
+			default:
+				s.promote()
+			}
+		})
+	}()
+}
+
+// orphaned: the parent died before it could hand over.
+func (s *Service) orphaned() {
+	if s.endProbation != nil {
+		s.endProbation()
+	}
+	if s.awaits {
+		s.promoted(message{})
+	}
+}
+
+// promote does everything that can fail before it tells the parent to let go.
+func (s *Service) promote() {
+	if err := pidFile(s.cfg.PIDFile).write(s.os.pid); err != nil {
+		s.fail(err)
+		return
+	}
+	err := s.os.flip.Ready()
+	if err != nil {
+		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
+	}
+	s.awaits = true
+	if err != nil || s.parent == nil {
+		s.promoted(message{})
+	}
+}
+
+func (s *Service) promoted(m message) {
+	s.awaits = false
+	if len(m.Ledger) > 0 {
+		if err := s.health.Import(m.Ledger); err != nil {
+			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)
+		}
+	}
+	if s.parent != nil {
+		s.older = append(s.older, s.parent)
+		s.parent = nil
+	}
+	s.pullLater = s.pullLater || m.Pulled
+	s.swapLater = s.swapLater || m.Swap
+	s.becomeReady("promoted")
+}
+
+// selfCheck asks each server of ours for the ping path, through its own Accept, and then Config.Check.
+func (s *Service) selfCheck() error {
+	var servers []server
+	s.call(func() { servers = s.servers })
+	path := s.cfg.PingPath
+	if path == "-" {
+		path = s.cfg.LivePath
+	}
+	for _, srv := range servers {
+		dial := func(context.Context, string, string) (net.Conn, error) { return s.set.Dial(srv.ln) }
+		if err := s.checkServer(dial, path); err != nil {
+			return fmt.Errorf("%v: %w", srv.ln.Addr(), err)
+		}
+	}
+	if s.cfg.Check == nil {
+		return nil
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+		if len(servers) == 0 {
+			return nil, errors.New("the service has no listener")
+		}
+		for _, srv := range servers {
+			if srv.ln.Addr().String() == addr {
+				return s.set.Dial(srv.ln)
+			}
+		}
+		return s.set.Dial(servers[0].ln)
+	}}}
+	defer client.CloseIdleConnections()
+	if err := s.cfg.Check(s.ctx, client); err != nil {
+		return fmt.Errorf("Config.Check: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) checkServer(dial func(context.Context, string, string) (net.Conn, error), path string) error {
+	nc, err := dial(s.ctx, "", "")
+	if errors.Is(err, net.ErrClosed) {
+		return err
+	} else if err != nil {
+		return nil // a listener that wraps ours, and may want TLS: only Config.Check knows how to talk to it
+	}
+	_ = nc.Close()
+	if path == "-" {
+		return nil
+	}
+	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: checkTimeout}
+	resp, err := client.Get("http://self" + path)
+	if err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "http://self", ""))
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s answers %s", path, resp.Status)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// killGrace is how long a process that was told to leave may take before it is killed.
+const killGrace = 5 * time.Second
+
+// swap is one attempt to start the next generation, seen from the old one. Its fields are the loop's, but for the
+// channels and what is set before they are used.
+type swap struct {
+	generation int
+	reply      chan<- error
+	link       *link.Link // nil until the child is about to be started
+	pid        int        // as the child says
+	reason     string     // why it failed, as the child says
+	pulled     bool       // a pull came meanwhile, and goes to the next generation
+	again      bool       // a swap came meanwhile, and goes to the next generation
+	aborted    string     // why
+
+	took chan []bool   // the child's answers to what is handed over
+	gone chan struct{} // closed when the child says nothing more
+}
+
+// Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
+// has the reason, and this generation serves on as if nothing had happened. The end of ctx ends the waiting, not the
+// swap. Before the service is ready the swap waits until it is.
+func (s *Service) Swap(ctx context.Context) error {
+	reply := make(chan error, 1)
+	if !s.call(func() { s.swapNow(reply) }) {
+		return errEnded
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Service) swapNow(reply chan<- error) {
+	refuse := func(why string) {
+		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
+		if reply != nil {
+			reply <- errors.New("drain: swap: " + why)
+		}
+	}
+	switch {
+	case s.os.flip == nil:
+		refuse("this platform can't hand sockets over")
+	case s.stopping:
+		refuse("the service is stopping")
+	case s.phase == Ready || s.phase == Pulled:
+		s.beginSwap(reply)
+	case s.phase == Draining:
+		refuse("this generation is draining; ask the main one")
+	case reply != nil:
+		refuse("not ready, or a swap is under way")
+	case s.phase == Swapping:
+		s.swap.again = true
+	default:
+		s.swapLater = true
+	}
+}
+
+func (s *Service) beginSwap(reply chan<- error) {
+	sw := &swap{generation: s.generation + 1, reply: reply, took: make(chan []bool, 1), gone: make(chan struct{})}
+	s.swap = sw
+	s.swaps++
+	s.enter(Swapping, "swap begun", "to", sw.generation, "binary", s.os.binary)
+	s.hurryOldest()
+	go func() {
+		err := s.launch(sw)
+		s.call(func() { s.swapEnded(sw, err) })
+	}()
+}
+
+// launch starts the child and returns nil when it has taken over.
+func (s *Service) launch(sw *swap) error {
+	if err := preflight(s.os.binary); err != nil {
+		return err
+	}
+	if s.cfg.Preflight != nil {
+		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
+		defer cancel()
+		if err := s.cfg.Preflight(ctx, s.os.binary); err != nil {
+			return fmt.Errorf("Config.Preflight: %w", err)
+		}
+	}
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid})
+	if err != nil {
+		return err
+	}
+	proceed := false
+	s.call(func() {
+		sw.link = near
+		proceed = sw.aborted == ""
+	})
+	if !proceed {
+		_ = near.Close()
+		return errors.New("not started")
+	}
+	go s.hearSuccessor(sw)
+	overstay := time.AfterFunc(s.cfg.SwapTimeout, func() {
+		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
+	})
+	defer overstay.Stop()
+	err = s.os.flip.Upgrade()
+	if err != nil {
+		near.Finish() // what the child has said is read to its end
+		<-sw.gone
+		_ = near.Close()
+	}
+	return err
+}
+
+// abortSwap asks the child to leave. If it doesn't, tableflip kills it.
+func (s *Service) abortSwap(sw *swap, why string) {
+	if s.phase != Swapping || s.swap != sw || sw.aborted != "" {
+		return
+	}
+	sw.aborted = why
+	if sw.link != nil {
+		_ = sw.link.Send(message{Kind: kindStop, Reason: why})
+	}
+}
+
+func (s *Service) swapEnded(sw *swap, err error) {
+	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation}
+	if err != nil {
+		s.swapFailed(sw, err)
+	} else {
+		s.succeeded(sw)
+	}
+	if sw.reply != nil {
+		if err != nil {
+			err = errors.New(s.lastSwap.Err)
+		}
+		sw.reply <- err
+	}
+}
+
+func (s *Service) swapFailed(sw *swap, err error) {
+	for _, why := range []string{sw.reason, sw.aborted} {
+		if why != "" {
+			err = fmt.Errorf("%s (%w)", why, err)
+			break
+		}
+	}
+	if errors.Is(err, syscall.ENOEXEC) {
+		err = fmt.Errorf("%w; the file is no program for this machine", err)
+	}
+	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
+	s.lastSwap.Err = err.Error()
+	s.swap = nil
+	s.phase, s.since = Ready, time.Now()
+	if s.health.Pulled() {
+		s.phase = Pulled
+	}
+	s.tell(slog.LevelError, "swap failed", err)
+	if err := pidFile(s.cfg.PIDFile).restore(s.os.pid); err != nil {
+		s.tell(slog.LevelError, "the PID file names the generation that failed", err)
+	}
+	switch {
+	case s.stopping:
+		s.lameDuck()
+	case sw.again:
+		s.swapNow(nil)
+	}
+}
+
+// succeeded tells the child that it is the main one, and drains what is here into it.
+func (s *Service) succeeded(sw *swap) {
+	m := message{Kind: kindPromoted, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	if err := sw.link.Send(m); err != nil {
+		s.tell(slog.LevelWarn, "the next generation is gone", err)
+	}
+	if s.stopping {
+		_ = sw.link.Send(message{Kind: kindStop, Reason: "asked for during the swap"})
+	}
+	s.leaveNow = false
+	older := s.older
+	s.older = nil
+	s.drain("replaced", sw.handover, func() {
+		for _, e := range older {
+			e.link.Pause()
+			<-e.heard
+			_ = sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID}, e.link)
+			_ = e.link.Close()
+		}
+	})
+}
+
+// handover is the listener.Handover to the child.
+func (sw *swap) handover(tickets []listener.Ticket, conns []syscall.Conn) ([]bool, error) {
+	if err := sw.link.Send(message{Kind: kindConns, Tickets: tickets}, conns...); err != nil {
+		return nil, err
+	}
+	select {
+	case took := <-sw.took:
+		return took, nil
+	case <-sw.gone:
+	}
+	select {
+	case took := <-sw.took: // its last word
+		return took, nil
+	default:
+		return nil, errors.New("drain: the next generation is gone")
+	}
+}
+
+// hearSuccessor hears the child, and later whichever generation has the child's end of the link.
+func (s *Service) hearSuccessor(sw *swap) {
+	defer close(sw.gone)
+	for {
+		var m message
+		files, err := sw.link.Receive(&m)
+		for _, f := range files {
+			_ = f.Close()
+		}
+		if err != nil {
+			return
+		}
+		switch m.Kind {
+		case kindTook:
+			select {
+			case sw.took <- m.Took:
+			default: // an answer to no question
+				return
+			}
+		case kindAlive:
+			s.call(func() { sw.pid = m.PID })
+		case kindFailed:
+			s.call(func() { sw.reason = m.Reason })
+		case kindHurry:
+			s.call(s.hurry)
+		}
+	}
+}

@@ -1,0 +1,8 @@
+module github.com/baton-go/baton
+
+go 1.25.0
+
+require (
+	github.com/cloudflare/tableflip v1.2.3
+	golang.org/x/sys v0.42.0
+)

@@ -1,0 +1,211 @@
+package listener
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// readSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a bufio.Reader of the
+// default size, which offers what is free in its buffer. A net/http that buffers otherwise is never seen at rest, so
+// that its connections are closed with a grace instead of moved; a test tells.
+var readSize = bufio.NewReader(nil).Size()
+
+// conn is a connection that knows whether a request can be under way on it.
+type conn struct {
+	net.Conn // closed by Close
+	set      *Set
+	sock     *socket
+
+	state    atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
+	requests atomic.Int32 // how many have begun
+	heard    atomic.Bool  // bytes were read since the state became new or idle
+	waits    atomic.Int32 // read deadlines set since the state became new or idle
+	wrapped  atomic.Bool  // the server sees a type of its own around this one (TLS, a limiter): it can't be moved
+	h2       atomic.Bool  // speaks HTTP/2
+	guest    atomic.Bool  // adopted idle, has not sent a byte here
+	gone     atomic.Bool  // another process has it
+	refused  atomic.Bool  // another process did not want it
+
+	mu       sync.Mutex // guards what follows, and the read deadline of Conn
+	deadline time.Time  // as the user of the connection wants it
+	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
+	closed   bool
+	header   time.Duration // a guest's time for its first header
+	since    time.Time     // when a guest came
+	lag      time.Duration // how late a guest began its first request
+}
+
+// Read reads like the connection it wraps. While the process leaves and no request can be under way, it hands the
+// connection to the departure instead, and returns io.EOF once it is gone.
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		if d := c.set.leaving.Load(); d != nil && c.atRest(len(p)) && d.release(c) {
+			return 0, io.EOF
+		}
+		n, err := c.Conn.Read(p)
+		if n > 0 {
+			if !c.heard.Load() {
+				c.wake()
+			}
+			return n, err
+		}
+		if err == nil || !isTimeout(err) || c.due() {
+			return n, err
+		}
+	}
+}
+
+// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a request and holds none of
+// it, not even in a buffer. For net/http between two requests this takes three facts, and a test for each: nothing was
+// read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
+// as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
+// to Read, so nothing of a pipelined request is in it.
+func (c *conn) atRest(offered int) bool {
+	if c.heard.Load() {
+		return false
+	}
+	switch c.state.Load() - 1 {
+	case int32(http.StateNew):
+		return true
+	case int32(http.StateIdle):
+		return c.waits.Load() == 1 && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
+	}
+	return false
+}
+
+// wake is told of the first bytes of a request.
+func (c *conn) wake() {
+	c.heard.Store(true)
+	if c.guest.Load() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.guest.Store(false)
+		c.lag = time.Since(c.since)
+		c.deadline = time.Time{}
+		if c.header > 0 {
+			c.deadline = time.Now().Add(c.header)
+		}
+		_ = c.Conn.SetReadDeadline(c.deadline)
+	}
+}
+
+// due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a departure that wanted the
+// reader's attention, and the user's deadline is put back.
+func (c *conn) due() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		return true
+	}
+	_ = c.Conn.SetReadDeadline(c.deadline)
+	return false
+}
+
+// rouse makes a blocked Read look at the departure.
+func (c *conn) rouse() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waits.Add(1)
+	if c.guest.Load() {
+		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
+	}
+	if c.lag > 0 && !t.IsZero() {
+		t = t.Add(c.lag) // net/http counts ReadTimeout from when it got the connection
+	}
+	c.lag = 0
+	c.deadline = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// Close implements net.Conn. While leaving, it is also where the loss ledger is kept.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return c.Conn.Close()
+	}
+	c.closed = true
+	if c.set.leaving.Load() != nil && !c.gone.Load() && !c.wrapped.Load() && c.state.Load()-1 != int32(http.StateHijacked) {
+		if n := unread(c.Conn); n > 0 {
+			c.set.lost.Add(1)
+			c.set.onLoss(Loss{Listener: c.sock.key, Remote: c.RemoteAddr().String(), Unread: n})
+		}
+	}
+	err := c.Conn.Close()
+	c.set.remove(c)
+	return err
+}
+
+// NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
+// ReadFrom keeps sendfile and splice working under net/http.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	if rf, ok := c.Conn.(io.ReaderFrom); ok {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{c.Conn}, r)
+}
+
+// CloseWrite implements what net/http looks for to end a connection gently.
+func (c *conn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return syscall.EINVAL
+}
+
+// SyscallConn implements syscall.Conn.
+func (c *conn) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := c.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}
+
+func (c *conn) count(n *Counts) {
+	if c.h2.Load() {
+		n.HTTP2++
+		return
+	}
+	switch c.state.Load() - 1 {
+	case int32(http.StateNew):
+		switch {
+		case c.guest.Load():
+			n.Idle++
+		case c.heard.Load():
+			n.Active++
+		default:
+			n.New++
+		}
+	case int32(http.StateIdle):
+		n.Idle++
+	case int32(http.StateActive):
+		n.Active++
+	case int32(http.StateHijacked):
+		n.Hijacked++
+	default:
+		n.Other++
+	}
+}

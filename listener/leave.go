@@ -1,0 +1,197 @@
+package listener
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Ticket says of a connection that is handed over what its descriptor doesn't.
+type Ticket struct {
+	Listener string `json:"listener"` // network and address, as given to Listen
+	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
+}
+
+// Handover gives connections to another process and returns, in the same order, which of them it took: from that answer
+// on they are its own, whatever becomes of it. It may not return before the other side has answered or can't answer any
+// more. After an error nothing more is handed over; the connections of that call stay here.
+type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
+
+// batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
+const batch = 64
+
+// departure is what connections at rest come to while the set leaves.
+type departure struct {
+	set    *Set
+	grace  time.Duration
+	offers chan offer
+	over   chan struct{} // closed when nothing is handed over any more
+}
+
+type offer struct {
+	conn *conn
+	took chan bool
+}
+
+// Leave stops accepting, lets each connection go as soon as no request can be under way on it, and returns nil when none
+// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed or did not want
+// them, and for all others, a connection that rests for grace (closes are spread over the second half of it) with
+// nothing unread is closed. Grace should be longer than the time for which clients keep idle connections; requests that
+// arrive within it are answered, with "Connection: close".
+//
+// HTTP/2 connections and those of untracked servers are waited for but never closed: http.Server.Shutdown knows how, and
+// must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
+// closed. Leave may be called once.
+func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
+	d := &departure{set: s, grace: grace, offers: make(chan offer), over: make(chan struct{})}
+	if handover == nil {
+		close(d.over)
+	}
+	s.leaving.Store(d)
+	s.shut(handover == nil)
+	if handover != nil {
+		var done sync.WaitGroup
+		done.Go(func() { d.run(ctx, handover) })
+		defer done.Wait()
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.rouse()
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.drained():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// shut closes the listening and the packet sockets, and with last takes in who is in their queues.
+func (s *Set) shut(last bool) {
+	s.adopts.Lock()
+	defer s.adopts.Unlock()
+	s.mu.Lock()
+	s.closed = true
+	packets := s.packets
+	var sockets []*socket
+	for _, so := range s.sockets {
+		sockets = append(sockets, so)
+	}
+	s.mu.Unlock()
+	for _, so := range sockets {
+		_ = so.close(last)
+	}
+	for _, pc := range packets {
+		_ = pc.Close()
+	}
+}
+
+// Close closes every listener and connection at once and returns what was open.
+func (s *Set) Close() Counts {
+	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
+	s.shut(false)
+	left := s.Counts()
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	return left
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// moves tells whether c will be handed over once it is at rest, as far as one can know.
+func (d *departure) moves(c *conn) bool {
+	select {
+	case <-d.over:
+		return false
+	default:
+		return !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
+	}
+}
+
+// release is called by the goroutine that reads c while c is at rest; true means that c is gone.
+func (d *departure) release(c *conn) bool {
+	if d.moves(c) {
+		o := offer{c, make(chan bool, 1)}
+		select {
+		case d.offers <- o:
+			if <-o.took {
+				return true
+			}
+			c.refused.Store(true)
+		case <-d.over:
+		}
+	}
+	return d.retire(c)
+}
+
+// retire closes c if it has had its grace and nothing is unread, or sets it the time for that.
+func (d *departure) retire(c *conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if c.closeAt.IsZero() {
+		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
+	}
+	if !now.Before(c.closeAt) {
+		return unread(c.Conn) == 0
+	}
+	wake := c.closeAt
+	if !c.deadline.IsZero() && c.deadline.Before(wake) {
+		wake = c.deadline
+	}
+	_ = c.Conn.SetReadDeadline(wake)
+	return false
+}
+
+// run collects offers into batches; it owns the handover.
+func (d *departure) run(ctx context.Context, handover Handover) {
+	defer close(d.over)
+	for {
+		var offers []offer
+		select {
+		case o := <-d.offers:
+			offers = append(offers, o)
+		case <-ctx.Done():
+			return
+		case <-d.set.drained():
+			return
+		}
+	more:
+		for len(offers) < batch {
+			select {
+			case o := <-d.offers:
+				offers = append(offers, o)
+			default:
+				break more
+			}
+		}
+		tickets := make([]Ticket, len(offers))
+		conns := make([]syscall.Conn, len(offers))
+		for i, o := range offers {
+			tickets[i] = Ticket{Listener: o.conn.sock.key, Idle: o.conn.requests.Load() > 0}
+			conns[i] = o.conn
+		}
+		took, err := handover(tickets, conns)
+		for i, o := range offers {
+			ok := err == nil && i < len(took) && took[i]
+			if ok {
+				o.conn.gone.Store(true)
+				d.set.moved.Add(1)
+			}
+			o.took <- ok
+		}
+		if err != nil {
+			return
+		}
+	}
+}

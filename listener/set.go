@@ -1,0 +1,238 @@
+// Package listener opens or inherits the sockets of a service, knows the state of every connection on them, and
+// lets go of both without losing a request.
+//
+// A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener factory with counts.
+// When the process is to be replaced or stopped, [Set.Leave] stops accepting and then lets each connection go when no
+// request can be under way on it: plaintext HTTP/1.1 connections at rest go, open, to another process that calls
+// [Set.Adopt]; the others are closed after a grace, each when nothing is left unread in it.
+//
+// Not promised: what the kernel has accepted on behalf of a listening socket is lost when the last process that holds
+// the socket closes it (Leave takes out what is there at that moment).
+package listener
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cloudflare/tableflip"
+)
+
+// Set is the sockets and connections of one process. Its methods may be called from any goroutine.
+type Set struct {
+	fds     *tableflip.Fds // nil: nothing is inherited or passed on
+	onLoss  func(Loss)
+	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
+	leaving atomic.Pointer[departure] // nil until Leave
+
+	adopted, moved, lost atomic.Int64
+
+	mu      sync.Mutex // guards what follows
+	open    bool
+	closed  bool
+	sockets map[string]*socket
+	packets []net.PacketConn
+	conns   map[*conn]struct{}
+	empty   chan struct{} // closed by the removal of the last connection; nil while nobody waits
+}
+
+// Loss is one entry of the loss ledger: a connection that this process closed while it was leaving although bytes of
+// the client lay unread in it. A request may have been among them.
+type Loss struct {
+	Listener string // network and address, as given to Listen
+	Remote   string
+	Unread   int // bytes
+}
+
+// Counts says how many connections are open, by what they do, and what became of others.
+type Counts struct {
+	New      int `json:"new"`      // connected, has not sent a byte
+	Idle     int `json:"idle"`     // between two requests
+	Active   int `json:"active"`   // a request is being read or answered
+	Hijacked int `json:"hijacked"` // taken over by a handler, not yet closed by it
+	HTTP2    int `json:"http2"`    // HTTP/2, whatever it does
+	Other    int `json:"other"`    // of servers that were not given to Track
+
+	Adopted int64 `json:"adopted"` // taken over from another process, in all
+	Moved   int64 `json:"moved"`   // handed over to another process, in all
+	Lost    int64 `json:"lost"`    // entries in the loss ledger, in all
+}
+
+// Open is the number of open connections.
+func (c Counts) Open() int { return c.New + c.Idle + c.Active + c.Hijacked + c.HTTP2 + c.Other }
+
+// New returns an empty Set. Its sockets are inherited and passed on through fds, which is tableflip's
+// Upgrader.Fds; nil means that this process neither inherits nor passes on. onLoss, when not nil, is called once for
+// each entry in the loss ledger, on the goroutine that closes the connection.
+//
+// Until Open is called, the listeners accept nothing from outside: clients wait in the kernel's queue.
+func New(fds *tableflip.Fds, onLoss func(Loss)) *Set {
+	if onLoss == nil {
+		onLoss = func(Loss) {}
+	}
+	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), conns: make(map[*conn]struct{})}
+}
+
+// Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. The
+// address is compared as it is written. The caller, or the http.Server it gives it to, closes the listener.
+//
+// A unix socket's file that nobody listens on any more is replaced.
+func (s *Set) Listen(network, address string) (net.Listener, error) {
+	switch network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
+		return nil, fmt.Errorf("listener: network %q: want tcp, tcp4, tcp6 or unix", network)
+	}
+	key := network + " " + address
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, fmt.Errorf("listener: listen %s: the service is leaving", key)
+	case s.sockets[key] != nil:
+		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the listener it has", key)
+	}
+	ln, err := s.listen(network, address)
+	if err != nil && network == "unix" && removeStale(address, err) {
+		ln, err = s.listen(network, address)
+	}
+	if err != nil {
+		return nil, explain(network, address, err)
+	}
+	so := newSocket(s, key, ln.(rawListener), s.open)
+	s.sockets[key] = so
+	return so, nil
+}
+
+// ListenPacket is Listen for "udp", "udp4" and "udp6". Two generations hold the socket while one hands over to the
+// next; Leave closes this process's.
+func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
+	switch network {
+	case "udp", "udp4", "udp6":
+	default:
+		return nil, fmt.Errorf("listener: network %q: want udp, udp4 or udp6", network)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("listener: listen %s %s: the service is leaving", network, address)
+	}
+	pc, err := s.listenPacket(network, address)
+	if err != nil {
+		return nil, explain(network, address, err)
+	}
+	s.packets = append(s.packets, pc)
+	return pc, nil
+}
+
+// listen keeps the cause of an error, of which tableflip keeps the text alone.
+func (s *Set) listen(network, address string) (ln net.Listener, err error) {
+	fresh := func(network, address string) (net.Listener, error) {
+		ln, err = new(net.ListenConfig).Listen(context.Background(), network, address)
+		return ln, err
+	}
+	if s.fds == nil {
+		return fresh(network, address)
+	}
+	got, flipErr := s.fds.ListenWithCallback(network, address, fresh)
+	return got, cmp.Or(err, flipErr)
+}
+
+func (s *Set) listenPacket(network, address string) (pc net.PacketConn, err error) {
+	fresh := func(network, address string) (net.PacketConn, error) {
+		pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address)
+		return pc, err
+	}
+	if s.fds == nil {
+		return fresh(network, address)
+	}
+	got, flipErr := s.fds.ListenPacketWithCallback(network, address, fresh)
+	return got, cmp.Or(err, flipErr)
+}
+
+// Open lets the listeners, those there are and those to come, accept from outside.
+func (s *Set) Open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = true
+	for _, so := range s.sockets {
+		so.admit()
+	}
+}
+
+// Dial connects to ln, which Listen made, inside this process: its Accept returns the other end, also before Open.
+func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
+	so, ok := ln.(*socket)
+	if !ok || so.set != s {
+		return nil, errors.New("listener: dial: not a listener of this set")
+	}
+	near, far := net.Pipe()
+	c := &conn{Conn: far, set: s, sock: so}
+	if !so.enqueue(c) {
+		return nil, fmt.Errorf("listener: dial %s: %w", so.key, net.ErrClosed)
+	}
+	return near, nil
+}
+
+// Listeners returns the network and address of each listener, as given to Listen, by what Accept is called on.
+func (s *Set) Listeners() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []string
+	for key := range s.sockets {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// Counts returns the present counts.
+func (s *Set) Counts() Counts {
+	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.count(&n)
+	}
+	return n
+}
+
+func (s *Set) add(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+}
+
+func (s *Set) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if len(s.conns) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// drained returns a channel that is closed when no connection is left.
+func (s *Set) drained() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) == 0 {
+		return closedChan
+	}
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	return s.empty
+}
+
+func (s *Set) forget(so *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sockets[so.key] == so {
+		delete(s.sockets, so.key)
+	}
+}

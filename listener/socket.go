@@ -1,0 +1,130 @@
+package listener
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// rawListener is what *net.TCPListener and *net.UnixListener have in common.
+type rawListener interface {
+	net.Listener
+	syscall.Conn
+	SetDeadline(time.Time) error
+}
+
+// socket is a listening socket whose Accept also returns connections that did not come in through it: adopted ones and
+// those of Dial. A connection that was accepted is always returned, also after Close.
+type socket struct {
+	set *Set
+	key string
+	ln  rawListener // closed by Close
+
+	mu     sync.Mutex // guards what follows
+	cond   sync.Cond  // open, closed or queue has changed
+	queue  []*conn
+	open   bool // accepts from outside
+	closed bool
+	roused bool // the deadline of ln is over, to end a blocked accept
+}
+
+func newSocket(set *Set, key string, ln rawListener, open bool) *socket {
+	so := &socket{set: set, key: key, ln: ln, open: open}
+	so.cond.L = &so.mu
+	return so
+}
+
+func (so *socket) Addr() net.Addr                        { return so.ln.Addr() }
+func (so *socket) SyscallConn() (syscall.RawConn, error) { return so.ln.SyscallConn() }
+func (so *socket) wrap(nc net.Conn) *conn {
+	c := &conn{Conn: nc, set: so.set, sock: so}
+	so.set.add(c)
+	return c
+}
+func (so *socket) next() (c *conn) { c, so.queue = so.queue[0], so.queue[1:]; return c }
+func isTimeout(err error) bool     { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// Accept implements net.Listener.
+func (so *socket) Accept() (net.Conn, error) {
+	for {
+		so.mu.Lock()
+		for len(so.queue) == 0 && !so.closed && !so.open {
+			so.cond.Wait()
+		}
+		if len(so.queue) > 0 {
+			c := so.next()
+			so.mu.Unlock()
+			return c, nil
+		}
+		if so.closed {
+			so.mu.Unlock()
+			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
+		}
+		if so.roused {
+			so.roused = false
+			_ = so.ln.SetDeadline(time.Time{})
+		}
+		so.mu.Unlock()
+		nc, err := so.ln.Accept()
+		switch {
+		case err == nil:
+			return so.wrap(nc), nil
+		case isTimeout(err) || errors.Is(err, net.ErrClosed):
+			// Something is in the queue, or Close has been called: the top of the loop knows.
+		default:
+			return nil, err
+		}
+	}
+}
+
+// enqueue makes Accept return c, unless so is closed.
+func (so *socket) enqueue(c *conn) bool {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	if so.closed {
+		return false
+	}
+	so.set.add(c)
+	so.queue = append(so.queue, c)
+	so.rouse()
+	return true
+}
+
+func (so *socket) admit() {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	so.open = true
+	so.cond.Broadcast()
+}
+
+func (so *socket) rouse() {
+	if !so.roused {
+		so.roused = true
+		_ = so.ln.SetDeadline(time.Unix(1, 0))
+	}
+	so.cond.Broadcast()
+}
+
+// Close stops accepting. Where other processes hold the socket too, its queue in the kernel is theirs.
+func (so *socket) Close() error { return so.close(false) }
+
+// close with sweep takes what clients have connected already out of the kernel's queue, which dies with the socket.
+func (so *socket) close(sweep bool) error {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	if so.closed {
+		return nil
+	}
+	if sweep && so.open {
+		for _, nc := range backlog(so.ln) {
+			so.queue = append(so.queue, so.wrap(nc))
+		}
+	}
+	so.closed = true
+	so.cond.Broadcast()
+	so.set.forget(so)
+	return so.ln.Close()
+}

@@ -1,0 +1,120 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+type connKey struct{}
+
+// Track makes srv tell the set what it does with each connection. It must be called before srv serves on a listener of
+// the set, and at most once for a server. It puts itself around srv.ConnState, srv.ConnContext and srv.Handler; what was
+// there goes on being called. While the set leaves, answers on connections that can't be moved carry
+// "Connection: close".
+func (s *Set) Track(srv *http.Server) {
+	hook := srv.ConnState
+	srv.ConnState = func(nc net.Conn, state http.ConnState) {
+		if c := ours(nc); c != nil {
+			c.note(srv, nc, state)
+		}
+		if hook != nil {
+			hook(nc, state)
+		}
+	}
+	with := srv.ConnContext
+	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		if c := ours(nc); c != nil {
+			ctx = context.WithValue(ctx, connKey{}, c)
+		}
+		if with != nil {
+			ctx = with(ctx, nc)
+		}
+		return ctx
+	}
+	h := srv.Handler
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d := s.leaving.Load(); d != nil {
+			if c, _ := r.Context().Value(connKey{}).(*conn); c == nil || !d.moves(c) {
+				if c != nil && r.ProtoMajor == 2 {
+					c.h2.Store(true)
+				}
+				w.Header().Set("Connection", "close")
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Requests tells how many requests the connection of the request with context ctx has brought, this one included; 0 when
+// it is no connection of a tracked server. One that was adopted between two requests had at least one before.
+func Requests(ctx context.Context) int {
+	if c, ok := ctx.Value(connKey{}).(*conn); ok {
+		return int(c.requests.Load())
+	}
+	return 0
+}
+
+// ours finds the connection of this package under what other listeners have wrapped around it.
+func ours(nc net.Conn) *conn {
+	for {
+		if c, ok := nc.(*conn); ok {
+			return c
+		}
+		u, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		nc = u.NetConn()
+	}
+}
+
+// note is called by net/http on the goroutine that serves the connection, before it goes on.
+func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if nc != net.Conn(c) {
+			c.wrapped.Store(true)
+		}
+		if c.guest.Load() {
+			c.lodge(srv)
+		}
+		fallthrough
+	case http.StateIdle:
+		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
+			c.h2.Store(true)
+		}
+		c.heard.Store(false)
+		c.waits.Store(0)
+	case http.StateActive:
+		c.requests.Add(1)
+	}
+	c.state.Store(int32(state) + 1)
+}
+
+// lodge gives a connection that was adopted between two requests the timeout of such a wait. net/http takes it for a new
+// one, which must send its first header within ReadHeaderTimeout.
+func (c *conn) lodge(srv *http.Server) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests.Store(1)
+	idle := srv.IdleTimeout
+	if idle == 0 {
+		idle = srv.ReadTimeout
+	}
+	c.header = srv.ReadHeaderTimeout
+	if c.header == 0 {
+		c.header = srv.ReadTimeout
+	}
+	c.since = time.Now()
+	c.deadline = time.Time{}
+	if idle > 0 {
+		c.deadline = c.since.Add(idle)
+	}
+	_ = c.Conn.SetReadDeadline(c.deadline)
+}
