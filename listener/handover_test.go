@@ -268,59 +268,59 @@ func TestPipelinedHalfStays(t *testing.T) {
 
 // Clients that cut and pipeline at random, through generations that follow each other as fast as they can.
 func TestNothingIsLostAtAnyCut(t *testing.T) {
-	const clients, requests = 16, 1500
+	const clients, rounds = 16, 300
 	gen := next(t, nil, &http.Server{})
 	var wg sync.WaitGroup
-	done := make(chan struct{})
 	for i := range clients {
 		c := dial(t, gen)
 		rnd := rand.New(rand.NewPCG(uint64(i), 1))
-		bodies := make([]string, requests)
-		var stream bytes.Buffer
-		for j := range bodies {
-			bodies[j] = fmt.Sprintf("%d/%d %s", i, j, strings.Repeat("x", rnd.IntN(3)*rnd.IntN(4000)))
-			stream.WriteString(post(bodies[j]))
-		}
 		wg.Go(func() {
-			for stream.Len() > 0 {
-				n := 1 + rnd.IntN(200)
-				if rnd.IntN(3) == 0 {
-					n = 1 + rnd.IntN(12000)
+			for round := range rounds {
+				var bodies []string
+				var stream bytes.Buffer
+				for range 1 + rnd.IntN(3) {
+					bodies = append(bodies, fmt.Sprintf("%d/%d %s", i, round, strings.Repeat("x", rnd.IntN(3)*rnd.IntN(4000))))
+					stream.WriteString(post(bodies[len(bodies)-1]))
 				}
-				if _, err := c.nc.Write(stream.Next(n)); err != nil {
-					t.Errorf("client %d: %v", i, err)
-					return
+				for stream.Len() > 0 {
+					if _, err := c.nc.Write(stream.Next(1 + rnd.IntN(stream.Len()))); err != nil {
+						t.Errorf("client %d: %v", i, err)
+						return
+					}
 				}
-			}
-		})
-		wg.Go(func() {
-			for _, body := range bodies {
-				resp, err := http.ReadResponse(c.br, nil)
-				if err != nil {
-					t.Errorf("client %d: %v", i, err)
-					return
-				}
-				if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body || resp.Close {
-					t.Errorf("client %d: got %.20q, want %.20q, %v, close %v", i, got, body, err, resp.Close)
-					return
+				for _, body := range bodies {
+					resp, err := http.ReadResponse(c.br, nil)
+					if err != nil {
+						t.Errorf("client %d: %v", i, err)
+						return
+					}
+					if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body || resp.Close {
+						t.Errorf("client %d: got %.20q, want %.20q, %v, close %v", i, got, body, err, resp.Close)
+						return
+					}
 				}
 			}
 		})
 	}
+	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	swaps := 0
-	for running := true; running; swaps++ {
-		select {
-		case <-done:
-			running = false
-		default:
-			two := next(t, gen, &http.Server{})
-			gen.leave(t, two)()
-			gen = two
-		}
+	for ; !isDone(done); swaps++ {
+		two := next(t, gen, &http.Server{})
+		gen.leave(t, two)()
+		gen = two
 	}
-	t.Logf("%d requests through %d generations", clients*requests, swaps)
+	t.Logf("%d rounds of %d clients through %d generations", rounds, clients, swaps)
 	if swaps < 3 {
 		t.Errorf("only %d generations: the test shows nothing", swaps)
+	}
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }

@@ -1,0 +1,114 @@
+package health
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+const (
+	exportVersion = 1
+	// maxExport is more than the fullest ledger can take, at six bytes for
+	// every byte that JSON escapes.
+	maxExport = 4 << 20
+)
+
+// exported is a ledger on its way to another process. It carries ages, since
+// the clocks of two processes have no common beginning, and rhythms, but no
+// failing answers: those belong to a pull of one State.
+type exported struct {
+	Version int            `json:"version"`
+	Probers []exportedLine `json:"probers"` // the one seen last first
+}
+
+type exportedLine struct {
+	Host      string          `json:"host"`
+	UserAgent string          `json:"user_agent"`
+	Age       time.Duration   `json:"age_ns"`
+	Gaps      []time.Duration `json:"gaps_ns"` // the oldest first
+}
+
+// Export returns the ledger for [State.Import] in another process, so that a
+// pull right after a swap knows its probers. Whether the State is pulled, and
+// what probers have had of it, is not part of it.
+func (s *State) Export() []byte {
+	b, _ := json.Marshal(s.export()) // strings and integers never fail
+	return b
+}
+
+func (s *State) export() exported {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	out := exported{Version: exportVersion, Probers: make([]exportedLine, 0, len(s.ledger.index))}
+	for p := range s.ledger.probers() {
+		age := now - p.last
+		if age > longestGap {
+			continue // it would begin anew
+		}
+		out.Probers = append(out.Probers, exportedLine{p.host, p.agent, age, append([]time.Duration{}, p.gaps[:p.n]...)})
+	}
+	return out
+}
+
+// Import takes over a ledger that [State.Export] returned; it must come before
+// a Pull that is to wait for its probers. Probers that s has seen itself keep
+// what it knows of them, and 1024 in all are kept. Where b is not such a
+// ledger, the error says why, and nothing has changed.
+func (s *State) Import(b []byte) error {
+	in, err := parseExport(b)
+	if err != nil {
+		return fmt.Errorf("health: import: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for _, line := range in.Probers {
+		p := &prober{identity: identity{line.Host, line.UserAgent}, last: now - line.Age}
+		for _, gap := range line.Gaps {
+			p.learn(gap)
+		}
+		s.ledger.add(p)
+	}
+	s.settle()
+	return nil
+}
+
+func parseExport(b []byte) (exported, error) {
+	var in exported
+	if len(b) > maxExport {
+		return in, fmt.Errorf("%d bytes, more than %d", len(b), maxExport)
+	}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return in, err
+	}
+	if in.Version != exportVersion {
+		return in, fmt.Errorf("version %d, want %d", in.Version, exportVersion)
+	}
+	if len(in.Probers) > maxProbers {
+		return in, fmt.Errorf("%d probers, more than %d", len(in.Probers), maxProbers)
+	}
+	for i, line := range in.Probers {
+		if err := line.check(); err != nil {
+			return in, fmt.Errorf("prober %d: %w", i, err)
+		}
+	}
+	return in, nil
+}
+
+func (l exportedLine) check() error {
+	switch {
+	case clip(l.Host) != l.Host || clip(l.UserAgent) != l.UserAgent:
+		return fmt.Errorf("host or user agent longer than %d bytes", maxText)
+	case l.Age < 0 || l.Age > longestGap:
+		return fmt.Errorf("age %v out of range", l.Age)
+	case len(l.Gaps) > remembered:
+		return fmt.Errorf("%d gaps, more than %d", len(l.Gaps), remembered)
+	}
+	for _, gap := range l.Gaps {
+		if gap < 0 || gap > longestGap {
+			return fmt.Errorf("gap %v out of range", gap)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package health
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+const balancer = "10.0.0.1:4711"
+
+func newState(t testing.TB, cfg Config) *State {
+	t.Helper()
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// probe sends s a probe and returns the status of the answer.
+func probe(s *State, remote string) int { return probeAs(s, remote, "balancer/1") }
+
+func probeAs(s *State, remote, agent string) int {
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, request(http.MethodGet, remote, agent))
+	return w.Code
+}
+
+func request(method, remote, agent string) *http.Request {
+	r := httptest.NewRequest(method, "/ping", nil)
+	r.RemoteAddr = remote
+	r.Header.Set("User-Agent", agent)
+	return r
+}
+
+// probeEvery sends n probes, each followed by a pause of one interval.
+func probeEvery(s *State, remote string, interval time.Duration, n int) {
+	for range n {
+		probe(s, remote)
+		time.Sleep(interval)
+	}
+}
+
+// meanwhile runs f beside the test, which does not end before f does.
+func meanwhile(t *testing.T, f func()) {
+	var wg sync.WaitGroup
+	wg.Go(f)
+	t.Cleanup(wg.Wait)
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// wantNoticedAfter waits for the pull that has just begun to be noticed.
+func wantNoticedAfter(t *testing.T, s *State, want time.Duration) {
+	t.Helper()
+	start := time.Now()
+	<-s.Noticed()
+	if got := time.Since(start); got != want {
+		t.Errorf("noticed after %v, want %v", got, want)
+	}
+}

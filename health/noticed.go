@@ -1,0 +1,94 @@
+package health
+
+import "time"
+
+// Noticed returns a channel that is closed when the present pull has been
+// noticed, or when its PullMax is over; the package comment has the rule. Each
+// pull has its own channel. It is nil, and so blocks forever, while not pulled,
+// and it is never closed where a Restore comes first.
+func (s *State) Noticed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.noticed
+}
+
+// Arrived tells the State that a new connection, other than a prober's, has
+// brought its first request: somebody still sends traffic here, so a pull is
+// not noticed for one more probe interval. A service that never calls it does
+// without that part of the rule. It is cheap, and cheap to call when not pulled.
+func (s *State) Arrived() {
+	// An arrival only ever puts things off: the timer finds it here when it fires.
+	s.arrived.Store(int64(s.now()))
+}
+
+// answered records that p has had a failing answer in the pull of that number.
+func (s *State) answered(p *prober, pull uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.pulled || s.pulls != pull {
+		return // restored while the answer was being written
+	}
+	if p.pull != pull {
+		p.pull, p.failed = pull, 0
+	}
+	p.failed++
+	s.settle()
+}
+
+// wake is the timer's. It may come late, in another pull: settling is right at
+// any time.
+func (s *State) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settle()
+}
+
+// settle closes noticed if the pull has been noticed, and otherwise sets the
+// timer for when that may have changed by itself. s.mu is held.
+func (s *State) settle() {
+	if !s.pulled || s.settled {
+		return
+	}
+	wait := s.wait(s.now())
+	switch {
+	case wait <= 0:
+		s.settled = true
+		close(s.noticed)
+		if s.timer != nil {
+			s.timer.Stop()
+		}
+	case s.timer == nil:
+		s.timer = time.AfterFunc(wait, s.wake)
+	default:
+		s.timer.Reset(wait)
+	}
+}
+
+// wait returns how long nothing can change unless a probe comes in, and 0 or
+// less if the pull has been noticed. s.mu is held.
+func (s *State) wait(now time.Duration) time.Duration {
+	over := s.cfg.PullMax - (now - s.since)
+	if over <= 0 {
+		return 0
+	}
+	var (
+		noticed = true
+		slowest time.Duration // interval of the slowest live prober
+		death   = over        // until the first of the live ones no longer is
+	)
+	for p := range s.ledger.probers() {
+		interval, life := p.pace(s.assumed, now)
+		if life <= 0 {
+			continue
+		}
+		slowest = max(slowest, interval)
+		death = min(death, life)
+		noticed = noticed && p.failures(s.pulls) >= p.needs(s.cfg.Failures)
+	}
+	if !noticed {
+		return death
+	}
+	least := s.cfg.PullMin - (now - s.since)
+	quiet := slowest - (now - time.Duration(s.arrived.Load()))
+	return min(death, max(least, quiet))
+}

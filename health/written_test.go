@@ -1,0 +1,69 @@
+package health
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// writer is a ResponseWriter that looks at what happens when it is flushed.
+type writer struct {
+	header http.Header
+	flush  func() error
+}
+
+func (w writer) Header() http.Header         { return w.header }
+func (w writer) WriteHeader(int)             {}
+func (w writer) Write(p []byte) (int, error) { return len(p), nil }
+func (w writer) FlushError() error           { return w.flush() }
+
+func TestAFailingAnswerCountsOnceItIsWritten(t *testing.T) {
+	s := newState(t, Config{Failures: 1})
+	probe(s, balancer)
+	s.Pull()
+	s.ServeHTTP(writer{http.Header{}, func() error {
+		if closed(s.Noticed()) {
+			t.Error("noticed before the answer was flushed")
+		}
+		return nil
+	}}, request("GET", balancer, "balancer/1"))
+	if !closed(s.Noticed()) {
+		t.Error("not noticed when the answer had been flushed")
+	}
+}
+
+func TestAFailingAnswerThatCannotBeWrittenDoesNotCount(t *testing.T) {
+	s := newState(t, Config{Failures: 1})
+	probe(s, balancer)
+	s.Pull()
+	s.ServeHTTP(writer{http.Header{}, func() error { return errors.New("broken pipe") }}, request("GET", balancer, "balancer/1"))
+	if p := s.Probers()[0]; p.Failures != 0 || closed(s.Noticed()) {
+		t.Errorf("%+v: it counted", p)
+	}
+}
+
+func TestAFailingAnswerCountsWithoutFlush(t *testing.T) {
+	s := newState(t, Config{Failures: 1})
+	probe(s, balancer)
+	s.Pull()
+	w := struct{ http.ResponseWriter }{httptest.NewRecorder()} // hides Flush
+	s.ServeHTTP(w, request("GET", balancer, "balancer/1"))
+	if !closed(s.Noticed()) {
+		t.Error("it did not count")
+	}
+}
+
+func TestAFailingAnswerDoesNotCountForALaterPull(t *testing.T) {
+	s := newState(t, Config{Failures: 1})
+	probe(s, balancer)
+	s.Pull()
+	s.ServeHTTP(writer{http.Header{}, func() error {
+		s.Restore()
+		s.Pull()
+		return nil
+	}}, request("GET", balancer, "balancer/1"))
+	if closed(s.Noticed()) {
+		t.Error("the second pull was noticed by an answer of the first")
+	}
+}
