@@ -15,7 +15,7 @@ import (
 const checkTimeout = 5 * time.Second
 
 // probation lets a new generation show that it works, before anybody depends on it: not a single connection from outside
-// is accepted, so that nothing is lost if it doesn't.
+// is accepted, so that nothing is lost if it doesn't. It checks itself at once and at each quarter of the time.
 func (s *Service) probation() {
 	s.enter(Probation, "probation", "for", s.cfg.Probation)
 	over := time.NewTimer(s.cfg.Probation)
@@ -26,12 +26,14 @@ func (s *Service) probation() {
 	}
 	go func() {
 		err := s.selfCheck()
-		if err == nil {
+		for again := s.cfg.Probation/4 + time.Millisecond; err == nil; err = s.selfCheck() {
 			select {
+			case <-time.After(again):
+				continue
 			case <-over.C:
-				err = s.selfCheck()
 			case <-ctx.Done():
 			}
+			break
 		}
 		s.call(func() {
 			switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,8 +28,11 @@ type swap struct {
 	again      bool       // a swap came meanwhile, and goes to the next generation
 	aborted    string     // why
 
-	took chan []bool   // the child's answers to what is handed over
 	gone chan struct{} // closed when the child says nothing more
+
+	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
+	asked   chan chan<- []bool // who waits for the child's answers
+	refused error              // why nothing more is sent
 }
 
 // Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
@@ -73,7 +77,7 @@ func (s *Service) swapNow(reply chan<- error) {
 }
 
 func (s *Service) beginSwap(reply chan<- error) {
-	sw := &swap{generation: s.generation + 1, reply: reply, took: make(chan []bool, 1), gone: make(chan struct{})}
+	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), asked: make(chan chan<- []bool, 64)}
 	s.swap = sw
 	s.swaps++
 	s.enter(Swapping, "swap begun", "to", sw.generation, "binary", s.os.binary)
@@ -202,20 +206,31 @@ func (s *Service) succeeded(sw *swap) {
 
 // handover is the listener.Handover to the child.
 func (sw *swap) handover(tickets []listener.Ticket, conns []syscall.Conn) ([]bool, error) {
-	if err := sw.link.Send(message{Kind: kindConns, Tickets: tickets}, conns...); err != nil {
+	answer := make(chan []bool, 1)
+	if err := sw.ask(message{Kind: kindConns, Tickets: tickets}, conns, answer); err != nil {
 		return nil, err
 	}
 	select {
-	case took := <-sw.took:
+	case took := <-answer:
 		return took, nil
 	case <-sw.gone:
 	}
 	select {
-	case took := <-sw.took: // its last word
+	case took := <-answer: // its last word
 		return took, nil
 	default:
 		return nil, errors.New("drain: the next generation is gone")
 	}
+}
+
+func (sw *swap) ask(m message, conns []syscall.Conn, answer chan<- []bool) error {
+	sw.asking.Lock()
+	defer sw.asking.Unlock()
+	if sw.refused == nil {
+		sw.asked <- answer // first: the answer may come before Send returns
+		sw.refused = sw.link.Send(m, conns...)
+	}
+	return sw.refused
 }
 
 // hearSuccessor hears the child, and later whichever generation has the child's end of the link.
@@ -233,7 +248,8 @@ func (s *Service) hearSuccessor(sw *swap) {
 		switch m.Kind {
 		case kindTook:
 			select {
-			case sw.took <- m.Took:
+			case answer := <-sw.asked:
+				answer <- m.Took
 			default: // an answer to no question
 				return
 			}

@@ -2,7 +2,9 @@ package listener
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,12 +24,16 @@ type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err err
 // batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
 const batch = 64
 
+// lanes is how many calls of a Handover may be under way.
+const lanes = 4
+
 // departure is what connections at rest come to while the set leaves.
 type departure struct {
 	set    *Set
 	grace  time.Duration
 	offers chan offer
 	over   chan struct{} // closed when nothing is handed over any more
+	end    sync.Once     // closes it
 }
 
 type offer struct {
@@ -53,14 +59,14 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	s.shut(handover == nil)
 	if handover != nil {
 		var done sync.WaitGroup
-		done.Go(func() { d.run(ctx, handover) })
+		for range lanes {
+			done.Go(func() { d.run(ctx, handover) })
+		}
 		defer done.Wait()
 	}
-	s.mu.Lock()
-	for c := range s.conns {
+	for _, c := range s.all() {
 		c.rouse()
 	}
-	s.mu.Unlock()
 	select {
 	case <-s.drained():
 		return nil
@@ -76,10 +82,7 @@ func (s *Set) shut(last bool) {
 	s.mu.Lock()
 	s.closed = true
 	packets := s.packets
-	var sockets []*socket
-	for _, so := range s.sockets {
-		sockets = append(sockets, so)
-	}
+	sockets := slices.Collect(maps.Values(s.sockets))
 	s.mu.Unlock()
 	for _, so := range sockets {
 		_ = so.close(last)
@@ -94,13 +97,7 @@ func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
 	s.shut(false)
 	left := s.Counts()
-	s.mu.Lock()
-	conns := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.mu.Unlock()
-	for _, c := range conns {
+	for _, c := range s.all() {
 		_ = c.Close()
 	}
 	return left
@@ -153,9 +150,9 @@ func (d *departure) retire(c *conn) bool {
 	return false
 }
 
-// run collects offers into batches; it owns the handover.
+// run collects offers into batches.
 func (d *departure) run(ctx context.Context, handover Handover) {
-	defer close(d.over)
+	defer d.end.Do(func() { close(d.over) })
 	for {
 		var offers []offer
 		select {

@@ -15,7 +15,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +33,7 @@ type Set struct {
 
 	adopted, moved, lost atomic.Int64
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; the locks of sockets and connections come before it
 	open    bool
 	closed  bool
 	sockets map[string]*socket
@@ -157,9 +159,10 @@ func (s *Set) listenPacket(network, address string) (pc net.PacketConn, err erro
 // Open lets the listeners, those there are and those to come, accept from outside.
 func (s *Set) Open() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.open = true
-	for _, so := range s.sockets {
+	sockets := slices.Collect(maps.Values(s.sockets))
+	s.mu.Unlock()
+	for _, so := range sockets {
 		so.admit()
 	}
 }
@@ -178,15 +181,11 @@ func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
 	return near, nil
 }
 
-// Listeners returns the network and address of each listener, as given to Listen, by what Accept is called on.
+// Listeners returns the network and address of each listener, as given to Listen, in order.
 func (s *Set) Listeners() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var keys []string
-	for key := range s.sockets {
-		keys = append(keys, key)
-	}
-	return keys
+	return slices.Sorted(maps.Keys(s.sockets))
 }
 
 // Counts returns the present counts.
@@ -198,6 +197,13 @@ func (s *Set) Counts() Counts {
 		c.count(&n)
 	}
 	return n
+}
+
+// all returns the connections.
+func (s *Set) all() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.conns))
 }
 
 func (s *Set) add(c *conn) {
