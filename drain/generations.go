@@ -35,6 +35,7 @@ type message struct {
 	Reason     string            `json:"reason,omitempty"`
 	Pulled     bool              `json:"pulled,omitempty"`
 	Swap       bool              `json:"swap,omitempty"`
+	Join       bool              `json:"join,omitempty"` // the old generation has left the registry
 	Ledger     []byte            `json:"ledger,omitempty"`
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
@@ -117,6 +118,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		return
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)
+	case m.Kind == kindStop && s.awaits: // the parent had not seen our Ready; if it wants to stop it will say so again
 	case m.Kind == kindStop:
 		if s.phase == Starting && !s.running {
 			s.finish(m.Reason, nil)
@@ -151,7 +153,9 @@ func (s *Service) hurryOldest() {
 }
 
 func (s *Service) hurry() {
-	if s.phase == Draining && s.deadline.Stop() {
+	if s.phase == Draining && !s.hurried && time.Until(s.deadlineAt) > killGrace {
+		s.hurried = true
+		s.deadline.Stop()
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {
 			s.call(func() { s.cutOff("a newer generation asked to leave") })

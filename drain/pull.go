@@ -57,7 +57,8 @@ func (s *Service) pullNow() {
 }
 
 func (s *Service) pull(why string) {
-	if !s.health.Pull() {
+	s.health.Pull()
+	if s.pullOver != nil {
 		return
 	}
 	s.pulled, s.pullOver = context.WithCancel(s.ctx)
@@ -83,9 +84,10 @@ func (s *Service) pull(why string) {
 
 func (s *Service) restoreNow() {
 	s.pullLater = false
-	if s.stopping || s.phase != Pulled && s.phase != Swapping || !s.health.Restore() {
+	if s.stopping || s.pullOver == nil || s.phase != Pulled && s.phase != Swapping {
 		return
 	}
+	s.health.Restore()
 	s.pullOver()
 	s.pullOver = nil
 	if s.phase == Swapping {

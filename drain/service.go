@@ -61,33 +61,38 @@ type Service struct {
 	lastSwap     *SwapResult
 	left         <-chan struct{} // closed when Config.Leave has returned
 	endProbation context.CancelFunc
+	join         bool // the old generation has left the registry
+	stopLater    bool // a stop came while the parent's word was awaited
 	swapLater    bool // a swap was asked for before the service was ready
 	pullLater    bool
 	pulled       context.Context    // ends with the present pull
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
-	result       error              // of Run
+	deadlineAt   time.Time
+	hurried      bool  // a newer generation has shortened it
+	result       error // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
 // process, and takes over its sockets. Nothing is served before Run. An error names the field of cfg that can't be used.
 func New(cfg Config) (*Service, error) {
-	cfg, err := cfg.complete()
-	if err != nil {
-		return nil, err
-	}
 	s := &Service{
-		cfg: cfg, phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
+		phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
 		calls: make(chan func()), signals: make(chan os.Signal, 16), ended: make(chan struct{}),
 	}
-	if err := s.watch(); err != nil {
-		return nil, err
+	err := s.configure(cfg)
+	if err != nil && !inherits() {
+		return nil, err // nothing is taken yet, so that New may be called again
 	}
-	if err := s.prepare(); err != nil {
+	if sysErr := s.inherit(); err == nil {
+		err = sysErr
+	}
+	if err != nil {
 		signal.Stop(s.signals)
 		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
 		return nil, err
 	}
+	s.set = listener.New(s.os.fds, s.lost)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
@@ -98,12 +103,9 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-func (s *Service) prepare() (err error) {
-	s.os, err = newSystem(s.cfg.SwapTimeout + killGrace)
-	if err != nil {
-		return err
-	}
-	if s.parent, s.generation, err = s.os.predecessor(); err != nil {
+// configure checks what can be checked without touching anything, and installs the signal handlers.
+func (s *Service) configure(cfg Config) (err error) {
+	if s.cfg, err = cfg.complete(); err != nil {
 		return err
 	}
 	s.health, err = health.New(health.Config{
@@ -112,11 +114,19 @@ func (s *Service) prepare() (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
-	if err := pidFile(s.cfg.PIDFile).check(s.os.pid, os.Getppid()); err != nil {
+	if err := pidFile(s.cfg.PIDFile).check(os.Getpid(), os.Getppid()); err != nil {
 		return err
 	}
-	s.set = listener.New(s.os.fds, s.lost)
-	return nil
+	return s.watch()
+}
+
+// inherit takes over from the generation that has started this process.
+func (s *Service) inherit() (err error) {
+	if s.os, err = newSystem(s.cfg.SwapTimeout + killGrace); err != nil {
+		return err
+	}
+	s.parent, s.generation, err = s.os.predecessor()
+	return err
 }
 
 func (s *Service) lost(l listener.Loss) {
@@ -124,7 +134,7 @@ func (s *Service) lost(l listener.Loss) {
 		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread, "pid", s.os.pid)
 }
 
-// Health is the state behind /ping, to be served elsewhere too.
+// Health is the state behind /ping, to be served elsewhere too. Pull and Restore are the service's to call.
 func (s *Service) Health() *health.State { return s.health }
 
 func (s *Service) loop() {
@@ -219,7 +229,7 @@ func (s *Service) becomeReady(why string) {
 	s.enter(Ready, why)
 	if s.pullLater {
 		s.pullNow()
-	} else if !s.os.inherits {
+	} else if s.join || !s.os.inherits {
 		s.hook("Join", s.cfg.Join)
 	}
 	if s.swapLater {

@@ -32,6 +32,8 @@ func (s *Service) Stop(ctx context.Context) error {
 // stopNow begins a stop; a second one ends everything. Sig is nil where the program itself asks.
 func (s *Service) stopNow(sig os.Signal) {
 	switch {
+	case s.awaits: // the parent is letting go already: to leave now would leave nobody
+		s.stopLater = true
 	case s.leaveNow && sig != nil:
 		s.cutOff("asked twice")
 	case s.stopping:
@@ -88,6 +90,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.enter(Draining, why)
 	s.work.end()
 	timeout := s.cfg.DrainTimeout
+	s.deadlineAt = time.Now().Add(timeout)
 	s.deadline = time.AfterFunc(timeout, func() {
 		s.call(func() { s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout)) })
 	})
@@ -154,6 +157,10 @@ func (s *Service) cutOff(why string) {
 
 // fail ends the service because of an error of its own.
 func (s *Service) fail(err error) {
+	if s.awaits {
+		s.result, s.stopLater = err, true
+		return
+	}
 	switch s.phase {
 	case Starting, Probation:
 		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})

@@ -86,7 +86,11 @@ func (s *Service) promoted(m message) {
 	}
 	s.pullLater = s.pullLater || m.Pulled
 	s.swapLater = s.swapLater || m.Swap
+	s.join = m.Join
 	s.becomeReady("promoted")
+	if s.stopLater {
+		s.stopNow(nil)
+	}
 }
 
 // selfCheck asks each server of ours for the ping path, through its own Accept, and then Config.Check.

@@ -1,10 +1,12 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +23,8 @@ const killGrace = 5 * time.Second
 type swap struct {
 	generation int
 	reply      chan<- error
+	ctx        context.Context // ends when the swap is given up
+	giveUp     context.CancelFunc
 	link       *link.Link // nil until the child is about to be started
 	pid        int        // as the child says
 	reason     string     // why it failed, as the child says
@@ -78,6 +82,7 @@ func (s *Service) swapNow(reply chan<- error) {
 
 func (s *Service) beginSwap(reply chan<- error) {
 	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), asked: make(chan chan<- []bool, 64)}
+	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
 	s.swap = sw
 	s.swaps++
 	s.enter(Swapping, "swap begun", "to", sw.generation, "binary", s.os.binary)
@@ -94,9 +99,7 @@ func (s *Service) launch(sw *swap) error {
 		return err
 	}
 	if s.cfg.Preflight != nil {
-		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
-		defer cancel()
-		if err := s.cfg.Preflight(ctx, s.os.binary); err != nil {
+		if err := s.cfg.Preflight(sw.ctx, s.os.binary); err != nil {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
@@ -114,10 +117,10 @@ func (s *Service) launch(sw *swap) error {
 		return errors.New("not started")
 	}
 	go s.hearSuccessor(sw)
-	overstay := time.AfterFunc(s.cfg.SwapTimeout, func() {
+	overstay := context.AfterFunc(sw.ctx, func() {
 		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
 	})
-	defer overstay.Stop()
+	defer overstay()
 	err = s.os.flip.Upgrade()
 	if err != nil {
 		near.Finish() // what the child has said is read to its end
@@ -133,12 +136,14 @@ func (s *Service) abortSwap(sw *swap, why string) {
 		return
 	}
 	sw.aborted = why
+	sw.giveUp()
 	if sw.link != nil {
 		_ = sw.link.Send(message{Kind: kindStop, Reason: why})
 	}
 }
 
 func (s *Service) swapEnded(sw *swap, err error) {
+	sw.giveUp()
 	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation}
 	if err != nil {
 		s.swapFailed(sw, err)
@@ -154,14 +159,11 @@ func (s *Service) swapEnded(sw *swap, err error) {
 }
 
 func (s *Service) swapFailed(sw *swap, err error) {
-	for _, why := range []string{sw.reason, sw.aborted} {
-		if why != "" {
-			err = fmt.Errorf("%s (%w)", why, err)
-			break
-		}
+	if why := cmp.Or(sw.aborted, sw.reason); why != "" {
+		err = fmt.Errorf("%s (%w)", why, err)
 	}
-	if errors.Is(err, syscall.ENOEXEC) {
-		err = fmt.Errorf("%w; the file is no program for this machine", err)
+	if strings.Contains(err.Error(), syscall.ENOEXEC.Error()) { // tableflip keeps the text alone
+		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
 	}
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
 	s.lastSwap.Err = err.Error()
@@ -185,6 +187,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m.Join = s.health.Pulled() && !m.Pulled
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)
 	}

@@ -29,6 +29,8 @@ type system struct {
 	linked   bool
 }
 
+func inherits() bool { return false }
+
 func newSystem(time.Duration) (system, error) {
 	return system{pid: os.Getpid(), binary: os.Args[0]}, nil
 }

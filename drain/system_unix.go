@@ -41,8 +41,11 @@ type system struct {
 	linked   bool // it was one of ours, not of bare tableflip
 }
 
+// inherits tells whether another process has started this one to take over.
+func inherits() bool { return os.Getenv(sentinel) != "" }
+
 func newSystem(upgradeTimeout time.Duration) (system, error) {
-	sys := system{pid: os.Getpid(), inherits: os.Getenv(sentinel) != ""}
+	sys := system{pid: os.Getpid(), inherits: inherits()}
 	var err error
 	if sys.binary, err = findBinary(os.Args[0]); err != nil {
 		return sys, err
@@ -94,6 +97,7 @@ func freeParent() (func(), error) {
 	go func() {
 		_, _ = io.Copy(w, from)
 		_ = from.Close()
+		_ = w.Close() // or tableflip would wait for ever for the rest of what a dead parent was saying
 	}()
 	return func() { _ = w.Close() }, nil
 }
