@@ -1,0 +1,74 @@
+package drain_test
+
+import (
+	"context"
+	"io"
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// A whole service: HUP swaps it, USR2 pulls it, USR1 restores it, TERM stops it.
+func Example() {
+	http.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	log.Fatal(drain.ListenAndServe(":8080", http.DefaultServeMux))
+}
+
+// The long form, for a service with more than one listener, work in the background, or settings of its own.
+func ExampleNew() {
+	svc, err := drain.New(drain.Config{
+		PIDFile:      "/run/orders.pid",
+		DrainTimeout: time.Minute,
+		IdleGrace:    65 * time.Second, // the balancer keeps idle connections for 60s
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	public, err := svc.Listen("tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	internal, err := svc.Listen("unix", "/run/orders.sock")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(public, &http.Server{Handler: http.DefaultServeMux, IdleTimeout: time.Minute})
+	svc.Serve(internal, &http.Server{Handler: http.DefaultServeMux})
+	svc.Go("mailer", func(ctx context.Context) {
+		for ctx.Err() == nil {
+			// Send what is due. When ctx ends, finish the one at hand and return.
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+	})
+	if err := svc.Run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Without signals: the program decides when.
+func ExampleService_Swap() {
+	svc, err := drain.New(drain.Config{Signals: &drain.Signals{}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("POST /deploy", func(w http.ResponseWriter, r *http.Request) {
+		if err := svc.Swap(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		_, _ = io.WriteString(w, "done\n")
+	})
+	ln, err := svc.Listen("tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(ln, &http.Server{})
+	if err := svc.Run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
