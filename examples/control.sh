@@ -1,0 +1,335 @@
+#!/bin/sh
+# control.sh: what an operator does to a service that imports Baton, by its PID
+# file. Each verb waits for the fact it is after, and its exit code is true.
+#
+#   start    runs BIN and waits until it is in charge and answers /ping with 200
+#   stop     TERM: waits until the process is gone, its requests finished. Once
+#            more goes on waiting: PIDFILE.stop remembers who has had its TERM.
+#            Older generations that still finish a request are not waited for.
+#   restart  stop, then start (reload loses nothing and is quicker)
+#   reload   HUP: waits until a new process of BIN is in charge, or the swap failed
+#   pull     USR2: waits until the balancer's probers have noticed
+#   restore  USR1: waits until /ping answers 200 again
+#   status   says what is running
+#
+# Exit codes are those of LSB init scripts where LSB has one:
+#   0    done (also: start when it runs already, stop when it does not run)
+#   1    start: it exited, its last log lines follow; reload: the swap failed
+#        and the old process serves on, or nothing runs any more
+#   2    wrong usage                     4    not allowed to signal the process
+#   5    BIN is not there                6    wrong or missing configuration
+#   7    reload, pull, restore: not running
+#   150  not done in time; stop and reload may still come about
+#   151  stop: not gone in time, so it was killed with -9 (KILL=1)
+#   152  the PID file's process does not run BIN; nothing was signalled
+#   153  the process does not answer at WHOAMI; nothing was signalled
+#   154  reload: a swap is under way already; nothing was signalled
+#   of status: 0 running, 1 dead but there is a PID file, 3 not running,
+#        4 running but not answering
+#
+# It needs curl or wget, and a service with the /whoami of examples/gin.
+
+: "${BIN:=./app}"                  # the program; it stays in the foreground
+: "${ARGS:=}"                      # its flags but -pidfile, split at blanks
+: "${PIDFILE:=./app.pid}"
+: "${LOG:=./app.log}"              # start appends the program's output to it
+: "${URL:=http://127.0.0.1:8080}"
+: "${PING:=$URL/ping}"
+: "${LIVE:=$URL/livez}"
+: "${WHOAMI:=$URL/whoami}"
+: "${START_TIMEOUT:=60}"           # seconds, all of them
+: "${STOP_TIMEOUT:=75}"            # more than -pull-max and -drain-timeout
+: "${RELOAD_TIMEOUT:=75}"          # more than -swap-timeout
+: "${PULL_TIMEOUT:=40}"            # more than -pull-max
+: "${RESTORE_TIMEOUT:=10}"
+: "${KILL:=0}"                     # 1: kill -9 what has not stopped in time
+: "${PROC:=/proc}"
+
+# The old process and the new one are told apart from strangers by this path.
+case $BIN in
+/*) ;;
+*) BIN=$PWD/${BIN#./} ;;
+esac
+
+say() { printf '%s\n' "${0##*/}: $*"; }
+fail() { # code, message
+	code=$1
+	shift
+	say "$@" >&2
+	exit "$code"
+}
+
+# within waits until the command says that the matter is decided.
+within() { # seconds, command
+	end=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -le "$end" ] || return 1
+		sleep 0.1 2>/dev/null || sleep 1 # POSIX knows whole seconds only
+	done
+}
+
+# alive: a zombie is not, though kill -0 finds it.
+alive() { # pid
+	if [ -d "$PROC/self" ]; then
+		stat=
+		{ read -r stat <"$PROC/$1/stat"; } 2>/dev/null
+		case ${stat##*) } in '' | [ZX]*) return 1 ;; esac
+		return 0
+	fi
+	case $(ps -o stat= -p "$1" 2>/dev/null) in *Z*) return 1 ;; ?*) return 0 ;; esac
+	kill -0 "$1" 2>/dev/null
+}
+
+# ours: by its executable, or by argv[0] after a deploy that moved the old
+# executable aside or flipped a symlink. Where nobody tells, it is taken for ours.
+ours() { # pid
+	if [ -d "$PROC/self" ]; then
+		exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
+		exe=${exe% (deleted)}
+		args=$(tr '\0' '\n' 2>/dev/null <"$PROC/$1/cmdline" | sed q)
+		[ "$exe" = "$BIN" ] || [ "$exe" = "$(readlink -f "$BIN")" ] || [ "$args" = "$BIN" ]
+		return
+	fi
+	exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
+	case $args in '' | "$BIN" | "$BIN "*) return 0 ;; esac
+	return 1
+}
+
+# look sets pid to the PID file's, and returns what status is to return.
+look() {
+	pid=
+	[ -e "$PIDFILE" ] || return 3
+	[ -r "$PIDFILE" ] || fail 4 "$PIDFILE cannot be read: run this as the user of the service"
+	{ read -r pid <"$PIDFILE"; } 2>/dev/null
+	case $pid in '' | 0* | *[!0-9]*) pid='' && return 1 ;; esac
+	alive "$pid" || return 1
+	ours "$pid" || return 152
+}
+
+need() {
+	look
+	case $? in
+	0) ;;
+	152) stranger ;;
+	*) fail 7 "not running: $PIDFILE names no living process" ;;
+	esac
+}
+
+stranger() {
+	fail 152 "$PIDFILE names pid $pid, which runs ${exe:-$args} and not $BIN:" \
+		"set BIN to what the service runs, or remove the PID file if it is left over"
+}
+
+signal() { # name
+	kill -s "$1" "$pid" 2>/dev/null && return
+	! alive "$pid" || fail 4 "not allowed to signal pid $pid: run this as the user of the service"
+}
+
+# No proxy, no keep-alive: what answers a new connection is what is in charge.
+client() { # client, arguments
+	(
+		unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
+		exec "$@" 2>/dev/null
+	)
+}
+
+if command -v curl >/dev/null; then
+	ping_ok() { [ "$(client curl -q -s -m 2 -A control.sh -o /dev/null -w '%{http_code}' "$PING")" = 200 ]; }
+	get() { client curl -q -s -f -m 2 -A control.sh "$@"; }
+else
+	command -v wget >/dev/null || fail 6 "needs curl or wget: install one of them"
+	# Not every wget has -T.
+	bounded() { client timeout 2 "$@"; }
+	command -v timeout >/dev/null || bounded() { client "$@"; }
+	ping_ok() { bounded wget -q -U control.sh -O /dev/null "$PING"; }
+	get() { bounded wget -q -U control.sh -O - "$@"; }
+fi
+
+# answers: the process of the PID file, and no other, is reached at WHOAMI. LIVE
+# comes first because a pull is not noticed while new connections bring traffic,
+# and one that begins with a probe is none.
+answers() { who=$(get "$LIVE" "$WHOAMI") && [ "$(field pid)" = "$pid" ]; }
+field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
+swap_error() {
+	printf '%s\n' "$who" | sed -n 's/.*"swap_error":"\(\([^"\\]*\\.\)*[^"\\]*\)".*/\1/p' |
+		sed 's/\\u003c/</g; s/\\u003e/>/g; s/\\u0026/\&/g; s/\\n/; /g; s/\\t/ /g; s/\\\(["\\]\)/\1/g'
+}
+found() { look && answers; }
+tell() { printf '%s\n' "pid $pid, generation $(field generation), version $(field version), $(field phase)"; }
+
+start() {
+	look
+	case $? in
+	0)
+		within "$START_TIMEOUT" found || fail 153 "pid $pid is running but does not answer at $WHOAMI"
+		say "running already: $(tell)"
+		return
+		;;
+	1) say "$PIDFILE is left over from a process that is gone" ;;
+	152) stranger ;;
+	esac
+	{ [ -f "$BIN" ] && [ -x "$BIN" ]; } || fail 5 "$BIN is no executable file: set BIN to the program"
+	(: >>"$LOG") 2>/dev/null || fail 6 "cannot write to the log $LOG: set LOG to a file that you may write"
+	rm -f "$PIDFILE.stop" # of a process that is gone
+	from=$(($(wc -c <"$LOG") + 1))
+
+	# In a session of its own it does not get the Ctrl-C meant for this script,
+	# nor the HUP of a terminal that closes, which would be a swap.
+	detach=''
+	if command -v setsid >/dev/null; then detach='setsid'; fi
+	(
+		trap '' HUP
+		set -f
+		# shellcheck disable=SC2086 # ARGS is to be split
+		exec $detach "$BIN" -pidfile "$PIDFILE" $ARGS >>"$LOG" 2>&1 </dev/null
+	) &
+	child=$!
+	if ! within "$START_TIMEOUT" started; then
+		pid=$child
+		signal TERM
+		within "$STOP_TIMEOUT" gone
+		recent
+		fail 150 "not ready after $START_TIMEOUT s: pid $child was told to stop"
+	fi
+	if [ -n "$rc" ]; then
+		recent
+		fail 1 "start failed: $BIN exited with code $rc"
+	fi
+	say "started: $(tell)"
+}
+
+started() {
+	rc=''
+	if ! alive "$child"; then
+		wait "$child"
+		rc=$?
+		return 0
+	fi
+	look && [ "$pid" = "$child" ] && answers && ping_ok
+}
+
+recent() { tail -c "+$from" "$LOG" | tail -n 10 >&2; }
+gone() { ! alive "$pid"; }
+
+stop() {
+	look
+	case $? in
+	0) ;;
+	152) stranger ;;
+	*) say "not running" && return ;;
+	esac
+	first=$pid
+	# A second TERM means: leave now, whatever is in flight.
+	asked=
+	{ read -r asked <"$PIDFILE.stop"; } 2>/dev/null
+	if [ "$asked" = "$pid" ]; then
+		say "pid $pid has been told to stop before: waiting"
+	else
+		tell_to_stop
+	fi
+	if within "$STOP_TIMEOUT" stopped; then
+		rm -f "$PIDFILE.stop"
+		say "stopped: pid $first is gone"
+		return
+	fi
+	[ "$KILL" = 1 ] || fail 150 "pid $pid is still there after $STOP_TIMEOUT s: see $LOG, wait," \
+		"or run this with KILL=1 and lose what is in flight"
+	ours "$pid" && signal KILL
+	within 10 gone
+	rm -f "$PIDFILE.stop"
+	fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
+}
+
+stopped() {
+	if alive "$pid"; then
+		# Who has ever asked /ping, as start has, is a prober that is to notice.
+		ping_ok
+		return 1
+	fi
+	# A swap that was quicker than TERM has put another process in charge.
+	look || return 0
+	tell_to_stop
+	return 1
+}
+
+tell_to_stop() {
+	signal TERM
+	(echo "$pid" >"$PIDFILE.stop") 2>/dev/null || say "cannot write $PIDFILE.stop: do not run stop twice" >&2
+}
+
+restart() {
+	stop
+	start
+}
+
+reload() {
+	need
+	within 5 found || fail 153 "pid $pid does not answer at $WHOAMI: set URL to where it listens"
+	[ "$(field phase)" != swapping ] || fail 154 "a swap is under way already: try again when it is over"
+	old=$pid before=$(field swap_at)
+	signal HUP
+	within "$RELOAD_TIMEOUT" swapped || fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
+	case $outcome in
+	swapped) say "reloaded: pid $old has handed over to $(tell)" ;;
+	failed) fail 1 "the swap failed, pid $old serves on: $(swap_error)" ;;
+	down) fail 1 "pid $old is gone and no other is in charge: see $LOG" ;;
+	esac
+}
+
+# swapped: the PID file changes when the new process is in charge. A failure is
+# what the old one reports of a swap that ended after the HUP; "still the same
+# pid" or "no longer swapping" would also be true just before it begins.
+swapped() {
+	if look && [ "$pid" != "$old" ]; then
+		outcome=swapped
+		answers
+		return
+	fi
+	if alive "$old"; then
+		outcome=failed pid=$old
+		answers && [ "$(field swap_at)" != "$before" ] && [ -n "$(swap_error)" ]
+		return
+	fi
+	# It may have handed over and left since the PID file was read.
+	outcome=down
+	! look
+}
+
+pull() {
+	need
+	signal USR2
+	within "$PULL_TIMEOUT" noticed || fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s${who:+: $(tell)}"
+	say "pulled, and noticed: $(tell)"
+}
+
+noticed() {
+	ping_ok # see stopped
+	found && [ "$(field noticed)" = true ]
+}
+
+restore() {
+	need
+	signal USR1
+	within "$RESTORE_TIMEOUT" restored || fail 150 "$PING does not answer 200 after $RESTORE_TIMEOUT s: see $LOG"
+	say "restored: $(tell)"
+}
+
+restored() { found && ping_ok; }
+
+status() {
+	look
+	case $? in
+	0)
+		within 2 found || fail 4 "pid $pid is running, but does not answer at $WHOAMI"
+		say "running: $(tell)"
+		;;
+	3) fail 3 "not running" ;;
+	*) fail 1 "not running, but there is a PID file: $PIDFILE" ;;
+	esac
+}
+
+case $#:${1-} in
+1:start | 1:stop | 1:restart | 1:reload | 1:pull | 1:restore | 1:status) "$1" ;;
+*) fail 2 "want one of start, stop, restart, reload, pull, restore, status" ;;
+esac

@@ -1,0 +1,149 @@
+// Command gin is a small service on Gin that is swapped, pulled and
+// stopped without losing a request. Copy it and put in your own routes.
+//
+//	go build -o app ./gin && ./app -pidfile app.pid
+//
+// kill -HUP swaps the binary, -USR2 pulls the node out of its load balancer,
+// -USR1 puts it back and -TERM stops it. It exits with 0 after a clean stop,
+// with 1 otherwise, and with 2 when a flag is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/gin-gonic/gin"
+)
+
+// version tells the builds apart: go build -ldflags "-X main.version=v2".
+var version = "dev"
+
+const (
+	maxEcho = 32 << 20    // bytes that POST /echo takes
+	maxSlow = time.Minute // the longest that GET /slow waits
+)
+
+// flagNames: the library names the field of its Config that is wrong, but who
+// reads that has set a flag.
+var flagNames = strings.NewReplacer(
+	"Config.PIDFile", "-pidfile",
+	"Config.Probation", "-probation",
+	"Config.SwapTimeout", "-swap-timeout",
+	"Config.PullMax", "-pull-max",
+	"Config.DrainTimeout", "-drain-timeout",
+)
+
+func main() {
+	if err := run(); err != nil {
+		slog.Error("exiting", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
+	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
+	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
+	}
+
+	// Two generations write to the same log: the version tells whose line it is.
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
+
+	svc, err := drain.New(broken(drain.Config{
+		PIDFile:      *pidFile,
+		Probation:    *probation,
+		SwapTimeout:  *swapTimeout,
+		PullMax:      *pullMax,
+		DrainTimeout: *drainTimeout,
+	}))
+	if err != nil {
+		return errors.New(flagNames.Replace(err.Error()))
+	}
+	ln, err := svc.Listen("tcp", *addr)
+	if err != nil {
+		return fmt.Errorf("-addr %s: %w", *addr, err)
+	}
+	svc.Serve(ln, &http.Server{
+		Handler:           routes(svc),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	})
+	return svc.Run(context.Background())
+}
+
+// routes are the service's own; the library adds /ping and /livez.
+func routes(svc *drain.Service) http.Handler {
+	// Neither changes while the process lives.
+	pid, generation := strconv.Itoa(os.Getpid()), strconv.Itoa(svc.Status().Generation)
+
+	gin.SetMode(gin.ReleaseMode)
+	r := gin.New() // no access log: gin.Default() has one
+	r.Use(gin.Recovery(), func(c *gin.Context) {
+		c.Header("X-Pid", pid)
+		c.Header("X-Generation", generation)
+	})
+	r.POST("/echo", echo)
+	r.GET("/slow", slow)
+	r.GET("/whoami", func(c *gin.Context) { c.JSON(http.StatusOK, whoami(svc.Status())) })
+	return r
+}
+
+// whoami is what control.sh goes by: which process is in charge, whether the
+// probers have noticed a pull, and how the last swap that it tried has ended.
+func whoami(st drain.Status) gin.H {
+	who := gin.H{
+		"version":    version,
+		"pid":        st.PID,
+		"generation": st.Generation,
+		"phase":      st.Phase,
+		"noticed":    st.Noticed,
+	}
+	if last := st.LastSwap; last != nil {
+		who["swap_at"], who["swap_error"] = last.At, last.Err
+	}
+	return who
+}
+
+// echo reads the whole body first: net/http may close the connection of a
+// handler that answers while the client is still sending.
+func echo(c *gin.Context) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxEcho))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		c.String(http.StatusRequestEntityTooLarge, "body: at most %d bytes\n", tooLarge.Limit)
+		return
+	} else if err != nil {
+		c.String(http.StatusBadRequest, "body: %v\n", err)
+		return
+	}
+	c.Data(http.StatusOK, "application/octet-stream", body)
+}
+
+// slow is the request that is in flight when the operator comes.
+func slow(c *gin.Context) {
+	d, err := time.ParseDuration(c.DefaultQuery("d", "2s"))
+	if err != nil || d < 0 || d > maxSlow {
+		c.String(http.StatusBadRequest, "d: want a duration from 0s to %v, as in /slow?d=2s\n", maxSlow)
+		return
+	}
+	select {
+	case <-time.After(d):
+		c.String(http.StatusOK, "slept %v\n", d)
+	case <-c.Request.Context().Done(): // the client has gone
+	}
+}

@@ -1,0 +1,153 @@
+// Command nethttp is a small service on net/http that is swapped, pulled and
+// stopped without losing a request. Copy it and put in your own routes.
+//
+//	go build -o app ./nethttp && ./app -pidfile app.pid
+//
+// kill -HUP swaps the binary, -USR2 pulls the node out of its load balancer,
+// -USR1 puts it back and -TERM stops it. It exits with 0 after a clean stop,
+// with 1 otherwise, and with 2 when a flag is wrong.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// version tells the builds apart: go build -ldflags "-X main.version=v2".
+var version = "dev"
+
+const (
+	maxEcho = 32 << 20    // bytes that POST /echo takes
+	maxSlow = time.Minute // the longest that GET /slow waits
+)
+
+// flagNames: the library names the field of its Config that is wrong, but who
+// reads that has set a flag.
+var flagNames = strings.NewReplacer(
+	"Config.PIDFile", "-pidfile",
+	"Config.Probation", "-probation",
+	"Config.SwapTimeout", "-swap-timeout",
+	"Config.PullMax", "-pull-max",
+	"Config.DrainTimeout", "-drain-timeout",
+)
+
+func main() {
+	if err := run(); err != nil {
+		slog.Error("exiting", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
+	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
+	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
+	}
+
+	// Two generations write to the same log: the version tells whose line it is.
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
+
+	svc, err := drain.New(broken(drain.Config{
+		PIDFile:      *pidFile,
+		Probation:    *probation,
+		SwapTimeout:  *swapTimeout,
+		PullMax:      *pullMax,
+		DrainTimeout: *drainTimeout,
+	}))
+	if err != nil {
+		return errors.New(flagNames.Replace(err.Error()))
+	}
+	ln, err := svc.Listen("tcp", *addr)
+	if err != nil {
+		return fmt.Errorf("-addr %s: %w", *addr, err)
+	}
+	svc.Serve(ln, &http.Server{
+		Handler:           routes(svc),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+	})
+	return svc.Run(context.Background())
+}
+
+// routes are the service's own; the library adds /ping and /livez.
+func routes(svc *drain.Service) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /echo", echo)
+	mux.HandleFunc("GET /slow", slow)
+	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(whoami(svc.Status()))
+	})
+
+	// Neither changes while the process lives.
+	pid, generation := strconv.Itoa(os.Getpid()), strconv.Itoa(svc.Status().Generation)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Pid", pid)
+		w.Header().Set("X-Generation", generation)
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// whoami is what control.sh goes by: which process is in charge, whether the
+// probers have noticed a pull, and how the last swap that it tried has ended.
+func whoami(st drain.Status) map[string]any {
+	who := map[string]any{
+		"version":    version,
+		"pid":        st.PID,
+		"generation": st.Generation,
+		"phase":      st.Phase,
+		"noticed":    st.Noticed,
+	}
+	if last := st.LastSwap; last != nil {
+		who["swap_at"], who["swap_error"] = last.At, last.Err
+	}
+	return who
+}
+
+// echo reads the whole body first: net/http may close the connection of a
+// handler that answers while the client is still sending.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxEcho))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		http.Error(w, fmt.Sprintf("body: at most %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+		return
+	} else if err != nil {
+		http.Error(w, "body: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Write(body)
+}
+
+// slow is the request that is in flight when the operator comes.
+func slow(w http.ResponseWriter, r *http.Request) {
+	d, err := time.ParseDuration(cmp.Or(r.FormValue("d"), "2s"))
+	if err != nil || d < 0 || d > maxSlow {
+		http.Error(w, fmt.Sprintf("d: want a duration from 0s to %v, as in /slow?d=2s", maxSlow), http.StatusBadRequest)
+		return
+	}
+	select {
+	case <-time.After(d):
+		fmt.Fprintf(w, "slept %v\n", d)
+	case <-r.Context().Done(): // the client has gone
+	}
+}
