@@ -30,6 +30,8 @@ type conn struct {
 	h2       atomic.Bool  // speaks HTTP/2
 	guest    atomic.Bool  // adopted idle, has not sent a byte here
 	gone     atomic.Bool  // another process has it
+	ended    atomic.Bool  // released: there is nothing to read any more
+	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
 
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
@@ -45,11 +47,16 @@ type conn struct {
 // connection to the departure instead, and returns io.EOF once it is gone.
 func (c *conn) Read(p []byte) (int, error) {
 	for {
-		if d := c.set.leaving.Load(); d != nil && c.atRest(len(p)) && d.release(c) {
+		if c.ended.Load() { // net/http may ask again
 			return 0, io.EOF
 		}
-		n, err := c.Conn.Read(p)
+		if d := c.set.leaving.Load(); d != nil && c.atRest(len(p)) && d.release(c) {
+			c.ended.Store(true)
+			continue
+		}
+		n, err := c.read(p)
 		if n > 0 {
+			c.armed.Store(false)
 			if !c.heard.Load() {
 				c.wake()
 			}
@@ -59,6 +66,18 @@ func (c *conn) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
+// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the beginning of the next request, and a
+// client that thinks for no time at all would keep its connection, and this process, busy for ever.
+func (c *conn) read(p []byte) (int, error) {
+	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
+		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
+			return awaitEnd(c.Conn, p)
+		}
+	}
+	return c.Conn.Read(p)
 }
 
 // atRest tells, on the goroutine that reads, whether the server waits for the first byte of a request and holds none of
@@ -119,6 +138,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waits.Add(1)
+	c.armed.Store(t.IsZero())
 	if c.guest.Load() {
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}

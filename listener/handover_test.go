@@ -41,10 +41,7 @@ func next(t testing.TB, from *generation, srv *http.Server) *generation {
 		g.ln = ln
 	} else {
 		g.n = from.n + 1
-		f, err := from.ln.(*socket).ln.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := dup(from.ln.(*socket).ln) // not File, which makes the socket block for a moment, for all who share it
 		ln, err := net.FileListener(f)
 		_ = f.Close()
 		if err != nil {
@@ -84,19 +81,24 @@ func (g *generation) handTo(to *generation) Handover {
 	return func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error) {
 		var files []*os.File
 		for _, c := range conns {
-			rc, err := c.SyscallConn()
-			if err != nil {
-				return nil, err
+			if f := dup(c); f != nil {
+				files = append(files, f)
 			}
-			_ = rc.Control(func(fd uintptr) {
-				if nfd, err := syscall.Dup(int(fd)); err == nil {
-					files = append(files, os.NewFile(uintptr(nfd), "dup"))
-				}
-			})
 		}
 		err = to.set.Adopt(tickets, files, func(t []bool) error { took = t; return nil })
 		return took, err
 	}
+}
+
+func dup(c syscall.Conn) (f *os.File) {
+	if rc, err := c.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) {
+			if nfd, err := syscall.Dup(int(fd)); err == nil {
+				f = os.NewFile(uintptr(nfd), "dup")
+			}
+		})
+	}
+	return f
 }
 
 // client is the one that never retries.

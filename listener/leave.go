@@ -56,7 +56,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		close(d.over)
 	}
 	s.leaving.Store(d)
-	s.shut(handover == nil)
+	s.shut(true, handover == nil)
 	if handover != nil {
 		var done sync.WaitGroup
 		for range lanes {
@@ -75,8 +75,14 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	}
 }
 
-// shut closes the listening and the packet sockets, and with last takes in who is in their queues.
-func (s *Set) shut(last bool) {
+// handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
+// listening socket. It is the time of one round trip.
+const handshake = 200 * time.Millisecond
+
+// shut closes the listening and the packet sockets. With sweep, who has connected is taken in: the next generation may have
+// closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and
+// whoever comes then is refused by the kernel and knows that nothing of him was read.
+func (s *Set) shut(sweep, last bool) {
 	s.adopts.Lock()
 	defer s.adopts.Unlock()
 	s.mu.Lock()
@@ -84,18 +90,29 @@ func (s *Set) shut(last bool) {
 	packets := s.packets
 	sockets := slices.Collect(maps.Values(s.sockets))
 	s.mu.Unlock()
+	if last && dropAll(sockets) {
+		time.Sleep(handshake)
+	}
 	for _, so := range sockets {
-		_ = so.close(last)
+		_ = so.close(sweep)
 	}
 	for _, pc := range packets {
 		_ = pc.Close()
 	}
 }
 
+// dropAll reports whether any of the sockets has stopped taking handshakes.
+func dropAll(sockets []*socket) (any bool) {
+	for _, so := range sockets {
+		any = dropHandshakes(so.ln) || any
+	}
+	return any
+}
+
 // Close closes every listener and connection at once and returns what was open.
 func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
-	s.shut(false)
+	s.shut(false, false)
 	left := s.Counts()
 	for _, c := range s.all() {
 		_ = c.Close()

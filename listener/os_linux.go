@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -16,6 +17,62 @@ func unread(nc net.Conn) (n int) {
 		}
 	}
 	return n
+}
+
+// awaitEnd is a Read that waits until the client has closed the connection, or a deadline is over, and reads nothing.
+func awaitEnd(nc net.Conn, _ []byte) (int, error) {
+	rc, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var end error
+	var b [1]byte
+	err = rc.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			return false
+		case err != nil:
+			end = &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
+		case n == 0:
+			end = io.EOF
+		}
+		return n <= 0
+	})
+	if end != nil {
+		return 0, end
+	}
+	return 0, err
+}
+
+// dropHandshakes makes a TCP listening socket ignore new handshakes, while those under way come to their end: a classic BPF
+// program for the socket drops segments with SYN in the flags, the 14th byte of the header. Their clients send again a
+// second later.
+func dropHandshakes(ln rawListener) bool {
+	rc, err := ln.SyscallConn()
+	if err != nil || ln.Addr().Network() != "tcp" {
+		return false
+	}
+	const tcpFlags, syn = 13, 0x02
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: syn, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
+	}
+	attached := false
+	_ = rc.Control(func(fd uintptr) {
+		attached = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}) == nil
+	})
+	return attached
+}
+
+// takeHandshakes undoes dropHandshakes.
+func takeHandshakes(ln rawListener) {
+	if rc, err := ln.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+	}
 }
 
 // backlog takes the connections out of the kernel's queue, as many as there are.

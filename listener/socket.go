@@ -27,8 +27,10 @@ type socket struct {
 	cond   sync.Cond  // open, closed or queue has changed
 	queue  []*conn
 	open   bool // accepts from outside
+	ending bool // accepts nothing any more, but is not closed yet
 	closed bool
 	roused bool // the deadline of ln is over, to end a blocked accept
+	inside int  // how many are in ln.Accept; one of them would keep a closed socket alive
 }
 
 func newSocket(set *Set, key string, ln rawListener, open bool) *socket {
@@ -51,7 +53,7 @@ func isTimeout(err error) bool     { return errors.Is(err, os.ErrDeadlineExceede
 func (so *socket) Accept() (net.Conn, error) {
 	for {
 		so.mu.Lock()
-		for len(so.queue) == 0 && !so.closed && !so.open {
+		for len(so.queue) == 0 && !so.closed && (!so.open || so.ending) {
 			so.cond.Wait()
 		}
 		if len(so.queue) > 0 {
@@ -67,17 +69,30 @@ func (so *socket) Accept() (net.Conn, error) {
 			so.roused = false
 			_ = so.ln.SetDeadline(time.Time{})
 		}
+		so.inside++
 		so.mu.Unlock()
 		nc, err := so.ln.Accept()
+		var c *conn
+		if err == nil {
+			c = so.wrap(nc) // before left: a connection must be known to the set when nobody is inside
+		}
+		so.left()
 		switch {
 		case err == nil:
-			return so.wrap(nc), nil
+			return c, nil
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
 		default:
 			return nil, err
 		}
 	}
+}
+
+func (so *socket) left() {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	so.inside--
+	so.cond.Broadcast()
 }
 
 // enqueue makes Accept return c, unless so is closed.
@@ -119,6 +134,11 @@ func (so *socket) close(sweep bool) error {
 		return nil
 	}
 	if sweep && so.open {
+		so.ending = true
+		so.rouse()
+		for so.inside > 0 {
+			so.cond.Wait()
+		}
 		for _, nc := range backlog(so.ln) {
 			so.queue = append(so.queue, so.wrap(nc))
 		}
@@ -126,5 +146,6 @@ func (so *socket) close(sweep bool) error {
 	so.closed = true
 	so.cond.Broadcast()
 	so.set.forget(so)
+	takeHandshakes(so.ln) // others may hold the socket, a service manager or another generation
 	return so.ln.Close()
 }
