@@ -115,6 +115,9 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		i := max(0, len(s.older)-1)
 		s.older = slices.Insert(s.older, i, older)
 		go s.hear(older)
+		if s.phase == Swapping { // which began before this one was known
+			s.hurryOldest()
+		}
 		return
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -20,11 +21,7 @@ func (p pidFile) check(ours ...int) error {
 		return nil
 	}
 	if pid, err := p.read(); err == nil && alive(pid) {
-		known := false
-		for _, o := range ours {
-			known = known || pid == o
-		}
-		if !known {
+		if !slices.Contains(ours, pid) {
 			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not ours: stop it, or remove the file if it is none of this service", p, pid, command(pid))
 		}
 	}

@@ -15,8 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startDir is where the process was started, and where tableflip starts the next.
-var startDir, _ = os.Getwd()
+// startDir is where the process was started, and where tableflip starts the next; binary is what it was started by. Both
+// are found before the program can change its working directory.
+var (
+	startDir, _       = os.Getwd()
+	binary, binaryErr = findBinary(os.Args[0])
+)
 
 // findBinary returns the absolute path that this process was started by. Symlinks are left in it, so that a link which
 // points to a new version deploys it.

@@ -114,7 +114,11 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
-	if err := pidFile(s.cfg.PIDFile).check(os.Getpid(), os.Getppid()); err != nil {
+	ours := []int{os.Getpid()}
+	if inherits() {
+		ours = append(ours, os.Getppid())
+	}
+	if err := pidFile(s.cfg.PIDFile).check(ours...); err != nil {
 		return err
 	}
 	return s.watch()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -172,6 +173,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if s.health.Pulled() {
 		s.phase = Pulled
 	}
+	runtime.GC() // tableflip leaves its ends of the pipes, and its copy of the link, to the finalizers
 	s.tell(slog.LevelError, "swap failed", err)
 	if err := pidFile(s.cfg.PIDFile).restore(s.os.pid); err != nil {
 		s.tell(slog.LevelError, "the PID file names the generation that failed", err)

@@ -46,13 +46,14 @@ func inherits() bool { return os.Getenv(sentinel) != "" }
 
 func newSystem(upgradeTimeout time.Duration) (system, error) {
 	sys := system{pid: os.Getpid(), inherits: inherits()}
-	var err error
-	if sys.binary, err = findBinary(os.Args[0]); err != nil {
-		return sys, err
+	if binaryErr != nil {
+		return sys, binaryErr
 	}
+	sys.binary = binary
 	os.Args[0] = sys.binary // tableflip would look a relative one up anew, from wherever the process is by then
 	letGo := func() {}
 	if sys.inherits {
+		var err error
 		if letGo, err = freeParent(); err != nil {
 			return sys, err
 		}
@@ -114,6 +115,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 	if f == nil {
 		return nil, 2, nil
 	}
+	dropCopy(f)
 	l, err := link.Open(f)
 	if err != nil {
 		return nil, 0, fmt.Errorf("drain: %w", err)
@@ -126,6 +128,28 @@ func (sys *system) predecessor() (*elder, int, error) {
 	}
 	sys.linked = true
 	return newElder(l, hello.Generation-1, hello.PID), hello.Generation, nil
+}
+
+// dropCopy puts /dev/null in the place of the descriptor that tableflip has of f and never closes. As long as that one
+// lives, the other end would not notice that whoever was handed the link is gone.
+func dropCopy(f *os.File) {
+	const firstInherited, last = 5, 1024
+	var want, got unix.Stat_t
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return
+	}
+	defer null.Close()
+	own := f.Fd()
+	if unix.Fstat(int(own), &want) != nil {
+		return
+	}
+	for fd := firstInherited; fd < last; fd++ {
+		if fd != int(own) && unix.Fstat(fd, &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino {
+			_ = dupTo(int(null.Fd()), fd)
+			return
+		}
+	}
 }
 
 // prepareChild makes the link that the next Upgrade passes on, and says hello on it.

@@ -149,16 +149,16 @@ func (l *Link) Receive(msg any) ([]*os.File, error) {
 	case rightsErr != nil:
 		return files, fmt.Errorf("link: receive: %w", rightsErr)
 	}
-	if _, err := io.ReadFull(l.conn, head[n:]); err != nil {
-		return files, fmt.Errorf("link: receive: %w", err)
+	if err := l.readRest(head[n:]); err != nil {
+		return files, err
 	}
 	length, count := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
 	if length > maxText || count > maxFiles || len(files) > int(count) {
 		return files, fmt.Errorf("link: receive: no frame: %d bytes, %d descriptors", length, count)
 	}
 	text := make([]byte, length)
-	if _, err := io.ReadFull(l.conn, text); err != nil {
-		return files, fmt.Errorf("link: receive: %w", err)
+	if err := l.readRest(text); err != nil {
+		return files, err
 	}
 	if err := json.Unmarshal(text, msg); err != nil {
 		return files, fmt.Errorf("link: receive: %w", err)
@@ -174,13 +174,24 @@ func (l *Link) readHead(head, oob []byte) (n, oobn int, err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return 0, 0, ErrPaused
-	case err != nil:
+	case err != nil && !errors.Is(err, io.EOF):
 		return 0, 0, fmt.Errorf("link: receive: %w", err)
 	case n == 0:
 		return 0, oobn, io.EOF
 	}
 	l.inFrame = true
 	return n, oobn, l.conn.SetReadDeadline(time.Time{})
+}
+
+func (l *Link) readRest(b []byte) error {
+	_, err := io.ReadFull(l.conn, b)
+	if errors.Is(err, io.EOF) && len(b) > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("link: receive: %w", err)
+	}
+	return nil
 }
 
 // between ends a frame. A Pause that came in the middle of it takes effect now.
