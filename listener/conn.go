@@ -25,7 +25,6 @@ type conn struct {
 	state    atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
 	requests atomic.Int32 // how many have begun
 	heard    atomic.Bool  // bytes were read since the state became new or idle
-	waits    atomic.Int32 // read deadlines set since the state became new or idle
 	wrapped  atomic.Bool  // the server sees a type of its own around this one (TLS, a limiter): it can't be moved
 	h2       atomic.Bool  // speaks HTTP/2
 	guest    atomic.Bool  // adopted idle, has not sent a byte here
@@ -35,7 +34,9 @@ type conn struct {
 	refused  atomic.Bool  // another process did not want it
 
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
+	waits    int        // read deadlines set since the state became new or idle
 	deadline time.Time  // as the user of the connection wants it
+	inForce  time.Time  // as Conn has it
 	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
 	closed   bool
 	header   time.Duration // a guest's time for its first header
@@ -56,7 +57,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		n, err := c.read(p)
 		if n > 0 {
-			c.armed.Store(false)
+			if c.armed.Load() {
+				c.armed.Store(false)
+			}
 			if !c.heard.Load() {
 				c.wake()
 			}
@@ -93,9 +96,15 @@ func (c *conn) atRest(offered int) bool {
 	case int32(http.StateNew):
 		return true
 	case int32(http.StateIdle):
-		return c.waits.Load() == 1 && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
+		return c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
 	}
 	return false
+}
+
+func (c *conn) waiting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waits == 1
 }
 
 // wake is told of the first bytes of a request.
@@ -110,7 +119,7 @@ func (c *conn) wake() {
 		if c.header > 0 {
 			c.deadline = time.Now().Add(c.header)
 		}
-		_ = c.Conn.SetReadDeadline(c.deadline)
+		_ = c.force(c.deadline)
 	}
 }
 
@@ -122,7 +131,7 @@ func (c *conn) due() bool {
 	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
 		return true
 	}
-	_ = c.Conn.SetReadDeadline(c.deadline)
+	_ = c.force(c.deadline)
 	return false
 }
 
@@ -130,15 +139,27 @@ func (c *conn) due() bool {
 func (c *conn) rouse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
+	_ = c.force(time.Unix(1, 0))
+}
+
+// force sets the read deadline of Conn. Net/http clears it six times a request, most often when it is clear already, which
+// costs more than to know that; the time won pays for what this type does.
+func (c *conn) force(t time.Time) error {
+	if t.IsZero() && c.inForce.IsZero() {
+		return nil
+	}
+	c.inForce = t
+	return c.Conn.SetReadDeadline(t)
 }
 
 // SetReadDeadline implements net.Conn.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waits.Add(1)
-	c.armed.Store(t.IsZero())
+	c.waits++
+	if c.armed.Load() != t.IsZero() {
+		c.armed.Store(t.IsZero())
+	}
 	if c.guest.Load() {
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
@@ -147,7 +168,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	}
 	c.lag = 0
 	c.deadline = t
-	return c.Conn.SetReadDeadline(t)
+	return c.force(t)
 }
 
 // SetDeadline implements net.Conn.
@@ -185,8 +206,12 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	if rf, ok := c.Conn.(io.ReaderFrom); ok {
 		return rf.ReadFrom(r)
 	}
-	return io.Copy(struct{ io.Writer }{c.Conn}, r)
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, r, buf[:])
 }
+
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // CloseWrite implements what net/http looks for to end a connection gently.
 func (c *conn) CloseWrite() error {

@@ -163,7 +163,7 @@ func (d *departure) retire(c *conn) bool {
 	if !c.deadline.IsZero() && c.deadline.Before(wake) {
 		wake = c.deadline
 	}
-	_ = c.Conn.SetReadDeadline(wake)
+	_ = c.force(wake)
 	return false
 }
 

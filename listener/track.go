@@ -90,7 +90,9 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.h2.Store(true)
 		}
 		c.heard.Store(false)
-		c.waits.Store(0)
+		c.mu.Lock()
+		c.waits = 0
+		c.mu.Unlock()
 	case http.StateActive:
 		c.requests.Add(1)
 	}
@@ -116,5 +118,5 @@ func (c *conn) lodge(srv *http.Server) {
 	if idle > 0 {
 		c.deadline = c.since.Add(idle)
 	}
-	_ = c.Conn.SetReadDeadline(c.deadline)
+	_ = c.force(c.deadline)
 }
