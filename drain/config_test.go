@@ -1,0 +1,51 @@
+package drain_test
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// Each of these is found before anything is touched, so that one process can try them all.
+func TestBadConfigurationNamesFieldAndCure(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  drain.Config
+		want []string
+	}{
+		"Probation":          {drain.Config{Probation: -time.Second}, []string{"Config.Probation is -1s", "default (1s)"}},
+		"SwapTimeout":        {drain.Config{SwapTimeout: -1}, []string{"Config.SwapTimeout is -1ns", "default (1m0s)"}},
+		"DrainTimeout":       {drain.Config{DrainTimeout: -1}, []string{"Config.DrainTimeout is -1ns", "default (30s)"}},
+		"IdleGrace":          {drain.Config{IdleGrace: -1}, []string{"Config.IdleGrace is -1ns", "default (1s)"}},
+		"PullMin":            {drain.Config{PullMin: -1}, []string{"Config.PullMin is -1ns", "default (0s)"}},
+		"PullMax":            {drain.Config{PullMax: -1}, []string{"Config.PullMax is -1ns", "default (30s)"}},
+		"several":            {drain.Config{PullMax: -1, IdleGrace: -1}, []string{"Config.PullMax is", "Config.IdleGrace is"}},
+		"MaxGenerations":     {drain.Config{MaxGenerations: 1}, []string{"Config.MaxGenerations is 1", "at least 2"}},
+		"no generations":     {drain.Config{MaxGenerations: -4}, []string{"Config.MaxGenerations is -4", "at least 2"}},
+		"no time for a swap": {drain.Config{Probation: time.Hour}, []string{"Config.SwapTimeout (1m0s)", "longer than Config.Probation (1h0m0s)"}},
+		"PingPath":           {drain.Config{PingPath: "ping"}, []string{`Config.PingPath is "ping"`, `begins with "/"`}},
+		"LivePath":           {drain.Config{LivePath: "http://x"}, []string{`Config.LivePath is "http://x"`, `begins with "/"`}},
+		"a signal twice": {drain.Config{Signals: &drain.Signals{Swap: []os.Signal{syscall.SIGHUP}, Stop: []os.Signal{os.Interrupt, syscall.SIGHUP}}},
+			[]string{"Config.Signals has hangup twice", "each signal can mean one thing"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := drain.New(c.cfg)
+			wantWords(t, err, c.want...)
+		})
+	}
+}
+
+func wantWords(t testing.TB, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, w := range append(words, "drain: ") {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q does not say %q", err, w)
+		}
+	}
+}

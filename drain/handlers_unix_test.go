@@ -1,0 +1,98 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/baton-go/baton/drain"
+)
+
+func (g *gen) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	mux.HandleFunc("/whoami", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		g.note("slow begun")
+		waitGate(r.FormValue("gate"))
+		_, _ = io.WriteString(w, "slow but done")
+	})
+	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		nc, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			_, _ = io.Copy(io.Discard, nc)
+			_ = nc.Close()
+		}
+	})
+	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
+		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+		_, _ = w.Write(out)
+	})
+	mux.HandleFunc("/do", g.do)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
+		w.Header().Set("X-Generation", fmt.Sprint(g.n.Load()))
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// do lets a client call the methods of Service.
+func (g *gen) do(w http.ResponseWriter, r *http.Request) {
+	var err error
+	switch r.FormValue("it") {
+	case "swap":
+		err = g.svc.Swap(r.Context())
+	case "pull":
+		err = g.svc.Pull(r.Context())
+	case "restore":
+		err = g.svc.Restore(r.Context())
+	case "stop":
+		go func() { _ = g.svc.Stop(context.Background()) }()
+	case "health pull":
+		g.svc.Health().Pull()
+	case "new":
+		_, err = drain.New(drain.Config{})
+	case "listen":
+		var ln net.Listener
+		if ln, err = g.svc.Listen(r.FormValue("network"), r.FormValue("address")); err == nil {
+			_ = ln.Close()
+		}
+	case "close listener":
+		err = g.ln.Close()
+	case "collect":
+		runtime.GC()
+	case "starve":
+		err = g.starve(r.FormValue("spare"))
+	case "status":
+		_ = json.NewEncoder(w).Encode(g.svc.Status())
+		return
+	}
+	if err != nil {
+		w.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(w, err.Error())
+	}
+}
+
+// datagrams says of each datagram which generation has read it, until the socket is closed.
+func (g *gen) datagrams(pc net.PacketConn) {
+	buf := make([]byte, 512)
+	for {
+		n, from, err := pc.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = pc.WriteTo(fmt.Appendf(nil, "%d %s", g.n.Load(), buf[:n]), from)
+	}
+}

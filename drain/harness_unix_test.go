@@ -1,0 +1,234 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// hung is when something counts as hanging; nothing that works is near it.
+const hung = time.Minute
+
+const unknownExit = 1000
+
+// service is a running service with all its generations, as a test sees it.
+type service struct {
+	testing.TB
+	*world
+}
+
+type world struct {
+	plan   plan // of the generations to come, after replan
+	dir    string
+	binary string // what it was started by, and starts the next by
+	addr   string // what it listens on
+	pgid   int    // and pid of the first generation
+
+	planned string
+	eof     chan struct{} // closed when no generation has its standard output open any more
+
+	mu      sync.Mutex // guards what follows
+	records []record
+	grown   chan struct{} // closed when records grows, and replaced
+	exits   map[int]chan int
+}
+
+// begin starts a service; it waits for nothing.
+func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "baton")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{t, &world{
+		plan: p, dir: dir, binary: filepath.Join(dir, "srv"), planned: filepath.Join(dir, "plan"),
+		eof: make(chan struct{}), grown: make(chan struct{}), exits: make(map[int]chan int),
+	}}
+	s.plan.Network, s.plan.Addr = or(p.Network, "tcp"), or(p.Addr, "127.0.0.1:0")
+	s.plan.PIDFile = or(p.PIDFile, filepath.Join(dir, "pid"))
+	if s.plan.Probation == 0 {
+		s.plan.Probation = time.Nanosecond
+	}
+	if p.PullMax == 0 {
+		s.plan.PullMax = 200 * time.Millisecond // a test that asks for /ping is a prober, who would be waited for
+	}
+	s.install()
+	s.replan()
+	stdout, w := s.pipe()
+	stdin, hold := s.pipe()
+	log, err := os.Create(s.logFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(s.binary)
+	cmd.Env = append(os.Environ(), planEnv+"="+s.planned, "GORACE=atexit_sleep_ms=0")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, w, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	for _, tweak := range tweaks {
+		tweak(s, cmd)
+	}
+	err = cmd.Start()
+	_, _, _ = w.Close(), stdin.Close(), log.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.pgid = cmd.Process.Pid
+	exit := make(chan int, 1)
+	s.exits[s.pgid] = exit
+	go func() {
+		_ = cmd.Wait()
+		code := cmd.ProcessState.ExitCode()
+		if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			code = -int(ws.Signal())
+		}
+		exit <- code
+	}()
+	go s.read(stdout)
+	t.Cleanup(func() {
+		defer hold.Close()
+		s.cleanup()
+	})
+	return s
+}
+
+// start starts a service and waits until it is ready.
+func start(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
+	t.Helper()
+	s := begin(t, p, tweaks...)
+	s.event(1, "ready")
+	return s
+}
+
+// in is s for a subtest.
+func (s *service) in(t testing.TB) *service { return &service{t, s.world} }
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+func (s *service) pipe() (r, w *os.File) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r, w
+}
+
+func (s *service) logFile() string { return filepath.Join(s.dir, "log") }
+
+// install puts a whole binary where the service looks for the next, whatever is there.
+func (s *service) install() {
+	s.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.replace(func(path string) error {
+		if os.Link(self, path) == nil {
+			return nil
+		}
+		text, err := os.ReadFile(self)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(path, text, 0o755)
+	})
+}
+
+// replace puts what create makes in the place of the binary, by rename.
+func (s *service) replace(create func(path string) error) {
+	s.Helper()
+	next := s.binary + ".new"
+	if err := create(next); err != nil {
+		s.Fatal(err)
+	}
+	if info, err := os.Stat(s.binary); err == nil && info.IsDir() {
+		_ = os.Remove(s.binary)
+	}
+	if err := os.Rename(next, s.binary); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// replan writes the plan for the generations to come.
+func (s *service) replan() {
+	s.Helper()
+	text, err := json.Marshal(s.plan)
+	if err == nil {
+		err = os.WriteFile(s.planned+".new", text, 0o644)
+	}
+	if err == nil {
+		err = os.Rename(s.planned+".new", s.planned)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// gate makes a FIFO that something can wait at until open is called.
+func (s *service) gate(name string) (path string, open func()) {
+	s.Helper()
+	path = filepath.Join(s.dir, name)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		s.Fatal(err)
+	}
+	return path, s.opener(path)
+}
+
+// atGate makes a service wait at a gate of its own when it comes to the step.
+func atGate(step string) func(*service, *exec.Cmd) {
+	return func(s *service, _ *exec.Cmd) {
+		s.plan.Fault = step
+		s.plan.Gate, _ = s.gate(strings.ReplaceAll(step, " ", "-"))
+		s.replan()
+	}
+}
+
+func (s *service) opener(path string) func() {
+	return func() {
+		s.Helper()
+		opened := make(chan error, 1)
+		go func() {
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err == nil {
+				err = f.Close()
+			}
+			opened <- err
+		}()
+		select {
+		case err := <-opened:
+			if err != nil {
+				s.Fatal(err)
+			}
+		case <-time.After(hung):
+			s.Fatalf("nobody is at the gate %s", path)
+		}
+	}
+}
+
+func (s *service) cleanup() {
+	_ = syscall.Kill(-s.pgid, syscall.SIGKILL)
+	s.gone()
+	log, _ := os.ReadFile(s.logFile())
+	if strings.Contains(string(log), "DATA RACE") {
+		s.Error("a generation has a data race")
+	}
+	if s.Failed() {
+		for _, r := range s.since(0) {
+			s.Log(r)
+		}
+		s.Logf("log:\n%s", log)
+	}
+	_ = os.RemoveAll(s.dir)
+}

@@ -1,0 +1,201 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// wantServed wants new connections to be answered by that process, which the PID file names, and swaps to work.
+func (s *service) wantServed(pid int) {
+	s.Helper()
+	for range 8 {
+		if a := s.get("/whoami"); a.status != 200 || a.pid != pid {
+			s.Errorf("%+v; want pid %d to answer", a, pid)
+		}
+	}
+	s.awaitPIDFile(pid)
+	s.wantAlone(pid)
+	if st := s.status(); st.Phase != drain.Ready || len(st.Older) > 0 {
+		s.Errorf("%+v", st)
+	}
+	l := s.drive(4, time.Millisecond)
+	s.swap()
+	s.swap()
+	l.end()
+	s.stop()
+}
+
+func TestOldKilledWhileTheNewStarts(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"before New", "before Run", "in Ready"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{})
+			open := s.beginSwap(at)
+			s.signal(s.pgid, syscall.SIGKILL)
+			s.wantExit(s.pgid, -9)
+			waiting := s.connect() // in the kernel's queue: nobody accepts
+			if err := waiting.send("POST", "/echo", "patience"); err != nil {
+				t.Fatal(err)
+			}
+			open()
+			r := s.event(2, "promoted")
+			if a, err := waiting.receive(); err != nil || a.pid != r.PID {
+				t.Errorf("%+v, %v", a, err)
+			}
+			s.wantServed(r.PID)
+		})
+	}
+}
+
+func TestOldKilledInProbation(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{})
+	s.plan.Probation, s.plan.SwapTimeout = time.Hour, 2*time.Hour // is cut short
+	s.replan()
+	mark := s.mark()
+	s.signal(s.pgid, syscall.SIGHUP)
+	child := s.eventSince(mark, 2, "probation")
+	s.plan.Probation = time.Nanosecond
+	s.replan()
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.event(2, "promoted")
+	s.wantServed(child.PID)
+}
+
+// Between the new generation's word that it is ready and the old one's that it lets go.
+func TestOldKilledInPromotion(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{})
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.event(2, "promoted")
+	s.wantServed(child)
+}
+
+func TestOldKilledWhileHandingOver(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	s.slow("one") // or it might be gone already
+	l := s.drive(8, time.Millisecond)
+	r := s.swap()
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.wantExit(s.pgid, -9)
+	s.event(2, "older generation is gone")
+	for range 4 { // what was handed over lives; the rest died with its process
+		c := s.connect()
+		if a, err := c.ask("POST", "/echo", "new"); err != nil || a.pid != r.PID {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+	close(l.quit)
+	l.clients.Wait()
+	s.wantServed(r.PID)
+}
+
+func TestElderKilledWhileItDrains(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	s.slow("one")
+	l := s.drive(4, time.Millisecond)
+	s.swap()
+	s.swap()
+	r := s.swap()
+	l.settle()
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.wantExit(s.pgid, -9)
+	s.event(4, "older generation is gone")
+	l.end()
+	s.wantServed(r.PID)
+}
+
+// Then nobody listens. What the old generation has it finishes.
+func TestNewKilledRightAfterPromotion(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{IdleGrace: hung})
+	c, open := s.slow("one")
+	idle := s.connect()
+	child := s.swap()
+	s.signal(child.PID, syscall.SIGKILL)
+	s.event(1, "replaced")
+	_, _ = idle.ask("POST", "/echo", "with whom?") // with the new one, and so dead, or not
+	_ = idle.Close()
+	s.finishSlow(c, open)
+	if a, err := c.ask("POST", "/echo", "more"); err != nil || a.pid != s.pgid || !a.close {
+		t.Errorf("%+v, %v; want the old generation to serve a connection that nobody takes", a, err)
+	}
+	s.wantEnd(0, "")
+}
+
+// The same with an elder, whose link had been handed on.
+func TestNewKilledWhileTwoDrain(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{IdleGrace: hung})
+	first, openFirst := s.slow("one")
+	second := s.swap()
+	c, open := s.slow("two")
+	child := s.swap()
+	s.event(2, "replaced")
+	s.awaitOlder(2)
+	s.signal(child.PID, syscall.SIGKILL)
+	s.finishSlow(first, openFirst)
+	if a, err := first.ask("POST", "/echo", "more"); err != nil || a.pid != s.pgid || !a.close {
+		t.Errorf("%+v, %v; want the first generation to serve a connection that nobody takes", a, err)
+	}
+	s.finishSlow(c, open)
+	if a, err := c.ask("POST", "/echo", "more"); err != nil || a.pid != second.PID || !a.close {
+		t.Errorf("%+v, %v; want the second generation to serve a connection that nobody takes", a, err)
+	}
+	s.gone()
+	s.wantExit(s.pgid, 0)
+	s.noteSince(0, second.PID, "exit 0")
+}
+
+// A new generation that is halted holds up whom it is to serve, and loses nobody.
+func TestNewHaltedRightAfterPromotion(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{})
+	l := s.drive(8, time.Millisecond)
+	slow, open := s.slow("one")
+	child := s.swap()
+	s.signal(child.PID, syscall.SIGSTOP)
+	s.event(1, "replaced")
+	waiting := s.connect()
+	if err := waiting.send("POST", "/echo", "patience"); err != nil {
+		t.Fatal(err)
+	}
+	s.finishSlow(slow, open)
+	s.signal(child.PID, syscall.SIGCONT)
+	if a, err := waiting.receive(); err != nil || a.body != "patience" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	s.wantMoved(slow, child)
+	l.end()
+	s.stop()
+	s.wantNothingLost()
+}
+
+// A process that thinks it is a new generation, but whose parent died before it could say anything, must not hang on
+// to what it inherited.
+func TestNewWithoutAWordFromTheOldEnds(t *testing.T) {
+	t.Parallel()
+	s := begin(t, plan{}, func(s *service, cmd *exec.Cmd) {
+		_, ready := s.pipe()
+		names, w := s.pipe()
+		_ = w.Close()
+		cmd.ExtraFiles = []*os.File{ready, names}
+		cmd.Env = append(cmd.Env, "TABLEFLIP_HAS_PARENT_7DIU3=yes")
+	})
+	s.gone()
+	s.wantExit(s.pgid, 1)
+	if r := s.noteSince(0, 0, "error "); !strings.Contains(r.Note, "drain: ") {
+		t.Error(r)
+	}
+}

@@ -1,0 +1,291 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/listener"
+)
+
+// planEnv names the file that says what the test binary does when it runs as a service.
+const planEnv = "BATON_TEST_PLAN"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(planEnv); path != "" {
+		serviceMain(path)
+	}
+	becomeSubreaper()
+	os.Exit(m.Run())
+}
+
+// plan is what a generation does. Each reads it anew when it starts, so that a test can change it for the next one.
+type plan struct {
+	Network, Addr  string
+	Extra          string // another TCP address
+	PIDFile        string
+	Probation      time.Duration
+	SwapTimeout    time.Duration
+	DrainTimeout   time.Duration
+	IdleGrace      time.Duration
+	PullMin        time.Duration
+	PullMax        time.Duration
+	MaxGenerations int
+	KeepPull       bool
+	ChangeDir      string
+	Worker         bool   // runs background work
+	UDP            bool   // answers datagrams too
+	Fault          string // what goes wrong, see the uses of gen.fault
+	Gate           string // a FIFO that the step named by Fault waits for
+}
+
+// record is one line of what a generation prints: an event of the library, or a note of the service itself.
+type record struct {
+	Gen   int
+	PID   int
+	Phase drain.Phase
+	Msg   string
+	Err   string
+	Note  string
+	Open  listener.Counts
+}
+
+// gen is a generation, from its own point of view.
+type gen struct {
+	plan
+	path string
+	svc  *drain.Service
+	ln   net.Listener
+	n    atomic.Int32
+
+	mu   sync.Mutex // guards what follows
+	hogs []*os.File
+}
+
+func serviceMain(path string) {
+	go func() { // the test holds the other end, and may die
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(9)
+	}()
+	g := &gen{path: path}
+	var err error
+	if g.plan, err = readPlan(path); err != nil {
+		panic(err)
+	}
+	slog.SetDefault(slog.New(logger{slog.NewTextHandler(os.Stderr, nil), g}))
+	exe, _ := os.Readlink("/proc/self/exe")
+	g.note("begun %s", exe)
+	if err = g.run(); err != nil {
+		g.note("error %v", err)
+		os.Exit(1)
+	}
+	g.note("exit 0")
+	os.Exit(0)
+}
+
+// logger turns what is no event, but worth waiting for, into notes.
+type logger struct {
+	slog.Handler
+	gen *gen
+}
+
+func (l logger) Handle(ctx context.Context, r slog.Record) error {
+	switch r.Message {
+	case "signal", "swap refused":
+		r.Attrs(func(a slog.Attr) bool { l.gen.note("%s: %s", r.Message, a.Value); return false })
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+func readPlan(path string) (p plan, err error) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &p)
+	}
+	return p, err
+}
+
+// fault reports whether it is the one asked for, when its gate, if there is one, has been opened.
+func (g *gen) fault(name string) bool {
+	if g.Fault == name && g.Gate != "" {
+		g.note("at the gate")
+		waitGate(g.Gate)
+	}
+	return g.Fault == name
+}
+
+func waitGate(fifo string) {
+	if f, err := os.Open(fifo); err == nil {
+		_ = f.Close()
+	}
+}
+
+func (g *gen) run() error {
+	if g.fault("crash at start") {
+		os.Exit(3)
+	}
+	if g.fault("hang at start") {
+		<-time.After(time.Hour)
+	}
+	g.fault("before New")
+	if g.ChangeDir != "" {
+		if err := os.Chdir(g.ChangeDir); err != nil {
+			return err
+		}
+	}
+	if g.Fault == "ListenAndServe" {
+		return drain.ListenAndServe(g.Addr, g.handler())
+	}
+	cfg := drain.Config{
+		PIDFile: g.PIDFile, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
+		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
+		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
+		Join:  func(context.Context) error { g.note("join"); return nil },
+		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); return nil },
+	}
+	if g.Fault == "no signals" {
+		cfg.Signals = new(drain.Signals)
+	}
+	svc, err := drain.New(cfg)
+	if err != nil {
+		return err
+	}
+	g.svc = svc
+	if g.Extra != "" {
+		if _, err := svc.Listen("tcp", g.Extra); err != nil {
+			return err
+		}
+	}
+	ln, err := svc.Listen(g.Network, g.Addr)
+	if err != nil {
+		return err
+	}
+	g.ln = ln
+	g.note("listening %s", ln.Addr())
+	svc.Serve(ln, &http.Server{Handler: g.handler()})
+	if g.UDP {
+		pc, err := svc.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		g.note("datagrams %s", pc.LocalAddr())
+		svc.Go("datagrams", func(context.Context) { g.datagrams(pc) })
+	}
+	if g.Worker {
+		svc.Go("worker", g.work)
+	}
+	g.fault("before Run")
+	return svc.Run(context.Background())
+}
+
+func (g *gen) ready(ctx context.Context) error {
+	if g.fault("ready fails") {
+		return errors.New("the cache is cold")
+	}
+	if g.fault("hang in Ready") {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	g.fault("in Ready")
+	return nil
+}
+
+func (g *gen) check(_ context.Context, client *http.Client) error {
+	resp, err := client.Post("http://any/echo", "text/plain", strings.NewReader("self"))
+	if err != nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	if g.fault("check fails") {
+		return errors.New("the database is away")
+	}
+	return nil
+}
+
+// preflight is asked of the old generation about the next one's plan.
+func (g *gen) preflight(ctx context.Context, _ string) error {
+	p, err := readPlan(g.path)
+	switch {
+	case err != nil: // out of descriptors
+	case p.Fault == "preflight fails":
+		return errors.New("the new binary says no")
+	case p.Fault == "hang in Preflight":
+		g.note("preflight hangs")
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (g *gen) work(ctx context.Context) {
+	g.note("work begun")
+	<-ctx.Done()
+	g.note("work told to end")
+	g.fault("slow work")
+	g.note("work ended")
+}
+
+// event runs on the goroutine that owns the service's state.
+func (g *gen) event(e drain.Event) {
+	g.n.Store(int32(e.Generation))
+	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Msg: e.Message, Open: e.Open}
+	if e.Err != nil {
+		r.Err = e.Err.Error()
+	}
+	r.print()
+	switch {
+	case e.Phase == drain.Probation && g.Fault == "crash in probation":
+		os.Exit(3)
+	case e.Phase == drain.Probation && g.Fault == "panic in probation":
+		panic("a bug of the new version")
+	case e.Phase == drain.Probation && g.Fault == "few descriptors":
+		if err := g.starve("6"); err != nil {
+			panic(err)
+		}
+	case e.Message == "swap failed" || e.Message == "older generation is gone":
+		g.feed()
+	}
+}
+
+// feed ends what starve has begun.
+func (g *gen) feed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, f := range g.hogs {
+		_ = f.Close()
+	}
+	g.hogs = nil
+}
+
+func (g *gen) note(format string, args ...any) {
+	record{Gen: int(g.n.Load()), PID: os.Getpid(), Note: fmt.Sprintf(format, args...)}.print()
+}
+
+func (r record) String() string {
+	if r.Note != "" {
+		return fmt.Sprintf("%d/%d: %s", r.Gen, r.PID, r.Note)
+	}
+	return fmt.Sprintf("%d/%d %s: %s %s; %+v", r.Gen, r.PID, r.Phase, r.Msg, r.Err, r.Open)
+}
+
+func (r record) print() {
+	line, err := json.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	_, _ = os.Stdout.Write(append(line, '\n')) // in one piece: several generations write
+}

@@ -1,0 +1,233 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A client that heeds Connection: close gets an answer to everything it sends.
+func TestStopUnderLoadAnswersWhatArrives(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{IdleGrace: 10 * time.Second})
+	const n = 16
+	var clients sync.WaitGroup
+	begun := make(chan struct{}, n)
+	for i := range n {
+		c := s.connect()
+		clients.Go(func() {
+			for k := 0; ; k++ {
+				a, err := c.ask("POST", "/echo", fmt.Sprint(i, k))
+				if err != nil || a.body != fmt.Sprint(i, k) {
+					t.Errorf("client %d, request %d: %+v, %v", i, k, a, err)
+				}
+				if k == 0 {
+					begun <- struct{}{}
+				}
+				if err != nil || a.close {
+					return
+				}
+			}
+		})
+	}
+	for range n {
+		<-begun
+	}
+	s.signal(s.pgid, syscall.SIGTERM)
+	clients.Wait()
+	s.wantEnd(0, "")
+	s.wantNothingLost()
+}
+
+func TestStopWaitsForLeave(t *testing.T) {
+	t.Parallel()
+	s := begin(t, plan{PullMax: hung}, atGate("slow leave"))
+	s.event(1, "ready")
+	open := s.opener(s.plan.Gate)
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.event(1, "stopping")
+	s.noteSince(0, 0, "at the gate")
+	if a := s.get("/whoami"); a.status != 200 {
+		t.Errorf("%+v", a)
+	}
+	s.wantNone(0, "draining")
+	open()
+	s.wantEnd(0, "")
+	s.wantOrder(told(1, "stopping"), noted(1, "leave"), told(1, "draining"), told(1, "stopped"))
+}
+
+// A terminal sends its signals to all processes of the service.
+func TestSignalsToTheWholeGroup(t *testing.T) {
+	t.Parallel()
+	t.Run("stop in a swap", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{})
+		s.beginSwap("in Ready")
+		s.signal(-s.pgid, syscall.SIGINT)
+		s.wantEnd(0, "")
+	})
+	t.Run("stop while an old one drains", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{})
+		c, open := s.slow("slow")
+		s.swap()
+		s.event(1, "replaced")
+		mark := s.mark()
+		s.signal(-s.pgid, syscall.SIGTERM)
+		s.noteSince(mark, s.pgid, "signal: terminated")
+		s.event(2, "stopped")
+		s.finishSlow(c, open)
+		s.gone()
+		s.wantExit(s.pgid, 0)
+	})
+	t.Run("swap in a swap", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{})
+		l := s.drive(4, time.Millisecond)
+		open := s.beginSwap("in Ready")
+		mark := s.mark()
+		s.signal(-s.pgid, syscall.SIGHUP)
+		s.noteSince(mark, s.pgid, "signal: hangup")
+		s.noteSince(mark, s.event(2, "starting").PID, "signal: hangup")
+		open()
+		s.event(3, "promoted")
+		l.end()
+		s.wantAlone(s.main().PID)
+		if st := s.status(); st.Generation != 3 || st.Swaps != 0 {
+			t.Errorf("%+v; want one more generation", st)
+		}
+		s.stop()
+	})
+}
+
+func TestNoSignals(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Fault: "no signals"})
+	if got := s.do("swap"); got != "" {
+		t.Errorf("Swap: %q", got)
+	}
+	s.event(2, "promoted")
+	s.wantExit(s.pgid, 0)
+	s.do("stop")
+	s.gone()
+	if s.event(2, "stopped").Err != "" {
+		t.Error("not a clean stop")
+	}
+
+	s = start(t, plan{Fault: "no signals"})
+	s.signal(s.pgid, syscall.SIGHUP)
+	s.wantExit(s.pgid, -int(syscall.SIGHUP))
+}
+
+func TestServeThatFailsStopsTheService(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{})
+	c, open := s.slow("slow")
+	s.do("close listener")
+	s.event(1, "failed, stopping")
+	s.finishSlow(c, open)
+	s.gone()
+	s.wantExit(s.pgid, 1)
+	if r := s.event(1, "stopped"); !strings.Contains(r.Err, "serve") {
+		t.Error(r)
+	}
+}
+
+func TestListenAndServeIsAWholeService(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	_ = free.Close()
+	s := begin(t, plan{Fault: "ListenAndServe", Addr: addr})
+	record{Note: "listening " + addr}.tell(s)
+	who := func(not int) int { // the first to answer that is another
+		for timeout := time.After(hung); ; {
+			if c, err := dial(s); err == nil {
+				a, err := c.ask("GET", "/whoami", "")
+				_ = c.Close()
+				if err == nil && a.pid != not {
+					return a.pid
+				}
+			}
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-timeout:
+				t.Fatal("no answer")
+			}
+		}
+	}
+	if pid := who(0); pid != s.pgid {
+		t.Errorf("pid %d answers", pid)
+	}
+	if a := s.get("/livez"); a.status != 200 {
+		t.Errorf("%+v", a)
+	}
+	l := s.drive(4, time.Millisecond)
+	s.signal(s.pgid, syscall.SIGHUP)
+	pid := who(s.pgid)
+	s.wantExit(s.pgid, 0)
+	l.end()
+	s.signal(pid, syscall.SIGTERM)
+	s.gone()
+	if code := s.exit(pid); code != 0 && code != unknownExit {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestListenAndServeReturnsErrors(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s := begin(t, plan{Fault: "ListenAndServe", Addr: taken.Addr().String()})
+	r := s.noteSince(0, 0, "error ")
+	if !strings.Contains(r.Note, "in use") {
+		t.Error(r)
+	}
+	s.gone()
+	s.wantExit(s.pgid, 1)
+}
+
+func TestDatagramsAreAnsweredAcrossSwaps(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{UDP: true})
+	addr := strings.TrimPrefix(s.noteSince(0, s.pgid, "datagrams ").Note, "datagrams ")
+	nc, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(hung))
+	for gen := 1; gen <= 3; gen++ {
+		buf := make([]byte, 64)
+		if _, err := nc.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		n, err := nc.Read(buf)
+		if err != nil || string(buf[:n]) != fmt.Sprintf("%d hello", gen) {
+			t.Errorf("%q, %v; want generation %d", buf[:n], err, gen)
+		}
+		old := s.main().PID
+		s.swap()
+		s.exit(old) // or it might read the next datagram
+	}
+	s.stop()
+}
+
+// tell makes up a record for what the service can't say.
+func (r record) tell(s *service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = append(s.records, r)
+}

@@ -1,0 +1,199 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+func (s *service) read(stdout *os.File) {
+	defer close(s.eof)
+	defer stdout.Close()
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		var r record
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			r.Note = lines.Text()
+		}
+		s.mu.Lock()
+		if r.PID != 0 && s.exits[r.PID] == nil {
+			exit := make(chan int, 1)
+			s.exits[r.PID] = exit
+			go func() { exit <- awaitGone(r.PID) }()
+		}
+		s.records = append(s.records, r)
+		close(s.grown)
+		s.grown = make(chan struct{})
+		s.mu.Unlock()
+	}
+}
+
+// mark is the place in the records that is now their end.
+func (s *service) mark() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records)
+}
+
+func (s *service) since(mark int) []record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.records[mark:])
+}
+
+// await returns the first record after mark that matches.
+func (s *service) await(mark int, what string, match func(record) bool) record {
+	s.Helper()
+	timeout := time.After(hung)
+	for {
+		s.mu.Lock()
+		i := slices.IndexFunc(s.records[mark:], match)
+		grown := s.grown
+		s.mu.Unlock()
+		if i >= 0 {
+			return s.since(mark)[i]
+		}
+		select {
+		case <-grown:
+		case <-s.eof:
+			if !slices.ContainsFunc(s.since(mark), match) {
+				s.Fatalf("the service is gone; want %s", what)
+			}
+		case <-timeout:
+			s.Fatalf("hangs; want %s", what)
+		}
+	}
+}
+
+// event waits for an event of a generation whose message begins with msg.
+func (s *service) event(gen int, msg string) record { s.Helper(); return s.eventSince(0, gen, msg) }
+
+func (s *service) eventSince(mark, gen int, msg string) record {
+	s.Helper()
+	return s.await(mark, fmt.Sprintf("event %q of generation %d", msg, gen), func(r record) bool {
+		return r.Gen == gen && r.Note == "" && strings.HasPrefix(r.Msg, msg)
+	})
+}
+
+// noteSince waits for a note of a process; 0 is any.
+func (s *service) noteSince(mark, pid int, note string) record {
+	s.Helper()
+	return s.await(mark, fmt.Sprintf("note %q of process %d", note, pid), func(r record) bool {
+		return strings.HasPrefix(r.Note, note) && (pid == 0 || r.PID == pid)
+	})
+}
+
+// main is the generation that was last to become ready.
+func (s *service) main() record {
+	all := s.since(0)
+	for _, r := range slices.Backward(all) {
+		if r.Phase == drain.Ready && (r.Msg == "ready" || r.Msg == "promoted") {
+			return r
+		}
+	}
+	s.Fatal("no generation is ready")
+	return record{}
+}
+
+func (s *service) signal(pid int, sig syscall.Signal) {
+	s.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		s.Fatalf("signal %v to %d: %v", sig, pid, err)
+	}
+}
+
+// tell sends a signal and waits until the service has it in hand.
+func (s *service) tell(pid int, sig syscall.Signal) {
+	s.Helper()
+	mark := s.mark()
+	s.signal(pid, sig)
+	s.noteSince(mark, pid, "signal: "+sig.String())
+}
+
+// swap swaps once and returns the new generation.
+func (s *service) swap() record {
+	s.Helper()
+	mark, from := s.mark(), s.main()
+	s.signal(from.PID, syscall.SIGHUP)
+	r := s.await(mark, "a swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
+	if r.Msg != "promoted" || r.Gen != from.Gen+1 {
+		s.Fatalf("swap: %v", r)
+	}
+	return r
+}
+
+// exit waits until a process is gone and returns its exit code, -n for signal n.
+func (s *service) exit(pid int) int {
+	s.Helper()
+	s.mu.Lock()
+	exit := s.exits[pid]
+	s.mu.Unlock()
+	select {
+	case code := <-exit:
+		exit <- code
+		return code
+	case <-time.After(hung):
+		s.Fatalf("process %d does not exit", pid)
+		return 0
+	}
+}
+
+// gone waits until no generation lives.
+func (s *service) gone() {
+	s.Helper()
+	select {
+	case <-s.eof:
+	case <-time.After(hung):
+		s.Fatalf("processes %v do not exit", living(s.pgid))
+	}
+}
+
+// stop stops the service and wants everybody gone, and no PID file.
+func (s *service) stop() {
+	s.Helper()
+	pid := s.main().PID
+	s.signal(pid, syscall.SIGTERM)
+	s.gone()
+	if code := s.exit(pid); code != 0 && code != unknownExit {
+		s.Errorf("exit code %d", code)
+	}
+	if _, err := os.Stat(s.plan.PIDFile); err == nil {
+		s.Error("the PID file is left")
+	}
+}
+
+// wantPIDFile wants the PID file to hold pid, and to be readable by everybody.
+func (s *service) wantPIDFile(pid int) {
+	s.Helper()
+	text, err := os.ReadFile(s.plan.PIDFile)
+	if err != nil || string(text) != strconv.Itoa(pid)+"\n" {
+		s.Errorf("PID file: %q, %v; want %d", text, err, pid)
+	}
+	if info, err := os.Stat(s.plan.PIDFile); err == nil && info.Mode() != 0o644 {
+		s.Errorf("PID file: mode %v", info.Mode())
+	}
+}
+
+// awaitPIDFile waits until the PID file holds pid, which no event tells.
+func (s *service) awaitPIDFile(pid int) {
+	s.Helper()
+	for timeout := time.After(hung); ; {
+		if text, err := os.ReadFile(s.plan.PIDFile); err == nil && string(text) == strconv.Itoa(pid)+"\n" {
+			return
+		}
+		select {
+		case <-timeout:
+			s.Fatalf("the PID file does not come to hold %d", pid)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
