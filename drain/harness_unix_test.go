@@ -29,7 +29,6 @@ type world struct {
 	plan   plan // of the generations to come, after replan
 	dir    string
 	binary string // what it was started by, and starts the next by
-	addr   string // what it listens on
 	pgid   int    // and pid of the first generation
 
 	planned string

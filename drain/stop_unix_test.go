@@ -53,13 +53,14 @@ func TestStopWaitsForLeave(t *testing.T) {
 	s.signal(s.pgid, syscall.SIGTERM)
 	s.event(1, "stopping")
 	s.noteSince(0, 0, "at the gate")
+	s.event(1, "pull noticed")
 	if a := s.get("/whoami"); a.status != 200 {
 		t.Errorf("%+v", a)
 	}
 	s.wantNone(0, "draining")
 	open()
 	s.wantEnd(0, "")
-	s.wantOrder(told(1, "stopping"), noted(1, "leave"), told(1, "draining"), told(1, "stopped"))
+	s.wantOrder(told(1, "stopping"), noted(1, "left"), told(1, "draining"), told(1, "stopped"))
 }
 
 // A terminal sends its signals to all processes of the service.

@@ -48,7 +48,7 @@ func (s *Set) restore(t Ticket, f *os.File) *conn {
 	if err != nil {
 		return nil
 	}
-	if !movable(nc) {
+	if !movable(nc) || nc.RemoteAddr() == nil { // its client has gone, or it listens
 		_ = nc.Close()
 		return nil
 	}

@@ -40,8 +40,8 @@ type conn struct {
 	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
 	closed   bool
 	header   time.Duration // a guest's time for its first header
-	since    time.Time     // when a guest came
-	lag      time.Duration // how late a guest began its first request
+	whole    time.Duration // a guest's time for its first request, 0 for ever
+	woke     time.Time     // when a guest began its first request, until net/http has set the deadline for that
 }
 
 // Read reads like the connection it wraps. While the process leaves and no request can be under way, it hands the
@@ -72,8 +72,8 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
-// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the beginning of the next request, and a
-// client that thinks for no time at all would keep its connection, and this process, busy for ever.
+// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
+// beginning of the next request, and a client without think time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte) (int, error) {
 	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
@@ -87,16 +87,14 @@ func (c *conn) read(p []byte) (int, error) {
 // it, not even in a buffer. For net/http between two requests this takes three facts, and a test for each: nothing was
 // read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
 // as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
-// to Read, so nothing of a pipelined request is in it.
+// to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
+// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace.
 func (c *conn) atRest(offered int) bool {
-	if c.heard.Load() {
-		return false
-	}
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
-		return true
+		return !c.heard.Load() || c.wrapped.Load()
 	case int32(http.StateIdle):
-		return c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
+		return !c.heard.Load() && c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
 	}
 	return false
 }
@@ -114,10 +112,10 @@ func (c *conn) wake() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.guest.Store(false)
-		c.lag = time.Since(c.since)
+		c.woke = time.Now()
 		c.deadline = time.Time{}
 		if c.header > 0 {
-			c.deadline = time.Now().Add(c.header)
+			c.deadline = c.woke.Add(c.header)
 		}
 		_ = c.force(c.deadline)
 	}
@@ -163,10 +161,12 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.guest.Load() {
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
-	if c.lag > 0 && !t.IsZero() {
-		t = t.Add(c.lag) // net/http counts ReadTimeout from when it got the connection
+	if !c.woke.IsZero() {
+		if c.whole > 0 && !t.IsZero() {
+			t = c.woke.Add(c.whole) // net/http counts ReadTimeout from when it got the connection
+		}
+		c.woke = time.Time{}
 	}
-	c.lag = 0
 	c.deadline = t
 	return c.force(t)
 }
@@ -179,15 +179,20 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// Close implements net.Conn. While leaving, it is also where the loss ledger is kept.
-func (c *conn) Close() error {
+// Close implements net.Conn.
+func (c *conn) Close() error { return c.close(false) }
+
+// close keeps the loss ledger, while leaving. A server that closes in the middle of a request has answered it, or its
+// handler has given up, and what is unread is the rest of it; but not where all is closed by force.
+func (c *conn) close(force bool) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	again := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if again {
 		return c.Conn.Close()
 	}
-	c.closed = true
-	if c.set.leaving.Load() != nil && !c.gone.Load() && !c.wrapped.Load() && c.state.Load()-1 != int32(http.StateHijacked) {
+	if c.set.leaving.Load() != nil && c.ledgered(force) {
 		if n := unread(c.Conn); n > 0 {
 			c.set.lost.Add(1)
 			c.set.onLoss(Loss{Listener: c.sock.key, Remote: c.RemoteAddr().String(), Unread: n})
@@ -196,6 +201,19 @@ func (c *conn) Close() error {
 	err := c.Conn.Close()
 	c.set.remove(c)
 	return err
+}
+
+func (c *conn) ledgered(force bool) bool {
+	if c.gone.Load() || c.wrapped.Load() {
+		return false
+	}
+	switch c.state.Load() - 1 {
+	case int32(http.StateNew), int32(http.StateIdle):
+		return true
+	case int32(http.StateActive):
+		return force
+	}
+	return false
 }
 
 // NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.

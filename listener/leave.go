@@ -115,7 +115,7 @@ func (s *Set) Close() Counts {
 	s.shut(false, false)
 	left := s.Counts()
 	for _, c := range s.all() {
-		_ = c.Close()
+		_ = c.close(true)
 	}
 	return left
 }

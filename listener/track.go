@@ -17,11 +17,11 @@ type connKey struct{}
 func (s *Set) Track(srv *http.Server) {
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
+		if hook != nil {
+			hook(nc, state) // first: it may set deadlines, which note is not to count
+		}
 		if c := ours(nc); c != nil {
 			c.note(srv, nc, state)
-		}
-		if hook != nil {
-			hook(nc, state)
 		}
 	}
 	with := srv.ConnContext
@@ -39,11 +39,13 @@ func (s *Set) Track(srv *http.Server) {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			if c, _ := r.Context().Value(connKey{}).(*conn); c != nil && !c.h2.Load() {
+				c.h2.Store(true)
+			}
+		}
 		if d := s.leaving.Load(); d != nil {
 			if c, _ := r.Context().Value(connKey{}).(*conn); c == nil || !d.moves(c) {
-				if c != nil && r.ProtoMajor == 2 {
-					c.h2.Store(true)
-				}
 				w.Header().Set("Connection", "close")
 			}
 		}
@@ -113,10 +115,10 @@ func (c *conn) lodge(srv *http.Server) {
 	if c.header == 0 {
 		c.header = srv.ReadTimeout
 	}
-	c.since = time.Now()
+	c.whole = srv.ReadTimeout
 	c.deadline = time.Time{}
 	if idle > 0 {
-		c.deadline = c.since.Add(idle)
+		c.deadline = time.Now().Add(idle)
 	}
 	_ = c.force(c.deadline)
 }
