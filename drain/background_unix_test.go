@@ -61,6 +61,7 @@ func TestBackgroundWorkIsWaitedFor(t *testing.T) {
 	s.awaitOlder(1)
 	s.wantNone(mark, "stopped")
 	open()
+	s.event(1, "stopped")
 	s.wantExit(s.pgid, 0)
 	s.wantOrder(told(1, "replaced"), noted(1, "work told to end"), noted(1, "work ended"), told(1, "stopped"))
 	s.wantOrder(told(2, "probation"), noted(2, "work begun"))

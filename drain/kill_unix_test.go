@@ -23,7 +23,8 @@ func (s *service) wantServed(pid int) {
 	}
 	s.awaitPIDFile(pid)
 	s.wantAlone(pid)
-	if st := s.status(); st.Phase != drain.Ready || len(st.Older) > 0 {
+	s.awaitOlder(0)
+	if st := s.status(); st.Phase != drain.Ready {
 		s.Errorf("%+v", st)
 	}
 	l := s.drive(4, time.Millisecond)

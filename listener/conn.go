@@ -226,8 +226,13 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	}
 	buf := copyBuffers.Get().(*[32 << 10]byte)
 	defer copyBuffers.Put(buf)
-	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, r, buf[:])
+	return io.CopyBuffer((*onlyWriter)(c), r, buf[:])
 }
+
+// onlyWriter hides ReadFrom from io.CopyBuffer, and costs no allocation.
+type onlyWriter conn
+
+func (w *onlyWriter) Write(p []byte) (int, error) { return w.Conn.Write(p) }
 
 var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 

@@ -49,9 +49,10 @@ type offer struct {
 //
 // HTTP/2 connections and those of untracked servers are waited for but never closed: http.Server.Shutdown knows how, and
 // must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
-// closed. Leave may be called once.
+// closed. So are waited for those whose client has sent the beginning of a request, be it a stray line end after a POST.
+// Leave may be called once.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &departure{set: s, grace: grace, offers: make(chan offer), over: make(chan struct{})}
+	d := &departure{set: s, grace: max(0, grace), offers: make(chan offer), over: make(chan struct{})}
 	if handover == nil {
 		close(d.over)
 	}

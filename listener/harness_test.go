@@ -1,0 +1,238 @@
+//go:build unix
+
+package listener
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// generation is a server that plays the part of one process: its sockets and connections are reached by the next one
+// through copies of their descriptors only.
+type generation struct {
+	set *Set
+	srv *http.Server
+	ln  net.Listener
+	n   int
+}
+
+// next starts a generation that listens where from does, or anew.
+func next(t testing.TB, from *generation, srv *http.Server) *generation {
+	t.Helper()
+	g := &generation{set: New(nil, nil), srv: srv, n: 1}
+	if from == nil {
+		ln, err := g.set.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.ln = ln
+	} else {
+		g.n = from.n + 1
+		f := dup(from.ln.(*socket).ln) // not File, which makes the socket block for a moment, for all who share it
+		ln, err := net.FileListener(f)
+		_ = f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		so := newSocket(g.set, from.ln.(*socket).key, ln.(rawListener), false)
+		g.set.sockets[so.key] = so
+		g.ln = so
+	}
+	if srv.Handler == nil {
+		srv.Handler = echo(g.n)
+	}
+	g.set.Track(srv)
+	g.set.Open()
+	go func() {
+		if err := srv.Serve(g.ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("generation %d: Serve: %v", g.n, err)
+		}
+	}()
+	t.Cleanup(func() { _ = srv.Close(); g.set.Close() })
+	return g
+}
+
+func echo(n int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.Method != http.MethodPost { // "T / HTTP/1.1" is a request too
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("X-Generation", fmt.Sprint(n))
+		_, _ = w.Write(body)
+	})
+}
+
+// handTo is a Handover within the process.
+func (g *generation) handTo(to *generation) Handover {
+	return func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error) {
+		var files []*os.File
+		for _, c := range conns {
+			if f := dup(c); f != nil {
+				files = append(files, f)
+			}
+		}
+		err = to.set.Adopt(tickets, files, func(t []bool) error { took = t; return nil })
+		return took, err
+	}
+}
+
+func dup(c syscall.Conn) (f *os.File) {
+	if rc, err := c.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) {
+			if nfd, err := syscall.Dup(int(fd)); err == nil {
+				f = os.NewFile(uintptr(nfd), "dup")
+			}
+		})
+	}
+	return f
+}
+
+// client is the one that never retries.
+type client struct {
+	t  testing.TB
+	nc net.Conn
+	br *bufio.Reader
+}
+
+func dial(t testing.TB, g *generation) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", g.ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(time.Minute)) // against hangs only
+	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+func post(body string) string {
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.nc, s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// want reads one response and returns the generation that sent it.
+func (c *client) want(body string) string {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		c.t.Fatalf("no response to %.20q: %v", body, err)
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil || string(got) != body {
+		c.t.Fatalf("response to %.20q: %.20q, %v", body, got, err)
+	}
+	if resp.Close {
+		c.t.Fatalf("response to %.20q closes the connection", body)
+	}
+	return resp.Header.Get("X-Generation")
+}
+
+func (g *generation) await(t testing.TB, what string, f func(Counts) bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !f(g.set.Counts()); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("generation %d: %s: %+v", g.n, what, g.set.Counts())
+		}
+	}
+}
+
+// leave begins to leave and returns a function that waits for the end of it.
+func (g *generation) leave(t testing.TB, to *generation) (wait func()) {
+	done := make(chan error, 1)
+	go func() { done <- g.set.Leave(context.Background(), g.handTo(to), time.Minute) }()
+	return func() {
+		t.Helper()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("generation %d does not leave: %+v", g.n, g.set.Counts())
+		}
+		if n := g.set.Counts(); n.Lost != 0 {
+			t.Fatalf("loss ledger: %+v", n)
+		}
+	}
+}
+
+// wantReads waits until the server has read n bytes from c's connection and waits for more.
+func (g *generation) wantHeard(t testing.TB, n int) {
+	t.Helper()
+	g.await(t, "no bytes arrive", func(Counts) bool {
+		g.set.mu.Lock()
+		defer g.set.mu.Unlock()
+		heard := 0
+		for c := range g.set.conns {
+			if c.heard.Load() && unread(c.Conn) == 0 {
+				heard++
+			}
+		}
+		return heard == n
+	})
+}
+
+func pair(t testing.TB) (*client, *net.TCPConn) {
+	t.Helper()
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	cl := dial(t, &generation{ln: raw})
+	far, err := raw.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close() })
+	return cl, far.(*net.TCPConn)
+}
+
+func dups(t testing.TB, conns []syscall.Conn) (files []*os.File) {
+	t.Helper()
+	for _, c := range conns {
+		rc, err := c.SyscallConn()
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		_ = rc.Control(func(fd uintptr) {
+			nfd, err := syscall.Dup(int(fd))
+			if err != nil {
+				t.Error(err)
+			}
+			files = append(files, os.NewFile(uintptr(nfd), "dup"))
+		})
+	}
+	return files
+}
+
+// descriptorLimit raises the limit as far as it goes.
+func descriptorLimit(t testing.TB) int {
+	t.Helper()
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		t.Fatal(err)
+	}
+	lim.Cur = lim.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim)
+	}
+	return int(min(uint64(lim.Cur), 1<<20))
+}

@@ -1,0 +1,224 @@
+//go:build unix
+
+package listener
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// secure serves TLS on the listener of a new generation.
+func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
+	t.Helper()
+	g := &generation{set: New(nil, nil), srv: srv, n: 1}
+	ln, err := g.set.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.ln = ln
+	certs := httptest.NewUnstartedServer(nil)
+	certs.StartTLS()
+	srv.TLSConfig = &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: protos}
+	certs.Close()
+	if srv.Handler == nil {
+		srv.Handler = echo(1)
+	}
+	g.set.Track(srv)
+	g.set.Open()
+	go func() { _ = srv.ServeTLS(ln, "", "") }()
+	t.Cleanup(func() { _ = srv.Close(); g.set.Close() })
+	return g
+}
+
+func dialTLS(t testing.TB, g *generation) *client {
+	t.Helper()
+	c := dial(t, g)
+	tc := tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true})
+	if err := tc.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return &client{t, tc, bufio.NewReader(tc)}
+}
+
+func TestIdleTLSGetsAGrace(t *testing.T) {
+	one := secure(t, &http.Server{}, "http/1.1")
+	resting, last := dialTLS(t, one), dialTLS(t, one)
+	for _, c := range []*client{resting, last} {
+		c.send(post("a"))
+		c.want("a")
+	}
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
+	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), 50*time.Millisecond)
+	last.send(post("last"))
+	last.wantLast("last")
+	resting.wantEnd()
+	wait()
+	if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A browser connects ahead of need: TCP only, or with the handshake done, and no request for a long time.
+func TestTLSWithoutARequestYetEnds(t *testing.T) {
+	one := secure(t, &http.Server{}, "http/1.1")
+	fresh, shaken := dial(t, one), dialTLS(t, one)
+	one.await(t, "not accepted", func(n Counts) bool { return n.Open() == 2 })
+	one.depart(t, nil, 10*time.Millisecond)()
+	fresh.wantEnd()
+	shaken.wantEnd()
+}
+
+func TestHTTP2IsNeverAtRest(t *testing.T) {
+	for _, kind := range []string{"h2", "h2c", "h2c with handover"} {
+		t.Run(kind, func(t *testing.T) {
+			srv := &http.Server{Protocols: new(http.Protocols)}
+			srv.Protocols.SetHTTP1(true)
+			srv.Protocols.SetHTTP2(true)
+			srv.Protocols.SetUnencryptedHTTP2(true)
+			tr := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+			defer tr.CloseIdleConnections()
+			var one *generation
+			scheme := "http"
+			if kind == "h2" {
+				one = secure(t, srv, "h2", "http/1.1")
+				tr.Protocols.SetHTTP2(true)
+				scheme = "https"
+			} else {
+				one = next(t, nil, srv)
+				tr.Protocols.SetUnencryptedHTTP2(true)
+			}
+			do := func(body string) *http.Response {
+				t.Helper()
+				resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(resp.Body)
+				if err != nil || string(got) != body || resp.ProtoMajor != 2 {
+					t.Fatalf("%s %.20q, %v", resp.Proto, got, err)
+				}
+				return resp
+			}
+			do("a")
+			var handover Handover
+			if kind == "h2c with handover" {
+				handover = one.handTo(next(t, one, &http.Server{}))
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			left := make(chan error, 1)
+			go func() { left <- one.set.Leave(ctx, handover, 0) }()
+			one.await(t, "still open", func(Counts) bool { return len(one.set.Listeners()) == 0 })
+			if n := one.set.Counts(); n.HTTP2 != 1 || n.Open() != 1 {
+				t.Errorf("%+v", n)
+			}
+			do("b") // answered, and told to go away
+			select {
+			case err := <-left:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("the request was not told to go away")
+				cancel()
+				if err := <-left; !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			}
+			cancel()
+		})
+	}
+}
+
+func TestShutdownEndsIdleHTTP2(t *testing.T) {
+	one := secure(t, &http.Server{}, "h2", "http/1.1")
+	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr}).Post("https://"+one.ln.Addr().String(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	wait := one.depart(t, nil, 0)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := one.srv.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	wait()
+}
+
+func TestConnectionsOfUntrackedServersAreOther(t *testing.T) {
+	set := New(nil, nil)
+	ln, err := set.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.Open()
+	srv := &http.Server{Handler: echo(1)}
+	go func() { _ = srv.Serve(ln) }()
+	one := &generation{set: set, srv: srv, ln: ln, n: 1}
+	c := dial(t, one)
+	c.send(post("a"))
+	c.want("a")
+	wait := one.depart(t, nil, 0)
+	for range 3 {
+		for _, c := range set.all() {
+			c.rouse()
+		}
+		c.send(post("b"))
+		c.want("b")
+	}
+	if n := set.Counts(); n.Other != 1 || n.Open() != 1 {
+		t.Errorf("%+v", n)
+	}
+	_ = c.nc.Close()
+	wait()
+}
+
+// A listener of the user's own between the set and the server.
+type limited struct{ net.Listener }
+
+type limitedConn struct{ net.Conn }
+
+func (l limited) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return limitedConn{nc}, nil
+}
+
+func (c limitedConn) NetConn() net.Conn { return c.Conn }
+
+func TestWrappedConnectionsAreClosedInsteadOfMoved(t *testing.T) {
+	one := &generation{set: New(nil, nil), srv: &http.Server{Handler: echo(1)}, n: 1}
+	ln, err := one.set.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.ln = ln
+	one.set.Track(one.srv)
+	one.set.Open()
+	go func() { _ = one.srv.Serve(limited{ln}) }()
+	idle, fresh := dial(t, one), dial(t, one)
+	idle.send(post("a"))
+	idle.want("a")
+	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
+	two := next(t, one, &http.Server{})
+	one.depart(t, one.handTo(two), 10*time.Millisecond)()
+	idle.wantEnd()
+	fresh.wantEnd()
+	if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
+}

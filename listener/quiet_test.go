@@ -1,0 +1,255 @@
+//go:build unix
+
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// depart begins to leave and returns, once the connections know, a function that waits for the end of it.
+func (g *generation) depart(t testing.TB, handover Handover, grace time.Duration) (wait func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- g.set.Leave(context.Background(), handover, grace) }()
+	g.await(t, "listener still open", func(Counts) bool { return len(g.set.Listeners()) == 0 })
+	return func() {
+		t.Helper()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("does not leave: %+v", g.set.Counts())
+		}
+	}
+}
+
+// wantLast reads a response which says that it is the last, and then the end of the connection.
+func (c *client) wantLast(body string) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		c.t.Fatalf("no response to %.20q: %v", body, err)
+	}
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body {
+		c.t.Fatalf("response to %.20q: %.20q, %v", body, got, err)
+	}
+	if !resp.Close {
+		c.t.Errorf("response to %.20q does not close the connection", body)
+	}
+	c.wantEnd()
+}
+
+func (c *client) wantEnd() {
+	c.t.Helper()
+	if b, err := c.br.ReadByte(); err != io.EOF {
+		c.t.Errorf("got %q, %v, want the end of the connection", b, err)
+	}
+}
+
+func TestQuietCloseAnswersALastRequest(t *testing.T) {
+	one := next(t, nil, &http.Server{})
+	idle, fresh := dial(t, one), dial(t, one)
+	idle.send(post("a"))
+	idle.want("a")
+	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
+	wait := one.depart(t, nil, time.Minute)
+	for _, c := range []*client{idle, fresh} {
+		c.send(post("last"))
+		c.wantLast("last")
+	}
+	wait()
+}
+
+func TestQuietCloseEndsConnectionsAtRestAfterTheGrace(t *testing.T) {
+	for _, grace := range []time.Duration{0, 20 * time.Millisecond} {
+		one := next(t, nil, &http.Server{})
+		idle, fresh := dial(t, one), dial(t, one)
+		idle.send(post("a"))
+		idle.want("a")
+		one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
+		start := time.Now()
+		one.depart(t, nil, grace)()
+		if d := time.Since(start); d < grace/2 {
+			t.Errorf("closed after %v, want %v at least", d, grace/2)
+		}
+		idle.wantEnd()
+		fresh.wantEnd()
+		if n := one.set.Counts(); n.Lost != 0 {
+			t.Errorf("%+v", n)
+		}
+	}
+}
+
+// unread is the number of bytes that nobody has read from the connections of g.
+func (g *generation) unread() (n int) {
+	for _, c := range g.set.all() {
+		n += unread(c.Conn)
+	}
+	return n
+}
+
+func TestRequestInFlightIsFinished(t *testing.T) {
+	entered, release := make(chan context.Context, 1), make(chan struct{})
+	one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		entered <- r.Context()
+		<-release
+		echo(1).ServeHTTP(w, r)
+	})})
+	c := dial(t, one)
+	c.send(post("a"))
+	ctx := <-entered
+	wait := one.depart(t, nil, 0)
+	if err := ctx.Err(); err != nil {
+		t.Errorf("the context of a request in flight: %v", err)
+	}
+	close(release)
+	c.want("a")
+	wait()
+	c.wantEnd()
+}
+
+// 10 MB each way, half of it before the departure. With a handover the connection moves when it is done.
+func TestSlowTransfersCrossTheDeparture(t *testing.T) {
+	const size = 10 << 20
+	block := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
+	for _, moves := range []bool{false, true} {
+		for _, direction := range []string{"up", "down"} {
+			t.Run(fmt.Sprintf("%s/moves=%v", direction, moves), func(t *testing.T) {
+				ended := make(chan error, 1)
+				handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if direction == "up" {
+						n, err := io.Copy(io.Discard, r.Body)
+						ended <- errors.Join(err, r.Context().Err())
+						_, _ = fmt.Fprint(w, n)
+						return
+					}
+					w.Header().Set("Content-Length", fmt.Sprint(size))
+					for range size / len(block) {
+						if _, err := w.Write(block); err != nil {
+							ended <- err
+							return
+						}
+					}
+					ended <- r.Context().Err()
+				})
+				one := next(t, nil, &http.Server{Handler: handler})
+				c := dial(t, one)
+				var handover Handover
+				var two *generation
+				if moves {
+					two = next(t, one, &http.Server{})
+					handover = one.handTo(two)
+				}
+				var wait func()
+				if direction == "up" {
+					c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size))
+					for i := range size / len(block) {
+						if i == size/len(block)/2 {
+							one.await(t, "busy reading", func(n Counts) bool { return n.Active == 1 && one.unread() == 0 })
+							wait = one.depart(t, handover, 0)
+						}
+						c.send(string(block))
+					}
+					c.want(fmt.Sprint(size))
+				} else {
+					c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+					resp, err := http.ReadResponse(c.br, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i := range size / len(block) {
+						if i == size/len(block)/2 {
+							wait = one.depart(t, handover, 0)
+						}
+						if _, err := io.ReadFull(resp.Body, make([]byte, len(block))); err != nil {
+							t.Fatalf("block %d: %v", i, err)
+						}
+					}
+				}
+				if err := <-ended; err != nil {
+					t.Errorf("handler: %v", err)
+				}
+				wait()
+				if moves {
+					c.send(post("next"))
+					if g := c.want("next"); g != "2" {
+						t.Errorf("generation %s answers", g)
+					}
+				} else {
+					c.wantEnd()
+				}
+			})
+		}
+	}
+}
+
+func TestHijackedConnectionIsWaitedFor(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		hijacked := make(chan net.Conn, 1)
+		one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			nc, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = rw.WriteString("HTTP/1.1 200 OK\r\n\r\n")
+			_ = rw.Flush()
+			hijacked <- nc
+		})})
+		c := dial(t, one)
+		c.send("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")
+		nc := <-hijacked
+		if _, err := http.ReadResponse(c.br, &http.Request{Method: http.MethodConnect}); err != nil {
+			t.Fatal(err)
+		}
+		lines := make(chan string, 1)
+		go func() { // tunnels are read while the departure rouses whoever reads
+			defer close(lines)
+			br := bufio.NewReader(nc)
+			for {
+				line, err := br.ReadString('\n')
+				if err != nil {
+					if err != io.EOF {
+						t.Errorf("hijacked reader: %v", err)
+					}
+					return
+				}
+				lines <- line
+			}
+		}()
+		var handover Handover
+		if moves {
+			handover = one.handTo(next(t, one, &http.Server{}))
+		}
+		wait := one.depart(t, handover, 0)
+		for range 3 {
+			for _, c := range one.set.all() {
+				c.rouse()
+			}
+			c.send("ping\n")
+			if line := <-lines; line != "ping\n" {
+				t.Errorf("got %q", line)
+			}
+		}
+		if n := one.set.Counts(); n.Hijacked != 1 || n.Open() != 1 {
+			t.Errorf("%+v", n)
+		}
+		_ = c.nc.(*net.TCPConn).CloseWrite()
+		<-lines
+		if n := one.set.Counts(); n.Open() != 1 {
+			t.Errorf("not closed by its owner, yet %+v", n)
+		}
+		_ = nc.Close()
+		wait()
+	}
+}
