@@ -219,22 +219,20 @@ func (c *conn) ledgered(force bool) bool {
 // NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
+// tcpConn is a conn that can send files. Others must not have the method: net/http then goes another way for files, which
+// is the dearer one without the kernel's help.
+type tcpConn struct{ *conn }
+
 // ReadFrom keeps sendfile and splice working under net/http.
-func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := c.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
+func (c tcpConn) ReadFrom(r io.Reader) (int64, error) { return c.Conn.(io.ReaderFrom).ReadFrom(r) }
+
+// face is what Accept returns for c.
+func (c *conn) face() net.Conn {
+	if _, ok := c.Conn.(io.ReaderFrom); ok {
+		return tcpConn{c}
 	}
-	buf := copyBuffers.Get().(*[32 << 10]byte)
-	defer copyBuffers.Put(buf)
-	return io.CopyBuffer((*onlyWriter)(c), r, buf[:])
+	return c
 }
-
-// onlyWriter hides ReadFrom from io.CopyBuffer, and costs no allocation.
-type onlyWriter conn
-
-func (w *onlyWriter) Write(p []byte) (int, error) { return w.Conn.Write(p) }
-
-var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
 // CloseWrite implements what net/http looks for to end a connection gently.
 func (c *conn) CloseWrite() error {

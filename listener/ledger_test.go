@@ -184,7 +184,7 @@ func TestAdoptedConnectionWithoutPeer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log("taken: remote", nc.RemoteAddr(), "unread", unread(nc.(*conn).Conn))
+		t.Log("taken: remote", nc.RemoteAddr(), "unread", unread(nc.(interface{ NetConn() net.Conn }).NetConn()))
 	}
 	set.Close() // must not panic
 }

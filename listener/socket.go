@@ -59,7 +59,7 @@ func (so *socket) Accept() (net.Conn, error) {
 		if len(so.queue) > 0 {
 			c := so.next()
 			so.mu.Unlock()
-			return c, nil
+			return c.face(), nil
 		}
 		if so.closed {
 			so.mu.Unlock()
@@ -79,7 +79,7 @@ func (so *socket) Accept() (net.Conn, error) {
 		so.left()
 		switch {
 		case err == nil:
-			return c, nil
+			return c.face(), nil
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
 		default:

@@ -20,13 +20,16 @@ func (s *Set) Track(srv *http.Server) {
 		if hook != nil {
 			hook(nc, state) // first: it may set deadlines, which note is not to count
 		}
-		if c := ours(nc); c != nil {
+		if c, wrapped := ours(nc); c != nil {
+			if wrapped {
+				c.wrapped.Store(true)
+			}
 			c.note(srv, nc, state)
 		}
 	}
 	with := srv.ConnContext
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		if c := ours(nc); c != nil {
+		if c, _ := ours(nc); c != nil {
 			ctx = context.WithValue(ctx, connKey{}, c)
 		}
 		if with != nil {
@@ -62,17 +65,20 @@ func Requests(ctx context.Context) int {
 	return 0
 }
 
-// ours finds the connection of this package under what other listeners have wrapped around it.
-func ours(nc net.Conn) *conn {
+// ours finds the connection of this package, under what other listeners have wrapped around it if need be.
+func ours(nc net.Conn) (c *conn, wrapped bool) {
 	for {
-		if c, ok := nc.(*conn); ok {
-			return c
+		switch own := nc.(type) {
+		case *conn:
+			return own, wrapped
+		case tcpConn:
+			return own.conn, wrapped
 		}
 		u, ok := nc.(interface{ NetConn() net.Conn })
 		if !ok {
-			return nil
+			return nil, false
 		}
-		nc = u.NetConn()
+		nc, wrapped = u.NetConn(), true
 	}
 }
 
@@ -80,9 +86,6 @@ func ours(nc net.Conn) *conn {
 func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if nc != net.Conn(c) {
-			c.wrapped.Store(true)
-		}
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
