@@ -140,7 +140,8 @@ func TestAdoptedConnectionHasItsReadTimeoutFromItsFirstByte(t *testing.T) {
 		}
 		one := next(t, nil, srv)
 		cl, c, d := adoptee(t, one, true)
-		one.await(t, "not waiting", func(Counts) bool { return waits(c) > 0 })
+		// With h2c, Go 1.25 sets no deadline before it has looked for the preface.
+		one.await(t, "not waiting", func(Counts) bool { return h2c || waits(c) > 0 })
 		sent := time.Now()
 		cl.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
 		<-reached
