@@ -148,6 +148,7 @@ func TestSlowTransfersCrossTheDeparture(t *testing.T) {
 				var handover Handover
 				var two *generation
 				if moves {
+					one.await(t, "not accepted", func(n Counts) bool { return n.Open() == 1 }) // or two would
 					two = next(t, one, &http.Server{})
 					handover = one.handTo(two)
 				}
