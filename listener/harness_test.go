@@ -16,6 +16,8 @@ import (
 	"time"
 )
 
+func init() { handshake = time.Millisecond }
+
 // generation is a server that plays the part of one process: its sockets and connections are reached by the next one
 // through copies of their descriptors only.
 type generation struct {

@@ -77,8 +77,8 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 }
 
 // handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
-// listening socket. It is the time of one round trip.
-const handshake = 200 * time.Millisecond
+// listening socket. It is the time of one round trip; tests on loopback need less.
+var handshake = 200 * time.Millisecond
 
 // shut closes the listening and the packet sockets. With sweep, who has connected is taken in: the next generation may have
 // closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and

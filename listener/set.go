@@ -134,7 +134,9 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 // listen keeps the cause of an error, of which tableflip keeps the text alone.
 func (s *Set) listen(network, address string) (ln net.Listener, err error) {
 	fresh := func(network, address string) (net.Listener, error) {
-		ln, err = new(net.ListenConfig).Listen(context.Background(), network, address)
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(false) // its sockets take no filter, see dropHandshakes
+		ln, err = lc.Listen(context.Background(), network, address)
 		return ln, err
 	}
 	if s.fds == nil {

@@ -137,7 +137,8 @@ func TestConnectionInTheHandOfAcceptIsSeen(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				if nc, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+				// Whose handshake is dropped would try again a second later.
+				if nc, err := net.DialTimeout("tcp", ln.Addr().String(), 10*time.Millisecond); err == nil {
 					_ = nc.Close()
 				}
 			})
