@@ -16,7 +16,6 @@ import (
 // message is what one generation tells another over their link. The old one begins:
 //
 //	old → new   hello      you are generation N
-//	new → old   alive      I have read it
 //	new → old   failed     I am leaving, because
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one
@@ -45,7 +44,6 @@ type kind string
 
 const (
 	kindHello    kind = "hello"
-	kindAlive    kind = "alive"
 	kindFailed   kind = "failed"
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"

@@ -96,7 +96,6 @@ func New(cfg Config) (*Service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
-		s.parent.send(message{Kind: kindAlive, PID: s.os.pid})
 		go s.hear(s.parent)
 	}
 	go s.loop()
@@ -142,7 +141,6 @@ func (s *Service) lost(l listener.Loss) {
 func (s *Service) Health() *health.State { return s.health }
 
 func (s *Service) loop() {
-	defer close(s.ended)
 	for s.phase != Stopped {
 		select {
 		case f := <-s.calls:
@@ -151,6 +149,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
 // call runs f in the loop and reports whether it did: not after the end. The loop itself must not use it.

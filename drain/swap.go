@@ -27,7 +27,6 @@ type swap struct {
 	ctx        context.Context // ends when the swap is given up
 	giveUp     context.CancelFunc
 	link       *link.Link // nil until the child is about to be started
-	pid        int        // as the child says
 	reason     string     // why it failed, as the child says
 	pulled     bool       // a pull came meanwhile, and goes to the next generation
 	again      bool       // a swap came meanwhile, and goes to the next generation
@@ -258,8 +257,6 @@ func (s *Service) hearSuccessor(sw *swap) {
 			default: // an answer to no question
 				return
 			}
-		case kindAlive:
-			s.call(func() { sw.pid = m.PID })
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })
 		case kindHurry:

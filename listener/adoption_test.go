@@ -41,17 +41,8 @@ func (d *deadlines) now() time.Duration {
 // adoptee returns a client and its connection, which g has adopted as idle or new.
 func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines) {
 	t.Helper()
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
-	cl := dial(t, &generation{ln: raw})
-	far, err := raw.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &deadlines{TCPConn: far.(*net.TCPConn)}
+	cl, far := pair(t)
+	d := &deadlines{TCPConn: far}
 	so := g.ln.(*socket)
 	c := &conn{Conn: d, set: g.set, sock: so}
 	c.guest.Store(idle)
