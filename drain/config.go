@@ -118,5 +118,8 @@ func (c Config) complete() (Config, error) {
 	if c.Signals == nil {
 		c.Signals = &defaultSignals
 	}
+	if twice := c.Signals.twice(); twice != nil {
+		errs = append(errs, fmt.Errorf("drain: Config.Signals has %v twice: each signal can mean one thing", twice))
+	}
 	return c, errors.Join(errs...)
 }

@@ -36,6 +36,7 @@ type message struct {
 	Swap       bool              `json:"swap,omitempty"`
 	Join       bool              `json:"join,omitempty"` // the old generation has left the registry
 	Ledger     []byte            `json:"ledger,omitempty"`
+	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
 }

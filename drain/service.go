@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"github.com/baton-go/baton/health"
@@ -53,10 +54,11 @@ type Service struct {
 	stopping     bool
 	leaveNow     bool // the next stop signal ends everything
 	servers      []server
-	parent       *elder   // nil: this process was not started by another generation, or has outlived it
-	older        []*elder // the oldest first
-	awaits       bool     // Ready was sent, the parent's word is not there
-	swap         *swap    // under way, or the one that succeeded
+	parent       *elder       // nil: this process was not started by another generation, or has outlived it
+	older        []*elder     // the oldest first
+	placePID     func() error // puts the prepared PID file in its place
+	awaits       bool         // Ready was sent, the parent's word is not there
+	swap         *swap        // under way, or the one that succeeded
 	swaps        int
 	lastSwap     *SwapResult
 	left         <-chan struct{} // closed when Config.Leave has returned
@@ -84,9 +86,14 @@ func New(cfg Config) (*Service, error) {
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
+	var watching sync.WaitGroup
+	if err == nil {
+		watching.Go(s.watch) // takes as long as a tenth of a swap
+	}
 	if sysErr := s.inherit(); err == nil {
 		err = sysErr
 	}
+	watching.Wait()
 	if err != nil {
 		signal.Stop(s.signals)
 		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
@@ -102,7 +109,7 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// configure checks what can be checked without touching anything, and installs the signal handlers.
+// configure checks what can be checked without touching anything.
 func (s *Service) configure(cfg Config) (err error) {
 	if s.cfg, err = cfg.complete(); err != nil {
 		return err
@@ -117,10 +124,7 @@ func (s *Service) configure(cfg Config) (err error) {
 	if inherits() {
 		ours = append(ours, os.Getppid())
 	}
-	if err := pidFile(s.cfg.PIDFile).check(ours...); err != nil {
-		return err
-	}
-	return s.watch()
+	return pidFile(s.cfg.PIDFile).check(ours...)
 }
 
 // inherit takes over from the generation that has started this process.
@@ -214,20 +218,21 @@ func (s *Service) start() {
 
 // becomeReady opens the doors.
 func (s *Service) becomeReady(why string) {
-	if err := pidFile(s.cfg.PIDFile).restore(s.os.pid); err != nil {
-		if !s.os.inherits {
-			s.fail(err)
-			return
-		}
-		s.tell(slog.LevelError, "no PID file", err) // the parent is gone already: better without than not at all
+	if s.pullLater {
+		s.health.Pull() // before the first probe
 	}
-	if !s.os.inherits && s.os.flip != nil {
-		if err := s.os.flip.Ready(); err != nil {
-			s.fail(fmt.Errorf("drain: %w", err))
+	if !s.os.inherits {
+		if err := s.firstReady(); err != nil {
+			s.fail(err)
 			return
 		}
 	}
 	s.set.Open()
+	if s.os.inherits {
+		if err := s.placePID(); err != nil {
+			s.tell(slog.LevelError, "the PID file names the old generation", err) // which is leaving: better so than not at all
+		}
+	}
 	s.work.begin()
 	s.enter(Ready, why)
 	if s.pullLater {
@@ -239,6 +244,21 @@ func (s *Service) becomeReady(why string) {
 		s.swapLater = false
 		s.swapNow(nil)
 	}
+}
+
+// firstReady does what can fail before the first generation opens the doors.
+func (s *Service) firstReady() error {
+	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
+	if err == nil {
+		err = place()
+	}
+	if err != nil || s.os.flip == nil {
+		return err
+	}
+	if err := s.os.flip.Ready(); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
 }
 
 // hook calls a hook of the user in the background; the channel is closed when it has returned, or had its time.

@@ -1,25 +1,31 @@
 package drain
 
 import (
-	"fmt"
 	"os"
 	"os/signal"
 	"slices"
 )
 
-// watch installs the handlers. From here on a signal is remembered until the loop handles it.
-func (s *Service) watch() error {
-	sets := s.cfg.Signals
-	all := slices.Concat(sets.Swap, sets.Pull, sets.Restore, sets.Stop)
+func (sets *Signals) all() []os.Signal {
+	return slices.Concat(sets.Swap, sets.Pull, sets.Restore, sets.Stop)
+}
+
+// twice returns a signal that means two things, or nil.
+func (sets *Signals) twice() os.Signal {
+	all := sets.all()
 	for i, sig := range all {
 		if slices.Contains(all[:i], sig) {
-			return fmt.Errorf("drain: Config.Signals has %v twice: each signal can mean one thing", sig)
+			return sig
 		}
 	}
-	if len(all) > 0 { // Notify without signals would mean all of them
+	return nil
+}
+
+// watch installs the handlers. From here on a signal is remembered until the loop handles it.
+func (s *Service) watch() {
+	if all := s.cfg.Signals.all(); len(all) > 0 { // Notify without signals would mean all of them
 		signal.Notify(s.signals, all...)
 	}
-	return nil
 }
 
 func (s *Service) handle(sig os.Signal) {

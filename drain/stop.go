@@ -189,8 +189,10 @@ func (s *Service) finish(why string, err error) {
 		s.os.flip.Stop()
 		<-s.os.flip.Exit()
 	}
-	if rmErr := pidFile(s.cfg.PIDFile).remove(s.os.pid); rmErr != nil {
-		s.tell(slog.LevelWarn, "PID file", rmErr)
+	if !replaced { // it is the new generation's, which is about to write it
+		if rmErr := pidFile(s.cfg.PIDFile).remove(s.os.pid); rmErr != nil {
+			s.tell(slog.LevelWarn, "PID file", rmErr)
+		}
 	}
 	signal.Stop(s.signals)
 	s.phase, s.since = Stopped, time.Now()

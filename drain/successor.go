@@ -1,13 +1,13 @@
 package drain
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -59,15 +59,16 @@ func (s *Service) orphaned() {
 
 // promote does everything that can fail before it tells the parent to let go.
 func (s *Service) promote() {
-	if err := pidFile(s.cfg.PIDFile).write(s.os.pid); err != nil {
+	var err error
+	if s.placePID, err = pidFile(s.cfg.PIDFile).prepare(s.os.pid); err != nil {
 		s.fail(err)
 		return
 	}
-	err := s.os.flip.Ready()
-	if err != nil {
+	if err = s.os.flip.Ready(); err != nil {
 		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
 	}
 	s.awaits = true
+	s.tell(slog.LevelInfo, "proven", nil)
 	if err != nil || s.parent == nil {
 		s.promoted(message{})
 	}
@@ -88,6 +89,9 @@ func (s *Service) promoted(m message) {
 	s.swapLater = s.swapLater || m.Swap
 	s.join = m.Join
 	s.becomeReady("promoted")
+	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
+		_ = pidFile(m.PIDFile).remove(m.PID)
+	}
 	if s.stopLater {
 		s.stopNow(nil)
 	}
@@ -102,8 +106,7 @@ func (s *Service) selfCheck() error {
 		path = s.cfg.LivePath
 	}
 	for _, srv := range servers {
-		dial := func(context.Context, string, string) (net.Conn, error) { return s.set.Dial(srv.ln) }
-		if err := s.checkServer(dial, path); err != nil {
+		if err := s.checkServer(srv, path); err != nil {
 			return fmt.Errorf("%v: %w", srv.ln.Addr(), err)
 		}
 	}
@@ -128,21 +131,31 @@ func (s *Service) selfCheck() error {
 	return nil
 }
 
-func (s *Service) checkServer(dial func(context.Context, string, string) (net.Conn, error), path string) error {
-	nc, err := dial(s.ctx, "", "")
+// checkServer speaks HTTP by itself: a client's Transport would double the time that a swap takes in this process.
+func (s *Service) checkServer(srv server, path string) error {
+	nc, err := s.set.Dial(srv.ln)
 	if errors.Is(err, net.ErrClosed) {
 		return err
 	} else if err != nil {
 		return nil // a listener that wraps ours, and may want TLS: only Config.Check knows how to talk to it
 	}
-	_ = nc.Close()
+	defer nc.Close()
 	if path == "-" {
 		return nil
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: checkTimeout}
-	resp, err := client.Get("http://self" + path)
+	req, err := http.NewRequest(http.MethodGet, "http://self"+path, nil)
 	if err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), "http://self", ""))
+		return err
+	}
+	req.Close = true
+	_ = nc.SetDeadline(time.Now().Add(checkTimeout))
+	err = req.Write(nc)
+	var resp *http.Response
+	if err == nil {
+		resp, err = http.ReadResponse(bufio.NewReader(nc), req)
+	}
+	if err != nil {
+		return fmt.Errorf("GET %s: %w", path, err)
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -174,9 +174,6 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	}
 	runtime.GC() // tableflip leaves its ends of the pipes, and its copy of the link, to the finalizers
 	s.tell(slog.LevelError, "swap failed", err)
-	if err := pidFile(s.cfg.PIDFile).restore(s.os.pid); err != nil {
-		s.tell(slog.LevelError, "the PID file names the generation that failed", err)
-	}
 	switch {
 	case s.stopping:
 		s.lameDuck()
@@ -187,7 +184,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
-	m := message{Kind: kindPromoted, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
 	m.Join = s.health.Pulled() && !m.Pulled
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)

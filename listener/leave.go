@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -168,7 +169,20 @@ func (d *departure) retire(c *conn) bool {
 	return false
 }
 
-// run collects offers into batches.
+// collect adds the offers that wait, up to a batch.
+func (d *departure) collect(offers []offer) []offer {
+	for len(offers) < batch {
+		select {
+		case o := <-d.offers:
+			offers = append(offers, o)
+		default:
+			return offers
+		}
+	}
+	return offers
+}
+
+// run hands batches of offers over.
 func (d *departure) run(ctx context.Context, handover Handover) {
 	defer d.end.Do(func() { close(d.over) })
 	for {
@@ -181,14 +195,11 @@ func (d *departure) run(ctx context.Context, handover Handover) {
 		case <-d.set.drained():
 			return
 		}
-	more:
-		for len(offers) < batch {
-			select {
-			case o := <-d.offers:
-				offers = append(offers, o)
-			default:
-				break more
-			}
+		// Those who were roused together are about to offer theirs: they are let run as long as that brings more.
+		for before := 0; before < len(offers) && len(offers) < batch; {
+			before = len(offers)
+			runtime.Gosched()
+			offers = d.collect(offers)
 		}
 		tickets := make([]Ticket, len(offers))
 		conns := make([]syscall.Conn, len(offers))
