@@ -71,3 +71,24 @@ func TestTimeoutsAreExtended(t *testing.T) {
 	s.answered(pid)
 	b.gentle()
 }
+
+// TestStopDuringReload: systemd then skips ExecStop, and sends SIGTERM by itself.
+func TestStopDuringReload(t *testing.T) {
+	for _, verb := range []string{"stop", "restart"} {
+		t.Run(verb, func(t *testing.T) {
+			b := newBed(t)
+			b.ctl(0, "start", "app")
+			b.ctl(0, "reload", "app")
+			pid := b.serves(2, "v1")
+			s := b.slow(3 * time.Second)
+			b.ctl(0, "reload", "--no-block", "app")
+			b.eventually("the swap is under way", func() bool { return b.status().Phase == "swapping" })
+			b.ctl(0, verb, "app")
+			s.answered(pid)
+			if verb == "restart" {
+				b.serves(1, "v1")
+			}
+			b.gentle()
+		})
+	}
+}
