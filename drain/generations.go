@@ -37,6 +37,7 @@ type message struct {
 	Join       bool              `json:"join,omitempty"` // the old generation has left the registry
 	Ledger     []byte            `json:"ledger,omitempty"`
 	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
+	Control    string            `json:"control,omitempty"`  // the control socket, likewise
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
 }
@@ -141,6 +142,7 @@ func (s *Service) elderGone(e *elder) {
 		s.older = slices.Delete(s.older, i, i+1)
 		_ = e.link.Close()
 		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID)
+		s.settle()
 	}
 }
 

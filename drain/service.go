@@ -59,6 +59,7 @@ type Service struct {
 	placePID     func() error // puts the prepared PID file in its place
 	awaits       bool         // Ready was sent, the parent's word is not there
 	swap         *swap        // under way, or the one that succeeded
+	control      *control     // nil: off, or not open yet
 	swaps        int
 	lastSwap     *SwapResult
 	left         <-chan struct{} // closed when Config.Leave has returned
@@ -72,6 +73,7 @@ type Service struct {
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
 	hurried      bool  // a newer generation has shortened it
+	settled      bool  // nothing is left here, but of older generations
 	result       error // of Run
 }
 
@@ -120,9 +122,14 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
+	if s.cfg.ControlSocket, err = controlPath(s.cfg.ControlSocket); err != nil {
+		return err
+	}
 	ours := []int{os.Getpid()}
 	if inherits() {
 		ours = append(ours, os.Getppid())
+	} else if err = checkControl(s.cfg.ControlSocket); err != nil {
+		return err
 	}
 	return pidFile(s.cfg.PIDFile).check(ours...)
 }
@@ -188,6 +195,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		<-s.ended
 	}
+	if started {
+		s.control.finish()
+	}
 	if !started && s.result == nil {
 		return errors.New("drain: Run has been called before, or the service is over")
 	}
@@ -235,6 +245,7 @@ func (s *Service) becomeReady(why string) {
 	}
 	s.work.begin()
 	s.enter(Ready, why)
+	s.control.serve()
 	if s.pullLater {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
@@ -248,6 +259,9 @@ func (s *Service) becomeReady(why string) {
 
 // firstReady does what can fail before the first generation opens the doors.
 func (s *Service) firstReady() error {
+	if err := s.openControl(); err != nil {
+		return err
+	}
 	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
 	if err == nil {
 		err = place()

@@ -59,7 +59,11 @@ func (s *Service) orphaned() {
 
 // promote does everything that can fail before it tells the parent to let go.
 func (s *Service) promote() {
-	var err error
+	err := s.openControl()
+	if err != nil {
+		s.fail(err)
+		return
+	}
 	if s.placePID, err = pidFile(s.cfg.PIDFile).prepare(s.os.pid); err != nil {
 		s.fail(err)
 		return
@@ -92,6 +96,7 @@ func (s *Service) promoted(m message) {
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
 		_ = pidFile(m.PIDFile).remove(m.PID)
 	}
+	s.removeControl(m.Control)
 	if s.stopLater {
 		s.stopNow(nil)
 	}

@@ -51,6 +51,11 @@ func (s *Service) Swap(ctx context.Context) error {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-reply: // both at once
+		return err
+	default:
 		return ctx.Err()
 	}
 }
@@ -59,7 +64,7 @@ func (s *Service) swapNow(reply chan<- error) {
 	refuse := func(why string) {
 		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
 		if reply != nil {
-			reply <- errors.New("drain: swap: " + why)
+			reply <- refusal("drain: swap: " + why)
 		}
 	}
 	switch {
@@ -185,6 +190,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m.Control = s.control.leave()
 	m.Join = s.health.Pulled() && !m.Pulled
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)
