@@ -102,6 +102,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
@@ -244,6 +245,7 @@ func (s *Service) becomeReady(why string) {
 		}
 	}
 	s.work.begin()
+	s.keepSockets()
 	s.enter(Ready, why)
 	s.control.serve()
 	if s.pullLater {

@@ -108,7 +108,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held()})
 	if err != nil {
 		return err
 	}
