@@ -71,8 +71,9 @@ type Service struct {
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
-	hurried      bool  // a newer generation has shortened it
-	result       error // of Run
+	hurried      bool     // a newer generation has shortened it
+	manager      *manager // nil: there is none
+	result       error    // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
@@ -101,6 +102,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.set = listener.New(s.os.fds, s.lost)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
 		go s.hear(s.parent)
@@ -153,6 +155,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	s.manager.close()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
