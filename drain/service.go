@@ -72,9 +72,10 @@ type Service struct {
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
-	hurried      bool  // a newer generation has shortened it
-	settled      bool  // nothing is left here, but of older generations
-	result       error // of Run
+	hurried      bool     // a newer generation has shortened it
+	settled      bool     // nothing is left here, but of older generations
+	manager      *manager // nil: there is none
+	result       error    // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
@@ -104,6 +105,7 @@ func New(cfg Config) (*Service, error) {
 	s.set = listener.New(s.os.fds, s.lost)
 	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
 		go s.hear(s.parent)
@@ -161,6 +163,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	s.manager.close()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 

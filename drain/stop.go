@@ -62,6 +62,7 @@ func (s *Service) stopNow(sig os.Signal) {
 		s.pull("stopping")
 		s.lameDuck()
 	}
+	s.report() // a pulled service stops without an event
 }
 
 // lameDuck waits until the balancers send nobody any more.

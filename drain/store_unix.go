@@ -3,17 +3,13 @@
 package drain
 
 import (
-	"cmp"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"syscall"
-	"time"
-)
 
-// storeTimeout bounds what the service manager may take to make room for a message.
-const storeTimeout = 2 * time.Second
+	"github.com/coreos/go-systemd/v22/daemon"
+)
 
 // fdStore is the file descriptor store of a service manager, at its NOTIFY_SOCKET; see sd_pid_notify_with_fds(3). It
 // keeps nothing where the unit has no FileDescriptorStoreMax=, which it does not say.
@@ -26,27 +22,16 @@ func theStore() (fdStore, bool) {
 
 // Put implements listener.Store. FDPOLL=0 makes the manager keep the socket whatever happens to it.
 func (st fdStore) Put(name string, socket syscall.Conn) error {
-	rc, err := socket.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var sendErr error
-	err = rc.Control(func(fd uintptr) {
-		sendErr = st.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+name, syscall.UnixRights(int(fd)))
-	})
-	return cmp.Or(err, sendErr)
+	return st.explain(sendFile(string(st), "FDSTORE=1\nFDPOLL=0\nFDNAME="+name, socket))
 }
 
 // Remove implements listener.Store.
-func (st fdStore) Remove(name string) error { return st.send("FDSTOREREMOVE=1\nFDNAME="+name, nil) }
+func (st fdStore) Remove(name string) error {
+	_, err := daemon.SdNotify(false, "FDSTOREREMOVE=1\nFDNAME="+name)
+	return st.explain(err)
+}
 
-func (st fdStore) send(message string, rights []byte) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: string(st), Net: "unixgram"})
-	if err == nil {
-		defer conn.Close()
-		_ = conn.SetWriteDeadline(time.Now().Add(storeTimeout))
-		_, _, err = conn.WriteMsgUnix([]byte(message), rights, nil)
-	}
+func (fdStore) explain(err error) error {
 	if err != nil {
 		return fmt.Errorf("drain: NOTIFY_SOCKET: %w", err)
 	}
