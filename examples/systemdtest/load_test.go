@@ -120,7 +120,7 @@ func (l *load) ask(c *client, keep bool) {
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(rand.N(10 * time.Millisecond)): // think time
+		case <-time.After(rand.N(20 * time.Millisecond)): // think time
 		}
 		reconnects := connected && c.conn == nil
 		res, answer, err := c.do("POST", "/echo", body)

@@ -65,7 +65,7 @@ func TestFailedReload(t *testing.T) {
 		{"crashes", "exit", func() { b.deploy(build(t, "bad", "crash")) }},
 		{"crashes in probation", "exit", func() { b.deploy(build(t, "bad", "probation")) }},
 		{"fails its check", "main.fault=check", func() { b.deploy(build(t, "bad", "check")) }},
-		{"is not there", "no such file", func() { b.run("rm", app) }},
+		{"is not there", "is missing", func() { b.run("rm", app) }},
 		{"is no program", "no program for this machine", func() { b.deploy(text) }},
 	} {
 		broken.deploy()
