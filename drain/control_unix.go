@@ -19,19 +19,24 @@ import (
 // as a listener: tableflip removes the files of unix listeners before a drain.
 const controlName = "baton-control "
 
+// controlTemp begins the name of the folder in which a socket is bound.
+const controlTemp = ".control"
+
 // openControl returns the control socket: the one of the generation before, or a new one.
 func (sys *system) openControl(path string, log *slog.Logger) (*control, error) {
-	explain := func(err error) error { return fmt.Errorf("drain: Config.ControlSocket: %s: %w", path, err) }
+	explain := func(err error) error {
+		return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder that this user may write", path, err)
+	}
 	c := &control{path: path}
 	f, err := sys.flip.File(controlName + path)
 	if err != nil {
-		return nil, explain(err)
+		return nil, fmt.Errorf("drain: Config.ControlSocket: %w", err)
 	}
 	if f != nil {
 		defer f.Close()
 		if c.file, err = os.Lstat(path); err == nil { // or somebody has removed it, and nobody could reach it
 			if c.ln, err = net.FileListener(f); err != nil {
-				return nil, explain(err)
+				return nil, fmt.Errorf("drain: Config.ControlSocket: %w", err)
 			}
 		}
 	}
@@ -73,6 +78,10 @@ func checkControl(path string) error {
 	explain := func(format string, args ...any) error {
 		return fmt.Errorf("drain: Config.ControlSocket: %s "+format, append([]any{path}, args...)...)
 	}
+	var addr unix.RawSockaddrUnix
+	if bound := filepath.Join(filepath.Dir(path), controlTemp+"4294967295", "s"); max(len(path), len(bound)) >= len(addr.Path) {
+		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
+	}
 	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
 		return explain("can't be made: %w; name a file in a folder that this user may write", err)
 	}
@@ -100,16 +109,13 @@ func checkControl(path string) error {
 // else can enter, and comes to its place by rename, so that it is never open wider than it should be. The umask, which
 // could do it too, is the whole process's.
 func bindControl(path string) (*net.UnixListener, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".control") // its mode is 0700
+	dir, err := os.MkdirTemp(filepath.Dir(path), controlTemp) // its mode is 0700
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	bound := filepath.Join(dir, "s")
 	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: bound, Net: "unix"})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENAMETOOLONG) {
-		err = fmt.Errorf("%w; name a shorter path, in a folder of at most 80 bytes", err)
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(planEnv); path != "" {
 		serviceMain(path)
 	}
+	if path := os.Getenv(strangerEnv); path != "" {
+		strangerMain(path)
+	}
 	becomeSubreaper()
 	os.Exit(m.Run())
 }
