@@ -35,7 +35,7 @@ type manager struct {
 	failure   string    // why the last swap failed, until the next
 	told      string    // as STATUS
 	timer     *time.Timer
-	watchdog  time.Duration // 0: nobody waits for WATCHDOG=1
+	watchdog  time.Duration // in which WATCHDOG=1 is awaited; 0 if it is not, or is being said
 }
 
 const (
@@ -52,7 +52,7 @@ func (s *Service) newManager() *manager {
 		return nil
 	}
 	m := &manager{mailbox: newMailbox(s.cfg.Logger), main: !s.os.inherits}
-	m.watchdog = watchdogInterval(s.cfg.Logger)
+	m.watchdog = watchdogTime(s.cfg.Logger)
 	return m
 }
 
@@ -79,6 +79,10 @@ func (s *Service) report() {
 	case serves && (m.reloading || !m.ready):
 		m.reloading, m.ready = false, true
 		lines = append(lines, daemon.SdNotifyReady)
+	}
+	if serves && m.watchdog > 0 {
+		go s.guard(m.watchdog)
+		m.watchdog = 0
 	}
 	urgent, behind := len(lines) > 0, m.behind()
 	if status := s.statusLine(); status != m.told && (urgent || !behind) {
@@ -139,6 +143,9 @@ func (m *manager) becomeMain(named bool) {
 		m.main, m.ready, m.orphan = true, true, !named
 	}
 }
+
+// followed tells whether the manager follows the next generation already, which has not heard of it yet.
+func (s *Service) followed() bool { return s.phase == Swapping && s.manager != nil && !s.manager.main }
 
 // introduce tells the parent who we are, for tableflip keeps that to itself.
 func (s *Service) introduce() {

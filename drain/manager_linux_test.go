@@ -5,194 +5,19 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// notifySocket is a service manager as far as its socket goes: it remembers what it hears, and from whom.
-type notifySocket struct {
-	testing.TB
-	path string
-
-	mu    sync.Mutex // guards what follows
-	heard []datagram
-	grown chan struct{} // closed when heard grows, and replaced
-	deaf  bool          // barriers are not answered
-	held  []int         // their descriptors
-}
-
-type datagram struct {
-	pid   int
-	text  string
-	files int
-}
-
-// pidOf is a pattern's place for what differs from run to run.
-const (
-	anyNumber = `\d+`
-	extend    = "\nEXTEND_TIMEOUT_USEC=" + anyNumber
-)
-
-func newNotifySocket(t testing.TB) *notifySocket {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n := &notifySocket{TB: t, path: filepath.Join(dir, "notify"), grown: make(chan struct{})}
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	rc, err := conn.SyscallConn()
-	if err == nil {
-		_ = rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	go n.listen(conn)
-	t.Cleanup(func() {
-		n.answer()
-		if t.Failed() {
-			for _, d := range n.since(0) {
-				t.Logf("heard from %d: %q", d.pid, d.text)
-			}
-		}
-	})
-	return n
-}
-
-// manages makes a service that is started tell n.
-func (n *notifySocket) manages(s *service, cmd *exec.Cmd) {
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+n.path)
-}
-
-func (n *notifySocket) listen(conn *net.UnixConn) {
-	buf, oob := make([]byte, 1<<16), make([]byte, 1024)
-	for {
-		size, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
-		if err != nil {
-			return
-		}
-		d := datagram{text: string(buf[:size])}
-		msgs, _ := unix.ParseSocketControlMessage(oob[:oobn])
-		var fds []int
-		for _, m := range msgs {
-			if cred, err := unix.ParseUnixCredentials(&m); err == nil {
-				d.pid = int(cred.Pid)
-			}
-			if got, err := unix.ParseUnixRights(&m); err == nil {
-				fds = append(fds, got...)
-			}
-		}
-		d.files = len(fds)
-		n.mu.Lock()
-		n.held = append(n.held, fds...)
-		deaf := n.deaf
-		n.heard = append(n.heard, d)
-		close(n.grown)
-		n.grown = make(chan struct{})
-		n.mu.Unlock()
-		if !deaf {
-			n.answer()
-		}
-	}
-}
-
-// turnDeaf makes barriers wait for answer.
-func (n *notifySocket) turnDeaf() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.deaf = true
-}
-
-func (n *notifySocket) answer() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, fd := range n.held {
-		_ = unix.Close(fd)
-	}
-	n.held = nil
-}
-
-func (n *notifySocket) since(mark int) []datagram {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.heard[mark:])
-}
-
-func (n *notifySocket) mark() int { return len(n.since(0)) }
-
-// await returns the place of the first datagram after mark that the pattern describes in whole.
-func (n *notifySocket) await(mark int, pattern string) (datagram, int) {
-	n.Helper()
-	re := regexp.MustCompile(`^(?:` + pattern + `)$`)
-	for timeout := time.After(hung); ; {
-		n.mu.Lock()
-		i := slices.IndexFunc(n.heard[mark:], func(d datagram) bool { return re.MatchString(d.text) })
-		grown := n.grown
-		n.mu.Unlock()
-		if i >= 0 {
-			return n.since(mark)[i], mark + i
-		}
-		select {
-		case <-grown:
-		case <-timeout:
-			n.Fatalf("hangs; want the manager to hear %q", pattern)
-		}
-	}
-}
-
-// next is await, for a datagram of that process before which it says nothing but how it goes.
-func (n *notifySocket) next(mark, pid int, pattern string) int {
-	n.Helper()
-	d, at := n.await(mark, pattern)
-	if d.pid != pid {
-		n.Errorf("%q comes from %d; want %d", d.text, d.pid, pid)
-	}
-	for _, d := range n.since(0)[mark:at] {
-		if !strings.HasPrefix(d.text, "STATUS=") && !strings.HasPrefix(d.text, "EXTEND_TIMEOUT_USEC=") || d.pid != pid {
-			n.Errorf("%d says %q before %q", d.pid, d.text, pattern)
-		}
-	}
-	return at + 1
-}
-
-// wantSilence wants that a process has said nothing since mark.
-func (n *notifySocket) wantSilence(mark, pid int) {
-	n.Helper()
-	for _, d := range n.since(mark) {
-		if d.pid == pid {
-			n.Errorf("%d says %q", pid, d.text)
-		}
-	}
-}
-
-func monotonic(t testing.TB) int64 {
-	t.Helper()
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		t.Fatal(err)
-	}
-	return now.Nano() / 1000
-}
 
 func ready(gen int) string {
 	return fmt.Sprintf(`READY=1\nSTATUS=generation %d ready, .*`, gen)
 }
 
 const (
+	extend    = `\nEXTEND_TIMEOUT_USEC=\d+`
 	reloading = `RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=generation \d+ swapping, .*` + extend
 	stopping  = `STOPPING=1\nSTATUS=generation \d+ .*` + extend
 )
@@ -258,4 +83,301 @@ func TestManagerIsWaitedForBeforeTheNewOneIsMain(t *testing.T) {
 	s.event(2, "promoted")
 	l.end()
 	s.stop()
+}
+
+func TestManagerThatDoesNotUnderstandIsNotWaitedForForLong(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages)
+	n.turnDeaf()
+	l := s.drive(4, time.Millisecond)
+	s.swap()
+	l.end()
+	s.stop()
+	n.await(0, stopping)
+}
+
+// Its socket's queue is full, and whoever writes there waits for ever.
+func TestManagerThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/n", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	s := start(t, plan{}, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+dir+"/n", "WATCHDOG_USEC=2000")
+	})
+	l := s.drive(4, time.Millisecond)
+	for range 20 {
+		mark := s.mark()
+		s.do("pull")
+		s.do("restore")
+		s.eventSince(mark, 1, "restored")
+	}
+	s.swap()
+	l.end()
+	s.stop()
+}
+
+func TestManagerThatIsGoneHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, func(s *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.dir+"/nothing", "WATCHDOG_USEC=1000000")
+	})
+	l := s.drive(4, time.Millisecond)
+	s.swap()
+	s.swap()
+	l.end()
+	s.stop()
+}
+
+func TestManagerHearsWhyASwapFailed(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages)
+	at := n.next(0, s.pgid, ready(1))
+	for _, c := range []struct{ fault, reason string }{
+		{"preflight fails", "Config.Preflight: the new binary says no"},
+		{"crash at start", ".*exit status 3.*"},
+		{"ready fails", "drain: Config.Ready: the cache is cold .*"},
+		{"check fails", "drain: self-check: Config.Check: the database is away .*"},
+		{"panic in probation", ".*exit status 2.*"},
+	} {
+		s.plan.Fault = c.fault
+		s.replan()
+		s.signal(s.pgid, syscall.SIGHUP)
+		at = n.next(at, s.pgid, reloading)
+		at = n.next(at, s.pgid, `READY=1\nSTATUS=reload failed: `+c.reason+`; generation 1 ready, 0 open connections`)
+	}
+	s.plan.Fault = ""
+	s.replan()
+	child := s.swap()
+	at = n.next(at, s.pgid, reloading)
+	at = n.next(at, s.pgid, takesOver(child.PID, 2))
+	s.stop()
+	n.await(at, stopping)
+	for _, d := range n.since(at) {
+		if strings.Contains(d.text, "failed") {
+			t.Errorf("after a swap that succeeded: %q", d.text)
+		}
+	}
+}
+
+// One that draws its last breath must not end the service of the next.
+func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{DrainTimeout: 2 * hung}, n.manages)
+	c, open := s.slow("one")
+	child := s.swap()
+	_, at := n.await(0, "BARRIER=1")
+	n.await(at, fmt.Sprintf(`STATUS=generation 2 ready, \d+ open connections?; still draining: generation 1 \(pid %d\)`, s.pgid))
+	s.tell(s.pgid, syscall.SIGTERM)
+	s.finishSlow(c, open)
+	s.event(2, "older generation is gone")
+	n.wantSilence(at+1, s.pgid)
+	n.await(at, `STATUS=generation 2 ready, \d+ open connections?`)
+	s.stop()
+	if _, stopped := n.await(at, stopping); n.since(stopped)[0].pid != child.PID {
+		t.Errorf("STOPPING=1 comes from %d; want %d", n.since(stopped)[0].pid, child.PID)
+	}
+}
+
+// A stop that comes while the manager makes up its mind is the next generation's.
+func TestManagerIsToldOfAStopByWhomItFollows(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages)
+	n.turnDeaf()
+	s.signal(s.pgid, syscall.SIGHUP)
+	_, at := n.await(0, "BARRIER=1")
+	s.tell(s.pgid, syscall.SIGTERM)
+	s.tell(s.pgid, syscall.SIGTERM) // impatience does not leave a new generation that nobody told
+	n.answer()
+	child := s.event(2, "promoted")
+	s.gone()
+	s.wantExit(s.pgid, 0)
+	n.wantSilence(at+1, s.pgid)
+	if d, _ := n.await(at, stopping); d.pid != child.PID {
+		t.Errorf("STOPPING=1 comes from %d; want %d", d.pid, child.PID)
+	}
+}
+
+func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{PullMax: hung, PullMin: time.Second}, n.manages)
+	at := n.next(0, s.pgid, ready(1))
+	s.get("/ping")
+	s.tell(s.pgid, syscall.SIGUSR2)
+	n.await(at, `STATUS=generation 1 pulled, .*, 0 of 1 probers noticed`)
+	s.tell(s.pgid, syscall.SIGTERM)
+	_, at = n.await(at, `STOPPING=1\nSTATUS=generation 1 pulled and stopping, .*, 0 of 1 probers noticed`+extend)
+	for range 3 {
+		s.get("/ping")
+	}
+	n.await(at, `STATUS=generation 1 pulled and stopping, .*, 1 of 1 probers noticed`+`(`+extend+`)?`)
+	s.gone()
+	n.await(at, `STATUS=generation 1 stopped, 0 open connections`)
+	for _, d := range n.since(at + 1) {
+		if !strings.HasPrefix(d.text, "STATUS=") && !strings.HasPrefix(d.text, "EXTEND_TIMEOUT_USEC=") {
+			t.Errorf("after STOPPING=1: %q", d.text)
+		}
+	}
+}
+
+// Then only the new one can say who is to be followed.
+func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"in Ready", "barrier"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			n := newNotifySocket(t)
+			s := start(t, plan{}, n.manages)
+			open := func() {}
+			if at == "barrier" {
+				n.turnDeaf()
+				s.signal(s.pgid, syscall.SIGHUP)
+			} else {
+				open = s.beginSwap(at)
+			}
+			n.await(0, map[string]string{"in Ready": reloading, "barrier": "BARRIER=1"}[at])
+			mark := n.mark()
+			s.signal(s.pgid, syscall.SIGKILL)
+			s.wantExit(s.pgid, -9)
+			open()
+			child := s.event(2, "promoted")
+			n.next(mark, child.PID, fmt.Sprintf(`MAINPID=%d\nREADY=1\nSTATUS=generation 2 ready, .*`, child.PID))
+			n.answer()
+			s.wantServed(child.PID)
+		})
+	}
+}
+
+// A swap is over for the old one by then; what it has it finishes, and nobody waits for a manager.
+func TestNewKilledBeforeTheManagerUnderstood(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{IdleGrace: time.Millisecond}, n.manages)
+	c, open := s.slow("one")
+	n.turnDeaf()
+	s.signal(s.pgid, syscall.SIGHUP)
+	_, at := n.await(0, "BARRIER=1")
+	s.signal(s.noteSince(0, s.proven().PID, "begun").PID, syscall.SIGKILL)
+	s.event(1, "replaced")
+	s.finishSlow(c, open)
+	s.gone()
+	s.wantExit(s.pgid, 0)
+	n.wantSilence(at+1, s.pgid)
+}
+
+func (s *service) proven() record { s.Helper(); return s.event(2, "proven") }
+
+func TestManagerIsAskedForTime(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		plan  plan
+		until time.Duration
+		begin func(s *service, n *notifySocket)
+	}{
+		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second, func(*service, *notifySocket) {}},
+		{"to swap", plan{SwapTimeout: 3 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+			n.await(0, ready(1))
+			s.plan.Fault = "hang in Ready"
+			s.replan()
+			s.signal(s.pgid, syscall.SIGHUP)
+		}},
+		{"for the balancers", plan{PullMax: 2 * time.Second, DrainTimeout: time.Second, PullMin: 2 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+			n.await(0, ready(1))
+			s.signal(s.pgid, syscall.SIGTERM)
+		}},
+		{"to drain", plan{DrainTimeout: 6 * time.Second}, 7 * time.Second, func(s *service, n *notifySocket) {
+			n.await(0, ready(1))
+			s.slow("drain")
+			s.signal(s.pgid, syscall.SIGTERM)
+			s.event(1, "draining")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := newNotifySocket(t)
+			s := begin(t, c.plan, n.manages)
+			c.begin(s, n)
+			mark := n.mark()
+			last := c.until
+			for range 2 {
+				d, at := n.await(mark, `(STATUS=.*\n)?EXTEND_TIMEOUT_USEC=\d+`)
+				mark = at + 1
+				_, text, _ := strings.Cut(d.text, "EXTEND_TIMEOUT_USEC=")
+				left, err := time.ParseDuration(text + "us")
+				if err != nil || left >= last || left <= 0 {
+					t.Errorf("%q: want less than %v", d.text, last)
+				}
+				last = left
+			}
+			s.signal(s.pgid, syscall.SIGKILL)
+		})
+	}
+}
+
+func TestWatchdogIsPettedByTheMainGeneration(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=20000")
+	})
+	l := s.drive(4, time.Millisecond)
+	pets := func(pid int) {
+		t.Helper()
+		for at := n.mark(); ; {
+			d, found := n.await(at, "WATCHDOG=1")
+			if at = found + 1; d.pid == pid {
+				return
+			}
+		}
+	}
+	pets(s.pgid)
+	s.tell(s.pgid, syscall.SIGUSR2) // /ping answers 501
+	pets(s.pgid)
+	s.plan.Fault = "check fails"
+	s.replan()
+	s.signal(s.pgid, syscall.SIGHUP)
+	s.event(1, "swap failed")
+	pets(s.pgid)
+	s.plan.Fault = ""
+	s.replan()
+	child := s.swap()
+	pets(child.PID)
+	_, barrier := n.await(0, "BARRIER=1")
+	n.wantSilence(barrier+1, s.pgid)
+	l.end()
+	c, open := s.slow("one")
+	s.signal(child.PID, syscall.SIGTERM)
+	s.event(2, "draining")
+	pets(child.PID)
+	s.finishSlow(c, open)
+	s.gone()
+	s.wantNothingLost()
+}
+
+// The watchdog is of one process, and of those that take its place.
+func TestWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=1000", "WATCHDOG_PID=1")
+	})
+	child := s.swap()
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", child.PID))
+	if err != nil || strings.Contains(string(env), "WATCHDOG_") || !strings.Contains(string(env), "NOTIFY_SOCKET="+n.path) {
+		t.Errorf("the next generation's environment is %q, %v", env, err)
+	}
+	s.stop()
+	n.await(0, `STATUS=generation 2 stopped, 0 open connections`)
+	if slices.ContainsFunc(n.since(0), func(d datagram) bool { return d.text == "WATCHDOG=1" }) {
+		t.Error("it is petted")
+	}
 }

@@ -7,6 +7,11 @@
 // makes /ping answer 501 so that balancers take the node out, SIGUSR1 takes that back, SIGTERM does the same, waits
 // until the balancers have noticed, finishes what is in flight and exits with 0. [New] and [Service] are the long form.
 //
+// Where NOTIFY_SOCKET is set, as by a systemd unit with Type=notify and NotifyAccess=main, the service manager is told what
+// happens, which process to follow, and, where WATCHDOG_USEC asks for it, that every server answers the live path: see
+// sd_notify(3). It is asked for more time while Config.Ready (for up to Config.SwapTimeout), a swap or a stop goes on, but
+// never for more than these have.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
 // is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.

@@ -55,9 +55,9 @@ func (st Status) noticed() string {
 	case live == 0 && st.Noticed:
 		return "no probers to notice"
 	case st.Noticed && noticed < live:
-		return fmt.Sprintf("%d of %s noticed within PullMax", noticed, count(live, "prober"))
+		return fmt.Sprintf("%d of %d probers noticed within PullMax", noticed, live)
 	}
-	return fmt.Sprintf("%d of %s noticed", noticed, count(live, "prober"))
+	return fmt.Sprintf("%d of %d probers noticed", noticed, live)
 }
 
 func count(n int, what string) string {

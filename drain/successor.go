@@ -166,7 +166,12 @@ func (s *Service) checkServer(srv server, path string) error {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answers %s", path, resp.Status)
+		return fmt.Errorf("GET %s answers %w", path, refusal(resp.Status))
 	}
 	return nil
 }
+
+// refusal is an answer other than 200.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
