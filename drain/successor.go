@@ -166,12 +166,12 @@ func (s *Service) checkServer(srv server, path string) error {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answers %w", path, refusal(resp.Status))
+		return fmt.Errorf("GET %s answers %w", path, badAnswer(resp.Status))
 	}
 	return nil
 }
 
-// refusal is an answer other than 200.
-type refusal string
+// badAnswer is an answer other than 200.
+type badAnswer string
 
-func (r refusal) Error() string { return string(r) }
+func (r badAnswer) Error() string { return string(r) }

@@ -62,7 +62,7 @@ func (s *Service) signOfLife() error {
 		path = s.cfg.PingPath
 	}
 	for _, srv := range servers {
-		if err := s.checkServer(srv, path); err != nil && !errors.As(err, new(refusal)) {
+		if err := s.checkServer(srv, path); err != nil && !errors.As(err, new(badAnswer)) {
 			return fmt.Errorf("drain: %v: %w", srv.ln.Addr(), err)
 		}
 	}
