@@ -18,6 +18,11 @@ type Config struct {
 	// the service becomes ready or is promoted, and removed at the end. Default: none.
 	PIDFile string
 
+	// ControlSocket is the path of a unix socket on which the main generation answers the commands of Control, which also
+	// says what HTTP it speaks. Its mode is 0600, and processes of another user get nothing, but root's. It moves along with
+	// a swap and is removed at the end; one that a dead process has left is replaced. Unix only. Default: none.
+	ControlSocket string
+
 	// Probation is how long a new generation runs, checking itself, before it takes over. It accepts nothing from
 	// outside meanwhile: the old one does, so a new one that fails costs no request. Default 1s; for less, set less, for
 	// none 1ns: one self-check always is.

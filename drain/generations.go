@@ -15,8 +15,9 @@ import (
 
 // message is what one generation tells another over their link. The old one begins:
 //
-//	old → new   hello      you are generation N
+//	old → new   hello      you are generation N, and a service manager holds these sockets
 //	new → old   failed     I am leaving, because
+//	new → old   proven     I am process N, where a service manager is to follow it
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one
 //	old → new   elder      a link to a generation that drains still
@@ -37,6 +38,8 @@ type message struct {
 	Join       bool              `json:"join,omitempty"` // the old generation has left the registry
 	Ledger     []byte            `json:"ledger,omitempty"`
 	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
+	Control    string            `json:"control,omitempty"`  // the control socket, likewise
+	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
 }
@@ -46,6 +49,7 @@ type kind string
 const (
 	kindHello    kind = "hello"
 	kindFailed   kind = "failed"
+	kindProven   kind = "proven"
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"
@@ -141,6 +145,7 @@ func (s *Service) elderGone(e *elder) {
 		s.older = slices.Delete(s.older, i, i+1)
 		_ = e.link.Close()
 		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID)
+		s.settle()
 	}
 }
 

@@ -47,7 +47,7 @@ func (s *service) fewFDs(pid, n int) {
 
 func TestDescriptorsDoNotPileUp(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{})
+	s := start(t, plan{}, withControl)
 	l := s.drive(4, time.Millisecond)
 	for range 3 {
 		s.swap()
@@ -65,7 +65,7 @@ func TestDescriptorsDoNotPileUp(t *testing.T) {
 
 func TestDescriptorsDoNotPileUpInFailedSwaps(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{})
+	s := start(t, plan{}, withControl)
 	s.swap()
 	pid := s.main().PID
 	s.wantAlone(pid)
@@ -94,7 +94,7 @@ func TestDescriptorsDoNotPileUpInFailedSwaps(t *testing.T) {
 // What the service starts inherits neither its descriptors nor its variables.
 func TestSubprocessInheritsNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{})
+	s := start(t, plan{}, withControl)
 	l := s.drive(2, time.Millisecond)
 	mine, err := exec.Command("/bin/ls", "-l", "/proc/self/fd").CombinedOutput() // whoever runs the test may leak some
 	if err != nil {

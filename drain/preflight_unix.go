@@ -65,7 +65,9 @@ func alive(pid int) bool {
 		return false
 	}
 	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
-		if _, rest, ok := strings.Cut(string(stat), ") "); ok && strings.HasPrefix(rest, "Z") {
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		const threads = 17 // num_threads of proc(5), from the state on: a zombie's others may still be at their exit
+		if f := strings.Fields(rest); len(f) > threads && f[0] == "Z" && f[threads] == "1" {
 			return false
 		}
 	}

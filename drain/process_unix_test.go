@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(planEnv); path != "" {
 		serviceMain(path)
 	}
+	if path := os.Getenv(strangerEnv); path != "" {
+		strangerMain(path)
+	}
 	becomeSubreaper()
 	os.Exit(m.Run())
 }
@@ -38,6 +41,7 @@ type plan struct {
 	Network, Addr  string
 	Extra          string // another TCP address
 	PIDFile        string
+	Control        string
 	Probation      time.Duration
 	SwapTimeout    time.Duration
 	DrainTimeout   time.Duration
@@ -151,7 +155,7 @@ func (g *gen) run() error {
 		return drain.ListenAndServe(g.Addr, g.handler())
 	}
 	cfg := drain.Config{
-		PIDFile: g.PIDFile, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
+		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join:  func(context.Context) error { g.note("join"); return nil },

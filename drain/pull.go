@@ -34,10 +34,18 @@ func (s *Service) Pull(ctx context.Context) error {
 	}
 }
 
-// Restore makes the ping path answer 200 again.
+// Restore makes the ping path answer 200 again. It is an error when the service is stopping, or has been replaced.
 func (s *Service) Restore(context.Context) error {
-	if !s.call(s.restoreNow) {
+	leaves := false
+	if !s.call(func() {
+		if leaves = s.stopping || s.phase == Draining; !leaves {
+			s.restoreNow()
+		}
+	}) {
 		return errEnded
+	}
+	if leaves {
+		return refusal("drain: restore: the service is leaving")
 	}
 	return nil
 }

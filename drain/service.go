@@ -7,6 +7,11 @@
 // makes /ping answer 501 so that balancers take the node out, SIGUSR1 takes that back, SIGTERM does the same, waits
 // until the balancers have noticed, finishes what is in flight and exits with 0. [New] and [Service] are the long form.
 //
+// Where NOTIFY_SOCKET is set, as by a systemd unit with Type=notify and NotifyAccess=main, the service manager is told what
+// happens, which process to follow, and, where WATCHDOG_USEC asks for it, that every server answers the live path: see
+// sd_notify(3). It is asked for more time while Config.Ready (for up to Config.SwapTimeout), a swap or a stop goes on, but
+// never for more than these have.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
 // is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
@@ -59,6 +64,7 @@ type Service struct {
 	placePID     func() error // puts the prepared PID file in its place
 	awaits       bool         // Ready was sent, the parent's word is not there
 	swap         *swap        // under way, or the one that succeeded
+	control      *control     // nil: off, or not open yet
 	swaps        int
 	lastSwap     *SwapResult
 	left         <-chan struct{} // closed when Config.Leave has returned
@@ -71,8 +77,10 @@ type Service struct {
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
-	hurried      bool  // a newer generation has shortened it
-	result       error // of Run
+	hurried      bool     // a newer generation has shortened it
+	settled      bool     // nothing is left here, but of older generations
+	manager      *manager // nil: there is none
+	result       error    // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
@@ -100,7 +108,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
 		go s.hear(s.parent)
@@ -120,9 +130,14 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
+	if s.cfg.ControlSocket, err = controlPath(s.cfg.ControlSocket); err != nil {
+		return err
+	}
 	ours := []int{os.Getpid()}
 	if inherits() {
 		ours = append(ours, os.Getppid())
+	} else if err = checkControl(s.cfg.ControlSocket); err != nil {
+		return err
 	}
 	return pidFile(s.cfg.PIDFile).check(ours...)
 }
@@ -153,6 +168,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	s.manager.close()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
@@ -187,6 +203,9 @@ func (s *Service) Run(ctx context.Context) error {
 			s.call(func() { s.stopNow(nil) })
 		}
 		<-s.ended
+	}
+	if started {
+		s.control.finish()
 	}
 	if !started && s.result == nil {
 		return errors.New("drain: Run has been called before, or the service is over")
@@ -234,7 +253,9 @@ func (s *Service) becomeReady(why string) {
 		}
 	}
 	s.work.begin()
+	s.keepSockets()
 	s.enter(Ready, why)
+	s.control.serve()
 	if s.pullLater {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
@@ -248,6 +269,9 @@ func (s *Service) becomeReady(why string) {
 
 // firstReady does what can fail before the first generation opens the doors.
 func (s *Service) firstReady() error {
+	if err := s.openControl(); err != nil {
+		return err
+	}
 	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
 	if err == nil {
 		err = place()

@@ -34,6 +34,8 @@ func (s *Service) stopNow(sig os.Signal) {
 	switch {
 	case s.awaits: // the parent is letting go already: to leave now would leave nobody
 		s.stopLater = true
+	case s.followed():
+		s.stopping = true // said to the next one, too, once it is told that it is the main one
 	case s.leaveNow && sig != nil:
 		s.cutOff("asked twice")
 	case s.stopping:
@@ -62,6 +64,7 @@ func (s *Service) stopNow(sig os.Signal) {
 		s.pull("stopping")
 		s.lameDuck()
 	}
+	s.report() // a pulled service stops without an event
 }
 
 // lameDuck waits until the balancers send nobody any more.
@@ -103,7 +106,10 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 			return // cut off
 		}
 		s.work.wg.Wait()
-		s.call(func() { s.finish("stopped", s.result) })
+		s.call(func() {
+			s.settled = true
+			s.settle()
+		})
 	}()
 }
 
@@ -152,6 +158,12 @@ func (s *Service) cutOff(why string) {
 	if len(background) > 0 {
 		what += "; background work: " + strings.Join(background, ", ")
 	}
+	if len(s.older) > 0 {
+		what += "; older generations: " + s.olderNames()
+		for _, o := range s.older {
+			o.send(message{Kind: kindHurry})
+		}
+	}
 	s.finish("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
 }
 
@@ -194,6 +206,7 @@ func (s *Service) finish(why string, err error) {
 			s.tell(slog.LevelWarn, "PID file", rmErr)
 		}
 	}
+	s.control.end(replaced, guest)
 	signal.Stop(s.signals)
 	s.phase, s.since = Stopped, time.Now()
 	n := s.set.Counts()

@@ -33,6 +33,7 @@ type swap struct {
 	aborted    string     // why
 
 	gone chan struct{} // closed when the child says nothing more
+	pid  chan int      // the child's, once it says
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // who waits for the child's answers
@@ -51,6 +52,11 @@ func (s *Service) Swap(ctx context.Context) error {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-reply: // both at once
+		return err
+	default:
 		return ctx.Err()
 	}
 }
@@ -59,7 +65,7 @@ func (s *Service) swapNow(reply chan<- error) {
 	refuse := func(why string) {
 		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
 		if reply != nil {
-			reply <- errors.New("drain: swap: " + why)
+			reply <- refusal("drain: swap: " + why)
 		}
 	}
 	switch {
@@ -81,7 +87,7 @@ func (s *Service) swapNow(reply chan<- error) {
 }
 
 func (s *Service) beginSwap(reply chan<- error) {
-	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), asked: make(chan chan<- []bool, 64)}
+	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
 	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
 	s.swap = sw
 	s.swaps++
@@ -103,7 +109,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held()})
 	if err != nil {
 		return err
 	}
@@ -126,8 +132,11 @@ func (s *Service) launch(sw *swap) error {
 		near.Finish() // what the child has said is read to its end
 		<-sw.gone
 		_ = near.Close()
+		return err
 	}
-	return err
+	overstay()
+	s.announce(sw)
+	return nil
 }
 
 // abortSwap asks the child to leave. If it doesn't, tableflip kills it.
@@ -165,6 +174,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if strings.Contains(err.Error(), syscall.ENOEXEC.Error()) { // tableflip keeps the text alone
 		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
 	}
+	s.manager.swapFailed(err)
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
 	s.lastSwap.Err = err.Error()
 	s.swap = nil
@@ -185,6 +195,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m.Control = s.control.leave()
 	m.Join = s.health.Pulled() && !m.Pulled
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)
@@ -253,6 +264,11 @@ func (s *Service) hearSuccessor(sw *swap) {
 				answer <- m.Took
 			default: // an answer to no question
 				return
+			}
+		case kindProven:
+			select {
+			case sw.pid <- m.PID:
+			default:
 			}
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })

@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"encoding/json"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -217,9 +218,9 @@ func TestSignalsBetweenReadyAndPromotion(t *testing.T) {
 }
 
 // stoppedAtReady starts a service whose first generation is halted while the second tells it that it is ready.
-func stoppedAtReady(t testing.TB, p plan) (s *service, child int) {
+func stoppedAtReady(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) (s *service, child int) {
 	t.Helper()
-	s = start(t, p)
+	s = start(t, p, tweaks...)
 	open := s.beginSwap("in Ready")
 	s.signal(s.pgid, syscall.SIGSTOP)
 	open()

@@ -84,7 +84,8 @@ var handshake = 200 * time.Millisecond
 
 // shut closes the listening and the packet sockets. With sweep, who has connected is taken in: the next generation may have
 // closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and
-// whoever comes then is refused by the kernel and knows that nothing of him was read.
+// whoever comes then is refused by the kernel and knows that nothing of him was read; unless a service manager holds the
+// socket, in whose queue clients wait for the next process.
 func (s *Set) shut(sweep, last bool) {
 	s.adopts.Lock()
 	defer s.adopts.Unlock()
@@ -92,8 +93,9 @@ func (s *Set) shut(sweep, last bool) {
 	s.closed = true
 	packets := s.packets
 	sockets := slices.Collect(maps.Values(s.sockets))
+	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool { return s.held[so.key] != "" })
 	s.mu.Unlock()
-	if last && dropAll(sockets) {
+	if last && dropAll(dying) {
 		time.Sleep(handshake)
 	}
 	for _, so := range sockets {

@@ -6,6 +6,10 @@
 // kill -HUP swaps the binary, -USR2 pulls the node out of its load balancer,
 // -USR1 puts it back and -TERM stops it. It exits with 0 after a clean stop,
 // with 1 otherwise, and with 2 when a flag is wrong.
+//
+// With -control app.sock, app -control app.sock -s reload does the same as
+// -HUP, and so do pull, restore and stop: each returns when it is done, and
+// exits with 1 and the reason when the service could not do it.
 package main
 
 import (
@@ -37,6 +41,7 @@ const (
 // reads that has set a flag.
 var flagNames = strings.NewReplacer(
 	"Config.PIDFile", "-pidfile",
+	"Config.ControlSocket", "-control",
 	"Config.Probation", "-probation",
 	"Config.SwapTimeout", "-swap-timeout",
 	"Config.PullMax", "-pull-max",
@@ -53,6 +58,8 @@ func main() {
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
+	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
+	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
@@ -62,15 +69,20 @@ func run() error {
 		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
 	}
 
+	if *command != "" {
+		return send(*control, *command)
+	}
+
 	// Two generations write to the same log: the version tells whose line it is.
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
 	svc, err := drain.New(broken(drain.Config{
-		PIDFile:      *pidFile,
-		Probation:    *probation,
-		SwapTimeout:  *swapTimeout,
-		PullMax:      *pullMax,
-		DrainTimeout: *drainTimeout,
+		PIDFile:       *pidFile,
+		ControlSocket: *control,
+		Probation:     *probation,
+		SwapTimeout:   *swapTimeout,
+		PullMax:       *pullMax,
+		DrainTimeout:  *drainTimeout,
 	}))
 	if err != nil {
 		return errors.New(flagNames.Replace(err.Error()))
@@ -85,6 +97,18 @@ func run() error {
 		IdleTimeout:       2 * time.Minute,
 	})
 	return svc.Run(context.Background())
+}
+
+// send tells the running service what to do and returns when that is done.
+func send(socket, command string) error {
+	if socket == "" {
+		return errors.New("-s needs -control, the socket of the running service")
+	}
+	status, err := drain.Control(context.Background(), socket, command)
+	if err == nil && command == "status" {
+		_, err = os.Stdout.Write(status)
+	}
+	return err
 }
 
 // routes are the service's own; the library adds /ping and /livez.

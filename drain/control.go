@@ -1,0 +1,173 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+const (
+	// pidHeader says which process answers. The kernel would name to a client the process that called listen(2), which
+	// is the first generation for ever.
+	pidHeader = "Baton-Pid"
+	// lastAnswers is how long Run waits for what is being answered on the control socket.
+	lastAnswers = time.Second
+	// controlHeader is how long a client may take to say what it wants.
+	controlHeader = 5 * time.Second
+)
+
+// control answers commands on Config.ControlSocket while this generation is the main one. It is no part of the Set: its
+// connections are neither counted nor drained nor handed over, so that a stop can be answered when all else is over.
+type control struct {
+	path string
+	file fs.FileInfo // of the socket, to know it again
+	ln   net.Listener
+	own  bool // made here, not passed on
+	srv  *http.Server
+
+	main   context.Context // ends when another generation is the main one
+	resign context.CancelFunc
+}
+
+// refusal is the error of what was not even tried.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// controlPath makes a path one that means the same to every generation.
+func controlPath(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("drain: Config.ControlSocket: %w", err)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return "", fmt.Errorf("drain: Config.ControlSocket: %s: %w; name a file in a folder that exists", path, err)
+	}
+	return filepath.Join(dir, filepath.Base(abs)), nil
+}
+
+// openControl does what can fail before this generation becomes the main one.
+func (s *Service) openControl() (err error) {
+	if s.cfg.ControlSocket == "" {
+		return nil
+	}
+	if s.control, err = s.os.openControl(s.cfg.ControlSocket, s.cfg.Logger); err != nil {
+		return err
+	}
+	c := s.control
+	c.main, c.resign = context.WithCancel(context.Background())
+	c.srv = &http.Server{
+		Handler: s.commands(c.main), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
+		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	c.srv.SetKeepAlivesEnabled(false) // so that each request finds the generation that is the main one by then
+	return nil
+}
+
+// serve begins to answer.
+func (c *control) serve() {
+	if c != nil {
+		go func() { _ = c.srv.Serve(c.ln) }()
+	}
+}
+
+// leave stops accepting, because another generation is the main one. What is being answered goes on. It returns the path
+// of the socket, for the other to remove if it has no use for it.
+func (c *control) leave() (path string) {
+	if c == nil {
+		return ""
+	}
+	_ = c.ln.Close()
+	c.resign()
+	if !c.there() {
+		return ""
+	}
+	return c.path
+}
+
+// there tells whether the file is still the one that this service made.
+func (c *control) there() bool {
+	info, err := os.Lstat(c.path)
+	return err == nil && os.SameFile(info, c.file)
+}
+
+// end stops accepting for good, or gives up before it has begun; guest is a generation that never was the main one.
+func (c *control) end(replaced, guest bool) {
+	if c == nil {
+		return
+	}
+	_ = c.ln.Close()
+	if !replaced && (!guest || c.own) && c.there() {
+		_ = os.Remove(c.path)
+	}
+}
+
+// finish waits until everybody has his answer.
+func (c *control) finish() {
+	if c == nil {
+		return
+	}
+	ctx, done := context.WithTimeout(context.Background(), lastAnswers)
+	defer done()
+	if c.srv.Shutdown(ctx) != nil {
+		_ = c.srv.Close()
+	}
+}
+
+// removeControl removes the socket of the generation before, if it is not the one of this.
+func (s *Service) removeControl(path string) {
+	if path == "" || path == s.cfg.ControlSocket {
+		return
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		_ = os.Remove(path)
+	}
+}
+
+// commands is what can be asked on the control socket. A request is answered when what it asks for is done, or has failed,
+// also if its client has ended its side of the connection.
+func (s *Service) commands(main context.Context) http.Handler {
+	mux := http.NewServeMux()
+	for pattern, do := range map[string]func() error{
+		"GET /status":   func() error { return nil },
+		"POST /swap":    func() error { return s.Swap(s.ctx) },
+		"POST /pull":    func() error { return s.Pull(main) },
+		"POST /restore": func() error { return s.Restore(main) },
+		"POST /stop":    func() error { return s.Stop(main) },
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(pidHeader, strconv.Itoa(s.os.pid))
+			err := main.Err()
+			if err == nil {
+				err = do()
+			}
+			var refused refusal
+			switch {
+			case err == nil:
+				w.Header().Set("Content-Type", "application/json")
+				_ = json.NewEncoder(w).Encode(s.Status())
+			case main.Err() != nil: // what was asked for was not done here: the next one to accept can do it
+				w.Header().Set("Retry-After", "0")
+				http.Error(w, "drain: another generation has taken over; ask again", http.StatusServiceUnavailable)
+			case errors.As(err, &refused):
+				http.Error(w, err.Error(), http.StatusConflict)
+			default:
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+			}
+		})
+	}
+	return mux
+}

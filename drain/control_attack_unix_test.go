@@ -1,0 +1,203 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// strangerEnv names the socket that the test binary asks when it runs as another user.
+const strangerEnv = "BATON_TEST_STRANGER"
+
+// strangerMain prints what it got.
+func strangerMain(socket string) {
+	nc, err := net.Dial("unix", socket)
+	if err != nil {
+		fmt.Print(err)
+		os.Exit(0)
+	}
+	_ = nc.SetDeadline(time.Now().Add(hung))
+	_, _ = io.WriteString(nc, "POST /stop HTTP/1.1\r\nHost: any\r\n\r\n")
+	got, _ := io.ReadAll(nc)
+	fmt.Printf("got %q", got)
+	os.Exit(0)
+}
+
+func TestControlGivesStrangersNothing(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, who may be another user")
+	}
+	s := start(t, plan{}, withControl)
+	s.swap() // the socket that was passed on is as choosy
+	const nobody = 65534
+	ask := func(as uint32) string {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(s.dir, "srv"))
+		cmd.Env = append(os.Environ(), strangerEnv+"="+s.plan.Control)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: as, Gid: as}}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("a process of user %d: %v", as, err)
+		}
+		return string(out)
+	}
+	if err := os.Chmod(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(nobody); !strings.Contains(got, "permission denied") {
+		t.Errorf("a stranger at a socket of mode 0600: %s", got)
+	}
+	if err := os.Chmod(s.plan.Control, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(nobody); got != `got ""` {
+		t.Errorf("a stranger at a socket of mode 0666: %s", got)
+	}
+	s.wantNone(0, "stopping")
+	if got := ask(0); !strings.HasPrefix(got, `got "HTTP/1.1 200 OK`) {
+		t.Errorf("root: %s", got)
+	}
+	s.gone()
+}
+
+// A service of another user takes commands of root too.
+func TestControlTakesRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const nobody = 65534
+	s := start(t, plan{}, withControl, func(s *service, cmd *exec.Cmd) {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+		if err := os.Chown(s.dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.mustControl("swap")
+	s.mustControl("stop")
+	s.wantNoControl()
+}
+
+func TestControlBearsGarbageAndSlowClients(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withControl)
+	l := s.drive(4, time.Millisecond)
+	for range 2 {
+		for _, text := range []string{
+			"", "G", "\x00\xff\r\n\r\n", "POST /stop", "POST /swap HTTP/1.1\r\nHost: any\r\nContent-Length: 1000000\r\n",
+			"\x16\x03\x01\x02\x00\x01\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /stop HTTP/9.9\r\n\r\n", "POST /st%6fp%00 HTTP/1.1\r\nHost: any\r\n\r\n",
+			"GET /" + strings.Repeat("x", 1<<16), "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 1<<20),
+		} {
+			for range 4 {
+				nc, err := net.Dial("unix", s.plan.Control)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close() // they stay
+				_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+				_, _ = io.WriteString(nc, text)
+			}
+		}
+		s.mustControl("status")
+		s.mustControl("swap")
+	}
+	s.wantAlone(s.event(3, "promoted").PID)
+	// A client that is slow to send and to read, with a request that can be acted on.
+	slow, err := net.Dial("unix", s.plan.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	_, _ = io.WriteString(slow, "POST /pull HTTP/1.1\r\nHost: any\r\nContent-Length: 1000000\r\n\r\nx")
+	s.event(3, "pulled")
+	s.mustControl("restore")
+	l.end()
+	begun := time.Now()
+	s.mustControl("stop")
+	if took := time.Since(begun); took > hung/2 {
+		t.Errorf("the stop took %v", took)
+	}
+	if left := living(s.pgid); len(left) > 0 {
+		t.Errorf("processes %v live when stop returns", left)
+	}
+	s.wantNothingLost()
+	if log, err := os.ReadFile(s.logFile()); err != nil || bytes.Contains(log, []byte("panic")) {
+		t.Errorf("%v\n%s", err, log)
+	}
+}
+
+// A socket file whose process was killed is replaced.
+func TestControlReplacesAStaleSocket(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withControl)
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.gone()
+	_, err := s.control("stop")
+	s.wantWords(err, "refused", "does the service run")
+	again := start(t, plan{Control: s.plan.Control})
+	if st := again.mustControl("status"); st.PID != again.pgid {
+		t.Errorf("%+v", st)
+	}
+	again.mustControl("stop")
+	again.wantNoControl()
+}
+
+// Whoever is promoted when the main generation dies takes the socket along.
+func TestControlOutlivesTheMainGeneration(t *testing.T) {
+	t.Parallel()
+	for name, kill := range map[string]func(*testing.T) (s *service, child int){
+		"in the swap": func(t *testing.T) (*service, int) {
+			s := start(t, plan{}, withControl)
+			open := s.beginSwap("in Ready")
+			s.signal(s.pgid, syscall.SIGKILL)
+			open()
+			return s, s.event(2, "promoted").PID
+		},
+		"in the promotion": func(t *testing.T) (*service, int) {
+			s, child := stoppedAtReady(t, plan{}, withControl)
+			s.signal(s.pgid, syscall.SIGKILL)
+			s.event(2, "promoted")
+			return s, child
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, child := kill(t)
+			if st := s.mustControl("status"); st.PID != child {
+				t.Errorf("%+v; want pid %d", st, child)
+			}
+			s.mustControl("swap")
+			s.mustControl("stop")
+			s.wantNoControl()
+		})
+	}
+}
+
+// Another generation may take over while a stop is being asked for: the client asks again, and all are gone in the end.
+func TestControlStopThatComesWithAPromotion(t *testing.T) {
+	t.Parallel()
+	for i := range 4 { // the old generation finds out both at once
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			s, _ := stoppedAtReady(t, plan{}, withControl)
+			answer := s.controlLater("stop")
+			s.signal(s.pgid, syscall.SIGCONT)
+			s.wantAnswer(answer)
+			if left := living(s.pgid); len(left) > 0 {
+				t.Errorf("processes %v live when stop returns", left)
+			}
+			s.wantNoControl()
+		})
+	}
+}

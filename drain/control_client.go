@@ -1,0 +1,113 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Control tells the service whose Config.ControlSocket is socket what to do, and returns when that is done, with the
+// service's Status as JSON. Command is "status", "swap" (or "reload", which is the same), "pull", "restore" or "stop". An
+// error has the reason for which the service could not do it, or says that there is no service to ask. After "stop",
+// also one that had to cut something off, the processes of the service are gone, older generations included; for that it
+// must not be called by the service itself.
+//
+// The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as the service's own bounds
+// (SwapTimeout; PullMax and DrainTimeout) let it.
+//
+// Other clients speak HTTP: GET /status, POST /swap, /pull, /restore and /stop answer 200 and the Status as JSON when it is
+// done, or 409 (refused), 500 (tried and failed) and 503 (another generation has taken over meanwhile: ask again) with the
+// reason as text.
+func Control(ctx context.Context, socket, command string) (answer []byte, err error) {
+	method, verb := http.MethodPost, command
+	switch command {
+	case "status":
+		method = http.MethodGet
+	case "reload":
+		verb = "swap"
+	case "swap", "pull", "restore", "stop":
+	default:
+		return nil, fmt.Errorf("drain: control: %q is no command: want status, swap, reload, pull, restore or stop", command)
+	}
+	if socket == "" {
+		return nil, errors.New("drain: control: no socket: name the one of Config.ControlSocket")
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	for {
+		resp, err := request(ctx, client, method, verb)
+		if err != nil {
+			return nil, fmt.Errorf("drain: control: %s: %w", command, err)
+		}
+		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "0" && ctx.Err() == nil {
+			continue
+		}
+		if verb == "stop" {
+			err = awaitGone(ctx, resp.Header.Get(pidHeader))
+		}
+		if resp.StatusCode != http.StatusOK {
+			err = errors.Join(errors.New(strings.TrimSpace(string(resp.body))), err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return resp.body, nil
+	}
+}
+
+// response is one that is read to its end.
+type response struct {
+	*http.Response
+	body []byte
+}
+
+func request(ctx context.Context, client *http.Client, method, verb string) (*response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://service/"+verb, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	var op *net.OpError
+	var inURL *url.Error
+	switch {
+	case errors.As(err, &op) && op.Op == "dial":
+		return nil, fmt.Errorf("%w; does the service run, with this Config.ControlSocket?", op)
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("the service has closed the connection without an answer: it has died, or is not this user's")
+	case errors.As(err, &inURL):
+		return nil, inURL.Err
+	case err != nil:
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return &response{resp, body}, err
+}
+
+// awaitGone waits until the process has exited. Nothing but its parent is told, so it asks again and again.
+func awaitGone(ctx context.Context, pid string) error {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return fmt.Errorf("drain: control: what answers there is no service of this library (%s is %q)", pidHeader, pid)
+	}
+	for n != os.Getpid() && alive(n) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}

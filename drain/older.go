@@ -1,0 +1,27 @@
+package drain
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// settle ends the drain of what is here, once the older generations have finished too: whoever follows this process (a
+// service manager, the first process of a container) would end them with it.
+func (s *Service) settle() {
+	switch {
+	case s.phase != Draining || !s.settled:
+	case len(s.older) > 0:
+		s.tell(slog.LevelInfo, "waiting for older generations", nil, "older", s.olderNames())
+	default:
+		s.finish("stopped", s.result)
+	}
+}
+
+func (s *Service) olderNames() string {
+	var names []string
+	for _, o := range s.older {
+		names = append(names, fmt.Sprintf("%d (pid %d)", o.Generation, o.PID))
+	}
+	return strings.Join(names, ", ")
+}
