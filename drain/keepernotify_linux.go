@@ -124,17 +124,12 @@ func (k *keeper) believes(from *unix.Ucred, pid int, ready, barrier bool) (yes b
 }
 
 func (k *keeper) relay(text string, fds []int) error {
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: k.upstream})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	var oob []byte
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
 	}
-	_ = conn.SetWriteDeadline(time.Now().Add(relayTimeout))
-	if _, _, err := conn.WriteMsgUnix([]byte(text), oob, nil); err != nil {
+	_ = k.notices.SetWriteDeadline(time.Now().Add(relayTimeout))
+	if _, _, err := k.notices.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: k.upstream}); err != nil {
 		return fmt.Errorf("%q: %w", text, err)
 	}
 	return nil
