@@ -17,6 +17,7 @@ import (
 //
 //	old → new   hello      you are generation N
 //	new → old   failed     I am leaving, because
+//	new → old   proven     I am process N, where a service manager is to follow it
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one
 //	old → new   elder      a link to a generation that drains still
@@ -46,6 +47,7 @@ type kind string
 const (
 	kindHello    kind = "hello"
 	kindFailed   kind = "failed"
+	kindProven   kind = "proven"
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"

@@ -7,6 +7,11 @@
 // makes /ping answer 501 so that balancers take the node out, SIGUSR1 takes that back, SIGTERM does the same, waits
 // until the balancers have noticed, finishes what is in flight and exits with 0. [New] and [Service] are the long form.
 //
+// Where NOTIFY_SOCKET is set, as by a systemd unit with Type=notify and NotifyAccess=main, the service manager is told what
+// happens, which process to follow, and, where WATCHDOG_USEC asks for it, that every server answers the live path: see
+// sd_notify(3). It is asked for more time while Config.Ready (for up to Config.SwapTimeout), a swap or a stop goes on, but
+// never for more than these have.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
 // is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
@@ -72,8 +77,9 @@ type Service struct {
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
-	hurried      bool  // a newer generation has shortened it
-	result       error // of Run
+	hurried      bool     // a newer generation has shortened it
+	manager      *manager // nil: there is none
+	result       error    // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
@@ -105,6 +111,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s.set = listener.New(s.os.fds, s.lost)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
 		go s.hear(s.parent)
@@ -161,6 +168,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	s.manager.close()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
