@@ -183,7 +183,7 @@ func (k *keeper) run() (code int) {
 			k.gone = nil
 			k.reap()
 		}
-		if k.childless || k.gone == nil && !k.lives(k.main) {
+		if k.childless || k.gone == nil && !k.exists(k.main) {
 			return k.end()
 		}
 	}
@@ -238,6 +238,12 @@ func (k *keeper) lives(g *kept) bool {
 		return false
 	}
 	return g.alive()
+}
+
+// exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.
+func (k *keeper) exists(g *kept) bool {
+	_, reaped := k.codes[g.pid]
+	return !reaped && g.signal(syscall.Signal(0)) != unix.ESRCH
 }
 
 // promote makes the process the main generation.

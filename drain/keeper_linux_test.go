@@ -2,6 +2,7 @@ package drain_test
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -130,6 +131,12 @@ func (s *service) swapKept() record {
 	return r
 }
 
+// sh lets the main generation run a script.
+func (s *service) sh(script string) {
+	s.Helper()
+	s.get("/sh?do=" + url.QueryEscape(script))
+}
+
 func (s *service) wantKeeperExit(code int) {
 	s.Helper()
 	if got := s.exit(s.pgid); got != code {
@@ -165,7 +172,7 @@ func TestKeeperReapsOrphans(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{}, how)
 		keeper := s.keeper()
-		s.get("/sh?do=" + strings.ReplaceAll("for i in 1 2 3; do sleep 1000 & done", " ", "+"))
+		s.sh("for i in 1 2 3; do sleep 1000 & done")
 		sleeps := func() []proc {
 			return slices.DeleteFunc(children(keeper), func(p proc) bool { return p.name != "sleep" })
 		}
@@ -174,11 +181,11 @@ func TestKeeperReapsOrphans(t *testing.T) {
 			s.signal(p.pid, syscall.SIGKILL)
 		}
 		s.eventually("no zombie", func() bool { return len(sleeps()) == 0 })
-		s.get("/sh?do=" + strings.ReplaceAll("for i in 1 2 3 4 5 6 7 8 9; do (true & true &) & done", " ", "+"))
+		s.sh("for i in 1 2 3 4 5 6 7 8 9; do (true & true &) & done")
 		s.swapKept()
 		s.eventually("one child", func() bool { return len(children(keeper)) == 1 })
 
-		s.get("/sh?do=" + strings.ReplaceAll("sleep 1000 &", " ", "+")) // which holds nobody up
+		s.sh("sleep 1000 &") // which holds nobody up
 		s.eventually("an orphan", func() bool { return len(sleeps()) == 1 })
 		left := sleeps()[0].pid
 		defer func() { _ = syscall.Kill(left, syscall.SIGKILL) }()
