@@ -25,9 +25,18 @@ import (
 // planEnv names the file that says what the test binary does when it runs as a service.
 const planEnv = "BATON_TEST_PLAN"
 
+// sayEnv is what the test binary tells a service manager, and nothing else, when it is set.
+const sayEnv = "BATON_TEST_SAY"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(planEnv); path != "" {
 		serviceMain(path)
+	}
+	if text := os.Getenv(sayEnv); text != "" {
+		if err := notify(text, 0); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
 	}
 	becomeSubreaper()
 	os.Exit(m.Run())
