@@ -44,6 +44,7 @@ type Service struct {
 	set    *listener.Set
 	health *health.State
 	work   *background
+	keeper *os.File // closed when the keeper is gone; nil: there is none
 
 	calls   chan func()
 	signals chan os.Signal
@@ -94,6 +95,9 @@ func New(cfg Config) (*Service, error) {
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
+	if err == nil && s.cfg.keeps() {
+		return nil, s.cfg.keep()
+	}
 	var watching sync.WaitGroup
 	if err == nil {
 		watching.Go(s.watch) // takes as long as a tenth of a swap
@@ -115,6 +119,7 @@ func New(cfg Config) (*Service, error) {
 	if s.parent != nil {
 		go s.hear(s.parent)
 	}
+	go s.heedKeeper()
 	go s.loop()
 	return s, nil
 }
@@ -146,6 +151,9 @@ func (s *Service) configure(cfg Config) (err error) {
 func (s *Service) inherit() (err error) {
 	if s.os, err = newSystem(s.cfg.SwapTimeout + killGrace); err != nil {
 		return err
+	}
+	if s.keeper, err = s.os.keeper(); err != nil {
+		return fmt.Errorf("drain: %w", err)
 	}
 	s.parent, s.generation, err = s.os.predecessor()
 	return err
