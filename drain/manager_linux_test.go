@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func TestManagerHearsAStartSwapsAndAStop(t *testing.T) {
 	}
 	s.stop()
 	at = n.next(at, main.PID, stopping)
-	n.next(at, main.PID, fmt.Sprintf("STATUS=generation %d stopped, 0 open connections", main.Gen))
+	n.next(at, main.PID, fmt.Sprintf("STATUS=generation %d stopped, 0 open connections.*", main.Gen))
 }
 
 // Between the old one's word and the manager's understanding nothing may change hands.
@@ -147,7 +148,9 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 	} {
 		s.plan.Fault = c.fault
 		s.replan()
+		mark := s.mark()
 		s.signal(s.pgid, syscall.SIGHUP)
+		s.eventSince(mark, 1, "swap failed")
 		at = n.next(at, s.pgid, reloading)
 		at = n.next(at, s.pgid, `READY=1\nSTATUS=reload failed: `+c.reason+`; generation 1 ready, 0 open connections`)
 	}
@@ -208,23 +211,46 @@ func TestManagerIsToldOfAStopByWhomItFollows(t *testing.T) {
 func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
 	t.Parallel()
 	n := newNotifySocket(t)
-	s := start(t, plan{PullMax: hung, PullMin: time.Second}, n.manages)
+	s := start(t, plan{PullMax: 2 * hung, PullMin: 2 * hung}, n.manages)
 	at := n.next(0, s.pgid, ready(1))
 	s.get("/ping")
 	s.tell(s.pgid, syscall.SIGUSR2)
 	n.await(at, `STATUS=generation 1 pulled, .*, 0 of 1 probers noticed`)
 	s.tell(s.pgid, syscall.SIGTERM)
 	_, at = n.await(at, `STOPPING=1\nSTATUS=generation 1 pulled and stopping, .*, 0 of 1 probers noticed`+extend)
-	for range 3 {
-		s.get("/ping")
-	}
+	quit := make(chan struct{})
+	var prober sync.WaitGroup
+	prober.Go(func() {
+		for tick := time.NewTicker(20 * time.Millisecond); ; <-tick.C {
+			if c, err := dial(s); err == nil {
+				_, _ = c.ask("GET", "/ping", "")
+				_ = c.Close()
+			}
+			if isClosed(quit) {
+				tick.Stop()
+				return
+			}
+		}
+	})
 	n.await(at, `STATUS=generation 1 pulled and stopping, .*, 1 of 1 probers noticed`+`(`+extend+`)?`)
+	close(quit)
+	prober.Wait()
+	s.signal(s.pgid, syscall.SIGTERM)
+	n.await(at, `STATUS=generation 1 stopped, 0 open connections: drain: asked twice: cut off .*`)
 	s.gone()
-	n.await(at, `STATUS=generation 1 stopped, 0 open connections`)
 	for _, d := range n.since(at + 1) {
 		if !strings.HasPrefix(d.text, "STATUS=") && !strings.HasPrefix(d.text, "EXTEND_TIMEOUT_USEC=") {
 			t.Errorf("after STOPPING=1: %q", d.text)
 		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -285,16 +311,19 @@ func TestManagerIsAskedForTime(t *testing.T) {
 	}{
 		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second, func(*service, *notifySocket) {}},
 		{"to swap", plan{SwapTimeout: 3 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.plan.Fault = "hang in Ready"
 			s.replan()
 			s.signal(s.pgid, syscall.SIGHUP)
 		}},
 		{"for the balancers", plan{PullMax: 2 * time.Second, DrainTimeout: time.Second, PullMin: 2 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.signal(s.pgid, syscall.SIGTERM)
 		}},
 		{"to drain", plan{DrainTimeout: 6 * time.Second}, 7 * time.Second, func(s *service, n *notifySocket) {
+			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.slow("drain")
 			s.signal(s.pgid, syscall.SIGTERM)
@@ -376,7 +405,7 @@ func TestWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
 		t.Errorf("the next generation's environment is %q, %v", env, err)
 	}
 	s.stop()
-	n.await(0, `STATUS=generation 2 stopped, 0 open connections`)
+	n.await(0, `STATUS=generation 2 stopped, .*`)
 	if slices.ContainsFunc(n.since(0), func(d datagram) bool { return d.text == "WATCHDOG=1" }) {
 		t.Error("it is petted")
 	}
