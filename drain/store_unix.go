@@ -42,13 +42,22 @@ func (st fdStore) Remove(name string) error { return st.send("FDSTOREREMOVE=1\nF
 
 func (st fdStore) send(message string, rights []byte) error {
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: string(st), Net: "unixgram"})
-	if err == nil {
-		defer conn.Close()
-		_ = conn.SetWriteDeadline(time.Now().Add(storeTimeout))
-		_, _, err = conn.WriteMsgUnix([]byte(message), rights, nil)
-	}
 	if err != nil {
 		return fmt.Errorf("drain: NOTIFY_SOCKET: %w", err)
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(storeTimeout))
+	rc, err := conn.SyscallConn()
+	if err == nil { // WriteMsgUnix sends no descriptors over a connected socket, and another can't wait until there is room
+		var sendErr error
+		err = rc.Write(func(fd uintptr) bool {
+			sendErr = syscall.Sendmsg(int(fd), []byte(message), rights, nil, 0)
+			return sendErr != syscall.EAGAIN
+		})
+		err = cmp.Or(err, sendErr)
+	}
+	if err != nil {
+		return fmt.Errorf("drain: NOTIFY_SOCKET %s: %w", string(st), err)
 	}
 	return nil
 }
