@@ -181,19 +181,25 @@ func (d *depot) names() (names []string) {
 // unit holds a socket like one of a .socket unit.
 func (d *depot) unit(name string, socket syscall.Conn) {
 	d.Helper()
-	rc, err := socket.SyscallConn()
-	if err != nil {
-		d.Fatal(err)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = append(d.held, d.copyOf(name, socket))
+}
+
+func (d *depot) copyOf(name string, c syscall.Conn) (f *os.File) {
+	d.Helper()
+	rc, err := c.SyscallConn()
+	if err == nil {
+		err = rc.Control(func(fd uintptr) {
+			if nfd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+				f = os.NewFile(uintptr(nfd), name)
+			}
+		})
 	}
-	_ = rc.Control(func(fd uintptr) {
-		nfd, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			d.Fatal(err)
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.held = append(d.held, os.NewFile(uintptr(nfd), name))
-	})
+	if err != nil || f == nil {
+		d.Fatalf("no copy of %s: %v", name, err)
+	}
+	return f
 }
 
 // unitTCP holds one that listens on a free port.
@@ -220,6 +226,8 @@ func (d *depot) pass(s *service, cmd *exec.Cmd) {
 	defer d.mu.Unlock()
 	var names []string
 	for _, f := range d.held {
+		f := d.copyOf(f.Name(), f) // the process may have f closed before Start has returned
+		d.Cleanup(func() { _ = f.Close() })
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 		names = append(names, f.Name())
 	}
