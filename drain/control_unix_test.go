@@ -342,7 +342,7 @@ func TestControlStop(t *testing.T) {
 		swap := s.controlLater("swap")
 		s.event(1, "swap begun")
 		s.mustControl("stop")
-		_ = <-swap // which of them was first is not certain
+		<-swap // which of them was first is not certain
 		if left := living(s.pgid); len(left) > 0 {
 			t.Errorf("processes %v live when stop returns", left)
 		}
