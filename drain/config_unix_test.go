@@ -41,7 +41,7 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 		{name: "no port", plan: plan{Addr: "127.0.0.1"}, words: []string{`"127.0.0.1"`, "missing port", "want host:port"}},
 		{name: "bad port", plan: plan{Addr: "127.0.0.1:70000"}, words: []string{"70000", "want host:port"}},
 		{name: "not ours to have", plan: plan{Addr: "192.0.2.1:0"}, words: []string{"192.0.2.1:0", "no interface of this machine has the address"}},
-		{name: "bad network", plan: plan{Network: "tpc"}, words: []string{`"tpc"`, "want tcp, tcp4, tcp6 or unix"}},
+		{name: "bad network", plan: plan{Network: "tpc"}, words: []string{`"tpc"`, "want tcp, tcp4, tcp6, unix or fd"}},
 		{name: "unix socket in no folder", plan: plan{Network: "unix", Addr: "/nowhere/sock"}, words: []string{"/nowhere/sock", "create the folder"}},
 		{name: "PID file in no folder", plan: plan{PIDFile: "/nowhere/pid"}, words: []string{"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"}},
 		{name: "PID file that is a folder", plan: plan{PIDFile: dir}, words: []string{"Config.PIDFile", dir, "not a regular file"}},

@@ -15,8 +15,9 @@ import (
 
 // message is what one generation tells another over their link. The old one begins:
 //
-//	old → new   hello      you are generation N
+//	old → new   hello      you are generation N, and a service manager holds these sockets
 //	new → old   failed     I am leaving, because
+//	new → old   proven     I am process N, where a service manager is to follow it
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one
 //	old → new   elder      a link to a generation that drains still
@@ -38,6 +39,7 @@ type message struct {
 	Ledger     []byte            `json:"ledger,omitempty"`
 	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
 	Control    string            `json:"control,omitempty"`  // the control socket, likewise
+	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
 }
@@ -47,6 +49,7 @@ type kind string
 const (
 	kindHello    kind = "hello"
 	kindFailed   kind = "failed"
+	kindProven   kind = "proven"
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"

@@ -87,6 +87,7 @@ func (s *Service) tell(level slog.Level, message string, err error, attrs ...any
 	if s.cfg.OnEvent != nil {
 		s.cfg.OnEvent(e)
 	}
+	s.report()
 }
 
 // Status returns what the service is doing.

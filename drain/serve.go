@@ -18,13 +18,20 @@ type server struct {
 // Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
 // "unix". Nothing is accepted from outside before the service is ready. It must be called before Run; the service
 // closes the listener. What a new version no longer listens on is closed when it takes over.
+//
+// Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
+// Listen("fd", name) is the one with that FileDescriptorName=. Where the unit has a FileDescriptorStoreMax=, every
+// listener is kept in systemd's file descriptor store, under a name made of network and address: a crash, a kill -9 or
+// "systemctl restart" does not close the port, clients wait for the next process. See listener.Set.Manage and Keep.
+//
+// Not promised: with the store, that nobody connects after a stop for good; who does is reset when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
 	ln, err := s.set.Listen(network, address)
 	s.confide(err)
 	return ln, err
 }
 
-// ListenPacket is Listen for "udp", "udp4" and "udp6". The old generation's is closed when it starts to drain.
+// ListenPacket is Listen for "udp", "udp4", "udp6" and "fd". The old generation's is closed when it starts to drain.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	pc, err := s.set.ListenPacket(network, address)
 	s.confide(err)

@@ -7,6 +7,11 @@
 // makes /ping answer 501 so that balancers take the node out, SIGUSR1 takes that back, SIGTERM does the same, waits
 // until the balancers have noticed, finishes what is in flight and exits with 0. [New] and [Service] are the long form.
 //
+// Where NOTIFY_SOCKET is set, as by a systemd unit with Type=notify and NotifyAccess=main, the service manager is told what
+// happens, which process to follow, and, where WATCHDOG_USEC asks for it, that every server answers the live path: see
+// sd_notify(3). It is asked for more time while Config.Ready (for up to Config.SwapTimeout), a swap or a stop goes on, but
+// never for more than these have.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
 // is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
@@ -20,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -39,6 +43,7 @@ type Service struct {
 	set    *listener.Set
 	health *health.State
 	work   *background
+	keeper *os.File // closed when the keeper is gone; nil: there is none
 
 	calls   chan func()
 	signals chan os.Signal
@@ -72,9 +77,10 @@ type Service struct {
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
-	hurried      bool  // a newer generation has shortened it
-	settled      bool  // nothing is left here, but of older generations
-	result       error // of Run
+	hurried      bool     // a newer generation has shortened it
+	settled      bool     // nothing is left here, but of older generations
+	manager      *manager // nil: there is none
+	result       error    // of Run
 }
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation has started this
@@ -87,6 +93,9 @@ func New(cfg Config) (*Service, error) {
 	err := s.configure(cfg)
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
+	}
+	if err == nil && s.cfg.keeps() {
+		return nil, s.cfg.keep()
 	}
 	var watching sync.WaitGroup
 	if err == nil {
@@ -102,11 +111,14 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
 		go s.hear(s.parent)
 	}
+	go s.heedKeeper()
 	go s.loop()
 	return s, nil
 }
@@ -139,6 +151,9 @@ func (s *Service) inherit() (err error) {
 	if s.os, err = newSystem(s.cfg.SwapTimeout + killGrace); err != nil {
 		return err
 	}
+	if s.keeper, err = s.os.keeper(); err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
 	s.parent, s.generation, err = s.os.predecessor()
 	return err
 }
@@ -160,6 +175,7 @@ func (s *Service) loop() {
 			s.handle(sig)
 		}
 	}
+	s.manager.close()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
@@ -244,6 +260,7 @@ func (s *Service) becomeReady(why string) {
 		}
 	}
 	s.work.begin()
+	s.keepSockets()
 	s.enter(Ready, why)
 	s.control.serve()
 	if s.pullLater {
@@ -289,30 +306,4 @@ func (s *Service) hook(name string, f func(context.Context) error) <-chan struct
 		}
 	}()
 	return ctx.Done()
-}
-
-// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. When the service has been stopped, or
-// replaced, cleanly, the process exits with 0, so that log.Fatal around it does not report an error; otherwise
-// ListenAndServe returns the error.
-func ListenAndServe(address string, h http.Handler) error {
-	s, err := New(Config{})
-	if err != nil {
-		return err
-	}
-	ln, err := s.Listen("tcp", address)
-	if err != nil {
-		return s.abandon(err)
-	}
-	s.Serve(ln, &http.Server{Handler: h})
-	if err := s.Run(context.Background()); err != nil {
-		return err
-	}
-	os.Exit(0)
-	return nil
-}
-
-// abandon ends a service that could not be set up, and lets the parent know why.
-func (s *Service) abandon(err error) error {
-	s.call(func() { s.fail(err) })
-	return err
 }

@@ -34,6 +34,8 @@ func (s *Service) stopNow(sig os.Signal) {
 	switch {
 	case s.awaits: // the parent is letting go already: to leave now would leave nobody
 		s.stopLater = true
+	case s.followed():
+		s.stopping = true // said to the next one, too, once it is told that it is the main one
 	case s.leaveNow && sig != nil:
 		s.cutOff("asked twice")
 	case s.stopping:
@@ -62,6 +64,7 @@ func (s *Service) stopNow(sig os.Signal) {
 		s.pull("stopping")
 		s.lameDuck()
 	}
+	s.report() // a pulled service stops without an event
 }
 
 // lameDuck waits until the balancers send nobody any more.

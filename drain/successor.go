@@ -68,6 +68,7 @@ func (s *Service) promote() {
 		s.fail(err)
 		return
 	}
+	s.introduce()
 	if err = s.os.flip.Ready(); err != nil {
 		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
 	}
@@ -92,6 +93,7 @@ func (s *Service) promoted(m message) {
 	s.pullLater = s.pullLater || m.Pulled
 	s.swapLater = s.swapLater || m.Swap
 	s.join = m.Join
+	s.manager.becomeMain(m.Kind == kindPromoted)
 	s.becomeReady("promoted")
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
 		_ = pidFile(m.PIDFile).remove(m.PID)
@@ -164,7 +166,12 @@ func (s *Service) checkServer(srv server, path string) error {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answers %s", path, resp.Status)
+		return fmt.Errorf("GET %s answers %w", path, badAnswer(resp.Status))
 	}
 	return nil
 }
+
+// badAnswer is an answer other than 200.
+type badAnswer string
+
+func (r badAnswer) Error() string { return string(r) }

@@ -33,6 +33,7 @@ type swap struct {
 	aborted    string     // why
 
 	gone chan struct{} // closed when the child says nothing more
+	pid  chan int      // the child's, once it says
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // who waits for the child's answers
@@ -90,7 +91,7 @@ func (s *Service) swapNow(reply chan<- error) {
 }
 
 func (s *Service) beginSwap(reply chan<- error) {
-	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), asked: make(chan chan<- []bool, 64)}
+	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
 	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
 	s.swap = sw
 	s.swaps++
@@ -112,7 +113,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held()})
 	if err != nil {
 		return err
 	}
@@ -135,8 +136,11 @@ func (s *Service) launch(sw *swap) error {
 		near.Finish() // what the child has said is read to its end
 		<-sw.gone
 		_ = near.Close()
+		return err
 	}
-	return err
+	overstay()
+	s.announce(sw)
+	return nil
 }
 
 // abortSwap asks the child to leave. If it doesn't, tableflip kills it.
@@ -174,6 +178,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if strings.Contains(err.Error(), syscall.ENOEXEC.Error()) { // tableflip keeps the text alone
 		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
 	}
+	s.manager.swapFailed(err)
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
 	s.lastSwap.Err = err.Error()
 	s.swap = nil
@@ -263,6 +268,11 @@ func (s *Service) hearSuccessor(sw *swap) {
 				answer <- m.Took
 			default: // an answer to no question
 				return
+			}
+		case kindProven:
+			select {
+			case sw.pid <- m.PID:
+			default:
 			}
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })

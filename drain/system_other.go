@@ -27,6 +27,7 @@ type system struct {
 	fds      *tableflip.Fds
 	inherits bool
 	linked   bool
+	held     map[string]string
 }
 
 func inherits() bool { return false }

@@ -39,6 +39,7 @@ type system struct {
 	fds      *tableflip.Fds
 	inherits bool // another process has started this one
 	linked   bool // it was one of ours, not of bare tableflip
+	held     map[string]string
 }
 
 // inherits tells whether another process has started this one to take over.
@@ -126,7 +127,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 	if err != nil || hello.Kind != kindHello {
 		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
-	sys.linked = true
+	sys.linked, sys.held = true, hello.Held
 	return newElder(l, hello.Generation-1, hello.PID), hello.Generation, nil
 }
 

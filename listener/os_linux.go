@@ -45,6 +45,17 @@ func awaitEnd(nc net.Conn, _ []byte) (int, error) {
 	return 0, err
 }
 
+// listens tells a listening socket from a connection.
+func listens(ln rawListener) (yes bool) {
+	if rc, err := ln.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) {
+			n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+			yes = err == nil && n != 0
+		})
+	}
+	return yes
+}
+
 // dropHandshakes makes a TCP listening socket ignore new handshakes, while those under way come to their end: a classic BPF
 // program for the socket drops segments with SYN in the flags, the 14th byte of the header. Their clients send again a
 // second later.

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// The loss ledger, the sweep of the queue and the wait without reading are Linux's.
+// The loss ledger, the sweep of the queue, the wait without reading and service managers that pass sockets are Linux's.
 
+func listens(rawListener) bool        { return true }
 func dropHandshakes(rawListener) bool { return false }
 func takeHandshakes(rawListener)      {}
 func unread(net.Conn) int             { return 0 }

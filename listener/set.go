@@ -11,7 +11,6 @@
 package listener
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +36,17 @@ type Set struct {
 	open    bool
 	closed  bool
 	sockets map[string]*socket
-	packets []net.PacketConn
+	packets []packet
+	passed  []*passed         // by a service manager, not in use yet
+	held    map[string]string // by a service manager too: the names it has for them, by key
+	store   Store             // nil: there is none
 	conns   map[*conn]struct{}
 	empty   chan struct{} // closed by the removal of the last connection; nil while nobody waits
+}
+
+type packet struct {
+	net.PacketConn // closed by Leave
+	key            string
 }
 
 // Loss is one entry of the loss ledger: a connection that this process closed while it was leaving although bytes of
@@ -76,18 +83,19 @@ func New(fds *tableflip.Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
 	}
-	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), conns: make(map[*conn]struct{})}
+	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), held: make(map[string]string), conns: make(map[*conn]struct{})}
 }
 
 // Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. The
-// address is compared as it is written. The caller, or the http.Server it gives it to, closes the listener.
+// address is compared as it is written. The caller, or the http.Server it gives it to, closes the listener. What a
+// service manager has passed, and network "fd": see Manage.
 //
 // A unix socket's file that nobody listens on any more is replaced.
 func (s *Set) Listen(network, address string) (net.Listener, error) {
 	switch network {
-	case "tcp", "tcp4", "tcp6", "unix":
+	case "tcp", "tcp4", "tcp6", "unix", "fd":
 	default:
-		return nil, fmt.Errorf("listener: network %q: want tcp, tcp4, tcp6 or unix", network)
+		return nil, fmt.Errorf("listener: network %q: want tcp, tcp4, tcp6, unix or fd", network)
 	}
 	key := network + " " + address
 	s.mu.Lock()
@@ -103,20 +111,20 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 		ln, err = s.listen(network, address)
 	}
 	if err != nil {
-		return nil, explain(network, address, err)
+		return nil, s.explain(network, address, err)
 	}
 	so := newSocket(s, key, ln.(rawListener), s.open)
 	s.sockets[key] = so
 	return so, nil
 }
 
-// ListenPacket is Listen for "udp", "udp4" and "udp6". Two generations hold the socket while one hands over to the
+// ListenPacket is Listen for "udp", "udp4", "udp6" and "fd". Two generations hold the socket while one hands over to the
 // next; Leave closes this process's.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	switch network {
-	case "udp", "udp4", "udp6":
+	case "udp", "udp4", "udp6", "fd":
 	default:
-		return nil, fmt.Errorf("listener: network %q: want udp, udp4 or udp6", network)
+		return nil, fmt.Errorf("listener: network %q: want udp, udp4, udp6 or fd", network)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,37 +133,77 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	}
 	pc, err := s.listenPacket(network, address)
 	if err != nil {
-		return nil, explain(network, address, err)
+		return nil, s.explain(network, address, err)
 	}
-	s.packets = append(s.packets, pc)
+	s.packets = append(s.packets, packet{pc, network + " " + address})
 	return pc, nil
 }
 
-// listen keeps the cause of an error, of which tableflip keeps the text alone.
+// kept is the network under which tableflip knows a unix socket that a service manager may hold. It would remove the file
+// of one that it knows as "unix" when the process stops.
+const kept = "unix, kept"
+
 func (s *Set) listen(network, address string) (ln net.Listener, err error) {
-	fresh := func(network, address string) (net.Listener, error) {
+	for _, as := range []string{network, kept} {
+		if s.fds == nil || as == kept && network != "unix" {
+			break
+		}
+		if ln, err = s.fds.Listener(as, address); ln != nil || err != nil {
+			return ln, err
+		}
+	}
+	p, err := s.claim(network, address, false)
+	switch {
+	case err != nil:
+		return nil, err
+	case p != nil:
+		ln = p.ln
+	default:
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false) // its sockets take no filter, see dropHandshakes
-		ln, err = lc.Listen(context.Background(), network, address)
-		return ln, err
+		if ln, err = lc.Listen(context.Background(), network, address); err != nil {
+			return nil, err
+		}
 	}
 	if s.fds == nil {
-		return fresh(network, address)
+		return ln, nil
 	}
-	got, flipErr := s.fds.ListenWithCallback(network, address, fresh)
-	return got, cmp.Or(err, flipErr)
+	as := network
+	if network == "unix" && (p != nil || s.store != nil) {
+		as = kept
+	}
+	if err := s.fds.AddListener(as, address, ln.(tableflip.Listener)); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return ln, nil
 }
 
 func (s *Set) listenPacket(network, address string) (pc net.PacketConn, err error) {
-	fresh := func(network, address string) (net.PacketConn, error) {
-		pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address)
-		return pc, err
+	if s.fds != nil {
+		if pc, err = s.fds.PacketConn(network, address); pc != nil || err != nil {
+			return pc, err
+		}
+	}
+	p, err := s.claim(network, address, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case p != nil:
+		pc = p.pc
+	default:
+		if pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address); err != nil {
+			return nil, err
+		}
 	}
 	if s.fds == nil {
-		return fresh(network, address)
+		return pc, nil
 	}
-	got, flipErr := s.fds.ListenPacketWithCallback(network, address, fresh)
-	return got, cmp.Or(err, flipErr)
+	if err := s.fds.AddPacketConn(network, address, pc.(tableflip.PacketConn)); err != nil {
+		_ = pc.Close()
+		return nil, err
+	}
+	return pc, nil
 }
 
 // Open lets the listeners, those there are and those to come, accept from outside.

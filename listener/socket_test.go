@@ -206,9 +206,9 @@ func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 		{"unix", "/nonexistent/s", fs.ErrNotExist, "create the folder"},
 		{"tcp", "8080", nil, "want host:port"},
 		{"tcp", "127.0.0.1:notaport", nil, "notaport"},
-		{"unixgram", "/tmp/x", nil, "want tcp, tcp4, tcp6 or unix"},
-		{"udp", ":0", nil, "want tcp, tcp4, tcp6 or unix"},
-		{"", ":0", nil, "want tcp, tcp4, tcp6 or unix"},
+		{"unixgram", "/tmp/x", nil, "want tcp, tcp4, tcp6, unix or fd"},
+		{"udp", ":0", nil, "want tcp, tcp4, tcp6, unix or fd"},
+		{"", ":0", nil, "want tcp, tcp4, tcp6, unix or fd"},
 		{"unix", "/" + strings.Repeat("x", 200), nil, "listen unix"},
 	} {
 		for _, fds := range []*tableflip.Fds{nil, flipFds()} {

@@ -1,0 +1,38 @@
+package drain
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/baton-go/baton/listener"
+)
+
+// manageSockets takes the descriptors that a service manager has passed, from a .socket unit or its store: see
+// sd_listen_fds(3). They go to the first generation; the next ones have them from tableflip, which passes its own from 3
+// on. The variables are unset, so that no child takes what is there in its place for passed sockets.
+func (s *Service) manageSockets() {
+	if s.os.inherits {
+		_ = os.Unsetenv("LISTEN_PID") // left by a version that did not know of it
+	}
+	files := activation.Files(true)
+	var to listener.Store
+	if st, ok := theStore(); ok {
+		to = st
+	}
+	s.set.Manage(to, s.os.held, files)
+}
+
+// keepSockets has the service manager hold what this process listens on, from when it is the main one: others don't get
+// a hearing under NotifyAccess=main. A stop leaves the store alone, or "systemctl restart" would close the port.
+func (s *Service) keepSockets() {
+	unused, err := s.set.Keep()
+	if len(unused) > 0 {
+		s.tell(slog.LevelWarn, "passed sockets that nobody listens on are closed", nil, "unused", strings.Join(unused, ", "))
+	}
+	if err != nil {
+		s.tell(slog.LevelWarn, "the service manager's store does not hold every socket", err)
+	}
+}

@@ -1,0 +1,39 @@
+//go:build unix
+
+package drain
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// fdStore is the file descriptor store of a service manager, at its NOTIFY_SOCKET; see sd_pid_notify_with_fds(3). It
+// keeps nothing where the unit has no FileDescriptorStoreMax=, which it does not say.
+type fdStore string
+
+func theStore() (fdStore, bool) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	return fdStore(socket), strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@")
+}
+
+// Put implements listener.Store. FDPOLL=0 makes the manager keep the socket whatever happens to it.
+func (st fdStore) Put(name string, socket syscall.Conn) error {
+	return st.explain(sendFile(string(st), "FDSTORE=1\nFDPOLL=0\nFDNAME="+name, socket))
+}
+
+// Remove implements listener.Store.
+func (st fdStore) Remove(name string) error {
+	_, err := daemon.SdNotify(false, "FDSTOREREMOVE=1\nFDNAME="+name)
+	return st.explain(err)
+}
+
+func (fdStore) explain(err error) error {
+	if err != nil {
+		return fmt.Errorf("drain: NOTIFY_SOCKET: %w", err)
+	}
+	return nil
+}

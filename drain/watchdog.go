@@ -1,0 +1,70 @@
+package drain
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// watchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1; without it the variable
+// is every later one's too.
+func watchdogTime(log *slog.Logger) time.Duration {
+	d, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the watchdog is left alone", "err", err, "pid", os.Getpid())
+	}
+	_ = os.Unsetenv("WATCHDOG_PID")
+	if d <= 0 {
+		_ = os.Unsetenv("WATCHDOG_USEC") // meant for another process, and so not for our children
+	}
+	return max(d, 0)
+}
+
+// guard says WATCHDOG=1 in each half of the watchdog's time, for as long as this generation is the main one, its loop runs
+// and every server of ours answers.
+func (s *Service) guard(watchdog time.Duration) {
+	tick := time.NewTicker(max(watchdog/2, time.Millisecond))
+	defer tick.Stop()
+	for {
+		err := s.signOfLife()
+		over := false
+		if !s.call(func() {
+			switch {
+			case !s.manager.main:
+				over = true
+			case err != nil && s.phase != Draining: // when the servers take nothing any more
+				s.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(s.phase),
+					"generation", s.generation, "pid", s.os.pid)
+			case !s.manager.behind():
+				s.manager.post(letter{text: daemon.SdNotifyWatchdog})
+			}
+		}) || over {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// signOfLife asks each server of ours for something that it answers whether pulled or not.
+func (s *Service) signOfLife() error {
+	var servers []server
+	s.call(func() { servers = s.servers })
+	path := s.cfg.LivePath
+	if path == "-" {
+		path = s.cfg.PingPath
+	}
+	for _, srv := range servers {
+		if err := s.checkServer(srv, path); err != nil && !errors.As(err, new(badAnswer)) {
+			return fmt.Errorf("drain: %v: %w", srv.ln.Addr(), err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+//go:build linux
+
+// Package systemdtest runs the example service under a real systemd, by the units of ../systemd just as they are, and
+// drives it with systemctl while clients outside ask.
+package systemdtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	addr     = "127.0.0.1:8080"       // as in the units
+	app      = "/usr/local/bin/app"   // likewise
+	control  = "/run/app/control"     // likewise
+	operator = "/usr/local/bin/op"    // the first version, for commands to whatever has come after it
+	units    = "/etc/systemd/system/" // where an operator puts them
+	dropIn   = units + "app.service.d/"
+	patience = time.Minute // for what must happen: it bounds a hang and decides nothing else
+)
+
+var builds struct {
+	dir string
+	sync.Mutex
+	done map[string]error
+}
+
+// buildFlags are go build's, for all services.
+var buildFlags []string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("6") // most of the time they wait for something to end
+	}
+	dir, err := os.MkdirTemp("", "systemdtest")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	builds.dir, builds.done = dir, map[string]error{}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build returns a build of ../gin, made once for all tests.
+func build(t *testing.T, version, fault string) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	bin := filepath.Join(builds.dir, version+fault)
+	err, ok := builds.done[bin]
+	if !ok {
+		args := append([]string{"build", "-o", bin, "-ldflags", "-X main.version=" + version + " -X main.fault=" + fault}, buildFlags...)
+		if out, failed := exec.Command("go", append(args, "../gin")...).CombinedOutput(); failed != nil {
+			err = fmt.Errorf("go build ../gin: %w\n%s", failed, out)
+		}
+		builds.done[bin] = err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// missing skips the test; where CI is set it fails it.
+func missing(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why + ", and CI is set")
+	}
+	t.Skip(why)
+}
+
+// bed is a running systemd, with app.service installed and version v1 deployed.
+type bed struct {
+	t   *testing.T
+	env []string
+	net *os.File // its network
+}
+
+func newBed(t *testing.T, env ...string) *bed {
+	t.Helper()
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "bed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bed{t: t, env: append(env, "BED="+dir, fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
+	t.Cleanup(func() {
+		if b.net != nil {
+			logs, _ := b.bed("logs", "app")
+			if strings.Contains(logs, "DATA RACE") {
+				t.Error("the service has a data race")
+			}
+			if t.Failed() {
+				all, _ := b.bed("logs")
+				t.Logf("the journal:\n%s", all)
+			}
+			_ = b.net.Close()
+		}
+		if out, code := b.bed("down"); code != 0 {
+			t.Errorf("bed.sh down: %d, %s", code, out)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	const here = 77 // bed.sh's exit code where a machine can't
+	if out, code := b.bed("up"); code == here {
+		missing(t, out)
+	} else if code != 0 {
+		t.Fatalf("bed.sh up: %d, %s", code, out)
+	}
+	pid, _ := b.bed("pid")
+	if b.net, err = os.Open("/proc/" + strings.TrimSpace(pid) + "/ns/net"); err != nil {
+		t.Fatal(err)
+	}
+	b.put("../systemd/app.service", units+"app.service")
+	b.deploy(build(t, "v1", ""))
+	b.run("ln", app, operator)
+	b.ctl(0, "daemon-reload")
+	return b
+}
+
+// bed runs bed.sh, and returns what it said and its exit code.
+func (b *bed) bed(args ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "../systemd/bed.sh", args...)
+	cmd.Env = append(os.Environ(), b.env...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil && !errors.As(err, new(*exec.ExitError)) && !errors.Is(err, exec.ErrWaitDelay) {
+		b.t.Errorf("bed.sh %v: %v", args, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func (b *bed) put(file, path string) {
+	b.t.Helper()
+	if out, code := b.bed("put", file, path); code != 0 {
+		b.t.Fatalf("bed.sh put %s %s: %d, %s", file, path, code, out)
+	}
+}
+
+// deploy does what the operator's README says: the file is replaced by rename.
+func (b *bed) deploy(build string) {
+	b.t.Helper()
+	b.put(build, app)
+}
+
+// conf adds lines to the service's section of the unit, before it runs.
+func (b *bed) conf(lines ...string) {
+	b.t.Helper()
+	file := filepath.Join(b.t.TempDir(), "conf")
+	if err := os.WriteFile(file, []byte("[Service]\n"+strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	b.put(file, dropIn+"test.conf")
+	b.ctl(0, "daemon-reload")
+}
+
+// run runs a command in the bed that must succeed.
+func (b *bed) run(args ...string) string {
+	b.t.Helper()
+	out, code := b.bed(append([]string{"run"}, args...)...)
+	if code != 0 {
+		b.t.Fatalf("%v: exit code %d\n%s", args, code, out)
+	}
+	return out
+}
+
+// ctl runs systemctl; code is the exit code that it must have, -1 for any but 0.
+func (b *bed) ctl(code int, args ...string) string {
+	b.t.Helper()
+	out, got := b.bed(append([]string{"run", "systemctl"}, args...)...)
+	if got != code && (code >= 0 || got == 0) {
+		b.t.Fatalf("systemctl %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
+	}
+	return out
+}
+
+// show is a property of app.service.
+func (b *bed) show(property string) string {
+	b.t.Helper()
+	return strings.TrimSpace(b.ctl(0, "show", "app.service", "--value", "-p", property))
+}
+
+// serves asserts that the unit is up, not in the middle of anything, and that its main process is the one that answers.
+// It returns that one's pid.
+func (b *bed) serves(generation int, version string) string {
+	b.t.Helper()
+	who := b.whoami()
+	state := b.show("ActiveState") + " (" + b.show("SubState") + ")"
+	if main := b.show("MainPID"); main != who.pid() || state != "active (running)" {
+		b.t.Fatalf("%s with main pid %s, want active (running) and %s, which answers", state, main, who.pid())
+	}
+	if who.Generation != generation || who.Version != version {
+		b.t.Fatalf("generation %d, version %s answers, want %d, %s", who.Generation, who.Version, generation, version)
+	}
+	return who.pid()
+}
+
+// status is what the control socket says, asked by root as an operator would.
+func (b *bed) status() (st struct {
+	PID   int `json:"pid"`
+	Phase string
+	Open  struct{ Active int }
+	Older []struct{ PID int }
+}) {
+	b.t.Helper()
+	out := b.run(operator, "-s", "status", "-control", control)
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		b.t.Fatalf("-s status: %v\n%s", err, out)
+	}
+	return st
+}
+
+// wants asserts words in the service's journal.
+func (b *bed) wants(words ...string) {
+	b.t.Helper()
+	logs, _ := b.bed("logs", "app")
+	for _, w := range words {
+		if !strings.Contains(logs, w) {
+			b.t.Errorf("the journal of the unit does not say %q", w)
+		}
+	}
+}
+
+// gentle asserts that nobody was killed or cut off.
+func (b *bed) gentle() {
+	b.t.Helper()
+	logs, _ := b.bed("logs", "app")
+	for _, w := range []string{"SIGKILL", "Main process exited, code=killed", "timed out", "cut off"} {
+		if strings.Contains(logs, w) {
+			b.t.Errorf("the journal of the unit says %q", w)
+		}
+	}
+}
+
+// eventually waits for a fact.
+func (b *bed) eventually(what string, fact func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(patience); !fact(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// dial connects to the service from this process, through the bed's network.
+func (b *bed) dial() (net.Conn, error) {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err == nil {
+		defer own.Close()
+		err = unix.Setns(int(b.net.Fd()), unix.CLONE_NEWNET)
+	}
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	conn, err := net.DialTimeout("tcp4", addr, patience) // an address needs no resolver, and so no other thread
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+		return conn, back // and the thread, still locked, ends with its goroutine
+	}
+	runtime.UnlockOSThread()
+	return conn, err
+}

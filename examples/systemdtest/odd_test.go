@@ -1,0 +1,100 @@
+//go:build linux
+
+package systemdtest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// restarted waits until systemd has put a new main process in the place of one.
+func (b *bed) restarted(pid string) {
+	b.t.Helper()
+	b.eventually("systemd has restarted it", func() bool {
+		main := b.show("MainPID")
+		return b.show("SubState") == "running" && main != pid && main != "0"
+	})
+}
+
+// TestKillDuringReload: whichever of the two dies in the middle, the unit comes back to "running" and nobody is refused.
+func TestKillDuringReload(t *testing.T) {
+	t.Run("new", func(t *testing.T) {
+		b := newBed(t)
+		b.ctl(0, "start", "app")
+		b.ctl(0, "reload", "app")
+		pid := b.serves(2, "v1")
+		load := b.load(8, 2)
+		b.ctl(0, "reload", "--no-block", "app")
+		var child string
+		b.eventually("the new one is there", func() bool {
+			child = strings.TrimSpace(b.run("sh", "-c", "pgrep -P "+pid+" app || true"))
+			return child != ""
+		})
+		b.run("kill", "-9", child)
+		b.eventually("the unit is running again", func() bool { return b.show("SubState") == "running" })
+		if got := b.serves(2, "v1"); got != pid {
+			t.Errorf("pid %s serves, want %s", got, pid)
+		}
+		load.flows(100)
+		load.lossless()
+		b.ctl(0, "reload", "app")
+		b.serves(3, "v1")
+	})
+	t.Run("old", func(t *testing.T) {
+		b := newBed(t)
+		b.ctl(0, "start", "app")
+		b.ctl(0, "reload", "app")
+		pid := b.serves(2, "v1")
+		load := b.load(8, 2)
+		b.ctl(0, "reload", "--no-block", "app")
+		b.eventually("the swap is under way", func() bool { return b.status().Phase == "swapping" })
+		b.run("kill", "-9", pid)
+		b.restarted(pid)
+		load.flows(100)
+		load.end()
+		t.Log(load)
+		if load.refused > 0 {
+			t.Errorf("%v, want 0 refused", load)
+		}
+		who := b.whoami()
+		b.serves(who.Generation, "v1")
+		b.ctl(0, "reload", "app")
+		b.serves(who.Generation+1, "v1")
+	})
+	t.Run("main while its parent drains", func(t *testing.T) {
+		b := newBed(t)
+		b.ctl(0, "start", "app")
+		s := b.slow(4 * time.Second)
+		first := b.serves(1, "v1")
+		b.ctl(0, "reload", "app")
+		pid := b.serves(2, "v1")
+		b.run("kill", "-9", pid)
+		b.restarted(pid) // when the parent, whom alone the kernel tells, has ended
+		b.serves(1, "v1")
+		s.answered(first)
+	})
+}
+
+// TestSignalAndReexec: a swap by signal is one to systemd too, which may meanwhile forget all that it does not write down.
+func TestSignalAndReexec(t *testing.T) {
+	b := newBed(t)
+	b.ctl(0, "start", "app")
+	load := b.load(8, 2)
+	for i, also := range []string{"daemon-reload", "daemon-reexec"} {
+		b.run("kill", "-HUP", b.serves(i+1, "v1"))
+		b.eventually("the swap is under way", func() bool { return b.show("SubState") == "reload" })
+		b.ctl(0, also)
+		b.eventually("it is over", func() bool { return b.show("SubState") == "running" })
+		b.serves(i+2, "v1")
+		load.flows(100)
+	}
+	load.lossless()
+	pid := b.serves(3, "v1")
+	s := b.slow(2 * time.Second)
+	b.run("kill", "-HUP", pid)
+	b.eventually("the swap is under way", func() bool { return b.show("SubState") == "reload" })
+	b.ctl(0, "stop", "app") // without ExecStop
+	s.answered(pid)
+	b.gentle()
+}

@@ -1,0 +1,83 @@
+//go:build linux
+
+package systemdtest
+
+import (
+	"testing"
+)
+
+// TestRestartUnderLoad: systemd keeps the listening socket, and clients wait in its queue for the next process.
+func TestRestartUnderLoad(t *testing.T) {
+	b := newBed(t)
+	b.ctl(0, "start", "app")
+	b.ctl(0, "reload", "app")
+	old := b.serves(2, "v1")
+	load := b.load(8, 4)
+	for range 2 {
+		b.ctl(0, "restart", "app")
+		now := b.serves(1, "v1")
+		if now == old {
+			t.Fatal("the process is the old one")
+		}
+		old = now
+		load.flows(200)
+	}
+	load.end()
+	t.Log(load)
+	if len(load.failed) > 0 { // a restart has nobody to hand connections to, so there are reconnects
+		t.Errorf("%v, want 0 failed", load)
+	}
+	b.gentle()
+}
+
+// TestKill: the main process dies with what it had in hand, but nobody is refused; neither by the first generation nor by
+// one that systemd did not start.
+func TestKill(t *testing.T) {
+	b := newBed(t)
+	b.ctl(0, "start", "app")
+	for round, generation := range []int{1, 2} {
+		if generation == 2 {
+			b.ctl(0, "reload", "app")
+		}
+		pid := b.serves(generation, "v1")
+		load := b.load(8, 4)
+		b.run("kill", "-9", pid)
+		b.eventually("systemd has restarted it", func() bool {
+			main := b.show("MainPID")
+			return b.show("SubState") == "running" && main != pid && main != "0"
+		})
+		b.serves(1, "v1")
+		load.flows(200)
+		load.end()
+		t.Log(load)
+		// Each client can have had one request in the process's hands.
+		if load.refused > 0 || len(load.failed) > 8+4 {
+			t.Errorf("%v, want 0 refused, at most 12 failed", load)
+		}
+		if n := b.show("NRestarts"); n != []string{"1", "2"}[round] {
+			t.Errorf("%s restarts, want %d", n, round+1)
+		}
+	}
+}
+
+// TestWatchdog: a process that hangs is replaced, and one that doesn't is left alone, after a reload too.
+func TestWatchdog(t *testing.T) {
+	b := newBed(t)
+	b.conf("WatchdogSec=1s")
+	b.ctl(0, "start", "app")
+	b.ctl(0, "reload", "app")
+	pid := b.serves(2, "v1")
+	s := b.slow(3e9) // three times what a silent one would be given
+	s.answered(pid)
+	if got := b.serves(2, "v1"); got != pid {
+		t.Fatalf("pid %s serves, want %s", got, pid)
+	}
+	load := b.load(4, 0)
+	b.run("kill", "-STOP", pid)
+	b.eventually("the watchdog has replaced it", func() bool { return b.show("NRestarts") == "1" && b.show("SubState") == "running" })
+	b.serves(1, "v1")
+	if load.flows(100); load.end().refused > 0 {
+		t.Errorf("%v, want 0 refused", load)
+	}
+	b.wants("watchdog")
+}

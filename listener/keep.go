@@ -1,0 +1,124 @@
+package listener
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Store is where a service manager keeps sockets for a service while no process of it lives. A name has at most 255
+// printable ASCII characters and none of them is a colon or a space, as FDNAME= of sd_pid_notify_with_fds(3) wants it.
+type Store interface {
+	Put(name string, socket syscall.Conn) error
+	Remove(name string) error
+}
+
+// storePrefix is how all names in the store begin that this package has given.
+const storePrefix = "baton."
+
+// storeName is the name of a socket in the store.
+func storeName(key string) string {
+	name := storePrefix + url.QueryEscape(key)
+	if len(name) > 255 {
+		name = fmt.Sprintf("%s%x", storePrefix, sha256.Sum256([]byte(key)))
+	}
+	return name
+}
+
+// Held returns under which name a service manager holds each socket, by network and address as given to Listen; it is to
+// be given to the next generation's Manage.
+//
+// A socket that is held is nobody's last: Leave lets clients wait in its queue for the next process, and the file of a
+// unix socket stays. What a store that is switched off does not tell is that it holds nothing.
+func (s *Set) Held() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.held)
+}
+
+// Keep puts what is listened on into the store, but for what it or the manager itself holds already, takes out what
+// earlier processes of the service have put there and this one does not listen on, and closes the sockets that were
+// passed for nothing; unused names these. It is to be called once, when all listeners are there and the store listens to
+// this process: systemd does to the main process alone. After an error the next generation tries again.
+//
+// What came under a name that Keep has not given, say from a .socket unit, is the manager's to keep.
+func (s *Set) Keep() (unused []string, err error) {
+	s.mu.Lock()
+	store, held, passed := s.store, maps.Clone(s.held), s.passed
+	s.passed = nil
+	inUse := make(map[string]syscall.Conn)
+	for key, so := range s.sockets {
+		inUse[key] = so.ln
+	}
+	for _, p := range s.packets {
+		inUse[p.key] = p.PacketConn.(syscall.Conn)
+	}
+	s.mu.Unlock()
+
+	drop := make(map[string]string) // names in the store, and the keys or addresses that they stood for
+	for _, p := range passed {
+		unused = append(unused, p.String())
+		if addr := p.addr(); strings.HasPrefix(p.name, storePrefix) {
+			drop[p.name] = ""
+			if addr != nil {
+				drop[p.name] = addr.Network() + " " + addr.String()
+			}
+		}
+		p.close()
+	}
+	for key, name := range held {
+		if inUse[key] == nil {
+			delete(held, key)
+			if strings.HasPrefix(name, storePrefix) {
+				drop[name] = key
+			}
+		}
+	}
+	var errs []error
+	if store != nil {
+		errs = restock(store, held, inUse, drop)
+	}
+	for _, key := range drop {
+		if path, ok := strings.CutPrefix(key, "unix "); ok && inUse[key] == nil && isSocket(path) {
+			_ = os.Remove(path)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = held
+	return unused, errors.Join(errs...)
+}
+
+// restock brings the store and held to what is in use.
+func restock(store Store, held map[string]string, inUse map[string]syscall.Conn, drop map[string]string) (errs []error) {
+	for _, name := range slices.Sorted(maps.Keys(drop)) {
+		if err := store.Remove(name); err != nil {
+			errs = append(errs, err)
+			if isTimeout(err) {
+				return errs
+			}
+		}
+		maps.DeleteFunc(held, func(_, held string) bool { return held == name }) // a name may stand for several
+	}
+	for _, key := range slices.Sorted(maps.Keys(inUse)) {
+		if held[key] != "" {
+			continue
+		}
+		name := storeName(key)
+		if err := store.Put(name, inUse[key]); err != nil {
+			errs = append(errs, fmt.Errorf("listener: keep %s: %w", key, err))
+			if isTimeout(err) {
+				return errs
+			}
+			continue
+		}
+		held[key] = name
+	}
+	return errs
+}
