@@ -218,19 +218,20 @@ func (b *bed) show(property string) string {
 	return strings.TrimSpace(b.ctl(0, "show", "app.service", "--value", "-p", property))
 }
 
-// serves asserts that the unit is up, not in the middle of anything, and that its main process is the one that answers.
-// It returns that one's pid.
+// serves asserts that the unit is up, not in the middle of anything, and that its main process is the one that answers,
+// once the old one has answered those who had come to it before. It returns that one's pid.
 func (b *bed) serves(generation int, version string) string {
 	b.t.Helper()
-	who := b.whoami()
-	state := b.show("ActiveState") + " (" + b.show("SubState") + ")"
-	if main := b.show("MainPID"); main != who.pid() || state != "active (running)" {
-		b.t.Fatalf("%s with main pid %s, want active (running) and %s, which answers", state, main, who.pid())
+	if state := b.show("ActiveState") + " (" + b.show("SubState") + ")"; state != "active (running)" {
+		b.t.Fatalf("%s, want active (running)", state)
 	}
+	main := b.show("MainPID")
+	var who identity
+	b.eventually("the main process "+main+" answers", func() bool { who = b.whoami(); return who.pid() == main })
 	if who.Generation != generation || who.Version != version {
 		b.t.Fatalf("generation %d, version %s answers, want %d, %s", who.Generation, who.Version, generation, version)
 	}
-	return who.pid()
+	return main
 }
 
 // status is what the control socket says, asked by root as an operator would.
