@@ -39,7 +39,8 @@ func TestMain(m *testing.M) {
 // plan is what a generation does. Each reads it anew when it starts, so that a test can change it for the next one.
 type plan struct {
 	Network, Addr  string
-	Extra          string // another TCP address
+	Extra          string      // another TCP address
+	Also           [][2]string // networks and addresses of further servers
 	PIDFile        string
 	Control        string
 	Probation      time.Duration
@@ -181,6 +182,14 @@ func (g *gen) run() error {
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
 	svc.Serve(ln, &http.Server{Handler: g.handler()})
+	for _, also := range g.Also {
+		ln, err := svc.Listen(also[0], also[1])
+		if err != nil {
+			return err
+		}
+		g.note("also on %s %s: %s", also[0], also[1], ln.Addr())
+		svc.Serve(ln, &http.Server{Handler: g.handler()})
+	}
 	if g.UDP {
 		pc, err := svc.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
