@@ -20,7 +20,8 @@ type Config struct {
 
 	// ControlSocket is the path of a unix socket on which the main generation answers the commands of Control, which also
 	// says what HTTP it speaks. Its mode is 0600, and processes of another user get nothing, but root's. It moves along with
-	// a swap and is removed at the end; one that a dead process has left is replaced. Unix only. Default: none.
+	// a swap and is removed at the end; one that a dead process has left is replaced. The folder must be nobody else's to
+	// write. Unix only. Default: none.
 	ControlSocket string
 
 	// Probation is how long a new generation runs, checking itself, before it takes over. It accepts nothing from
@@ -35,7 +36,8 @@ type Config struct {
 	MaxGenerations int
 
 	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that says what, and so the
-	// exit code is not 0. Default 30s.
+	// exit code is not 0. In a stop that also counts for older generations that still drain, which are told to leave then.
+	// Default 30s.
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed. It
 	// should be longer than the time for which the balancer keeps idle connections. Default 1s.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type control struct {
 	ln   net.Listener
 	own  bool // made here, not passed on
 	srv  *http.Server
+	shut chan struct{}  // closed when nothing is accepted any more
+	busy sync.WaitGroup // the connections
 
 	main   context.Context // ends when another generation is the main one
 	resign context.CancelFunc
@@ -71,7 +74,7 @@ func (s *Service) openControl() (err error) {
 	c.main, c.resign = context.WithCancel(context.Background())
 	c.srv = &http.Server{
 		Handler: s.commands(c.main), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
-		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		ConnState: c.count, ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 	c.srv.SetKeepAlivesEnabled(false) // so that each request finds the generation that is the main one by then
 	return nil
@@ -80,7 +83,11 @@ func (s *Service) openControl() (err error) {
 // serve begins to answer.
 func (c *control) serve() {
 	if c != nil {
-		go func() { _ = c.srv.Serve(c.ln) }()
+		c.shut = make(chan struct{})
+		go func() {
+			defer close(c.shut)
+			_ = c.srv.Serve(c.ln)
+		}()
 	}
 }
 
@@ -117,13 +124,29 @@ func (c *control) end(replaced, guest bool) {
 
 // finish waits until everybody has his answer.
 func (c *control) finish() {
-	if c == nil {
+	if c == nil || c.shut == nil {
 		return
 	}
-	ctx, done := context.WithTimeout(context.Background(), lastAnswers)
-	defer done()
-	if c.srv.Shutdown(ctx) != nil {
-		_ = c.srv.Close()
+	<-c.shut
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.busy.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(lastAnswers):
+	}
+	_ = c.srv.Close() // Shutdown would drop what it reads from now on
+}
+
+// count is net/http's ConnState hook.
+func (c *control) count(_ net.Conn, st http.ConnState) {
+	switch st {
+	case http.StateNew: // in Serve, and so before shut
+		c.busy.Add(1)
+	case http.StateClosed:
+		c.busy.Done()
 	}
 }
 
@@ -143,7 +166,7 @@ func (s *Service) commands(main context.Context) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func() error{
 		"GET /status":   func() error { return nil },
-		"POST /swap":    func() error { return s.Swap(s.ctx) },
+		"POST /swap":    func() error { return s.Swap(context.Background()) },
 		"POST /pull":    func() error { return s.Pull(main) },
 		"POST /restore": func() error { return s.Restore(main) },
 		"POST /stop":    func() error { return s.Stop(main) },

@@ -137,6 +137,23 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 	}
 }
 
+// Who waits for a pull while another generation takes over has the other pulled: that is what he asked for.
+func TestControlPullThatASwapOvertakes(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{PullMin: hung, PullMax: 2 * hung}, withControl)
+	s.plan.PullMin, s.plan.PullMax = 0, hung
+	s.replan()
+	answer := s.controlLater("pull")
+	s.event(1, "pulled")
+	s.mustControl("swap")
+	s.wantAnswer(answer)
+	s.event(2, "pulled")
+	if st := s.mustControl("status"); st.Generation != 2 || !st.Pulled || !st.Noticed {
+		t.Errorf("%+v", st)
+	}
+	s.mustControl("stop")
+}
+
 // A socket file whose process was killed is replaced.
 func TestControlReplacesAStaleSocket(t *testing.T) {
 	t.Parallel()

@@ -13,8 +13,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// Stop stops the service as SIGTERM does, and returns what Run returns, when it does. The end of ctx ends the waiting, not
-// the stop.
+// Stop stops the service as SIGTERM does, and returns what Run returns, when it does: in the main generation, when older ones
+// are gone too. The end of ctx ends the waiting, not the stop.
 func (s *Service) Stop(ctx context.Context) error {
 	s.call(func() {
 		if !s.stopping {

@@ -48,16 +48,20 @@ func (s *Service) Swap(ctx context.Context) error {
 	if !s.call(func() { s.swapNow(reply) }) {
 		return errEnded
 	}
+	var over error
 	select {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
+		over = ctx.Err()
+	case <-s.ended:
+		over = errEnded
 	}
 	select {
 	case err := <-reply: // both at once
 		return err
 	default:
-		return ctx.Err()
+		return over
 	}
 }
 

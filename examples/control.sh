@@ -5,7 +5,7 @@
 #   start    runs BIN and waits until it is in charge and answers /ping with 200
 #   stop     TERM: waits until the process is gone, its requests finished. Once
 #            more goes on waiting: PIDFILE.stop remembers who has had its TERM.
-#            Older generations that still finish a request are not waited for.
+#            It is gone only after older generations that still finish a request.
 #   restart  stop, then start (reload loses nothing and is quicker)
 #   reload   HUP: waits until a new process of BIN is in charge, or the swap failed
 #   pull     USR2: waits until the balancer's probers have noticed
