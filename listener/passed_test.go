@@ -61,7 +61,9 @@ func rename(t testing.TB, f *os.File, name string) *os.File {
 
 func mustOpen(t testing.TB, network, address string) net.Listener {
 	t.Helper()
-	ln, err := net.Listen(network, address)
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // whose sockets take no filter
+	ln, err := lc.Listen(context.Background(), network, address)
 	if err != nil {
 		if network == "tcp6" {
 			t.Skip(err)
