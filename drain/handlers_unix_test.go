@@ -12,6 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -39,6 +42,19 @@ func (g *gen) handler() http.Handler {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		_, _ = w.Write(out)
+	})
+	mux.HandleFunc("/sh", func(_ http.ResponseWriter, r *http.Request) {
+		_ = exec.Command("/bin/sh", "-c", r.FormValue("do")).Run() // with /dev/null, so that nothing waits for what it leaves
+	})
+	mux.HandleFunc("/notify", func(w http.ResponseWriter, r *http.Request) {
+		files, _ := strconv.Atoi(r.FormValue("files"))
+		if err := notify(r.FormValue("text"), files); err != nil {
+			w.WriteHeader(http.StatusConflict)
+		}
+	})
+	mux.HandleFunc("/exit", func(_ http.ResponseWriter, r *http.Request) {
+		code, _ := strconv.Atoi(r.FormValue("code"))
+		os.Exit(code)
 	})
 	mux.HandleFunc("/do", g.do)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,4 +111,19 @@ func (g *gen) datagrams(pc net.PacketConn) {
 		}
 		_, _ = pc.WriteTo(fmt.Appendf(nil, "%d %s", g.n.Load(), buf[:n]), from)
 	}
+}
+
+// notify sends a datagram, with some descriptors, where NOTIFY_SOCKET says.
+func notify(text string, files int) error {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var oob []byte
+	if files > 0 {
+		oob = syscall.UnixRights(slices.Repeat([]int{0}, files)...)
+	}
+	_, _, err = conn.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: os.Getenv("NOTIFY_SOCKET")})
+	return err
 }

@@ -31,6 +31,8 @@ type world struct {
 	binary string // what it was started by, and starts the next by
 	pgid   int    // and pid of the first generation
 
+	apart bool // in a pid namespace: the pids in the records are not ours
+
 	planned string
 	eof     chan struct{} // closed when no generation has its standard output open any more
 

@@ -59,7 +59,8 @@ func preflight(binary string) error {
 	return nil
 }
 
-// alive tells whether a process exists. One that has exited but is not yet waited for counts as gone where /proc tells.
+// alive tells whether a process exists. One that has exited but is not yet waited for counts as gone where /proc tells, and
+// so does the number of a thread: in a container the threads of PID 1 get the numbers that processes had before.
 func alive(pid int) bool {
 	if pid <= 0 {
 		return false
@@ -68,6 +69,11 @@ func alive(pid int) bool {
 		_, rest, _ := strings.Cut(string(stat), ") ")
 		const threads = 17 // num_threads of proc(5), from the state on: a zombie's others may still be at their exit
 		if f := strings.Fields(rest); len(f) > threads && f[0] == "Z" && f[threads] == "1" {
+			return false
+		}
+	}
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+		if _, rest, ok := strings.Cut(string(status), "\nTgid:\t"); ok && !strings.HasPrefix(rest, fmt.Sprintf("%d\n", pid)) {
 			return false
 		}
 	}

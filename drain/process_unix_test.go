@@ -25,12 +25,21 @@ import (
 // planEnv names the file that says what the test binary does when it runs as a service.
 const planEnv = "BATON_TEST_PLAN"
 
+// sayEnv is what the test binary tells a service manager, and nothing else, when it is set.
+const sayEnv = "BATON_TEST_SAY"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(planEnv); path != "" {
 		serviceMain(path)
 	}
 	if path := os.Getenv(strangerEnv); path != "" {
 		strangerMain(path)
+	}
+	if text := os.Getenv(sayEnv); text != "" {
+		if err := notify(text, 0); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
 	}
 	becomeSubreaper()
 	os.Exit(m.Run())
@@ -52,6 +61,7 @@ type plan struct {
 	MaxGenerations int
 	KeepPull       bool
 	ChangeDir      string
+	Keeper         bool
 	Worker         bool   // runs background work
 	UDP            bool   // answers datagrams too
 	Fault          string // what goes wrong, see the uses of gen.fault
@@ -147,6 +157,12 @@ func (g *gen) run() error {
 		<-time.After(time.Hour)
 	}
 	g.fault("before New")
+	if pid := os.Getenv("LISTEN_PID"); pid != "" {
+		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))
+	}
+	if g.fault("no binary") {
+		_ = os.Remove(os.Args[0])
+	}
 	if g.ChangeDir != "" {
 		if err := os.Chdir(g.ChangeDir); err != nil {
 			return err
@@ -158,7 +174,8 @@ func (g *gen) run() error {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
-		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
+		Keeper: g.Keeper,
+		Ready:  g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join:  func(context.Context) error { g.note("join"); return nil },
 		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
 	}

@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -44,6 +43,7 @@ type Service struct {
 	set    *listener.Set
 	health *health.State
 	work   *background
+	keeper *os.File // closed when the keeper is gone; nil: there is none
 
 	calls   chan func()
 	signals chan os.Signal
@@ -94,6 +94,9 @@ func New(cfg Config) (*Service, error) {
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
+	if err == nil && s.cfg.keeps() {
+		return nil, s.cfg.keep()
+	}
 	var watching sync.WaitGroup
 	if err == nil {
 		watching.Go(s.watch) // takes as long as a tenth of a swap
@@ -115,6 +118,7 @@ func New(cfg Config) (*Service, error) {
 	if s.parent != nil {
 		go s.hear(s.parent)
 	}
+	go s.heedKeeper()
 	go s.loop()
 	return s, nil
 }
@@ -146,6 +150,9 @@ func (s *Service) configure(cfg Config) (err error) {
 func (s *Service) inherit() (err error) {
 	if s.os, err = newSystem(s.cfg.SwapTimeout + killGrace); err != nil {
 		return err
+	}
+	if s.keeper, err = s.os.keeper(); err != nil {
+		return fmt.Errorf("drain: %w", err)
 	}
 	s.parent, s.generation, err = s.os.predecessor()
 	return err
@@ -299,30 +306,4 @@ func (s *Service) hook(name string, f func(context.Context) error) <-chan struct
 		}
 	}()
 	return ctx.Done()
-}
-
-// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. When the service has been stopped, or
-// replaced, cleanly, the process exits with 0, so that log.Fatal around it does not report an error; otherwise
-// ListenAndServe returns the error.
-func ListenAndServe(address string, h http.Handler) error {
-	s, err := New(Config{})
-	if err != nil {
-		return err
-	}
-	ln, err := s.Listen("tcp", address)
-	if err != nil {
-		return s.abandon(err)
-	}
-	s.Serve(ln, &http.Server{Handler: h})
-	if err := s.Run(context.Background()); err != nil {
-		return err
-	}
-	os.Exit(0)
-	return nil
-}
-
-// abandon ends a service that could not be set up, and lets the parent know why.
-func (s *Service) abandon(err error) error {
-	s.call(func() { s.fail(err) })
-	return err
 }

@@ -25,7 +25,7 @@ func (s *service) read(stdout *os.File) {
 			r.Note = lines.Text()
 		}
 		s.mu.Lock()
-		if r.PID != 0 && s.exits[r.PID] == nil {
+		if r.PID != 0 && !s.apart && s.exits[r.PID] == nil {
 			exit := make(chan int, 1)
 			s.exits[r.PID] = exit
 			go func() { exit <- awaitGone(r.PID) }()

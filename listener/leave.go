@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -33,6 +34,8 @@ type departure struct {
 	set    *Set
 	grace  time.Duration
 	offers chan offer
+	moving atomic.Int32  // offers made and not answered
+	room   chan struct{} // has a value when one has been answered
 	over   chan struct{} // closed when nothing is handed over any more
 	end    sync.Once     // closes it
 }
@@ -53,7 +56,7 @@ type offer struct {
 // closed. So are waited for those whose client has sent the beginning of a request, be it a stray line end after a POST.
 // Leave may be called once.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &departure{set: s, grace: max(0, grace), offers: make(chan offer), over: make(chan struct{})}
+	d := &departure{set: s, grace: max(0, grace), offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
 	if handover == nil {
 		close(d.over)
 	}
@@ -66,9 +69,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		}
 		defer done.Wait()
 	}
-	for _, c := range s.all() {
-		c.rouse()
-	}
+	d.rouse(ctx, s.all())
 	select {
 	case <-s.drained():
 		return nil
@@ -128,28 +129,65 @@ var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); retu
 
 // moves tells whether c will be handed over once it is at rest, as far as one can know.
 func (d *departure) moves(c *conn) bool {
+	return !d.isOver() && !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
+}
+
+func (d *departure) isOver() bool {
 	select {
 	case <-d.over:
-		return false
+		return true
 	default:
-		return !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
+		return false
+	}
+}
+
+// rouse makes blocked Reads look at the departure, some at a time: a connection that waits to be moved keeps its client
+// waiting, one that was not roused yet is served as ever.
+func (d *departure) rouse(ctx context.Context, conns []*conn) {
+	for group := range slices.Chunk(conns, batch) {
+		for _, c := range group {
+			c.rouse()
+		}
+		runtime.Gosched() // let them make their offers
+		for !d.isOver() && d.moving.Load() >= batch {
+			select {
+			case <-d.room:
+			case <-d.over:
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
 }
 
 // release is called by the goroutine that reads c while c is at rest; true means that c is gone.
 func (d *departure) release(c *conn) bool {
 	if d.moves(c) {
-		o := offer{c, make(chan bool, 1)}
-		select {
-		case d.offers <- o:
-			if <-o.took {
-				return true
-			}
-			c.refused.Store(true)
-		case <-d.over:
+		if d.offer(c) {
+			return true
 		}
 	}
 	return d.retire(c)
+}
+
+// offer waits for the answer to the offer of c.
+func (d *departure) offer(c *conn) (took bool) {
+	d.moving.Add(1)
+	defer func() {
+		d.moving.Add(-1)
+		select {
+		case d.room <- struct{}{}:
+		default:
+		}
+	}()
+	o := offer{c, make(chan bool, 1)}
+	select {
+	case d.offers <- o:
+		took = <-o.took
+		c.refused.Store(!took)
+	case <-d.over:
+	}
+	return took
 }
 
 // retire closes c if it has had its grace and nothing is unread, or sets it the time for that.

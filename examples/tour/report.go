@@ -72,8 +72,14 @@ func rows(results []*result) []row {
 			}
 			return r.cfg.probation.String()
 		})
+		add("  from one swap to the next", func(r *result) string {
+			if len(r.pace) == 0 {
+				return "–"
+			}
+			return ms(quantile(r.pace, 0.5)).String()
+		})
 		if x := ratio(ours, rival); !math.IsNaN(x) {
-			add("  without it, compared with tableflip", func(r *result) string {
+			add("  without probation, compared with tableflip", func(r *result) string {
 				if !r.ours {
 					return "1.00"
 				}

@@ -34,6 +34,7 @@ type result struct {
 
 	swapped      int
 	swapTime     []time.Duration // trigger to the first answer of the new generation
+	pace         []time.Duration // one trigger to the next
 	promoteTime  []time.Duration // trigger to the new pid in the PID file
 	oldAnswer    []time.Duration // promotion to the old one's last answer to a keep-alive client
 	oldGone      []time.Duration // promotion to the end of the old one
@@ -83,13 +84,16 @@ func evaluate(s *side) *result {
 		r.swapped++
 		spans = append(spans, span{l.asked - around, l.promoted + around})
 		r.swapTime = append(r.swapTime, l.first-l.asked)
+		if i > 1 {
+			r.pace = append(r.pace, l.asked-old.asked)
+		}
 		r.promoteTime = append(r.promoteTime, l.promoted-l.asked)
 		if old.gone > 0 {
 			r.oldGone = append(r.oldGone, old.gone-l.promoted)
 		}
 		r.oldAnswer = append(r.oldAnswer, max(0, lastAnswer(r.records, old.pid)-l.promoted))
 	}
-	for _, ds := range [][]time.Duration{r.swapTime, r.promoteTime, r.oldAnswer, r.oldGone} {
+	for _, ds := range [][]time.Duration{r.swapTime, r.pace, r.promoteTime, r.oldAnswer, r.oldGone} {
 		slices.Sort(ds)
 	}
 	near := durations(r.records, func(rec record) bool { return rec.class.quick() && touchesAny(spans, rec) })
@@ -194,9 +198,13 @@ func kinds(byKind [outcomes]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// ratio compares our swap with the rival's, without the probation that only ours has; NaN when either has none.
+// ratio compares our swap with the rival's, without the probation that only ours has; NaN when either has none, or when
+// they did not follow each other at the same pace: soon after a swap, the next takes longer.
 func ratio(ours, rival *result) float64 {
-	if rival == nil || len(ours.swapTime) == 0 || len(rival.swapTime) == 0 {
+	if rival == nil || len(ours.pace) == 0 || len(rival.pace) == 0 {
+		return math.NaN()
+	}
+	if pace := float64(quantile(ours.pace, 0.5)) / float64(quantile(rival.pace, 0.5)); pace < 0.8 || pace > 1.25 {
 		return math.NaN()
 	}
 	own := quantile(ours.swapTime, 0.5) - ours.cfg.probation

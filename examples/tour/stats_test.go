@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,20 @@ func TestEvaluate(t *testing.T) {
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+func TestRatioComparesSwapsOfOnePace(t *testing.T) {
+	side := func(swap, pace time.Duration) *result {
+		return &result{side: &side{cfg: config{probation: 5}}, swapTime: []time.Duration{swap}, pace: []time.Duration{pace}}
+	}
+	if x := ratio(side(25, 100), side(10, 110)); x != 2 {
+		t.Errorf("%v; want 2", x)
+	}
+	for name, rival := range map[string]*result{"slower pace": side(10, 200), "faster pace": side(10, 50), "none": nil, "no swap": {}} {
+		if x := ratio(side(25, 100), rival); !math.IsNaN(x) {
+			t.Errorf("%s: %v; want none", name, x)
 		}
 	}
 }

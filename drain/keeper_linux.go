@@ -1,0 +1,277 @@
+package drain
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeper is the process that stays where whoever has started the service follows one pid. It serves nothing: it starts
+// generation 1, forwards signals to the main generation, reaps, and leaves after the last generation.
+//
+// Who is main it learns as a service manager does, from the datagrams that the generations send to NOTIFY_SOCKET, which
+// is its own socket. That no generation is left it learns from a socket pair: each has the far end, with close-on-exec,
+// so that the service's subprocesses don't count. The generations, in turn, learn from it that the keeper is gone.
+//
+// One goroutine, in run, owns the state.
+type keeper struct {
+	cfg      Config
+	upstream string        // NOTIFY_SOCKET as it was given to the keeper, or ""
+	notices  *net.UnixConn // NOTIFY_SOCKET of the generations
+
+	calls    chan func()
+	signals  chan os.Signal // to be forwarded
+	died     chan os.Signal // SIGCHLD
+	handling chan struct{}  // closed when generation 1 has its signal handlers; nil when run knows
+	gone     chan struct{}  // closed when no generation holds the far end; nil when run knows
+
+	// Owned by run.
+	main      *kept
+	before    []*kept // were main, the oldest first
+	held      []os.Signal
+	codes     map[int]int // exit codes of what was reaped: no more than there are pids
+	childless bool
+}
+
+// keeps tells whether this process is to become a keeper.
+func (c *Config) keeps() bool {
+	return (c.Keeper || os.Getpid() == 1) && farEnd == nil && !inherits()
+}
+
+// keep makes this process the keeper. It returns only if that can't be.
+func (c *Config) keep() error {
+	k := &keeper{
+		cfg: *c, upstream: os.Getenv("NOTIFY_SOCKET"), calls: make(chan func()),
+		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
+		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
+	}
+	if err := k.start(); err != nil {
+		return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start generation 1: %w", err)
+	}
+	os.Exit(k.run())
+	return nil
+}
+
+func (k *keeper) start() (err error) {
+	if binaryErr != nil {
+		return binaryErr
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a subreaper: %w", err)
+	}
+	name := aloneSocket
+	if k.upstream != "" {
+		name = relaySocket
+	}
+	name += rand.Text()
+	if k.notices, err = listenNotices(name); err != nil {
+		return err
+	}
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		_ = k.notices.Close()
+		return fmt.Errorf("socketpair: %w", err)
+	}
+	near := os.NewFile(uintptr(ends[0]), "generations")
+	signal.Notify(k.died, unix.SIGCHLD)
+	signal.Notify(k.signals, forwarded()...)
+	pid, err := startFirst(name, ends[1])
+	if err != nil {
+		_, _, _ = k.notices.Close(), near.Close(), unix.Close(ends[1])
+		signal.Stop(k.signals)
+		signal.Stop(k.died)
+		return fmt.Errorf("%s: %w", binary, err)
+	}
+	k.main = newKept(pid)
+	k.tell(slog.LevelInfo, "keeper: generation 1 started", "main", pid)
+	go k.watch(near)
+	go k.hear()
+	return nil
+}
+
+// startFirst starts generation 1 as this process was started, with the far end. It is in a process group of its own, in
+// the foreground if this one was: a signal to the group, which Ctrl-C is, would reach it directly and through the keeper,
+// and two of them mean to leave now.
+func startFirst(socket string, far int) (int, error) {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
+	env = append(env, "NOTIFY_SOCKET="+socket, fmt.Sprintf("%s=%d %d", keeperEnv, os.Getpid(), far))
+	sys := &syscall.SysProcAttr{Setpgid: true}
+	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
+		sys.Foreground = true
+	}
+	// By number, not through Files: the far end must not take the place of something that was passed to this process.
+	if _, err := unix.FcntlInt(uintptr(far), unix.F_SETFD, 0); err != nil {
+		return 0, err
+	}
+	pid, err := syscall.ForkExec(binary, os.Args, &syscall.ProcAttr{Dir: startDir, Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
+	if err == nil {
+		closePassed()
+	}
+	return pid, err
+}
+
+// closePassed closes what this process has passed on to generation 1: sockets from a service manager would go on
+// collecting clients here. What Go opens is close-on-exec, so that the rest is what was inherited.
+func closePassed() {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// forwarded is every signal, but those that are about the process itself: it goes on with the defaults of Go for job
+// control. SIGPIPE is taken so that a log nobody reads does not end the keeper.
+func forwarded() (all []os.Signal) {
+	for n := unix.Signal(1); n < 65; n++ {
+		switch n {
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGTTIN, unix.SIGTTOU:
+		default:
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// watch reads the near end.
+func (k *keeper) watch(near *os.File) {
+	handling := k.handling
+	for gone := k.gone; ; {
+		n, err := near.Read(make([]byte, 1))
+		if n > 0 && handling != nil {
+			close(handling)
+			handling = nil
+		}
+		if err != nil {
+			close(gone)
+			return
+		}
+	}
+}
+
+func (k *keeper) run() (code int) {
+	for {
+		select {
+		case <-k.died:
+			k.reap()
+		case f := <-k.calls:
+			f()
+		case sig := <-k.signals:
+			k.forward(sig)
+		case <-k.handling:
+			k.handling = nil
+			for _, sig := range k.held {
+				k.forward(sig)
+			}
+			k.held = nil
+		case <-k.gone:
+			k.gone = nil
+			k.reap()
+		}
+		if k.childless || k.gone == nil && !k.exists(k.main) {
+			return k.end()
+		}
+	}
+}
+
+func (k *keeper) forward(sig os.Signal) {
+	switch {
+	case sig == unix.SIGPIPE:
+		return
+	case k.handling != nil && !k.ends(sig): // it could kill a process that has no handlers yet
+		k.held = append(k.held, sig)
+		return
+	}
+	to := []*kept{k.main}
+	if !k.lives(k.main) {
+		to = k.before
+	}
+	for _, g := range to {
+		if err := g.signal(sig); err != nil && k.lives(g) {
+			k.tell(slog.LevelError, "keeper: can't forward a signal", "to", g.pid, "signal", sig.String(), "err", err)
+		}
+	}
+}
+
+// ends tells whether a signal may be meant to end a generation that has not come as far as New.
+func (k *keeper) ends(sig os.Signal) bool {
+	return slices.Contains(k.cfg.Signals.Stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, sig)
+}
+
+// reap waits for every child that has exited, the generations' orphans too.
+func (k *keeper) reap() {
+	for {
+		var ws syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			k.childless = true
+			return
+		case pid == 0:
+			return
+		default:
+			k.codes[pid] = exitCode(ws)
+			k.before = slices.DeleteFunc(k.before, func(g *kept) bool { return g.pid == pid && g.close() })
+		}
+	}
+}
+
+// lives tells whether g has not exited.
+func (k *keeper) lives(g *kept) bool {
+	if _, reaped := k.codes[g.pid]; reaped {
+		return false
+	}
+	return g.alive()
+}
+
+// exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.
+func (k *keeper) exists(g *kept) bool {
+	_, reaped := k.codes[g.pid]
+	return !reaped && g.signal(syscall.Signal(0)) != unix.ESRCH
+}
+
+// promote makes the process the main generation.
+func (k *keeper) promote(pid int) {
+	if pid == k.main.pid {
+		return
+	}
+	k.before = append(slices.DeleteFunc(k.before, func(g *kept) bool { return !k.lives(g) && g.close() }), k.main)
+	k.main = newKept(pid)
+	if k.main.alive() {
+		delete(k.codes, pid) // of another process that had the number before
+	}
+	k.tell(slog.LevelInfo, "keeper: another generation is main", "main", pid)
+}
+
+// end returns the exit code of the last main generation.
+func (k *keeper) end() int {
+	code, known := k.codes[k.main.pid]
+	if !known {
+		code, known = k.main.exitCode() // an older generation, whose child it was, has reaped it
+	}
+	if !known {
+		code = 1 // it crashed: a clean stop waits for the older ones
+	}
+	k.tell(slog.LevelInfo, "keeper: no generation is left", "main", k.main.pid, "exit_code", code, "known", known)
+	return code
+}
+
+func (k *keeper) tell(level slog.Level, message string, attrs ...any) {
+	k.cfg.Logger.Log(context.Background(), level, message, append([]any{"pid", os.Getpid()}, attrs...)...)
+}

@@ -1,0 +1,357 @@
+package drain_test
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// kept runs test with each way of having a keeper.
+func kept(t *testing.T, test func(t *testing.T, how func(*service, *exec.Cmd))) {
+	t.Parallel()
+	t.Run("PID 1", func(t *testing.T) {
+		t.Parallel()
+		needNamespaces(t)
+		test(t, asPID1)
+	})
+	t.Run("Config.Keeper", func(t *testing.T) {
+		t.Parallel()
+		test(t, withKeeper)
+	})
+}
+
+func withKeeper(s *service, _ *exec.Cmd) {
+	s.plan.Keeper = true
+	s.replan()
+}
+
+// asPID1 puts the service in a pid namespace, where Config.Keeper is not needed.
+func asPID1(s *service, cmd *exec.Cmd) {
+	s.apart = true
+	path, err := exec.LookPath("unshare")
+	if err != nil {
+		s.Fatal(err)
+	}
+	cmd.Path = path
+	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", s.binary}, cmd.Args[1:]...)
+}
+
+var namespaces = sync.OnceValue(func() error {
+	out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "true").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w %s", err, out)
+	}
+	return nil
+})
+
+func needNamespaces(t *testing.T) {
+	t.Helper()
+	if err := namespaces(); err != nil {
+		t.Skipf("no pid namespaces, which need root and unshare of util-linux: %v", err)
+	}
+}
+
+// proc is a process, as /proc shows it to the test.
+type proc struct {
+	pid, parent int
+	name, state string
+}
+
+func procs() (all []proc) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		panic(err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		before, rest, ok := strings.Cut(string(stat), ") ")
+		f := strings.Fields(rest)
+		if !ok || len(f) < 2 {
+			continue
+		}
+		parent, _ := strconv.Atoi(f[1])
+		_, name, _ := strings.Cut(before, "(")
+		all = append(all, proc{pid, parent, name, f[0]})
+	}
+	return all
+}
+
+func children(pid int) []proc {
+	return slices.DeleteFunc(procs(), func(p proc) bool { return p.parent != pid })
+}
+
+// keeper is the pid of the keeper, as the test sees it.
+func (s *service) keeper() int {
+	s.Helper()
+	if !s.apart {
+		return s.pgid
+	}
+	c := children(s.pgid)
+	if len(c) != 1 {
+		s.Fatalf("children of unshare: %v", c)
+	}
+	return c[0].pid
+}
+
+// eventually waits for a fact that no event tells.
+func (s *service) eventually(what string, fact func() bool) {
+	s.Helper()
+	for timeout := time.After(hung); !fact(); {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-timeout:
+			s.Fatalf("hangs; want %s", what)
+		}
+	}
+}
+
+// swapKept swaps by a signal to the keeper.
+func (s *service) swapKept() record {
+	s.Helper()
+	mark, from := s.mark(), s.main()
+	s.signal(s.keeper(), syscall.SIGHUP)
+	r := s.await(mark, "a swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
+	if r.Msg != "promoted" || r.Gen != from.Gen+1 {
+		s.Fatalf("swap: %v", r)
+	}
+	return r
+}
+
+// sh lets the main generation run a script.
+func (s *service) sh(script string) {
+	s.Helper()
+	s.get("/sh?do=" + url.QueryEscape(script))
+}
+
+func (s *service) wantKeeperExit(code int) {
+	s.Helper()
+	if got := s.exit(s.pgid); got != code {
+		s.Errorf("the keeper's exit code is %d; want %d", got, code)
+	}
+	s.gone()
+}
+
+func TestKeeperStaysThroughTenSwapsUnderLoad(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		keeper := s.keeper()
+		l := s.drive(16, 4*time.Millisecond)
+		for range 10 {
+			s.swapKept()
+			l.settle()
+		}
+		l.end()
+		if s.keeper() != keeper {
+			t.Error("another keeper")
+		}
+		s.eventually("two processes", func() bool { return len(children(keeper)) == 1 })
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+		s.wantNothingLost()
+		if r := s.event(11, "stopped"); r.Err != "" {
+			t.Error(r)
+		}
+	})
+}
+
+func TestKeeperReapsOrphans(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		keeper := s.keeper()
+		s.sh("for i in 1 2 3; do sleep 1000 & done")
+		sleeps := func() []proc {
+			return slices.DeleteFunc(children(keeper), func(p proc) bool { return p.name != "sleep" })
+		}
+		s.eventually("three orphans", func() bool { return len(sleeps()) == 3 })
+		for _, p := range sleeps() {
+			s.signal(p.pid, syscall.SIGKILL)
+		}
+		s.eventually("no zombie", func() bool { return len(sleeps()) == 0 })
+		s.sh("for i in 1 2 3 4 5 6 7 8 9; do (true & true &) & done")
+		s.swapKept()
+		s.eventually("one child", func() bool { return len(children(keeper)) == 1 })
+
+		s.sh("sleep 1000 &") // which holds nobody up
+		s.eventually("an orphan", func() bool { return len(sleeps()) == 1 })
+		left := sleeps()[0].pid
+		defer func() { _ = syscall.Kill(left, syscall.SIGKILL) }()
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+func TestKeeperStopDrainsInFull(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		s.swapKept()
+		c, open := s.slow("slow")
+		mark := s.mark()
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.eventSince(mark, 2, "draining")
+		s.finishSlow(c, open)
+		s.wantKeeperExit(0)
+		s.wantNothingLost()
+	})
+}
+
+func TestKeeperSecondStopLeavesNow(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{DrainTimeout: 2 * hung}, how)
+		s.swapKept()
+		c, _ := s.slow("slow")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.event(2, "draining")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		if _, err := c.receive(); err == nil {
+			t.Error("the slow request has an answer")
+		}
+		s.wantKeeperExit(1)
+		if r := s.event(2, "cut off"); !strings.Contains(r.Err, "asked twice") {
+			t.Error(r)
+		}
+	})
+}
+
+func TestKeeperExitsAsTheServiceDid(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		for _, end := range []struct {
+			name string
+			do   string
+			code int
+		}{
+			{"error", "/do?it=close+listener", 1},
+			{"os.Exit", "/exit?code=3", 3},
+			{"signal", "/sh?do=kill+-9+$PPID", 137},
+		} {
+			for _, swaps := range []int{0, 1} {
+				t.Run(fmt.Sprintf("%s after %d swaps", end.name, swaps), func(t *testing.T) {
+					t.Parallel()
+					s := start(t, plan{}, how)
+					for range swaps {
+						s.swapKept()
+					}
+					c := s.connect()
+					_ = c.send("GET", end.do, "")
+					s.wantKeeperExit(end.code)
+				})
+			}
+		}
+	})
+}
+
+// The exit code of a main generation is its parent's to ask for, as long as that one drains.
+func TestKeeperWaitsForTheOldAfterACrashOfTheMain(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{DrainTimeout: 2 * hung}, how)
+		c, open := s.slow("slow")
+		s.swapKept()
+		keeper := s.keeper()
+		gen1 := children(keeper)[0].pid
+		_ = s.connect().send("GET", "/exit?code=3", "")
+		s.eventually("nobody but the old", func() bool { return len(children(gen1)) == 0 })
+		s.signal(keeper, syscall.SIGTERM) // goes to the old one, which has begun to drain already
+		s.finishSlow(c, open)
+		code := 3
+		if older(6, 15) {
+			code = 1 // the kernel can't tell
+		}
+		s.wantKeeperExit(code)
+	})
+}
+
+// older tells whether the kernel is older than major.minor.
+func older(major, minor int) bool {
+	var name unix.Utsname
+	_ = unix.Uname(&name)
+	var a, b int
+	_, _ = fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &a, &b)
+	return a < major || a == major && b < minor
+}
+
+func TestKeeperThatCantStartSaysWhy(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := begin(t, plan{Fault: "no binary"}, how)
+		r := s.noteSince(0, 0, "error")
+		for _, word := range []string{"Config.Keeper", "generation 1", s.binary, "no such file"} {
+			if !strings.Contains(r.Note, word) {
+				t.Errorf("%v; want %q", r, word)
+			}
+		}
+		s.wantKeeperExit(1)
+	})
+}
+
+// A HUP before New kills a Go process, so that the keeper holds it back.
+func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := begin(t, plan{}, how, atGate("before New"))
+		open := s.opener(s.plan.Gate)
+		first := s.noteSince(0, 0, "at the gate")
+		open()
+		s.await(0, "generation 1 at the gate", func(r record) bool { return r.Note == "at the gate" && r.PID != first.PID })
+		s.signal(s.keeper(), syscall.SIGHUP)
+		s.plan.Fault, s.plan.Gate = "", "" // of generation 2
+		s.replan()
+		open()
+		s.event(2, "promoted")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+func TestKeeperForwardsAStopToAProgramThatIsBusy(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := begin(t, plan{}, how, atGate("before New"))
+		open := s.opener(s.plan.Gate)
+		first := s.noteSince(0, 0, "at the gate")
+		open()
+		s.await(0, "generation 1 at the gate", func(r record) bool { return r.Note == "at the gate" && r.PID != first.PID })
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.wantKeeperExit(128 + 15)
+	})
+}
+
+// Nobody supervises a service whose keeper was killed, and the next one could not bind.
+func TestKeeperKilledStopsTheService(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withKeeper)
+	s.swapKept()
+	c, open := s.slow("slow")
+	s.signal(s.keeper(), syscall.SIGKILL)
+	s.event(2, "draining")
+	s.finishSlow(c, open)
+	s.gone()
+	if r := s.event(2, "stopped"); r.Err != "" {
+		t.Error(r)
+	}
+}
+
+func TestKeeperKilledInASwapStopsBoth(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withKeeper)
+	s.plan.Fault = "in Ready"
+	var open func()
+	s.plan.Gate, open = s.gate("in-Ready")
+	s.replan()
+	s.signal(s.keeper(), syscall.SIGHUP)
+	s.noteSince(0, 0, "at the gate")
+	s.signal(s.keeper(), syscall.SIGKILL)
+	s.event(1, "stopped")
+	s.event(2, "stopped before it was ready")
+	_ = open
+	s.gone()
+}

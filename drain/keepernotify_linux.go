@@ -1,0 +1,136 @@
+package drain
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a datagram can hold at most: systemd takes 4096 bytes, the kernel passes 253 descriptors.
+const (
+	noticeSize = 4096
+	noticeFDs  = 253
+)
+
+// relayTimeout bounds the passing on of one datagram.
+const relayTimeout = 5 * time.Second
+
+func listenNotices(name string) (*net.UnixConn, error) {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: name})
+	if err != nil {
+		return nil, err
+	}
+	rc, err := conn.SyscallConn()
+	if err == nil {
+		var optErr error
+		err = rc.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+		err = errors.Join(err, optErr)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// hear reads what the generations tell. A datagram is done with before the next is read, so that who sees the descriptor
+// of a BARRIER=1 closed knows that all before was heeded.
+func (k *keeper) hear() {
+	text := make([]byte, noticeSize+1)
+	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*noticeFDs))
+	for {
+		n, oobn, flags, _, err := k.notices.ReadMsgUnix(text, oob)
+		if err != nil {
+			k.tell(slog.LevelError, "keeper: can't hear who is main any more", "err", err)
+			return
+		}
+		from, fds := parseControl(oob[:oobn])
+		if n <= noticeSize && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) == 0 && from != nil {
+			k.heed(from, string(text[:n]), fds)
+		}
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func parseControl(oob []byte) (from *unix.Ucred, fds []int) {
+	msgs, _ := unix.ParseSocketControlMessage(oob)
+	for _, m := range msgs {
+		if cred, err := unix.ParseUnixCredentials(&m); err == nil {
+			from = cred
+		} else if rights, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, rights...)
+		}
+	}
+	return from, fds
+}
+
+// heed takes out who is main and passes the rest on: for those above, that is the keeper.
+func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
+	var rest []string
+	pid, ready := 0, false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		value, ok := strings.CutPrefix(line, "MAINPID=")
+		switch {
+		case ok:
+			pid, _ = strconv.Atoi(value)
+			continue
+		case line == "READY=1":
+			ready = true
+		case line == "":
+			continue
+		}
+		rest = append(rest, line)
+	}
+	barrier := len(rest) == 1 && rest[0] == "BARRIER=1"
+	if !k.believes(from, pid, ready, barrier) || len(rest) == 0 || k.upstream == "" {
+		return
+	}
+	if err := k.relay(strings.Join(rest, "\n"), fds); err != nil {
+		k.tell(slog.LevelWarn, "keeper: can't pass on what the service tells its manager", "err", err)
+	}
+}
+
+// believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's does, and a barrier of
+// our user, because it comes from who has just ceased to be main. When the main generation is dead, the one that says
+// it is ready has taken its place.
+func (k *keeper) believes(from *unix.Ucred, pid int, ready, barrier bool) (yes bool) {
+	ours := int(from.Uid) == os.Getuid()
+	done := make(chan struct{})
+	k.calls <- func() {
+		defer close(done)
+		k.reap()
+		yes = int(from.Pid) == k.main.pid
+		if !yes && ours && (pid > 0 || ready) && !k.lives(k.main) {
+			yes = true
+			k.promote(int(from.Pid))
+		}
+		if yes && pid > 0 {
+			k.promote(pid)
+		}
+		yes = yes || ours && barrier
+	}
+	<-done
+	return yes
+}
+
+func (k *keeper) relay(text string, fds []int) error {
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_ = k.notices.SetWriteDeadline(time.Now().Add(relayTimeout))
+	if _, _, err := k.notices.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: k.upstream}); err != nil {
+		return fmt.Errorf("%q: %w", text, err)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+package drain_test
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// keeperSocket is what the generations of a keeper have in NOTIFY_SOCKET.
+func (s *service) keeperSocket() string {
+	s.Helper()
+	for line := range strings.Lines(s.get("/subprocess").body) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "NOTIFY_SOCKET="); ok {
+			return name
+		}
+	}
+	s.Fatal("the service has no NOTIFY_SOCKET")
+	return ""
+}
+
+func (s *service) sendTo(socket, text string, fds ...int) {
+	s.Helper()
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer conn.Close()
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	if _, _, err := conn.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: socket}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// Who is above the keeper follows the keeper: it hears all but MAINPID, from the keeper, in order.
+func TestKeeperPassesOnWhatAManagerIsTold(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		n := newNotifySocket(t)
+		s := start(t, plan{}, how, n.manages)
+		keeper := s.keeper()
+		_, at := n.await(0, `READY=1\n(?s:.*)`)
+		n.turnDeaf()
+		mark := s.mark()
+		s.signal(keeper, syscall.SIGHUP)
+		_, at = n.await(at+1, `RELOADING=1\nMONOTONIC_USEC=\d+(?s:.*)`)
+		_, at = n.await(at+1, `READY=1\nSTATUS=generation 2 takes over`)
+		d, at := n.await(at+1, `BARRIER=1`)
+		if d.files != 1 {
+			t.Errorf("BARRIER=1 with %d descriptors", d.files)
+		}
+		s.wantNone(mark, "promoted")
+		n.answer()
+		s.eventSince(mark, 2, "promoted")
+
+		s.get("/notify?files=2&text=" + url.QueryEscape("FDSTORE=1\nFDNAME=web"))
+		if d, _ := n.await(at+1, `FDSTORE=1\nFDNAME=web`); d.files != 2 {
+			t.Errorf("FDSTORE=1 with %d descriptors", d.files)
+		}
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+		n.await(at+1, `STOPPING=1\n(?s:.*)`)
+		for _, d := range n.since(0) {
+			if d.pid != keeper || strings.Contains(d.text, "MAINPID") {
+				t.Errorf("from %d: %q; want it from the keeper (%d), without MAINPID", d.pid, d.text, keeper)
+			}
+		}
+	})
+}
+
+// A manager that is gone or hangs holds nobody up.
+func TestKeeperWithAManagerThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withKeeper, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET=/nowhere/at/all")
+	})
+	s.swapKept()
+	s.signal(s.keeper(), syscall.SIGTERM)
+	s.wantKeeperExit(0)
+}
+
+// Only the main generation can tell the keeper who is main, and garbage does nothing.
+func TestKeeperHeedsNobodyElse(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		n := newNotifySocket(t)
+		s := start(t, plan{}, how, n.manages)
+		socket, keeper := s.keeperSocket(), s.keeper()
+		fdsBefore := len(fds(t, keeper))
+		for _, text := range []string{
+			"", "\n\n", "MAINPID=", "MAINPID=1", "MAINPID=-1\nREADY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()), "READY=1", "STOPPING=1",
+			"BARRIER=1\nSTOPPING=1", "\x00\xff\n=\n=1", strings.Repeat("X", 4096), strings.Repeat("READY=1\n", 8000),
+		} {
+			s.sendTo(socket, text)
+			s.sendTo(socket, text, 0, 1, 2)
+		}
+		main := s.main().PID
+		s.get("/notify?text=" + url.QueryEscape("MAINPID=no\nMAINPID=-5\nX_OURS=1")) // the main one's own garbage
+		n.await(0, `X_OURS=1`)
+		for _, d := range n.since(0) {
+			if d.text == "STOPPING=1" || strings.HasPrefix(d.text, "BARRIER=1\n") || strings.HasPrefix(d.text, "XXX") {
+				t.Errorf("passed on: %.20q", d.text)
+			}
+		}
+		s.eventually("no more descriptors than before", func() bool { return len(fds(t, keeper)) <= fdsBefore })
+		mark := s.mark()
+		s.signal(keeper, syscall.SIGUSR2)
+		s.noteSince(mark, main, "signal: user defined signal 2")
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+// While an older generation outlives the main one, whoever says that it is ready would be followed.
+func TestKeeperHeedsNoOtherUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("needs root, to be another user")
+	}
+	s := start(t, plan{DrainTimeout: 2 * hung}, withKeeper)
+	if err := os.Chmod(s.dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	socket := s.keeperSocket()
+	c, open := s.slow("slow")
+	main := s.swapKept().PID
+	_ = s.connect().send("GET", "/sh?do=kill+-9+$PPID", "")
+	s.exit(main)
+	for _, text := range []string{fmt.Sprintf("MAINPID=%d\nREADY=1", os.Getpid()), "READY=1", "BARRIER=1"} {
+		cmd := exec.Command(s.binary)
+		cmd.Env = []string{sayEnv + "=" + text, "NOTIFY_SOCKET=" + socket}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	s.finishSlow(c, open)
+	code := 128 + 9
+	if older(6, 15) {
+		code = 1
+	}
+	s.wantKeeperExit(code)
+	if log, _ := os.ReadFile(s.logFile()); strings.Count(string(log), "keeper: another generation is main") != 1 {
+		t.Error("another user was followed")
+	}
+}
+
+// The main generation is killed while the next one is in its swap: that one takes over, and the keeper follows.
+func TestKeeperFollowsTheSurvivorOfASwap(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		keeper := s.keeper()
+		var open func()
+		s.plan.Fault = "in Ready"
+		s.plan.Gate, open = s.gate("in-Ready")
+		s.replan()
+		s.signal(keeper, syscall.SIGHUP)
+		s.noteSince(0, 0, "at the gate")
+		s.signal(children(keeper)[0].pid, syscall.SIGKILL)
+		open()
+		s.event(2, "promoted")
+		s.plan.Fault = ""
+		s.replan()
+		s.eventually("that the keeper knows", func() bool { return s.logged("keeper: another generation is main") })
+		s.swapKept()
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+func (s *service) logged(text string) bool {
+	log, err := os.ReadFile(s.logFile())
+	return err == nil && strings.Contains(string(log), text)
+}
+
+// Sockets that a service manager has passed to the keeper are generation 1's, and not the keeper's any more.
+func TestKeeperPassesOnWhatWasPassedToIt(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ln.(*net.TCPListener).File()
+	_ = ln.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var want unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &want); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, plan{}, withKeeper, func(s *service, cmd *exec.Cmd) {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0"`, s.binary}
+		cmd.ExtraFiles = []*os.File{f}
+	})
+	main := s.main().PID
+	s.noteSince(0, main, fmt.Sprintf("LISTEN_PID %d WATCHDOG_PID %d", main, main))
+	holds := func(pid int) bool {
+		return slices.ContainsFunc(fds(t, pid), func(fd string) bool {
+			return strings.Contains(fd, fmt.Sprintf("socket:[%d]", want.Ino))
+		})
+	}
+	if holds(s.keeper()) {
+		t.Errorf("the keeper still has the socket %d: %v", want.Ino, fds(t, s.keeper()))
+	}
+	s.signal(s.keeper(), syscall.SIGTERM)
+	s.wantKeeperExit(0)
+}
+
+// Ctrl-C sends INT to every process in the foreground. Were it forwarded, too, the service would leave at once.
+func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
+	t.Parallel()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals: %v", err)
+	}
+	defer master.Close()
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no terminals: %v", err)
+	}
+	s := start(t, plan{}, withKeeper, func(_ *service, cmd *exec.Cmd) {
+		cmd.Stdin = tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	})
+	_ = tty.Close()
+	s.swapKept()
+	c, open := s.slow("slow")
+	mark := s.mark()
+	if _, err := master.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	s.eventSince(mark, 2, "draining")
+	s.finishSlow(c, open)
+	s.wantKeeperExit(0)
+	signals := slices.DeleteFunc(s.since(mark), func(r record) bool { return !strings.HasPrefix(r.Note, "signal:") })
+	if len(signals) != 1 || signals[0].Note != "signal: interrupt" {
+		t.Errorf("%v; want one interrupt", signals)
+	}
+}
+
+// In a container the threads of PID 1 have the numbers that the processes before a restart had.
+func TestPIDFileThatNamesAThread(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(entries) < 2 {
+		t.Skipf("no other thread: %v", err)
+	}
+	tid := entries[len(entries)-1].Name()
+	s := start(t, plan{}, func(s *service, _ *exec.Cmd) {
+		if err := os.WriteFile(s.plan.PIDFile, []byte(tid+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.stop()
+}

@@ -1,0 +1,111 @@
+package drain
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// kept is a generation, as the keeper sees it. It may be no child of the keeper but of an older generation.
+type kept struct {
+	pid int
+	fd  int // pidfd, or -1 where the kernel has none (before 5.3)
+}
+
+func newKept(pid int) *kept {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		fd = -1
+	}
+	return &kept{pid, fd}
+}
+
+func (g *kept) close() bool {
+	if g.fd >= 0 {
+		_ = unix.Close(g.fd)
+	}
+	return true
+}
+
+func (g *kept) signal(sig os.Signal) error {
+	n, ok := sig.(syscall.Signal)
+	switch {
+	case !ok:
+		return fmt.Errorf("no signal of this system: %v", sig)
+	case g.fd < 0:
+		return unix.Kill(g.pid, n)
+	}
+	return unix.PidfdSendSignal(g.fd, n, nil, 0)
+}
+
+// alive tells whether it has not exited; a zombie has.
+func (g *kept) alive() bool {
+	if g.fd < 0 {
+		return alive(g.pid)
+	}
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}}, 0)
+	return err != nil || n == 0
+}
+
+// exitCode asks the kernel for the exit code of a process that another one has reaped, which it tells from 6.15 on.
+func (g *kept) exitCode() (code int, known bool) {
+	const exited = 1 << 3 // PIDFD_INFO_EXIT
+	info := struct {      // pidfd_info of linux/pidfd.h, its first version
+		mask, cgroup uint64
+		ids          [11]uint32
+		status       int32
+	}{mask: exited}
+	request := uintptr(3<<30 | unsafe.Sizeof(info)<<16 | 0xFF<<8 | 11) // PIDFD_GET_INFO
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(g.fd), request, uintptr(unsafe.Pointer(&info)))
+	if errno != 0 || info.mask&exited == 0 {
+		return 0, false
+	}
+	return exitCode(syscall.WaitStatus(info.status)), true
+}
+
+// exitCode is what a shell makes of it.
+func exitCode(ws syscall.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// farEnd is what a keeper has passed to this process, generation 1. It is taken before the program can start
+// processes, which must not inherit it or take themselves for generations.
+var farEnd = takeFarEnd()
+
+func takeFarEnd() *os.File {
+	var keeper, fd int
+	told, ok := os.LookupEnv(keeperEnv)
+	if !ok {
+		return nil
+	}
+	_ = os.Unsetenv(keeperEnv)
+	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
+		return nil
+	}
+	unix.CloseOnExec(fd)
+	// The keeper could not know the pid. It is the process that was meant.
+	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
+		if os.Getenv(name) == strconv.Itoa(keeper) {
+			_ = os.Setenv(name, strconv.Itoa(os.Getpid()))
+		}
+	}
+	return os.NewFile(uintptr(fd), "keeper")
+}
+
+// keeper returns the far end, or nil if there is no keeper, and passes it on to the generations to come.
+func (sys *system) keeper() (*os.File, error) {
+	if sys.inherits {
+		return sys.flip.File(keeperName) // which is passed on by that
+	}
+	if farEnd == nil {
+		return nil, nil
+	}
+	return farEnd, sys.flip.AddFile(keeperName, farEnd)
+}
