@@ -45,7 +45,7 @@ var buildFlags []string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("6") // most of the time they wait for something to end
+		_ = f.Value.Set("5") // most of the time they wait for something to end
 	}
 	dir, err := os.MkdirTemp("", "systemdtest")
 	if err != nil {
@@ -194,34 +194,48 @@ func (b *bed) ctl(code int, args ...string) string {
 	return out
 }
 
+// begin runs systemctl in the background; the function returned waits for its end, which must be a success.
+func (b *bed) begin(args ...string) (end func()) {
+	done := make(chan struct{})
+	var out string
+	var code int
+	go func() {
+		defer close(done)
+		out, code = b.bed(append([]string{"run", "systemctl"}, args...)...)
+	}()
+	return func() {
+		b.t.Helper()
+		<-done
+		if code != 0 {
+			b.t.Fatalf("systemctl %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+		}
+	}
+}
+
 // show is a property of app.service.
 func (b *bed) show(property string) string {
 	b.t.Helper()
 	return strings.TrimSpace(b.ctl(0, "show", "app.service", "--value", "-p", property))
 }
 
-// serves asserts that the unit is up, not in the middle of anything, and that its main process is the one that answers.
-// It returns that one's pid.
+// serves asserts that the unit is up, not in the middle of anything, and that its main process is the one that answers,
+// once the old one has answered those who had come to it before. It returns that one's pid.
 func (b *bed) serves(generation int, version string) string {
 	b.t.Helper()
-	who := b.whoami()
-	state := b.show("ActiveState") + " (" + b.show("SubState") + ")"
-	if main := b.show("MainPID"); main != who.pid() || state != "active (running)" {
-		b.t.Fatalf("%s with main pid %s, want active (running) and %s, which answers", state, main, who.pid())
+	if state := b.show("ActiveState") + " (" + b.show("SubState") + ")"; state != "active (running)" {
+		b.t.Fatalf("%s, want active (running)", state)
 	}
+	main := b.show("MainPID")
+	var who identity
+	b.eventually("the main process "+main+" answers", func() bool { who = b.whoami(); return who.pid() == main })
 	if who.Generation != generation || who.Version != version {
 		b.t.Fatalf("generation %d, version %s answers, want %d, %s", who.Generation, who.Version, generation, version)
 	}
-	return who.pid()
+	return main
 }
 
 // status is what the control socket says, asked by root as an operator would.
-func (b *bed) status() (st struct {
-	PID   int `json:"pid"`
-	Phase string
-	Open  struct{ Active int }
-	Older []struct{ PID int }
-}) {
+func (b *bed) status() (st struct{ Phase string }) {
 	b.t.Helper()
 	out := b.run(operator, "-s", "status", "-control", control)
 	if err := json.Unmarshal([]byte(out), &st); err != nil {
@@ -230,23 +244,29 @@ func (b *bed) status() (st struct {
 	return st
 }
 
-// wants asserts words in the service's journal.
-func (b *bed) wants(words ...string) {
-	b.t.Helper()
+// says tells whether these words are in the service's journal.
+func (b *bed) says(words string) bool {
 	logs, _ := b.bed("logs", "app")
-	for _, w := range words {
-		if !strings.Contains(logs, w) {
-			b.t.Errorf("the journal of the unit does not say %q", w)
-		}
-	}
+	return strings.Contains(logs, words)
+}
+
+// draining waits until the main process takes nothing new.
+func (b *bed) draining() {
+	b.t.Helper()
+	b.eventually("the service drains", func() bool { return b.status().Phase == "draining" })
+}
+
+// swapping waits until a reload is under way.
+func (b *bed) swapping() {
+	b.t.Helper()
+	b.eventually("a swap is under way", func() bool { return b.show("SubState") == "reload" && b.status().Phase == "swapping" })
 }
 
 // gentle asserts that nobody was killed or cut off.
 func (b *bed) gentle() {
 	b.t.Helper()
-	logs, _ := b.bed("logs", "app")
 	for _, w := range []string{"SIGKILL", "Main process exited, code=killed", "timed out", "cut off"} {
-		if strings.Contains(logs, w) {
+		if b.says(w) {
 			b.t.Errorf("the journal of the unit says %q", w)
 		}
 	}
@@ -255,7 +275,7 @@ func (b *bed) gentle() {
 // eventually waits for a fact.
 func (b *bed) eventually(what string, fact func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(patience); !fact(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !fact(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.t.Fatalf("not within %v: %s", patience, what)
 		}

@@ -120,7 +120,7 @@ func (l *load) ask(c *client, keep bool) {
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(rand.N(20 * time.Millisecond)): // think time
+		case <-time.After(rand.N(40 * time.Millisecond)): // think time
 		}
 		reconnects := connected && c.conn == nil
 		res, answer, err := c.do("POST", "/echo", body)
@@ -197,51 +197,46 @@ func (l *load) lossless() {
 	}
 }
 
-// slow is a request in flight.
-type slow struct {
-	t    *testing.T
-	pid  string
-	err  error
-	done chan struct{}
+// held is a request in flight: the service has begun to read its body, whose end it gets at the test's word.
+type held struct {
+	client
+	pid string // of the process that has it
 }
 
-// slow returns when the service has begun to answer a request that takes d.
-func (b *bed) slow(d time.Duration) *slow {
+const heldBody = "in flight"
+
+func (b *bed) hold() *held {
 	b.t.Helper()
-	s := &slow{t: b.t, done: make(chan struct{})}
-	before := b.status().Open.Active
-	go func() {
-		defer close(s.done)
-		c := client{bed: b}
-		defer c.close()
-		var res *http.Response
-		if res, _, s.err = c.do("GET", "/slow?d="+d.String(), nil); s.err == nil {
-			s.pid = res.Header.Get("X-Pid")
+	h := &held{client: client{bed: b}, pid: b.whoami().pid()}
+	var err error
+	if h.conn, err = b.dial(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(h.close)
+	h.from = bufio.NewReader(h.conn)
+	_ = h.conn.SetDeadline(time.Now().Add(3 * patience))
+	fmt.Fprintf(h.conn, "POST /echo HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(heldBody))
+	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} { // which net/http says when the handler reads
+		if line, err := h.from.ReadString('\n'); line != want {
+			b.t.Fatalf("a request that waits gets %q (%v), want %q", line, err, want)
 		}
-	}()
-	b.eventually("the slow request is in flight", func() bool { return b.status().Open.Active > before })
-	return s
+	}
+	return h
 }
 
-// inFlight asserts that it is not answered yet.
-func (s *slow) inFlight() {
-	s.t.Helper()
-	select {
-	case <-s.done:
-		s.t.Fatalf("the slow request has ended already (%v): nothing is shown", s.err)
-	default:
+// answered lets the request go on, and asserts that the process which has begun with it answers.
+func (h *held) answered() {
+	t := h.bed.t
+	t.Helper()
+	fmt.Fprint(h.conn, heldBody)
+	res, err := http.ReadResponse(h.from, nil)
+	if err != nil {
+		t.Errorf("the request in flight: %v", err)
+		return
 	}
-}
-
-// answered asserts that it has been answered by now, and by whom.
-func (s *slow) answered(pid string) {
-	s.t.Helper()
-	select {
-	case <-s.done:
-	case <-time.After(patience):
-		s.t.Fatal("the slow request is not answered")
-	}
-	if s.err != nil || s.pid != pid {
-		s.t.Errorf("the slow request: %v, answered by %q, want %s", s.err, s.pid, pid)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if pid := res.Header.Get("X-Pid"); err != nil || string(body) != heldBody || pid != h.pid {
+		t.Errorf("the request in flight: %q, %v from pid %s, want its body from pid %s", body, err, pid, h.pid)
 	}
 }

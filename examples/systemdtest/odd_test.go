@@ -5,17 +5,7 @@ package systemdtest
 import (
 	"strings"
 	"testing"
-	"time"
 )
-
-// restarted waits until systemd has put a new main process in the place of one.
-func (b *bed) restarted(pid string) {
-	b.t.Helper()
-	b.eventually("systemd has restarted it", func() bool {
-		main := b.show("MainPID")
-		return b.show("SubState") == "running" && main != pid && main != "0"
-	})
-}
 
 // TestKillDuringReload: whichever of the two dies in the middle, the unit comes back to "running" and nobody is refused.
 func TestKillDuringReload(t *testing.T) {
@@ -48,7 +38,7 @@ func TestKillDuringReload(t *testing.T) {
 		pid := b.serves(2, "v1")
 		load := b.load(8, 2)
 		b.ctl(0, "reload", "--no-block", "app")
-		b.eventually("the swap is under way", func() bool { return b.status().Phase == "swapping" })
+		b.swapping()
 		b.run("kill", "-9", pid)
 		b.restarted(pid)
 		load.flows(100)
@@ -65,14 +55,13 @@ func TestKillDuringReload(t *testing.T) {
 	t.Run("main while its parent drains", func(t *testing.T) {
 		b := newBed(t)
 		b.ctl(0, "start", "app")
-		s := b.slow(4 * time.Second)
-		first := b.serves(1, "v1")
+		h := b.hold()
 		b.ctl(0, "reload", "app")
 		pid := b.serves(2, "v1")
 		b.run("kill", "-9", pid)
-		b.restarted(pid) // when the parent, whom alone the kernel tells, has ended
+		h.answered()
+		b.restarted(pid) // now: the parent alone was told by the kernel, and systemd by the parent's end
 		b.serves(1, "v1")
-		s.answered(first)
 	})
 }
 
@@ -90,11 +79,7 @@ func TestSignalAndReexec(t *testing.T) {
 		load.flows(100)
 	}
 	load.lossless()
-	pid := b.serves(3, "v1")
-	s := b.slow(2 * time.Second)
-	b.run("kill", "-HUP", pid)
-	b.eventually("the swap is under way", func() bool { return b.show("SubState") == "reload" })
-	b.ctl(0, "stop", "app") // without ExecStop
-	s.answered(pid)
-	b.gentle()
+	b.run("kill", "-HUP", b.serves(3, "v1"))
+	b.swapping()
+	b.stopDrains() // without ExecStop
 }

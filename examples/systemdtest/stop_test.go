@@ -12,36 +12,39 @@ import (
 func TestStopDrains(t *testing.T) {
 	for _, verb := range []string{"stop", "restart"} {
 		for _, where := range []struct {
-			name        string
-			before      int // reloads before the slow request
-			after       int // and while it is in flight
-			generations int
+			name   string
+			before int // reloads before the request
+			after  int // and while it is in flight
 		}{
-			{"first", 0, 0, 1},
-			{"main", 1, 0, 2},
-			{"older", 0, 1, 2},
-			{"oldest", 1, 2, 4},
+			{"first", 0, 0},
+			{"main", 1, 0},
+			{"older", 0, 1},
+			{"oldest", 1, 2},
 		} {
 			t.Run(verb+"/"+where.name, func(t *testing.T) {
 				b := newBed(t)
 				b.ctl(0, "start", "app")
-				reload := func(times int) {
-					for range times {
-						b.ctl(0, "reload", "app")
-					}
+				for range where.before {
+					b.ctl(0, "reload", "app")
 				}
-				reload(where.before)
-				// The main one, too, has something in flight; and is done with it earlier.
-				pid := b.serves(where.before+1, "v1")
-				s := b.slow(time.Duration(2+2*where.after) * time.Second)
-				reload(where.after)
-				main := b.serves(where.generations, "v1")
-				quick := b.slow(500 * time.Millisecond)
-				s.inFlight()
+				early := b.hold()
+				for range where.after {
+					b.ctl(0, "reload", "app")
+				}
+				main := b.serves(1+where.before+where.after, "v1")
+				late := b.hold()
 
-				b.ctl(0, verb, "app")
-				s.answered(pid)
-				quick.answered(main)
+				end := b.begin(verb, "app")
+				b.draining()
+				late.answered()
+				if where.after > 0 {
+					b.eventually("the older one is all that is left", func() bool { return b.says("waiting for older generations") })
+				}
+				if state := b.show("ActiveState"); state != "deactivating" {
+					t.Errorf("%s while a request is in flight, want deactivating", state)
+				}
+				early.answered()
+				end()
 				b.gentle()
 				if verb == "restart" {
 					if now := b.serves(1, "v1"); now == main {
@@ -57,21 +60,6 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
-// TestTimeoutsAreExtended: with next to no time by the unit's own settings, the service still takes the time that it is
-// configured to need, for a reload and for a stop.
-func TestTimeoutsAreExtended(t *testing.T) {
-	b := newBed(t)
-	b.conf("TimeoutStartSec=500ms", "TimeoutStopSec=500ms")
-	b.ctl(0, "start", "app")
-	b.deploy(build(t, "v2", ""))
-	b.ctl(0, "reload", "app") // with a second of probation
-	pid := b.serves(2, "v2")
-	s := b.slow(2 * time.Second)
-	b.ctl(0, "stop", "app")
-	s.answered(pid)
-	b.gentle()
-}
-
 // TestStopDuringReload: systemd then skips ExecStop, and sends SIGTERM by itself.
 func TestStopDuringReload(t *testing.T) {
 	for _, verb := range []string{"stop", "restart"} {
@@ -79,16 +67,38 @@ func TestStopDuringReload(t *testing.T) {
 			b := newBed(t)
 			b.ctl(0, "start", "app")
 			b.ctl(0, "reload", "app")
-			pid := b.serves(2, "v1")
-			s := b.slow(3 * time.Second)
+			h := b.hold()
 			b.ctl(0, "reload", "--no-block", "app")
-			b.eventually("the swap is under way", func() bool { return b.status().Phase == "swapping" })
-			b.ctl(0, verb, "app")
-			s.answered(pid)
+			b.swapping()
+			end := b.begin(verb, "app")
+			b.draining()
+			h.answered()
+			end()
 			if verb == "restart" {
 				b.serves(1, "v1")
 			}
 			b.gentle()
 		})
 	}
+}
+
+// TestTimeoutsAreExtended: where the unit's own timeouts are too short, the service still takes the time that it is
+// configured to need, for a reload and for a stop.
+func TestTimeoutsAreExtended(t *testing.T) {
+	const timeout, longer = "3s", "5s"
+	b := newBed(t)
+	b.conf("TimeoutStartSec="+timeout, "TimeoutStopSec="+timeout,
+		"ExecStart=", "ExecStart="+app+" -addr "+addr+" -control "+control+" -probation "+longer)
+	b.ctl(0, "start", "app")
+	b.deploy(build(t, "v2", ""))
+	b.ctl(0, "reload", "app")
+	b.serves(2, "v2")
+	h := b.hold()
+	end := b.begin("stop", "app")
+	b.draining()
+	d, _ := time.ParseDuration(longer)
+	time.Sleep(d)
+	h.answered()
+	end()
+	b.gentle()
 }
