@@ -52,8 +52,8 @@ func (st Status) noticed() string {
 		}
 	}
 	switch {
-	case live == 0 && st.Noticed:
-		return "no probers to notice"
+	case live == 0:
+		return "no prober to wait for"
 	case st.Noticed && noticed < live:
 		return fmt.Sprintf("%d of %d probers noticed within PullMax", noticed, live)
 	}

@@ -24,7 +24,7 @@ func TestStatusLine(t *testing.T) {
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers}, false, "generation 1 pulled, 0 open connections, 2 of 3 probers noticed"},
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers[:2], Noticed: true}, true, "generation 1 pulled and stopping, 0 open connections, 2 of 2 probers noticed"},
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers, Noticed: true}, false, "generation 1 pulled, 0 open connections, 2 of 3 probers noticed within PullMax"},
-		{Status{Generation: 1, Phase: Pulled, Pulled: true, Noticed: true}, false, "generation 1 pulled, 0 open connections, no probers to notice"},
+		{Status{Generation: 1, Phase: Pulled, Pulled: true, Noticed: true}, false, "generation 1 pulled, 0 open connections, no prober to wait for"},
 		{Status{Generation: 1, Phase: Draining, Pulled: true, Probers: probers, Background: []string{"mail", "upload"}}, true,
 			"generation 1 draining, 0 open connections, background work: mail, upload"},
 	} {
