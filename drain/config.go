@@ -66,16 +66,16 @@ type Config struct {
 	// "binary -t".
 	Preflight func(ctx context.Context, binary string) error
 
-	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit, s6, docker with --init, a
-	// pod that shares its process namespace. New does not return in it. It starts the same binary, with the same arguments,
-	// environment and descriptors, as generation 1, forwards every signal to the main generation, reaps, and exits after the
-	// last generation with the exit code of the last main one, 128+n for signal n; where a crashed one can't be known
-	// (before Linux 6.15, if an older one still drained), 1. So call New before anything is opened or started. Where the keeper
-	// is killed with SIGKILL the service stops as by SIGTERM: nobody would supervise it any more, and the next keeper could not
-	// bind. The generations are in a process group of their own; signals need to go to the keeper only. With NOTIFY_SOCKET
-	// set, what the service tells goes on to it as from the keeper, without MAINPID. Linux only.
+	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit, s6, docker --init, a pod
+	// that shares its process namespace. PID 1, which the process is in most other containers, stays without it. New does
+	// not return in a keeper, so call it before anything is opened or started. The keeper starts the same binary, with the
+	// same arguments, environment and descriptors, as generation 1; it forwards signals to the main generation, reaps
+	// orphans, and exits after the last generation with the exit code of the last main one, 128+n for signal n. (1 if
+	// that crashed while an older one drained, before Linux 6.15.)
 	//
-	// Default: whether the process is PID 1, as in most containers, and so for true only where it is not.
+	// Signals should go to the keeper alone: the generations have a process group of their own. With NOTIFY_SOCKET, the
+	// manager is told all but MAINPID. After a SIGKILL of the keeper the service stops as by SIGTERM: the next keeper needs
+	// its addresses. Linux only; elsewhere New returns an error. Default false.
 	Keeper bool
 
 	// Join is called when the service becomes ready other than by a swap, and after a restore; Leave at each pull and, if

@@ -135,8 +135,8 @@ func closePassed() {
 	}
 }
 
-// forwarded is every signal, but those that are about the process itself: it goes on with the defaults of Go for job
-// control. SIGPIPE is taken so that a log nobody reads does not end the keeper.
+// forwarded is every signal but those that are about the keeper itself. SIGPIPE is among them, and not passed on: taken, a
+// log that nobody reads does not end the keeper.
 func forwarded() (all []os.Signal) {
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {
@@ -234,10 +234,8 @@ func (k *keeper) reap() {
 
 // lives tells whether g has not exited.
 func (k *keeper) lives(g *kept) bool {
-	if _, reaped := k.codes[g.pid]; reaped {
-		return false
-	}
-	return g.alive()
+	_, reaped := k.codes[g.pid]
+	return !reaped && g.alive()
 }
 
 // exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.

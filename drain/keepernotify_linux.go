@@ -22,6 +22,9 @@ const (
 // relayTimeout bounds the passing on of one datagram.
 const relayTimeout = 5 * time.Second
 
+// dying is how long a process that was killed may take to exit after its descriptors are closed, from which the others know.
+const dying = time.Second
+
 func listenNotices(name string) (*net.UnixConn, error) {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: name})
 	if err != nil {
@@ -76,7 +79,7 @@ func parseControl(oob []byte) (from *unix.Ucred, fds []int) {
 // heed takes out who is main and passes the rest on: for those above, that is the keeper.
 func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 	var rest []string
-	pid, ready := 0, false
+	pid := 0
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		value, ok := strings.CutPrefix(line, "MAINPID=")
@@ -84,15 +87,13 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 		case ok:
 			pid, _ = strconv.Atoi(value)
 			continue
-		case line == "READY=1":
-			ready = true
 		case line == "":
 			continue
 		}
 		rest = append(rest, line)
 	}
 	barrier := len(rest) == 1 && rest[0] == "BARRIER=1"
-	if !k.believes(from, pid, ready, barrier) || len(rest) == 0 || k.upstream == "" {
+	if !k.believes(from, pid, barrier) || len(rest) == 0 || k.upstream == "" {
 		return
 	}
 	if err := k.relay(strings.Join(rest, "\n"), fds); err != nil {
@@ -101,26 +102,26 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 }
 
 // believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's does, and a barrier of
-// our user, because it comes from who has just ceased to be main. When the main generation is dead, the one that says
-// it is ready has taken its place.
-func (k *keeper) believes(from *unix.Ucred, pid int, ready, barrier bool) (yes bool) {
-	ours := int(from.Uid) == os.Getuid()
-	done := make(chan struct{})
-	k.calls <- func() {
-		defer close(done)
-		k.reap()
-		yes = int(from.Pid) == k.main.pid
-		if !yes && ours && (pid > 0 || ready) && !k.lives(k.main) {
-			yes = true
-			k.promote(int(from.Pid))
-		}
-		if yes && pid > 0 {
-			k.promote(pid)
-		}
-		yes = yes || ours && barrier
+// our user, because it comes from who has just ceased to be main. A generation that names itself has taken the place of a
+// main one that was killed in a swap.
+func (k *keeper) believes(from *unix.Ucred, pid int, barrier bool) bool {
+	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)
+	var main *kept
+	k.call(func() { main = k.main })
+	yes := int(from.Pid) == main.pid
+	if !yes && ours && claims {
+		yes = main.ends(dying)
 	}
+	if yes && pid > 0 {
+		k.call(func() { k.promote(pid) })
+	}
+	return yes || ours && barrier
+}
+
+func (k *keeper) call(f func()) {
+	done := make(chan struct{})
+	k.calls <- func() { defer close(done); f() }
 	<-done
-	return yes
 }
 
 func (k *keeper) relay(text string, fds []int) error {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -47,8 +48,21 @@ func (g *kept) alive() bool {
 	if g.fd < 0 {
 		return alive(g.pid)
 	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}}, 0)
-	return err != nil || n == 0
+	return !g.ends(0)
+}
+
+// ends waits until it has exited, at most for the time given, and tells whether it has.
+func (g *kept) ends(within time.Duration) bool {
+	if g.fd < 0 {
+		time.Sleep(within)
+		return !alive(g.pid)
+	}
+	for until := time.Now().Add(within); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}}, int(max(0, time.Until(until)).Milliseconds()))
+		if err != unix.EINTR {
+			return err == nil && n > 0
+		}
+	}
 }
 
 // exitCode asks the kernel for the exit code of a process that another one has reaped, which it tells from 6.15 on.

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// keepsSocket comes first: a manager that takes the service for ready may kill it right then.
+const keepsSocket = `FDSTORE=1\nFDPOLL=0\nFDNAME=baton\..*`
+
 func ready(gen int) string {
 	return fmt.Sprintf(`READY=1\nSTATUS=generation %d ready, .*`, gen)
 }
@@ -28,7 +31,7 @@ func TestManagerHearsAStartSwapsAndAStop(t *testing.T) {
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
 	main := s.main()
-	at := n.next(0, main.PID, ready(1))
+	at := n.next(n.next(0, main.PID, keepsSocket), main.PID, ready(1))
 	for range 3 {
 		before := monotonic(t)
 		mark := n.mark()
@@ -86,7 +89,7 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
-	at := n.next(0, s.pgid, ready(1))
+	at := n.next(n.next(0, s.pgid, keepsSocket), s.pgid, ready(1))
 	for _, c := range []struct{ fault, reason string }{
 		{"preflight fails", "Config.Preflight: the new binary says no"},
 		{"crash at start", ".*exit status 3.*"},
@@ -160,7 +163,7 @@ func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
 	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{PullMax: 2 * hung, PullMin: 2 * hung}, n.manages)
-	at := n.next(0, s.pgid, ready(1))
+	at := n.next(n.next(0, s.pgid, keepsSocket), s.pgid, ready(1))
 	s.get("/ping")
 	s.tell(s.pgid, syscall.SIGUSR2)
 	n.await(at, `STATUS=generation 1 pulled, .*, 0 of 1 probers noticed`)

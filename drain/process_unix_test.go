@@ -25,7 +25,7 @@ import (
 // planEnv names the file that says what the test binary does when it runs as a service.
 const planEnv = "BATON_TEST_PLAN"
 
-// sayEnv is what the test binary tells a service manager, and nothing else, when it is set.
+// sayEnv is what the test binary tells a service manager, with its pid for $, and nothing else, when it is set.
 const sayEnv = "BATON_TEST_SAY"
 
 func TestMain(m *testing.M) {
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		strangerMain(path)
 	}
 	if text := os.Getenv(sayEnv); text != "" {
-		if err := notify(text, 0); err != nil {
+		if err := notify(strings.ReplaceAll(text, "$", fmt.Sprint(os.Getpid())), 0); err != nil {
 			panic(err)
 		}
 		os.Exit(0)
