@@ -256,10 +256,13 @@ func (b *bed) draining() {
 	b.eventually("the service drains", func() bool { return b.status().Phase == "draining" })
 }
 
-// swapping waits until a reload is under way.
-func (b *bed) swapping() {
+// swapping begins a reload, by a command or a signal, that does not end by itself.
+func (b *bed) swapping(command ...string) {
 	b.t.Helper()
+	b.deploy(build(b.t, "bad", "hang"))
+	b.run(command...)
 	b.eventually("a swap is under way", func() bool { return b.show("SubState") == "reload" && b.status().Phase == "swapping" })
+	b.deploy(build(b.t, "v1", ""))
 }
 
 // gentle asserts that nobody was killed or cut off.
