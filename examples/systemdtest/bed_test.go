@@ -45,7 +45,7 @@ var buildFlags []string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("5") // most of the time they wait for something to end
+		_ = f.Value.Set("6") // most of the time they wait for something to end
 	}
 	dir, err := os.MkdirTemp("", "systemdtest")
 	if err != nil {
@@ -222,10 +222,15 @@ func (b *bed) show(property string) string {
 // once the old one has answered those who had come to it before. It returns that one's pid.
 func (b *bed) serves(generation int, version string) string {
 	b.t.Helper()
-	if state := b.show("ActiveState") + " (" + b.show("SubState") + ")"; state != "active (running)" {
-		b.t.Fatalf("%s, want active (running)", state)
+	state := map[string]string{}
+	for line := range strings.Lines(b.ctl(0, "show", "app.service", "-p", "ActiveState,SubState,MainPID")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		state[name] = value
 	}
-	main := b.show("MainPID")
+	if state["ActiveState"] != "active" || state["SubState"] != "running" {
+		b.t.Fatalf("%v, want active, running", state)
+	}
+	main := state["MainPID"]
 	var who identity
 	b.eventually("the main process "+main+" answers", func() bool { who = b.whoami(); return who.pid() == main })
 	if who.Generation != generation || who.Version != version {
@@ -256,10 +261,13 @@ func (b *bed) draining() {
 	b.eventually("the service drains", func() bool { return b.status().Phase == "draining" })
 }
 
-// swapping waits until a reload is under way.
-func (b *bed) swapping() {
+// swapping begins a reload, by a command or a signal, that does not end by itself.
+func (b *bed) swapping(command ...string) {
 	b.t.Helper()
+	b.deploy(build(b.t, "bad", "hang"))
+	b.run(command...)
 	b.eventually("a swap is under way", func() bool { return b.show("SubState") == "reload" && b.status().Phase == "swapping" })
+	b.deploy(build(b.t, "v1", ""))
 }
 
 // gentle asserts that nobody was killed or cut off.
