@@ -137,7 +137,7 @@ func (s *service) sh(script string) {
 	s.get("/sh?do=" + url.QueryEscape(script))
 }
 
-// tellMain sends a request that has no answer to the main generation: the one before may take its last connections still.
+// tellMain sends a request, whose answer is not waited for, to the main generation: the one before may take its last connections still.
 func (s *service) tellMain(target string) {
 	s.Helper()
 	for main := s.main(); ; {

@@ -62,7 +62,7 @@ func TestKeeperPassesOnWhatAManagerIsTold(t *testing.T) {
 		n.answer()
 		s.eventSince(mark, 2, "older generation is gone") // whose words don't count
 
-		s.get("/notify?files=2&text=" + url.QueryEscape("FDSTORE=1\nFDNAME=web"))
+		s.tellMain("/notify?files=2&text=" + url.QueryEscape("FDSTORE=1\nFDNAME=web"))
 		if d, _ := n.await(at+1, `FDSTORE=1\nFDNAME=web`); d.files != 2 {
 			t.Errorf("FDSTORE=1 with %d descriptors", d.files)
 		}
