@@ -17,7 +17,8 @@ type fdStore string
 
 func theStore() (fdStore, bool) {
 	socket := os.Getenv("NOTIFY_SOCKET")
-	return fdStore(socket), strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@")
+	there := strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@")
+	return fdStore(socket), there && !strings.HasPrefix(socket, aloneSocket)
 }
 
 // Put implements listener.Store. FDPOLL=0 makes the manager keep the socket whatever happens to it.
