@@ -23,15 +23,16 @@ type Ticket struct {
 // more. After an error nothing more is handed over; the connections of that call stay here.
 type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
 
-// batch is how many connections go in one call of a Handover. The other process answers for all of them before it serves the
-// first: with 64, which is as cheap, the first answer came 2 ms later. Linux passes at most 253 descriptors in one message.
-const batch = 16
+// batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
+const batch = 64
 
 // lanes is how many calls of a Handover may be under way.
 const lanes = 4
 
-// inTransit is how many connections wait to be moved before further ones are roused.
-const inTransit = batch * lanes
+// Connections are roused in groups, each when most of the one before has been moved. The first is small, since the other
+// process answers for all that come at once before it serves one of them: with 64 its first answer came 2 ms later. The
+// last are large, since many are moved faster that way.
+const firstGroup, lastGroup = 16, 256
 
 // departure is what connections at rest come to while the set leaves.
 type departure struct {
@@ -148,12 +149,14 @@ func (d *departure) isOver() bool {
 // rouse makes blocked Reads look at the departure, some at a time: a connection that waits to be moved keeps its client
 // waiting, one that was not roused yet is served as ever.
 func (d *departure) rouse(ctx context.Context, conns []*conn) {
-	for group := range slices.Chunk(conns, inTransit) {
+	for size := firstGroup; len(conns) > 0; size = min(2*size, lastGroup) {
+		group := conns[:min(size, len(conns))]
+		conns = conns[len(group):]
 		for _, c := range group {
 			c.rouse()
 		}
 		runtime.Gosched() // let them make their offers
-		for !d.isOver() && d.moving.Load() >= inTransit {
+		for !d.isOver() && d.moving.Load() >= int32(size) {
 			select {
 			case <-d.room:
 			case <-d.over:
