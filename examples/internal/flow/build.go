@@ -1,0 +1,113 @@
+//go:build linux
+
+package flow
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Patience is for what must happen: it bounds a hang and decides nothing else.
+const Patience = time.Minute
+
+var builds struct {
+	dir string
+	sync.Mutex
+	done map[string]error
+}
+
+// buildFlags are go build's, for all services.
+var buildFlags []string
+
+// Main is for TestMain.
+func Main(m *testing.M) {
+	flag.Parse()
+	// Most of the time they wait for something to happen.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("8")
+	}
+	dir, err := os.MkdirTemp("", "flow")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	builds.dir, builds.done = dir, map[string]error{}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// Examples returns the path of the examples folder.
+func Examples() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+// Build returns a build of examples/<service>, made once for all tests of a
+// package. Fault is what examples/internal/faulty calls it, "" for none.
+func Build(t testing.TB, service, version, fault string) string {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault)
+	err, ok := builds.done[bin]
+	if !ok {
+		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
+		args := append([]string{"build", "-o", bin, "-ldflags", flags}, buildFlags...)
+		cmd := exec.Command("go", append(args, "./"+service)...)
+		cmd.Dir = Examples()
+		if out, failed := cmd.CombinedOutput(); failed != nil {
+			err = fmt.Errorf("go build ./%s: %w\n%s", service, failed, out)
+		}
+		builds.done[bin] = err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Tool returns the path of a program that a test cannot do without. Install
+// says how one gets it.
+func Tool(t testing.TB, name, install string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv("CI") != "":
+		t.Fatalf("%s is missing, and CI is set: %s", name, install)
+	default:
+		t.Skipf("%s is missing: %s", name, install)
+	}
+	return ""
+}
+
+// Root skips a test that makes network namespaces, unless it may.
+func Root(t testing.TB) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("CI") != "":
+		t.Fatal("not root, and CI is set: this test makes network namespaces")
+	default:
+		t.Skip("not root: this test makes network namespaces")
+	}
+}
+
+// Eventually waits for a fact.
+func Eventually(t testing.TB, what string, fact func() bool) {
+	t.Helper()
+	for end := time.Now().Add(Patience); !fact(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", Patience, what)
+		}
+	}
+}

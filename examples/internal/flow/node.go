@@ -1,0 +1,137 @@
+//go:build linux
+
+package flow
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Node is one machine of a site as far as its service goes: a folder with the
+// deployed binary, and an operator's settings for control.sh.
+type Node struct {
+	t     testing.TB
+	Dir   string
+	Addr  string
+	Flags []string // of the service, besides -addr, -control and -pidfile
+	// Prefix stands before every command of the node, such as "ip netns exec name".
+	Prefix []string
+}
+
+// NewNode deploys a build. Nothing runs yet.
+func NewNode(t testing.TB, addr, build string, flags ...string) *Node {
+	t.Helper()
+	n := &Node{t: t, Dir: Dir(t), Addr: addr, Flags: flags}
+	Tool(t, "dash", "apt-get install dash")
+	Tool(t, "curl", "apt-get install curl")
+	t.Cleanup(func() {
+		if t.Failed() {
+			killUnder(n.Dir, syscall.SIGKILL)
+			log, _ := os.ReadFile(n.Path("log"))
+			t.Logf("the log of the service at %s:\n%s", n.Addr, log)
+		}
+		log, _ := os.ReadFile(n.Path("log"))
+		if strings.Contains(string(log), "DATA RACE") {
+			t.Errorf("the service at %s has a data race:\n%s", n.Addr, log)
+		}
+		killUnder(n.Dir, syscall.SIGKILL)
+	})
+	n.Deploy(build)
+	return n
+}
+
+// Path returns where the node keeps "app", "pid", "log" and "control".
+func (n *Node) Path(name string) string { return filepath.Join(n.Dir, name) }
+
+// Deploy puts a build in place the way one does under a running service.
+func (n *Node) Deploy(build string) {
+	n.t.Helper()
+	next := n.Path("app.new")
+	in, err := os.ReadFile(build)
+	if err == nil {
+		// A child forked while the file is open would hold it open for writing a
+		// little longer, and it could not be executed ("text file busy").
+		syscall.ForkLock.RLock()
+		err = os.WriteFile(next, in, 0o755)
+		syscall.ForkLock.RUnlock()
+	}
+	if err == nil {
+		err = os.Rename(next, n.Path("app"))
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// Env are the settings for control.sh, and for scripts that call it.
+func (n *Node) Env() []string {
+	args := append([]string{"-addr", n.Addr, "-control", n.Path("control")}, n.Flags...)
+	return []string{
+		"BIN=" + n.Path("app"), "PIDFILE=" + n.Path("pid"), "LOG=" + n.Path("log"), "CONTROL=" + n.Path("control"),
+		"URL=http://" + n.Addr, "ARGS=" + strings.Join(args, " "),
+	}
+}
+
+// Control runs control.sh, and wants exit code 0. It returns what that said.
+func (n *Node) Control(verb string, env ...string) string {
+	n.t.Helper()
+	command := append(slices.Clone(n.Prefix), "dash", filepath.Join(Examples(), "control.sh"), verb)
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(append(os.Environ(), n.Env()...), env...)
+	said, code := Run(n.t, cmd)
+	n.t.Logf("%s: control.sh %s: %d, %s", n.Addr, verb, code, strings.TrimSpace(said))
+	if code != 0 {
+		n.t.Fatalf("%s: control.sh %s: exit code %d, want 0", n.Addr, verb, code)
+	}
+	return said
+}
+
+// PID returns what the PID file says, 0 if there is none.
+func (n *Node) PID() int {
+	b, err := os.ReadFile(n.Path("pid"))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}
+
+// Identity is what a service says of itself at /whoami.
+type Identity struct {
+	PID, Generation int
+	Phase, Version  string
+}
+
+// Whoami asks on a connection of its own, the node directly.
+func (n *Node) Whoami() Identity {
+	n.t.Helper()
+	return Whoami(n.t, "http://"+n.Addr)
+}
+
+// Whoami asks who answers at a URL, on a connection of its own.
+func Whoami(t testing.TB, url string) (who Identity) {
+	t.Helper()
+	client := &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url + "/whoami")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &who)
+	}
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s/whoami: %s %s (%v)", url, res.Status, body, err)
+	}
+	return who
+}

@@ -1,0 +1,6 @@
+//go:build linux && race
+
+package flow
+
+// With the tests, the services look for data races of their own.
+func init() { buildFlags = append(buildFlags, "-race") }
