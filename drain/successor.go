@@ -106,16 +106,9 @@ func (s *Service) promoted(m message) {
 
 // selfCheck asks each server of ours for the ping path, through its own Accept, and then Config.Check.
 func (s *Service) selfCheck() error {
-	var servers []server
-	s.call(func() { servers = s.servers })
-	path := s.cfg.PingPath
-	if path == "-" {
-		path = s.cfg.LivePath
-	}
-	for _, srv := range servers {
-		if err := s.checkServer(srv, path); err != nil {
-			return fmt.Errorf("%v: %w", srv.ln.Addr(), err)
-		}
+	servers, err := s.askServers(s.cfg.PingPath, s.cfg.LivePath, false)
+	if err != nil {
+		return err
 	}
 	if s.cfg.Check == nil {
 		return nil
@@ -136,6 +129,20 @@ func (s *Service) selfCheck() error {
 		return fmt.Errorf("Config.Check: %w", err)
 	}
 	return nil
+}
+
+// askServers asks each server of ours, for the second path where the first is "-". Any answer will do if any says so.
+func (s *Service) askServers(path, otherwise string, any bool) (servers []server, err error) {
+	s.call(func() { servers = s.servers })
+	if path == "-" {
+		path = otherwise
+	}
+	for _, srv := range servers {
+		if err := s.checkServer(srv, path); err != nil && !(any && errors.As(err, new(badAnswer))) {
+			return nil, fmt.Errorf("%v: %w", srv.ln.Addr(), err)
+		}
+	}
+	return servers, nil
 }
 
 // checkServer speaks HTTP by itself: a client's Transport would double the time that a swap takes in this process.

@@ -1,8 +1,6 @@
 package drain
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -30,7 +28,7 @@ func (s *Service) guard(watchdog time.Duration) {
 	tick := time.NewTicker(max(watchdog/2, time.Millisecond))
 	defer tick.Stop()
 	for {
-		err := s.signOfLife()
+		_, err := s.askServers(s.cfg.LivePath, s.cfg.PingPath, true) // which answers whether pulled or not
 		over := false
 		if !s.call(func() {
 			switch {
@@ -51,20 +49,4 @@ func (s *Service) guard(watchdog time.Duration) {
 			return
 		}
 	}
-}
-
-// signOfLife asks each server of ours for something that it answers whether pulled or not.
-func (s *Service) signOfLife() error {
-	var servers []server
-	s.call(func() { servers = s.servers })
-	path := s.cfg.LivePath
-	if path == "-" {
-		path = s.cfg.PingPath
-	}
-	for _, srv := range servers {
-		if err := s.checkServer(srv, path); err != nil && !errors.As(err, new(badAnswer)) {
-			return fmt.Errorf("drain: %v: %w", srv.ln.Addr(), err)
-		}
-	}
-	return nil
 }
