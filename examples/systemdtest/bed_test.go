@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -16,10 +15,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/examples/internal/flow"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,52 +29,15 @@ const (
 	operator = "/usr/local/bin/op"    // the first version, for commands to whatever has come after it
 	units    = "/etc/systemd/system/" // where an operator puts them
 	dropIn   = units + "app.service.d/"
-	patience = time.Minute // for what must happen: it bounds a hang and decides nothing else
+	patience = flow.Patience
 )
 
-var builds struct {
-	dir string
-	sync.Mutex
-	done map[string]error
-}
-
-// buildFlags are go build's, for all services.
-var buildFlags []string
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("6") // most of the time they wait for something to end
-	}
-	dir, err := os.MkdirTemp("", "systemdtest")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	builds.dir, builds.done = dir, map[string]error{}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // build returns a build of ../gin, made once for all tests.
 func build(t *testing.T, version, fault string) string {
 	t.Helper()
-	builds.Lock()
-	defer builds.Unlock()
-	bin := filepath.Join(builds.dir, version+fault)
-	err, ok := builds.done[bin]
-	if !ok {
-		args := append([]string{"build", "-o", bin, "-ldflags", "-X main.version=" + version + " -X main.fault=" + fault}, buildFlags...)
-		if out, failed := exec.Command("go", append(args, "../gin")...).CombinedOutput(); failed != nil {
-			err = fmt.Errorf("go build ../gin: %w\n%s", failed, out)
-		}
-		builds.done[bin] = err
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bin
+	return flow.Build(t, "gin", version, fault)
 }
 
 // missing skips the test; where CI is set it fails it.

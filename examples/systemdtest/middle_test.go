@@ -26,8 +26,8 @@ func TestKillDuringReload(t *testing.T) {
 		if got := b.serves(2, "v1"); got != pid {
 			t.Errorf("pid %s serves, want %s", got, pid)
 		}
-		load.flows(100)
-		load.lossless()
+		load.Flows(100)
+		load.Lossless()
 		b.ctl(0, "reload", "app")
 		b.serves(3, "v1")
 	})
@@ -40,10 +40,10 @@ func TestKillDuringReload(t *testing.T) {
 		b.swapping("systemctl", "reload", "--no-block", "app")
 		b.run("kill", "-9", pid)
 		b.restarted(pid)
-		load.flows(100)
-		load.end()
+		load.Flows(100)
+		load.End()
 		t.Log(load)
-		if load.refused > 0 {
+		if load.Refused() > 0 {
 			t.Errorf("%v, want 0 refused", load)
 		}
 		who := b.whoami()
@@ -74,9 +74,9 @@ func TestSignalAndReexec(t *testing.T) {
 		b.ctl(0, also)
 		b.eventually("it is over", func() bool { return b.whoami().Generation == i+2 && b.show("SubState") == "running" })
 		b.serves(i+2, "v1")
-		load.flows(100)
+		load.Flows(100)
 	}
-	load.lossless()
+	load.Lossless()
 	b.swapping("kill", "-HUP", b.serves(3, "v1"))
 	b.stopDrains() // without ExecStop
 }

@@ -53,8 +53,8 @@ func TestNotifyReload(t *testing.T) {
 	if status := b.show("StatusText"); !strings.Contains(status, "reload failed") {
 		t.Errorf("status %q, want one that says that the reload failed", status)
 	}
-	load.flows(200)
-	load.lossless()
+	load.Flows(200)
+	load.Lossless()
 
 	b.stopDrains()
 }

@@ -26,13 +26,13 @@ func reloads(b *bed, times int) {
 		b.deploy(build(b.t, version, ""))
 		b.ctl(0, "reload", "app")
 		pids[b.serves(i+2, version)] = true
-		load.flows(150)
+		load.Flows(150)
 		b.serves(i+2, version) // no later message has put the unit in another state
 		if status := b.show("StatusText"); !strings.Contains(status, fmt.Sprintf("generation %d", i+2)) {
 			b.t.Errorf("status %q after reload %d, want one that names the generation", status, i+1)
 		}
 	}
-	load.lossless()
+	load.Lossless()
 	if len(pids) != times {
 		b.t.Errorf("%d processes in %d reloads", len(pids), times)
 	}
@@ -76,9 +76,9 @@ func TestFailedReload(t *testing.T) {
 		if !strings.Contains(status, "reload failed") || !strings.Contains(status, broken.reason) {
 			t.Errorf("%s: status %q, want one that says it and why: %s", broken.name, status, broken.reason)
 		}
-		load.flows(100)
+		load.Flows(100)
 	}
-	load.lossless()
+	load.Lossless()
 
 	b.stopDrains()
 }

@@ -23,20 +23,20 @@ func TestSocketActivation(t *testing.T) {
 	for i := range 2 {
 		b.ctl(0, "reload", "app")
 		b.serves(i+2, "v1")
-		load.flows(100)
+		load.Flows(100)
 	}
-	load.lossless()
+	load.Lossless()
 
 	load = b.load(4, 4)
 	b.ctl(0, "restart", "app")
 	pid := b.serves(1, "v1")
-	load.flows(100)
+	load.Flows(100)
 	b.run("kill", "-9", pid)
 	b.restarted(pid)
-	load.flows(100)
-	load.end()
+	load.Flows(100)
+	load.End()
 	t.Log(load)
-	if load.refused > 0 || len(load.failed) > 4+4 {
+	if load.Refused() > 0 || load.Failed() > 4+4 {
 		t.Errorf("%v, want 0 refused, at most 8 failed", load)
 	}
 
@@ -44,8 +44,8 @@ func TestSocketActivation(t *testing.T) {
 	b.crowd(20) // the socket unit is another one, and lives on
 	b.serves(1, "v1")
 	b.ctl(0, "stop", "app.socket", "app.service")
-	c := client{bed: b}
-	if _, _, err := c.do("GET", "/whoami", nil); err == nil {
+	c := b.client()
+	if _, _, err := c.Do("GET", "/whoami", nil); err == nil {
 		t.Error("answered after both units were stopped")
 	}
 }
@@ -56,9 +56,9 @@ func (b *bed) crowd(n int) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			c := client{bed: b}
-			defer c.close()
-			if _, _, err := c.do("POST", "/echo", []byte("hello")); err != nil {
+			c := b.client()
+			defer c.Close()
+			if _, _, err := c.Do("POST", "/echo", []byte("hello")); err != nil {
 				b.t.Errorf("one of the crowd: %v", err)
 			}
 		})

@@ -21,11 +21,11 @@ func TestRestartUnderLoad(t *testing.T) {
 			t.Fatal("the process is the old one")
 		}
 		old = now
-		load.flows(100)
+		load.Flows(100)
 	}
-	load.end()
+	load.End()
 	t.Log(load)
-	if len(load.failed) > 0 { // a restart has nobody to hand connections to, so there are reconnects
+	if load.Failed() > 0 { // a restart has nobody to hand connections to, so there are reconnects
 		t.Errorf("%v, want 0 failed", load)
 	}
 	b.gentle()
@@ -45,11 +45,11 @@ func TestKill(t *testing.T) {
 		b.run("kill", "-9", pid)
 		b.restarted(pid)
 		b.serves(1, "v1")
-		load.flows(100)
-		load.end()
+		load.Flows(100)
+		load.End()
 		t.Log(load)
 		// Each client can have had one request in the process's hands.
-		if load.refused > 0 || len(load.failed) > 8+4 {
+		if load.Refused() > 0 || load.Failed() > 8+4 {
 			t.Errorf("%v, want 0 refused, at most 12 failed", load)
 		}
 		if n := b.show("NRestarts"); n != []string{"1", "2"}[round] {
@@ -74,8 +74,8 @@ func TestWatchdog(t *testing.T) {
 	b.run("kill", "-STOP", pid)
 	b.restarted(pid)
 	b.serves(1, "v1")
-	load.flows(100)
-	if load.end().refused > 0 {
+	load.Flows(100)
+	if load.End().Refused() > 0 {
 		t.Errorf("%v, want 0 refused", load)
 	}
 	if !b.says("Watchdog timeout") {

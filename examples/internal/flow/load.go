@@ -5,6 +5,7 @@ package flow
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -119,11 +120,11 @@ func NewLoadBy(t testing.TB, dial func() (net.Conn, error), host string, keep, f
 }
 
 func (l *Load) ask(keep bool) {
-	c := &Client{Dial: l.dial, Host: l.host}
+	dials := 0
+	c := &Client{Host: l.host, Dial: func() (net.Conn, error) { dials++; return l.dial() }}
 	defer c.Close()
 	body := bytes.Repeat([]byte("baton"), 20)
-	var last net.Conn
-	for n := 0; ; n++ {
+	for {
 		select {
 		case <-l.stop:
 			return
@@ -140,10 +141,10 @@ func (l *Load) ask(keep bool) {
 		} else {
 			l.by[res.Header.Get("X-Pid")]++
 		}
-		if keep && n > 0 && (c.conn != last || c.conn == nil) {
+		if keep && dials > 1 {
 			l.reconnects++
+			dials = 1
 		}
-		last = c.conn
 		l.mu.Unlock()
 		if !keep {
 			c.Close()
@@ -163,6 +164,18 @@ func (l *Load) Failed() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.failed)
+}
+
+// Refused returns how many of them have not even found somebody who listens.
+func (l *Load) Refused() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, err := range l.failed {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			n++
+		}
+	}
+	return n
 }
 
 // Reconnects returns how often a client that keeps its connection has lost it.
@@ -202,6 +215,17 @@ func (l *Load) End() *Load {
 	}
 	l.wg.Wait()
 	return l
+}
+
+// Lossless ends the load and asserts that nothing has failed and that clients
+// have kept their connections.
+func (l *Load) Lossless() {
+	l.t.Helper()
+	l.End()
+	l.t.Log(l)
+	if len(l.failed) > 0 || l.reconnects > 0 {
+		l.t.Errorf("%v, want 0 failed, 0 reconnects", l)
+	}
 }
 
 func (l *Load) String() string {
