@@ -129,8 +129,9 @@ func measure(ctx context.Context, cfg config, say func(string, ...any)) ([]*tria
 	defer os.RemoveAll(dir)
 	say("building the service")
 	app := filepath.Join(dir, "app")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", app,
-		"github.com/baton-go/baton/examples/nethttp").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", app, "./nethttp")
+	build.Dir = flow.Examples()
+	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
 
