@@ -41,6 +41,14 @@ type config struct {
 	verbose     bool
 }
 
+// slowest returns the longest interval.
+func (c config) slowest() (d time.Duration) {
+	for _, cell := range c.cells {
+		d = max(d, cell.interval)
+	}
+	return d
+}
+
 func main() {
 	cfg, err := parseFlags(os.Args[1:], os.Stderr)
 	switch {

@@ -138,30 +138,30 @@ func (n *node) event(ctx context.Context, names ...string) (time.Time, error) {
 	}
 }
 
-// probed waits until the service knows the balancer's interval, and returns just after a probe.
-func (n *node) probed(ctx context.Context) error {
+// probed waits until the service knows the balancer's interval, and returns that just after a probe.
+func (n *node) probed(ctx context.Context) (time.Duration, error) {
 	for {
 		answer, err := drain.Control(ctx, n.control, "status")
 		if err != nil {
-			return err
+			return 0, err
 		}
 		var st drain.Status
 		if err := json.Unmarshal(answer, &st); err != nil {
-			return err
+			return 0, err
 		}
 		if len(st.Probers) > 1 {
-			return fmt.Errorf("there is more than one prober: %+v", st.Probers)
+			return 0, fmt.Errorf("there is more than one prober: %+v", st.Probers)
 		}
 		pause := 10 * time.Millisecond
 		if len(st.Probers) == 1 && st.Probers[0].Interval > 0 {
 			since := time.Since(st.Probers[0].LastSeen)
 			if since < 40*time.Millisecond {
-				return nil
+				return st.Probers[0].Interval, nil
 			}
 			pause = max(pause, st.Probers[0].Interval-since-20*time.Millisecond)
 		}
 		if err := rest(ctx, pause); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }

@@ -75,12 +75,17 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 		return err
 	}
 	defer load.end()
-	if err := t.node.probed(ctx); err != nil {
+	// While so many processes start, the probes of the quickest come unevenly, and few gaps are all that is known.
+	if err := rest(ctx, t.cfg.slowest()); err != nil {
+		return err
+	}
+	learned, err := t.node.probed(ctx)
+	if err != nil {
 		return err
 	}
 
 	begun := time.Now()
-	t.say("%v, %s: pulled", t.cell, t.way)
+	t.say("%v, %s: pulled; the interval that the service has learned is %.3f s", t.cell, t.way, learned.Seconds())
 	quit, err := t.takeOut(ctx, begun)
 	if err != nil {
 		return err
