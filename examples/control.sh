@@ -58,6 +58,8 @@ case $BIN in
 *) BIN=$PWD/${BIN#./} ;;
 esac
 
+who= # the service says of itself, last
+
 say() { printf '%s\n' "${0##*/}: $*"; }
 fail() { # code, message
 	code=$1
@@ -126,7 +128,7 @@ need() {
 
 silent() {
 	fail 153 "pid $pid is running but does not answer at ${CONTROL:-$WHOAMI}:" \
-		"set CONTROL, or URL where there is none, to where it listens"
+		"set CONTROL, or URL where there is none, to where it listens${who:+ ($who)}"
 }
 
 stranger() {

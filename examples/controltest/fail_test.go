@@ -167,8 +167,12 @@ func TestReloadFails(t *testing.T) {
 				s.want(0, "started", "start")
 				pid := s.pid()
 				fault.deploy(t, s)
+				code := 1
+				if fault.name == "not executable" && s.setting("CONTROL") != "" {
+					code, fault.reason = 153, "denied" // the running one is what asks, and is that file
+				}
 				for range 2 {
-					s.want(1, fault.reason, "reload")
+					s.want(code, fault.reason, "reload")
 					s.serves(pid, "v1", 200)
 				}
 				// What has failed does not stand in the way of the next.

@@ -99,7 +99,11 @@ func TestStopTimeout(t *testing.T) {
 		if !alive(pid) {
 			t.Fatal("stop has killed without KILL=1")
 		}
-		s.want(4, "does not answer", "status")
+		if s.setting("CONTROL") != "" {
+			s.want(0, "draining", "status")
+		} else {
+			s.want(4, "does not answer", "status")
+		}
 		if answer, err := h.finish(); err != nil || answer != "200 body" {
 			t.Fatalf("the request in flight: %q, %v", answer, err)
 		}
