@@ -94,16 +94,28 @@ func (b *balancer) event(name, status string) (at time.Time) {
 	return at
 }
 
-// phase returns when the service entered a phase, by its log: the last time.
-func phase(n *flow.Node, name string) (at time.Time, ok bool) {
+var drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* phase=draining `)
+
+// drains tells whether a node has stopped accepting in order to stop.
+func drains(n *flow.Node) bool {
 	log, _ := os.ReadFile(n.Path("log"))
-	re := regexp.MustCompile(`(?m)^time=(\S+) .* phase=` + name + ` `)
-	for _, m := range re.FindAllStringSubmatch(string(log), -1) {
-		if when, err := time.Parse(time.RFC3339Nano, m[1]); err == nil {
-			at, ok = when, true
+	return drainingLine.Match(log)
+}
+
+// draining returns when a node stopped accepting: the last time.
+func draining(t testing.TB, n *flow.Node) (at time.Time) {
+	t.Helper()
+	log, _ := os.ReadFile(n.Path("log"))
+	for _, m := range drainingLine.FindAllSubmatch(log, -1) {
+		var err error
+		if at, err = time.Parse(time.RFC3339Nano, string(m[1])); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return at, ok
+	if at.IsZero() {
+		t.Fatalf("%s has not stopped accepting", n.Addr)
+	}
+	return at
 }
 
 // shipped returns a file of this folder.
@@ -162,7 +174,7 @@ func (s *site) another(config, addr, inter string) *balancer {
 	host, _, _ := net.SplitHostPort(addr)
 	text := strings.Replace(config, "default-server check", "default-server source "+host+" check", 1)
 	path := flow.WriteFile(s.tb, s.dir, "haproxy-"+host+".cfg", text)
-	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter)
+	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter, "AGENT_A=9081", "AGENT_B=9082")
 }
 
 // command is rolling.sh, for the nodes or with what is given.
@@ -227,10 +239,7 @@ func prober(st drain.Status, host string) *health.Prober {
 // outBeforeDraining asserts that a stop has taken nothing away that a balancer still wanted.
 func outBeforeDraining(t testing.TB, n *flow.Node, bs ...*balancer) {
 	t.Helper()
-	draining, ok := phase(n, "draining")
-	if !ok {
-		t.Fatalf("%s has not drained", n.Addr)
-	}
+	draining := draining(t, n)
 	for _, b := range bs {
 		out := b.event("a", "DOWN")
 		t.Logf("HAProxy at %s took the node out %v before it stopped accepting", b.Addr, draining.Sub(out))

@@ -61,7 +61,7 @@ func TestBalancerDies(t *testing.T) {
 		case <-stop.Ended():
 			ended = true
 		case <-time.After(50 * time.Millisecond):
-			_, ended = phase(s.a, "draining")
+			ended = drains(s.a)
 		}
 	}
 	succeeds(t, stop)
@@ -74,24 +74,22 @@ func TestBalancerDies(t *testing.T) {
 // TestBalancerComesIn: it counts like the others.
 func TestBalancerComesIn(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, shipped(t, "haproxy.cfg"), "1s", long...)
+	s := newSite(t, shipped(t, "haproxy.cfg"), "3s", long...)
 	load := flow.NewLoad(t, s.Addr, 3, 2)
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
 	flow.Eventually(t, "it is pulled", func() bool { return status(t, s.a).Pulled })
-	host := flow.Host()
-	comes := s.another(shipped(t, "haproxy.cfg"), host+":80", "2s")
+	const inter = 4 * time.Second
+	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", inter.String())
 	late := flow.NewLoad(t, comes.Addr, 3, 2)
-	flow.Eventually(t, "it has had three failing answers", func() bool {
-		if _, gone := phase(s.a, "draining"); gone {
-			return true
-		}
-		p := prober(status(t, s.a), host)
-		return p != nil && p.Failures >= 3
-	})
 	succeeds(t, stop)
 	took := time.Since(begun)
 	outBeforeDraining(t, s.a, s.balancer, comes)
+	// Which was after its first failing answer, as always when HAProxy has just begun.
+	first := comes.event("a", "DOWN")
+	if after := draining(t, s.a).Sub(first); after < 2*inter {
+		t.Errorf("it stopped accepting %v after the new one's first failing answer: before the third", after)
+	}
 	late.Flows(20)
 	load.Report("HAProxy", "stop of a node, through the one that was there", took)
 	late.Report("HAProxy", "stop of a node, through one that came in meanwhile", took)
