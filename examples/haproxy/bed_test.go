@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,8 +143,8 @@ func newSite(t testing.TB, config, inter string, flags ...string) *site {
 	host := flow.Host()
 	v1 := flow.Build(t, "nethttp", "v1", "")
 	s := &site{tb: t, dir: flow.Dir(t)}
-	s.a = flow.NewNode(t, host+":8081", v1, append(flags, "-agent", host+":9081")...)
-	s.b = flow.NewNode(t, host+":8082", v1, append(flags, "-agent", host+":9082")...)
+	s.a = flow.NewNode(t, host+":8081", v1, slices.Concat(flags, []string{"-agent", host + ":9081"})...)
+	s.b = flow.NewNode(t, host+":8082", v1, slices.Concat(flags, []string{"-agent", host + ":9082"})...)
 	if err := os.Mkdir(filepath.Join(s.dir, "nodes"), 0o755); err != nil {
 		t.Fatal(err)
 	}
