@@ -41,6 +41,13 @@ func balance(t testing.TB, config, addr string, env ...string) *balancer {
 	cmd.Env = append(append(os.Environ(), "BIND="+addr, "STATS="+b.stats), env...)
 	b.Process = flow.Start(t, cmd)
 	b.Answers(t, addr)
+	flow.Eventually(t, "HAProxy has its stats socket", func() bool {
+		c, err := net.Dial("unix", b.stats)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
 	return b
 }
 
@@ -170,10 +177,13 @@ func newSite(t testing.TB, config, inter string, flags ...string) *site {
 }
 
 // another starts an HAProxy in front of the same nodes. It asks from the host
-// that it serves on, as if it stood on a machine of its own.
+// that it serves on, as if it stood on a machine of its own. What it can't
+// connect to is not tried again: that would hide from the clients that a node
+// was gone too soon.
 func (s *site) another(config, addr, inter string) *balancer {
 	host, _, _ := net.SplitHostPort(addr)
-	text := strings.Replace(config, "default-server check", "default-server source "+host+" check", 1)
+	text := strings.NewReplacer("default-server check", "default-server source "+host+" check",
+		"retries 3", "retries 0", "option redispatch 1", "no option redispatch").Replace(config)
 	path := flow.WriteFile(s.tb, s.dir, "haproxy-"+host+".cfg", text)
 	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter, "AGENT_A=9081", "AGENT_B=9082")
 }
