@@ -87,7 +87,7 @@ func TestBalancerComesIn(t *testing.T) {
 	outBeforeDraining(t, s.a, s.balancer, comes)
 	// Which was after its first failing answer, as always when HAProxy has just begun.
 	first := comes.event("a", "DOWN")
-	if after := draining(t, s.a).Sub(first); after < 2*inter {
+	if after := draining(t, s.a).Sub(first); after < 2*inter-slack {
 		t.Errorf("it stopped accepting %v after the new one's first failing answer: before the third", after)
 	}
 	late.Flows(20)
