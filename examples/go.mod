@@ -6,7 +6,9 @@ require (
 	github.com/baton-go/baton v0.0.0-00010101000000-000000000000
 	github.com/cloudflare/tableflip v1.2.3
 	github.com/gin-gonic/gin v1.12.0
+	golang.org/x/image v0.25.0
 	golang.org/x/sys v0.42.0
+	gonum.org/v1/plot v0.16.0
 )
 
 require (
@@ -44,10 +46,8 @@ require (
 	go.mongodb.org/mongo-driver/v2 v2.5.0 // indirect
 	golang.org/x/arch v0.22.0 // indirect
 	golang.org/x/crypto v0.48.0 // indirect
-	golang.org/x/image v0.25.0 // indirect
 	golang.org/x/net v0.51.0 // indirect
 	golang.org/x/text v0.34.0 // indirect
-	gonum.org/v1/plot v0.16.0 // indirect
 	google.golang.org/protobuf v1.36.10 // indirect
 )
 

@@ -41,10 +41,9 @@
 //
 // A pull is noticed when every live prober has had Config.Failures failing
 // answers, and a moment to act on the last of them (a tenth of its interval, at
-// most 100 ms), and no connection has arrived for one interval of the slowest
-// live prober, less such a moment, but not before PullMin; or when PullMax is
-// over. Where no prober is live nobody is watching, and the pull is noticed at
-// PullMin.
+// most 100 ms), and no connection has arrived for nine tenths of the slowest
+// live prober's interval, but not before PullMin; or when PullMax is over. Where
+// no prober is live nobody is watching, and the pull is noticed at PullMin.
 //
 // A failing answer counts once it is written to the connection, not when the
 // handler has made up its mind; one that cannot be written does not count. For

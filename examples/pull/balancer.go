@@ -59,8 +59,8 @@ type balancer struct {
 	said    string        // what HAProxy wrote besides its log
 }
 
-// startBalancer returns when HAProxy listens at the address.
-func startBalancer(ctx context.Context, program, dir, text, addr string, verbose bool) (*balancer, error) {
+// startBalancer returns when HAProxy listens at all of the addresses.
+func startBalancer(ctx context.Context, program, dir, text string, addrs []string, verbose bool) (*balancer, error) {
 	path := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return nil, err
@@ -93,22 +93,37 @@ func startBalancer(ctx context.Context, program, dir, text, addr string, verbose
 		b.ends.Wait()
 		return nil, err
 	}
+	for _, addr := range addrs {
+		if err := b.answers(ctx, addr); err != nil {
+			b.end()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// answers waits until HAProxy listens on the address.
+func (b *balancer) answers(ctx context.Context, addr string) error {
 	for {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
-			return b, c.Close()
+			return c.Close()
 		}
 		select {
 		case <-b.gone:
-			err = fmt.Errorf("HAProxy has ended: %v\n%s", b.cmd.ProcessState, b.said)
+			return b.over()
 		case <-ctx.Done():
-			err = context.Cause(ctx)
+			return context.Cause(ctx)
 		case <-time.After(5 * time.Millisecond):
-			continue
 		}
-		b.end()
-		return nil, err
 	}
+}
+
+// over says why HAProxy is gone.
+func (b *balancer) over() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return fmt.Errorf("HAProxy has ended: %v\n%s", b.cmd.ProcessState, b.said)
 }
 
 var downLine = regexp.MustCompile(`^<\d+>(\S+) (?:\S+: )?Server ([^/ ]+)/node is DOWN`)
@@ -143,7 +158,7 @@ func (b *balancer) takenOut(ctx context.Context, backend string) (time.Time, err
 	for {
 		b.mu.Lock()
 		at, ok := b.down[backend]
-		changed, said := b.changed, b.said
+		changed := b.changed
 		b.mu.Unlock()
 		if ok {
 			return at, nil
@@ -151,7 +166,7 @@ func (b *balancer) takenOut(ctx context.Context, backend string) (time.Time, err
 		select {
 		case <-changed:
 		case <-b.gone:
-			return time.Time{}, fmt.Errorf("HAProxy has ended: %v\n%s", b.cmd.ProcessState, said)
+			return time.Time{}, b.over()
 		case <-ctx.Done():
 			return time.Time{}, fmt.Errorf("%w, waiting for HAProxy to take the node out", context.Cause(ctx))
 		}

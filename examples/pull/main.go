@@ -129,8 +129,9 @@ func measure(ctx context.Context, cfg config, say func(string, ...any)) ([]*tria
 	defer os.RemoveAll(dir)
 	say("building the service")
 	app := filepath.Join(dir, "app")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", app,
-		"github.com/baton-go/baton/examples/nethttp").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", app, "./nethttp")
+	build.Dir = flow.Examples()
+	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
 
@@ -141,6 +142,7 @@ func measure(ctx context.Context, cfg config, say func(string, ...any)) ([]*tria
 	}
 	defer peer.end()
 	var trials []*trial
+	var sites []string
 	for _, c := range cfg.cells {
 		for _, w := range []way{probeAware, sleeping} {
 			t := &trial{cell: c, way: w, cfg: cfg, index: len(trials), host: host, say: say}
@@ -149,10 +151,10 @@ func measure(ctx context.Context, cfg config, say func(string, ...any)) ([]*tria
 				return nil, err
 			}
 			defer t.node.end()
-			trials = append(trials, t)
+			trials, sites = append(trials, t), append(sites, t.site())
 		}
 	}
-	proxy, err := startBalancer(ctx, program, dir, configuration(cfg, trials, peer.addr, dir), trials[0].site(), cfg.verbose)
+	proxy, err := startBalancer(ctx, program, dir, configuration(cfg, trials, peer.addr, dir), sites, cfg.verbose)
 	if err != nil {
 		return nil, err
 	}

@@ -138,9 +138,8 @@ func (n *node) event(ctx context.Context, names ...string) (time.Time, error) {
 	}
 }
 
-// probed waits until the service knows the balancer's interval, and returns just after one more probe.
+// probed waits until the service knows the balancer's interval, and returns just after a probe.
 func (n *node) probed(ctx context.Context) error {
-	var last time.Time
 	for {
 		answer, err := drain.Control(ctx, n.control, "status")
 		if err != nil {
@@ -153,18 +152,13 @@ func (n *node) probed(ctx context.Context) error {
 		if len(st.Probers) > 1 {
 			return fmt.Errorf("there is more than one prober: %+v", st.Probers)
 		}
-		pause := 20 * time.Millisecond
+		pause := 10 * time.Millisecond
 		if len(st.Probers) == 1 && st.Probers[0].Interval > 0 {
-			seen := st.Probers[0].LastSeen
-			if !last.IsZero() && seen.Sub(last) > st.Probers[0].Interval/2 {
+			since := time.Since(st.Probers[0].LastSeen)
+			if since < 40*time.Millisecond {
 				return nil
 			}
-			last = seen
-			if soon := time.Until(seen.Add(st.Probers[0].Interval)) - 20*time.Millisecond; soon > 0 {
-				pause = soon
-			} else {
-				pause = 2 * time.Millisecond
-			}
+			pause = max(pause, st.Probers[0].Interval-since-20*time.Millisecond)
 		}
 		if err := rest(ctx, pause); err != nil {
 			return err

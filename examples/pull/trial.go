@@ -16,7 +16,7 @@ type cell struct {
 	fall     int
 }
 
-func (c cell) String() string { return fmt.Sprintf("%v × %d", c.interval, c.fall) }
+func (c cell) String() string { return fmt.Sprintf("%g s × %d", c.interval.Seconds(), c.fall) }
 
 // eject is the longest that it takes the balancer to notice a pull.
 func (c cell) eject() time.Duration { return time.Duration(c.fall) * c.interval }
@@ -80,7 +80,7 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 	}
 
 	begun := time.Now()
-	t.say("%-6v × %d  %s: pulled", t.interval, t.fall, t.way)
+	t.say("%v, %s: pulled", t.cell, t.way)
 	quit, err := t.takeOut(ctx, begun)
 	if err != nil {
 		return err
@@ -104,8 +104,8 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 		}
 	}
 	t.result = result{out: out.Sub(begun), quit: quit.Sub(begun), gone: gone.Sub(begun), requests: requests, lost: len(failed)}
-	t.say("%-6v × %d  %s: HAProxy took it out after %.3f s, it stopped accepting after %.3f s, %d of %d requests lost",
-		t.interval, t.fall, t.way, t.out.Seconds(), t.quit.Seconds(), t.lost, t.requests)
+	t.say("%v, %s: HAProxy took it out after %.3f s, it stopped accepting after %.3f s, %d of %d requests lost",
+		t.cell, t.way, t.out.Seconds(), t.quit.Seconds(), t.lost, t.requests)
 	if t.lost > 0 && t.cfg.verbose {
 		t.say("  the first: %v", failed[0])
 	}
