@@ -169,7 +169,8 @@ renew() { # node, weight
 	esac
 	if ! { balancer down "$1" && at_node empty "$1"; }; then
 		give "$1" 100
-		fail 1 "$1: its traffic could not be taken away; it was not touched"
+		note "old $1"
+		fail 1 "$1: its traffic could not be taken away; it was not touched: continue or rollback"
 	fi
 	if ! { at_node stop "$1" && at_node put "$1" "$STATE/new" && at_node start "$1" && at_node check "$1"; }; then
 		say "$1 failed with the new version: it gets the old one back"
