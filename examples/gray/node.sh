@@ -43,7 +43,7 @@ empty() {
 }
 
 check() {
-	said=$(control status) || fail 1 "$NODE: $said"
+	said=$(control status 2>&1) || fail 1 "$NODE: $said"
 	case $said in *", ready") ;; *) fail 1 "$NODE is not ready: $said" ;; esac
 	# shellcheck disable=SC2086 # a command and its arguments
 	[ -z "$CHECK" ] || $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
@@ -72,6 +72,7 @@ case $#:$verb in
 *) fail 2 "want check, keep, empty, stop, restore or start NODE, or put NODE FILE" ;;
 esac
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
+export NODE
 set -a
 # shellcheck disable=SC1090
 case $SITE in */*) . "$SITE/$NODE" ;; *) . "./$SITE/$NODE" ;; esac
