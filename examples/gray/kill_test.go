@@ -68,6 +68,12 @@ func killed(t *testing.T, how string, first int) {
 		t.Logf("killed at step %d: %.40s", at, step)
 		s.release(0, repair)
 		s.want(nil, want, want)
+		if at == 9 {
+			// What was kept is the version before, also when the new one was in place already.
+			s.release(0, "rollback")
+			want = runs
+			s.want(nil, want, want)
+		}
 		runs = want
 		if load.Failed() > 0 {
 			t.Fatalf("at %q: %v", step, load)

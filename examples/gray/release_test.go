@@ -3,6 +3,7 @@
 package gray
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,7 +123,16 @@ func TestRefused(t *testing.T) {
 	}
 	// The balancer is not there: the node keeps its traffic, and its process.
 	s.release(4, "upgrade "+v2, "SOCKET="+filepath.Join(s.dir, "none"))
-	s.release(0, "continue")
+	// A second one at the same time.
+	second := filepath.Join(s.dir, "second")
+	spy := flow.WriteFile(t, s.dir, "spy.sh", `
+[ "$1 $2" != "stop b" ] || dash release.sh continue >`+second+` 2>&1 || echo "exit code $?" >>`+second+`
+exec dash node.sh "$@"
+`)
+	s.release(0, "continue", "AT_NODE=dash "+spy)
+	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") || !strings.Contains(string(said), "exit code 7") {
+		t.Errorf("a second release.sh says %q, want exit code 7", said)
+	}
 	s.want(nil, "v2", "v2", "v2")
 	for i, name := range s.names {
 		if pid := s.nodes[name].PID(); pid == pids[i] {
