@@ -1,0 +1,86 @@
+//go:build linux
+
+package gray
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// killer stands before node.sh and haproxy.sh. It counts their calls, and at one
+// of them kills release.sh, with -9. Then that step is not done at all (skip), or
+// it goes on alone, as the children of a killed script do (go).
+const killer = `
+n=$(($(cat "$COUNT") + 1))
+echo "$n" >"$COUNT"
+if [ "$n" = "$AT" ]; then
+	echo "$*" >>"$COUNT.at"
+	read -r pid <"$STATE/lock"
+	kill -9 "$pid"
+	[ "$HOW" = go ] || exit 1
+fi
+script=$1
+shift
+exec dash "$script" "$@"
+`
+
+// TestKilled kills a release of two nodes in each step of the first node's turn,
+// and further ones, and continues it or rolls it back.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for first, how := range map[int]string{3: "go", 4: "skip"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			killed(t, how, first)
+		})
+	}
+}
+
+func killed(t *testing.T, how string, first int) {
+	builds := map[string]string{"v1": flow.Build(t, "nethttp", "v1", ""), "v2": flow.Build(t, "nethttp", "v2", "")}
+	s := newSite(t, builds["v1"], "a", "b")
+	load := flow.NewLoad(t, s.addr, 2, 1)
+	kill := flow.WriteFile(t, s.dir, "killer.sh", killer)
+	count := filepath.Join(s.dir, "count")
+
+	// The calls: check a, check b; then check b, keep a, down, empty, stop, put, start,
+	// check, up; up again after the gate; then the same for b.
+	const last = 18
+	runs := "v1"
+	for at := first; at <= last; at += 2 {
+		next := map[string]string{"v1": "v2", "v2": "v1"}[runs]
+		repair, want := "continue", next
+		if at%4 >= 2 {
+			repair, want = "rollback", runs
+		}
+		flow.WriteFile(t, s.dir, "count", "0")
+		_, code := flow.Run(t, s.command("upgrade "+builds[next],
+			"AT_NODE=dash "+kill+" node.sh", "BALANCER=dash "+kill+" haproxy.sh",
+			"COUNT="+count, fmt.Sprintf("AT=%d", at), "HOW="+how, "WEIGHT=50"))
+		step, err := os.ReadFile(count + ".at")
+		if err != nil || code != -1 {
+			t.Fatalf("step %d: exit code %d, want a kill (%v)", at, code, err)
+		}
+		t.Logf("killed at step %d: %.40s", at, step)
+		s.release(0, repair)
+		s.want(nil, want, want)
+		if at == 9 {
+			// What was kept is the version before, also when the new one was in place already.
+			s.release(0, "rollback")
+			want = runs
+			s.want(nil, want, want)
+		}
+		runs = want
+		if load.Failed() > 0 {
+			t.Fatalf("at %q: %v", step, load)
+		}
+		os.Remove(count + ".at")
+	}
+	if load.End().Failed() > 0 || load.Reconnects() > 0 {
+		t.Errorf("%v, want 0 failed, 0 reconnects", load)
+	}
+}
