@@ -1,0 +1,237 @@
+//go:build linux
+
+package nginx
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+func TestMain(m *testing.M) { flow.Main(m) }
+
+// site is nginx with the folder's configuration, before two instances a and b.
+type site struct {
+	t     *testing.T
+	dir   string
+	addr  string // nginx
+	a, b  *flow.Node
+	nginx *flow.Process
+}
+
+func newSite(t *testing.T, build string, flags ...string) *site {
+	t.Helper()
+	host := flow.Host()
+	s := &site{t: t, dir: flow.Dir(t), addr: host + ":8080"}
+	s.a = flow.NewNode(t, host+":8081", build, flags...)
+	s.b = flow.NewNode(t, host+":8082", build, flags...)
+	if err := os.Mkdir(filepath.Join(s.dir, "site"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]*flow.Node{"a": s.a, "b": s.b} {
+		n.Control("start")
+		flow.WriteFile(t, s.dir, "site/"+name, settings(n.Env()))
+	}
+	s.nginx = start(t, s.dir, host)
+	return s
+}
+
+// settings quotes for a shell.
+func settings(env []string) string {
+	var b strings.Builder
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		fmt.Fprintf(&b, "%s='%s'\n", name, value)
+	}
+	return b.String()
+}
+
+// start runs nginx with the folder's configuration, on addresses of host.
+func start(t *testing.T, dir, host string) *flow.Process {
+	t.Helper()
+	for _, name := range []string{"nginx.conf", "servers.conf"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flow.WriteFile(t, dir, name, strings.ReplaceAll(string(text), "127.0.0.1", host))
+	}
+	command := append(run(t, dir), "-g", "daemon off;")
+	p := flow.Start(t, exec.Command(command[0], command[1:]...))
+	t.Cleanup(func() {
+		p.Process.Signal(os.Interrupt) // its workers would outlive a kill -9
+		<-p.Ended()
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(dir, "error.log"))
+			t.Logf("nginx's error.log:\n%s", log)
+		}
+	})
+	p.Answers(t, host+":8080")
+	return p
+}
+
+func run(t *testing.T, dir string) []string {
+	// The workers run as another user, who may not enter a temporary folder.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return []string{flow.Tool(t, "nginx", "apt-get install nginx-light"), "-p", dir, "-c", "nginx.conf", "-e", "error.log"}
+}
+
+// publish runs publish.sh and returns its exit code.
+func (s *site) publish(args []string, env ...string) int {
+	s.t.Helper()
+	flow.Tool(s.t, "flock", "apt-get install util-linux")
+	flow.Tool(s.t, "ps", "apt-get install procps")
+	cmd := exec.Command("dash", append([]string{"publish.sh"}, args...)...)
+	cmd.Env = append(append(os.Environ(),
+		"SITE="+filepath.Join(s.dir, "site"), "STATE="+filepath.Join(s.dir, "release"),
+		"SERVERS="+filepath.Join(s.dir, "servers.conf"), "NGINX_PID="+filepath.Join(s.dir, "nginx.pid"),
+		"RUN_NGINX="+strings.Join(run(s.t, s.dir), " "),
+	), env...)
+	said, code := flow.Run(s.t, cmd)
+	s.t.Logf("publish.sh %s: %d\n%s", strings.Join(args, " "), code, said)
+	return code
+}
+
+func (s *site) versions(t *testing.T, a, b string) {
+	t.Helper()
+	for n, want := range map[*flow.Node]string{s.a: a, s.b: b} {
+		if who := n.Whoami(); who.Version != want || who.Phase != "ready" {
+			t.Errorf("%s runs %s and is %s, want %s, ready", n.Addr, who.Version, who.Phase, want)
+		}
+	}
+	servers, err := os.ReadFile(filepath.Join(s.dir, "servers.conf"))
+	if err != nil || strings.Count(string(servers), "weight=100;") != 2 {
+		t.Errorf("servers.conf, want both with weight 100:\n%s(%v)", servers, err)
+	}
+}
+
+// TestPublish upgrades one instance after the other. nginx is reloaded, which
+// closes idle connections of clients without a look, so theirs are fresh.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	// What an instance has open when it is told to stop.
+	seen := filepath.Join(s.dir, "seen")
+	spy := flow.WriteFile(t, s.dir, "spy.sh", `
+[ "$1" != stop ] || ( . "$SITE/$2"; "$BIN" -control "$CONTROL" -s status; echo ) >>`+seen+`
+exec sh ../gray/node.sh "$@"
+`)
+
+	load := flow.NewLoad(t, s.addr, 0, 8)
+	before := time.Now()
+	if code := s.publish([]string{"upgrade", flow.Build(t, "nethttp", "v2", "")}, "AT_NODE=dash "+spy); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	took := time.Since(before)
+	load.Reaches(s.a.PID(), 20)
+	load.Reaches(s.b.PID(), 20)
+	load.Report("nginx, two ports", "publish both instances", took)
+	s.versions(t, "v2", "v2")
+
+	file, err := os.Open(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stops := 0
+	for d := json.NewDecoder(file); d.More(); stops++ {
+		var st drain.Status
+		if err := d.Decode(&st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Open.Open() != 0 {
+			t.Errorf("an instance was told to stop while it had connections: %+v", st.Open)
+		}
+	}
+	if stops != 2 {
+		t.Errorf("%d stops, want 2", stops)
+	}
+}
+
+// TestPublishWaits: a request in flight is why an instance is not stopped yet,
+// and what does not end is not cut off.
+func TestPublishWaits(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	// Straight to the instance: nginx's own workers are gone long before.
+	conn, err := net.Dial("tcp", s.a.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 6\r\n\r\nbat")
+	flow.Eventually(t, "the request is in flight", func() bool { return status(t, s.a).Open.Active > 0 })
+
+	load := flow.NewLoad(t, s.addr, 0, 4)
+	if code := s.publish([]string{"upgrade", flow.Build(t, "nethttp", "v2", "")}, "EMPTY_TIMEOUT=1"); code != 1 {
+		t.Fatalf("exit code %d while a request is in flight, want 1", code)
+	}
+	s.versions(t, "v1", "v1")
+	fmt.Fprint(conn, "ton")
+	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("the slow request: %v, %v", res, err)
+	}
+	if code := s.publish([]string{"continue"}); code != 0 {
+		t.Fatalf("exit code %d of continue, want 0", code)
+	}
+	s.versions(t, "v2", "v2")
+	if load.End().Failed() > 0 {
+		t.Error(load)
+	}
+}
+
+// TestSwap: the same by the library's own swap. Nothing is marked down, nothing
+// is reloaded, and clients keep their connections, as nginx keeps its own.
+func TestSwap(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	load := flow.NewLoad(t, s.addr, 8, 4)
+	before := time.Now()
+	var took time.Duration
+	for _, version := range []string{"v2", "v1", "v2"} {
+		for _, n := range []*flow.Node{s.a, s.b} {
+			n.Deploy(flow.Build(t, "nethttp", version, ""))
+			n.Control("reload")
+			took = max(took, time.Since(before))
+			load.Reaches(n.PID(), 20)
+			before = time.Now()
+		}
+	}
+	adopted := status(t, s.a).Open.Adopted + status(t, s.b).Open.Adopted
+	load.Report("nginx, two ports", "swap in place, the longest of six", took)
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d clients have lost their connection to nginx, want 0", n)
+	}
+	if adopted == 0 {
+		t.Error("no connection of nginx has been handed over: did it keep any alive?")
+	}
+	s.versions(t, "v2", "v2")
+	if log, _ := os.ReadFile(filepath.Join(s.dir, "error.log")); strings.Contains(string(log), "[error]") {
+		t.Errorf("nginx has seen errors:\n%s", log)
+	}
+}
+
+func status(t *testing.T, n *flow.Node) (st drain.Status) {
+	t.Helper()
+	out, err := exec.Command(n.Path("app"), "-control", n.Path("control"), "-s", "status").Output()
+	if err == nil {
+		err = json.Unmarshal(out, &st)
+	}
+	if err != nil {
+		t.Fatalf("%s: status: %v\n%s", n.Addr, err, out)
+	}
+	return st
+}
