@@ -64,6 +64,7 @@ case $#:${1-} in
 	;;
 3:up)
 	tell set server "$BACKEND/$2" weight "$3%"
+	[ "$(field "$2" weight)" != 0 ] || fail 6 "$3 % of the weight of $2 is 0: give the servers weight 100 in HAProxy's configuration"
 	tell set server "$BACKEND/$2" state ready
 	within "$BALANCER_TIMEOUT" is_up "$2" || fail 1 "HAProxy says that $2 is $(field "$2" status) after $BALANCER_TIMEOUT s: can it reach /ping there?"
 	;;

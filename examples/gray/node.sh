@@ -49,7 +49,7 @@ empty() {
 }
 
 check() {
-	said=$(control status) || fail 1 "$NODE: $said"
+	said=$(control status 2>&1) || fail 1 "$NODE: $said"
 	case $said in *", ready") ;; *) fail 1 "$NODE is not ready: $said" ;; esac
 	# shellcheck disable=SC2086 # a command and its arguments
 	[ -z "$CHECK" ] || $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
@@ -104,6 +104,7 @@ case $#:$verb in
 esac
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
 case $SITE in */*) node=$SITE/$NODE ;; *) node=./$SITE/$NODE ;; esac
+export NODE
 set -a
 # shellcheck disable=SC1090
 . "$node"

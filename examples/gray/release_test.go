@@ -1,0 +1,140 @@
+//go:build linux
+
+package gray
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// TestUpgrade releases to one node of three, with a quarter of its traffic, and
+// looks at it; then to the others, and all the way back.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	v2 := flow.Build(t, "nethttp", "v2", "")
+	load := flow.NewLoad(t, s.addr, 4, 2)
+
+	before := time.Now()
+	s.release(0, "share "+v2, "WEIGHT=25")
+	s.want(map[string]string{"a": "25"}, "v2", "v1", "v1")
+	load.Reaches(s.nodes["c"].PID(), 100)
+	if a, b := load.By(s.nodes["a"].PID()), load.By(s.nodes["b"].PID()); a == 0 || a > b {
+		t.Errorf("the share has got %d requests, another node %d, want fewer, but not none", a, b)
+	}
+	s.release(7, "upgrade "+v2)
+	s.release(1, "status")
+	gray := time.Since(before)
+
+	before = time.Now()
+	s.release(0, "continue", "GATE=dash gate.sh", "ASK=20", "VERSION=v2")
+	s.want(nil, "v2", "v2", "v2")
+	s.release(0, "status")
+	s.release(0, "continue")
+	took := gray + time.Since(before)
+	load.Reaches(s.nodes["c"].PID(), 20)
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d clients have lost their connection to HAProxy, want 0", n)
+	}
+	load.Report("gray release", "one of three nodes, then the others", took)
+
+	load = flow.NewLoad(t, s.addr, 4, 2)
+	before = time.Now()
+	s.release(0, "rollback")
+	took = time.Since(before)
+	s.want(nil, "v1", "v1", "v1")
+	s.release(0, "rollback")
+	load.Reaches(s.nodes["a"].PID(), 20)
+	load.Report("gray release", "rollback of three nodes", took)
+}
+
+// TestBrokenNode: what does not start, or is not well, goes back by itself.
+func TestBrokenNode(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	load := flow.NewLoad(t, s.addr, 4, 2)
+	crash, v2 := flow.Build(t, "nethttp", "v2", "crash"), flow.Build(t, "nethttp", "v2", "")
+
+	before := time.Now()
+	s.release(1, "upgrade "+crash)
+	took := time.Since(before)
+	s.want(nil, "v1", "v1", "v1")
+	s.release(1, "continue") // it is still broken
+	s.release(0, "rollback")
+	s.want(nil, "v1", "v1", "v1")
+
+	// CHECK asks the node itself. Here the second one does not pass.
+	check := flow.WriteFile(t, s.dir, "check.sh", `
+case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
+`)
+	s.release(1, "upgrade "+v2, "CHECK=dash "+check)
+	s.want(nil, "v2", "v1", "v1")
+	s.release(0, "rollback")
+	s.want(nil, "v1", "v1", "v1")
+	load.Reaches(s.nodes["b"].PID(), 20)
+	load.Report("gray release", "a node that fails gets its old version back", took)
+
+	// When the share does not do well all of it goes back. Nobody answers as v3.
+	load = flow.NewLoad(t, s.addr, 4, 2)
+	before = time.Now()
+	s.release(3, "upgrade "+v2, "GATE=dash gate.sh", "ASK=20", "VERSION=v3", "SHARE=2", "WEIGHT=50")
+	took = time.Since(before)
+	s.want(nil, "v1", "v1", "v1")
+	s.release(0, "continue")
+	load.Reaches(s.nodes["a"].PID(), 20)
+	load.Report("gray release", "the gate fails: two nodes go back", took)
+}
+
+// TestRefused: nothing is touched when something is not as it should be.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	v2 := flow.Build(t, "nethttp", "v2", "")
+	pids := [3]int{s.nodes["a"].PID(), s.nodes["b"].PID(), s.nodes["c"].PID()}
+	for _, c := range []struct {
+		code      int
+		args, env string
+		say       string
+	}{
+		{2, "", "", "want upgrade FILE"},
+		{2, "upgrade", "", "want upgrade FILE"},
+		{2, "upgrade /no/such/file", "", "/no/such/file is no executable"},
+		{6, "upgrade " + v2, "NODES=a", "control.sh reload"},
+		{6, "upgrade " + v2, "NODES=a b/c", "b/c"},
+		{6, "upgrade " + v2, "SHARE=0", "SHARE"},
+		{6, "upgrade " + v2, "SHARE=4", "SHARE"},
+		{6, "upgrade " + v2, "WEIGHT=101", "WEIGHT"},
+		{6, "upgrade " + v2, "BALANCER=", "set BALANCER"},
+		{6, "upgrade " + v2, "STATE=/proc/release", "set STATE"},
+		{5, "upgrade " + v2, "NODES=a nobody", "set SITE"},
+		{5, "upgrade " + v2, "CHECK=false", "a is not well"},
+		{6, "continue", "", "no release"},
+		{0, "status", "", "no release"},
+	} {
+		said := s.release(c.code, c.args, c.env)
+		if !strings.Contains(said, c.say) {
+			t.Errorf("release.sh %s with %s says %q, want %q in it", c.args, c.env, said, c.say)
+		}
+	}
+	// The balancer is not there: the node keeps its traffic, and its process.
+	s.release(4, "upgrade "+v2, "SOCKET="+filepath.Join(s.dir, "none"))
+	s.release(0, "continue")
+	s.want(nil, "v2", "v2", "v2")
+	for i, name := range s.names {
+		if pid := s.nodes[name].PID(); pid == pids[i] {
+			t.Errorf("%s: pid %d has not been replaced", name, pid)
+		}
+	}
+
+	// Another node is down: no more may be taken out.
+	pid := s.nodes["a"].PID()
+	s.nodes["c"].Control("stop")
+	s.release(5, "upgrade "+v2)
+	if s.nodes["a"].PID() != pid {
+		t.Error("a was touched while c was down")
+	}
+}

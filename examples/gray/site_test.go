@@ -1,0 +1,133 @@
+//go:build linux
+
+package gray
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+func TestMain(m *testing.M) { flow.Main(m) }
+
+// site is HAProxy with the folder's configuration, before three nodes.
+type site struct {
+	t     *testing.T
+	dir   string
+	addr  string // of HAProxy
+	names []string
+	nodes map[string]*flow.Node
+}
+
+func newSite(t *testing.T, build string) *site {
+	t.Helper()
+	for name, from := range map[string]string{"socat": "socat", "flock": "util-linux", "cmp": "diffutils"} {
+		flow.Tool(t, name, "apt-get install "+from)
+	}
+	host := flow.Host()
+	s := &site{t: t, dir: flow.Dir(t), addr: host + ":8080", names: []string{"a", "b", "c"}, nodes: map[string]*flow.Node{}}
+	if err := os.Mkdir(filepath.Join(s.dir, "site"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	balancer := exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-f", "haproxy.cfg")
+	balancer.Env = append(os.Environ(), "SOCKET="+s.socket(), "ADDR="+s.addr)
+	for i, name := range s.names {
+		n := flow.NewNode(t, fmt.Sprintf("%s:%d", host, 8081+i), build, "-pull-max", "5s")
+		n.Control("start")
+		s.nodes[name] = n
+		var settings strings.Builder
+		for _, e := range n.Env() {
+			name, value, _ := strings.Cut(e, "=")
+			fmt.Fprintf(&settings, "%s='%s'\n", name, value)
+		}
+		flow.WriteFile(t, s.dir, "site/"+name, settings.String())
+		balancer.Env = append(balancer.Env, strings.ToUpper(name)+"="+n.Addr)
+	}
+	flow.Start(t, balancer).Answers(t, s.addr)
+	return s
+}
+
+func (s *site) socket() string { return filepath.Join(s.dir, "socket") }
+func (s *site) state() string  { return filepath.Join(s.dir, "release") }
+
+// command is release.sh with the site's settings.
+func (s *site) command(args string, env ...string) *exec.Cmd {
+	cmd := exec.Command("dash", append([]string{"release.sh"}, strings.Fields(args)...)...)
+	cmd.Env = append(append(os.Environ(),
+		"NODES="+strings.Join(s.names, " "), "SITE="+filepath.Join(s.dir, "site"), "STATE="+s.state(),
+		"BALANCER=dash haproxy.sh", "SOCKET="+s.socket(), "SITE_URL=http://"+s.addr,
+	), env...)
+	return cmd
+}
+
+// release runs release.sh, and wants the exit code.
+func (s *site) release(want int, args string, env ...string) string {
+	s.t.Helper()
+	said, code := flow.Run(s.t, s.command(args, env...))
+	s.t.Logf("release.sh %s: %d\n%s", args, code, said)
+	if code != want {
+		s.t.Fatalf("release.sh %s: exit code %d, want %d", args, code, want)
+	}
+	return said
+}
+
+// want asserts the version of each node, and that HAProxy gives all of them
+// their whole weight, or what percent says.
+func (s *site) want(percent map[string]string, versions ...string) {
+	s.t.Helper()
+	for i, name := range s.names {
+		if who := s.nodes[name].Whoami(); who.Version != versions[i] || who.Phase != "ready" {
+			s.t.Errorf("%s runs %s and is %s, want %s, ready", name, who.Version, who.Phase, versions[i])
+		}
+		weight := "100"
+		if p := percent[name]; p != "" {
+			weight = p
+		}
+		if status, w := s.stat(name); !strings.HasPrefix(status, "UP") || w != weight {
+			s.t.Errorf("HAProxy has %s as %s with weight %s, want UP with weight %s", name, status, w, weight)
+		}
+	}
+}
+
+// stat is what HAProxy says of a node.
+func (s *site) stat(name string) (status, weight string) {
+	s.t.Helper()
+	c, err := net.Dial("unix", s.socket())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "show stat\n")
+	r := csv.NewReader(c)
+	r.FieldsPerRecord = -1
+	var head []string
+	for {
+		row, err := r.Read()
+		if err != nil {
+			s.t.Fatalf("show stat has no %s: %v", name, err)
+		}
+		if head == nil {
+			head = row
+		}
+		if row[0] != "app" || row[1] != name {
+			continue
+		}
+		for i, column := range head {
+			switch column {
+			case "status":
+				status = row[i]
+			case "weight":
+				weight = row[i]
+			}
+		}
+		return status, weight
+	}
+}
