@@ -48,9 +48,9 @@ var flagNames = strings.NewReplacer(
 	"Config.ControlSocket", "-control",
 	"Config.Probation", "-probation",
 	"Config.SwapTimeout", "-swap-timeout",
-	"Config.Failures", "-failures",
 	"Config.PullMin", "-pull-min",
 	"Config.PullMax", "-pull-max",
+	"Config.Failures", "-failures",
 	"Config.DrainTimeout", "-drain-timeout",
 )
 
@@ -68,9 +68,9 @@ func run() error {
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
-	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
-	pullMin := flag.Duration("pull-min", 0, "how long a pull waits at least")
+	pullMin := flag.Duration("pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
@@ -90,9 +90,9 @@ func run() error {
 		ControlSocket: *control,
 		Probation:     *probation,
 		SwapTimeout:   *swapTimeout,
-		Failures:      *failures,
 		PullMin:       *pullMin,
 		PullMax:       *pullMax,
+		Failures:      *failures,
 		DrainTimeout:  *drainTimeout,
 	}))
 	if err != nil {
