@@ -12,64 +12,65 @@ import (
 )
 
 func TestStartFails(t *testing.T) {
-	t.Parallel()
-	t.Run("port in use", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t)
-		ln, err := net.Listen("tcp", s.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		s.want(1, "address already in use", "start")
-		s.want(3, "not running", "status")
-	})
-	t.Run("port in use by another of the same", func(t *testing.T) {
-		t.Parallel()
-		// It answers /ping with 200, but it is not what was started.
-		other, s := newSite(t), newSite(t)
-		s.addr = other.addr
-		s.env = append(s.env, "URL="+other.setting("URL"))
-		other.want(0, "started", "start")
-		s.want(1, "address already in use", "start")
-		s.want(3, "not running", "status")
-		other.want(0, "running", "status")
-	})
-	t.Run("exits", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t)
-		s.deploy(build(t, "gin", "v1", "crash"))
-		s.want(1, "exited with code 3", "start")
-		s.want(3, "not running", "status")
-	})
-	t.Run("never ready", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t)
-		s.deploy(build(t, "gin", "v1", "hang"))
-		s.want(150, "was told to stop", "start", "START_TIMEOUT=1")
-		s.want(3, "not running", "status")
-	})
-	t.Run("wrong flag", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t, "-probation", "-5s")
-		s.want(1, "-probation", "start")
-	})
-	t.Run("nothing to run", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t)
-		if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s.want(5, "set BIN", "start")
-		if err := os.Remove(s.setting("BIN")); err != nil {
-			t.Fatal(err)
-		}
-		s.want(5, "set BIN", "start")
-	})
-	t.Run("no log", func(t *testing.T) {
-		t.Parallel()
-		s := newSite(t)
-		s.want(6, "set LOG", "start", "LOG="+filepath.Join(t.TempDir(), "missing", "log"))
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		t.Run("port in use", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			ln, err := net.Listen("tcp", s.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			s.want(1, "address already in use", "start")
+			s.want(3, "not running", "status")
+		})
+		t.Run("port in use by another of the same", func(t *testing.T) {
+			t.Parallel()
+			// It answers /ping with 200, but it is not what was started.
+			other, s := newSite(t), newSite(t)
+			s.addr = other.addr
+			s.env = append(s.env, "URL="+other.setting("URL"))
+			other.want(0, "started", "start")
+			s.want(1, "address already in use", "start")
+			s.want(3, "not running", "status")
+			other.want(0, "running", "status")
+		})
+		t.Run("exits", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.deploy(build(t, "gin", "v1", "crash"))
+			s.want(1, "exited with code 3", "start")
+			s.want(3, "not running", "status")
+		})
+		t.Run("never ready", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.deploy(build(t, "gin", "v1", "hang"))
+			s.want(150, "was told to stop", "start", "START_TIMEOUT=1")
+			s.want(3, "not running", "status")
+		})
+		t.Run("wrong flag", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "-probation", "-5s")
+			s.want(1, "-probation", "start")
+		})
+		t.Run("nothing to run", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s.want(5, "set BIN", "start")
+			if err := os.Remove(s.setting("BIN")); err != nil {
+				t.Fatal(err)
+			}
+			s.want(5, "set BIN", "start")
+		})
+		t.Run("no log", func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.want(6, "set LOG", "start", "LOG="+filepath.Join(t.TempDir(), "missing", "log"))
+		})
 	})
 }
 
@@ -132,51 +133,56 @@ func TestPIDFileOfAnother(t *testing.T) {
 }
 
 func TestReloadFails(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []struct {
-		name   string
-		deploy func(t *testing.T, s *site)
-		reason string
-	}{
-		{"crash", faulty("crash"), "exit status 3"},
-		{"probation", faulty("probation"), "exit status 3"},
-		{"hang", faulty("hang"), "SwapTimeout"},
-		{"check", faulty("check"), "main.fault=check"},
-		{"missing", func(t *testing.T, s *site) {
-			if err := os.Remove(s.setting("BIN")); err != nil {
-				t.Fatal(err)
-			}
-		}, "missing"},
-		{"not executable", func(t *testing.T, s *site) {
-			if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}, "not executable"},
-		{"no program", func(t *testing.T, s *site) {
-			text := filepath.Join(t.TempDir(), "text")
-			if err := os.WriteFile(text, []byte("\"quoted\" <text>\n"), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			s.deploy(text)
-		}, "exec format error"},
-	} {
-		t.Run(fault.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, "-probation", "400ms", "-swap-timeout", "4s")
-			s.want(0, "started", "start")
-			pid := s.pid()
-			fault.deploy(t, s)
-			for range 2 {
-				s.want(1, fault.reason, "reload")
-				s.serves(pid, "v1", 200)
-			}
-			// What has failed does not stand in the way of the next.
-			s.deploy(build(t, "gin", "v2", ""))
-			s.want(0, "version v2", "reload")
-			s.serves(s.pid(), "v2", 200)
-			s.want(0, "stopped", "stop")
-		})
-	}
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		for _, fault := range []struct {
+			name   string
+			deploy func(t *testing.T, s *site)
+			reason string
+		}{
+			{"crash", faulty("crash"), "exit status 3"},
+			{"probation", faulty("probation"), "exit status 3"},
+			{"hang", faulty("hang"), "SwapTimeout"},
+			{"check", faulty("check"), "main.fault=check"},
+			{"missing", func(t *testing.T, s *site) {
+				if err := os.Remove(s.setting("BIN")); err != nil {
+					t.Fatal(err)
+				}
+			}, "missing"},
+			{"not executable", func(t *testing.T, s *site) {
+				if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}, "not executable"},
+			{"no program", func(t *testing.T, s *site) {
+				text := filepath.Join(t.TempDir(), "text")
+				if err := os.WriteFile(text, []byte("\"quoted\" <text>\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				s.deploy(text)
+			}, "exec format error"},
+		} {
+			t.Run(fault.name, func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, "-probation", "400ms", "-swap-timeout", "4s")
+				s.want(0, "started", "start")
+				pid := s.pid()
+				fault.deploy(t, s)
+				code := 1
+				if fault.name == "not executable" && s.setting("CONTROL") != "" {
+					code, fault.reason = 153, "denied" // the running one is what asks, and is that file
+				}
+				for range 2 {
+					s.want(code, fault.reason, "reload")
+					s.serves(pid, "v1", 200)
+				}
+				// What has failed does not stand in the way of the next.
+				s.deploy(build(t, "gin", "v2", ""))
+				s.want(0, s.version("v2"), "reload")
+				s.serves(s.pid(), "v2", 200)
+				s.want(0, "stopped", "stop")
+			})
+		}
+	})
 }
 
 func faulty(fault string) func(*testing.T, *site) {

@@ -1,0 +1,165 @@
+//go:build linux
+
+package haproxy
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+func TestMain(m *testing.M) { flow.Main(m) }
+
+// balancer is a real HAProxy.
+type balancer struct {
+	*flow.Process
+	t     testing.TB
+	Addr  string // where it serves
+	stats string
+}
+
+// balance starts HAProxy with a configuration of this folder's kind.
+func balance(t testing.TB, config, addr string, env ...string) *balancer {
+	t.Helper()
+	bin := flow.Tool(t, "haproxy", "apt-get install haproxy")
+	b := &balancer{t: t, Addr: addr, stats: filepath.Join(flow.Dir(t), "stats")}
+	cmd := exec.Command(bin, "-db", "-f", config)
+	cmd.Env = append(append(os.Environ(), "BIND="+addr, "STATS="+b.stats), env...)
+	b.Process = flow.Start(t, cmd)
+	b.Answers(t, addr)
+	return b
+}
+
+// server is what HAProxy says of one, by the names of "show stat".
+func (b *balancer) server(name string) map[string]string {
+	b.t.Helper()
+	c, err := net.Dial("unix", b.stats)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(flow.Patience))
+	fmt.Fprintln(c, "show stat app 4 -1")
+	r := csv.NewReader(c)
+	r.FieldsPerRecord, r.LazyQuotes = -1, true
+	lines, err := r.ReadAll()
+	if err != nil || len(lines) < 2 {
+		b.t.Fatalf("show stat: %v, %q", err, lines)
+	}
+	for _, line := range lines[1:] {
+		if len(line) > 1 && line[1] == name {
+			fields := map[string]string{}
+			for i, value := range line {
+				fields[lines[0][i]] = value
+			}
+			return fields
+		}
+	}
+	b.t.Fatalf("show stat: no server %s in %q", name, lines)
+	return nil
+}
+
+func (b *balancer) is(name, status string) {
+	b.t.Helper()
+	flow.Eventually(b.t, fmt.Sprintf("HAProxy at %s says that %s is %s", b.Addr, name, status),
+		func() bool { return b.server(name)["status"] == status })
+}
+
+// event returns when HAProxy has logged that a server is DOWN or UP: the last time.
+func (b *balancer) event(name, status string) (at time.Time) {
+	b.t.Helper()
+	re := regexp.MustCompile(`(?m)^(?:<\d+>)?(\S+) Server app/` + name + ` is ` + status + `\b`)
+	for _, m := range re.FindAllStringSubmatch(b.Output(), -1) {
+		var err error
+		if at, err = time.Parse(time.RFC3339Nano, m[1]); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if at.IsZero() {
+		b.t.Fatalf("HAProxy has not logged that %s is %s:\n%s", name, status, b.Output())
+	}
+	return at
+}
+
+// phase returns when the service entered a phase, by its log: the last time.
+func phase(n *flow.Node, name string) (at time.Time, ok bool) {
+	log, _ := os.ReadFile(n.Path("log"))
+	re := regexp.MustCompile(`(?m)^time=(\S+) .* phase=` + name + ` `)
+	for _, m := range re.FindAllStringSubmatch(string(log), -1) {
+		if when, err := time.Parse(time.RFC3339Nano, m[1]); err == nil {
+			at, ok = when, true
+		}
+	}
+	return at, ok
+}
+
+// site is two nodes behind HAProxy, and an operator's settings for rolling.sh.
+type site struct {
+	*balancer
+	a, b *flow.Node
+	dir  string
+}
+
+func newSite(t testing.TB, inter string) *site {
+	t.Helper()
+	flow.Tool(t, "socat", "apt-get install socat")
+	host := flow.Host()
+	v1 := flow.Build(t, "nethttp", "v1", "")
+	s := &site{dir: flow.Dir(t), a: flow.NewNode(t, host+":8081", v1), b: flow.NewNode(t, host+":8082", v1)}
+	if err := os.Mkdir(filepath.Join(s.dir, "nodes"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]*flow.Node{"a": s.a, "b": s.b} {
+		n.Control("start")
+		settings := ""
+		for _, e := range n.Env() {
+			name, value, _ := strings.Cut(e, "=")
+			settings += name + "='" + value + "'\n"
+		}
+		flow.WriteFile(t, filepath.Join(s.dir, "nodes"), name, settings)
+	}
+	s.balancer = balance(t, "haproxy.cfg", host+":80", "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter)
+	// Not earlier: until its first check a server is up by assumption, and a
+	// pull that comes before has nobody to notice it.
+	s.is("a", "UP")
+	s.is("b", "UP")
+	for _, name := range []string{"a", "b"} {
+		flow.Eventually(t, "HAProxy has checked "+name, func() bool { return s.server(name)["check_status"] == "L7OK" })
+	}
+	return s
+}
+
+// command is rolling.sh, for the nodes or with what is given.
+func (s *site) command(build string, args []string, env ...string) *exec.Cmd {
+	cmd := exec.Command("dash", append([]string{"./rolling.sh"}, args...)...)
+	cmd.Env = append(os.Environ(), "NEW="+build, "NODES="+filepath.Join(s.dir, "nodes"), "HAPROXY="+s.stats)
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+// rolling runs rolling.sh, and wants an exit code and words in what it says.
+func (s *site) rolling(code int, words, args, build string, env ...string) {
+	s.t.Helper()
+	said, got := flow.Run(s.t, s.command(build, strings.Fields(args), env...))
+	s.t.Logf("rolling.sh %s: %d\n%s", args, got, said)
+	if got != code || !strings.Contains(said, words) {
+		s.t.Fatalf("rolling.sh %s: exit code %d, want %d and %q", args, got, code, words)
+	}
+}
+
+// runs asserts which version a node runs, by itself.
+func runs(t testing.TB, n *flow.Node, version string) {
+	t.Helper()
+	if who := n.Whoami(); who.Version != version || who.PID != n.PID() {
+		t.Errorf("%s: %+v answers, want %s and pid %d", n.Addr, who, version, n.PID())
+	}
+}
