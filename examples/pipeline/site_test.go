@@ -27,31 +27,40 @@ type site struct {
 	url                 string // of production
 }
 
-// newSite has v1 running everywhere, with the settings of env/*.env.
-func newSite(t testing.TB) *site {
+// newSite has v1 running in the environments, with the settings of env/*.env.
+func newSite(t testing.TB, envs ...string) *site {
 	t.Helper()
 	flow.Tool(t, "flock", "apt-get install util-linux")
-	flow.Tool(t, "socat", "apt-get install socat")
-	haproxy := flow.Tool(t, "haproxy", "apt-get install haproxy")
 	s := &site{t: t, dir: flow.Dir(t)}
 	v1 := flow.Build(t, "nethttp", "v1", "")
-	s.staging = s.machines("staging", v1, "a")
-	s.production = s.machines("production", v1, "a", "b", "c")
+	for _, env := range envs {
+		switch env {
+		case "staging":
+			s.staging = s.machines(env, v1, "a")
+			s.settings(env)
+			s.begin(env, v1, "a")
+		case "production":
+			s.production = s.machines(env, v1, "a", "b", "c")
+			s.haproxy()
+			s.settings(env)
+			s.begin(env, v1, "a", "b", "c")
+		}
+	}
+	return s
+}
 
-	s.url = "http://" + flow.Host() + ":80"
-	addr := strings.TrimPrefix(s.url, "http://")
+func (s *site) haproxy() {
+	s.t.Helper()
+	flow.Tool(s.t, "socat", "apt-get install socat")
+	haproxy := flow.Tool(s.t, "haproxy", "apt-get install haproxy")
+	addr := flow.Host() + ":80"
+	s.url = "http://" + addr
 	cmd := exec.Command(haproxy, "-db", "-f", filepath.Join(flow.Examples(), "gray", "haproxy.cfg"))
 	cmd.Env = append(os.Environ(), "SOCKET="+s.path("haproxy.sock"), "ADDR="+addr)
 	for i, n := range s.production {
 		cmd.Env = append(cmd.Env, string(rune('A'+i))+"="+n.Addr)
 	}
-	flow.Start(t, cmd).Answers(t, addr)
-
-	s.settings("staging", "SITE_URL=http://"+s.staging[0].Addr)
-	s.settings("production", "SITE_URL="+s.url, "SOCKET="+s.path("haproxy.sock"))
-	s.begin("staging", v1, "a")
-	s.begin("production", v1, "a", "b", "c")
-	return s
+	flow.Start(s.t, cmd).Answers(s.t, addr)
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
@@ -79,7 +88,14 @@ func (s *site) settings(env string, more ...string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	more = append([]string{string(text), "SITE=" + s.path(env+".site"), "STATE=" + s.path(env+".state")}, more...)
+	url := s.url
+	if env == "staging" {
+		url = "http://" + s.staging[0].Addr
+	}
+	more = append([]string{
+		string(text), "SITE=" + s.path(env+".site"), "STATE=" + s.path(env+".state"),
+		"SITE_URL=" + url, "SOCKET=" + s.path("haproxy.sock"),
+	}, more...)
 	if err := os.MkdirAll(s.path("env"), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
@@ -104,7 +120,7 @@ func (s *site) begin(env, build string, names ...string) {
 func (s *site) step(line string, env ...string) *exec.Cmd {
 	cmd := exec.Command("dash", "-e", "-c", line)
 	cmd.Dir = folder()
-	cmd.Env = append(append(os.Environ(), "DIST="+s.path("dist"), "ENVS="+s.path("env"), "GOFLAGS="+goflags), env...)
+	cmd.Env = append(append(os.Environ(), "DIST="+s.path("dist"), "ENVS="+s.path("env"), "GOFLAGS="+goflags, "ASK=20"), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for the test that kills it
 	return cmd
 }
@@ -120,6 +136,22 @@ func (s *site) run(steps []string, env ...string) (red string, code int) {
 		}
 	}
 	return "", 0
+}
+
+// built is what build.sh would have left.
+func (s *site) built(version, fault string) {
+	s.t.Helper()
+	binary, err := os.ReadFile(flow.Build(s.t, "nethttp", version, fault))
+	if err == nil {
+		err = os.MkdirAll(s.path("dist"), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(s.path("dist/app"), binary, 0o755)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	flow.WriteFile(s.t, s.path("dist"), "version", version+"\n")
 }
 
 func (s *site) want(nodes []*flow.Node, version string) {
