@@ -15,14 +15,14 @@ import (
 // looks at it; then to the others, and all the way back.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
 	v2 := flow.Build(t, "nethttp", "v2", "")
-	load := flow.NewLoad(t, s.addr, 4, 2)
+	load := flow.NewLoad(t, s.addr, 3, 1)
 
 	before := time.Now()
 	s.release(0, "share "+v2, "WEIGHT=25")
 	s.want(map[string]string{"a": "25"}, "v2", "v1", "v1")
-	load.Reaches(s.nodes["c"].PID(), 100)
+	load.Reaches(s.nodes["c"].PID(), 60)
 	if a, b := load.By(s.nodes["a"].PID()), load.By(s.nodes["b"].PID()); a == 0 || a > b {
 		t.Errorf("the share has got %d requests, another node %d, want fewer, but not none", a, b)
 	}
@@ -31,7 +31,7 @@ func TestUpgrade(t *testing.T) {
 	gray := time.Since(before)
 
 	before = time.Now()
-	s.release(0, "continue", "GATE=dash gate.sh", "ASK=20", "VERSION=v2")
+	s.release(0, "continue", "GATE=dash gate.sh", "ASK=10", "VERSION=v2")
 	s.want(nil, "v2", "v2", "v2")
 	s.release(0, "status")
 	s.release(0, "continue")
@@ -42,7 +42,7 @@ func TestUpgrade(t *testing.T) {
 	}
 	load.Report("gray release", "one of three nodes, then the others", took)
 
-	load = flow.NewLoad(t, s.addr, 4, 2)
+	load = flow.NewLoad(t, s.addr, 3, 1)
 	before = time.Now()
 	s.release(0, "rollback")
 	took = time.Since(before)
@@ -55,8 +55,8 @@ func TestUpgrade(t *testing.T) {
 // TestBrokenNode: what does not start, or is not well, goes back by itself.
 func TestBrokenNode(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
-	load := flow.NewLoad(t, s.addr, 4, 2)
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
+	load := flow.NewLoad(t, s.addr, 3, 1)
 	crash, v2 := flow.Build(t, "nethttp", "v2", "crash"), flow.Build(t, "nethttp", "v2", "")
 
 	before := time.Now()
@@ -79,9 +79,9 @@ case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
 	load.Report("gray release", "a node that fails gets its old version back", took)
 
 	// When the share does not do well all of it goes back. Nobody answers as v3.
-	load = flow.NewLoad(t, s.addr, 4, 2)
+	load = flow.NewLoad(t, s.addr, 3, 1)
 	before = time.Now()
-	s.release(3, "upgrade "+v2, "GATE=dash gate.sh", "ASK=20", "VERSION=v3", "SHARE=2", "WEIGHT=50")
+	s.release(3, "upgrade "+v2, "GATE=dash gate.sh", "ASK=3", "VERSION=v3", "SHARE=2", "WEIGHT=50")
 	took = time.Since(before)
 	s.want(nil, "v1", "v1", "v1")
 	s.release(0, "continue")
@@ -92,7 +92,7 @@ case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
 // TestRefused: nothing is touched when something is not as it should be.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
 	v2 := flow.Build(t, "nethttp", "v2", "")
 	pids := [3]int{s.nodes["a"].PID(), s.nodes["b"].PID(), s.nodes["c"].PID()}
 	for _, c := range []struct {

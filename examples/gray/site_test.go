@@ -27,20 +27,21 @@ type site struct {
 	nodes map[string]*flow.Node
 }
 
-func newSite(t *testing.T, build string) *site {
+// newSite starts HAProxy and the named nodes, which are among a, b, c.
+func newSite(t *testing.T, build string, names ...string) *site {
 	t.Helper()
 	for name, from := range map[string]string{"socat": "socat", "flock": "util-linux", "cmp": "diffutils"} {
 		flow.Tool(t, name, "apt-get install "+from)
 	}
 	host := flow.Host()
-	s := &site{t: t, dir: flow.Dir(t), addr: host + ":8080", names: []string{"a", "b", "c"}, nodes: map[string]*flow.Node{}}
+	s := &site{t: t, dir: flow.Dir(t), addr: host + ":8080", names: names, nodes: map[string]*flow.Node{}}
 	if err := os.Mkdir(filepath.Join(s.dir, "site"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	balancer := exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-f", "haproxy.cfg")
-	balancer.Env = append(os.Environ(), "SOCKET="+s.socket(), "ADDR="+s.addr)
-	for i, name := range s.names {
-		n := flow.NewNode(t, fmt.Sprintf("%s:%d", host, 8081+i), build, "-pull-max", "5s")
+	balancer.Env = append(os.Environ(), "SOCKET="+s.socket(), "ADDR="+s.addr, "C="+host+":8083")
+	for _, name := range s.names {
+		n := flow.NewNode(t, fmt.Sprintf("%s:808%d", host, 1+name[0]-'a'), build, "-pull-max", "5s")
 		n.Control("start")
 		s.nodes[name] = n
 		var settings strings.Builder
@@ -52,6 +53,14 @@ func newSite(t *testing.T, build string) *site {
 		balancer.Env = append(balancer.Env, strings.ToUpper(name)+"="+n.Addr)
 	}
 	flow.Start(t, balancer).Answers(t, s.addr)
+	// Until its first check HAProxy takes a server that is not there for one that is.
+	for _, name := range []string{"a", "b", "c"} {
+		want := "DOWN"
+		if s.nodes[name] != nil {
+			want = "UP"
+		}
+		flow.Eventually(t, name+" is "+want, func() bool { status, _ := s.stat(name); return status == want })
+	}
 	return s
 }
 

@@ -58,7 +58,7 @@ func settings(env []string) string {
 }
 
 // start runs nginx with the folder's configuration, on addresses of host.
-func start(t *testing.T, dir, host string) *flow.Process {
+func start(t testing.TB, dir, host string) *flow.Process {
 	t.Helper()
 	for _, name := range []string{"nginx.conf", "servers.conf"} {
 		text, err := os.ReadFile(name)
@@ -81,7 +81,7 @@ func start(t *testing.T, dir, host string) *flow.Process {
 	return p
 }
 
-func run(t *testing.T, dir string) []string {
+func run(t testing.TB, dir string) []string {
 	// The workers run as another user, who may not enter a temporary folder.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
