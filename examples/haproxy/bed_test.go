@@ -3,7 +3,9 @@
 package haproxy
 
 import (
+	"context"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -14,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/examples/internal/flow"
+	"github.com/baton-go/baton/health"
 )
 
 func TestMain(m *testing.M) { flow.Main(m) }
@@ -90,31 +94,56 @@ func (b *balancer) event(name, status string) (at time.Time) {
 	return at
 }
 
-// phase returns when the service entered a phase, by its log: the last time.
-func phase(n *flow.Node, name string) (at time.Time, ok bool) {
+var drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* phase=draining `)
+
+// drains tells whether a node has stopped accepting in order to stop.
+func drains(n *flow.Node) bool {
 	log, _ := os.ReadFile(n.Path("log"))
-	re := regexp.MustCompile(`(?m)^time=(\S+) .* phase=` + name + ` `)
-	for _, m := range re.FindAllStringSubmatch(string(log), -1) {
-		if when, err := time.Parse(time.RFC3339Nano, m[1]); err == nil {
-			at, ok = when, true
+	return drainingLine.Match(log)
+}
+
+// draining returns when a node stopped accepting: the last time.
+func draining(t testing.TB, n *flow.Node) (at time.Time) {
+	t.Helper()
+	log, _ := os.ReadFile(n.Path("log"))
+	for _, m := range drainingLine.FindAllSubmatch(log, -1) {
+		var err error
+		if at, err = time.Parse(time.RFC3339Nano, string(m[1])); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return at, ok
+	if at.IsZero() {
+		t.Fatalf("%s has not stopped accepting", n.Addr)
+	}
+	return at
+}
+
+// shipped returns a file of this folder.
+func shipped(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // site is two nodes behind HAProxy, and an operator's settings for rolling.sh.
 type site struct {
 	*balancer
+	tb   testing.TB
 	a, b *flow.Node
 	dir  string
 }
 
-func newSite(t testing.TB, inter string) *site {
+func newSite(t testing.TB, config, inter string, flags ...string) *site {
 	t.Helper()
 	flow.Tool(t, "socat", "apt-get install socat")
 	host := flow.Host()
 	v1 := flow.Build(t, "nethttp", "v1", "")
-	s := &site{dir: flow.Dir(t), a: flow.NewNode(t, host+":8081", v1), b: flow.NewNode(t, host+":8082", v1)}
+	s := &site{tb: t, dir: flow.Dir(t)}
+	s.a = flow.NewNode(t, host+":8081", v1, append(flags, "-agent", host+":9081")...)
+	s.b = flow.NewNode(t, host+":8082", v1, append(flags, "-agent", host+":9082")...)
 	if err := os.Mkdir(filepath.Join(s.dir, "nodes"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -127,15 +156,25 @@ func newSite(t testing.TB, inter string) *site {
 		}
 		flow.WriteFile(t, filepath.Join(s.dir, "nodes"), name, settings)
 	}
-	s.balancer = balance(t, "haproxy.cfg", host+":80", "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter)
+	s.balancer = s.another(config, host+":80", inter)
 	// Not earlier: until its first check a server is up by assumption, and a
 	// pull that comes before has nobody to notice it.
-	s.is("a", "UP")
-	s.is("b", "UP")
 	for _, name := range []string{"a", "b"} {
-		flow.Eventually(t, "HAProxy has checked "+name, func() bool { return s.server(name)["check_status"] == "L7OK" })
+		flow.Eventually(t, "HAProxy has checked "+name, func() bool {
+			st := s.server(name)
+			return st["status"] == "UP" && strings.HasSuffix(st["check_status"], "L7OK")
+		})
 	}
 	return s
+}
+
+// another starts an HAProxy in front of the same nodes. It asks from the host
+// that it serves on, as if it stood on a machine of its own.
+func (s *site) another(config, addr, inter string) *balancer {
+	host, _, _ := net.SplitHostPort(addr)
+	text := strings.Replace(config, "default-server check", "default-server source "+host+" check", 1)
+	path := flow.WriteFile(s.tb, s.dir, "haproxy-"+host+".cfg", text)
+	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter, "AGENT_A=9081", "AGENT_B=9082")
 }
 
 // command is rolling.sh, for the nodes or with what is given.
@@ -153,6 +192,61 @@ func (s *site) rolling(code int, words, args, build string, env ...string) {
 	s.t.Logf("rolling.sh %s: %d\n%s", args, got, said)
 	if got != code || !strings.Contains(said, words) {
 		s.t.Fatalf("rolling.sh %s: exit code %d, want %d and %q", args, got, code, words)
+	}
+}
+
+// begin runs control.sh for a node, without waiting for it.
+func begin(t testing.TB, n *flow.Node, verb string) *flow.Process {
+	t.Helper()
+	cmd := exec.Command("dash", filepath.Join(flow.Examples(), "control.sh"), verb)
+	cmd.Env = append(append(os.Environ(), n.Env()...), "STOP_TIMEOUT=50", "PULL_TIMEOUT=50")
+	return flow.Start(t, cmd)
+}
+
+// succeeds waits for its end.
+func succeeds(t testing.TB, p *flow.Process) {
+	t.Helper()
+	<-p.Ended()
+	t.Logf("%s", strings.TrimSpace(p.Output()))
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		t.Fatalf("%v: exit code %d, want 0", p.Args, code)
+	}
+}
+
+// status is what the service says of itself at its control socket.
+func status(t testing.TB, n *flow.Node) (st drain.Status) {
+	t.Helper()
+	answer, err := drain.Control(context.Background(), n.Path("control"), "status")
+	if err == nil {
+		err = json.Unmarshal(answer, &st)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// prober is the line of the ledger for who asks from a host.
+func prober(st drain.Status, host string) *health.Prober {
+	for i, p := range st.Probers {
+		if p.Host == host {
+			return &st.Probers[i]
+		}
+	}
+	return nil
+}
+
+// outBeforeDraining asserts that a stop has taken nothing away that a balancer still wanted.
+func outBeforeDraining(t testing.TB, n *flow.Node, bs ...*balancer) {
+	t.Helper()
+	draining := draining(t, n)
+	for _, b := range bs {
+		out := b.event("a", "DOWN")
+		t.Logf("HAProxy at %s took the node out %v before it stopped accepting", b.Addr, draining.Sub(out))
+		// The service's log knows milliseconds, and rounds them down.
+		if draining.Before(out.Truncate(time.Millisecond)) {
+			t.Errorf("HAProxy at %s took the node out at %v, but it stopped accepting at %v", b.Addr, out, draining)
+		}
 	}
 }
 
