@@ -17,6 +17,7 @@ import (
 // TestPipelines: a good version, the way back, a version that is refused in
 // staging, and settings that are refused in production, while clients are there.
 func TestPipelines(t *testing.T) {
+	t.Parallel()
 	for _, tool := range tools {
 		t.Run(tool.name, func(t *testing.T) {
 			t.Parallel()
@@ -144,6 +145,7 @@ func TestNewSettings(t *testing.T) {
 
 // TestKilled: the runner dies in the middle of a deploy; the next one repairs.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for _, env := range []string{"staging", "production"} {
 		t.Run(env, func(t *testing.T) {
 			t.Parallel()
