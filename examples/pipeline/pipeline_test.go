@@ -167,13 +167,12 @@ func TestKilled(t *testing.T) {
 			<-p.Ended()
 
 			s.settings(env)
-			s.built("v3", "crash")
-			if red, code := s.run([]string{"./deploy.sh " + env}); red != "./deploy.sh "+env || code != 1 {
-				t.Errorf("a broken version after that: %q, exit code %d, want red with 1", red, code)
-			}
-			s.want(nodes, "v1")
-			if env == "production" {
-				return // a good one is TestPipelines' matter
+			if env == "staging" {
+				s.built("v3", "crash")
+				if red, code := s.run([]string{"./deploy.sh " + env}); red != "./deploy.sh "+env || code != 1 {
+					t.Errorf("a broken version after that: %q, exit code %d, want red with 1", red, code)
+				}
+				s.want(nodes, "v1")
 			}
 			s.built("v4", "")
 			if red, code := s.run([]string{"./deploy.sh " + env}); red != "" {
