@@ -150,7 +150,7 @@ ask() { # seconds, command
 	if within "$1" answered; then
 		wait "$asking"
 	else
-		kill "$asking"
+		kill "$asking" 2>/dev/null
 		return 150
 	fi
 }
@@ -199,7 +199,7 @@ answers() {
 	if [ -z "$CONTROL" ]; then
 		who=$(get "$LIVE" "$WHOAMI")
 	else
-		who=$(ask 2 status) && who=${who%%,\"listeners\"*}
+		who=$(ask 5 status) && who=${who%%,\"listeners\"*}
 	fi && [ "$(field pid)" = "$pid" ]
 }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
@@ -389,7 +389,7 @@ status() {
 	look
 	case $? in
 	0)
-		within 2 found || fail 4 "pid $pid is running, but does not answer at ${CONTROL:-$WHOAMI}"
+		within 10 found || fail 4 "pid $pid is running, but does not answer at ${CONTROL:-$WHOAMI}"
 		say "running: $(tell)"
 		;;
 	3) fail 3 "not running" ;;

@@ -10,6 +10,9 @@
 // With -control app.sock, app -control app.sock -s reload does the same as
 // -HUP, and so do pull, restore and stop: each returns when it is done, and
 // exits with 1 and the reason when the service could not do it.
+//
+// Each flag but -s can come from the environment: -pull-max as APP_PULL_MAX.
+// A flag on the command line counts more.
 package main
 
 import (
@@ -46,7 +49,9 @@ var flagNames = strings.NewReplacer(
 	"Config.AgentAddress", "-agent",
 	"Config.Probation", "-probation",
 	"Config.SwapTimeout", "-swap-timeout",
+	"Config.PullMin", "-pull-min",
 	"Config.PullMax", "-pull-max",
+	"Config.Failures", "-failures",
 	"Config.DrainTimeout", "-drain-timeout",
 )
 
@@ -66,8 +71,11 @@ func run() error {
 	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	pullMin := flag.Duration("pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
+	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
@@ -87,7 +95,9 @@ func run() error {
 		AgentAddress:     *agent,
 		Probation:        *probation,
 		SwapTimeout:      *swapTimeout,
+		PullMin:          *pullMin,
 		PullMax:          *pullMax,
+		Failures:         *failures,
 		DrainTimeout:     *drainTimeout,
 	}))
 	if err != nil {
@@ -103,6 +113,20 @@ func run() error {
 		IdleTimeout:       2 * time.Minute,
 	})
 	return svc.Run(context.Background())
+}
+
+// fromEnv lets one binary go through several environments. It leaves -s out:
+// that is no setting, and a service that finds it in its environment would not start.
+func fromEnv(f *flag.Flag) {
+	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	value := os.Getenv(name)
+	if value == "" || f.Name == "s" {
+		return
+	}
+	if err := f.Value.Set(value); err != nil {
+		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
+		os.Exit(2)
+	}
 }
 
 // send tells the running service what to do and returns when that is done.

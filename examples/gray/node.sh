@@ -4,14 +4,20 @@
 # elsewhere write one that does the same by ssh, and set AT_NODE to it.
 #
 #   check    it is ready, and CHECK says so: asked directly, not through the balancer
-#   keep     remembers what it runs now, beside BIN
+#   keep     remembers what it runs now, and its SETTINGS, beside BIN
 #   empty    waits until no request is in flight there
 #   stop     control.sh's
 #   put FILE puts the new binary in the place of the old, by rename
 #   restore  puts back what was kept
 #   start    control.sh's
+#   swap     control.sh reload; where the settings have changed, which a process that
+#            runs does not hear of, restart. Nothing where it runs the same already
+#
+# SETTINGS is a file with lines APP_NAME=value for the service's environment. They are
+# put, kept and restored with the binary; what SITE/NODE sets counts more.
 
 : "${SITE:=./site}"        # a folder with a file for each node
+: "${SETTINGS:=}"          # a file, as above
 : "${CHECK:=}"             # a command that asks the node at $URL; $NODE is its name
 : "${EMPTY_TIMEOUT:=60}"   # seconds: your longest request
 : "${CONTROL_SH:=$(dirname "$0")/../control.sh}"
@@ -55,29 +61,61 @@ keep() {
 	{ read -r pid <"$PIDFILE"; } 2>/dev/null
 	from=/proc/$pid/exe
 	[ -n "$pid" ] && [ -r "$from" ] || from=$BIN
-	cp "$from" "$BIN.old.tmp" && mv "$BIN.old.tmp" "$BIN.old"
+	place "$BIN.env" "$BIN.old.env" && place "$from" "$BIN.old"
 }
 
-put() { cp "$1" "$BIN.new" && chmod +x "$BIN.new" && mv "$BIN.new" "$BIN"; }
+# place copies by rename. What is not there is an empty file: no settings.
+place() { # from, to
+	if [ -e "$1" ]; then cp "$1" "$2.tmp"; else : >"$2.tmp"; fi && mv "$2.tmp" "$2"
+}
+
+put() {
+	if [ -n "$SETTINGS" ]; then
+		sed -n '/^APP_/p' "$SETTINGS" >"$BIN.env.tmp" && mv "$BIN.env.tmp" "$BIN.env" || return
+	fi
+	cp "$1" "$BIN.new" && chmod +x "$BIN.new" && mv "$BIN.new" "$BIN"
+}
 
 # restore: a link, because a full disk may be why we are here.
 restore() {
 	[ -e "$BIN.old" ] || fail 6 "$BIN.old is not there"
-	cmp -s "$BIN.old" "$BIN" || { ln -f "$BIN.old" "$BIN.new" && mv "$BIN.new" "$BIN"; }
+	[ ! -e "$BIN.old.env" ] || relink "$BIN.old.env" "$BIN.env" || return
+	relink "$BIN.old" "$BIN"
 }
+
+relink() { cmp -s "$1" "$2" || { ln -f "$1" "$2.new" && mv "$2.new" "$2"; }; }
+
+swap() {
+	pid=
+	{ read -r pid <"$PIDFILE"; } 2>/dev/null
+	runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service)
+	if [ ! -e "/proc/$pid/exe" ] || [ "$runs" != "$(env | of_service)" ]; then
+		control restart
+	elif ! cmp -s "/proc/$pid/exe" "$BIN"; then
+		control reload
+	fi
+}
+of_service() { grep '^APP_' | sort; }
 
 verb=${1-} NODE=${2-}
 case $#:$verb in
-2:check | 2:keep | 2:empty | 2:stop | 2:restore | 2:start | 3:put) ;;
-*) fail 2 "want check, keep, empty, stop, restore or start NODE, or put NODE FILE" ;;
+2:check | 2:keep | 2:empty | 2:stop | 2:restore | 2:start | 2:swap | 3:put) ;;
+*) fail 2 "want check, keep, empty, stop, restore, start or swap NODE, or put NODE FILE" ;;
 esac
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
+case $SITE in */*) node=$SITE/$NODE ;; *) node=./$SITE/$NODE ;; esac
 export NODE
 set -a
 # shellcheck disable=SC1090
-case $SITE in */*) . "$SITE/$NODE" ;; *) . "./$SITE/$NODE" ;; esac
-set +a
+. "$node"
 : "${BIN:?is not set in $SITE/$NODE}" "${CONTROL:?is not set in $SITE/$NODE}" "${PIDFILE:?is not set in $SITE/$NODE}"
+if [ -r "$BIN.env" ]; then
+	# What whoever calls this has in its environment may be another version's.
+	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+	# shellcheck disable=SC1090
+	. "$BIN.env" && . "$node"
+fi
+set +a
 case $verb in
 stop | start) control "$verb" ;;
 put) put "$3" ;;

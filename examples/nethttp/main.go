@@ -10,6 +10,9 @@
 // With -control app.sock, app -control app.sock -s reload does the same as
 // -HUP, and so do pull, restore and stop: each returns when it is done, and
 // exits with 1 and the reason when the service could not do it.
+//
+// Each flag but -s can come from the environment: -pull-max as APP_PULL_MAX.
+// A flag on the command line counts more.
 package main
 
 import (
@@ -73,6 +76,7 @@ func run() error {
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
+	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
@@ -110,6 +114,20 @@ func run() error {
 		IdleTimeout:       2 * time.Minute,
 	})
 	return svc.Run(context.Background())
+}
+
+// fromEnv lets one binary go through several environments. It leaves -s out:
+// that is no setting, and a service that finds it in its environment would not start.
+func fromEnv(f *flag.Flag) {
+	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	value := os.Getenv(name)
+	if value == "" || f.Name == "s" {
+		return
+	}
+	if err := f.Value.Set(value); err != nil {
+		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
+		os.Exit(2)
+	}
 }
 
 // send tells the running service what to do and returns when that is done.
