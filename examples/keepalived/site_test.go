@@ -1,0 +1,161 @@
+//go:build linux
+
+package keepalived
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+const (
+	addr = "10.77.0.100:8080" // as in keepalived.conf
+	name = "keepalived"       // of the flow
+)
+
+func TestMain(m *testing.M) { flow.Main(m) }
+
+var sites atomic.Int32
+
+// site is two nodes and a client, as net.sh makes them.
+type site struct {
+	t      *testing.T
+	net    string // begins the names of its namespaces
+	client *flow.Namespace
+	nodes  map[string]*node
+	on     string // a script that plays ssh
+}
+
+type node struct {
+	*flow.Node
+	t    *testing.T
+	name string
+}
+
+// newSite waits until one node has the address, and the other could take it.
+func newSite(t *testing.T, stay bool) *site {
+	t.Helper()
+	t.Parallel()
+	flow.Root(t)
+	for tool, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables", "keepalived": "keepalived", "sysctl": "procps"} {
+		flow.Tool(t, tool, "apt-get install "+pkg)
+	}
+	s := &site{t: t, net: fmt.Sprintf("ka%d-%d", os.Getpid(), sites.Add(1)), nodes: map[string]*node{}}
+	t.Cleanup(func() { s.script(0, "net.sh", "down") })
+	s.script(0, "net.sh", "up")
+	s.client = flow.OpenNamespace(t, s.net+"-client")
+
+	on := "set -e\nnode=$1; shift\ncase $node in\n"
+	build := flow.Build(t, "nethttp", "v1", "")
+	for name, peer := range map[string]string{"a": "10.77.0.2", "b": "10.77.0.1"} {
+		n := &node{flow.NewNode(t, "0.0.0.0:8080", build), t, name}
+		n.Prefix = []string{"ip", "netns", "exec", s.net + "-" + name}
+		s.nodes[name] = n
+		on += fmt.Sprintf("%s) cd %s; export '%s' ;;\n", name, n.Dir, strings.Join(n.Env(), "' '"))
+		if stay {
+			n.run("env", "PEER="+peer, "dash", script("stay.sh"), "up")
+		}
+		n.Control("start")
+		n.keepalived()
+	}
+	s.on = flow.WriteFile(t, flow.Dir(t), "on", on+"esac\nexec ip netns exec "+s.net+"-$node \"$@\"\n")
+	s.settled()
+	return s
+}
+
+func script(name string) string { return filepath.Join(flow.Examples(), "keepalived", name) }
+
+// script runs one of the folder's.
+func (s *site) script(want int, name string, env ...string) string {
+	s.t.Helper()
+	var args []string
+	if name == "net.sh" {
+		args, env = env, nil
+	}
+	cmd := exec.Command("dash", append([]string{script(name)}, args...)...)
+	cmd.Env = append(append(os.Environ(), "NET="+s.net), env...)
+	said, code := flow.Run(s.t, cmd)
+	if code != want {
+		s.t.Fatalf("%s: exit code %d, want %d\n%s", name, code, want, said)
+	}
+	return said
+}
+
+// rolling upgrades both nodes to a build.
+func (s *site) rolling(want int, build string) string {
+	s.t.Helper()
+	upgrade := fmt.Sprintf("set -e\ncp %s app.new\nmv app.new app\nexec dash %s restart\n", build, filepath.Join(flow.Examples(), "control.sh"))
+	for _, n := range s.nodes {
+		flow.WriteFile(s.t, n.Dir, "upgrade", upgrade)
+	}
+	said := s.script(want, "rolling.sh", "ON=dash "+s.on, "UPGRADE=dash upgrade", "FILE=state")
+	s.t.Log(said)
+	return said
+}
+
+// run runs a command on the node.
+func (n *node) run(args ...string) string {
+	n.t.Helper()
+	args = append(n.Prefix[:len(n.Prefix):len(n.Prefix)], args...)
+	said, code := flow.Run(n.t, exec.Command(args[0], args[1:]...))
+	if code != 0 {
+		n.t.Fatalf("%v: exit code %d\n%s", args, code, said)
+	}
+	return said
+}
+
+func (n *node) keepalived() {
+	n.t.Helper()
+	conf, err := os.ReadFile(script("keepalived.conf"))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	args := append(n.Prefix[:len(n.Prefix):len(n.Prefix)], "keepalived", "-n", "-l", "-P", "-i", n.name,
+		"-f", flow.WriteFile(n.t, n.Dir, "keepalived.conf", string(conf)), "-p", n.Path("keepalived.pid"), "-r", n.Path("vrrp.pid"))
+	p := flow.Start(n.t, exec.Command(args[0], args[1:]...))
+	n.t.Cleanup(func() { // it has a child that a SIGKILL would leave behind
+		_ = p.Process.Signal(syscall.SIGTERM)
+		<-p.Ended()
+	})
+}
+
+// state is what keepalived has written last.
+func (n *node) state() string {
+	b, _ := os.ReadFile(n.Path("state"))
+	return strings.TrimSpace(string(b))
+}
+
+// has tells whether the address is where ARP finds it.
+func (n *node) has() bool {
+	n.t.Helper()
+	return strings.Contains(n.run("ip", "address", "show", "dev", "eth0"), strings.TrimSuffix(addr, ":8080")+"/32")
+}
+
+// settled waits until one node is master and the other ready to be, and returns them.
+func (s *site) settled() (master, backup *node) {
+	s.t.Helper()
+	a, b := s.nodes["a"], s.nodes["b"]
+	flow.Eventually(s.t, "one has the address, the other is ready", func() bool {
+		master, backup = a, b
+		if b.state() == "MASTER" {
+			master, backup = b, a
+		}
+		return master.state() == "MASTER" && backup.state() == "BACKUP" && master.has() && !backup.has()
+	})
+	return master, backup
+}
+
+func (s *site) dial() (net.Conn, error) { return s.client.Dial(addr) }
+
+func (s *site) load(keep, fresh int) *flow.Load {
+	s.t.Helper()
+	return flow.NewLoadBy(s.t, s.dial, addr, keep, fresh)
+}
