@@ -31,7 +31,6 @@ type site struct {
 	net    string // begins the names of its namespaces
 	client *flow.Namespace
 	nodes  map[string]*node
-	on     string // a script that plays ssh
 }
 
 type node struct {
@@ -49,67 +48,44 @@ func newSite(t *testing.T, stay bool) *site {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &site{t: t, net: fmt.Sprintf("ka%d-%d", os.Getpid(), sites.Add(1)), nodes: map[string]*node{}}
-	t.Cleanup(func() { s.script(0, "net.sh", "down") })
-	s.script(0, "net.sh", "up")
+	t.Cleanup(func() { s.network("down") })
+	s.network("up")
 	s.client = flow.OpenNamespace(t, s.net+"-client")
 
-	on := "set -e\nnode=$1; shift\ncase $node in\n"
 	build := flow.Build(t, "nethttp", "v1", "")
 	for name, peer := range map[string]string{"a": "10.77.0.2", "b": "10.77.0.1"} {
 		n := &node{flow.NewNode(t, "0.0.0.0:8080", build), t, name}
 		n.Prefix = []string{"ip", "netns", "exec", s.net + "-" + name}
 		s.nodes[name] = n
-		on += fmt.Sprintf("%s) cd %s; export '%s' ;;\n", name, n.Dir, strings.Join(n.Env(), "' '"))
 		if stay {
-			n.run("env", "PEER="+peer, "dash", script("stay.sh"), "up")
+			n.Run("env", "PEER="+peer, "dash", script("stay.sh"), "up")
 		}
 		n.Control("start")
 		n.keepalived()
 	}
-	s.on = flow.WriteFile(t, flow.Dir(t), "on", on+"esac\nexec ip netns exec "+s.net+"-$node \"$@\"\n")
 	s.settled()
 	return s
 }
 
 func script(name string) string { return filepath.Join(flow.Examples(), "keepalived", name) }
 
-// script runs one of the folder's.
-func (s *site) script(want int, name string, env ...string) string {
+func (s *site) network(verb string) {
 	s.t.Helper()
-	var args []string
-	if name == "net.sh" {
-		args, env = env, nil
+	cmd := exec.Command("dash", script("net.sh"), verb)
+	cmd.Env = append(os.Environ(), "NET="+s.net)
+	if said, code := flow.Run(s.t, cmd); code != 0 {
+		s.t.Fatalf("net.sh %s: exit code %d\n%s", verb, code, said)
 	}
-	cmd := exec.Command("dash", append([]string{script(name)}, args...)...)
-	cmd.Env = append(append(os.Environ(), "NET="+s.net), env...)
-	said, code := flow.Run(s.t, cmd)
-	if code != want {
-		s.t.Fatalf("%s: exit code %d, want %d\n%s", name, code, want, said)
-	}
-	return said
 }
 
 // rolling upgrades both nodes to a build.
 func (s *site) rolling(want int, build string) string {
 	s.t.Helper()
-	upgrade := fmt.Sprintf("set -e\ncp %s app.new\nmv app.new app\nexec dash %s restart\n", build, filepath.Join(flow.Examples(), "control.sh"))
-	for _, n := range s.nodes {
-		flow.WriteFile(s.t, n.Dir, "upgrade", upgrade)
+	nodes := map[string]*flow.Node{}
+	for name, n := range s.nodes {
+		nodes[name] = n.Node
 	}
-	said := s.script(want, "rolling.sh", "ON=dash "+s.on, "UPGRADE=dash upgrade", "FILE=state")
-	s.t.Log(said)
-	return said
-}
-
-// run runs a command on the node.
-func (n *node) run(args ...string) string {
-	n.t.Helper()
-	args = append(n.Prefix[:len(n.Prefix):len(n.Prefix)], args...)
-	said, code := flow.Run(n.t, exec.Command(args[0], args[1:]...))
-	if code != 0 {
-		n.t.Fatalf("%v: exit code %d\n%s", args, code, said)
-	}
-	return said
+	return flow.Rolling(s.t, nodes, want, build, "FILE=state")
 }
 
 func (n *node) keepalived() {
@@ -136,7 +112,7 @@ func (n *node) state() string {
 // has tells whether the address is where ARP finds it.
 func (n *node) has() bool {
 	n.t.Helper()
-	return strings.Contains(n.run("ip", "address", "show", "dev", "eth0"), strings.TrimSuffix(addr, ":8080")+"/32")
+	return strings.Contains(n.Run("ip", "address", "show", "dev", "eth0"), strings.TrimSuffix(addr, ":8080")+"/32")
 }
 
 // settled waits until one node is master and the other ready to be, and returns them.
