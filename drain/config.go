@@ -24,6 +24,16 @@ type Config struct {
 	// write. Unix only. Default: none.
 	ControlSocket string
 
+	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of TCP. It is open while the
+	// service is ready and closed while it is pulled; see health.Heartbeat, which says what counts as noticed. Default: none.
+	HeartbeatAddress string
+	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down" while the service drains for
+	// a stop; see health.State.ServeAgent. Default: none.
+	//
+	// Both ports are opened by each generation before it takes over, and closed by the old one when it has; like the control
+	// socket they are no listeners of the service, and their connections are not counted.
+	AgentAddress string
+
 	// Probation is how long a new generation runs, checking itself, before it takes over. It accepts nothing from
 	// outside meanwhile: the old one does, so a new one that fails costs no request. Default 1s; for less, set less, for
 	// none 1ns: one self-check always is.
@@ -122,6 +132,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.SwapTimeout <= c.Probation {
 		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than Config.Probation (%v), which it covers", c.SwapTimeout, c.Probation))
+	}
+	if err := c.checkPorts(); err != nil {
+		errs = append(errs, err)
 	}
 	c.MaxGenerations = cmp.Or(c.MaxGenerations, 4)
 	c.PingPath = cmp.Or(c.PingPath, "/ping")

@@ -39,6 +39,7 @@ type message struct {
 	Ledger     []byte            `json:"ledger,omitempty"`
 	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
 	Control    string            `json:"control,omitempty"`  // the control socket, likewise
+	Ports      []string          `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
 	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`

@@ -65,6 +65,7 @@ type Service struct {
 	awaits       bool         // Ready was sent, the parent's word is not there
 	swap         *swap        // under way, or the one that succeeded
 	control      *control     // nil: off, or not open yet
+	ports        ports
 	swaps        int
 	lastSwap     *SwapResult
 	left         <-chan struct{} // closed when Config.Leave has returned
@@ -263,6 +264,7 @@ func (s *Service) becomeReady(why string) {
 	s.keepSockets()
 	s.enter(Ready, why)
 	s.control.serve()
+	s.servePorts()
 	if s.pullLater {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
@@ -276,7 +278,7 @@ func (s *Service) becomeReady(why string) {
 
 // firstReady does what can fail before the first generation opens the doors.
 func (s *Service) firstReady() error {
-	if err := s.openControl(); err != nil {
+	if err := errors.Join(s.openControl(), s.openPorts()); err != nil {
 		return err
 	}
 	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)

@@ -83,6 +83,7 @@ func (s *Service) lameDuck() {
 				s.os.flip.Stop() // or its copy of the listening sockets would collect clients whom nobody serves
 				<-s.os.flip.Exit()
 			}
+			s.health.Down()
 			s.drain("draining", nil, nil)
 		})
 	}()
@@ -207,6 +208,7 @@ func (s *Service) finish(why string, err error) {
 		}
 	}
 	s.control.end(replaced, guest)
+	s.closePorts()
 	signal.Stop(s.signals)
 	s.phase, s.since = Stopped, time.Now()
 	n := s.set.Counts()

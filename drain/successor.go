@@ -59,7 +59,7 @@ func (s *Service) orphaned() {
 
 // promote does everything that can fail before it tells the parent to let go.
 func (s *Service) promote() {
-	err := s.openControl()
+	err := errors.Join(s.openControl(), s.openPorts())
 	if err != nil {
 		s.fail(err)
 		return

@@ -113,7 +113,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held()})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}})
 	if err != nil {
 		return err
 	}
@@ -200,6 +200,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
 	m.Control = s.control.leave()
+	s.closePorts()
 	m.Join = s.health.Pulled() && !m.Pulled
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)

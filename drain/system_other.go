@@ -27,6 +27,8 @@ type system struct {
 	fds      *tableflip.Fds
 	inherits bool
 	linked   bool
+	pulled   bool
+	ports    []string
 	held     map[string]string
 }
 

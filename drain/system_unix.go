@@ -37,8 +37,10 @@ type system struct {
 	binary   string  // absolute
 	flip     flipper // nil where sockets can't be handed over
 	fds      *tableflip.Fds
-	inherits bool // another process has started this one
-	linked   bool // it was one of ours, not of bare tableflip
+	inherits bool     // another process has started this one
+	linked   bool     // it was one of ours, not of bare tableflip
+	pulled   bool     // that one was, when it started this
+	ports    []string // where that one listens, see ports
 	held     map[string]string
 }
 
@@ -127,7 +129,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 	if err != nil || hello.Kind != kindHello {
 		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
-	sys.linked, sys.held = true, hello.Held
+	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
 	return newElder(l, hello.Generation-1, hello.PID), hello.Generation, nil
 }
 

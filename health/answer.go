@@ -77,7 +77,7 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // probed enters r in the ledger. It returns the prober, nil if it is none, and
 // the number of the pull that r falls into, 0 if it falls into none.
 func (s *State) probed(r *http.Request) (p *prober, pull uint64) {
-	id, known := identify(r.RemoteAddr, r.UserAgent())
+	id, known := identify(kindPing, r.RemoteAddr, r.UserAgent())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known {

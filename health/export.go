@@ -22,6 +22,7 @@ type exported struct {
 }
 
 type exportedLine struct {
+	Kind      string          `json:"kind,omitempty"` // default kindPing: older versions know no other
 	Host      string          `json:"host"`
 	UserAgent string          `json:"user_agent"`
 	Age       time.Duration   `json:"age_ns"`
@@ -46,7 +47,7 @@ func (s *State) export() exported {
 		if age > longestGap {
 			continue // it would begin anew
 		}
-		out.Probers = append(out.Probers, exportedLine{p.host, p.agent, age, append([]time.Duration{}, p.gaps[:p.n]...)})
+		out.Probers = append(out.Probers, exportedLine{p.kind, p.host, p.agent, age, append([]time.Duration{}, p.gaps[:p.n]...)})
 	}
 	return out
 }
@@ -64,7 +65,7 @@ func (s *State) Import(b []byte) error {
 	defer s.mu.Unlock()
 	now := s.now()
 	for _, line := range in.Probers {
-		p := &prober{identity: identity{line.Host, line.UserAgent}, last: now - line.Age}
+		p := &prober{identity: identity{line.kind(), line.Host, line.UserAgent}, last: now - line.Age}
 		for _, gap := range line.Gaps {
 			p.learn(gap)
 		}
@@ -96,12 +97,23 @@ func parseExport(b []byte) (exported, error) {
 	return in, nil
 }
 
+// kind: of an unknown one, a newer version's, nothing can be said but that it
+// is waited for.
+func (l exportedLine) kind() string {
+	if l.Kind == kindAgent || l.Kind == kindHeartbeat {
+		return l.Kind
+	}
+	return kindPing
+}
+
 func (l exportedLine) check() error {
 	switch {
 	case clip(l.Host) != l.Host || clip(l.UserAgent) != l.UserAgent:
 		return fmt.Errorf("host or user agent longer than %d bytes", maxText)
 	case l.Age < 0 || l.Age > longestGap:
 		return fmt.Errorf("age %v out of range", l.Age)
+	case len(l.Kind) > maxText:
+		return fmt.Errorf("kind longer than %d bytes", maxText)
 	case len(l.Gaps) > remembered:
 		return fmt.Errorf("%d gaps, more than %d", len(l.Gaps), remembered)
 	}

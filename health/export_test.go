@@ -25,8 +25,8 @@ func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []Prober{
-			{Host: "10.0.0.1", UserAgent: `<&>"?`, LastSeen: time.Now(), Needs: 3, Live: true},
-			{Host: "10.0.0.1", UserAgent: "balancer/1", Interval: 2 * time.Second, LastSeen: time.Now(), Needs: 3, Live: true},
+			{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, LastSeen: time.Now(), Needs: 3, Live: true},
+			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Interval: 2 * time.Second, LastSeen: time.Now(), Needs: 3, Live: true},
 		}
 		if got := s.Probers(); !slices.EqualFunc(got, want, func(a, b Prober) bool {
 			same := a.LastSeen.Equal(b.LastSeen)

@@ -18,19 +18,27 @@ const (
 	shortestLife = 300 * time.Millisecond
 )
 
+// The kinds of probers.
+const (
+	kindPing      = "ping"
+	kindAgent     = "agent"
+	kindHeartbeat = "heartbeat"
+)
+
 // Prober is one line of the ledger.
 type Prober struct {
+	Kind      string        `json:"kind"` // "ping" by HTTP; "agent" and "heartbeat" see ServeAgent, Heartbeat
 	Host      string        `json:"host"` // "unix" for all clients of unix sockets
 	UserAgent string        `json:"user_agent"`
 	Interval  time.Duration `json:"interval_ns"` // 0 while unknown
 	LastSeen  time.Time     `json:"last_seen"`
-	Failures  int           `json:"failures"` // failing answers it has had in the present pull
-	Needs     int           `json:"needs"`    // failing answers it must have had; a multiple of Config.Failures if several share this line
+	Failures  int           `json:"failures"` // failing answers it has had in the present pull; of a heartbeat those it must have had by its interval
+	Needs     int           `json:"needs"`    // failing answers it must have had; a multiple of Config.Failures if several share this line; of an agent 1
 	Noticed   bool          `json:"noticed"`  // it has had them
 	Live      bool          `json:"live"`     // seen lately enough to be waited for
 }
 
-// Probers returns the ledger, by host and User-Agent. It holds the 1024 probers
+// Probers returns the ledger, by host, kind and User-Agent. It holds the 1024 probers
 // seen last.
 func (s *State) Probers() []Prober {
 	s.mu.Lock()
@@ -46,6 +54,7 @@ func (s *State) Probers() []Prober {
 	}
 	for p := range s.ledger.probers() {
 		line := Prober{
+			Kind:      p.kind,
 			Host:      p.host,
 			UserAgent: p.agent,
 			Interval:  p.interval,
@@ -54,23 +63,26 @@ func (s *State) Probers() []Prober {
 		}
 		if s.pulled {
 			line.Failures = p.failures(s.pulls)
+			if p.kind == kindHeartbeat {
+				line.Failures = s.missed(p, now)
+			}
 			line.Noticed = line.Failures >= line.Needs
 		}
-		_, life := p.pace(assumed, now)
+		_, life := p.pace(assumed, s.lastSight(p, now))
 		line.Live = life > 0
 		out = append(out, line)
 	}
 	slices.SortFunc(out, func(a, b Prober) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.UserAgent, b.UserAgent))
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UserAgent, b.UserAgent))
 	})
 	return out
 }
 
 // identity is what makes two probes the same prober's.
-type identity struct{ host, agent string }
+type identity struct{ kind, host, agent string }
 
 // identify returns whose probe it is; not ok if it is our own.
-func identify(remote, agent string) (id identity, ok bool) {
+func identify(kind, remote, agent string) (id identity, ok bool) {
 	if remote == "pipe" {
 		return identity{}, false
 	}
@@ -83,7 +95,7 @@ func identify(remote, agent string) (id identity, ok bool) {
 	case strings.Count(host, ":") == 1: // with more it is an IPv6 address that some middleware put there
 		host, _, _ = strings.Cut(host, ":")
 	}
-	return identity{clip(host), clip(agent)}, true
+	return identity{kind, clip(host), clip(agent)}, true
 }
 
 // clip bounds s and makes it survive JSON unchanged.
@@ -109,6 +121,14 @@ func (p *prober) pace(assumed, now time.Duration) (interval, life time.Duration)
 	return interval, max(life, shortestLife) - (now - p.last)
 }
 
+// lastSight returns until when p could be seen.
+func (s *State) lastSight(p *prober, now time.Duration) time.Duration {
+	if s.pulled && p.kind == kindHeartbeat {
+		return s.since
+	}
+	return now
+}
+
 func (p *prober) failures(pull uint64) int {
 	if p.pull != pull {
 		return 0
@@ -116,12 +136,22 @@ func (p *prober) failures(pull uint64) int {
 	return p.failed
 }
 
-func (p *prober) needs(failures int) int { return failures * max(1, p.voices) }
+func (p *prober) needs(failures int) int {
+	switch p.kind {
+	case kindAgent:
+		failures = 1
+	case kindHeartbeat: // in the time that one of them takes, they all do
+		return failures
+	}
+	return failures * max(1, p.voices)
+}
 
 // ledger holds the probers, bounded. It is not safe for concurrent use.
 type ledger struct {
 	index map[identity]*list.Element
 	order list.List // of *prober, the one seen last in front
+
+	opened time.Duration // when heartbeats could last begin to be seen
 }
 
 func newLedger() ledger { return ledger{index: make(map[identity]*list.Element)} }
@@ -134,7 +164,7 @@ func (l *ledger) seen(id identity, now time.Duration, pulled bool) *prober {
 			delete(l.index, l.order.Remove(l.order.Back()).(*prober).identity)
 		}
 		// The strings may be small parts of a large request.
-		id = identity{strings.Clone(id.host), strings.Clone(id.agent)}
+		id = identity{id.kind, strings.Clone(id.host), strings.Clone(id.agent)}
 		p := &prober{identity: id, last: now}
 		l.index[id] = l.order.PushFront(p)
 		return p
@@ -142,7 +172,8 @@ func (l *ledger) seen(id identity, now time.Duration, pulled bool) *prober {
 	l.order.MoveToFront(e)
 	p := e.Value.(*prober)
 	// A prober may recheck faster, or slower, once it has had a failing answer.
-	if !pulled || p.interval == 0 {
+	blind := p.kind == kindHeartbeat && p.last < l.opened
+	if (!pulled || p.interval == 0) && !blind {
 		p.learn(now - p.last)
 	}
 	p.last = now

@@ -74,14 +74,20 @@ func (s *State) wait(now time.Duration) time.Duration {
 	var (
 		noticed = true
 		slowest time.Duration // interval of the slowest live prober
-		death   = over        // until the first of the live ones no longer is
+		death   = over        // until the first of the live ones no longer is, or has failed in silence
 	)
 	for p := range s.ledger.probers() {
-		interval, life := p.pace(s.assumed, now)
+		interval, life := p.pace(s.assumed, s.lastSight(p, now))
 		if life <= 0 {
 			continue
 		}
 		slowest = max(slowest, interval)
+		if p.kind == kindHeartbeat {
+			if due := s.reach(p) - (now - s.since); due > 0 {
+				noticed, death = false, min(death, due)
+			}
+			continue
+		}
 		death = min(death, life)
 		noticed = noticed && p.failures(s.pulls) >= p.needs(s.cfg.Failures)
 	}

@@ -19,6 +19,7 @@ type rhythm struct {
 	gaps     [remembered]time.Duration // the oldest first
 	n        int                       // how many of them are known
 	interval time.Duration             // 0 while unknown
+	longest  time.Duration             // of those that make up the interval; 0 while that is unknown
 	voices   int                       // how many share the identity, as far as one can tell; 0 before the first gap
 }
 
@@ -35,7 +36,7 @@ func (r *rhythm) learn(gap time.Duration) {
 	r.n++
 
 	// From here on a round is the time between two probes of the same voice.
-	r.interval, r.voices = 0, r.countVoices()
+	r.interval, r.longest, r.voices = 0, 0, r.countVoices()
 	var rounds [remembered]time.Duration
 	n := r.n - (r.voices - 1)
 	for i := range n {
@@ -52,6 +53,11 @@ func (r *rhythm) learn(gap time.Duration) {
 	short, long := rounds[n/4], rounds[n*3/4]
 	if n >= 2 && long <= 3*short {
 		r.interval = long
+		for _, round := range rounds[:n] {
+			if round <= long+long/2 { // or a probe was lost
+				r.longest = round
+			}
+		}
 	}
 }
 

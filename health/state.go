@@ -66,15 +66,21 @@ type State struct {
 	born    time.Time    // times are kept as durations since then, which only a monotonic clock moves
 	arrived atomic.Int64 // when Arrived was last called, as a duration since born
 
+	doors sync.Mutex // held while a heartbeat's listener is opened or closed; comes before mu
+
 	mu      sync.Mutex // guards what follows
 	ledger  ledger
 	pulls   uint64 // number of the last pull; the first is 1
 	pulled  bool
+	down    bool          // pulled for good; see Down
 	since   time.Duration // when the present pull began
 	assumed time.Duration // the present pull's idea of an unknown interval; see ledger.assume
 	noticed chan struct{} // nil unless pulled; made by Pull, closed by settle
 	settled bool          // noticed is closed
 	timer   *time.Timer   // calls wake; made by the first pull that has to wait
+
+	restored   chan struct{}           // nil unless pulled; made by Pull, closed by Restore
+	heartbeats map[*Heartbeat]struct{} // not closed
 }
 
 // never is the time of what has not happened. It is half the least duration so
@@ -90,10 +96,11 @@ func New(cfg Config) (*State, error) {
 	}
 	message, _ := json.Marshal(cfg.Message) // a string never fails
 	s := &State{
-		cfg:     cfg,
-		failing: newAnswer(cfg.Status, `{"code":-1,"message":`+string(message)+`}`, "Connection", "close"),
-		born:    time.Now(),
-		ledger:  newLedger(),
+		cfg:        cfg,
+		failing:    newAnswer(cfg.Status, `{"code":-1,"message":`+string(message)+`}`, "Connection", "close"),
+		born:       time.Now(),
+		ledger:     newLedger(),
+		heartbeats: make(map[*Heartbeat]struct{}),
 	}
 	s.arrived.Store(int64(never))
 	return s, nil
@@ -104,6 +111,8 @@ func (s *State) now() time.Duration { return time.Since(s.born) }
 // Pull makes every further probe fail. It reports whether that is a change;
 // pulling twice is the same as pulling once.
 func (s *State) Pull() bool {
+	s.doors.Lock()
+	defer s.doors.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pulled {
@@ -111,7 +120,11 @@ func (s *State) Pull() bool {
 	}
 	s.pulled = true
 	s.pulls++
-	s.since = s.now()
+	for h := range s.heartbeats {
+		h.shut()
+	}
+	s.since = s.now() // until here a heartbeat was a success
+	s.restored = make(chan struct{})
 	s.assumed = s.ledger.assume(s.since, s.cfg.PullMax)
 	s.noticed = make(chan struct{})
 	s.settle()
@@ -126,8 +139,10 @@ func (s *State) Restore() bool {
 	if !s.pulled {
 		return false
 	}
-	s.pulled = false
+	s.pulled, s.down = false, false
 	s.noticed, s.settled = nil, false
+	close(s.restored)
+	s.restored = nil
 	if s.timer != nil {
 		s.timer.Stop()
 	}

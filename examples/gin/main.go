@@ -42,6 +42,8 @@ const (
 var flagNames = strings.NewReplacer(
 	"Config.PIDFile", "-pidfile",
 	"Config.ControlSocket", "-control",
+	"Config.HeartbeatAddress", "-heartbeat",
+	"Config.AgentAddress", "-agent",
 	"Config.Probation", "-probation",
 	"Config.SwapTimeout", "-swap-timeout",
 	"Config.PullMax", "-pull-max",
@@ -60,6 +62,8 @@ func run() error {
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
+	heartbeat := flag.String("heartbeat", "", "for balancers that only connect: a `host:port` that is open while this node is to get traffic")
+	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
@@ -77,12 +81,14 @@ func run() error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
 	svc, err := drain.New(broken(drain.Config{
-		PIDFile:       *pidFile,
-		ControlSocket: *control,
-		Probation:     *probation,
-		SwapTimeout:   *swapTimeout,
-		PullMax:       *pullMax,
-		DrainTimeout:  *drainTimeout,
+		PIDFile:          *pidFile,
+		ControlSocket:    *control,
+		HeartbeatAddress: *heartbeat,
+		AgentAddress:     *agent,
+		Probation:        *probation,
+		SwapTimeout:      *swapTimeout,
+		PullMax:          *pullMax,
+		DrainTimeout:     *drainTimeout,
 	}))
 	if err != nil {
 		return errors.New(flagNames.Replace(err.Error()))

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package drain
+
+import "net"
+
+func listenBeside(address string, _ bool) (net.Listener, error) { return net.Listen("tcp", address) }

@@ -1,0 +1,184 @@
+package health
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// Heartbeat is a port for balancers that only connect, such as LVS and other
+// balancers of TCP. While the service is healthy it accepts connections and
+// closes them at once. [State.Pull] closes the port before it returns, so that
+// connecting is refused, and after a [State.Restore] it is opened again.
+//
+// A failing heartbeat can't be seen. What can be known is when the last of
+// Config.Failures has come, whenever the first did: so a prober of that kind
+// has noticed a pull when Failures times its interval, the longest of those
+// lately seen, are over. For a balancer whose heartbeats keep their distance
+// when they fail that is never before it has taken the node out, and never more
+// than one interval after. Where they keep a longer one then, because of a
+// firewall that drops what it should refuse or of a slower recheck, set PullMin;
+// also where a balancer ends its heartbeats with a reset before the handshake
+// is complete, which no process gets to see.
+type Heartbeat struct {
+	state  *State
+	listen func() (net.Listener, error)
+	closed chan struct{} // closed by Close
+
+	// Guarded by state.mu; opened with state.doors held, too.
+	ln   net.Listener // nil while pulled
+	gone bool         // Close has been called
+}
+
+// NewHeartbeat calls listen, or leaves that for later if the service is pulled.
+// The error is that of listen, which must not call methods of s.
+func (s *State) NewHeartbeat(listen func() (net.Listener, error)) (*Heartbeat, error) {
+	h := &Heartbeat{state: s, listen: listen, closed: make(chan struct{})}
+	s.mu.Lock()
+	s.heartbeats[h] = struct{}{}
+	s.mu.Unlock()
+	if _, err := h.open(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// Serve accepts heartbeats until Close is called, and returns nil then.
+// Otherwise the error is why the port could not be opened again, or was lost;
+// to call Serve once more, after a while, is right then.
+func (h *Heartbeat) Serve() error {
+	var lingers lingering
+	defer lingers.Wait()
+	for h.awaitHealthy() {
+		ln, err := h.open()
+		if err != nil {
+			return err
+		}
+		if ln == nil {
+			continue // pulled again
+		}
+		accept(ln, func(nc net.Conn) {
+			h.state.beat(nc.RemoteAddr().String())
+			lingers.farewell(nc, func() {})
+		})
+		if h.lost(ln) {
+			return errors.New("health: heartbeat: something else has closed the port")
+		}
+	}
+	return nil
+}
+
+// Close closes the port for good.
+func (h *Heartbeat) Close() {
+	s := h.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.gone {
+		return
+	}
+	h.gone = true
+	close(h.closed)
+	h.shut()
+	delete(s.heartbeats, h)
+}
+
+// shut returns when no connect can succeed any more. state.mu is held.
+func (h *Heartbeat) shut() {
+	if h.ln != nil {
+		_ = h.ln.Close()
+		h.ln = nil
+	}
+}
+
+// awaitHealthy waits until the service is not pulled; it reports false if h is
+// closed before.
+func (h *Heartbeat) awaitHealthy() bool {
+	h.state.mu.Lock()
+	restored := h.state.restored
+	h.state.mu.Unlock()
+	if restored != nil {
+		select {
+		case <-restored:
+		case <-h.closed:
+		}
+	}
+	select {
+	case <-h.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// open returns the listener, nil if the service is pulled or h is closed.
+func (h *Heartbeat) open() (net.Listener, error) {
+	s := h.state
+	s.doors.Lock() // no pull while the listener is nobody's to close
+	defer s.doors.Unlock()
+	s.mu.Lock()
+	ln, off := h.ln, s.pulled || h.gone
+	s.mu.Unlock()
+	if ln != nil || off {
+		return ln, nil
+	}
+	ln, err := h.listen()
+	if err == nil && ln == nil {
+		err = errors.New("health: heartbeat: listen returned no listener")
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.gone {
+		_ = ln.Close()
+		return nil, nil
+	}
+	h.ln = ln
+	s.ledger.opened = s.now()
+	return ln, nil
+}
+
+// lost reports whether ln was closed by somebody else.
+func (h *Heartbeat) lost(ln net.Listener) bool {
+	h.state.mu.Lock()
+	defer h.state.mu.Unlock()
+	if h.ln != ln {
+		return false
+	}
+	h.ln = nil
+	return true
+}
+
+func (s *State) beat(remote string) {
+	id, _ := identify(kindHeartbeat, remote, "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger.seen(id, s.now(), s.pulled)
+}
+
+// reach returns how long after the beginning of the present pull p, a
+// heartbeat, has failed often enough, wherever in its interval the pull fell.
+// One that has come once or twice is a balancer that has just begun, or
+// somebody who scans ports; like a person with curl it can hold a pull for half
+// of PullMax.
+func (s *State) reach(p *prober) time.Duration {
+	interval, most := p.longest, s.cfg.PullMax
+	if p.interval == 0 {
+		interval, most = s.assumed, most/2
+	}
+	if n := time.Duration(s.cfg.Failures); interval > 0 && n < most/interval {
+		return n * interval
+	}
+	return most
+}
+
+// missed returns how many heartbeats of p must have failed by now.
+func (s *State) missed(p *prober, now time.Duration) int {
+	n, reach := s.cfg.Failures, s.reach(p)
+	if gone := now - s.since; gone < reach {
+		return int(float64(n) * float64(gone) / float64(reach))
+	}
+	return n
+}
