@@ -16,7 +16,8 @@ set -u
 : "${HEARTBEAT:=8081}"  # the port to connect to; PORT itself can't be pulled
 : "${INTERVAL:=1}"      # seconds between two connects
 : "${TIMEOUT:=1}"       # seconds for one of them
-: "${FALL:=3}"          # so many failures in a row, and a node gets nothing new
+: "${FALL:=2}"           # so many failures in a row, and a node gets nothing new: one
+                        # less than the service's Failures, for a late connect
 : "${RISE:=1}"          # so many successes in a row, and it does again
 : "${RUN:=/run/checker}" # a folder for the state
 

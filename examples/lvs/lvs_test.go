@@ -5,6 +5,7 @@
 package lvs
 
 import (
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,7 +15,7 @@ import (
 )
 
 func TestRestart(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, true)
 	load := s.load(8, 4)
 	began := time.Now()
 	s.rolling(0, flow.Build(t, "nethttp", "v2", ""))
@@ -30,7 +31,7 @@ func TestRestart(t *testing.T) {
 
 // A pulled node keeps the connections that it has, and gets no new ones.
 func TestPull(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, true)
 	load := s.load(8, 4)
 	began := time.Now()
 	s.a.Control("pull")
@@ -51,7 +52,7 @@ func TestPull(t *testing.T) {
 
 // Without visitors nothing but the failing connects can tell that a pull is noticed.
 func TestPullUnvisited(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, true)
 	s.a.Control("pull")
 	if state := s.state(s.a); state != "DOWN" {
 		t.Errorf("the pull is noticed, but the checker says %q", state)
@@ -60,7 +61,7 @@ func TestPullUnvisited(t *testing.T) {
 
 // The heartbeat goes on throughout a swap: the checker sees nothing of it.
 func TestReload(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, true)
 	load := s.load(8, 4)
 	began := time.Now()
 	for _, n := range []*flow.Node{s.a, s.b} {
@@ -84,7 +85,7 @@ func TestReload(t *testing.T) {
 
 // A checker that dies during a pull leaves its rules, and the next one goes on.
 func TestCheckerKilled(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, true)
 	load := s.load(8, 4)
 	began := time.Now()
 	if err := syscall.Kill(s.a.PID(), syscall.SIGUSR2); err != nil {
@@ -105,7 +106,7 @@ func TestCheckerKilled(t *testing.T) {
 // Where the checker connects to the service's own port, it notices a stop when
 // the first visitors have been refused.
 func TestOwnPort(t *testing.T) {
-	s := newSite(t, "HEARTBEAT=8080")
+	s := newSite(t, false, "HEARTBEAT=8080")
 	load := s.load(0, 4)
 	s.a.Control("stop")
 	flow.Eventually(t, "the checker notices", func() bool { return s.state(s.a) == "DOWN" })
@@ -113,5 +114,13 @@ func TestOwnPort(t *testing.T) {
 	t.Log(load)
 	if load.Failed() == 0 {
 		t.Error("nothing failed: what is the heartbeat for?")
+	}
+}
+
+// There is no IPVS here to try it with.
+func TestIPVSConfig(t *testing.T) {
+	flow.Tool(t, "keepalived", "apt-get install keepalived")
+	if said, code := flow.Run(t, exec.Command("keepalived", "-t", "-f", script("ipvs.conf"))); code != 0 {
+		t.Errorf("keepalived -t: exit code %d\n%s", code, said)
 	}
 }

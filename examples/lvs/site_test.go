@@ -35,7 +35,7 @@ type site struct {
 	env     []string // the checker's
 }
 
-func newSite(t *testing.T, env ...string) *site {
+func newSite(t *testing.T, heartbeat bool, env ...string) *site {
 	t.Helper()
 	t.Parallel()
 	flow.Root(t)
@@ -47,15 +47,19 @@ func newSite(t *testing.T, env ...string) *site {
 	t.Cleanup(func() { s.network("down") })
 	s.network("up")
 	s.client = flow.OpenNamespace(t, s.net+"-client")
-	s.a, s.b = s.node("a", "10.78.1.1"), s.node("b", "10.78.1.2")
+	s.a, s.b = s.node("a", "10.78.1.1", heartbeat), s.node("b", "10.78.1.2", heartbeat)
 	s.check()
 	flow.Eventually(t, "both nodes are up", func() bool { return s.state(s.a) == "UP" && s.state(s.b) == "UP" })
 	return s
 }
 
-func (s *site) node(name, ip string) *flow.Node {
+func (s *site) node(name, ip string, heartbeat bool) *flow.Node {
 	s.t.Helper()
-	n := flow.NewNode(s.t, ip+":8080", flow.Build(s.t, "nethttp", "v1", ""), "-heartbeat", ip+":8081")
+	var flags []string
+	if heartbeat {
+		flags = []string{"-heartbeat", ip + ":8081"}
+	}
+	n := flow.NewNode(s.t, ip+":8080", flow.Build(s.t, "nethttp", "v1", ""), flags...)
 	n.Prefix = []string{"ip", "netns", "exec", s.net + "-" + name}
 	n.Control("start")
 	return n
