@@ -41,7 +41,7 @@ func (c Config) checkPorts() error {
 		}
 	}
 	if c.HeartbeatAddress != "" && c.HeartbeatAddress == c.AgentAddress {
-		errs = append(errs, fmt.Errorf("drain: Config.HeartbeatAddress and AgentAddress are both %q: each needs a port of its own", c.AgentAddress))
+		errs = append(errs, fmt.Errorf("drain: Config.HeartbeatAddress and Config.AgentAddress are both %q: each needs a port of its own", c.AgentAddress))
 	}
 	return errors.Join(errs...)
 }

@@ -22,7 +22,7 @@ func (s *State) ServeAgent(ln net.Listener) {
 			pull = 0
 		}
 		lingers.farewell(nc, func() {
-			if pull != 0 {
+			if p != nil && pull != 0 {
 				s.answered(p, pull)
 			}
 		})
@@ -33,10 +33,12 @@ var up, drain, down = []byte("up ready\n"), []byte("drain\n"), []byte("down\n")
 
 // asked enters an agent-check in the ledger, and returns what to answer.
 func (s *State) asked(remote string) (p *prober, pull uint64, word []byte) {
-	id, _ := identify(kindAgent, remote, "")
+	id, known := identify(kindAgent, remote, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p = s.ledger.seen(id, s.now(), s.pulled)
+	if known {
+		p = s.ledger.seen(id, s.now(), s.pulled)
+	}
 	switch {
 	case !s.pulled:
 		return p, 0, up

@@ -2,6 +2,7 @@ package health
 
 import (
 	"errors"
+	"iter"
 	"net"
 	"time"
 )
@@ -17,9 +18,13 @@ import (
 // lately seen, are over. For a balancer whose heartbeats keep their distance
 // when they fail that is never before it has taken the node out, and never more
 // than one interval after. Where they keep a longer one then, because of a
-// firewall that drops what it should refuse or of a slower recheck, set PullMin;
-// also where a balancer ends its heartbeats with a reset before the handshake
-// is complete, which no process gets to see.
+// firewall that drops what it should refuse or of a slower recheck, set PullMin.
+//
+// Some balancers reset a heartbeat before the handshake is complete, HAProxy's
+// plain "check" among them, and no process gets to see that. As long as nobody
+// has ever been seen on the port a pull therefore waits for somebody whose
+// interval is unknown, half of PullMax at most: less is for PullMax to say, and
+// more for PullMin.
 type Heartbeat struct {
 	state  *State
 	listen func() (net.Listener, error)
@@ -152,10 +157,25 @@ func (h *Heartbeat) lost(ln net.Listener) bool {
 }
 
 func (s *State) beat(remote string) {
-	id, _ := identify(kindHeartbeat, remote, "")
+	id, known := identify(kindHeartbeat, remote, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.seen(id, s.now(), s.pulled)
+	if known {
+		s.ledger.seen(id, s.now(), s.pulled)
+	}
+}
+
+// watching yields the ledger, and, while nobody has been seen on a port for
+// heartbeats, the prober that there may be.
+func (s *State) watching(now time.Duration) iter.Seq[*prober] {
+	return func(yield func(*prober) bool) {
+		if len(s.heartbeats) > 0 && !s.ledger.beaten {
+			if !yield(&prober{identity: identity{kind: kindHeartbeat}, last: now}) {
+				return
+			}
+		}
+		s.ledger.probers()(yield)
+	}
 }
 
 // reach returns how long after the beginning of the present pull p, a

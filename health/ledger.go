@@ -28,14 +28,14 @@ const (
 // Prober is one line of the ledger.
 type Prober struct {
 	Kind      string        `json:"kind"` // "ping" by HTTP; "agent" and "heartbeat" see ServeAgent, Heartbeat
-	Host      string        `json:"host"` // "unix" for all clients of unix sockets
+	Host      string        `json:"host"` // "unix" for all clients of unix sockets; empty for a heartbeat that may be there unseen
 	UserAgent string        `json:"user_agent"`
 	Interval  time.Duration `json:"interval_ns"` // 0 while unknown
-	LastSeen  time.Time     `json:"last_seen"`
-	Failures  int           `json:"failures"` // failing answers it has had in the present pull; of a heartbeat those it must have had by its interval
-	Needs     int           `json:"needs"`    // failing answers it must have had; a multiple of Config.Failures if several share this line; of an agent 1
-	Noticed   bool          `json:"noticed"`  // it has had them
-	Live      bool          `json:"live"`     // seen lately enough to be waited for
+	LastSeen  time.Time     `json:"last_seen"`   // now, if unseen
+	Failures  int           `json:"failures"`    // failing answers it has had in the present pull; of a heartbeat those it must have had by its interval
+	Needs     int           `json:"needs"`       // failing answers it must have had; a multiple of Config.Failures if several share this line; of an agent 1
+	Noticed   bool          `json:"noticed"`     // it has had them
+	Live      bool          `json:"live"`        // seen lately enough to be waited for
 }
 
 // Probers returns the ledger, by host, kind and User-Agent. It holds the 1024 probers
@@ -52,7 +52,7 @@ func (s *State) Probers() []Prober {
 	if !s.pulled {
 		assumed = s.ledger.assume(now, s.cfg.PullMax)
 	}
-	for p := range s.ledger.probers() {
+	for p := range s.watching(now) {
 		line := Prober{
 			Kind:      p.kind,
 			Host:      p.host,
@@ -152,12 +152,14 @@ type ledger struct {
 	order list.List // of *prober, the one seen last in front
 
 	opened time.Duration // when heartbeats could last begin to be seen
+	beaten bool          // there has been one
 }
 
 func newLedger() ledger { return ledger{index: make(map[identity]*list.Element)} }
 
 // seen enters a probe of id.
 func (l *ledger) seen(id identity, now time.Duration, pulled bool) *prober {
+	l.beaten = l.beaten || id.kind == kindHeartbeat
 	e, ok := l.index[id]
 	if !ok {
 		if len(l.index) == maxProbers {
@@ -186,6 +188,7 @@ func (l *ledger) add(p *prober) {
 		return
 	}
 	l.index[p.identity] = l.order.PushBack(p)
+	l.beaten = l.beaten || p.kind == kindHeartbeat
 }
 
 // probers yields all, the one seen last first.

@@ -76,7 +76,7 @@ func (s *State) wait(now time.Duration) time.Duration {
 		slowest time.Duration // interval of the slowest live prober
 		death   = over        // until the first of the live ones no longer is, or has failed in silence
 	)
-	for p := range s.ledger.probers() {
+	for p := range s.watching(now) {
 		interval, life := p.pace(s.assumed, s.lastSight(p, now))
 		if life <= 0 {
 			continue

@@ -52,7 +52,7 @@ var flagNames = strings.NewReplacer(
 
 func main() {
 	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
+		slog.Error("exiting", "err", flagNames.Replace(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -91,7 +91,7 @@ func run() error {
 		DrainTimeout:     *drainTimeout,
 	}))
 	if err != nil {
-		return errors.New(flagNames.Replace(err.Error()))
+		return err
 	}
 	ln, err := svc.Listen("tcp", *addr)
 	if err != nil {

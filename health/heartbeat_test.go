@@ -1,0 +1,381 @@
+package health
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// beatEvery sends n heartbeats, each followed by a pause of one interval.
+func (d *door) beatEvery(remote string, interval time.Duration, n int) {
+	for range n {
+		_ = d.knock(remote)
+		time.Sleep(interval)
+	}
+}
+
+func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 5)
+		s.Pull()
+		wantRefused(t, d.knock(balancer))
+		meanwhile(t, func() { d.beatEvery(balancer, 2*time.Second, 3) })
+		time.Sleep(4 * time.Second)
+		want := Prober{Kind: "heartbeat", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: time.Now().Add(-6 * time.Second), Failures: 2, Needs: 3, Live: true}
+		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
+			t.Errorf("%+v", got)
+		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
+			t.Errorf("%+v, want\n%+v", got[0], want)
+		}
+		wantNoticedAfter(t, s, 2*time.Second)
+		if p := s.Probers()[0]; !p.Noticed || p.Failures != 3 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestALostHeartbeatDoesNotMakeItsIntervalLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 4)
+		time.Sleep(2 * time.Second)
+		d.beatEvery(balancer, 2200*time.Millisecond, 1)
+		d.beatEvery(balancer, 2*time.Second, 4)
+		s.Pull()
+		wantNoticedAfter(t, s, 6600*time.Millisecond)
+	})
+}
+
+func TestAHeartbeatThatHadStoppedIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 5)
+		time.Sleep(4 * time.Second)
+		s.Pull()
+		if !closed(s.Noticed()) {
+			t.Error("not noticed at once")
+		}
+	})
+}
+
+func TestAHeartbeatPortWhereNobodyWasSeenWaitsForWhoCannotBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		heartbeat(t, s)
+		time.Sleep(time.Hour)
+		if got := s.Probers(); len(got) != 1 || got[0].Kind != "heartbeat" || got[0].Host != "" || !got[0].Live {
+			t.Errorf("%+v", got)
+		}
+		s.Pull()
+		wantNoticedAfter(t, s, 15*time.Second)
+	})
+}
+
+// Whoever comes once may be a balancer that has just begun.
+func TestAScanOfTheHeartbeatPortHoldsAPullForHalfOfPullMax(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		ago  time.Duration
+		want time.Duration
+	}{
+		{"just now", 0, 15 * time.Second},
+		{"a while ago", 15 * time.Second, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newState(t, Config{})
+				if err := heartbeat(t, s).knock("192.0.2.7:1"); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(tc.ago)
+				s.Pull()
+				wantNoticedAfter(t, s, tc.want)
+			})
+		})
+	}
+}
+
+func TestAScanBesideHeartbeatsHoldsAPullNoLongerThanThese(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 5)
+		_ = d.knock("192.0.2.7:1")
+		s.Pull()
+		wantNoticedAfter(t, s, 6*time.Second)
+	})
+}
+
+func TestHeartbeatsReckonWithFailuresAndPullMax(t *testing.T) {
+	for _, tc := range []struct {
+		failures int
+		want     time.Duration
+	}{{1, 2 * time.Second}, {5, 10 * time.Second}, {15, 30 * time.Second}, {1 << 40, 30 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newState(t, Config{Failures: tc.failures})
+			heartbeat(t, s).beatEvery(balancer, 2*time.Second, 5)
+			s.Pull()
+			wantNoticedAfter(t, s, tc.want)
+		})
+	}
+}
+
+func TestTheTimeWithoutAPortIsNoGapBetweenHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 4)
+		for range 4 {
+			s.Pull()
+			d.beatEvery(balancer, 2*time.Second, 5)
+			s.Restore()
+			synctest.Wait()
+			d.beatEvery(balancer, 2*time.Second, 1)
+		}
+		if p := s.Probers()[0]; p.Interval != 2*time.Second {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestARestoreOpensTheHeartbeatPortAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		for range 3 {
+			s.Pull()
+			wantRefused(t, d.knock(balancer))
+			s.Restore()
+			synctest.Wait()
+			if err := d.knock(balancer); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestAHeartbeatPortThatCannotBeOpenedAgainIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d, away := newState(t, Config{}), new(door), errors.New("somebody else has it")
+		h, err := s.NewHeartbeat(d.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Pull()
+		d.fail(away)
+		s.Restore()
+		for range 2 {
+			if err := h.Serve(); !errors.Is(err, away) {
+				t.Errorf("Serve: %v", err)
+			}
+		}
+		d.fail(nil)
+		for range 2 {
+			ended := make(chan error)
+			go func() { ended <- h.Serve() }()
+			synctest.Wait()
+			if err := d.knock(balancer); err != nil {
+				t.Error(err)
+			}
+			_ = d.ln.Close() // by somebody whose it is not
+			if err := <-ended; err == nil {
+				t.Error("Serve returned nil though the port is closed")
+			}
+		}
+		h.Close()
+		if err := h.Serve(); err != nil {
+			t.Errorf("Serve after Close: %v", err)
+		}
+	})
+}
+
+func TestAHeartbeatPortOfAPulledServiceIsOpenedByTheRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, d := newState(t, Config{}), new(door)
+		s.Pull()
+		h, err := s.NewHeartbeat(d.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		meanwhile(t, func() { _ = h.Serve() })
+		synctest.Wait()
+		wantRefused(t, d.knock(balancer))
+		s.Restore()
+		synctest.Wait()
+		if err := d.knock(balancer); err != nil {
+			t.Error(err)
+		}
+		h.Close()
+		h.Close()
+		wantRefused(t, d.knock(balancer))
+	})
+}
+
+func TestNewHeartbeatReturnsTheErrorOfListen(t *testing.T) {
+	s, d, want := newState(t, Config{}), new(door), errors.New("in use")
+	d.fail(want)
+	if _, err := s.NewHeartbeat(d.listen); !errors.Is(err, want) {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.NewHeartbeat(func() (net.Listener, error) { return nil, nil }); err == nil {
+		t.Error("no listener and no error: want one")
+	}
+	if got := s.Probers(); len(got) != 0 {
+		t.Errorf("%+v: want nobody to be waited for", got)
+	}
+}
+
+func TestConnectingIsRefusedWhenPullHasReturned(t *testing.T) {
+	s := newState(t, Config{PullMax: time.Millisecond})
+	hold, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := hold.Addr().String()
+	_ = hold.Close()
+	h, err := s.NewHeartbeat(func() (net.Listener, error) { return net.Listen("tcp", addr) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := h.Serve(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 300 {
+		s.Pull()
+		if nc, err := net.Dial("tcp", addr); err == nil {
+			t.Error("connected while pulled")
+			_ = nc.Close()
+		}
+		s.Restore()
+		if rand.N(2) == 0 {
+			continue // and the next pull comes while the port is being opened
+		}
+		for nc, err := net.Dial("tcp", addr); ; nc, err = net.Dial("tcp", addr) {
+			if err == nil {
+				_ = nc.Close()
+				break
+			}
+		}
+	}
+	h.Close()
+	served.Wait()
+}
+
+func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old := newState(t, Config{})
+		d, a := heartbeat(t, old), agent(t, old)
+		for range 5 {
+			_ = d.knock(balancer)
+			a.check(t, balancer)
+			time.Sleep(2 * time.Second)
+		}
+		s := newState(t, Config{})
+		d, a = heartbeat(t, s), agent(t, s)
+		if err := s.Import(old.Export()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		got := s.Probers()
+		if len(got) != 2 || got[0].Kind != "agent" || got[1].Kind != "heartbeat" || got[0].Interval != 2*time.Second || got[1].Interval != 2*time.Second {
+			t.Fatalf("%+v", got)
+		}
+		s.Pull()
+		meanwhile(t, func() { a.check(t, balancer) })
+		wantNoticedAfter(t, s, 6*time.Second)
+	})
+}
+
+func TestImportWaitsForProbersOfAnUnknownKind(t *testing.T) {
+	s := newState(t, Config{})
+	if err := s.Import([]byte(`{"version":1,"probers":[{"kind":"smoke signal","host":"h","gaps_ns":[1000000000,1000000000]}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Probers(); len(got) != 1 || got[0].Kind != "ping" || !got[0].Live {
+		t.Errorf("%+v", got)
+	}
+}
+
+// checker is a balancer that connects, and takes the node out after fall
+// refusals.
+func (d *door) checker(host string, interval, jitter, phase time.Duration, fall int, stop <-chan struct{}, out func()) {
+	for failed, wait := 0, phase; ; wait = interval + rand.N(2*jitter) - jitter {
+		select {
+		case <-stop:
+			return
+		case <-time.After(wait):
+		}
+		if d.knock(host) == nil {
+			continue
+		}
+		if failed++; failed == fall {
+			out()
+		}
+	}
+}
+
+func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T) {
+	for _, intervals := range [][]time.Duration{
+		{time.Second}, {2 * time.Second}, {5 * time.Second}, {time.Second, 5 * time.Second}, {6 * time.Second, 6 * time.Second, 2 * time.Second},
+	} {
+		for _, fall := range []int{1, 2, 3} {
+			for range 10 {
+				synctest.Test(t, func(t *testing.T) {
+					s := newState(t, Config{Failures: fall, PullMax: time.Hour})
+					d := heartbeat(t, s)
+					const jitter = 20 * time.Millisecond
+					var (
+						wg      sync.WaitGroup
+						mu      sync.Mutex
+						stop    = make(chan struct{})
+						out     time.Duration
+						in      = len(intervals)
+						start   time.Time
+						slowest time.Duration
+					)
+					for i, interval := range intervals {
+						slowest = max(slowest, interval)
+						wg.Go(func() {
+							d.checker(fmt.Sprintf("10.0.0.%d:1", i+1), interval, jitter, rand.N(interval), fall, stop, func() {
+								mu.Lock()
+								defer mu.Unlock()
+								out = time.Since(start)
+								in--
+							})
+						})
+					}
+					time.Sleep(12*slowest + rand.N(slowest))
+					start = time.Now()
+					s.Pull()
+					<-s.Noticed()
+					noticed := time.Since(start)
+					// The longest of eight gaps may still be a little short of the next ones.
+					time.Sleep(time.Duration(fall) * 2 * jitter)
+					mu.Lock()
+					if in > 0 {
+						t.Errorf("%v × %d: noticed after %v while %d balancers still send traffic", intervals, fall, noticed, in)
+					}
+					if noticed > out+slowest+time.Duration(fall)*2*jitter {
+						t.Errorf("%v × %d: out after %v, noticed after %v", intervals, fall, out, noticed)
+					}
+					mu.Unlock()
+					close(stop)
+					wg.Wait()
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package health
+
+import "testing"
+
+// What a prober asks is its own affair: it is one prober throughout, also over
+// a connection that it means to keep, which the failing answer closes.
+func TestEveryFormOfAProbeCounts(t *testing.T) {
+	const get = "GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	for _, tc := range []struct{ name, request string }{
+		{"GET", get},
+		{"HEAD", "HEAD /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"},
+		{"OPTIONS", "OPTIONS /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"},
+		{"GET by HTTP/1.0 without Host", "GET /ping HTTP/1.0\r\n\r\n"},
+		{"HEAD by HTTP/1.0 without Host", "HEAD /ping HTTP/1.0\r\n\r\n"},
+		{"OPTIONS by HTTP/1.0 without Host", "OPTIONS /ping HTTP/1.0\r\n\r\n"},
+		{"kept alive", "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newState(t, Config{})
+			addr := serve(t, s)
+			exchange(t, addr, get)
+			s.Pull()
+			for n := 1; n <= 3; n++ {
+				if closed(s.Noticed()) {
+					t.Errorf("noticed before failing answer %d", n)
+				}
+				exchange(t, addr, tc.request)
+				if got := s.Probers(); len(got) != 1 || got[0].Failures != n {
+					t.Errorf("after failing answer %d: %+v", n, got)
+				}
+			}
+			if !closed(s.Noticed()) {
+				t.Error("not noticed after three")
+			}
+		})
+	}
+}
+
+func TestAPostToThePingPathIsNoProbe(t *testing.T) {
+	s := newState(t, Config{})
+	addr := serve(t, s)
+	s.Pull()
+	exchange(t, addr, "POST /ping HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+	if got := s.Probers(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
