@@ -31,7 +31,9 @@ up() {
 	[ -n "$PEER" ] || fail 6 "PEER is not set: set it to the other node's own address"
 	ip link show dev "$DEV" >/dev/null 2>&1 || fail 6 "there is no interface $DEV: set DEV to the one that VIP is to stand on"
 	# 42 in the DSCP field means: this has been handed over once. What neither
-	# knows gets its reset, and does not go round.
+	# knows gets its reset, and does not go round. Should something between the
+	# two rewrite that field, the TTL is the end of it; dup counts that down, but
+	# does not stop at 0.
 	# One transaction: to remove the last rule that needs connection tracking
 	# would forget all connections.
 	nft -f - <<-END || fail 1 "nft has refused the rules: run this as root; the kernel needs nft_ct and nft_dup_ipv4"
@@ -40,7 +42,7 @@ up() {
 		table ip stay {
 			chain prerouting {
 				type filter hook prerouting priority mangle
-				iifname "$DEV" ip daddr $VIP tcp dport $PORT ct state invalid ip dscp != 42 ip dscp set 42 counter dup to $PEER device "$DEV" drop
+				iifname "$DEV" ip daddr $VIP tcp dport $PORT ct state invalid ip dscp != 42 ip ttl > 1 ip dscp set 42 counter dup to $PEER device "$DEV" drop
 			}
 		}
 	END
