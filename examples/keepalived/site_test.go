@@ -35,8 +35,9 @@ type site struct {
 
 type node struct {
 	*flow.Node
-	t    *testing.T
-	name string
+	t      *testing.T
+	name   string
+	daemon *flow.Process // keepalived
 }
 
 // newSite waits until one node has the address, and the other could take it.
@@ -54,7 +55,7 @@ func newSite(t *testing.T, stay bool) *site {
 
 	build := flow.Build(t, "nethttp", "v1", "")
 	for name, peer := range map[string]string{"a": "10.77.0.2", "b": "10.77.0.1"} {
-		n := &node{flow.NewNode(t, "0.0.0.0:8080", build), t, name}
+		n := &node{flow.NewNode(t, "0.0.0.0:8080", build), t, name, nil}
 		n.Prefix = []string{"ip", "netns", "exec", s.net + "-" + name}
 		s.nodes[name] = n
 		if stay {
@@ -96,10 +97,10 @@ func (n *node) keepalived() {
 	}
 	args := append(n.Prefix[:len(n.Prefix):len(n.Prefix)], "keepalived", "-n", "-l", "-P", "-i", n.name,
 		"-f", flow.WriteFile(n.t, n.Dir, "keepalived.conf", string(conf)), "-p", n.Path("keepalived.pid"), "-r", n.Path("vrrp.pid"))
-	p := flow.Start(n.t, exec.Command(args[0], args[1:]...))
+	n.daemon = flow.Start(n.t, exec.Command(args[0], args[1:]...))
 	n.t.Cleanup(func() { // it has a child that a SIGKILL would leave behind
-		_ = p.Process.Signal(syscall.SIGTERM)
-		<-p.Ended()
+		_ = n.daemon.Process.Signal(syscall.SIGTERM)
+		<-n.daemon.Ended()
 	})
 }
 

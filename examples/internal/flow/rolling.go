@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,17 @@ func (n *Node) Run(args ...string) string {
 		n.t.Fatalf("%v: exit code %d\n%s", args, code, said)
 	}
 	return said
+}
+
+// Version asks the node directly, from the node itself.
+func (n *Node) Version() string {
+	n.t.Helper()
+	var who Identity
+	said := n.Run("curl", "-q", "-s", "-f", "http://"+n.Addr+"/whoami")
+	if err := json.Unmarshal([]byte(said), &who); err != nil {
+		n.t.Fatalf("%s/whoami: %v: %s", n.Addr, err, said)
+	}
+	return who.Version
 }
 
 // Rolling upgrades nodes to a build with keepalived/rolling.sh, which must exit
