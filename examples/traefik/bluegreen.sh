@@ -32,6 +32,7 @@
 : "${CHECK:=}"              # a command: run twice, with URL the colour's, then PREVIEW's
 : "${ROUTE_TIMEOUT:=15}"    # seconds, both; more than providersThrottleDuration
 : "${EMPTY_TIMEOUT:=600}"   # your longest request
+: "${LOCK_TIMEOUT:=5}"      # how long to wait for another run
 : "${CONTROL_SH:=$(dirname "$0")/../control.sh}"
 
 say() { printf '%s\n' "${0##*/}: $*"; }
@@ -63,9 +64,9 @@ other() { case $1 in blue) echo green ;; *) echo blue ;; esac }
 # service must not have it. So a shell between the two keeps it.
 control() { # verb, colour
 	(
-		BIN=$SITE/$2/app PIDFILE=$SITE/$2/pid LOG=$SITE/$2/log CONTROL=$SITE/$2/control URL=$(url "$2")
+		COLOUR=$2 BIN=$SITE/$2/app PIDFILE=$SITE/$2/pid LOG=$SITE/$2/log CONTROL=$SITE/$2/control URL=$(url "$2")
 		ARGS="-addr ${URL#http://} -control $CONTROL${ARGS:+ $ARGS}"
-		export BIN PIDFILE LOG CONTROL URL ARGS
+		export COLOUR BIN PIDFILE LOG CONTROL URL ARGS
 		"$CONTROL_SH" "$1" 9>&-
 		exit $?
 	)
@@ -168,7 +169,7 @@ prepare() {
 	done
 	SITE=$(cd "$SITE" && pwd)
 	exec 9>"$SITE/lock" || fail 6 "cannot write $SITE/lock: run this as the user of the service"
-	within 5 flock -n 9 || fail 154 "another run, or what a killed one has started, is at work: try again when it is over"
+	within "$LOCK_TIMEOUT" flock -n 9 || fail 154 "another run, or what a killed one has started, is at work: try again when it is over"
 	get -o /dev/null "$API/api/version" || fail 6 "Traefik does not answer at $API: start it, or set API to its API"
 	find_live
 	new=$(other "${live:-green}")

@@ -4,15 +4,12 @@
 package traefik
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,108 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { flow.Main(m) }
-
-// site is this folder as an operator has it, with a Traefik that runs, at an
-// address of its own.
-type site struct {
-	t       *testing.T
-	host    string
-	dir     string
-	args    string
-	traefik *flow.Process
-}
-
-func newSite(t *testing.T, args ...string) *site {
-	t.Helper()
-	bin := flow.Tool(t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
-	flow.Tool(t, "dash", "apt-get install dash")
-	flow.Tool(t, "flock", "apt-get install util-linux")
-	s := &site{t: t, host: flow.Host(), dir: flow.Dir(t), args: strings.Join(args, " ")}
-	// Quicker probes, as nothing but waiting hangs on them.
-	own := strings.NewReplacer("127.0.0.1", s.host, "nterval: 1s", "nterval: 200ms")
-	for _, name := range []string{"traefik.yml", "conf.d/app.yml"} {
-		text, err := os.ReadFile(name)
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(s.path(name)), 0o755)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		flow.WriteFile(t, s.dir, name, own.Replace(string(text)))
-	}
-	t.Cleanup(func() {
-		for _, colour := range []string{"blue", "green"} {
-			log, _ := os.ReadFile(s.path(colour + "/log"))
-			if t.Failed() {
-				t.Logf("the log of %s:\n%s", colour, log)
-			}
-			if strings.Contains(string(log), "DATA RACE") {
-				t.Errorf("%s has a data race:\n%s", colour, log)
-			}
-			for _, pid := range s.running(colour) {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
-	})
-	cmd := exec.Command(bin, "--configFile=traefik.yml")
-	cmd.Dir = s.dir
-	s.traefik = flow.Start(t, cmd)
-	s.traefik.Answers(t, s.host+":8099")
-	s.traefik.Answers(t, s.web())
-	return s
-}
-
-func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
-func (s *site) web() string             { return s.host + ":8000" }
-
-func (s *site) command(env []string, args ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{filepath.Join(flow.Examples(), "traefik", "bluegreen.sh")}, args...)...)
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "SITE="+s.path(""), "ARGS="+s.args,
-		"BLUE=http://"+s.host+":8081", "GREEN=http://"+s.host+":8082", "PREVIEW=http://"+s.host+":8001", "API=http://"+s.host+":8099")
-	cmd.Env = append(cmd.Env, env...)
-	return cmd
-}
-
-// bluegreen runs the script, and wants that exit code.
-func (s *site) bluegreen(want int, env []string, args ...string) string {
-	s.t.Helper()
-	said, code := flow.Run(s.t, s.command(env, args...))
-	s.t.Logf("%s: bluegreen.sh %s: %d\n%s", s.host, strings.Join(args, " "), code, said)
-	if code != want {
-		s.t.Fatalf("%s: bluegreen.sh %s: exit code %d, want %d", s.host, strings.Join(args, " "), code, want)
-	}
-	return said
-}
-
-// running are the processes of a colour, whatever file they have been started from.
-func (s *site) running(colour string) (pids []int) {
-	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, exe := range exes {
-		pid, _ := strconv.Atoi(strings.Split(exe, "/")[2])
-		if to, err := os.Readlink(exe); err == nil && strings.HasPrefix(to, s.path(colour)+"/app") && flow.Alive(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// only wants a colour live and the other one gone. It returns the live pid.
-func (s *site) only(colour, version string) int {
-	s.t.Helper()
-	other := map[string]string{"blue": "green", "green": "blue"}[colour]
-	if pids := s.running(other); len(pids) > 0 {
-		s.t.Fatalf("%s still runs: %v", other, pids)
-	}
-	pids := s.running(colour)
-	who := flow.Whoami(s.t, "http://"+s.web())
-	if len(pids) != 1 || who.PID != pids[0] || who.Version != version || who.Phase != "ready" {
-		s.t.Fatalf("through Traefik answers %+v, want version %s of %s, whose processes are %v", who, version, colour, pids)
-	}
-	return pids[0]
-}
-
-func (s *site) build(version, fault string) string { return flow.Build(s.t, "nethttp", version, fault) }
 
 func TestSwapOfColours(t *testing.T) {
 	t.Parallel()
@@ -151,62 +46,47 @@ func TestSwapOfColours(t *testing.T) {
 	}
 }
 
-// TestTheOldColourFinishes: a request that takes longer than the service would
-// wait for in a stop, and a connection that a handler has taken over.
+// TestTheOldColourFinishes: a request that the client takes its time with.
 func TestTheOldColourFinishes(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "-drain-timeout", "1ms")
+	s := newSite(t, "-drain-timeout", "1s")
 	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
 	v1 := s.only("blue", "v1")
 	load := flow.NewLoad(t, s.web(), 3, 1)
 
-	slow := &flow.Client{Dial: func() (net.Conn, error) { return net.Dial("tcp", s.web()) }, Host: s.web()}
-	defer slow.Close()
-	type end struct {
-		err   error
-		alive bool
+	c, err := net.Dial("tcp", s.web())
+	if err != nil {
+		t.Fatal(err)
 	}
-	ended := make(chan end, 1)
-	go func() {
-		_, _, err := slow.Do("GET", "/slow?d=6s", nil)
-		ended <- end{err, flow.Alive(v1)}
-	}()
-	flow.Eventually(t, "the slow request is in flight", func() bool { return s.active("blue") > 0 })
+	defer c.Close()
+	fmt.Fprintf(c, "POST /echo HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nConnection: close\r\n\r\nba", s.web())
+	flow.Eventually(t, "the request is in flight", func() bool { return s.active("blue") > 0 })
 
-	s.bluegreen(150, []string{"EMPTY_TIMEOUT=1"}, "deploy", s.build("v2", ""))
-	if len(ended) > 0 {
-		t.Skip("the machine was too slow for this: the request has ended before the deploy")
+	start := time.Now()
+	said := s.bluegreen(150, []string{"EMPTY_TIMEOUT=2"}, "deploy", s.build("v2", ""))
+	if !strings.Contains(said, `"active":1`) || !flow.Alive(v1) {
+		t.Errorf("pid %d with a request in flight lives: %v, and the script says %q", v1, flow.Alive(v1), said)
 	}
-	if !flow.Alive(v1) {
-		t.Error("the old colour was stopped with a request in flight")
-	}
-	v2 := flow.Whoami(t, "http://"+s.web())
-	if v2.Version != "v2" {
+	if v2 := flow.Whoami(t, "http://"+s.web()); v2.Version != "v2" {
 		t.Errorf("live: %+v, want v2", v2)
 	}
-	// The next run goes on.
-	s.bluegreen(0, nil, "deploy", s.build("v3", ""))
-	if e := <-ended; e.err != nil || !e.alive {
-		t.Errorf("the slow request: %v; its process alive: %v", e.err, e.alive)
-	}
-	load.Reaches(s.only("blue", "v3"), 20)
-	if n := load.End().Failed(); n > 0 {
-		t.Error(load)
-	}
-}
 
-// active is the number of requests in flight as the colour's control socket has it.
-func (s *site) active(colour string) int {
-	s.t.Helper()
-	out, err := exec.Command(s.path(colour+"/app"), "-control", s.path(colour+"/control"), "-s", "status").Output()
-	var status struct{ Open struct{ Active int } }
-	if err == nil {
-		err = json.Unmarshal(out, &status)
+	// Back to a colour that still runs: it need not be empty, and is not started.
+	s.bluegreen(0, nil, "rollback")
+	if s.only("blue", "v1") != v1 {
+		t.Error("the rollback has put another process in the place of the one that was still there")
 	}
-	if err != nil {
-		s.t.Fatalf("status of %s: %v", colour, err)
+
+	next := flow.Start(t, s.command(nil, "deploy", s.build("v3", "")))
+	flow.Eventually(t, "the next deploy waits for the old colour", func() bool { return strings.Contains(next.Output(), "waiting until") })
+	fmt.Fprint(c, "ton")
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.HasSuffix(string(answer), "baton") {
+		t.Errorf("the request: %q, %v", answer, err)
 	}
-	return status.Open.Active
+	<-next.Ended()
+	load.Reaches(s.only("green", "v3"), 20)
+	load.Report("traefik", "an upload that outlasts a deploy, a rollback, and a deploy", time.Since(start))
 }
 
 // TestABrokenColourGetsNoTraffic, however it is broken.
@@ -254,12 +134,9 @@ func TestSwapInPlace(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	n := flow.NewNode(t, s.host+":8081", s.build("v1", ""))
-	flow.WriteFile(t, s.dir, "conf.d/live.yml", "http:\n  services:\n"+
-		"    app: {weighted: {services: [{name: blue, weight: 1}]}}\n    standby: {weighted: {services: [{name: blue, weight: 1}]}}\n")
+	flow.WriteFile(t, s.dir, "conf.d/live.yml", onlyBlue)
 	n.Control("start")
-	flow.Eventually(t, "Traefik reaches the service", func() bool {
-		return exec.Command("curl", "-sfo", "/dev/null", "http://"+s.web()+"/livez").Run() == nil
-	})
+	s.up(n)
 	load := flow.NewLoad(t, s.web(), 6, 2)
 	start := time.Now()
 	const swaps = 3
@@ -272,4 +149,58 @@ func TestSwapInPlace(t *testing.T) {
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
+}
+
+// TestTwoServersOfAColour: Traefik's health check as any balancer's. One server
+// is restarted, then the other.
+func TestTwoServersOfAColour(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	app, err := os.ReadFile(s.path("conf.d/app.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := s.host + ":8083"
+	one := "          - url: http://" + s.host + ":8081\n"
+	flow.WriteFile(t, s.dir, "conf.d/app.yml", strings.Replace(string(app), one, one+"          - url: http://"+second+"\n", 1))
+	flow.WriteFile(t, s.dir, "conf.d/live.yml", onlyBlue)
+	nodes := []*flow.Node{flow.NewNode(t, s.host+":8081", s.build("v1", "")), flow.NewNode(t, second, s.build("v1", ""))}
+	for _, n := range nodes {
+		n.Control("start")
+	}
+	s.up(nodes...)
+	load := flow.NewLoad(t, s.web(), 6, 2)
+	start := time.Now()
+	for _, n := range nodes {
+		load.Reaches(n.PID(), 20)
+		n.Deploy(s.build("v2", ""))
+		n.Control("restart")
+		// The next one goes only when Traefik has this one back.
+		s.up(nodes...)
+		load.Reaches(n.PID(), 20)
+	}
+	load.Report("traefik", "restart of two servers, one after the other", time.Since(start))
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d reconnects at Traefik, want 0", n)
+	}
+}
+
+const onlyBlue = "http: {services: {app: {weighted: {services: [{name: blue}]}}, standby: {weighted: {services: [{name: blue}]}}}}\n"
+
+// up waits until Traefik says that it has asked the nodes, and that they are up.
+func (s *site) up(nodes ...*flow.Node) {
+	s.t.Helper()
+	flow.Eventually(s.t, "Traefik has all nodes up", func() bool {
+		for _, n := range nodes {
+			out, _ := exec.Command("curl", "-s", "http://"+s.host+":8099/api/http/services/blue@file").Output()
+			if !strings.Contains(string(out), `"http://`+n.Addr+`":"UP"`) {
+				return false
+			}
+			// It takes what it has never asked to be up.
+			if asked, err := exec.Command(n.Path("app"), "-control", n.Path("control"), "-s", "status").Output(); err != nil || !strings.Contains(string(asked), "Go-http-client") {
+				return false
+			}
+		}
+		return true
+	})
 }
