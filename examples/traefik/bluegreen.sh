@@ -79,12 +79,12 @@ runs() { # colour
 
 ask() { get --unix-socket "$SITE/$1/control" http://app/status; }
 
-# empty: no request and no connection taken over by a handler, in older
-# generations of that colour neither. A connection that has not sent a byte is
-# a spare one of Traefik's. HTTP/2 connections don't say whether they are at
-# rest: the stop finishes what is on them.
+# empty: no request, and no connection that a handler has taken over, in older
+# generations of that colour neither. What has not sent a byte is a spare one of
+# Traefik's. HTTP/2 does not say whether it is at rest: the stop sees to that.
 empty() { # colour
 	json=$(ask "$1" | tr -d ' \n')
+	if [ -z "$json" ] && ! runs "$1"; then return 0; fi # it has died
 	case $json in
 	*'"older":null'* | *'"older":[]'*) ;;
 	*) return 1 ;;

@@ -103,7 +103,7 @@ func TestABrokenColourGetsNoTraffic(t *testing.T) {
 		{"crash", s.build("v3", "crash"), "X=", "exited with code 3"},
 		{"hang", s.build("v3", "hang"), "START_TIMEOUT=2", "not ready after 2 s"},
 		{"not executable", script, "X=", "is no executable file"},
-		{"wrong version", s.build("v3", ""), "CHECK=curl -s $URL/whoami | grep -q '\"version\":\"v4\"'", "fails its check"},
+		{"wrong version", s.build("v3", ""), "CHECK=curl -s $URL/whoami | grep -q '\"version\":\"v4\"'", "fails its check\n"},
 		{"wrong through Traefik", s.build("v3", ""), "CHECK=case $URL in *:8001) exit 1 ;; esac", "fails its check through Traefik"},
 	} {
 		said := s.bluegreen(1, []string{tc.env}, "deploy", tc.build)

@@ -154,4 +154,8 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 	if load.End().Failed() > 0 || load.Reconnects() > 0 {
 		t.Error(load)
 	}
+
+	// An old colour that dies by itself is not waited for.
+	s.bluegreen(0, []string{"EMPTY_TIMEOUT=30", "CHECK=kill -9 $(cat " + s.path("green/pid") + ") 2>/dev/null || :"}, "deploy", s.build("v3", ""))
+	s.only("blue", "v3")
 }
