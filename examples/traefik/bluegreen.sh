@@ -30,7 +30,7 @@
 : "${API:=http://127.0.0.1:8099}"     # Traefik's API
 : "${ARGS:=}"               # the service's flags but -addr, -control, -pidfile
 : "${CHECK:=}"              # a command: run twice, with URL the colour's, then PREVIEW's
-: "${ROUTE_TIMEOUT:=15}"    # seconds, both; more than providersThrottleDuration
+: "${ROUTE_TIMEOUT:=30}"    # seconds, as all of them; more than providersThrottleDuration
 : "${EMPTY_TIMEOUT:=600}"   # your longest request
 : "${LOCK_TIMEOUT:=5}"      # how long to wait for another run
 : "${CONTROL_SH:=$(dirname "$0")/../control.sh}"
