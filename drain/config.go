@@ -89,8 +89,15 @@ type Config struct {
 	Keeper bool
 
 	// Join is called when the service becomes ready other than by a swap, and after a restore; Leave at each pull and, if
-	// it is not pulled yet, at a stop, which waits for it. For registries. Both have PullMax. Errors are logged.
-	Join, Leave func(ctx context.Context) error
+	// it is not pulled yet, at a stop, which waits for it. For registries. Both have PullMax. After a swap Join is called
+	// too where the old generation's has not succeeded.
+	//
+	// Gone is called at the end of a stop, when nothing is in flight any more, in older generations neither, and before
+	// Run returns. It has 5s. It is not called by a generation that is replaced, so that the service stays in the registry
+	// under one name, by one that never was the main one, or after a second signal to stop.
+	//
+	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged.
+	Join, Leave, Gone func(ctx context.Context) error
 
 	// OnEvent is called for each change of phase and each failed swap, in order, on the one goroutine that owns the
 	// state: it must not block and not call the Service's methods but from another goroutine.

@@ -35,7 +35,7 @@ type message struct {
 	Reason     string            `json:"reason,omitempty"`
 	Pulled     bool              `json:"pulled,omitempty"`
 	Swap       bool              `json:"swap,omitempty"`
-	Join       bool              `json:"join,omitempty"` // the old generation has left the registry
+	Join       bool              `json:"join,omitempty"` // the old generation is not in the registry
 	Ledger     []byte            `json:"ledger,omitempty"`
 	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
 	Control    string            `json:"control,omitempty"`  // the control socket, likewise
@@ -166,7 +166,7 @@ func (s *Service) hurry() {
 		s.deadline.Stop()
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {
-			s.call(func() { s.cutOff("a newer generation asked to leave") })
+			s.call(func() { s.cutOff("a newer generation asked to leave", s.bow) })
 		})
 	}
 }

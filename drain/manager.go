@@ -116,6 +116,8 @@ func (s *Service) patience() time.Duration {
 		return 0
 	case s.phase == Starting: // Config.Ready may take as long as in a swap
 		until = s.since.Add(s.cfg.SwapTimeout)
+	case s.hooks.gone:
+		until = s.hooks.goneBy.Add(lastWords)
 	case s.phase == Draining:
 		until = s.since.Add(s.cfg.DrainTimeout + lastWords)
 	case s.stopping:

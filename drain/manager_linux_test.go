@@ -233,6 +233,12 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			s.signal(s.pgid, syscall.SIGTERM)
 			s.event(1, "draining")
 		}},
+		{"to say that it is gone", plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second, func(s *service, n *notifySocket) {
+			s.event(1, "ready")
+			n.await(0, ready(1))
+			s.signal(s.pgid, syscall.SIGTERM)
+			s.noteSince(0, 0, "gone")
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

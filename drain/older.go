@@ -10,11 +10,11 @@ import (
 // service manager, the first process of a container) would end them with it.
 func (s *Service) settle() {
 	switch {
-	case s.phase != Draining || !s.settled:
+	case s.phase != Draining || !s.settled || s.hooks.gone:
 	case len(s.older) > 0:
 		s.tell(slog.LevelInfo, "waiting for older generations", nil, "older", s.olderNames())
 	default:
-		s.finish("stopped", s.result)
+		s.bow("stopped", s.result)
 	}
 }
 

@@ -180,7 +180,7 @@ func (g *gen) run() error {
 		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
-		Join:  func(context.Context) error { g.note("join"); return nil },
+		Join: g.join, Gone: g.gone,
 		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
 	}
 	if g.Fault == "no signals" {

@@ -87,7 +87,7 @@ func (s *Service) pull(why string) {
 		case <-over:
 		}
 	}()
-	s.left = s.hook("Leave", s.cfg.Leave)
+	s.left = s.leaveHook()
 }
 
 func (s *Service) restoreNow() {
@@ -104,5 +104,5 @@ func (s *Service) restoreNow() {
 	} else {
 		s.enter(Ready, "restored")
 	}
-	s.hook("Join", s.cfg.Join)
+	s.joinHook()
 }

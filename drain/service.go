@@ -68,9 +68,10 @@ type Service struct {
 	ports        ports
 	swaps        int
 	lastSwap     *SwapResult
+	hooks        hooks
 	left         <-chan struct{} // closed when Config.Leave has returned
 	endProbation context.CancelFunc
-	join         bool // the old generation has left the registry
+	join         bool // nobody knows that the service is in the registry
 	stopLater    bool // a stop came while the parent's word was awaited
 	swapLater    bool // a swap was asked for before the service was ready
 	pullLater    bool
@@ -268,7 +269,7 @@ func (s *Service) becomeReady(why string) {
 	if s.pullLater {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
-		s.hook("Join", s.cfg.Join)
+		s.joinHook()
 	}
 	if s.swapLater {
 		s.swapLater = false
@@ -292,20 +293,4 @@ func (s *Service) firstReady() error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
-}
-
-// hook calls a hook of the user in the background; the channel is closed when it has returned, or had its time.
-func (s *Service) hook(name string, f func(context.Context) error) <-chan struct{} {
-	ctx, done := context.WithTimeout(s.ctx, s.cfg.PullMax)
-	if f == nil {
-		done()
-		return ctx.Done()
-	}
-	go func() {
-		defer done()
-		if err := f(ctx); err != nil {
-			s.call(func() { s.tell(slog.LevelError, "hook failed", fmt.Errorf("drain: Config.%s: %w", name, err)) })
-		}
-	}()
-	return ctx.Done()
 }

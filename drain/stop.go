@@ -37,7 +37,7 @@ func (s *Service) stopNow(sig os.Signal) {
 	case s.followed():
 		s.stopping = true // said to the next one, too, once it is told that it is the main one
 	case s.leaveNow && sig != nil:
-		s.cutOff("asked twice")
+		s.cutOff("asked twice", s.finish)
 	case s.stopping:
 	case s.phase == Draining:
 		s.leaveNow = true
@@ -96,7 +96,11 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	timeout := s.cfg.DrainTimeout
 	s.deadlineAt = time.Now().Add(timeout)
 	s.deadline = time.AfterFunc(timeout, func() {
-		s.call(func() { s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout)) })
+		s.call(func() {
+			if !s.hooks.gone { // which has a time of its own
+				s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout), s.bow)
+			}
+		})
 	})
 	go func() {
 		if first != nil {
@@ -135,8 +139,8 @@ func (s *Service) sayGoaway() {
 	}
 }
 
-// cutOff ends what has not ended by itself, and says what that was.
-func (s *Service) cutOff(why string) {
+// cutOff ends what has not ended by itself, and says what that was; last is what comes then.
+func (s *Service) cutOff(why string, last func(why string, err error)) {
 	if s.phase == Stopped {
 		return
 	}
@@ -165,7 +169,10 @@ func (s *Service) cutOff(why string) {
 			o.send(message{Kind: kindHurry})
 		}
 	}
-	s.finish("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
+	if s.hooks.gone {
+		what = "Config.Gone"
+	}
+	last("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
 }
 
 // fail ends the service because of an error of its own.
@@ -186,12 +193,15 @@ func (s *Service) fail(err error) {
 	}
 }
 
+// replaced tells whether another generation is the main one.
+func (s *Service) replaced() bool { return s.swap != nil && s.lastSwap != nil && s.lastSwap.Err == "" }
+
 // finish is the last thing the loop does.
 func (s *Service) finish(why string, err error) {
 	if s.deadline != nil {
 		s.deadline.Stop()
 	}
-	replaced := s.swap != nil && s.lastSwap != nil && s.lastSwap.Err == ""
+	replaced := s.replaced()
 	guest := s.os.inherits && (s.phase == Starting || s.phase == Probation) // the sockets are the parent's
 	s.result = err
 	s.set.Close()

@@ -53,7 +53,7 @@ func (s *Service) orphaned() {
 		s.endProbation()
 	}
 	if s.awaits {
-		s.promoted(message{})
+		s.promoted(message{Join: true})
 	}
 }
 
@@ -75,7 +75,7 @@ func (s *Service) promote() {
 	s.awaits = true
 	s.tell(slog.LevelInfo, "proven", nil)
 	if err != nil || s.parent == nil {
-		s.promoted(message{})
+		s.promoted(message{Join: true})
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *Service) promoted(m message) {
 	}
 	s.pullLater = s.pullLater || m.Pulled
 	s.swapLater = s.swapLater || m.Swap
-	s.join = m.Join
+	s.join, s.hooks.joined = m.Join, !m.Join
 	s.manager.becomeMain(m.Kind == kindPromoted)
 	s.becomeReady("promoted")
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none

@@ -201,7 +201,8 @@ func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
 	m.Control = s.control.leave()
 	s.closePorts()
-	m.Join = s.health.Pulled() && !m.Pulled
+	m.Join = !s.hooks.joined
+	s.hooks.stop()
 	if err := sw.link.Send(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)
 	}

@@ -120,6 +120,7 @@ func TestSwappingIsRestored(t *testing.T) {
 	s.tell(s.pgid, syscall.SIGUSR1)
 	s.wantNone(0, "restored while swapping")
 	s.tell(s.pgid, syscall.SIGUSR2)
+	s.event(1, "pulled while swapping") // the signal is logged before it is heeded
 	s.wantPing(501)
 	s.tell(s.pgid, syscall.SIGUSR1)
 	if r := s.event(1, "restored"); r.Phase != drain.Swapping {
