@@ -4,9 +4,15 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"time"
 )
 
-// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. When the service has been stopped, or
+// headerTimeout is well below the default DrainTimeout: a port scan, or TLS at the wrong port, is half a request, and a
+// stop waits for the rest.
+const headerTimeout = 10 * time.Second
+
+// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. A client has 10s for the header of a
+// request. When the service has been stopped, or
 // replaced, cleanly, the process exits with 0, so that log.Fatal around it does not report an error; otherwise
 // ListenAndServe returns the error.
 func ListenAndServe(address string, h http.Handler) error {
@@ -18,7 +24,7 @@ func ListenAndServe(address string, h http.Handler) error {
 	if err != nil {
 		return s.abandon(err)
 	}
-	s.Serve(ln, &http.Server{Handler: h})
+	s.Serve(ln, &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout})
 	if err := s.Run(context.Background()); err != nil {
 		return err
 	}

@@ -52,9 +52,12 @@ type plan struct {
 	Also           [][2]string // networks and addresses of further servers
 	PIDFile        string
 	Control        string
+	Heartbeat      string
+	Agent          string
 	Probation      time.Duration
 	SwapTimeout    time.Duration
 	DrainTimeout   time.Duration
+	HeaderTimeout  time.Duration
 	IdleGrace      time.Duration
 	PullMin        time.Duration
 	PullMax        time.Duration
@@ -175,8 +178,8 @@ func (g *gen) run() error {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
-		Keeper: g.Keeper,
-		Ready:  g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
+		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
+		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join:  func(context.Context) error { g.note("join"); return nil },
 		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
 	}
@@ -199,7 +202,7 @@ func (g *gen) run() error {
 	}
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
-	svc.Serve(ln, &http.Server{Handler: g.handler()})
+	svc.Serve(ln, &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout})
 	for _, also := range g.Also {
 		ln, err := svc.Listen(also[0], also[1])
 		if err != nil {

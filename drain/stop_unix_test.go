@@ -185,6 +185,39 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 	}
 }
 
+// Whoever has sent half a request, a scanner or a TLS client at the wrong port, must not make a stop last until
+// DrainTimeout, and fail.
+func TestListenAndServeGivesUpHalfARequest(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	_ = free.Close()
+	s := begin(t, plan{Fault: "ListenAndServe", Addr: addr})
+	record{Note: "listening " + addr}.tell(s)
+	var c *client
+	for timeout := time.After(hung); ; {
+		if c, err = dial(s); err == nil {
+			break
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-timeout:
+			t.Fatal("nobody listens")
+		}
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("\x16\x03\x01\x02")); err != nil {
+		t.Fatal(err)
+	}
+	s.get("/livez") // accepted after the other, which so is, too
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.gone()
+	s.wantExit(s.pgid, 0)
+}
+
 func TestListenAndServeReturnsErrors(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

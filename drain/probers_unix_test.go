@@ -1,0 +1,97 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"io"
+	"net"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/health"
+)
+
+func (s *service) probers() []health.Prober {
+	s.Helper()
+	return s.status().Probers
+}
+
+// A prober that keeps its connection goes with it to the next generation, and on from there when the failing answer
+// closes it.
+func TestProbesOnAKeptAliveConnection(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{PullMax: hung})
+	c := s.connect()
+	probe := func(status int) answer {
+		t.Helper()
+		a, err := c.ask("OPTIONS", "/ping", "")
+		if err != nil || a.status != status {
+			t.Fatalf("%+v, %v; want %d", a, err, status)
+		}
+		return a
+	}
+	for range 3 {
+		if a := probe(200); a.close {
+			t.Errorf("%+v", a)
+		}
+	}
+	gen := s.swap().Gen
+	if a := probe(200); a.close {
+		t.Errorf("after a swap: %+v", a)
+	}
+	s.exit(s.pgid) // or the prober might meet the old one again
+	mark := s.mark()
+	s.signal(s.main().PID, syscall.SIGUSR2)
+	s.eventSince(mark, gen, "pulled")
+	for n := 1; n <= 3; n++ {
+		if p := s.probers(); len(p) != 1 || p[0].Failures != n-1 {
+			t.Errorf("before failing answer %d: %+v", n, p)
+		}
+		if a := probe(501); !a.close {
+			t.Errorf("a failing answer keeps the connection: %+v", a)
+		}
+		if _, err := c.r.ReadByte(); err != io.EOF { // by then the answer has been counted
+			t.Errorf("after a failing answer: %v", err)
+		}
+		c = s.connect()
+	}
+	s.eventSince(mark, gen, "pull noticed")
+	s.stop()
+}
+
+// A scan connects, and says nothing, or something that is no HTTP, or not all of it: what a server has begun to read is
+// given up after its ReadHeaderTimeout.
+func TestAPortScanHoldsNeitherAPullNorAStop(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{PullMax: time.Hour, DrainTimeout: time.Hour, HeaderTimeout: time.Second})
+	scan := func(say string) {
+		t.Helper()
+		nc, err := net.Dial(s.plan.Network, s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+		if _, err := nc.Write([]byte(say)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	says := []string{"", "\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "SSH-2.0-scan\r\n", "GE"}
+	for _, say := range slices.Concat(says, says) {
+		scan(say)
+	}
+	if p := s.probers(); len(p) != 0 {
+		t.Errorf("%+v: want no probers", p)
+	}
+	s.signal(s.pgid, syscall.SIGUSR2)
+	s.event(1, "pull noticed")
+	for _, say := range says {
+		scan(say)
+	}
+	if st := s.status(); len(st.Probers) != 0 || !st.Noticed {
+		t.Errorf("%+v", st)
+	}
+	s.stop()
+	s.wantNone(0, "cut off")
+}
