@@ -211,31 +211,35 @@ func TestHeartbeatStaysShutInASwapThatKeepsThePull(t *testing.T) {
 	s := start(t, plan{KeepPull: true}, withPorts)
 	s.signal(s.pgid, syscall.SIGUSR2)
 	s.event(1, "pulled")
-	quit, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-quit:
-				return
-			default:
-				s.wantRefused(s.knock())
-			}
-		}
-	}()
-	for gen := 2; gen <= 4; gen++ {
-		mark := s.mark()
-		s.signal(s.main().PID, syscall.SIGHUP)
-		s.eventSince(mark, gen, "pulled")
-		s.exit(s.eventSince(mark, gen-1, "replaced").PID)
-	}
+	open := s.beginSwap("in Ready")
+	s.signal(s.pgid, syscall.SIGSTOP)
+	open()
+	s.event(2, "proven") // and not told yet that it is pulled
+	s.wantRefused(s.knock())
+	s.signal(s.pgid, syscall.SIGCONT)
+	s.event(2, "pulled")
+	s.wantRefused(s.knock())
 	s.wantAgent("drain\n")
-	close(quit)
-	<-ended
 	mark := s.mark()
 	s.signal(s.main().PID, syscall.SIGUSR1)
-	s.eventSince(mark, 4, "restored")
+	s.eventSince(mark, 2, "restored")
 	s.awaitKnock(true)
+	s.stop()
+}
+
+func TestPortsOfAGenerationThatDrainsAreClosed(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, withPorts)
+	c, open := s.slow("slow")
+	s.swap()
+	s.event(1, "replaced")
+	s.signal(s.main().PID, syscall.SIGUSR2)
+	s.event(2, "pulled")
+	s.wantRefused(s.knock())
+	for range 20 { // or the kernel would share them out
+		s.wantAgent("drain\n")
+	}
+	s.finishSlow(c, open)
 	s.stop()
 }
 

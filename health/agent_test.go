@@ -165,6 +165,13 @@ func TestSilentConnectionsDoNotKeepAnAgentFromItsAnswer(t *testing.T) {
 			if _, err := io.ReadFull(nc, make([]byte, len(up))); err != nil {
 				t.Fatal(err)
 			}
+			if i < lingerMost {
+				continue
+			}
+			_ = nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
+				t.Fatalf("connection %d: %v, want it closed at once", i, err)
+			}
 		}
 		start := time.Now()
 		if got := d.check(t, balancer); got != string(up) || time.Since(start) > 0 {

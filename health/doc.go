@@ -10,12 +10,15 @@
 // accepting: sooner would lose requests, later only wastes time.
 //
 // The package stands alone: any net/http service can mount a State, and so can
-// Gin, with gin.WrapH. It installs no signal handlers and starts no goroutines.
+// Gin, with gin.WrapH. It installs no signal handlers, and starts no goroutines
+// but for connections on the ports of [State.ServeAgent], which answers HAProxy's
+// agent-check, and of a [Heartbeat], for balancers that only connect.
 //
 // # The ledger
 //
 // A prober is a remote host and a User-Agent (an absent one counts as empty);
-// all clients of unix sockets are one host. Its interval is learned from the
+// all clients of unix sockets are one host. What a host does on the ports for
+// agents and heartbeats is a prober each. Its interval is learned from the
 // gaps between its probes while the service is healthy, so that the quick
 // rechecks of a balancer that has just seen a failure do not count; three
 // probes at roughly even distances are enough. A few late, lost or doubled
@@ -40,10 +43,11 @@
 // # What is promised
 //
 // A pull is noticed when every live prober has had Config.Failures failing
-// answers, and a moment to act on the last of them (a tenth of its interval, at
-// most 100 ms), and no connection has arrived for nine tenths of the slowest
-// live prober's interval, but not before PullMin; or when PullMax is over. Where
-// no prober is live nobody is watching, and the pull is noticed at PullMin.
+// answers (an agent one; a heartbeat must have failed as often), and a moment to
+// act on the last of them (a tenth of its interval, at most 100 ms), and no
+// connection has arrived for nine tenths of the slowest live prober's interval,
+// but not before PullMin; or when PullMax is over. Where no prober is live
+// nobody is watching, and the pull is noticed at PullMin.
 //
 // A failing answer counts once it is written to the connection, not when the
 // handler has made up its mind; one that cannot be written does not count. For

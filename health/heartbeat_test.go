@@ -41,6 +41,34 @@ func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
 	})
 }
 
+func TestHeartbeatsThatJitterReckonWithTheLongestGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{})
+		d := heartbeat(t, s)
+		d.beatEvery(balancer, 2*time.Second, 4)
+		d.beatEvery(balancer, 2200*time.Millisecond, 1)
+		d.beatEvery(balancer, 2*time.Second, 4)
+		s.Pull()
+		wantNoticedAfter(t, s, 6600*time.Millisecond)
+	})
+}
+
+// It can't be seen in a pull, but that is no sign of its death.
+func TestAHeartbeatIsWaitedForLongerThanThreeIntervals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newState(t, Config{Failures: 5})
+		d := heartbeat(t, s)
+		for range 5 {
+			_ = d.knock("10.0.0.2:1")
+			probe(s, balancer)
+			time.Sleep(2 * time.Second)
+		}
+		s.Pull()
+		meanwhile(t, func() { probeEvery(s, balancer, time.Second, 12) })
+		wantNoticedAfter(t, s, 10*time.Second)
+	})
+}
+
 func TestALostHeartbeatDoesNotMakeItsIntervalLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newState(t, Config{})
@@ -272,6 +300,37 @@ func TestConnectingIsRefusedWhenPullHasReturned(t *testing.T) {
 	}
 	h.Close()
 	served.Wait()
+}
+
+func TestAPullWaitsForAHeartbeatPortThatIsBeingOpened(t *testing.T) {
+	s, d := newState(t, Config{}), new(door)
+	begun, proceed := make(chan struct{}), make(chan struct{})
+	s.Pull()
+	h, err := s.NewHeartbeat(func() (net.Listener, error) {
+		close(begun)
+		<-proceed
+		return d.listen()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	go func() { _ = h.Serve() }()
+	s.Restore()
+	<-begun
+	pulled := make(chan struct{})
+	go func() {
+		defer close(pulled)
+		s.Pull()
+	}()
+	select {
+	case <-pulled:
+		t.Error("Pull has returned, and the port is about to be opened")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(proceed)
+	<-pulled
+	wantRefused(t, d.knock(balancer))
 }
 
 func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
