@@ -78,8 +78,8 @@ func TestBalancerComesIn(t *testing.T) {
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
 	flow.Eventually(t, "it is pulled", func() bool { return status(t, s.a).Pulled })
-	const inter = 3500 * time.Millisecond
-	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", inter.String())
+	const inter = 3500 * time.Millisecond // HAProxy knows no "3.5s"
+	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", "3500ms")
 	late := flow.NewLoad(t, comes.Addr, 3, 2)
 	succeeds(t, stop)
 	took := time.Since(begun)
