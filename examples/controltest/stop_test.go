@@ -227,3 +227,19 @@ func TestStopDuringReload(t *testing.T) {
 		}
 	})
 }
+
+// TestStopCutsOff: the process is gone, but not all is well, and a script that
+// asks is told. A restart starts it nevertheless.
+func TestStopCutsOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "-drain-timeout", "300ms")
+	s.byControl()
+	s.want(0, "started", "start")
+	s.hold()
+	s.want(1, "cut off 1 active", "stop")
+	s.want(0, "started", "start")
+	s.hold()
+	s.want(1, "started", "restart")
+	s.serves(s.pid(), "v1", 200)
+	s.want(0, "stopped", "stop")
+}
