@@ -113,66 +113,64 @@ func TestStopTimeout(t *testing.T) {
 }
 
 func TestStopKills(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		s := newSite(t, "-drain-timeout", "10m")
-		s.want(0, "started", "start")
-		pid := s.pid()
-		s.hold()
-		s.want(151, "killed", "stop", "STOP_TIMEOUT=1", "KILL=1")
-		if alive(pid) {
-			t.Fatal("it was killed, and lives")
-		}
-		s.want(1, "there is a PID file", "status")
-		s.want(0, "left over", "start")
-		s.want(0, "stopped", "stop")
-	})
+	t.Parallel()
+	s := newSite(t, "-drain-timeout", "10m")
+	s.want(0, "started", "start")
+	pid := s.pid()
+	s.hold()
+	s.want(151, "killed", "stop", "STOP_TIMEOUT=1", "KILL=1")
+	if alive(pid) {
+		t.Fatal("it was killed, and lives")
+	}
+	s.want(1, "there is a PID file", "status")
+	s.want(0, "left over", "start")
+	s.want(0, "stopped", "stop")
 }
 
 // TestDeploys: whichever way the binary was replaced, the process that runs the
 // old one is ours.
 func TestDeploys(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		for _, way := range []struct {
-			name   string
-			deploy func(s *site) error
-		}{
-			{"rename over it", func(s *site) error { s.deploy(build(s.t, "gin", "v2", "")); return nil }},
-			{"move aside", func(s *site) error {
-				err := os.Rename(s.setting("BIN"), s.setting("BIN")+".old")
-				s.deploy(build(s.t, "gin", "v2", ""))
+	t.Parallel()
+	for _, way := range []struct {
+		name   string
+		deploy func(s *site) error
+	}{
+		{"rename over it", func(s *site) error { s.deploy(build(s.t, "gin", "v2", "")); return nil }},
+		{"move aside", func(s *site) error {
+			err := os.Rename(s.setting("BIN"), s.setting("BIN")+".old")
+			s.deploy(build(s.t, "gin", "v2", ""))
+			return err
+		}},
+		{"flip a symlink", func(s *site) error {
+			// The running one was started through the link, see below.
+			next := s.setting("BIN") + ".next"
+			if err := os.Symlink(build(s.t, "gin", "v2", ""), next); err != nil {
 				return err
-			}},
-			{"flip a symlink", func(s *site) error {
-				// The running one was started through the link, see below.
-				next := s.setting("BIN") + ".next"
-				if err := os.Symlink(build(s.t, "gin", "v2", ""), next); err != nil {
-					return err
-				}
-				return os.Rename(next, s.setting("BIN"))
-			}},
-		} {
-			t.Run(way.name, func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, "-probation", "50ms")
-				if way.name == "flip a symlink" {
-					if err := os.Rename(s.setting("BIN"), s.setting("BIN")+"-v1"); err != nil {
-						t.Fatal(err)
-					}
-					if err := os.Symlink("app-v1", s.setting("BIN")); err != nil {
-						t.Fatal(err)
-					}
-				}
-				s.want(0, "started", "start")
-				if err := way.deploy(s); err != nil {
+			}
+			return os.Rename(next, s.setting("BIN"))
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "-probation", "50ms")
+			if way.name == "flip a symlink" {
+				if err := os.Rename(s.setting("BIN"), s.setting("BIN")+"-v1"); err != nil {
 					t.Fatal(err)
 				}
-				s.want(0, s.version("v1"), "status")
-				s.want(0, s.version("v2"), "reload")
-				s.want(0, s.version("v2"), "status")
-				s.want(0, "stopped", "stop")
-			})
-		}
-	})
+				if err := os.Symlink("app-v1", s.setting("BIN")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.want(0, "started", "start")
+			if err := way.deploy(s); err != nil {
+				t.Fatal(err)
+			}
+			s.want(0, "version v1", "status")
+			s.want(0, "version v2", "reload")
+			s.want(0, "version v2", "status")
+			s.want(0, "stopped", "stop")
+		})
+	}
 }
 
 func TestRelativePaths(t *testing.T) {
@@ -228,4 +226,20 @@ func TestStopDuringReload(t *testing.T) {
 			t.Fatalf("reload, when the service was stopped meanwhile: %s", said)
 		}
 	})
+}
+
+// TestStopCutsOff: the process is gone, but not all is well, and a script that
+// asks is told. A restart starts it nevertheless.
+func TestStopCutsOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "-drain-timeout", "300ms")
+	s.byControl()
+	s.want(0, "started", "start")
+	s.hold()
+	s.want(1, "cut off 1 active", "stop")
+	s.want(0, "started", "start")
+	s.hold()
+	s.want(1, "started", "restart")
+	s.serves(s.pid(), "v1", 200)
+	s.want(0, "stopped", "stop")
 }

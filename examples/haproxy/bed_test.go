@@ -247,6 +247,15 @@ func prober(st drain.Status, host string) *health.Prober {
 	return nil
 }
 
+// known waits until a node knows how often somebody asks.
+func known(t testing.TB, n *flow.Node, host string) {
+	t.Helper()
+	flow.Eventually(t, "the interval of "+host+" is known", func() bool {
+		p := prober(status(t, n), host)
+		return p != nil && p.Interval > 0
+	})
+}
+
 // slack is what an HAProxy gets to act on an answer, on a machine that has no
 // time for it. A stop one failing answer too soon would be a second too soon.
 const slack = 500 * time.Millisecond

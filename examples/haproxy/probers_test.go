@@ -22,8 +22,10 @@ var long = []string{"-pull-max", "10m", "-drain-timeout", "10m"}
 func TestTwoBalancers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, shipped(t, "haproxy.cfg"), "1s", long...)
-	slow := s.another(shipped(t, "haproxy.cfg"), flow.Host()+":80", "3s")
+	host := flow.Host()
+	slow := s.another(shipped(t, "haproxy.cfg"), host+":80", "3s")
 	quickLoad, slowLoad := flow.NewLoad(t, s.Addr, 3, 2), flow.NewLoad(t, slow.Addr, 3, 2)
+	known(t, s.a, host) // before, it is taken to be no slower than the other
 	begun := time.Now()
 	succeeds(t, begin(t, s.a, "stop"))
 	took := time.Since(begun)
@@ -44,10 +46,7 @@ func TestBalancerDies(t *testing.T) {
 	host := flow.Host()
 	dies := s.another(shipped(t, "haproxy.cfg"), host+":80", "2s")
 	load := flow.NewLoad(t, s.Addr, 4, 2)
-	flow.Eventually(t, "its interval is known", func() bool {
-		p := prober(status(t, s.a), host)
-		return p != nil && p.Interval > 0
-	})
+	known(t, s.a, host)
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
 	flow.Eventually(t, "it has had one failing answer", func() bool { return prober(status(t, s.a), host).Failures == 1 })
@@ -79,8 +78,8 @@ func TestBalancerComesIn(t *testing.T) {
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
 	flow.Eventually(t, "it is pulled", func() bool { return status(t, s.a).Pulled })
-	const inter = 4 * time.Second
-	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", inter.String())
+	const inter = 3500 * time.Millisecond // HAProxy knows no "3.5s"
+	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", "3500ms")
 	late := flow.NewLoad(t, comes.Addr, 3, 2)
 	succeeds(t, stop)
 	took := time.Since(begun)
@@ -108,10 +107,7 @@ func TestKindsOfProbes(t *testing.T) {
 			s := newSite(t, strings.Replace(shipped(t, "haproxy.cfg"), "option httpchk GET /ping", kind.check, 1), "1s", long...)
 			host, _, _ := net.SplitHostPort(s.Addr)
 			load := flow.NewLoad(t, s.Addr, 4, 2)
-			flow.Eventually(t, "its interval is known", func() bool {
-				p := prober(status(t, s.a), host)
-				return p != nil && p.Interval > 0
-			})
+			known(t, s.a, host)
 			if st := status(t, s.a); len(st.Probers) != 1 {
 				t.Errorf("probers: %+v, want HAProxy alone", st.Probers)
 			}
@@ -159,10 +155,7 @@ func TestKeptAliveProber(t *testing.T) {
 			}
 		}
 	}()
-	flow.Eventually(t, "its interval is known", func() bool {
-		p := prober(status(t, s.a), from.IP.String())
-		return p != nil && p.Interval > 0
-	})
+	known(t, s.a, from.IP.String())
 	begun := time.Now()
 	s.a.Control("reload")
 	if p := prober(status(t, s.a), from.IP.String()); p == nil || p.Interval == 0 {
