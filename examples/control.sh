@@ -12,26 +12,33 @@
 #   restore  USR1: waits until /ping answers 200 again
 #   status   says what is running
 #
+# With CONTROL, the service's control socket, it is asked there instead, by its
+# own executable's -s: it answers when it is done, or why it is not, and nothing
+# is sent to its port. A stop that finds nobody there does it by TERM.
+#
 # Exit codes are those of LSB init scripts where LSB has one:
 #   0    done (also: start when it runs already, stop when it does not run)
 #   1    start: it exited, its last log lines follow; reload: the swap failed
-#        and the old process serves on, or nothing runs any more
+#        and the old process serves on, or nothing runs any more; with CONTROL,
+#        stop: it is gone, and had to cut something off; else: it refused
 #   2    wrong usage                     4    not allowed to signal the process
 #   5    BIN is not there                6    wrong or missing configuration
 #   7    reload, pull, restore: not running
 #   150  not done in time; stop and reload may still come about
 #   151  stop: not gone in time, so it was killed with -9 (KILL=1)
 #   152  the PID file's process does not run BIN; nothing was signalled
-#   153  the process does not answer at WHOAMI; nothing was signalled
+#   153  the process does not answer at WHOAMI, or CONTROL; nothing was signalled
 #   154  reload: a swap is under way already; nothing was signalled
 #   of status: 0 running, 1 dead but there is a PID file, 3 not running,
 #        4 running but not answering
 #
-# It needs curl or wget, and a service with the /whoami of examples/gin.
+# It needs CONTROL and a service that has -s, or curl or wget and one that has
+# the /whoami of examples/gin.
 
 : "${BIN:=./app}"                  # the program; it stays in the foreground
-: "${ARGS:=}"                      # its flags but -pidfile, split at blanks
+: "${ARGS:=}"                      # its flags but -pidfile and -control, split at blanks
 : "${PIDFILE:=./app.pid}"
+: "${CONTROL:=}"                   # its control socket; empty: go by signals and URL
 : "${LOG:=./app.log}"              # start appends the program's output to it
 : "${URL:=http://127.0.0.1:8080}"
 : "${PING:=$URL/ping}"
@@ -50,6 +57,8 @@ case $BIN in
 /*) ;;
 *) BIN=$PWD/${BIN#./} ;;
 esac
+
+who= # the service says of itself, last
 
 say() { printf '%s\n' "${0##*/}: $*"; }
 fail() { # code, message
@@ -114,6 +123,12 @@ need() {
 	152) stranger ;;
 	*) fail 7 "not running: $PIDFILE names no living process" ;;
 	esac
+	within 5 found || silent
+}
+
+silent() {
+	fail 153 "pid $pid is running but does not answer at ${CONTROL:-$WHOAMI}:" \
+		"set CONTROL, or URL where there is none, to where it listens${who:+ ($who)}"
 }
 
 stranger() {
@@ -126,6 +141,35 @@ signal() { # name
 	! alive "$pid" || fail 4 "not allowed to signal pid $pid: run this as the user of the service"
 }
 
+# ask: by the executable that runs, since that in BIN may be the next one, or broken.
+ask() { # seconds, command
+	asker=$BIN
+	[ ! -x "$PROC/$pid/exe" ] || asker=$PROC/$pid/exe
+	"$asker" -control "$CONTROL" -s "$2" 2>&1 &
+	asking=$!
+	if within "$1" answered; then
+		wait "$asking"
+	else
+		kill "$asking"
+		return 150
+	fi
+}
+answered() { ! alive "$asking"; }
+
+# order returns when that is done, or signalled; not in time: 150.
+order() { # signal, seconds, command
+	if [ -z "$CONTROL" ]; then
+		signal "$1"
+		return
+	fi
+	said=$(ask "$2" "$3")
+	case $? in
+	0) ;;
+	150) return 150 ;;
+	*) fail 1 "$3 failed: $said" ;;
+	esac
+}
+
 # No proxy, no keep-alive: what answers a new connection is what is in charge.
 client() { # client, arguments
 	(
@@ -134,11 +178,13 @@ client() { # client, arguments
 	)
 }
 
-if command -v curl >/dev/null; then
+if [ -n "$CONTROL" ]; then
+	ping_ok() { [ "$(field pulled)" = false ]; }
+elif command -v curl >/dev/null; then
 	ping_ok() { [ "$(client curl -q -s -m 2 -A control.sh -o /dev/null -w '%{http_code}' "$PING")" = 200 ]; }
 	get() { client curl -q -s -f -m 2 -A control.sh "$@"; }
 else
-	command -v wget >/dev/null || fail 6 "needs curl or wget: install one of them"
+	command -v wget >/dev/null || fail 6 "needs curl or wget: install one of them, or set CONTROL"
 	# Not every wget has -T.
 	bounded() { client timeout 2 "$@"; }
 	command -v timeout >/dev/null || bounded() { client "$@"; }
@@ -146,23 +192,32 @@ else
 	get() { bounded wget -q -U control.sh -O - "$@"; }
 fi
 
-# answers: the process of the PID file, and no other, is reached at WHOAMI. LIVE
-# comes first because a pull is not noticed while new connections bring traffic,
-# and one that begins with a probe is none.
-answers() { who=$(get "$LIVE" "$WHOAMI") && [ "$(field pid)" = "$pid" ]; }
+# answers: the process of the PID file, and no other, is reached. LIVE comes
+# first because a pull is not noticed while new connections bring traffic, and
+# one that begins with a probe is none.
+answers() {
+	if [ -z "$CONTROL" ]; then
+		who=$(get "$LIVE" "$WHOAMI")
+	else
+		who=$(ask 2 status) && who=${who%%,\"listeners\"*}
+	fi && [ "$(field pid)" = "$pid" ]
+}
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
 swap_error() {
 	printf '%s\n' "$who" | sed -n 's/.*"swap_error":"\(\([^"\\]*\\.\)*[^"\\]*\)".*/\1/p' |
 		sed 's/\\u003c/</g; s/\\u003e/>/g; s/\\u0026/\&/g; s/\\n/; /g; s/\\t/ /g; s/\\\(["\\]\)/\1/g'
 }
 found() { look && answers; }
-tell() { printf '%s\n' "pid $pid, generation $(field generation), version $(field version), $(field phase)"; }
+tell() {
+	version=$(field version) # is not the library's to know
+	printf '%s\n' "pid $pid, generation $(field generation), ${version:+version $version, }$(field phase)"
+}
 
 start() {
 	look
 	case $? in
 	0)
-		within "$START_TIMEOUT" found || fail 153 "pid $pid is running but does not answer at $WHOAMI"
+		within "$START_TIMEOUT" found || silent
 		say "running already: $(tell)"
 		return
 		;;
@@ -182,7 +237,7 @@ start() {
 		trap '' HUP
 		set -f
 		# shellcheck disable=SC2086 # ARGS is to be split
-		exec $detach "$BIN" -pidfile "$PIDFILE" $ARGS >>"$LOG" 2>&1 </dev/null
+		exec $detach "$BIN" -pidfile "$PIDFILE" ${CONTROL:+-control "$CONTROL"} $ARGS >>"$LOG" 2>&1 </dev/null
 	) &
 	child=$!
 	if ! within "$START_TIMEOUT" started; then
@@ -219,7 +274,29 @@ stop() {
 	152) stranger ;;
 	*) say "not running" && return ;;
 	esac
-	first=$pid
+	first=$pid said=
+	if [ -n "$CONTROL" ] && found; then
+		said=$(ask "$STOP_TIMEOUT" stop) # a second time it waits with the first
+		result=$?
+		[ "$result" = 150 ] || gone || fail 1 "stop failed: $said"
+	else
+		stop_by_signal
+		result=$?
+	fi
+	if [ "$result" != 150 ]; then
+		rm -f "$PIDFILE.stop"
+		say "stopped: pid $first is gone${said:+, but: $said}"
+		return "$result"
+	fi
+	[ "$KILL" = 1 ] || fail 150 "pid $pid is still there after $STOP_TIMEOUT s: see $LOG, wait," \
+		"or run this with KILL=1 and lose what is in flight"
+	ours "$pid" && signal KILL
+	within 10 gone
+	rm -f "$PIDFILE.stop"
+	fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
+}
+
+stop_by_signal() {
 	# A second TERM means: leave now, whatever is in flight.
 	asked=
 	{ read -r asked <"$PIDFILE.stop"; } 2>/dev/null
@@ -228,17 +305,7 @@ stop() {
 	else
 		tell_to_stop
 	fi
-	if within "$STOP_TIMEOUT" stopped; then
-		rm -f "$PIDFILE.stop"
-		say "stopped: pid $first is gone"
-		return
-	fi
-	[ "$KILL" = 1 ] || fail 150 "pid $pid is still there after $STOP_TIMEOUT s: see $LOG, wait," \
-		"or run this with KILL=1 and lose what is in flight"
-	ours "$pid" && signal KILL
-	within 10 gone
-	rm -f "$PIDFILE.stop"
-	fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
+	within "$STOP_TIMEOUT" stopped || return 150
 }
 
 stopped() {
@@ -260,16 +327,17 @@ tell_to_stop() {
 
 restart() {
 	stop
+	cut_off=$?
 	start
+	return "$cut_off"
 }
 
 reload() {
 	need
-	within 5 found || fail 153 "pid $pid does not answer at $WHOAMI: set URL to where it listens"
 	[ "$(field phase)" != swapping ] || fail 154 "a swap is under way already: try again when it is over"
 	old=$pid before=$(field swap_at)
-	signal HUP
-	within "$RELOAD_TIMEOUT" swapped || fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
+	{ order HUP "$RELOAD_TIMEOUT" reload && within "$RELOAD_TIMEOUT" swapped; } ||
+		fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
 	case $outcome in
 	swapped) say "reloaded: pid $old has handed over to $(tell)" ;;
 	failed) fail 1 "the swap failed, pid $old serves on: $(swap_error)" ;;
@@ -298,8 +366,8 @@ swapped() {
 
 pull() {
 	need
-	signal USR2
-	within "$PULL_TIMEOUT" noticed || fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s${who:+: $(tell)}"
+	{ order USR2 "$PULL_TIMEOUT" pull && within "$PULL_TIMEOUT" noticed; } ||
+		fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s${who:+: $(tell)}"
 	say "pulled, and noticed: $(tell)"
 }
 
@@ -310,8 +378,8 @@ noticed() {
 
 restore() {
 	need
-	signal USR1
-	within "$RESTORE_TIMEOUT" restored || fail 150 "$PING does not answer 200 after $RESTORE_TIMEOUT s: see $LOG"
+	{ order USR1 "$RESTORE_TIMEOUT" restore && within "$RESTORE_TIMEOUT" restored; } ||
+		fail 150 "$PING does not answer 200 after $RESTORE_TIMEOUT s: see $LOG"
 	say "restored: $(tell)"
 }
 
@@ -321,7 +389,7 @@ status() {
 	look
 	case $? in
 	0)
-		within 2 found || fail 4 "pid $pid is running, but does not answer at $WHOAMI"
+		within 2 found || fail 4 "pid $pid is running, but does not answer at ${CONTROL:-$WHOAMI}"
 		say "running: $(tell)"
 		;;
 	3) fail 3 "not running" ;;

@@ -87,8 +87,9 @@ func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
 			t.Error("noticed while the agent has not closed its connection")
 		}
 		_ = nc.Close()
-		wantNoticedAfter(t, s, 0)
-		want := Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: time.Now(), Failures: 1, Needs: 1, Noticed: true, Live: true}
+		seen := time.Now()
+		wantNoticedAfter(t, s, acting)
+		want := Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1, Needs: 1, Noticed: true, Live: true}
 		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
 			t.Errorf("%+v", got)
 		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
@@ -109,7 +110,7 @@ func TestAnAgentThatStaysIsGivenOneSecond(t *testing.T) {
 		}
 		defer nc.Close()
 		meanwhile(t, func() { _, _ = io.Copy(io.Discard, nc) })
-		wantNoticedAfter(t, s, time.Second)
+		wantNoticedAfter(t, s, time.Second+acting)
 	})
 }
 
@@ -147,7 +148,7 @@ func TestAnAgentAndAPingOfOneHostAreTwoProbers(t *testing.T) {
 				time.Sleep(2 * time.Second)
 			}
 		})
-		wantNoticedAfter(t, s, 4*time.Second)
+		wantNoticedAfter(t, s, 4*time.Second+acting)
 	})
 }
 

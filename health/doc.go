@@ -40,20 +40,21 @@
 // # What is promised
 //
 // A pull is noticed when every live prober has had Config.Failures failing
-// answers and no connection has arrived for one interval of the slowest live
-// prober, but not before PullMin; or when PullMax is over. Where no prober is
-// live nobody is watching, and the pull is noticed at PullMin.
+// answers, and a moment to act on the last of them (a tenth of its interval, at
+// most 100 ms), and no connection has arrived for nine tenths of the slowest
+// live prober's interval, but not before PullMin; or when PullMax is over. Where
+// no prober is live nobody is watching, and the pull is noticed at PullMin.
 //
 // A failing answer counts once it is written to the connection, not when the
 // handler has made up its mind; one that cannot be written does not count. For
 // a balancer that takes the node out after Config.Failures failing answers,
-// Noticed is therefore never earlier than the last of these answers has been
-// handed to the kernel, and, without further connections or passers-by, never
-// more than one probe interval later.
+// Noticed is therefore never earlier than that moment after the last of these
+// answers has been handed to the kernel, and, without further connections or
+// passers-by, never more than one probe interval later.
 //
-// Not promised: that the balancer has acted on what it read; that a balancer
-// which needs more than Config.Failures answers, or whose first probe is still
-// to come, is waited for; anything once PullMax is over; anything about
+// Not promised: that a balancer acts on what it read within that moment; that
+// one which needs more than Config.Failures answers, or whose first probe is
+// still to come, is waited for; anything once PullMax is over; anything about
 // answers held back by a ResponseWriter without Flush, such as that of
 // [http.TimeoutHandler], which count when the handler has written them.
 package health

@@ -37,7 +37,7 @@ func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 		}
 		s.Pull()
 		meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 3) })
-		wantNoticedAfter(t, s, 4*time.Second)
+		wantNoticedAfter(t, s, 4*time.Second+acting)
 	})
 }
 

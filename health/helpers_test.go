@@ -10,6 +10,9 @@ import (
 
 const balancer = "10.0.0.1:4711"
 
+// acting is the margin of all intervals of a second or more.
+const acting = 100 * time.Millisecond
+
 func newState(t testing.TB, cfg Config) *State {
 	t.Helper()
 	s, err := New(cfg)

@@ -109,6 +109,7 @@ type prober struct {
 	last   time.Duration // when it was last seen
 	pull   uint64        // number of the pull that failed is about
 	failed int           // failing answers
+	told   time.Duration // when it had the last failing answer that it needs
 }
 
 // pace returns the interval of p, assumed if it is unknown, and how much longer

@@ -29,8 +29,8 @@ func TestEveryFormOfAProbeCounts(t *testing.T) {
 					t.Errorf("after failing answer %d: %+v", n, got)
 				}
 			}
-			if !closed(s.Noticed()) {
-				t.Error("not noticed after three")
+			if got := s.Probers(); !got[0].Noticed {
+				t.Errorf("%+v: not noticed after three", got)
 			}
 		})
 	}

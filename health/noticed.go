@@ -14,8 +14,8 @@ func (s *State) Noticed() <-chan struct{} {
 
 // Arrived tells the State that a new connection, other than a prober's, has
 // brought its first request: somebody still sends traffic here, so a pull is
-// not noticed for one more probe interval. A service that never calls it does
-// without that part of the rule. It is cheap, and cheap to call when not pulled.
+// not noticed for nine tenths of a probe interval more. A service that never
+// calls it does without that part of the rule. It is cheap, and cheap to call when not pulled.
 func (s *State) Arrived() {
 	// An arrival only ever puts things off: the timer finds it here when it fires.
 	s.arrived.Store(int64(s.now()))
@@ -31,7 +31,9 @@ func (s *State) answered(p *prober, pull uint64) {
 	if p.pull != pull {
 		p.pull, p.failed = pull, 0
 	}
-	p.failed++
+	if p.failed++; p.failed <= p.needs(s.cfg.Failures) {
+		p.told = s.now()
+	}
 	s.settle()
 }
 
@@ -75,6 +77,7 @@ func (s *State) wait(now time.Duration) time.Duration {
 		noticed = true
 		slowest time.Duration // interval of the slowest live prober
 		death   = over        // until the first of the live ones no longer is, or has failed in silence
+		acted   time.Duration // until all of them have had the time to act on what they were told
 	)
 	for p := range s.watching(now) {
 		interval, life := p.pace(s.assumed, s.lastSight(p, now))
@@ -90,11 +93,18 @@ func (s *State) wait(now time.Duration) time.Duration {
 		}
 		death = min(death, life)
 		noticed = noticed && p.failures(s.pulls) >= p.needs(s.cfg.Failures)
+		acted = max(acted, p.told+margin(interval)-now)
 	}
 	if !noticed {
 		return death
 	}
 	least := s.cfg.PullMin - (now - s.since)
-	quiet := slowest - (now - time.Duration(s.arrived.Load()))
-	return min(death, max(least, quiet))
+	quiet := slowest*9/10 - (now - time.Duration(s.arrived.Load()))
+	return min(death, max(least, quiet, acted))
 }
+
+// margin is what a balancer gets to read its last failing answer and to act on it. Without it, and with a quiet time of
+// a whole interval, a real HAProxy took the node out up to 2 ms after the notice where no connection came in, and up to
+// 1.02 intervals before it where many did: the last connection comes a little after the last failing answer, and the
+// gaps between the probes of a busy machine are longer than the interval that they are set to.
+func margin(interval time.Duration) time.Duration { return min(interval/10, 100*time.Millisecond) }

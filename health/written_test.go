@@ -23,13 +23,13 @@ func TestAFailingAnswerCountsOnceItIsWritten(t *testing.T) {
 	probe(s, balancer)
 	s.Pull()
 	s.ServeHTTP(writer{http.Header{}, func() error {
-		if closed(s.Noticed()) {
-			t.Error("noticed before the answer was flushed")
+		if p := s.Probers()[0]; p.Failures != 0 {
+			t.Error("it counted before it was flushed")
 		}
 		return nil
 	}}, request("GET", balancer, "balancer/1"))
-	if !closed(s.Noticed()) {
-		t.Error("not noticed when the answer had been flushed")
+	if p := s.Probers()[0]; p.Failures != 1 || !p.Noticed {
+		t.Errorf("%+v: it did not count when it had been flushed", p)
 	}
 }
 
@@ -38,7 +38,7 @@ func TestAFailingAnswerThatCannotBeWrittenDoesNotCount(t *testing.T) {
 	probe(s, balancer)
 	s.Pull()
 	s.ServeHTTP(writer{http.Header{}, func() error { return errors.New("broken pipe") }}, request("GET", balancer, "balancer/1"))
-	if p := s.Probers()[0]; p.Failures != 0 || closed(s.Noticed()) {
+	if p := s.Probers()[0]; p.Failures != 0 || p.Noticed {
 		t.Errorf("%+v: it counted", p)
 	}
 }
@@ -49,8 +49,8 @@ func TestAFailingAnswerCountsWithoutFlush(t *testing.T) {
 	s.Pull()
 	w := struct{ http.ResponseWriter }{httptest.NewRecorder()} // hides Flush
 	s.ServeHTTP(w, request("GET", balancer, "balancer/1"))
-	if !closed(s.Noticed()) {
-		t.Error("it did not count")
+	if p := s.Probers()[0]; p.Failures != 1 || !p.Noticed {
+		t.Errorf("%+v: it did not count", p)
 	}
 }
 
@@ -63,7 +63,7 @@ func TestAFailingAnswerDoesNotCountForALaterPull(t *testing.T) {
 		s.Pull()
 		return nil
 	}}, request("GET", balancer, "balancer/1"))
-	if closed(s.Noticed()) {
-		t.Error("the second pull was noticed by an answer of the first")
+	if p := s.Probers()[0]; p.Failures != 0 || p.Noticed {
+		t.Errorf("%+v: the second pull was noticed by an answer of the first", p)
 	}
 }

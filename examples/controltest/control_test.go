@@ -35,6 +35,20 @@ func TestEveryVerb(t *testing.T) {
 	}{
 		{"dash", "gin", func(*testing.T, *site) {}},
 		{"net-http", "nethttp", func(*testing.T, *site) {}},
+		{"control", "gin", func(t *testing.T, s *site) {
+			s.only(t, nil, commands...)
+			s.byControl()
+		}},
+		{"control-busybox", "nethttp", func(t *testing.T, s *site) {
+			s.shell = []string{tool(t, "busybox"), "sh"}
+			s.only(t, []string{tool(t, "busybox")}, append(commands, "setsid")...)
+			s.byControl()
+		}},
+		{"control-no-proc", "gin", func(t *testing.T, s *site) {
+			tool(t, "ps")
+			s.env = append(s.env, "PROC=/nonexistent")
+			s.byControl()
+		}},
 		{"busybox", "gin", func(t *testing.T, s *site) {
 			s.shell = []string{tool(t, "busybox"), "sh"}
 			s.only(t, []string{"busybox"}, append(commands, "setsid")...)
@@ -67,12 +81,12 @@ func TestEveryVerb(t *testing.T) {
 			s.want(0, "started", "start")
 			first := s.pid()
 			s.serves(first, "v1", 200)
-			s.want(0, "generation 1, version v1, ready", "status")
+			s.want(0, "generation 1, "+s.version("v1")+"ready", "status")
 			s.want(0, "running already", "start")
 			s.serves(first, "v1", 200)
 
 			s.deploy(build(t, s.service, "v2", ""))
-			s.want(0, "generation 2, version v2", "reload")
+			s.want(0, "generation 2, "+s.version("v2"), "reload")
 			second := s.pid()
 			if second == first {
 				t.Fatal("reload has ended with the old pid in the PID file")

@@ -32,29 +32,31 @@ func (s *site) probe(interval time.Duration) {
 // TestPullIsNoticed: the script's own looking must not be taken for traffic
 // that still comes in, which would put off the end of the pull.
 func TestPullIsNoticed(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "-pull-max", "10m")
-	s.want(0, "started", "start")
-	s.probe(400 * time.Millisecond)
-	s.want(0, "noticed", "pull")
-	s.serves(s.pid(), "v1", 501)
-	s.want(0, "restored", "restore")
-	s.want(0, "stopped", "stop")
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t, "-pull-max", "10m")
+		s.want(0, "started", "start")
+		s.probe(400 * time.Millisecond)
+		s.want(0, "noticed", "pull")
+		s.serves(s.pid(), "v1", 501)
+		s.want(0, "restored", "restore")
+		s.want(0, "stopped", "stop")
+	})
 }
 
 // TestPullIsNotNoticed: a prober that was seen once is waited for, since its
 // interval may be long.
 func TestPullIsNotNoticed(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "-pull-max", "10m")
-	s.want(0, "started", "start")
-	if res, _ := s.get("/ping"); res.StatusCode != http.StatusOK {
-		t.Fatalf("/ping: %s", res.Status)
-	}
-	s.want(150, "not noticed", "pull", "PULL_TIMEOUT=1")
-	s.serves(s.pid(), "v1", 501)
-	s.want(150, "still there", "stop", "STOP_TIMEOUT=1")
-	s.want(151, "killed", "stop", "STOP_TIMEOUT=1", "KILL=1")
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t, "-pull-max", "10m")
+		s.want(0, "started", "start")
+		if res, _ := s.get("/ping"); res.StatusCode != http.StatusOK {
+			t.Fatalf("/ping: %s", res.Status)
+		}
+		s.want(150, "not noticed", "pull", "PULL_TIMEOUT=1")
+		s.serves(s.pid(), "v1", 501)
+		s.want(150, "still there", "stop", "STOP_TIMEOUT=1")
+		s.want(151, "killed", "stop", "STOP_TIMEOUT=1", "KILL=1")
+	})
 }
 
 func TestRestoreIsNotDone(t *testing.T) {

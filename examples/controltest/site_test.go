@@ -135,6 +135,38 @@ func newSite(t *testing.T, flags ...string) *site {
 	return s
 }
 
+// byControl makes the script ask at the control socket.
+func (s *site) byControl() { s.env = append(s.env, "CONTROL="+s.socket()) }
+
+// version is what the script says of it, which it knows from /whoami only.
+func (s *site) version(v string) string {
+	if s.setting("CONTROL") != "" {
+		return ""
+	}
+	return "version " + v + ", "
+}
+
+type siteMaker func(t *testing.T, flags ...string) *site
+
+// eachWay runs a test with a script that goes by signals and the port, and with
+// one that goes by the control socket.
+func eachWay(t *testing.T, test func(t *testing.T, newSite siteMaker)) {
+	t.Parallel()
+	t.Run("signals", func(t *testing.T) {
+		t.Parallel()
+		test(t, newSite)
+	})
+	t.Run("control", func(t *testing.T) {
+		t.Parallel()
+		test(t, func(t *testing.T, flags ...string) *site {
+			t.Helper()
+			s := newSite(t, flags...)
+			s.byControl()
+			return s
+		})
+	})
+}
+
 // freeAddr returns an address that nobody listens on.
 func freeAddr(t *testing.T) string {
 	t.Helper()

@@ -52,58 +52,64 @@ func (h *held) finish() (string, error) {
 }
 
 func TestStopWaitsForRequests(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.want(0, "started", "start")
-	pid := s.pid()
-	h := s.hold()
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t)
+		s.want(0, "started", "start")
+		pid := s.pid()
+		h := s.hold()
 
-	stopped := make(chan string)
-	go func() {
-		said, code := s.run("stop")
-		stopped <- fmt.Sprint(code, " ", said)
-	}()
-	s.eventually("no new connection is accepted", func() bool {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			_ = c.Close()
+		stopped := make(chan string)
+		go func() {
+			said, code := s.run("stop")
+			stopped <- fmt.Sprint(code, " ", said)
+		}()
+		s.eventually("no new connection is accepted", func() bool {
+			c, err := net.Dial("tcp", s.addr)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err != nil
+		})
+		select {
+		case said := <-stopped:
+			t.Fatalf("stop has ended with a request in flight: %s", said)
+		default:
 		}
-		return err != nil
+		if answer, err := h.finish(); err != nil || answer != "200 body" {
+			t.Fatalf("the request in flight: %q, %v", answer, err)
+		}
+		if said := <-stopped; !strings.HasPrefix(said, "0 ") {
+			t.Fatalf("stop: %s", said)
+		}
+		if alive(pid) {
+			t.Fatal("stop has ended, and the process lives")
+		}
 	})
-	select {
-	case said := <-stopped:
-		t.Fatalf("stop has ended with a request in flight: %s", said)
-	default:
-	}
-	if answer, err := h.finish(); err != nil || answer != "200 body" {
-		t.Fatalf("the request in flight: %q, %v", answer, err)
-	}
-	if said := <-stopped; !strings.HasPrefix(said, "0 ") {
-		t.Fatalf("stop: %s", said)
-	}
-	if alive(pid) {
-		t.Fatal("stop has ended, and the process lives")
-	}
 }
 
 func TestStopTimeout(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, "-drain-timeout", "10m")
-	s.want(0, "started", "start")
-	pid := s.pid()
-	h := s.hold()
-	s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=1")
-	// A second TERM would cut the request off.
-	s.want(150, "KILL=1", "restart", "STOP_TIMEOUT=1")
-	if !alive(pid) {
-		t.Fatal("stop has killed without KILL=1")
-	}
-	s.want(4, "does not answer", "status")
-	if answer, err := h.finish(); err != nil || answer != "200 body" {
-		t.Fatalf("the request in flight: %q, %v", answer, err)
-	}
-	s.eventually("the process is gone", func() bool { return !alive(pid) })
-	s.want(3, "not running", "status")
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t, "-drain-timeout", "10m")
+		s.want(0, "started", "start")
+		pid := s.pid()
+		h := s.hold()
+		s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=1")
+		// A second TERM would cut the request off.
+		s.want(150, "KILL=1", "restart", "STOP_TIMEOUT=1")
+		if !alive(pid) {
+			t.Fatal("stop has killed without KILL=1")
+		}
+		if s.setting("CONTROL") != "" {
+			s.want(0, "draining", "status")
+		} else {
+			s.want(4, "does not answer", "status")
+		}
+		if answer, err := h.finish(); err != nil || answer != "200 body" {
+			t.Fatalf("the request in flight: %q, %v", answer, err)
+		}
+		s.eventually("the process is gone", func() bool { return !alive(pid) })
+		s.want(3, "not running", "status")
+	})
 }
 
 func TestStopKills(t *testing.T) {
@@ -188,34 +194,36 @@ func TestRelativePaths(t *testing.T) {
 }
 
 func TestReloadDuringASwap(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.want(0, "started", "start")
-	pid := s.pid()
-	s.deploy(build(t, "gin", "v2", "hang"))
-	s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=1")
-	s.want(154, "under way", "reload")
-	s.want(0, "swapping", "status")
-	s.want(0, "stopped", "stop")
-	if alive(pid) {
-		t.Fatal("stop has ended, and the process lives")
-	}
-	s.want(3, "not running", "status")
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t)
+		s.want(0, "started", "start")
+		pid := s.pid()
+		s.deploy(build(t, "gin", "v2", "hang"))
+		s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=1")
+		s.want(154, "under way", "reload")
+		s.want(0, "swapping", "status")
+		s.want(0, "stopped", "stop")
+		if alive(pid) {
+			t.Fatal("stop has ended, and the process lives")
+		}
+		s.want(3, "not running", "status")
+	})
 }
 
 func TestStopDuringReload(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.want(0, "started", "start")
-	s.deploy(build(t, "gin", "v2", "hang"))
-	reloaded := make(chan string)
-	go func() {
-		said, code := s.run("reload")
-		reloaded <- fmt.Sprint(code, " ", said)
-	}()
-	s.eventually("it is swapping", func() bool { return s.whoami().Phase == "swapping" })
-	s.want(0, "stopped", "stop")
-	if said := <-reloaded; !strings.HasPrefix(said, "1 ") {
-		t.Fatalf("reload, when the service was stopped meanwhile: %s", said)
-	}
+	eachWay(t, func(t *testing.T, newSite siteMaker) {
+		s := newSite(t)
+		s.want(0, "started", "start")
+		s.deploy(build(t, "gin", "v2", "hang"))
+		reloaded := make(chan string)
+		go func() {
+			said, code := s.run("reload")
+			reloaded <- fmt.Sprint(code, " ", said)
+		}()
+		s.eventually("it is swapping", func() bool { return s.whoami().Phase == "swapping" })
+		s.want(0, "stopped", "stop")
+		if said := <-reloaded; !strings.HasPrefix(said, "1 ") {
+			t.Fatalf("reload, when the service was stopped meanwhile: %s", said)
+		}
+	})
 }

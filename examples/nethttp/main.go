@@ -47,7 +47,9 @@ var flagNames = strings.NewReplacer(
 	"Config.AgentAddress", "-agent",
 	"Config.Probation", "-probation",
 	"Config.SwapTimeout", "-swap-timeout",
+	"Config.PullMin", "-pull-min",
 	"Config.PullMax", "-pull-max",
+	"Config.Failures", "-failures",
 	"Config.DrainTimeout", "-drain-timeout",
 )
 
@@ -67,7 +69,9 @@ func run() error {
 	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	pullMin := flag.Duration("pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -88,7 +92,9 @@ func run() error {
 		AgentAddress:     *agent,
 		Probation:        *probation,
 		SwapTimeout:      *swapTimeout,
+		PullMin:          *pullMin,
 		PullMax:          *pullMax,
+		Failures:         *failures,
 		DrainTimeout:     *drainTimeout,
 	}))
 	if err != nil {
