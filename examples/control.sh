@@ -147,10 +147,10 @@ ask() { # seconds, command
 	[ ! -x "$PROC/$pid/exe" ] || asker=$PROC/$pid/exe
 	"$asker" -control "$CONTROL" -s "$2" 2>&1 &
 	asking=$!
-	if within "$1" answered; then
+	# It may answer just as the time is over.
+	if within "$1" answered || ! kill "$asking" 2>/dev/null; then
 		wait "$asking"
 	else
-		kill "$asking"
 		return 150
 	fi
 }
@@ -199,7 +199,7 @@ answers() {
 	if [ -z "$CONTROL" ]; then
 		who=$(get "$LIVE" "$WHOAMI")
 	else
-		who=$(ask 2 status) && who=${who%%,\"listeners\"*}
+		who=$(ask 5 status) && who=${who%%,\"listeners\"*}
 	fi && [ "$(field pid)" = "$pid" ]
 }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
