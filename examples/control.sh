@@ -147,10 +147,10 @@ ask() { # seconds, command
 	[ ! -x "$PROC/$pid/exe" ] || asker=$PROC/$pid/exe
 	"$asker" -control "$CONTROL" -s "$2" 2>&1 &
 	asking=$!
-	if within "$1" answered; then
+	# It may answer just as the time is over.
+	if within "$1" answered || ! kill "$asking" 2>/dev/null; then
 		wait "$asking"
 	else
-		kill "$asking" 2>/dev/null
 		return 150
 	fi
 }

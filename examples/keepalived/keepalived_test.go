@@ -15,7 +15,7 @@ import (
 // Each node is upgraded, and upgraded again, so that the address moves twice.
 func TestRestart(t *testing.T) {
 	s := newSite(t, true)
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	s.rolling(0, flow.Build(t, "nethttp", "v2", ""))
 	s.settled()
@@ -86,7 +86,7 @@ func TestPullUnvisited(t *testing.T) {
 func TestWithoutStay(t *testing.T) {
 	s := newSite(t, false)
 	old, other := s.settled()
-	load := s.load(8, 0)
+	load := s.load(4, 0)
 	old.Control("pull")
 	load.Reaches(other.PID(), 50)
 	load.End()
@@ -100,7 +100,7 @@ func TestWithoutStay(t *testing.T) {
 func TestReload(t *testing.T) {
 	s := newSite(t, true)
 	master, backup := s.settled()
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	for _, n := range []*node{backup, master} {
 		n.Deploy(flow.Build(t, "nethttp", "v2", ""))
@@ -121,7 +121,7 @@ func TestReload(t *testing.T) {
 func TestBroken(t *testing.T) {
 	s := newSite(t, true)
 	master, backup := s.settled()
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	said := s.rolling(1, flow.Build(t, "nethttp", "v2", "crash"))
 	if version := master.Version(); version != "v1" {

@@ -16,7 +16,7 @@ import (
 
 func TestRestart(t *testing.T) {
 	s := newSite(t, true)
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	s.rolling(0, flow.Build(t, "nethttp", "v2", ""))
 	took := time.Since(began)
@@ -32,7 +32,7 @@ func TestRestart(t *testing.T) {
 // A pulled node keeps the connections that it has, and gets no new ones.
 func TestPull(t *testing.T) {
 	s := newSite(t, true)
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	s.a.Control("pull")
 	if state := s.state(s.a); state != "DOWN" {
@@ -62,7 +62,7 @@ func TestPullUnvisited(t *testing.T) {
 // The heartbeat goes on throughout a swap: the checker sees nothing of it.
 func TestReload(t *testing.T) {
 	s := newSite(t, true)
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	for _, n := range []*flow.Node{s.a, s.b} {
 		for _, version := range []string{"v2", "v3"} {
@@ -86,7 +86,7 @@ func TestReload(t *testing.T) {
 // A checker that dies during a pull leaves its rules, and the next one goes on.
 func TestCheckerKilled(t *testing.T) {
 	s := newSite(t, true)
-	load := s.load(8, 4)
+	load := s.load(4, 2)
 	began := time.Now()
 	if err := syscall.Kill(s.a.PID(), syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestCheckerKilled(t *testing.T) {
 // the first visitors have been refused.
 func TestOwnPort(t *testing.T) {
 	s := newSite(t, false, "HEARTBEAT=8080")
-	load := s.load(0, 4)
+	load := s.load(0, 2)
 	s.a.Control("stop")
 	flow.Eventually(t, "the checker notices", func() bool { return s.state(s.a) == "DOWN" })
 	load.End()
