@@ -140,11 +140,18 @@ exec dash node.sh "$@"
 		}
 	}
 
-	// Another node is down: no more may be taken out.
-	pid := s.nodes["a"].PID()
+	// Another node is down, at the beginning or later: no more may be taken out.
+	v1 := flow.Build(t, "nethttp", "v1", "")
+	s.release(0, "share "+v1)
+	pid := s.nodes["b"].PID()
 	s.nodes["c"].Control("stop")
-	s.release(5, "upgrade "+v2)
-	if s.nodes["a"].PID() != pid {
-		t.Error("a was touched while c was down")
+	s.release(5, "continue")
+	if s.nodes["b"].PID() != pid {
+		t.Error("b was touched while c was down")
 	}
+	s.nodes["c"].Control("start")
+	s.release(0, "rollback")
+	s.want(nil, "v2", "v2", "v2")
+	s.nodes["c"].Control("stop")
+	s.release(5, "upgrade "+v1)
 }
