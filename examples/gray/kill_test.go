@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -13,7 +14,8 @@ import (
 
 // killer stands before node.sh and haproxy.sh. It counts their calls, and at one
 // of them kills release.sh, with -9. Then that step is not done at all (skip), or
-// it goes on alone, as the children of a killed script do (go).
+// it goes on alone, as the children of a killed script do (go), once the next run
+// has seen that.
 const killer = `
 n=$(($(cat "$COUNT") + 1))
 echo "$n" >"$COUNT"
@@ -22,14 +24,15 @@ if [ "$n" = "$AT" ]; then
 	read -r pid <"$STATE/lock"
 	kill -9 "$pid"
 	[ "$HOW" = go ] || exit 1
+	until grep -q "waiting for it" "$REPAIR" || [ -e "$REPAIR.over" ]; do sleep 0.1; done
 fi
 script=$1
 shift
 exec dash "$script" "$@"
 `
 
-// TestKilled kills a release of two nodes in each step of the first node's turn,
-// and further ones, and continues it or rolls it back.
+// TestKilled kills a release of two nodes in each step of the first one's turn,
+// and a little later, and continues it or rolls it back.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for first, how := range map[int]string{3: "go", 4: "skip"} {
@@ -45,11 +48,11 @@ func killed(t *testing.T, how string, first int) {
 	s := newSite(t, builds["v1"], "a", "b")
 	load := flow.NewLoad(t, s.addr, 2, 1)
 	kill := flow.WriteFile(t, s.dir, "killer.sh", killer)
-	count := filepath.Join(s.dir, "count")
+	count, repaired := filepath.Join(s.dir, "count"), filepath.Join(s.dir, "repair")
 
 	// The calls: check a, check b; then check b, keep a, down, empty, stop, put, start,
-	// check, up; up again after the gate; then the same for b.
-	const last = 18
+	// check, up; up again after the gate; then b's turn.
+	const last = 14
 	runs := "v1"
 	for at := first; at <= last; at += 2 {
 		next := map[string]string{"v1": "v2", "v2": "v1"}[runs]
@@ -58,16 +61,37 @@ func killed(t *testing.T, how string, first int) {
 			repair, want = "rollback", runs
 		}
 		flow.WriteFile(t, s.dir, "count", "0")
+		flow.WriteFile(t, s.dir, "repair", "")
 		_, code := flow.Run(t, s.command("upgrade "+builds[next],
 			"AT_NODE=dash "+kill+" node.sh", "BALANCER=dash "+kill+" haproxy.sh",
-			"COUNT="+count, fmt.Sprintf("AT=%d", at), "HOW="+how, "WEIGHT=50"))
+			"COUNT="+count, "REPAIR="+repaired, fmt.Sprintf("AT=%d", at), "HOW="+how, "WEIGHT=50"))
 		step, err := os.ReadFile(count + ".at")
 		if err != nil || code != -1 {
 			t.Fatalf("step %d: exit code %d, want a kill (%v)", at, code, err)
 		}
 		t.Logf("killed at step %d: %.40s", at, step)
-		s.release(0, repair)
+		repairing := s.command(repair)
+		out, err := os.OpenFile(repaired, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repairing.Stdout, repairing.Stderr = out, out
+		err = repairing.Run()
+		out.Close()
+		flow.WriteFile(t, s.dir, "repair.over", "")
+		said, _ := os.ReadFile(repaired)
+		t.Logf("release.sh %s: %v\n%s", repair, err, said)
+		if waited := strings.Contains(string(said), "waiting for it"); err != nil || waited != (how == "go") {
+			t.Fatalf("release.sh %s: %v, has waited for the last step: %v, want %v", repair, err, waited, how == "go")
+		}
+		os.Remove(repaired + ".over")
 		s.want(nil, want, want)
+		if at == 9 {
+			// What was kept is the version before, also when the new one was in place already.
+			s.release(0, "rollback")
+			want = runs
+			s.want(nil, want, want)
+		}
 		runs = want
 		if load.Failed() > 0 {
 			t.Fatalf("at %q: %v", step, load)

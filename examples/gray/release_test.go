@@ -3,6 +3,7 @@
 package gray
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -122,7 +123,16 @@ func TestRefused(t *testing.T) {
 	}
 	// The balancer is not there: the node keeps its traffic, and its process.
 	s.release(4, "upgrade "+v2, "SOCKET="+filepath.Join(s.dir, "none"))
-	s.release(0, "continue")
+	// A second one at the same time.
+	second := filepath.Join(s.dir, "second")
+	spy := flow.WriteFile(t, s.dir, "spy.sh", `
+[ "$1 $2" != "stop b" ] || dash release.sh continue >`+second+` 2>&1 || echo "exit code $?" >>`+second+`
+exec dash node.sh "$@"
+`)
+	s.release(0, "continue", "AT_NODE=dash "+spy)
+	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") || !strings.Contains(string(said), "exit code 7") {
+		t.Errorf("a second release.sh says %q, want exit code 7", said)
+	}
 	s.want(nil, "v2", "v2", "v2")
 	for i, name := range s.names {
 		if pid := s.nodes[name].PID(); pid == pids[i] {
@@ -130,11 +140,18 @@ func TestRefused(t *testing.T) {
 		}
 	}
 
-	// Another node is down: no more may be taken out.
-	pid := s.nodes["a"].PID()
+	// Another node is down, at the beginning or later: no more may be taken out.
+	v1 := flow.Build(t, "nethttp", "v1", "")
+	s.release(0, "share "+v1)
+	pid := s.nodes["b"].PID()
 	s.nodes["c"].Control("stop")
-	s.release(5, "upgrade "+v2)
-	if s.nodes["a"].PID() != pid {
-		t.Error("a was touched while c was down")
+	s.release(5, "continue")
+	if s.nodes["b"].PID() != pid {
+		t.Error("b was touched while c was down")
 	}
+	s.nodes["c"].Control("start")
+	s.release(0, "rollback")
+	s.want(nil, "v2", "v2", "v2")
+	s.nodes["c"].Control("stop")
+	s.release(5, "upgrade "+v1)
 }

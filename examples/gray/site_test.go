@@ -38,7 +38,13 @@ func newSite(t *testing.T, build string, names ...string) *site {
 	if err := os.Mkdir(filepath.Join(s.dir, "site"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	balancer := exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-f", "haproxy.cfg")
+	text, err := os.ReadFile("haproxy.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each turn of a node waits for five checks.
+	config := flow.WriteFile(t, s.dir, "haproxy.cfg", strings.Replace(string(text), "inter 500ms", "inter 250ms", 1))
+	balancer := exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-f", config)
 	balancer.Env = append(os.Environ(), "SOCKET="+s.socket(), "ADDR="+s.addr, "C="+host+":8083")
 	for _, name := range s.names {
 		n := flow.NewNode(t, fmt.Sprintf("%s:808%d", host, 1+name[0]-'a'), build, "-pull-max", "5s")
