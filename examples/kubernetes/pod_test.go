@@ -104,7 +104,7 @@ func (p *pod) watchReadiness() {
 		case ok && run >= int(max(1, probe.SuccessThreshold)):
 			p.c.set(p.end, true)
 		case !ok && run == int(probe.FailureThreshold):
-			p.c.late(p.end, p.c.lateBy)
+			p.late()
 		}
 		return true
 	})
@@ -174,7 +174,7 @@ func (p *pod) delete() {
 	if err := syscall.Kill(p.first, syscall.SIGTERM); err != nil {
 		p.c.t.Errorf("TERM for %s: %v", p.end, err)
 	}
-	p.c.late(p.end, p.c.lateBy)
+	p.late()
 	kill := time.AfterFunc(p.c.grace, func() {
 		p.killed.Store(true)
 		p.End()
@@ -183,6 +183,25 @@ func (p *pod) delete() {
 		<-p.Ended()
 		kill.Stop()
 	}()
+}
+
+// late takes the endpoint out some time after somebody has decided it, for the
+// news goes by way of the API server to every machine; not where the pod is
+// well again by then, as one is that was slow to start.
+func (p *pod) late() {
+	if p.c.lateBy < 0 {
+		return
+	}
+	time.AfterFunc(p.c.lateBy, func() {
+		select {
+		case <-p.deleted:
+		default:
+			if !p.unready.Load() {
+				return
+			}
+		}
+		p.c.set(p.end, false)
+	})
 }
 
 // gone waits for the end of a deleted pod, and wants its exit code.

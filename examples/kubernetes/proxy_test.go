@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/baton-go/baton/examples/internal/flow"
 )
@@ -98,13 +97,5 @@ func (p *proxy) set(end string, in bool) {
 	p.ends = slices.DeleteFunc(p.ends, func(e string) bool { return e == end })
 	if in {
 		p.ends = append(p.ends, end)
-	}
-}
-
-// late puts an endpoint out some time after somebody has decided it: the news
-// goes by way of the API server to every machine.
-func (p *proxy) late(end string, by time.Duration) {
-	if by >= 0 {
-		time.AfterFunc(by, func() { p.set(end, false) })
 	}
 }
