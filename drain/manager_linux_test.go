@@ -221,7 +221,7 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			s.replan()
 			s.signal(s.pgid, syscall.SIGHUP)
 		}},
-		{"for the balancers", plan{PullMax: 2 * time.Second, DrainTimeout: time.Second, PullMin: 2 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+		{"for the balancers", plan{PullMax: 3 * time.Second, DrainTimeout: time.Second, PullMin: 3 * time.Second}, 9 * time.Second, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.signal(s.pgid, syscall.SIGTERM)
