@@ -41,7 +41,7 @@ func TestUpgrade(t *testing.T) {
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d clients have lost their connection to HAProxy, want 0", n)
 	}
-	load.Report("gray release", "one of three nodes, then the others", took)
+	load.Report("Gray release", "one of three nodes, then the others", took)
 
 	load = flow.NewLoad(t, s.addr, 3, 1)
 	before = time.Now()
@@ -50,7 +50,7 @@ func TestUpgrade(t *testing.T) {
 	s.want(nil, "v1", "v1", "v1")
 	s.release(0, "rollback")
 	load.Reaches(s.nodes["a"].PID(), 20)
-	load.Report("gray release", "rollback of three nodes", took)
+	load.Report("Gray release", "rollback of three nodes", took)
 }
 
 // TestBrokenNode: what does not start, or is not well, goes back by itself.
@@ -77,7 +77,7 @@ case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
 	s.release(0, "rollback")
 	s.want(nil, "v1", "v1", "v1")
 	load.Reaches(s.nodes["b"].PID(), 20)
-	load.Report("gray release", "a node that fails gets its old version back", took)
+	load.Report("Gray release", "a node that fails gets its old version back", took)
 
 	// When the share does not do well all of it goes back. Nobody answers as v3.
 	load = flow.NewLoad(t, s.addr, 3, 1)
@@ -87,7 +87,7 @@ case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
 	s.want(nil, "v1", "v1", "v1")
 	s.release(0, "continue")
 	load.Reaches(s.nodes["a"].PID(), 20)
-	load.Report("gray release", "the gate fails: two nodes go back", took)
+	load.Report("Gray release", "the gate fails: two nodes go back", took)
 }
 
 // TestRefused: nothing is touched when something is not as it should be.

@@ -34,7 +34,7 @@ func TestRollingUpdate(t *testing.T) {
 	}
 	took := time.Since(begun)
 	load.Flows(50)
-	load.Report("kubernetes", "rolling update of 3 pods, endpoints 3 s late", took)
+	load.Report("Kubernetes", "rolling update of 3 pods, endpoints 3 s late", took)
 	for _, p := range fresh {
 		if n := c.Sent(p.end); n == 0 {
 			t.Errorf("%s has had no connection", p.end)
@@ -63,7 +63,7 @@ func TestVeryLateEndpoints(t *testing.T) {
 	if n := c.Sent(pods[0].end) - before; n == 0 {
 		t.Error("no connection came after the kubelet had noticed: this shows nothing")
 	}
-	load.Report("kubernetes", "a pod deleted, endpoint 12 s late", time.Since(begun))
+	load.Report("Kubernetes", "a pod deleted, endpoint 12 s late", time.Since(begun))
 }
 
 // TestDeafKubelet: nobody asks /ping after TERM, and so nobody can notice.
@@ -76,7 +76,7 @@ func TestDeafKubelet(t *testing.T) {
 	begun := time.Now()
 	pods[0].delete()
 	pods[0].gone(0)
-	load.Report("kubernetes", "a pod deleted, endpoint 3 s late, kubelet of 1.22 to 1.24.1", time.Since(begun))
+	load.Report("Kubernetes", "a pod deleted, endpoint 3 s late, kubelet of 1.22 to 1.24.1", time.Since(begun))
 }
 
 // TestEagerService: a service that stops at TERM loses requests here, or

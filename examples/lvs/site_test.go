@@ -17,7 +17,7 @@ import (
 
 const (
 	addr = "10.78.0.100:8080" // as in net.sh and checker.sh
-	name = "lvs"              // of the flow
+	name = "LVS"              // of the flow
 )
 
 func TestMain(m *testing.M) { flow.Main(m) }

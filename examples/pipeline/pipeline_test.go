@@ -92,8 +92,8 @@ func (s *site) settle(tool tool, begun time.Time, staging, production *flow.Load
 			s.t.Errorf("%d reconnects, want 0: %v", n, load)
 		}
 	}
-	staging.Report("pipeline", tool.name+", green and red: staging, in place", took)
-	production.Report("pipeline", tool.name+", green and red: production, release.sh", took)
+	staging.Report("Pipeline", tool.name+", green and red: staging, in place", took)
+	production.Report("Pipeline", tool.name+", green and red: production, release.sh", took)
 }
 
 // wantOneBinary: what differs between environments is what the process is told.

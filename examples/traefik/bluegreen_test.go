@@ -40,7 +40,7 @@ func TestSwapOfColours(t *testing.T) {
 	back := s.only("green", "v2")
 	load.Reaches(back, 50)
 
-	load.Report("traefik", "two swaps of colours and a rollback; one of them", took)
+	load.Report("Traefik", "two swaps of colours and a rollback; one of them", took)
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
@@ -86,7 +86,7 @@ func TestTheOldColourFinishes(t *testing.T) {
 	}
 	<-next.Ended()
 	load.Reaches(s.only("green", "v3"), 20)
-	load.Report("traefik", "an upload that outlasts a deploy, a rollback, and a deploy", time.Since(start))
+	load.Report("Traefik", "an upload that outlasts a deploy, a rollback, and a deploy", time.Since(start))
 }
 
 // TestABrokenColourGetsNoTraffic, however it is broken.
@@ -120,7 +120,7 @@ func TestABrokenColourGetsNoTraffic(t *testing.T) {
 	if s.only("green", "v2") != v2 {
 		t.Error("the live colour is another process than before")
 	}
-	load.Report("traefik", "five broken versions, refused", time.Since(start))
+	load.Report("Traefik", "five broken versions, refused", time.Since(start))
 	if n := load.By(v2); n != load.Requests() {
 		t.Errorf("the live colour has answered %d of %d requests: the rest have gone to a broken one", n, load.Requests())
 	}
@@ -145,7 +145,7 @@ func TestSwapInPlace(t *testing.T) {
 		n.Control("reload")
 		load.Reaches(n.PID(), 50)
 	}
-	load.Report("traefik", "three swaps in place; one of them", time.Since(start)/swaps)
+	load.Report("Traefik", "three swaps in place; one of them", time.Since(start)/swaps)
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
@@ -179,7 +179,7 @@ func TestTwoServersOfAColour(t *testing.T) {
 		s.up(nodes...)
 		load.Reaches(n.PID(), 20)
 	}
-	load.Report("traefik", "restart of two servers, one after the other", time.Since(start))
+	load.Report("Traefik", "restart of two servers, one after the other", time.Since(start))
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}

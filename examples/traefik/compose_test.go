@@ -98,7 +98,7 @@ func TestCompose(t *testing.T) {
 	s.bluegreen(1, env, "deploy", flow.WriteFile(t, t.TempDir(), "release.env", "image=app"))
 	v2 := s.only("green", "v2")
 	load.Reaches(v2, 20)
-	load.Report("traefik", "a swap by compose.sh, and two that fail (Docker is a stand-in)", time.Since(start))
+	load.Report("Traefik", "a swap by compose.sh, and two that fail (Docker is a stand-in)", time.Since(start))
 	said, _ := os.ReadFile(calls)
 	if strings.Contains(string(said), " up") && !strings.Contains(string(said), "stop blue") {
 		t.Errorf("docker was called with\n%s", said)

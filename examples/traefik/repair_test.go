@@ -70,7 +70,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		}
 	}
 	load.Flows(50)
-	load.Report("traefik", "kill -9 of the script at six steps, and the next run", time.Since(start))
+	load.Report("Traefik", "kill -9 of the script at six steps, and the next run", time.Since(start))
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
