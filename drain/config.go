@@ -25,7 +25,9 @@ type Config struct {
 	ControlSocket string
 
 	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of TCP. It is open while the
-	// service is ready and closed while it is pulled; see health.Heartbeat, which says what counts as noticed. Default: none.
+	// service is ready and closed while it is pulled; see health.Heartbeat, which says what counts as noticed. A handshake
+	// that is half done in the moment of a swap in which the old generation closes its port is reset, so a balancer should
+	// want two failures at least before it takes a node out. Default: none.
 	HeartbeatAddress string
 	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down" while the service drains for
 	// a stop; see health.State.ServeAgent. Default: none.

@@ -116,17 +116,24 @@ func TestPortsHaveNoGapInSwaps(t *testing.T) {
 	var knocks atomic.Int64
 	go func() {
 		defer close(ended)
-		resets := 0
+		resets, knockResets := 0, 0
+		var last error
 		for {
 			select {
 			case <-quit:
-				t.Logf("%d heartbeats, %d agent-checks cut short", knocks.Load(), resets)
+				t.Logf("%d heartbeats, %d of them reset; %d agent-checks cut short", knocks.Load(), knockResets, resets)
 				return
 			case <-time.After(time.Millisecond):
 			}
-			if err := s.knock(); err != nil {
-				t.Errorf("heartbeat: %v", err)
+			// A handshake that is half done as the old generation closes its port is reset, which no balancer heeds once.
+			err := s.knock()
+			switch {
+			case errors.Is(err, syscall.ECONNRESET) && last == nil:
+				knockResets++
+			case err != nil:
+				t.Errorf("heartbeat: %v, after %v", err, last)
 			}
+			last = err
 			// One that the kernel has connected while a generation goes is cut short, which HAProxy takes for nothing.
 			switch got, err := s.agent(); {
 			case errors.Is(err, syscall.ECONNRESET) || err == nil && got == "":

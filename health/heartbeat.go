@@ -13,12 +13,13 @@ import (
 // connecting is refused, and after a [State.Restore] it is opened again.
 //
 // A failing heartbeat can't be seen. What can be known is when the last of
-// Config.Failures has come, whenever the first did: so a prober of that kind
-// has noticed a pull when Failures times its interval, the longest of those
-// lately seen, are over. For a balancer whose heartbeats keep their distance
-// when they fail that is never before it has taken the node out, and never more
-// than one interval after. Where they keep a longer one then, because of a
-// firewall that drops what it should refuse or of a slower recheck, set PullMin.
+// Config.Failures has come: so a prober of that kind has noticed a pull when
+// Failures times its interval, the longest of those lately seen, are over since
+// its last heartbeat, and a tenth of one, at most 100 ms. For a balancer whose
+// heartbeats keep their distance when they fail that is never before it has
+// taken the node out, and never more than one interval after. Where they keep a
+// longer one then, because of a firewall that drops what it should refuse or of
+// a slower recheck, set PullMin.
 //
 // Some balancers reset a heartbeat before the handshake is complete, HAProxy's
 // plain "check" among them, and no process gets to see that. As long as nobody
@@ -179,19 +180,27 @@ func (s *State) watching(now time.Duration) iter.Seq[*prober] {
 }
 
 // reach returns how long after the beginning of the present pull p, a
-// heartbeat, has failed often enough, wherever in its interval the pull fell.
-// One that has come once or twice is a balancer that has just begun, or
-// somebody who scans ports; like a person with curl it can hold a pull for half
-// of PullMax.
+// heartbeat, has failed often enough and its balancer has had a moment to act.
+// It is reckoned from the last one that was seen. One that has come once or twice is a balancer that has just
+// begun, or somebody who scans ports; like a person with curl it can hold a pull
+// for half of PullMax.
 func (s *State) reach(p *prober) time.Duration {
 	interval, most := p.longest, s.cfg.PullMax
 	if p.interval == 0 {
 		interval, most = s.assumed, most/2
 	}
-	if n := time.Duration(s.cfg.Failures); interval > 0 && n < most/interval {
-		return n * interval
+	n := time.Duration(s.cfg.Failures)
+	if interval <= 0 || n >= most/interval {
+		return most
 	}
-	return most
+	switch ago := s.since - p.last; {
+	case p.interval == 0:
+		return n*interval + margin(interval)
+	case ago <= interval:
+		return n*interval + margin(interval) - ago
+	default: // late or lost: the next comes at the end of this interval at the latest
+		return n*interval - ago%interval
+	}
 }
 
 // missed returns how many heartbeats of p must have failed by now.
