@@ -23,8 +23,10 @@ var builds struct {
 	done map[string]error
 }
 
-// buildFlags are go build's, for all services.
-var buildFlags []string
+// BuildFlags are go build's, for all services. A package that is to find data
+// races in these, too, adds -race, which makes control.sh slow: it runs the
+// binary whenever it asks.
+var BuildFlags []string
 
 // Main is for TestMain.
 func Main(m *testing.M) {
@@ -60,7 +62,7 @@ func Build(t testing.TB, service, version, fault string) string {
 	err, ok := builds.done[bin]
 	if !ok {
 		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
-		args := append([]string{"build", "-o", bin, "-ldflags", flags}, buildFlags...)
+		args := append([]string{"build", "-o", bin, "-ldflags", flags}, BuildFlags...)
 		cmd := exec.Command("go", append(args, "./"+service)...)
 		cmd.Dir = Examples()
 		if out, failed := cmd.CombinedOutput(); failed != nil {
