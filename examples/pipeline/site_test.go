@@ -44,6 +44,7 @@ func newSite(t testing.TB, envs ...string) *site {
 			s.haproxy()
 			s.settings(env)
 			s.begin(env, v1, "a", "b", "c")
+			s.allUp()
 		}
 	}
 	return s
@@ -61,6 +62,24 @@ func (s *site) haproxy() {
 		cmd.Env = append(cmd.Env, string(rune('A'+i))+"="+n.Addr)
 	}
 	flow.Start(s.t, cmd).Answers(s.t, addr)
+}
+
+// allUp waits until HAProxy has seen that the nodes are there, which it was before.
+func (s *site) allUp() {
+	s.t.Helper()
+	flow.Eventually(s.t, "HAProxy says that a, b and c are UP", func() bool {
+		cmd := exec.Command("socat", "-t", "5", "-", "UNIX-CONNECT:"+s.path("haproxy.sock"))
+		cmd.Stdin = strings.NewReader("show servers state app\n")
+		out, err := cmd.Output()
+		up := 0
+		for line := range strings.Lines(string(out)) {
+			// be_id be_name srv_id srv_name srv_addr srv_op_state: 2 is up
+			if f := strings.Fields(line); len(f) > 5 && f[1] == "app" && f[5] == "2" {
+				up++
+			}
+		}
+		return err == nil && up == 3
+	})
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }

@@ -4,6 +4,7 @@ package traefik
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,8 +61,15 @@ func newSite(t *testing.T, args ...string) *site {
 	cmd := exec.Command(bin, "--configFile=traefik.yml")
 	cmd.Dir = s.dir
 	s.traefik = flow.Start(t, cmd)
-	s.traefik.Answers(t, s.host+":8099")
 	s.traefik.Answers(t, s.web())
+	// Its API listens a moment before it has anything to say.
+	flow.Eventually(t, "Traefik's API answers", func() bool {
+		res, err := http.Get("http://" + s.host + ":8099/api/version")
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		return err == nil && res.StatusCode == http.StatusOK
+	})
 	return s
 }
 
