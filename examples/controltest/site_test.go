@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,76 +18,27 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// patience is for what must happen: it bounds a hang and decides nothing else.
-const patience = time.Minute
+const patience = flow.Patience
 
-var builds struct {
-	dir string
-	sync.Mutex
-	done map[string]error
-}
-
-// buildFlags are go build's, for all services.
-var buildFlags []string
-
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// Most of the time they wait for something to end.
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("8")
-	}
-	dir, err := os.MkdirTemp("", "controltest")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	builds.dir, builds.done = dir, map[string]error{}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // build returns a build of examples/<service>, made once for all tests.
 func build(t *testing.T, service, version, fault string) string {
 	t.Helper()
-	builds.Lock()
-	defer builds.Unlock()
-	bin := filepath.Join(builds.dir, service+"-"+version+"-"+fault)
-	err, ok := builds.done[bin]
-	if !ok {
-		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
-		args := append([]string{"build", "-o", bin, "-ldflags", flags}, buildFlags...)
-		out, failed := exec.Command("go", append(args, "../"+service)...).CombinedOutput()
-		if failed != nil {
-			err = fmt.Errorf("go build ../%s: %w\n%s", service, failed, out)
-		}
-		builds.done[bin] = err
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bin
+	return flow.Build(t, service, version, fault)
 }
 
 // tool returns the path of a program that a test cannot do without.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("CI") != "":
-		t.Fatalf("%s is missing, and CI is set: install it", name)
-	default:
-		t.Skipf("%s is missing: install it to run this test", name)
-	}
-	return ""
+	return flow.Tool(t, name, "install it")
 }
 
 // site is a folder with a deployed service, and an operator's settings for it.
@@ -187,25 +137,10 @@ func (s *site) setting(name string) (value string) {
 	return value
 }
 
-// deploy puts a build in place the way one does under a running service.
+// deploy puts another build in place.
 func (s *site) deploy(build string) {
 	s.t.Helper()
-	next := s.setting("BIN") + ".new"
-	_ = os.Remove(next)
-	in, err := os.ReadFile(build)
-	if err == nil {
-		// A child forked while the file is open would hold it open for writing a
-		// little longer, and it could not be executed ("text file busy").
-		syscall.ForkLock.RLock()
-		err = os.WriteFile(next, in, 0o755)
-		syscall.ForkLock.RUnlock()
-	}
-	if err == nil {
-		err = os.Rename(next, s.setting("BIN"))
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	flow.Deploy(s.t, build, s.setting("BIN"))
 }
 
 // run runs control.sh and returns what it said and its exit code.
@@ -299,11 +234,7 @@ func (s *site) serves(pid int, version string, ping int) {
 // eventually waits for a fact.
 func (s *site) eventually(what string, fact func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(patience); !fact(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
+	flow.Eventually(s.t, what, fact)
 }
 
 // alive: a zombie is not.

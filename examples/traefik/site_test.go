@@ -50,9 +50,6 @@ func newSite(t *testing.T, args ...string) *site {
 			if t.Failed() {
 				t.Logf("the log of %s:\n%s", colour, log)
 			}
-			if strings.Contains(string(log), "DATA RACE") {
-				t.Errorf("%s has a data race:\n%s", colour, log)
-			}
 			for _, pid := range s.running(colour) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}

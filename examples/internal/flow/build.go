@@ -1,4 +1,4 @@
-//go:build linux
+//go:build unix
 
 package flow
 
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -23,14 +24,19 @@ var builds struct {
 	done map[string]error
 }
 
-// BuildFlags are go build's, for all services. A package that is to find data
-// races in these, too, adds -race, which makes control.sh slow: it runs the
-// binary whenever it asks.
-var BuildFlags []string
+// buildFlags are go build's, for all services.
+var buildFlags []string
+
+// Plain is for packages whose scripts run the binary whenever they ask: with
+// the race detector in it they would take minutes longer. Set it before Main.
+var Plain bool
 
 // Main is for TestMain.
 func Main(m *testing.M) {
 	flag.Parse()
+	if Plain {
+		buildFlags = nil
+	}
 	// Most of the time they wait for something to happen.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("8")
@@ -62,7 +68,7 @@ func Build(t testing.TB, service, version, fault string) string {
 	err, ok := builds.done[bin]
 	if !ok {
 		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
-		args := append([]string{"build", "-o", bin, "-ldflags", flags}, BuildFlags...)
+		args := append([]string{"build", "-o", bin, "-ldflags", flags}, buildFlags...)
 		cmd := exec.Command("go", append(args, "./"+service)...)
 		cmd.Dir = Examples()
 		if out, failed := cmd.CombinedOutput(); failed != nil {
@@ -111,5 +117,24 @@ func Eventually(t testing.TB, what string, fact func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not within %v: %s", Patience, what)
 		}
+	}
+}
+
+// Deploy puts a build in place the way one does under a running service.
+func Deploy(t testing.TB, build, path string) {
+	t.Helper()
+	in, err := os.ReadFile(build)
+	if err == nil {
+		// A child forked while the file is open would hold it open for writing a
+		// little longer, and it could not be executed ("text file busy").
+		syscall.ForkLock.RLock()
+		err = os.WriteFile(path+".new", in, 0o755)
+		syscall.ForkLock.RUnlock()
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

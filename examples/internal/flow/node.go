@@ -52,24 +52,10 @@ func NewNode(t testing.TB, addr, build string, flags ...string) *Node {
 // Path returns where the node keeps "app", "pid", "log" and "control".
 func (n *Node) Path(name string) string { return filepath.Join(n.Dir, name) }
 
-// Deploy puts a build in place the way one does under a running service.
+// Deploy puts another build in place.
 func (n *Node) Deploy(build string) {
 	n.t.Helper()
-	next := n.Path("app.new")
-	in, err := os.ReadFile(build)
-	if err == nil {
-		// A child forked while the file is open would hold it open for writing a
-		// little longer, and it could not be executed ("text file busy").
-		syscall.ForkLock.RLock()
-		err = os.WriteFile(next, in, 0o755)
-		syscall.ForkLock.RUnlock()
-	}
-	if err == nil {
-		err = os.Rename(next, n.Path("app"))
-	}
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	Deploy(n.t, build, n.Path("app"))
 }
 
 // Env are the settings for control.sh, and for scripts that call it.

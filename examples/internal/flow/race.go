@@ -1,6 +1,6 @@
 //go:build unix && race
 
-package controltest
+package flow
 
 // With the tests, the services look for data races of their own.
 func init() { buildFlags = append(buildFlags, "-race") }
