@@ -67,6 +67,7 @@ type plan struct {
 	Keeper         bool
 	Worker         bool   // runs background work
 	UDP            bool   // answers datagrams too
+	Lines          bool   // has a lineServer too
 	Fault          string // what goes wrong, see the uses of gen.fault
 	Gate           string // a FIFO that the step named by Fault waits for
 }
@@ -85,10 +86,11 @@ type record struct {
 // gen is a generation, from its own point of view.
 type gen struct {
 	plan
-	path string
-	svc  *drain.Service
-	ln   net.Listener
-	n    atomic.Int32
+	path  string
+	svc   *drain.Service
+	ln    net.Listener
+	lines net.Listener // of a lineServer
+	n     atomic.Int32
 
 	mu   sync.Mutex // guards what follows
 	hogs []*os.File
@@ -219,6 +221,11 @@ func (g *gen) run() error {
 		g.note("datagrams %s", pc.LocalAddr())
 		svc.Go("datagrams", func(context.Context) { g.datagrams(pc) })
 	}
+	if g.Lines {
+		if err := g.serveLines(); err != nil {
+			return err
+		}
+	}
 	if g.Worker {
 		svc.Go("worker", g.work)
 	}
@@ -247,7 +254,7 @@ func (g *gen) check(_ context.Context, client *http.Client) error {
 	if g.fault("check fails") {
 		return errors.New("the database is away")
 	}
-	return nil
+	return g.checkLines()
 }
 
 // preflight is asked of the old generation about the next one's plan.
