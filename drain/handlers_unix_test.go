@@ -36,6 +36,7 @@ func (g *gen) handler() http.Handler {
 			_ = nc.Close()
 		}
 	})
+	mux.HandleFunc("/endless", g.endless)
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
 		if err != nil {
