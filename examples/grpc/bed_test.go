@@ -33,9 +33,14 @@ type bed struct {
 
 func newBed(t *testing.T, flags ...string) *bed {
 	t.Helper()
+	return newBedAt(t, flow.Host(), flags...)
+}
+
+func newBedAt(t *testing.T, host string, flags ...string) *bed {
+	t.Helper()
 	b := &bed{t: t, stopping: make(chan struct{})}
 	flags = append([]string{"-probation", "1ms", "-idle-grace", "500ms"}, flags...)
-	b.Node = flow.NewNode(t, flow.Host()+":9090", flow.Build(t, "grpc", "v1", ""), flags...)
+	b.Node = flow.NewNode(t, host+":9090", flow.Build(t, "grpc", "v1", ""), flags...)
 	b.Control("start")
 	return b
 }

@@ -41,10 +41,6 @@ import (
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-// handshake is how long a client may take from its connect to the end of
-// HTTP/2's, and TLS's, handshake. A stop waits that long for a port scan.
-const handshake = 10 * time.Second
-
 func main() {
 	if err := run(); err != nil {
 		slog.Error("exiting", "err", err)
@@ -57,6 +53,7 @@ func run() error {
 	ping := flag.String("ping", "", "for probers that speak HTTP: answer /ping and /livez on this `host:port`")
 	cert := flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
 	key := flag.String("key", "", "the PEM `file` with the key of -cert")
+	handshake := flag.Duration("handshake", 10*time.Second, "how long a client may take to connect, TLS included: a stop waits that long for a port scan")
 	work := flag.Duration("work", 0, "how long a call of Say takes")
 	var cfg drain.Config
 	flag.StringVar(&cfg.PIDFile, "pidfile", "", "keep the pid of the process in charge in this `file`")
@@ -68,7 +65,7 @@ func run() error {
 	flag.DurationVar(&cfg.PullMax, "pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	flag.IntVar(&cfg.Failures, "failures", 3, "after how many failing probes the balancer takes a node out")
 	flag.DurationVar(&cfg.IdleGrace, "idle-grace", time.Second, "within which time streams are told that the process is to leave")
-	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for calls and streams; more than 10s, which a handshake may take")
+	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for calls and streams; more than -handshake")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -104,9 +101,9 @@ func run() error {
 	}
 	g := grpc.NewServer(
 		grpc.Creds(server),
-		grpc.ConnectionTimeout(handshake),
+		grpc.ConnectionTimeout(*handshake),
 		grpc.StatsHandler(probes{svc.Health()}),
-		grpc.StreamInterceptor(endWatches(svc, handshake)),
+		grpc.StreamInterceptor(endWatches(svc, *handshake)),
 	)
 	grpc_health_v1.RegisterHealthServer(g, status)
 	g.RegisterService(&echoDesc, &echo{svc: svc, work: *work})
@@ -117,7 +114,7 @@ func run() error {
 		if err != nil {
 			return fmt.Errorf("-ping %s: %w", *ping, err)
 		}
-		svc.Serve(ln, &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: handshake})
+		svc.Serve(ln, &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: *handshake})
 	}
 	return svc.Run(context.Background())
 }

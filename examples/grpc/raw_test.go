@@ -66,7 +66,7 @@ func (r *rawClient) connection() (*wire, error) {
 		r.Closed++
 		r.crowd.mu.Unlock()
 	}
-	nc, err := net.DialTimeout("tcp", r.bed.Addr, flow.Patience)
+	nc, err := dialTCP(r.bed.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +83,13 @@ func (r *rawClient) connection() (*wire, error) {
 	return w, nil
 }
 
+func dialTCP(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, flow.Patience) }
+
 // wire is a connection.
 type wire struct {
-	conn   net.Conn
-	framer *http2.Framer // read by read alone
+	conn     net.Conn
+	framer   *http2.Framer // read by read alone
+	stubborn bool          // does not close after a GOAWAY
 
 	mu      sync.Mutex // guards what follows, and writing
 	encoder *hpack.Encoder
@@ -109,14 +112,14 @@ func (w *wire) call(text string) error {
 		return err
 	}
 	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...)
-	done, err := w.begin(message)
+	done, err := w.begin(sayMethod, message)
 	if err != nil {
 		return err
 	}
 	return <-done
 }
 
-func (w *wire) begin(message []byte) (chan error, error) {
+func (w *wire) begin(method string, message []byte) (chan error, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.going {
@@ -126,7 +129,7 @@ func (w *wire) begin(message []byte) (chan error, error) {
 	w.next += 2
 	w.waiting[id] = done
 	w.block.Reset()
-	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", sayMethod}, {":authority", "raw"},
+	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "raw"},
 		{"content-type", "application/grpc"}, {"te", "trailers"}} {
 		_ = w.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
@@ -207,7 +210,7 @@ func (w *wire) answer(id uint32, err error) {
 }
 
 func (w *wire) closeIfOver() {
-	if w.going && len(w.waiting) == 0 {
+	if w.going && len(w.waiting) == 0 && !w.stubborn {
 		_ = w.conn.Close()
 	}
 }
