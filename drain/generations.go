@@ -172,6 +172,7 @@ func (s *Service) hurryOldest() {
 func (s *Service) hurry() {
 	if s.phase == Draining && !s.hurried && time.Until(s.deadlineAt) > killGrace {
 		s.hurried = true
+		s.farewell.begin(killGrace / 2)
 		s.deadline.Stop()
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {

@@ -43,6 +43,7 @@ func (g *gen) handler() http.Handler {
 			g.line.begin(nc, lineState{Half: string(early)})
 		}
 	})
+	mux.HandleFunc("/endless", g.endless)
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
 		if err != nil {

@@ -68,6 +68,7 @@ type plan struct {
 	Worker         bool   // runs background work
 	UDP            bool   // answers datagrams too
 	Lines          bool   // serves lines too, on connections that are handed over, see lineServer
+	Polite         bool   // has a politeServer too
 	Fault          string // what goes wrong, see the uses of gen.fault
 	Gate           string // a FIFO that the step named by Fault waits for
 }
@@ -91,6 +92,8 @@ type gen struct {
 	ln   net.Listener
 	n    atomic.Int32
 	line *lineServer
+
+	polite net.Listener // of a politeServer
 
 	mu   sync.Mutex // guards what follows
 	hogs []*os.File
@@ -233,6 +236,11 @@ func (g *gen) run() error {
 			return err
 		}
 	}
+	if g.Polite {
+		if err := g.servePolite(); err != nil {
+			return err
+		}
+	}
 	if g.Worker {
 		svc.Go("worker", g.work)
 	}
@@ -261,7 +269,7 @@ func (g *gen) check(_ context.Context, client *http.Client) error {
 	if g.fault("check fails") {
 		return errors.New("the database is away")
 	}
-	return nil
+	return g.checkPolite()
 }
 
 // preflight is asked of the old generation about the next one's plan.

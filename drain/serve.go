@@ -46,8 +46,9 @@ func (s *Service) confide(err error) {
 }
 
 // Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
-// Run return it. Serve puts itself around srv's Handler, ConnState and ConnContext, and answers Config.PingPath and
-// LivePath; the service calls srv.Shutdown when nothing is left to serve. Connections that ln wraps in a type of its own
+// Run return it. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and answers Config.PingPath and
+// LivePath; the service calls srv.Shutdown when nothing is left to serve. Handlers that go on for ever, and those that hijack
+// their connection, which is waited for until it is closed, learn from Context that they should end. Connections that ln wraps in a type of its own
 // (TLS) are not handed over but closed after Config.IdleGrace.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	h := srv.Handler
@@ -55,6 +56,7 @@ func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = s.front(h)
+	s.sign(srv)
 	s.set.Track(srv)
 	if !s.call(func() {
 		s.servers = append(s.servers, server{srv, ln})

@@ -38,12 +38,13 @@ import (
 //
 // One goroutine, in loop, owns the state: everything else reaches it through calls.
 type Service struct {
-	cfg    Config
-	os     system
-	set    *listener.Set
-	health *health.State
-	work   *background
-	keeper *os.File // closed when the keeper is gone; nil: there is none
+	cfg      Config
+	os       system
+	set      *listener.Set
+	health   *health.State
+	work     *background
+	farewell farewell
+	keeper   *os.File // closed when the keeper is gone; nil: there is none
 
 	calls   chan func()
 	signals chan os.Signal

@@ -94,6 +94,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.enter(Draining, why)
 	s.work.end()
 	timeout := s.cfg.DrainTimeout
+	s.farewell.begin(min(s.cfg.IdleGrace, timeout/2)) // and the other half to say goodbye
 	s.deadlineAt = time.Now().Add(timeout)
 	s.deadline = time.AfterFunc(timeout, func() {
 		s.call(func() {
@@ -204,6 +205,7 @@ func (s *Service) finish(why string, err error) {
 	replaced := s.replaced()
 	guest := s.os.inherits && (s.phase == Starting || s.phase == Probation) // the sockets are the parent's
 	s.result = err
+	s.farewell.begin(0)
 	s.set.Close()
 	for _, srv := range s.servers {
 		_ = srv.Close()

@@ -23,23 +23,24 @@ const (
 	kindPing      = "ping"
 	kindAgent     = "agent"
 	kindHeartbeat = "heartbeat"
+	kindWatch     = "watch"
 )
 
 // Prober is one line of the ledger.
 type Prober struct {
-	Kind      string        `json:"kind"` // "ping" by HTTP; "agent" and "heartbeat" see ServeAgent, Heartbeat
+	Kind      string        `json:"kind"` // "ping" by HTTP, or see Probed; "agent", "heartbeat" and "watch" see ServeAgent, Heartbeat and Watched
 	Host      string        `json:"host"` // "unix" for all clients of unix sockets; empty for a heartbeat that may be there unseen
 	UserAgent string        `json:"user_agent"`
 	Interval  time.Duration `json:"interval_ns"` // 0 while unknown
 	LastSeen  time.Time     `json:"last_seen"`   // now, if unseen
 	Failures  int           `json:"failures"`    // failing answers it has had in the present pull; of a heartbeat those it must have had by its interval
-	Needs     int           `json:"needs"`       // failing answers it must have had; a multiple of Config.Failures if several share this line; of an agent 1
+	Needs     int           `json:"needs"`       // failing answers it must have had; a multiple of Config.Failures if several share this line; of an agent and a watch 1
 	Noticed   bool          `json:"noticed"`     // it has had them
 	Live      bool          `json:"live"`        // seen lately enough to be waited for
 }
 
 // Probers returns the ledger, by host, kind and User-Agent. It holds the 1024 probers
-// seen last.
+// seen last, and as many that watch.
 func (s *State) Probers() []Prober {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,6 +72,12 @@ func (s *State) Probers() []Prober {
 		_, life := p.pace(assumed, s.lastSight(p, now))
 		line.Live = life > 0
 		out = append(out, line)
+	}
+	for w := range s.watches {
+		if len(out) >= 2*maxProbers {
+			break
+		}
+		out = append(out, s.line(w, clock))
 	}
 	slices.SortFunc(out, func(a, b Prober) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.UserAgent, b.UserAgent))

@@ -74,10 +74,10 @@ func (s *State) wait(now time.Duration) time.Duration {
 		return 0
 	}
 	var (
-		noticed = true
-		slowest time.Duration // interval of the slowest live prober
-		death   = over        // until the first of the live ones no longer is, or has failed in silence
-		acted   time.Duration // until all of them have had the time to act on what they were told
+		noticed = s.untold == 0
+		slowest time.Duration                      // interval of the slowest live prober
+		death   = over                             // until the first of the live ones no longer is, or has failed in silence
+		acted   = s.lastTold + longestMargin - now // until all of them have had the time to act on what they were told
 	)
 	for p := range s.watching(now) {
 		interval, life := p.pace(s.assumed, s.lastSight(p, now))
@@ -103,8 +103,11 @@ func (s *State) wait(now time.Duration) time.Duration {
 	return min(death, max(least, quiet, acted))
 }
 
+// longestMargin is that of who is told, too.
+const longestMargin = 100 * time.Millisecond
+
 // margin is what a balancer gets to read its last failing answer and to act on it. Without it, and with a quiet time of
 // a whole interval, a real HAProxy took the node out up to 2 ms after the notice where no connection came in, and up to
 // 1.02 intervals before it where many did: the last connection comes a little after the last failing answer, and the
 // gaps between the probes of a busy machine are longer than the interval that they are set to.
-func margin(interval time.Duration) time.Duration { return min(interval/10, 100*time.Millisecond) }
+func margin(interval time.Duration) time.Duration { return min(interval/10, longestMargin) }

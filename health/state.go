@@ -79,6 +79,10 @@ type State struct {
 	settled bool          // noticed is closed
 	timer   *time.Timer   // calls wake; made by the first pull that has to wait
 
+	watches  map[*watch]struct{} // that can be told
+	untold   int                 // of them, how many have not been told of the present pull
+	lastTold time.Duration       // when one was, in the present pull
+
 	restored   chan struct{}           // nil unless pulled; made by Pull, closed by Restore
 	heartbeats map[*Heartbeat]struct{} // not closed
 }
@@ -101,6 +105,7 @@ func New(cfg Config) (*State, error) {
 		born:       time.Now(),
 		ledger:     newLedger(),
 		heartbeats: make(map[*Heartbeat]struct{}),
+		watches:    make(map[*watch]struct{}),
 	}
 	s.arrived.Store(int64(never))
 	return s, nil
@@ -126,6 +131,7 @@ func (s *State) Pull() bool {
 	s.since = s.now() // until here a heartbeat was a success
 	s.restored = make(chan struct{})
 	s.assumed = s.ledger.assume(s.since, s.cfg.PullMax)
+	s.untold, s.lastTold = len(s.watches), never
 	s.noticed = make(chan struct{})
 	s.settle()
 	return true

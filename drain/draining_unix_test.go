@@ -1,0 +1,166 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// endless is a stream of events; with hijack, one on the bare connection.
+func (g *gen) endless(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, "hello\n")
+	rc := http.NewResponseController(w)
+	_ = rc.Flush()
+	var out io.Writer = w
+	if r.FormValue("hijack") != "" {
+		nc, _, err := rc.Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		out = nc
+	}
+	g.note("endless begun")
+	select {
+	case <-r.Context().Done():
+	case <-drain.Context(r.Context()).Done():
+		_, _ = io.WriteString(out, "goodbye\n")
+		g.note("endless told")
+	}
+}
+
+// join begins an endless request and waits until its handler runs.
+func (s *service) join(target string) *client {
+	s.Helper()
+	c, mark := s.connect(), s.mark()
+	if err := c.send("GET", target, ""); err != nil {
+		s.Fatal(err)
+	}
+	s.noteSince(mark, 0, "endless begun")
+	return c
+}
+
+// wantGoodbye wants c to be sent the end of the stream, and closes it: what was not hijacked would be handed over.
+func (s *service) wantGoodbye(c *client) {
+	s.Helper()
+	for {
+		line, err := c.r.ReadString('\n')
+		if line == "goodbye\n" {
+			_ = c.Close()
+			return
+		}
+		if err != nil {
+			s.Errorf("an endless stream ends with %v", err)
+			return
+		}
+	}
+}
+
+func TestEndlessRequestsAreToldToEnd(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/endless", "/endless?hijack=1"} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{IdleGrace: 200 * time.Millisecond})
+			var clients []*client
+			for range 8 {
+				clients = append(clients, s.join(target))
+			}
+			s.swap()
+			later := s.join(target)
+			for _, c := range clients {
+				s.wantGoodbye(c)
+			}
+			s.event(1, "stopped")
+			s.signal(s.main().PID, syscall.SIGTERM)
+			s.wantGoodbye(later)
+			s.wantEnd(0, "")
+			s.wantNothingLost()
+			s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"), noted(2, "endless told"), told(2, "stopped"))
+		})
+	}
+}
+
+// A grace that the longest request leaves no time for is no reason to be cut off.
+func TestEndlessRequestsAreToldInTime(t *testing.T) {
+	t.Parallel()
+	t.Run("before DrainTimeout", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Second})
+		c := s.join("/endless")
+		s.signal(s.pgid, syscall.SIGTERM)
+		s.wantGoodbye(c)
+		s.wantEnd(0, "")
+	})
+	t.Run("when there are too many generations", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2})
+		var clients []*client
+		for range 8 { // one alone may draw the first second of the hour
+			clients = append(clients, s.join("/endless"))
+		}
+		s.swap()
+		s.awaitOlder(1)
+		mark := s.mark()
+		s.swap()
+		s.eventSince(mark, 1, "told to leave within")
+		for _, c := range clients {
+			s.wantGoodbye(c)
+		}
+		s.event(1, "stopped")
+		s.wantExit(s.pgid, 0)
+		s.stop()
+	})
+}
+
+func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung, IdleGrace: time.Millisecond})
+	var held []*client
+	for range 3 {
+		c := s.connect()
+		if a, err := c.ask("GET", "/hijack", ""); err != nil || a.body != "ok" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		held = append(held, c)
+	}
+	s.swap()
+	s.awaitOlder(1)
+	if r := s.event(1, "replaced"); r.Open.Hijacked != 3 {
+		t.Errorf("%+v; want 3 hijacked", r.Open)
+	}
+	_ = held[0].Close()
+	s.swap() // a whole swap later it is there still
+	s.awaitOlder(1)
+	for _, c := range held[1:] {
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Error(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := c.r.ReadByte(); !isTimeout(err) {
+			t.Errorf("a hijacked connection is not open: %v", err)
+		}
+	}
+	for _, r := range s.since(0) {
+		if told(1, "stopped")(r) {
+			t.Error("the old generation is gone")
+		}
+	}
+	_, _ = held[1].Close(), held[2].Close()
+	s.event(1, "stopped")
+	s.wantExit(s.pgid, 0)
+	s.stop()
+	s.wantNothingLost()
+}
+
+func isTimeout(err error) bool {
+	ne, ok := err.(net.Error)
+	return ok && ne.Timeout()
+}

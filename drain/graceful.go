@@ -1,0 +1,94 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// GracefulServer is a server of a protocol other than HTTP that knows how its connections end; *grpc.Server is one.
+type GracefulServer interface {
+	// Serve accepts connections until Accept returns an error.
+	Serve(ln net.Listener) error
+	// GracefulStop tells the clients to go elsewhere, answers what they have begun, and returns when all of it is over
+	// and each connection closed. It may close connections that Accept has returned and that it has not touched yet.
+	GracefulStop()
+}
+
+// ServeGraceful makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve
+// makes Run return it. When draining begins, the service closes ln as ever, so that srv.Serve returns with
+// net.ErrClosed; when it has, and srv has begun with each connection that was accepted, srv.GracefulStop is called, and
+// waited for until Config.DrainTimeout, which closes the connections that are left. No Stop before that: it would cut
+// requests off as well, but without anybody's word.
+//
+// The connections count as "other" and are not handed over. A client that is silent from the beginning holds
+// grpc.Server's GracefulStop up for grpc.ConnectionTimeout, which is 120s: set it well below Config.DrainTimeout.
+// Streams that end when their client does are to be told, by Draining. The self-check knows nothing of the protocol:
+// Config.Check can ask, through Dial.
+func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
+	d, served := &door{Listener: ln}, make(chan struct{})
+	if !s.call(func() {
+		go func() {
+			defer close(served)
+			if err := srv.Serve(d); err != nil { // or the program itself has stopped it
+				s.call(func() { s.serveEnded(ln, err) })
+			}
+		}()
+	}) {
+		_ = ln.Close()
+		return
+	}
+	s.Go("server on "+ln.Addr().String(), func(ctx context.Context) {
+		<-ctx.Done()
+		<-served
+		d.untouched.Wait()
+		srv.GracefulStop()
+	})
+}
+
+// Dial connects to ln, which Listen has made, inside this process: its Accept returns the other end, also while nothing
+// is accepted from outside. It is for Config.Check of what Config.Check's client doesn't speak.
+func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }
+
+// door counts the connections that were accepted and not touched since. A graceful stop comes after they have been: when
+// it begins, grpc.Server closes those that a goroutine of its own is about to look at, with the requests in them.
+type door struct {
+	net.Listener
+	untouched sync.WaitGroup // nothing is added once the server has stopped accepting
+}
+
+func (d *door) Accept() (net.Conn, error) {
+	nc, err := d.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	d.untouched.Add(1)
+	return &visitor{nc, sync.OnceFunc(d.untouched.Done)}, nil
+}
+
+// visitor is a connection that tells when it is first touched.
+type visitor struct {
+	net.Conn
+	touched func()
+}
+
+func (v *visitor) Read(p []byte) (int, error)         { v.touched(); return v.Conn.Read(p) }
+func (v *visitor) Write(p []byte) (int, error)        { v.touched(); return v.Conn.Write(p) }
+func (v *visitor) Close() error                       { v.touched(); return v.Conn.Close() }
+func (v *visitor) SetDeadline(t time.Time) error      { v.touched(); return v.Conn.SetDeadline(t) }
+func (v *visitor) SetReadDeadline(t time.Time) error  { v.touched(); return v.Conn.SetReadDeadline(t) }
+func (v *visitor) SetWriteDeadline(t time.Time) error { v.touched(); return v.Conn.SetWriteDeadline(t) }
+
+// NetConn returns the connection that v wraps, as in crypto/tls.
+func (v *visitor) NetConn() net.Conn { return v.Conn }
+
+// SyscallConn implements syscall.Conn.
+func (v *visitor) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := v.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}

@@ -1,0 +1,230 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+var _ drain.GracefulServer = (*politeServer)(nil)
+
+// politeServer answers each line with the pid, and says bye when it is to leave: then the client is to close. Like
+// grpc.Server it looks at a connection in a goroutine of its own, and then closes it if it is leaving.
+type politeServer struct {
+	gen    *gen
+	wg     sync.WaitGroup
+	mu     sync.Mutex // guards what follows
+	leaves bool
+	conns  map[net.Conn]bool
+}
+
+// servePolite makes g have a politeServer.
+func (g *gen) servePolite() error {
+	ln, err := g.svc.Listen("tcp", "localhost:0")
+	if err != nil {
+		return err
+	}
+	g.note("lines on %s", ln.Addr())
+	g.polite = ln
+	g.svc.ServeGraceful(ln, &politeServer{gen: g, conns: map[net.Conn]bool{}})
+	return nil
+}
+
+func (l *politeServer) Serve(ln net.Listener) error {
+	if l.gen.Fault == "lines fail" {
+		return errors.New("out of lines")
+	}
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		l.wg.Go(func() { l.serve(nc) })
+	}
+}
+
+func (l *politeServer) serve(nc net.Conn) {
+	defer nc.Close()
+	if nc.RemoteAddr().Network() != "pipe" && l.gen.fault("late look") {
+		l.gen.note("looks")
+	}
+	l.mu.Lock()
+	leaves := l.leaves
+	l.conns[nc] = !leaves
+	l.mu.Unlock()
+	if leaves {
+		return
+	}
+	for lines := bufio.NewScanner(nc); lines.Scan(); {
+		if l.gen.Fault == "lines mute" {
+			return
+		}
+		fmt.Fprintln(nc, os.Getpid())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, nc)
+}
+
+func (l *politeServer) GracefulStop() {
+	l.gen.note("graceful stop")
+	l.mu.Lock()
+	l.leaves = true
+	for nc := range l.conns {
+		fmt.Fprintln(nc, "bye")
+	}
+	l.mu.Unlock()
+	l.wg.Wait()
+}
+
+// checkPolite is Config.Check's part.
+func (g *gen) checkPolite() error {
+	if g.polite == nil {
+		return nil
+	}
+	nc, err := g.svc.Dial(g.polite)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(hung))
+	if _, err = io.WriteString(nc, "self\n"); err == nil {
+		_, err = bufio.NewReader(nc).ReadString('\n')
+	}
+	if err != nil {
+		err = fmt.Errorf("lines: %w", err)
+	}
+	return err
+}
+
+// guest is a client of a politeServer.
+type guest struct {
+	*service
+	net.Conn
+	r *bufio.Reader
+}
+
+func (s *service) guest() *guest {
+	s.Helper()
+	note := s.noteSince(0, 0, "lines on ").Note
+	nc, err := net.Dial("tcp", strings.TrimPrefix(note, "lines on "))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(2 * hung))
+	return &guest{s, nc, bufio.NewReader(nc)}
+}
+
+func (l *guest) send() {
+	l.Helper()
+	if _, err := io.WriteString(l.Conn, "line\n"); err != nil {
+		l.Error(err)
+	}
+}
+
+func (l *guest) want(line any) {
+	l.Helper()
+	if got, err := l.r.ReadString('\n'); strings.TrimSpace(got) != fmt.Sprint(line) {
+		l.Errorf("%q, %v; want %v", got, err, line)
+	}
+}
+
+func TestAGracefulServerFinishesWhatItHas(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Polite: true})
+	old := s.guest()
+	old.send()
+	old.want(s.pgid)
+	two := s.swap()
+	old.want("bye")
+	old.send()
+	old.want(s.pgid)
+	young := s.guest()
+	young.send()
+	young.want(two.PID)
+	_ = old.Close()
+	s.event(1, "stopped")
+	s.signal(two.PID, syscall.SIGTERM)
+	young.want("bye")
+	young.send()
+	young.want(two.PID)
+	_ = young.Close()
+	s.event(2, "stopped")
+	s.gone()
+	s.wantExit(s.pgid, 0)
+	s.wantNothingLost()
+}
+
+// Issue of grpc.Server: what it has not looked at when a graceful stop begins, it closes.
+func TestAGracefulStopBeginsWhenEachConnectionHasBeenLookedAt(t *testing.T) {
+	for _, how := range []string{"swap", "stop"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := begin(t, plan{Polite: true}, atGate("late look"))
+			s.event(1, "ready")
+			open := s.opener(s.plan.Gate)
+			s.plan.Fault, s.plan.Gate = "", ""
+			s.replan()
+			c := s.guest()
+			c.send()
+			s.noteSince(0, s.pgid, "at the gate")
+			if how == "swap" {
+				s.swap()
+				s.event(1, "replaced")
+			} else {
+				s.signal(s.pgid, syscall.SIGTERM)
+				s.event(1, "draining")
+			}
+			open()
+			c.want(s.pgid)
+			c.want("bye")
+			_ = c.Close()
+			s.event(1, "stopped")
+			s.wantOrder(noted(1, "looks"), noted(1, "graceful stop"))
+			if how == "swap" {
+				s.stop()
+			}
+		})
+	}
+}
+
+func TestAGracefulServerThatHangsIsCutOff(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Polite: true, DrainTimeout: 300 * time.Millisecond})
+	c := s.guest()
+	c.send()
+	c.want(s.pgid)
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.wantEnd(1, "DrainTimeout (300ms) is over: cut off 1 other connection(s); background work: server on ")
+}
+
+func TestAGracefulServerThatFailsEndsTheService(t *testing.T) {
+	t.Parallel()
+	s := begin(t, plan{Polite: true, Fault: "lines fail"})
+	s.wantEnd(1, "out of lines")
+}
+
+func TestConfigCheckReachesAGracefulServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Polite: true})
+	s.plan.Fault = "lines mute"
+	s.replan()
+	s.wantFailure(s.drive(1, time.Millisecond), "lines: EOF", func() {})
+	s.plan.Fault = ""
+	s.replan()
+	s.swap()
+	s.stop()
+}

@@ -1,0 +1,176 @@
+// Command grpc is a gRPC service that is swapped, pulled and stopped without
+// losing a call. Copy it and put in your own services.
+//
+//	go build -o app ./grpc && ./app -pidfile app.pid
+//
+// kill -HUP swaps the binary, -USR2 pulls the node out of its load balancer,
+// -USR1 puts it back and -TERM stops it, or see -s. It exits with 0 after a
+// clean stop, with 1 otherwise, and with 2 when a flag is wrong.
+//
+// Clients see a GOAWAY, as they do from any gRPC server that limits the age of
+// its connections, and go on over a new connection. Balancers and clients that
+// check health, by Check or Watch of grpc.health.v1.Health, are told to go
+// elsewhere by a pull, which lasts until they have been.
+//
+// Each flag but -s can come from the environment: -pull-max as APP_PULL_MAX.
+// A flag on the command line counts more.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// version tells the builds apart: go build -ldflags "-X main.version=v2".
+var version = "dev"
+
+func main() {
+	if err := run(); err != nil {
+		slog.Error("exiting", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	addr := flag.String("addr", "127.0.0.1:9090", "listen on this `host:port`")
+	ping := flag.String("ping", "", "for probers that speak HTTP: answer /ping and /livez on this `host:port`")
+	cert := flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
+	key := flag.String("key", "", "the PEM `file` with the key of -cert")
+	handshake := flag.Duration("handshake", 10*time.Second, "how long a client may take to connect, TLS included: a stop waits that long for a port scan")
+	work := flag.Duration("work", 0, "how long a call of Say takes")
+	var cfg drain.Config
+	flag.StringVar(&cfg.PIDFile, "pidfile", "", "keep the pid of the process in charge in this `file`")
+	flag.StringVar(&cfg.ControlSocket, "control", "", "take commands on this unix `socket`; with -s, send one to it")
+	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
+	flag.DurationVar(&cfg.Probation, "probation", time.Second, "how long a new generation must live before it takes over")
+	flag.DurationVar(&cfg.SwapTimeout, "swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	flag.DurationVar(&cfg.PullMin, "pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
+	flag.DurationVar(&cfg.PullMax, "pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
+	flag.IntVar(&cfg.Failures, "failures", 3, "after how many failing probes the balancer takes a node out")
+	flag.DurationVar(&cfg.IdleGrace, "idle-grace", time.Second, "within which time streams are told that the process is to leave")
+	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for calls and streams; more than -handshake")
+	flag.VisitAll(fromEnv)
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
+	}
+
+	if *command != "" {
+		return send(cfg.ControlSocket, *command)
+	}
+
+	// Two generations write to the same log: the version tells whose line it is.
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
+
+	server, client, err := transport(*cert, *key)
+	if err != nil {
+		return err
+	}
+	var (
+		svc    *drain.Service
+		ln     net.Listener
+		status = health.NewServer() // SERVING from the beginning
+	)
+	cfg.Leave = func(context.Context) error { status.Shutdown(); return nil } // at each pull
+	cfg.Join = func(context.Context) error { status.Resume(); return nil }    // after a restore
+	cfg.Check = func(ctx context.Context, _ *http.Client) error {
+		return check(ctx, client, func(context.Context, string) (net.Conn, error) { return svc.Dial(ln) })
+	}
+	if svc, err = drain.New(cfg); err != nil {
+		return err
+	}
+	if ln, err = svc.Listen("tcp", *addr); err != nil {
+		return fmt.Errorf("-addr %s: %w", *addr, err)
+	}
+	g := grpc.NewServer(
+		grpc.Creds(server),
+		grpc.ConnectionTimeout(*handshake),
+		grpc.StatsHandler(probes{svc.Health()}),
+		grpc.StreamInterceptor(endWatches(svc, *handshake)),
+	)
+	grpc_health_v1.RegisterHealthServer(g, status)
+	g.RegisterService(&echoDesc, &echo{svc: svc, work: *work})
+	svc.ServeGraceful(ln, g)
+
+	if *ping != "" {
+		ln, err := svc.Listen("tcp", *ping)
+		if err != nil {
+			return fmt.Errorf("-ping %s: %w", *ping, err)
+		}
+		svc.Serve(ln, &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: *handshake})
+	}
+	return svc.Run(context.Background())
+}
+
+// transport returns what the server speaks, and how it talks to itself.
+func transport(cert, key string) (server, self credentials.TransportCredentials, err error) {
+	if cert == "" && key == "" {
+		return insecure.NewCredentials(), insecure.NewCredentials(), nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("-cert and -key: %w", err)
+	}
+	server = credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair}})
+	// The name in the certificate is not that of a connection to itself.
+	return server, credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}), nil
+}
+
+// check is what a new generation must pass before it takes over.
+func check(ctx context.Context, creds credentials.TransportCredentials, dial func(context.Context, string) (net.Conn, error)) error {
+	cc, err := grpc.NewClient("passthrough:///self", grpc.WithTransportCredentials(creds), grpc.WithContextDialer(dial))
+	if err != nil {
+		return err
+	}
+	defer cc.Close()
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	res, err := grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
+	if err == nil && res.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+		err = fmt.Errorf("its health service answers %v", res.Status)
+	}
+	return err
+}
+
+// fromEnv lets one binary go through several environments. It leaves -s out:
+// that is no setting, and a service that finds it in its environment would not start.
+func fromEnv(f *flag.Flag) {
+	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	value := os.Getenv(name)
+	if value == "" || f.Name == "s" {
+		return
+	}
+	if err := f.Value.Set(value); err != nil {
+		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
+		os.Exit(2)
+	}
+}
+
+// send tells the running service what to do and returns when that is done.
+func send(socket, command string) error {
+	if socket == "" {
+		return errors.New("-s needs -control, the socket of the running service")
+	}
+	status, err := drain.Control(context.Background(), socket, command)
+	if err == nil && command == "status" {
+		_, err = os.Stdout.Write(status)
+	}
+	return err
+}
