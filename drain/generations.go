@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 //	old → new   promoted   you are the main one
 //	old → new   elder      a link to a generation that drains still
 //	old → new   conns      take these connections
-//	new → old   took       I have these
+//	old → new   adopt      take this connection of the application's, and its state
+//	new → old   took       I have these, or none because
 //	old → new   stop       leave
 //	new → old   hurry      there are too many of us
 //
@@ -43,6 +45,7 @@ type message struct {
 	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
+	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
 }
 
 type kind string
@@ -54,6 +57,7 @@ const (
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"
+	kindAdopt    kind = "adopt"
 	kindTook     kind = "took"
 	kindStop     kind = "stop"
 	kindHurry    kind = "hurry"
@@ -78,7 +82,8 @@ func (e *elder) send(m message) {
 
 // hear serves an elder's link until the elder is gone or the link is handed on.
 func (s *Service) hear(e *elder) {
-	defer close(e.heard)
+	var adopting sync.WaitGroup
+	defer func() { adopting.Wait(); close(e.heard) }() // whoever gets the link next can't answer for this process
 	for {
 		var m message
 		files, err := e.link.Receive(&m)
@@ -89,7 +94,11 @@ func (s *Service) hear(e *elder) {
 			}
 			return
 		}
-		if m.Kind == kindConns {
+		switch m.Kind {
+		case kindAdopt:
+			adopting.Go(func() { s.adopt(e, m, files) })
+			continue
+		case kindConns:
 			_ = s.set.Adopt(m.Tickets, files, func(took []bool) error {
 				return e.link.Send(message{Kind: kindTook, Took: took})
 			})
