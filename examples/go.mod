@@ -5,6 +5,7 @@ go 1.25.0
 require (
 	github.com/baton-go/baton v0.0.0-00010101000000-000000000000
 	github.com/cloudflare/tableflip v1.2.3
+	github.com/coder/websocket v1.8.15
 	github.com/gin-gonic/gin v1.12.0
 	golang.org/x/image v0.25.0
 	golang.org/x/net v0.51.0
