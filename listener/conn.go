@@ -33,6 +33,8 @@ type conn struct {
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
 
+	led atomic.Pointer[framed] // by which Leave ends an HTTP/2 connection
+
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
 	waits    int        // read deadlines set since the state became new or idle
 	deadline time.Time  // as the user of the connection wants it
@@ -92,7 +94,7 @@ func (c *conn) read(p []byte) (int, error) {
 func (c *conn) atRest(offered int) bool {
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
-		return !c.heard.Load() || c.wrapped.Load()
+		return (!c.heard.Load() || c.wrapped.Load()) && !c.h2.Load()
 	case int32(http.StateIdle):
 		return !c.heard.Load() && c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
 	}

@@ -56,7 +56,10 @@ type offer struct {
 // nothing unread is closed. Grace should be longer than the time for which clients keep idle connections; requests that
 // arrive within it are answered, with "Connection: close".
 //
-// HTTP/2 connections and those of untracked servers are waited for but never closed: http.Server.Shutdown knows how, and
+// HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
+// closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are
+// answered; one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that
+// net/http or golang.org/x/net/http2 (from v0.33.0) have not configured, are waited for but never closed: http.Server.Shutdown knows how, and
 // must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
 // closed. So are waited for those whose client has sent the beginning of a request, be it a stray line end after a POST.
 // Leave may be called once.
@@ -74,7 +77,9 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		}
 		defer done.Wait()
 	}
-	d.rouse(ctx, s.all())
+	conns := s.all()
+	d.farewell(conns)
+	d.rouse(ctx, conns)
 	select {
 	case <-s.drained():
 		return nil
@@ -164,6 +169,21 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 				return
 			}
 		}
+	}
+}
+
+// farewell begins to end the HTTP/2 connections, within half the grace, but no more than a thousand a second: their clients
+// connect anew.
+func (d *departure) farewell(conns []*conn) {
+	led := make([]*framed, 0, len(conns))
+	for _, c := range conns {
+		if f := c.led.Load(); f != nil {
+			led = append(led, f)
+		}
+	}
+	for i, f := range led {
+		gap := min(time.Millisecond, d.grace/time.Duration(2*len(led)))
+		time.AfterFunc(time.Duration(i)*gap, func() { f.leave(d.grace) })
 	}
 }
 
