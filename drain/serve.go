@@ -46,9 +46,10 @@ func (s *Service) confide(err error) {
 }
 
 // Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
-// Run return it. Serve puts itself around srv's Handler, ConnState and ConnContext, and answers Config.PingPath and
-// LivePath; the service calls srv.Shutdown when nothing is left to serve. Connections that ln wraps in a type of its own
-// (TLS) are not handed over but closed after Config.IdleGrace.
+// Run return it. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and answers
+// Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve. Connections that ln wraps in a
+// type of its own (TLS) are not handed over but closed after Config.IdleGrace; HTTP/2 ends with a GOAWAY that loses no
+// request, see listener.Set.Leave.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	h := srv.Handler
 	if h == nil {
