@@ -45,6 +45,8 @@ type Service struct {
 	work   *background
 	keeper *os.File // closed when the keeper is gone; nil: there is none
 
+	tickets *ticketKeys
+
 	calls   chan func()
 	signals chan os.Signal
 	ended   chan struct{}   // closed when the loop is over
@@ -113,6 +115,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
+		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err, "pid", s.os.pid)
+	}
 	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.manager = s.newManager()
@@ -285,6 +290,9 @@ func (s *Service) firstReady() error {
 	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
 	if err == nil {
 		err = place()
+	}
+	if err == nil {
+		s.beginTickets(nil)
 	}
 	if err != nil || s.os.flip == nil {
 		return err

@@ -33,13 +33,15 @@ type conn struct {
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
 
-	led atomic.Pointer[framed] // by which Leave ends an HTTP/2 connection
+	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
+	led     atomic.Pointer[framed]  // by which Leave ends an HTTP/2 connection
 
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
 	waits    int        // read deadlines set since the state became new or idle
 	deadline time.Time  // as the user of the connection wants it
 	inForce  time.Time  // as Conn has it
-	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
+	rested   time.Time  // when the state became new or idle; under TLS, when a byte came after that
+	closeAt  time.Time  // while leaving, before when it is not closed
 	closed   bool
 	header   time.Duration // a guest's time for its first header
 	whole    time.Duration // a guest's time for its first request, 0 for ever
@@ -64,6 +66,10 @@ func (c *conn) Read(p []byte) (int, error) {
 			}
 			if !c.heard.Load() {
 				c.wake()
+			}
+			if r := c.records.Load(); r != nil {
+				r.feed(p[:n])
+				c.stir()
 			}
 			return n, err
 		}
@@ -90,8 +96,14 @@ func (c *conn) read(p []byte) (int, error) {
 // read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
 // as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
 // to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
-// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace.
+// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace. What crypto/tls has
+// read of an idle one, without the server setting its next deadline, was no request either (a KeyUpdate), unless it is a
+// part of a record.
 func (c *conn) atRest(offered int) bool {
+	if r := c.records.Load(); r != nil {
+		state := c.state.Load() - 1
+		return !r.inData() && (state == int32(http.StateNew) || state == int32(http.StateIdle) && c.waiting()) && !c.h2.Load()
+	}
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
 		return (!c.heard.Load() || c.wrapped.Load()) && !c.h2.Load()
@@ -120,6 +132,15 @@ func (c *conn) wake() {
 			c.deadline = c.woke.Add(c.header)
 		}
 		_ = c.force(c.deadline)
+	}
+}
+
+// stir gives a TLS connection on which something has come its whole grace again.
+func (c *conn) stir() {
+	if s := c.state.Load() - 1; s == int32(http.StateNew) || s == int32(http.StateIdle) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.rested = time.Now()
 	}
 }
 
@@ -195,7 +216,7 @@ func (c *conn) close(force bool) error {
 		return c.Conn.Close()
 	}
 	if c.set.leaving.Load() != nil && c.ledgered(force) {
-		if n := unread(c.Conn); n > 0 {
+		if n := unread(c.Conn); n > 0 && (n > maxAlert || c.records.Load() == nil) {
 			c.set.lost.Add(1)
 			c.set.onLoss(Loss{Listener: c.sock.key, Remote: c.RemoteAddr().String(), Unread: n})
 		}
@@ -206,7 +227,7 @@ func (c *conn) close(force bool) error {
 }
 
 func (c *conn) ledgered(force bool) bool {
-	if c.gone.Load() || c.wrapped.Load() {
+	if c.gone.Load() || c.wrapped.Load() && (c.records.Load() == nil || c.h2.Load()) {
 		return false
 	}
 	switch c.state.Load() - 1 {

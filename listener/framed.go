@@ -47,6 +47,7 @@ func (f framedTLS) ConnectionState() tls.ConnectionState { return f.Conn.(*tls.C
 func frame(nc net.Conn, c *conn, ahead int, early []byte) *framed {
 	f := &framed{Conn: nc, own: c, early: early, in: frames{preface: ahead}}
 	c.h2.Store(true)
+	c.records.Store(nil)
 	c.led.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
 		f.leave(d.grace)

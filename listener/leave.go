@@ -51,10 +51,10 @@ type offer struct {
 }
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and returns nil when none
-// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed or did not want
-// them, and for all others, a connection that rests for grace (closes are spread over the second half of it) with
-// nothing unread is closed. Grace should be longer than the time for which clients keep idle connections; requests that
-// arrive within it are answered, with "Connection: close".
+// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed
+// or did not want them, and for all others, a connection that has rested for grace with nothing unread is closed, but not
+// before half of the grace has passed here, over the rest of which the closes are spread. So a client that never rests as
+// long finds its connection open. Requests that arrive meanwhile are answered, with "Connection: close".
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are
@@ -225,10 +225,13 @@ func (d *departure) retire(c *conn) bool {
 	if c.closeAt.IsZero() {
 		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
 	}
-	if !now.Before(c.closeAt) {
+	wake := c.closeAt
+	if whole := c.rested.Add(d.grace); whole.After(wake) {
+		wake = whole // a client that uses its connection more often than that does so in time
+	}
+	if !now.Before(wake) {
 		return unread(c.Conn) == 0
 	}
-	wake := c.closeAt
 	if !c.deadline.IsZero() && c.deadline.Before(wake) {
 		wake = c.deadline
 	}

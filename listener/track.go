@@ -102,6 +102,9 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
+		if _, ok := nc.(*tls.Conn); ok {
+			c.records.Store(new(records))
+		}
 		fallthrough
 	case http.StateIdle:
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
@@ -109,7 +112,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		}
 		c.heard.Store(false)
 		c.mu.Lock()
-		c.waits = 0
+		c.waits, c.rested = 0, time.Now()
 		c.mu.Unlock()
 	case http.StateActive:
 		c.requests.Add(1)
