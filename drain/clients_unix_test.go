@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -37,6 +38,9 @@ func dial(s *service) (*client, error) {
 		return nil, err
 	}
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
+	if s.plan.Cert != "" {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+	}
 	return &client{nc, bufio.NewReader(nc)}, nil
 }
 

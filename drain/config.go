@@ -73,7 +73,7 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Check is asked by a new generation before it takes over, besides its own check, which is that /ping of each server
 	// answers 200. The client reaches the service's own listeners whatever the host in the URL is: the first one, or the
-	// one whose network and address, as given to Listen, are the host.
+	// one whose address is the host. It speaks TLS to those of ServeTLS and trusts their certificates; "https" reaches only these.
 	Check func(ctx context.Context, client *http.Client) error
 	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
 	// "binary -t".

@@ -16,7 +16,7 @@ import (
 
 // message is what one generation tells another over their link. The old one begins:
 //
-//	old → new   hello      you are generation N, and a service manager holds these sockets
+//	old → new   hello      you are generation N, a service manager holds these sockets, and TLS sessions have these keys
 //	new → old   failed     I am leaving, because
 //	new → old   proven     I am process N, where a service manager is to follow it
 //	            (Ready: through tableflip's pipe)
@@ -46,6 +46,7 @@ type message struct {
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
 	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
+	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
 }
 
 type kind string

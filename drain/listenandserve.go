@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"time"
@@ -15,6 +16,20 @@ const headerTimeout = 10 * time.Second
 // a request. When the service has been stopped, or replaced, cleanly, the process exits with 0, so that log.Fatal around
 // it does not report an error; otherwise ListenAndServe returns the error.
 func ListenAndServe(address string, h http.Handler) error {
+	return listenAndServe(address, h, func(s *Service, ln net.Listener, srv *http.Server) error {
+		s.Serve(ln, srv)
+		return nil
+	})
+}
+
+// ListenAndServeTLS is ListenAndServe over TLS: see Service.ServeTLS.
+func ListenAndServeTLS(address, certFile, keyFile string, h http.Handler) error {
+	return listenAndServe(address, h, func(s *Service, ln net.Listener, srv *http.Server) error {
+		return s.ServeTLS(ln, srv, certFile, keyFile)
+	})
+}
+
+func listenAndServe(address string, h http.Handler, serve func(*Service, net.Listener, *http.Server) error) error {
 	s, err := New(Config{})
 	if err != nil {
 		return err
@@ -23,7 +38,9 @@ func ListenAndServe(address string, h http.Handler) error {
 	if err != nil {
 		return s.abandon(err)
 	}
-	s.Serve(ln, &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout})
+	if err := serve(s, ln, &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}); err != nil {
+		return s.abandon(err)
+	}
 	if err := s.Run(context.Background()); err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ type plan struct {
 	Network, Addr  string
 	Extra          string      // another TCP address
 	Also           [][2]string // networks and addresses of further servers
+	Cert, Key      string      // files; "": no TLS
 	PIDFile        string
 	Control        string
 	Heartbeat      string
@@ -214,7 +215,12 @@ func (g *gen) run() error {
 	}
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
-	svc.Serve(ln, &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout})
+	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout}
+	if g.Cert == "" {
+		svc.Serve(ln, srv)
+	} else if err := g.serveTLS(svc, ln, srv); err != nil {
+		return err
+	}
 	for _, also := range g.Also {
 		ln, err := svc.Listen(also[0], also[1])
 		if err != nil {
@@ -261,7 +267,11 @@ func (g *gen) ready(ctx context.Context) error {
 }
 
 func (g *gen) check(_ context.Context, client *http.Client) error {
-	resp, err := client.Post("http://any/echo", "text/plain", strings.NewReader("self"))
+	url := "http://any/echo"
+	if g.Cert != "" {
+		url = "https://test/echo"
+	}
+	resp, err := client.Post(url, "text/plain", strings.NewReader("self"))
 	if err != nil {
 		return err
 	}

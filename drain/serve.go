@@ -12,7 +12,8 @@ import (
 // server is an http.Server and the listener it serves.
 type server struct {
 	*http.Server
-	ln net.Listener
+	ln  net.Listener // as the user has it
+	sec *secured     // nil: it does not speak TLS, or ln does
 }
 
 // Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
@@ -46,22 +47,28 @@ func (s *Service) confide(err error) {
 }
 
 // Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
-// Run return it. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and answers Config.PingPath and
-// LivePath; the service calls srv.Shutdown when nothing is left to serve. Handlers that go on for ever, and those that hijack
-// their connection, which is waited for until it is closed, learn from Context that they should end. Connections that ln wraps in a type of its own
-// (TLS) are not handed over but closed after Config.IdleGrace.
+// Run return it. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and answers
+// Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve. Handlers that go on for ever,
+// and those that hijack their connection, which is waited for until it is closed, learn from Context that they should end.
+// Connections that ln wraps in a type of its own are not handed over but closed after Config.IdleGrace; for TLS there is
+// ServeTLS. HTTP/2 ends with a GOAWAY that loses nothing, see listener.Set.Leave.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
+	s.serve(server{srv, ln, nil}, ln)
+}
+
+// serve makes the server serve on ln.
+func (s *Service) serve(srv server, ln net.Listener) {
 	h := srv.Handler
 	if h == nil {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = s.front(h)
-	s.sign(srv)
-	s.set.Track(srv)
+	s.sign(srv.Server)
+	s.set.Track(srv.Server)
 	if !s.call(func() {
-		s.servers = append(s.servers, server{srv, ln})
+		s.servers = append(s.servers, srv)
 		go func() {
-			err := srv.Serve(ln)
+			err := srv.Server.Serve(ln)
 			s.call(func() { s.serveEnded(ln, err) })
 		}()
 	}) {

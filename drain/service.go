@@ -46,6 +46,8 @@ type Service struct {
 	farewell farewell
 	keeper   *os.File // closed when the keeper is gone; nil: there is none
 
+	tickets *ticketKeys
+
 	calls   chan func()
 	signals chan os.Signal
 	ended   chan struct{}   // closed when the loop is over
@@ -114,6 +116,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
+		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err, "pid", s.os.pid)
+	}
 	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.manager = s.newManager()
@@ -286,6 +291,9 @@ func (s *Service) firstReady() error {
 	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
 	if err == nil {
 		err = place()
+	}
+	if err == nil {
+		s.beginTickets(nil)
 	}
 	if err != nil || s.os.flip == nil {
 		return err

@@ -107,7 +107,6 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 		if first != nil {
 			first()
 		}
-		go s.sayGoaway()
 		if s.set.Leave(s.ctx, handover, s.cfg.IdleGrace) != nil {
 			return // cut off
 		}
@@ -117,27 +116,6 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 			s.settle()
 		})
 	}()
-}
-
-// sayGoaway shuts the servers down when HTTP/2 is all that is left. Earlier it would drop requests of HTTP/1.1.
-func (s *Service) sayGoaway() {
-	for tick := time.NewTicker(s.cfg.IdleGrace/8 + time.Millisecond); ; {
-		select {
-		case <-s.ctx.Done():
-			tick.Stop()
-			return
-		case <-tick.C:
-		}
-		if n := s.set.Counts(); n.HTTP2 > 0 && n.HTTP2+n.Hijacked == n.Open() {
-			tick.Stop()
-			var servers []server
-			s.call(func() { servers = s.servers })
-			for _, srv := range servers {
-				_ = srv.Shutdown(s.ctx)
-			}
-			return
-		}
-	}
 }
 
 // cutOff ends what has not ended by itself, and says what that was; last is what comes then.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -94,6 +95,7 @@ func (s *Service) promoted(m message) {
 	s.swapLater = s.swapLater || m.Swap
 	s.join, s.hooks.joined = m.Join, !m.Join
 	s.manager.becomeMain(m.Kind == kindPromoted)
+	s.beginTickets(m.TicketKeys)
 	s.becomeReady("promoted")
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
 		_ = pidFile(m.PIDFile).remove(m.PID)
@@ -113,22 +115,38 @@ func (s *Service) selfCheck() error {
 	if s.cfg.Check == nil {
 		return nil
 	}
-	client := &http.Client{Transport: &http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
-		if len(servers) == 0 {
-			return nil, errors.New("the service has no listener")
-		}
-		for _, srv := range servers {
-			if srv.ln.Addr().String() == addr {
-				return s.set.Dial(srv.ln)
-			}
-		}
-		return s.set.Dial(servers[0].ln)
-	}}}
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return s.dialSelf(ctx, servers, addr) },
+		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			secured := slices.DeleteFunc(slices.Clone(servers), func(srv server) bool { return srv.sec == nil })
+			return s.dialSelf(ctx, secured, addr)
+		},
+	}}
 	defer client.CloseIdleConnections()
 	if err := s.cfg.Check(s.ctx, client); err != nil {
 		return fmt.Errorf("Config.Check: %w", err)
 	}
 	return nil
+}
+
+// dialSelf connects to the server at addr, or else to the first one, with TLS if it wants that.
+func (s *Service) dialSelf(ctx context.Context, servers []server, addr string) (net.Conn, error) {
+	i := slices.IndexFunc(servers, func(srv server) bool { return srv.ln.Addr().String() == addr })
+	if len(servers) == 0 {
+		return nil, errors.New("the service has no such listener")
+	}
+	srv := servers[max(i, 0)]
+	nc, err := s.set.Dial(srv.ln)
+	if err != nil || srv.sec == nil {
+		return nc, err
+	}
+	name, _, _ := net.SplitHostPort(addr)
+	tc, err := srv.sec.shake(ctx, nc, name)
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return tc, nil
 }
 
 // askServers asks each server of ours, for the second path where the first is "-". Any answer will do if any says so.
@@ -163,10 +181,19 @@ func (s *Service) checkServer(srv server, path string) error {
 	}
 	req.Close = true
 	_ = nc.SetDeadline(time.Now().Add(checkTimeout))
-	err = req.Write(nc)
+	wire := nc
+	if srv.sec != nil {
+		switch wire, err = srv.sec.shake(s.ctx, nc, ""); {
+		case err != nil && srv.sec.choosey, err == nil && !srv.sec.http1:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	err = req.Write(wire)
 	var resp *http.Response
 	if err == nil {
-		resp, err = http.ReadResponse(bufio.NewReader(nc), req)
+		resp, err = http.ReadResponse(bufio.NewReader(wire), req)
 	}
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", path, err)

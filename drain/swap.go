@@ -115,7 +115,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export()})
 	if err != nil {
 		return err
 	}
@@ -201,6 +201,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m.TicketKeys = s.tickets.end()
 	m.Control = s.control.leave()
 	s.closePorts()
 	m.Join = !s.hooks.joined

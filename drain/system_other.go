@@ -30,6 +30,7 @@ type system struct {
 	pulled   bool
 	ports    []string
 	held     map[string]string
+	tickets  []ticketKey
 }
 
 func inherits() bool { return false }

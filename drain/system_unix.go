@@ -42,6 +42,7 @@ type system struct {
 	pulled   bool     // that one was, when it started this
 	ports    []string // where that one listens, see ports
 	held     map[string]string
+	tickets  []ticketKey
 }
 
 // inherits tells whether another process has started this one to take over.
@@ -130,6 +131,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
 	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
+	sys.tickets = hello.TicketKeys
 	return newElder(l, hello.Generation-1, hello.PID), hello.Generation, nil
 }
 

@@ -33,13 +33,16 @@ type conn struct {
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
 
-	pending chan struct{} // closed when the process that it was adopted from has been told; nil where nobody is
+	pending chan struct{}           // closed when the process that it was adopted from has been told; nil where nobody is
+	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
+	led     atomic.Pointer[framed]  // by which Leave ends an HTTP/2 connection
 
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
 	waits    int        // read deadlines set since the state became new or idle
 	deadline time.Time  // as the user of the connection wants it
 	inForce  time.Time  // as Conn has it
-	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
+	rested   time.Time  // when the state became new or idle; under TLS, when a byte came after that
+	closeAt  time.Time  // while leaving, before when it is not closed
 	closed   bool
 	packed   bool          // is handed over by the application, or was
 	header   time.Duration // a guest's time for its first header
@@ -69,6 +72,10 @@ func (c *conn) Read(p []byte) (int, error) {
 			if !c.heard.Load() {
 				c.wake()
 			}
+			if r := c.records.Load(); r != nil {
+				r.feed(p[:n])
+				c.stir()
+			}
 			return n, err
 		}
 		if err == nil || !isTimeout(err) || c.due() {
@@ -94,11 +101,17 @@ func (c *conn) read(p []byte) (int, error) {
 // read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
 // as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
 // to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
-// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace.
+// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace. What crypto/tls has
+// read of an idle one, without the server setting its next deadline, was no request either (a KeyUpdate), unless it is a
+// part of a record.
 func (c *conn) atRest(offered int) bool {
+	if r := c.records.Load(); r != nil {
+		state := c.state.Load() - 1
+		return !r.inData() && (state == int32(http.StateNew) || state == int32(http.StateIdle) && c.waiting()) && !c.h2.Load()
+	}
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
-		return !c.heard.Load() || c.wrapped.Load()
+		return (!c.heard.Load() || c.wrapped.Load()) && !c.h2.Load()
 	case int32(http.StateIdle):
 		return !c.heard.Load() && c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
 	}
@@ -124,6 +137,15 @@ func (c *conn) wake() {
 			c.deadline = c.woke.Add(c.header)
 		}
 		_ = c.force(c.deadline)
+	}
+}
+
+// stir gives a TLS connection on which something has come its whole grace again.
+func (c *conn) stir() {
+	if s := c.state.Load() - 1; s == int32(http.StateNew) || s == int32(http.StateIdle) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.rested = time.Now()
 	}
 }
 
@@ -199,7 +221,7 @@ func (c *conn) close(force bool) error {
 		return c.Conn.Close()
 	}
 	if c.set.leaving.Load() != nil && c.ledgered(force) {
-		if n := unread(c.Conn); n > 0 {
+		if n := unread(c.Conn); n > 0 && (n > maxAlert || c.records.Load() == nil) {
 			c.set.lost.Add(1)
 			c.set.onLoss(Loss{Listener: c.sock.key, Remote: c.RemoteAddr().String(), Unread: n})
 		}
@@ -210,7 +232,7 @@ func (c *conn) close(force bool) error {
 }
 
 func (c *conn) ledgered(force bool) bool {
-	if c.gone.Load() || c.wrapped.Load() {
+	if c.gone.Load() || c.wrapped.Load() && (c.records.Load() == nil || c.h2.Load()) {
 		return false
 	}
 	switch c.state.Load() - 1 {

@@ -4,14 +4,10 @@ package listener
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 )
@@ -75,86 +71,6 @@ func TestTLSWithoutARequestYetEnds(t *testing.T) {
 	one.depart(t, nil, 10*time.Millisecond)()
 	fresh.wantEnd()
 	shaken.wantEnd()
-}
-
-func TestHTTP2IsNeverAtRest(t *testing.T) {
-	for _, kind := range []string{"h2", "h2c", "h2c with handover"} {
-		t.Run(kind, func(t *testing.T) {
-			srv := &http.Server{Protocols: new(http.Protocols)}
-			srv.Protocols.SetHTTP1(true)
-			srv.Protocols.SetHTTP2(true)
-			srv.Protocols.SetUnencryptedHTTP2(true)
-			tr := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-			defer tr.CloseIdleConnections()
-			var one *generation
-			scheme := "http"
-			if kind == "h2" {
-				one = secure(t, srv, "h2", "http/1.1")
-				tr.Protocols.SetHTTP2(true)
-				scheme = "https"
-			} else {
-				one = next(t, nil, srv)
-				tr.Protocols.SetUnencryptedHTTP2(true)
-			}
-			do := func(body string) *http.Response {
-				t.Helper()
-				resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", strings.NewReader(body))
-				if err != nil {
-					t.Fatal(err)
-				}
-				got, err := io.ReadAll(resp.Body)
-				if err != nil || string(got) != body || resp.ProtoMajor != 2 {
-					t.Fatalf("%s %.20q, %v", resp.Proto, got, err)
-				}
-				return resp
-			}
-			do("a")
-			var handover Handover
-			if kind == "h2c with handover" {
-				handover = one.handTo(next(t, one, &http.Server{}))
-			}
-			ctx, cancel := context.WithCancel(context.Background())
-			left := make(chan error, 1)
-			go func() { left <- one.set.Leave(ctx, handover, 0) }()
-			one.await(t, "still open", func(Counts) bool { return len(one.set.Listeners()) == 0 })
-			if n := one.set.Counts(); n.HTTP2 != 1 || n.Open() != 1 {
-				t.Errorf("%+v", n)
-			}
-			do("b") // answered, and told to go away
-			select {
-			case err := <-left:
-				if err != nil {
-					t.Error(err)
-				}
-			case <-time.After(5 * time.Second):
-				t.Error("the request was not told to go away")
-				cancel()
-				if err := <-left; !errors.Is(err, context.Canceled) {
-					t.Error(err)
-				}
-			}
-			cancel()
-		})
-	}
-}
-
-func TestShutdownEndsIdleHTTP2(t *testing.T) {
-	one := secure(t, &http.Server{}, "h2", "http/1.1")
-	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	defer tr.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: tr}).Post("https://"+one.ln.Addr().String(), "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = io.Copy(io.Discard, resp.Body)
-	_ = resp.Body.Close()
-	wait := one.depart(t, nil, 0)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := one.srv.Shutdown(ctx); err != nil {
-		t.Error(err)
-	}
-	wait()
 }
 
 func TestConnectionsOfUntrackedServersAreOther(t *testing.T) {

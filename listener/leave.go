@@ -54,12 +54,15 @@ type offer struct {
 }
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and returns nil when none
-// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed or did not want
-// them, and for all others, a connection that rests for grace (closes are spread over the second half of it) with
-// nothing unread is closed. Grace should be longer than the time for which clients keep idle connections; requests that
-// arrive within it are answered, with "Connection: close".
+// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed
+// or did not want them, and for all others, a connection that has rested for grace with nothing unread is closed, but not
+// before half of the grace has passed here, over the rest of which the closes are spread. So a client that never rests as
+// long finds its connection open. Requests that arrive meanwhile are answered, with "Connection: close".
 //
-// HTTP/2 connections and those of untracked servers are waited for but never closed: http.Server.Shutdown knows how, and
+// HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
+// closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are
+// answered; one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that
+// net/http or golang.org/x/net/http2 (from v0.33.0) have not configured, are waited for but never closed: http.Server.Shutdown knows how, and
 // must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
 // closed. So are waited for those whose client has sent the beginning of a request, be it a stray line end after a POST.
 // Leave may be called once.
@@ -77,7 +80,9 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		}
 		defer done.Wait()
 	}
-	d.rouse(ctx, s.all())
+	conns := s.all()
+	d.farewell(conns)
+	d.rouse(ctx, conns)
 	select {
 	case <-s.drained():
 		return nil
@@ -170,6 +175,21 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 	}
 }
 
+// farewell begins to end the HTTP/2 connections, within half the grace, but no more than a thousand a second: their clients
+// connect anew.
+func (d *departure) farewell(conns []*conn) {
+	led := make([]*framed, 0, len(conns))
+	for _, c := range conns {
+		if f := c.led.Load(); f != nil {
+			led = append(led, f)
+		}
+	}
+	for i, f := range led {
+		gap := min(time.Millisecond, d.grace/time.Duration(2*len(led)))
+		time.AfterFunc(time.Duration(i)*gap, func() { f.leave(d.grace) })
+	}
+}
+
 // release is called by the goroutine that reads c while c is at rest; true means that c is gone.
 func (d *departure) release(c *conn) bool {
 	if d.moves(c) {
@@ -208,10 +228,13 @@ func (d *departure) retire(c *conn) bool {
 	if c.closeAt.IsZero() {
 		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
 	}
-	if !now.Before(c.closeAt) {
+	wake := c.closeAt
+	if whole := c.rested.Add(d.grace); whole.After(wake) {
+		wake = whole // a client that uses its connection more often than that does so in time
+	}
+	if !now.Before(wake) {
 		return unread(c.Conn) == 0
 	}
-	wake := c.closeAt
 	if !c.deadline.IsZero() && c.deadline.Before(wake) {
 		wake = c.deadline
 	}

@@ -5,18 +5,20 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
 type connKey struct{}
 
 // Track makes srv tell the set what it does with each connection. It must be called before srv serves on a listener of
-// the set, and at most once for a server. It puts itself around srv.ConnState, srv.ConnContext and srv.Handler; what was
-// there goes on being called. While the set leaves, answers on connections that can't be moved carry
-// "Connection: close".
+// the set, and at most once for a server. It puts itself around srv.ConnState, srv.BaseContext, srv.ConnContext and
+// srv.Handler, and, when srv begins to serve, around what net/http has put into srv.TLSNextProto; what was there goes on
+// being called. While the set leaves, answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
 func (s *Set) Track(srv *http.Server) {
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
+		nc = unframed(nc)
 		if hook != nil {
 			hook(nc, state) // first: it may set deadlines, which note is not to count
 		}
@@ -26,6 +28,14 @@ func (s *Set) Track(srv *http.Server) {
 			}
 			c.note(srv, nc, state)
 		}
+	}
+	base, once := srv.BaseContext, new(sync.Once)
+	srv.BaseContext = func(ln net.Listener) context.Context {
+		once.Do(func() { lead(srv) }) // by now srv has been configured for HTTP/2, and has accepted nothing
+		if base != nil {
+			return base(ln)
+		}
+		return context.Background()
 	}
 	with := srv.ConnContext
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
@@ -48,9 +58,12 @@ func (s *Set) Track(srv *http.Server) {
 			}
 		}
 		if d := s.leaving.Load(); d != nil {
-			if c, _ := r.Context().Value(connKey{}).(*conn); c == nil || !d.moves(c) {
+			if c, _ := r.Context().Value(connKey{}).(*conn); c == nil || !d.moves(c) && c.led.Load() == nil {
 				w.Header().Set("Connection", "close")
 			}
+		}
+		if u := upgrade(w, r); u != nil {
+			w = u
 		}
 		h.ServeHTTP(w, r)
 	})
@@ -89,6 +102,9 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
+		if _, ok := nc.(*tls.Conn); ok {
+			c.records.Store(new(records))
+		}
 		fallthrough
 	case http.StateIdle:
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
@@ -96,7 +112,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		}
 		c.heard.Store(false)
 		c.mu.Lock()
-		c.waits = 0
+		c.waits, c.rested = 0, time.Now()
 		c.mu.Unlock()
 	case http.StateActive:
 		c.requests.Add(1)

@@ -64,6 +64,9 @@ func main() {
 
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	cert := flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
+	key := flag.String("key", "", "its private key")
+	h2c := flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
@@ -107,11 +110,16 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
-	svc.Serve(ln, &http.Server{
-		Handler:           routes(svc),
+	srv := &http.Server{
+		Handler:           routes(svc, *h2c),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-	})
+	}
+	if *cert == "" && *key == "" {
+		svc.Serve(ln, srv)
+	} else if err := svc.ServeTLS(ln, srv, *cert, *key); err != nil {
+		return fmt.Errorf("-cert, -key: %w", err)
+	}
 	return svc.Run(context.Background())
 }
 
@@ -142,12 +150,13 @@ func send(socket, command string) error {
 }
 
 // routes are the service's own; the library adds /ping and /livez.
-func routes(svc *drain.Service) http.Handler {
+func routes(svc *drain.Service, h2c bool) http.Handler {
 	// Neither changes while the process lives.
 	pid, generation := strconv.Itoa(os.Getpid()), strconv.Itoa(svc.Status().Generation)
 
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New() // no access log: gin.Default() has one
+	r.UseH2C = h2c
 	r.Use(gin.Recovery(), func(c *gin.Context) {
 		c.Header("X-Pid", pid)
 		c.Header("X-Generation", generation)
@@ -155,7 +164,7 @@ func routes(svc *drain.Service) http.Handler {
 	r.POST("/echo", echo)
 	r.GET("/slow", slow)
 	r.GET("/whoami", func(c *gin.Context) { c.JSON(http.StatusOK, whoami(svc.Status())) })
-	return r
+	return r.Handler() // r itself knows nothing of UseH2C
 }
 
 // whoami is what control.sh goes by: which process is in charge, whether the

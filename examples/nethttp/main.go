@@ -65,6 +65,9 @@ func main() {
 
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	cert := flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
+	key := flag.String("key", "", "its private key")
+	h2c := flag.Bool("h2c", false, "serve HTTP/2 without TLS too")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
@@ -108,11 +111,21 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
-	svc.Serve(ln, &http.Server{
+	srv := &http.Server{
 		Handler:           routes(svc),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-	})
+	}
+	if *h2c {
+		srv.Protocols = new(http.Protocols)
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if *cert == "" && *key == "" {
+		svc.Serve(ln, srv)
+	} else if err := svc.ServeTLS(ln, srv, *cert, *key); err != nil {
+		return fmt.Errorf("-cert, -key: %w", err)
+	}
 	return svc.Run(context.Background())
 }
 

@@ -1,0 +1,167 @@
+package drain
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// What crypto/tls does with the keys that it makes by itself. A ticket is good for seven days (RFC 8446, 4.6.1).
+const (
+	ticketRotation = 24 * time.Hour
+	ticketLife     = 7 * 24 * time.Hour
+)
+
+// maxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in time make their own.
+const maxTicketKeys = 16
+
+// ticketKey is what session tickets are sealed with, or what their keys are made of: see ticketUser.
+type ticketKey struct {
+	Key  []byte    `json:"key"`
+	Made time.Time `json:"made"`
+}
+
+// ticketKeys are the session ticket keys of all generations: the first makes one, the main one a new one each day, and each
+// gives them to the next. They are nowhere else: who stops the service, and starts it, starts with new ones.
+type ticketKeys struct {
+	mu    sync.Mutex   // guards what follows
+	keys  []ticketKey  // the newest first, which seals; the others still open. At least one
+	users []ticketUser // whose keys these are
+	turn  *time.Timer  // of the next rotation; nil where this is not the main generation
+}
+
+// ticketUser is the configuration of one server. Its keys are made from ours and from its name, so that a session that
+// one server has agreed to is none of another's, which may want to see other client certificates.
+type ticketUser struct {
+	config *tls.Config
+	name   string // the same in each generation, unless the keys are to be another's
+}
+
+func (u ticketUser) derive(k ticketKey) (key [32]byte) {
+	h := hmac.New(sha256.New, k.Key)
+	_, _ = h.Write([]byte("session tickets of " + u.name))
+	h.Sum(key[:0])
+	return key
+}
+
+// newTicketKeys begins with the keys of the generation before. Those that can't be used are an error, and replaced.
+func newTicketKeys(inherited []ticketKey) (*ticketKeys, error) {
+	err := checkTicketKeys(inherited, time.Now())
+	t := &ticketKeys{keys: inherited}
+	if err != nil || len(inherited) == 0 {
+		t.keys = []ticketKey{newTicketKey()}
+	}
+	return t, err
+}
+
+func newTicketKey() ticketKey {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return ticketKey{key, time.Now().Round(0)}
+}
+
+// checkTicketKeys looks at what has come over the link: at as many keys as there can be, in order, none weak, and none
+// from a clock so far ahead that it would not be replaced in time.
+func checkTicketKeys(keys []ticketKey, now time.Time) error {
+	if len(keys) > maxTicketKeys {
+		return fmt.Errorf("%d session ticket keys: more than %d", len(keys), maxTicketKeys)
+	}
+	for i, k := range keys {
+		switch {
+		case len(k.Key) != 32:
+			return fmt.Errorf("session ticket key %d has %d bytes instead of 32", i, len(k.Key))
+		case [32]byte(k.Key) == [32]byte{}:
+			return fmt.Errorf("session ticket key %d is all zeros", i)
+		case k.Made.Sub(now) > ticketRotation:
+			return fmt.Errorf("session ticket key %d is of %v, which is to come", i, k.Made)
+		case i > 0 && k.Made.After(keys[i-1].Made):
+			return fmt.Errorf("session ticket key %d is newer than the one before", i)
+		}
+	}
+	return nil
+}
+
+// serve gives config the keys, those there are and those to come.
+func (t *ticketKeys) serve(u ticketUser) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.users = append(t.users, u)
+	t.apply()
+}
+
+// apply is called with mu held.
+func (t *ticketKeys) apply() {
+	for _, u := range t.users {
+		var keys [][32]byte
+		for _, k := range t.keys {
+			keys = append(keys, u.derive(k))
+		}
+		u.config.SetSessionTicketKeys(keys)
+	}
+}
+
+// begin is told that this generation is the main one, which rotates the keys; inherited are those that the old one had
+// at its end, or none.
+func (t *ticketKeys) begin(inherited []ticketKey) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := checkTicketKeys(inherited, time.Now())
+	if err == nil && len(inherited) > 0 {
+		t.keys = inherited
+		t.apply()
+	}
+	t.turn = time.AfterFunc(t.due(), t.rotate)
+	return err
+}
+
+// end is told that this generation is not the main one any more, and returns the keys for the next.
+func (t *ticketKeys) end() []ticketKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.turn != nil {
+		t.turn.Stop()
+		t.turn = nil
+	}
+	return t.keys
+}
+
+// export returns the keys as they are.
+func (t *ticketKeys) export() []ticketKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.keys
+}
+
+// beginTickets is begin for the service.
+func (s *Service) beginTickets(inherited []ticketKey) {
+	if err := s.tickets.begin(inherited); err != nil {
+		s.cfg.Logger.Warn("the session ticket keys stay as they were", "err", err, "generation", s.generation, "pid", s.os.pid)
+	}
+}
+
+func (t *ticketKeys) due() time.Duration {
+	return max(0, time.Until(t.keys[0].Made.Add(ticketRotation)))
+}
+
+// rotate makes a new key, and forgets those that no ticket is sealed with any more.
+func (t *ticketKeys) rotate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.turn == nil {
+		return
+	}
+	keys := []ticketKey{newTicketKey()}
+	for _, k := range t.keys {
+		// It has sealed until the next was made, a day later, and its tickets live on.
+		if time.Since(k.Made) < ticketRotation+ticketLife && len(keys) < maxTicketKeys {
+			keys = append(keys, k)
+		}
+	}
+	t.keys = keys // a new slice: others read the old one
+	t.apply()
+	t.turn.Reset(t.due())
+}

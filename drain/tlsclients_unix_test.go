@@ -1,0 +1,98 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// newPair returns a certificate of its own issue, and its key, in PEM.
+func newPair(t testing.TB, serial int64) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"test"}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b, kb bytes.Buffer
+	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	_ = pem.Encode(&kb, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	return b.Bytes(), kb.Bytes()
+}
+
+// put replaces a file.
+func put(t testing.TB, path string, text []byte) {
+	t.Helper()
+	err := os.WriteFile(path+".new", text, 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tlsPlan is a plan with a certificate, whose files are in a folder of its own.
+func tlsPlan(t testing.TB, p plan) plan {
+	t.Helper()
+	dir := t.TempDir()
+	p.Cert, p.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	cert, key := newPair(t, 1)
+	put(t, p.Cert, cert)
+	put(t, p.Key, key)
+	return p
+}
+
+// dialTLS makes a connection that resumes a session of the cache, where there is one.
+func (s *service) dialTLS(version uint16, sessions tls.ClientSessionCache) (*tls.Conn, error) {
+	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
+	if err != nil {
+		return nil, err
+	}
+	_ = nc.SetDeadline(time.Now().Add(2 * hung))
+	tc := tls.Client(nc, &tls.Config{
+		InsecureSkipVerify: true, ServerName: "test", MinVersion: version, MaxVersion: version, ClientSessionCache: sessions,
+	})
+	if err := tc.Handshake(); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return tc, nil
+}
+
+// serial is that of the certificate which a new client sees.
+func (s *service) serial() int64 {
+	s.Helper()
+	tc, err := s.dialTLS(0, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer tc.Close()
+	return tc.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}

@@ -1,0 +1,276 @@
+//go:build linux
+
+package kinds
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	cryptorand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// TestHTTPSOverHTTP1: such connections can't be handed over. Clients lose them,
+// but nothing that they send on them, and resume their sessions on the next.
+func TestHTTPSOverHTTP1(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	for _, service := range []string{"nethttp", "gin"} {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, service, "-cert", cert, "-key", key)
+			name := "HTTPS, HTTP/1.1, " + service
+			crowds := []*tlsCrowd{
+				{n: 4, Kind: flow.Kind{Name: name, Client: "Go, keep-alive, POST"}},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.3, POST", Closed: -1}, version: tls.VersionTLS13, fresh: true},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.2, POST", Closed: -1}, version: tls.VersionTLS12, fresh: true},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "`curl --http1.1`, keep-alive, POST", Closed: -1}, curl: true},
+			}
+			var clients sync.WaitGroup
+			for _, c := range crowds {
+				c.bed = b
+				for range c.n {
+					clients.Go(c.client)
+				}
+			}
+			for _, c := range crowds {
+				flow.Eventually(t, c.Client+": an answer", func() bool { return c.answered.Load() > 0 })
+			}
+			b.run()
+			clients.Wait()
+			for _, c := range crowds {
+				c.report()
+			}
+		})
+	}
+}
+
+// certificate makes one, and its key, and returns the files.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"kinds"},
+	}
+	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := flow.Dir(t)
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	err = errors.Join(
+		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// tlsCrowd is n clients, each with sessions of its own to resume.
+type tlsCrowd struct {
+	flow.Kind // its counts are the crowd's
+	n         int
+	version   uint16 // 0 for any
+	fresh     bool   // a connection for each request
+	curl      bool
+
+	bed      *bed
+	answered atomic.Int32
+	mu       sync.Mutex // guards what follows, and the counts
+	failed   []error
+	again    int // handshakes after each client's first
+}
+
+func (c *tlsCrowd) report() {
+	c.bed.t.Helper()
+	c.Lost = len(c.failed)
+	for _, err := range c.failed {
+		c.bed.t.Logf("%s, %s: %v", c.Name, c.Client, err)
+	}
+	if c.Resumed != c.again {
+		c.bed.t.Errorf("%s, %s: %d of %d handshakes resumed, want all", c.Name, c.Client, c.Resumed, c.again)
+	}
+	if c.again == 0 {
+		c.bed.t.Errorf("%s, %s: no client came back", c.Name, c.Client)
+	}
+	c.Report(c.bed.t)
+}
+
+func (c *tlsCrowd) client() {
+	ask := c.goClient()
+	if c.curl {
+		ask = c.runCurl
+	}
+	for {
+		sent, err := ask()
+		stopping := false
+		select {
+		case <-c.bed.stopping:
+			stopping = true
+		default:
+		}
+		if errors.Is(err, errNobody) && stopping {
+			err = nil
+		} else if err == nil {
+			c.answered.Add(1)
+			stopping = false
+		}
+		c.mu.Lock()
+		c.Sent += sent
+		if err != nil {
+			c.failed = append(c.failed, fmt.Errorf("after swap %d: %w", c.bed.swaps.Load(), err))
+			stopping = stopping && len(c.failed) > 100
+		}
+		c.mu.Unlock()
+		if stopping {
+			return
+		}
+	}
+}
+
+// errNobody is that nobody listens: nothing was sent.
+var errNobody = errors.New("nobody listens")
+
+// closes notices that the service closes the connection.
+type closes struct {
+	net.Conn
+	own  atomic.Bool // the client has closed it
+	tell func()
+	once sync.Once
+}
+
+func (c *closes) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && !c.own.Load() {
+		c.once.Do(c.tell)
+	}
+	return n, err
+}
+
+func (c *closes) Close() error {
+	c.own.Store(true)
+	return c.Conn.Close()
+}
+
+// goClient is net/http's. A body that can't be read twice keeps it from
+// sending anything twice.
+func (c *tlsCrowd) goClient() func() (sent int, err error) {
+	shakes := 0
+	closed := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		select {
+		case <-c.bed.stopping:
+		default:
+			if !c.fresh {
+				c.Closed++
+			}
+		}
+	}
+	transport := &http.Transport{
+		DisableKeepAlives: c.fresh,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{Timeout: flow.Patience}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", errNobody, err)
+			}
+			return &closes{Conn: conn, tell: closed}, nil
+		},
+		TLSClientConfig: &tls.Config{
+			InsecureSkipVerify: true, MinVersion: c.version, MaxVersion: c.version, ClientSessionCache: tls.NewLRUClientSessionCache(4),
+			VerifyConnection: func(cs tls.ConnectionState) error {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if shakes++; shakes > 1 {
+					c.again++
+				}
+				if cs.DidResume {
+					c.Resumed++
+				}
+				return nil
+			},
+		},
+	}
+	return func() (int, error) {
+		think(40 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*flow.Patience)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.bed.Addr+"/echo", io.NopCloser(bytes.NewReader(small)))
+		if err != nil {
+			return 0, err
+		}
+		req.ContentLength = int64(len(small))
+		res, err := transport.RoundTrip(req)
+		if errors.Is(err, errNobody) {
+			return 0, err
+		} else if err != nil {
+			return 1, err
+		}
+		defer res.Body.Close()
+		got, err := io.ReadAll(res.Body)
+		if err == nil && (res.StatusCode != http.StatusOK || res.ProtoMajor != 1 || !bytes.Equal(got, small)) {
+			err = fmt.Errorf("%s %s %.80q", res.Proto, res.Status, got)
+		}
+		if res.Close {
+			closed()
+		}
+		return 1, err
+	}
+}
+
+// runCurl has curl send some requests, on one connection as far as that goes.
+func (c *tlsCrowd) runCurl() (sent int, err error) {
+	const requests = 20
+	args := []string{"-q", "-v", "-k", "-s", "--http1.1", "--rate", "1200/m", "--max-time", "120", "--data-binary", string(small)}
+	for range requests {
+		args = append(args, "-w", "\nstatus %{http_code}\n", "https://"+c.bed.Addr+"/echo")
+	}
+	cmd := exec.Command("curl", args...)
+	cmd.Env = append(os.Environ(), "no_proxy=*")
+	var said, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &log
+	runErr := cmd.Run()
+	answers := strings.Count(said.String(), string(small)+"\nstatus 200\n")
+	nobody := strings.Count(log.String(), "Connection refused")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if shakes := strings.Count(log.String(), "SSL connection using"); shakes > 1 {
+		c.again += shakes - 1
+	}
+	c.Resumed += strings.Count(strings.ToLower(log.String()), "reusing session") + strings.Count(log.String(), "re-using session")
+	switch {
+	case answers+nobody < requests:
+		return requests - nobody, fmt.Errorf("%d answers and %d times nobody: %w\n%s", answers, nobody, runErr, log.String())
+	case nobody > 0:
+		return answers, errNobody
+	}
+	return answers, nil
+}

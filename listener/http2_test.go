@@ -1,0 +1,423 @@
+//go:build unix
+
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// h2 is a client of HTTP/2 that does what the test says, and no more.
+type h2 struct {
+	t      testing.TB
+	nc     net.Conn
+	br     *bufio.Reader
+	bodies map[uint32]string // of the answers
+	ended  map[uint32]bool   // the answers that are complete
+}
+
+type h2frame struct {
+	kind, flags byte
+	stream      uint32
+	payload     []byte
+}
+
+// serveHTTP2 starts a generation for either kind of HTTP/2.
+func serveHTTP2(t testing.TB, kind string, srv *http.Server) *generation {
+	t.Helper()
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	if kind == "h2" {
+		return secure(t, srv, "h2", "http/1.1")
+	}
+	return next(t, nil, srv)
+}
+
+// dialHTTP2 connects, and has exchanged SETTINGS when it returns.
+func dialHTTP2(t testing.TB, g *generation, kind string) *h2 {
+	t.Helper()
+	nc := dial(t, g).nc
+	if kind == "h2" {
+		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	}
+	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+	c.send([]byte(preface))
+	c.frame(4, 0, 0, nil)
+	for acked := false; !acked; {
+		f := c.next()
+		if f.kind == 4 && f.flags&flagAck != 0 {
+			acked = true
+		}
+	}
+	g.await(t, "not HTTP/2", func(n Counts) bool { return n.HTTP2 > 0 })
+	return c
+}
+
+func (c *h2) send(b []byte) {
+	c.t.Helper()
+	if _, err := c.nc.Write(b); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *h2) frame(kind, flags byte, stream uint32, payload []byte) {
+	c.t.Helper()
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	c.send(append(binary.BigEndian.AppendUint32(b, stream), payload...))
+}
+
+// postHead is the header block of a POST of "/", without any indexing.
+var postHead = []byte{0x83, 0x86, 0x84, 0x01, 1, 'x'}
+
+// post sends a whole request.
+func (c *h2) post(stream uint32, body string) {
+	c.t.Helper()
+	c.frame(typeHeaders, flagEndBlock, stream, postHead)
+	c.frame(0, 1, stream, []byte(body))
+}
+
+// next reads a frame; of answers it keeps what they say.
+func (c *h2) next() h2frame {
+	c.t.Helper()
+	f, err := c.read()
+	if err != nil {
+		c.t.Fatalf("want a frame: %v", err)
+	}
+	return f
+}
+
+func (c *h2) read() (f h2frame, err error) {
+	var head [headerLen]byte
+	if _, err := io.ReadFull(c.br, head[:]); err != nil {
+		return f, err
+	}
+	f = h2frame{head[3], head[4], binary.BigEndian.Uint32(head[5:]), make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))}
+	_, err = io.ReadFull(c.br, f.payload)
+	if f.kind == 0 {
+		c.bodies[f.stream] += string(f.payload)
+		c.ended[f.stream] = f.flags&1 != 0
+	}
+	return f, err
+}
+
+// until reads up to a frame of the kind, and wants nothing but answers before.
+func (c *h2) until(kind byte) h2frame {
+	c.t.Helper()
+	for {
+		f := c.next()
+		switch {
+		case f.kind == kind && (kind != typePing || f.flags&flagAck == 0):
+			return f
+		case f.kind > 1 && f.kind != 8 && f.kind != 4: // DATA, HEADERS, WINDOW_UPDATE, SETTINGS
+			c.t.Fatalf("want a frame of kind %d, got %+v", kind, f)
+		}
+	}
+}
+
+// wantGoAway wants a GOAWAY without an error.
+func (c *h2) wantGoAway(last uint32) {
+	c.t.Helper()
+	f := c.until(typeGoAway)
+	if got, code := binary.BigEndian.Uint32(f.payload), binary.BigEndian.Uint32(f.payload[4:]); got != last || code != 0 {
+		c.t.Fatalf("GOAWAY for streams above %d with code %d, want %d, 0", got, code, last)
+	}
+}
+
+// pong answers the next PING.
+func (c *h2) pong() {
+	c.t.Helper()
+	c.frame(typePing, flagAck, 0, c.until(typePing).payload)
+}
+
+// wantAnswer wants one that has the body.
+func (c *h2) wantAnswer(stream uint32, body string) {
+	c.t.Helper()
+	for !c.ended[stream] {
+		c.until(0)
+	}
+	if got := c.bodies[stream]; got != body {
+		c.t.Fatalf("stream %d: %.20q, want %.20q", stream, got, body)
+	}
+}
+
+var bothKinds = []string{"h2", "h2c"}
+
+// What the client sends before it knows is answered, and so is what Go's client was about to send when it learned; net/http
+// learns of the end when all that has arrived.
+func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			one := serveHTTP2(t, kind, &http.Server{})
+			c := dialHTTP2(t, one, kind)
+			c.post(1, "before")
+			c.wantAnswer(1, "before")
+			wait := one.depart(t, nil, time.Minute)
+			c.wantGoAway(maxStream)
+			c.post(3, "on its way")
+			c.pong()
+			c.wantAnswer(3, "on its way")
+			c.post(5, "about to be sent")
+			c.pong()
+			c.wantAnswer(5, "about to be sent")
+			c.frame(typeHeaders, flagEndBlock, 7, postHead)
+			c.pong()
+			c.pong() // nothing new in this round
+			c.wantGoAway(7)
+			c.frame(0, 1, 7, []byte("slow"))
+			c.wantAnswer(7, "slow")
+			_ = c.nc.Close()
+			wait()
+			if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
+func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			one := serveHTTP2(t, kind, &http.Server{})
+			c := dialHTTP2(t, one, kind)
+			wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
+			c.wantGoAway(maxStream)
+			c.pong()
+			c.pong()
+			c.wantGoAway(0)
+			wait() // net/http closes
+			if f, err := c.read(); err == nil {
+				t.Errorf("got %+v, want the end", f)
+			}
+		})
+	}
+}
+
+// A connection that becomes HTTP/2 when the set leaves already is told too, after the server's SETTINGS.
+func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			one := serveHTTP2(t, kind, &http.Server{})
+			nc := dial(t, one).nc
+			if kind == "h2" {
+				tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+				if err := tc.Handshake(); err != nil {
+					t.Fatal(err)
+				}
+				nc = tc
+			}
+			c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+			c.send([]byte(preface[:10]))
+			one.wantHeard(t, 1)
+			wait := one.depart(t, nil, time.Minute)
+			c.send([]byte(preface[10:]))
+			c.frame(4, 0, 0, nil)
+			if f := c.next(); f.kind != 4 {
+				t.Fatalf("the first frame is %+v, want SETTINGS", f)
+			}
+			c.post(1, "first")
+			c.wantGoAway(maxStream)
+			c.pong()
+			c.wantAnswer(1, "first")
+			c.pong()
+			c.wantGoAway(1)
+			_ = c.nc.Close()
+			wait()
+		})
+	}
+}
+
+// Nothing may be put into a header block; the rest of it may come late.
+func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			one := serveHTTP2(t, kind, &http.Server{})
+			idle, half, block := dialHTTP2(t, one, kind), dialHTTP2(t, one, kind), dialHTTP2(t, one, kind)
+			half.frame(typeHeaders, flagEndBlock, 1, postHead)
+			half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
+			block.frame(typeHeaders, 0, 1, postHead[:3])
+			one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
+			wait := one.depart(t, nil, 10*time.Millisecond)
+			idle.wantGoAway(maxStream)
+			idle.until(typePing)
+			idle.wantGoAway(0)
+			for _, c := range []*h2{half, block} {
+				c.wantGoAway(maxStream)
+				c.until(typePing)
+			}
+			one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
+			half.send([]byte("lf"))
+			half.wantGoAway(1)
+			half.wantAnswer(1, "half")
+			block.frame(typeContinued, flagEndBlock, 1, postHead[3:])
+			block.wantGoAway(1)
+			block.frame(0, 1, 1, []byte("late"))
+			block.wantAnswer(1, "late")
+			wait()
+		})
+	}
+}
+
+// A client that reads nothing gets no GOAWAY, and must not keep anybody longer than its time.
+func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			stuck := make(chan error, 1)
+			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for {
+					if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+						stuck <- err
+						return
+					}
+				}
+			})})
+			c := dialHTTP2(t, one, kind)
+			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
+			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
+			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
+			var f *framed
+			one.await(t, "no write blocks", func(Counts) bool {
+				for _, own := range one.set.all() {
+					f = own.led.Load()
+				}
+				if f.writing.TryLock() {
+					f.writing.Unlock()
+					return false
+				}
+				return true
+			})
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			if err := one.set.Leave(ctx, nil, time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Leave: %v", err)
+			}
+			if left := one.set.Close(); left.HTTP2 != 1 {
+				t.Errorf("%+v", left)
+			}
+			select {
+			case <-stuck:
+			case <-time.After(20 * time.Second):
+				t.Error("the handler still writes")
+			}
+		})
+	}
+}
+
+// transport is Go's client.
+func transport(t testing.TB, kind string) (tr *http.Transport, scheme string) {
+	tr, scheme = &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, "http"
+	if kind == "h2" {
+		tr.Protocols.SetHTTP2(true)
+		scheme = "https"
+	} else {
+		tr.Protocols.SetUnencryptedHTTP2(true)
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return tr, scheme
+}
+
+// Long uploads and downloads, with all their frames, get through the GOAWAY that comes in the middle.
+func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			begun := make(chan struct{}, 8)
+			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				begun <- struct{}{}
+				_, _ = io.Copy(w, r.Body)
+			})})
+			tr, scheme := transport(t, kind)
+			type result struct {
+				n   int
+				err error
+			}
+			results := make(chan result, 4)
+			var pipes []*io.PipeWriter
+			for i := range 4 {
+				r, w := io.Pipe()
+				pipes = append(pipes, w)
+				go func() {
+					resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", r)
+					if err != nil {
+						results <- result{0, err}
+						return
+					}
+					got, err := io.ReadAll(resp.Body)
+					if err == nil && len(bytes.Trim(got, string(rune('a'+i)))) > 0 {
+						err = errors.New("another stream's bytes")
+					}
+					results <- result{len(got), err}
+				}()
+			}
+			const size = 3 << 20
+			chunk := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, size/2) }
+			for i, w := range pipes {
+				_, _ = w.Write(chunk(i))
+			}
+			for range pipes {
+				<-begun
+			}
+			wait := one.depart(t, nil, 10*time.Millisecond)
+			for i, w := range pipes {
+				_, _ = w.Write(chunk(i))
+				_ = w.Close()
+			}
+			for range pipes {
+				if r := <-results; r.n != size || r.err != nil {
+					t.Errorf("%d bytes, %v, want %d", r.n, r.err, size)
+				}
+			}
+			wait()
+		})
+	}
+}
+
+// Whoever looks at the connections of a server sees those that it has accepted, and requests know their TLS.
+func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			var strange, states atomic.Int32
+			type key struct{}
+			srv := &http.Server{
+				BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), key{}, "base") },
+				ConnState: func(nc net.Conn, _ http.ConnState) {
+					states.Add(1)
+					if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != unframed(nc) {
+						strange.Add(1)
+					}
+				},
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					encrypted := r.TLS != nil && r.TLS.NegotiatedProtocol == "h2"
+					_, _ = fmt.Fprint(w, r.Proto, " ", encrypted, " ", r.Context().Value(key{}), " ", Requests(r.Context()))
+				}),
+			}
+			one := serveHTTP2(t, kind, srv)
+			tr, scheme := transport(t, kind)
+			resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(resp.Body)
+			if want := fmt.Sprint("HTTP/2.0 ", kind == "h2", " base "); !strings.HasPrefix(string(got), want) || strings.HasSuffix(string(got), " 0") {
+				t.Errorf("%q, want %q and a number", got, want)
+			}
+			if strange.Load() > 0 || states.Load() == 0 {
+				t.Errorf("%d of %d calls of ConnState with another type", strange.Load(), states.Load())
+			}
+		})
+	}
+}
