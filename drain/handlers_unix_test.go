@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -116,6 +117,9 @@ func (g *gen) datagrams(pc net.PacketConn) {
 		n, from, err := pc.ReadFrom(buf)
 		if err != nil {
 			return
+		}
+		if g.Fault == "slow datagrams" {
+			time.Sleep(5 * time.Millisecond)
 		}
 		_, _ = pc.WriteTo(fmt.Appendf(nil, "%d %s", g.n.Load(), buf[:n]), from)
 	}

@@ -66,12 +66,13 @@ type plan struct {
 	KeepPull       bool
 	ChangeDir      string
 	Keeper         bool
-	Worker         bool   // runs background work
-	UDP            bool   // answers datagrams too
-	Lines          bool   // serves lines too, on connections that are handed over, see lineServer
-	Polite         bool   // has a politeServer too
-	Fault          string // what goes wrong, see the uses of gen.fault
-	Gate           string // a FIFO that the step named by Fault waits for
+	Worker         bool        // runs background work
+	UDP            bool        // answers datagrams too
+	Datagrams      [][2]string // where it answers datagrams besides
+	Lines          bool        // serves lines too, on connections that are handed over, see lineServer
+	Polite         bool        // has a politeServer too
+	Fault          string      // what goes wrong, see the uses of gen.fault
+	Gate           string      // a FIFO that the step named by Fault waits for
 }
 
 // record is one line of what a generation prints: an event of the library, or a note of the service itself.
@@ -230,7 +231,10 @@ func (g *gen) run() error {
 		svc.Serve(ln, &http.Server{Handler: g.handler()})
 	}
 	if g.UDP {
-		pc, err := svc.ListenPacket("udp", "127.0.0.1:0")
+		g.Datagrams = append(g.Datagrams, [2]string{"udp", "127.0.0.1:0"})
+	}
+	for _, at := range g.Datagrams {
+		pc, err := svc.ListenPacket(at[0], at[1])
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,13 @@ func (s *Service) Listen(network, address string) (net.Listener, error) {
 	return ln, err
 }
 
-// ListenPacket is Listen for "udp", "udp4", "udp6" and "fd". The old generation's is closed when it starts to drain.
+// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd"; see listener.Set.ListenPacket for what it returns.
+// One generation at a time reads: a new one's reads wait until it has taken over, the old one's end with net.ErrClosed
+// before. No datagram in the kernel's queue is lost: the next generation reads it or, in a stop, this one does before its
+// reads end. The old one can write, to answer what it has read, until its work is done; then the service closes the socket.
+//
+// So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its context ends; a goroutine of
+// your own may be gone with the process before it has answered. A datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	pc, err := s.set.ListenPacket(network, address)
 	s.confide(err)

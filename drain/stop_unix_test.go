@@ -235,32 +235,6 @@ func TestListenAndServeReturnsErrors(t *testing.T) {
 	s.wantExit(s.pgid, 1)
 }
 
-func TestDatagramsAreAnsweredAcrossSwaps(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{UDP: true})
-	addr := strings.TrimPrefix(s.noteSince(0, s.pgid, "datagrams ").Note, "datagrams ")
-	nc, err := net.Dial("udp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(hung))
-	for gen := 1; gen <= 3; gen++ {
-		buf := make([]byte, 64)
-		if _, err := nc.Write([]byte("hello")); err != nil {
-			t.Fatal(err)
-		}
-		n, err := nc.Read(buf)
-		if err != nil || string(buf[:n]) != fmt.Sprintf("%d hello", gen) {
-			t.Errorf("%q, %v; want generation %d", buf[:n], err, gen)
-		}
-		old := s.main().PID
-		s.swap()
-		s.exit(old) // or it might read the next datagram
-	}
-	s.stop()
-}
-
 // tell makes up a record for what the service can't say.
 func (r record) tell(s *service) {
 	s.mu.Lock()

@@ -142,6 +142,9 @@ func (s *Service) launch(sw *swap) error {
 	}
 	overstay()
 	s.announce(sw)
+	ctx, cancel := context.WithTimeout(s.ctx, killGrace)
+	defer cancel()
+	s.set.EndReads(ctx) // before the child is told to begin; outside of the loop, since a reader may wait for the loop
 	return nil
 }
 

@@ -30,14 +30,14 @@ func explain(network, address string, err error) error {
 }
 
 // removeStale removes the file of a unix socket that its process left behind, which is known by nobody answering on it.
-func removeStale(path string, err error) bool {
+func removeStale(network, path string, err error) bool {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return false
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
 		return false
 	}
-	c, err := net.Dial("unix", path)
+	c, err := net.Dial(network, path)
 	if err == nil {
 		_ = c.Close()
 		return false

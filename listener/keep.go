@@ -56,8 +56,8 @@ func (s *Set) Keep() (unused []string, err error) {
 	for key, so := range s.sockets {
 		inUse[key] = so.ln
 	}
-	for _, p := range s.packets {
-		inUse[p.key] = p.PacketConn.(syscall.Conn)
+	for key, in := range s.packets {
+		inUse[key] = in.pc
 	}
 	s.mu.Unlock()
 
@@ -85,7 +85,8 @@ func (s *Set) Keep() (unused []string, err error) {
 		errs = restock(store, held, inUse, drop)
 	}
 	for _, key := range drop {
-		if path, ok := strings.CutPrefix(key, "unix "); ok && inUse[key] == nil && isSocket(path) {
+		network, path, _ := strings.Cut(key, " ")
+		if strings.HasPrefix(network, "unix") && inUse[key] == nil && isSocket(path) {
 			_ = os.Remove(path)
 		}
 	}

@@ -60,11 +60,13 @@ type offer struct {
 // long finds its connection open. Requests that arrive meanwhile are answered, with "Connection: close".
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
-// closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are
-// answered; one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that
-// net/http or golang.org/x/net/http2 (from v0.33.0) have not configured, are waited for but never closed: http.Server.Shutdown knows how, and
-// must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
-// closed. So are waited for those whose client has sent the beginning of a request, be it a stray line end after a POST.
+// closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
+// one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that net/http
+// or golang.org/x/net/http2 (from v0.33.0) have not configured, are waited for but never closed: http.Server.Shutdown
+// knows how, and must not be called before all others are gone, since it drops requests that it has read. So are those
+// whose client has sent the beginning of a request, be it a stray line end after a POST.
+//
+// Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
 // Leave may be called once.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := &departure{set: s, grace: max(0, grace), offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
@@ -72,6 +74,11 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		close(d.over)
 	}
 	s.leaving.Store(d)
+	if handover == nil {
+		s.lastReads(ctx)
+	} else {
+		s.EndReads(ctx)
+	}
 	s.shut(true, handover == nil)
 	if handover != nil {
 		var done sync.WaitGroup
@@ -95,7 +102,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 // listening socket. It is the time of one round trip; tests on loopback need less.
 var handshake = 200 * time.Millisecond
 
-// shut closes the listening and the packet sockets. With sweep, who has connected is taken in: the next generation may have
+// shut closes the listening sockets. With sweep, who has connected is taken in: the next generation may have
 // closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and
 // whoever comes then is refused by the kernel and knows that nothing of him was read; unless a service manager holds the
 // socket, in whose queue clients wait for the next process.
@@ -104,7 +111,6 @@ func (s *Set) shut(sweep, last bool) {
 	defer s.adopts.Unlock()
 	s.mu.Lock()
 	s.closed = true
-	packets := s.packets
 	sockets := slices.Collect(maps.Values(s.sockets))
 	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool { return s.held[so.key] != "" })
 	s.mu.Unlock()
@@ -113,9 +119,6 @@ func (s *Set) shut(sweep, last bool) {
 	}
 	for _, so := range sockets {
 		_ = so.close(sweep)
-	}
-	for _, pc := range packets {
-		_ = pc.Close()
 	}
 }
 
@@ -127,11 +130,14 @@ func dropAll(sockets []*socket) (any bool) {
 	return any
 }
 
-// Close closes every listener and connection at once and returns what was open.
+// Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
 	s.shut(false, false)
 	left := s.Counts()
+	for _, in := range s.intakes() {
+		_ = in.close()
+	}
 	for _, c := range s.all() {
 		_ = c.close(true)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,4 +110,58 @@ func backlog(ln syscall.Conn) (conns []net.Conn) {
 		}
 	})
 	return conns
+}
+
+// seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for unix sockets. One of
+// UDP is connected to itself where that changes nothing else about it, which makes the kernel refuse what others send:
+// with connect(2) a socket that is bound to all addresses would choose one to send from. That takes a filter.
+func seal(pc rawPacketConn) {
+	rc, err := pc.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Control(func(fd uintptr) {
+		addr, ok := pc.LocalAddr().(*net.UDPAddr)
+		if !ok {
+			_ = unix.Shutdown(int(fd), unix.SHUT_RD)
+			return
+		}
+		if !addr.IP.IsUnspecified() && !addr.IP.IsMulticast() {
+			if self, err := unix.Getsockname(int(fd)); err == nil && unix.Connect(int(fd), self) == nil {
+				return
+			}
+		}
+		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+	})
+}
+
+// lastRead bounds a read for which something is there: it may go when it is looked at, with a wrong checksum.
+const lastRead, peeks = time.Second, true
+
+// queued tells whether there is a datagram to read. In a sealed unix socket the end of the queue looks like one without
+// content; but a datagram comes with its sender's credentials, if asked. No descriptor fits beside them.
+func queued(pc rawPacketConn) (some bool) {
+	rc, err := pc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = rc.Control(func(fd uintptr) {
+		const look = unix.MSG_PEEK | unix.MSG_DONTWAIT
+		var b [1]byte
+		n, _, err := unix.Recvfrom(int(fd), b[:], look)
+		for err == unix.EINTR {
+			n, _, err = unix.Recvfrom(int(fd), b[:], look)
+		}
+		if some = err != unix.EAGAIN; err != nil || n > 0 || pc.LocalAddr().Network() != "unixgram" {
+			return
+		}
+		oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+		had, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+		_, oobn, _, _, _ := unix.Recvmsg(int(fd), b[:], oob, look)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, had)
+		some = oobn > 0
+	})
+	return some
 }

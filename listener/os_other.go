@@ -5,14 +5,21 @@ package listener
 import (
 	"net"
 	"syscall"
+	"time"
 )
 
-// The loss ledger, the sweep of the queue, the wait without reading and service managers that pass sockets are Linux's.
+// The loss ledger, the sweep of the queue, the wait without reading, service managers that pass sockets and keeping
+// datagrams out of a queue are Linux's.
 
 func listens(rawListener) bool        { return true }
 func dropHandshakes(rawListener) bool { return false }
 func takeHandshakes(rawListener)      {}
+func seal(rawPacketConn)              {}
+func queued(rawPacketConn) bool       { return true }
 func unread(net.Conn) int             { return 0 }
 func backlog(syscall.Conn) []net.Conn { return nil }
 
 func awaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }
+
+// lastRead is how long a read waits for what may be queued.
+const lastRead, peeks = 20 * time.Millisecond, false

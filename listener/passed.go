@@ -47,11 +47,17 @@ func open(f *os.File) *passed {
 		raw, ok := ln.(rawListener)
 		if ok && listens(raw) && ln.Addr().Network() != "unixpacket" {
 			p.ln = raw
-		} else {
-			_ = ln.Close()
+			return p
 		}
-	} else if pc, err := net.FilePacketConn(f); err == nil {
-		p.pc = pc
+		_ = ln.Close()
+	}
+	if pc, err := net.FilePacketConn(f); err == nil {
+		switch pc.LocalAddr().Network() {
+		case "udp", "unixgram":
+			p.pc = pc
+		default:
+			_ = pc.Close()
+		}
 	}
 	return p
 }
@@ -114,7 +120,7 @@ func (s *Set) claim(network, address string, packet bool) (*passed, error) {
 			if p.name == address {
 				candidates = append(candidates, p)
 			}
-		case network == "unix" && !p.reachable():
+		case strings.HasPrefix(network, "unix") && !p.reachable():
 		case p.name == storeName(key):
 			candidates = slices.Insert(candidates, 0, p)
 		case p.bound(network, address):
@@ -152,7 +158,7 @@ func (p *passed) bound(network, address string) bool {
 	switch have := p.addr(); {
 	case have.Network() != strings.TrimRight(network, "46"):
 		return false
-	case network == "unix":
+	case strings.HasPrefix(network, "unix"):
 		abs, err := filepath.Abs(address)
 		return have.String() == address || err == nil && have.String() == abs
 	case p.pc == nil:

@@ -148,7 +148,7 @@ func TestPassedByName(t *testing.T) {
 	if err != nil || got.LocalAddr().String() != udp {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := set.ListenPacket("fd", "dns"); err == nil || !strings.Contains(err.Error(), "(passed: none)") {
+	if _, err := set.ListenPacket("fd", "ntp"); err == nil || !strings.Contains(err.Error(), "(passed: none)") {
 		t.Error(err)
 	}
 	want := map[string]string{"tcp " + address: storeName("tcp " + address), "fd dns": "dns"}

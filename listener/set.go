@@ -17,6 +17,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -36,17 +37,12 @@ type Set struct {
 	open    bool
 	closed  bool
 	sockets map[string]*socket
-	packets []packet
+	packets map[string]*intake
 	passed  []*passed         // by a service manager, not in use yet
 	held    map[string]string // by a service manager too: the names it has for them, by key
 	store   Store             // nil: there is none
 	conns   map[*conn]struct{}
 	empty   chan struct{} // closed by the removal of the last connection; nil while nobody waits
-}
-
-type packet struct {
-	net.PacketConn // closed by Leave
-	key            string
 }
 
 // Loss is one entry of the loss ledger: a connection that this process closed while it was leaving although bytes of
@@ -83,7 +79,7 @@ func New(fds *tableflip.Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
 	}
-	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), held: make(map[string]string), conns: make(map[*conn]struct{})}
+	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), packets: make(map[string]*intake), held: make(map[string]string), conns: make(map[*conn]struct{})}
 }
 
 // Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. The
@@ -106,107 +102,81 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	case s.sockets[key] != nil:
 		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the listener it has", key)
 	}
-	ln, err := s.listen(network, address)
-	if err != nil && network == "unix" && removeStale(address, err) {
-		ln, err = s.listen(network, address)
+	ln, made, err := s.listen(network, address)
+	if err != nil && network == "unix" && removeStale(network, address, err) {
+		ln, made, err = s.listen(network, address)
 	}
 	if err != nil {
 		return nil, s.explain(network, address, err)
 	}
 	so := newSocket(s, key, ln.(rawListener), s.open)
+	so.path = madeFile(network, address, made)
 	s.sockets[key] = so
 	return so, nil
 }
 
-// ListenPacket is Listen for "udp", "udp4", "udp6" and "fd". Two generations hold the socket while one hands over to the
-// next; Leave closes this process's.
-func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
-	switch network {
-	case "udp", "udp4", "udp6", "fd":
-	default:
-		return nil, fmt.Errorf("listener: network %q: want udp, udp4, udp6 or fd", network)
+// kept is added to the network under which tableflip knows a unix socket that a service manager may hold. It would remove
+// the file of one that it knows as "unix" or "unixgram" when the process stops.
+const kept = ", kept"
+
+// aliases are the networks under which tableflip may know a socket.
+func aliases(network string) []string {
+	if network == "unix" || network == "unixgram" {
+		return []string{network, network + kept}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("listener: listen %s %s: the service is leaving", network, address)
-	}
-	pc, err := s.listenPacket(network, address)
-	if err != nil {
-		return nil, s.explain(network, address, err)
-	}
-	s.packets = append(s.packets, packet{pc, network + " " + address})
-	return pc, nil
+	return []string{network}
 }
 
-// kept is the network under which tableflip knows a unix socket that a service manager may hold. It would remove the file
-// of one that it knows as "unix" when the process stops.
-const kept = "unix, kept"
+// alias is the one for a new socket, which p says came from a service manager.
+func (s *Set) alias(network string, p *passed) string {
+	if all := aliases(network); p != nil || s.store != nil {
+		return all[len(all)-1]
+	}
+	return network
+}
 
-func (s *Set) listen(network, address string) (ln net.Listener, err error) {
-	for _, as := range []string{network, kept} {
-		if s.fds == nil || as == kept && network != "unix" {
+// listen also tells whether it has opened the socket.
+func (s *Set) listen(network, address string) (ln net.Listener, made bool, err error) {
+	for _, as := range aliases(network) {
+		if s.fds == nil {
 			break
 		}
 		if ln, err = s.fds.Listener(as, address); ln != nil || err != nil {
-			return ln, err
+			return ln, false, err
 		}
 	}
 	p, err := s.claim(network, address, false)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, false, err
 	case p != nil:
 		ln = p.ln
 	default:
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false) // its sockets take no filter, see dropHandshakes
 		if ln, err = lc.Listen(context.Background(), network, address); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if s.fds == nil {
-		return ln, nil
+		return ln, p == nil, nil
 	}
-	as := network
-	if network == "unix" && (p != nil || s.store != nil) {
-		as = kept
-	}
-	if err := s.fds.AddListener(as, address, ln.(tableflip.Listener)); err != nil {
+	if err := s.fds.AddListener(s.alias(network, p), address, ln.(tableflip.Listener)); err != nil {
 		_ = ln.Close()
-		return nil, err
+		return nil, false, err
 	}
-	return ln, nil
+	return ln, p == nil, nil
 }
 
-func (s *Set) listenPacket(network, address string) (pc net.PacketConn, err error) {
-	if s.fds != nil {
-		if pc, err = s.fds.PacketConn(network, address); pc != nil || err != nil {
-			return pc, err
-		}
+// madeFile is the file of a unix socket that this process has made; "" where it has not.
+func madeFile(network, address string, made bool) string {
+	if !made || !strings.HasPrefix(network, "unix") || strings.HasPrefix(address, "@") {
+		return ""
 	}
-	p, err := s.claim(network, address, true)
-	switch {
-	case err != nil:
-		return nil, err
-	case p != nil:
-		pc = p.pc
-	default:
-		if pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address); err != nil {
-			return nil, err
-		}
-	}
-	if s.fds == nil {
-		return pc, nil
-	}
-	if err := s.fds.AddPacketConn(network, address, pc.(tableflip.PacketConn)); err != nil {
-		_ = pc.Close()
-		return nil, err
-	}
-	return pc, nil
+	return address
 }
 
-// Open lets the listeners, those there are and those to come, accept from outside.
+// Open lets the listeners, those there are and those to come, accept from outside, and the packet sockets read.
 func (s *Set) Open() {
 	s.mu.Lock()
 	s.open = true
@@ -214,6 +184,9 @@ func (s *Set) Open() {
 	s.mu.Unlock()
 	for _, so := range sockets {
 		so.admit()
+	}
+	for _, in := range s.intakes() {
+		in.pass(context.Background(), opened)
 	}
 }
 

@@ -19,9 +19,10 @@ type rawListener interface {
 // socket is a listening socket whose Accept also returns connections that did not come in through it: adopted ones and
 // those of Dial. A connection that was accepted is always returned, also after Close.
 type socket struct {
-	set *Set
-	key string
-	ln  rawListener // closed by Close
+	set  *Set
+	key  string
+	ln   rawListener // closed by Close
+	path string      // the file that this process has made; "" for none
 
 	mu     sync.Mutex // guards what follows
 	cond   sync.Cond  // open, closed or queue has changed
@@ -146,6 +147,9 @@ func (so *socket) close(sweep bool) error {
 	so.closed = true
 	so.cond.Broadcast()
 	so.set.forget(so)
+	if so.path != "" && !so.open { // a generation that fails; in others tableflip removes it, after the last one
+		_ = os.Remove(so.path)
+	}
 	takeHandshakes(so.ln) // others may hold the socket, a service manager or another generation
 	return so.ln.Close()
 }

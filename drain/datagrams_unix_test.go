@@ -1,0 +1,260 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// shortDir has a short path, as a unix socket needs.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// sender sends datagrams to a service and hears which generation has read each.
+type sender struct {
+	testing.TB
+	net.Conn
+}
+
+// sender's datagrams go where the service said it would answer them, at the network's first place.
+func (s *service) sender(network string) *sender {
+	s.Helper()
+	c, err := s.dialDatagrams(network)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(2 * hung))
+	return &sender{s, c}
+}
+
+func (s *service) dialDatagrams(network string) (net.Conn, error) {
+	s.Helper()
+	addr := ""
+	for _, r := range s.since(0) {
+		at, ok := strings.CutPrefix(r.Note, "datagrams ")
+		if ok && addr == "" && strings.HasPrefix(at, "/") == (network == "unixgram") {
+			addr = at
+		}
+	}
+	if network == "unixgram" {
+		own := filepath.Join(shortDir(s), "c")
+		return net.DialUnix(network, &net.UnixAddr{Name: own, Net: network}, &net.UnixAddr{Name: addr, Net: network})
+	}
+	return net.Dial(network, addr)
+}
+
+func (c *sender) send(text string) {
+	c.Helper()
+	if _, err := c.Write([]byte(text)); err != nil {
+		c.Fatal(err)
+	}
+}
+
+// want wants the answer to the next of those that were sent, by that generation.
+func (c *sender) want(gen int, text string) {
+	c.Helper()
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	if err != nil {
+		c.Fatalf("no answer to %q: %v", text, err)
+	}
+	if want := fmt.Sprintf("%d %s", gen, text); string(buf[:n]) != want {
+		c.Fatalf("%q; want %q", buf[:n], want)
+	}
+}
+
+func eachDatagramNetwork(t *testing.T, f func(t *testing.T, network string, p plan)) {
+	for _, network := range []string{"udp", "unixgram"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			at := "127.0.0.1:0"
+			if network == "unixgram" {
+				at = filepath.Join(shortDir(t), "s")
+			}
+			f(t, network, plan{Datagrams: [][2]string{{network, at}}})
+		})
+	}
+}
+
+// One generation reads, the newest, also while older ones have work to do, and where a swap fails, the one that was.
+func TestDatagramsAreReadByOneGenerationAtATime(t *testing.T) {
+	t.Parallel()
+	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
+		s := start(t, p)
+		c := s.sender(network)
+		var open []func()
+		var slow []*client
+		for gen := 1; gen <= 3; gen++ {
+			for i := range 20 {
+				c.send(fmt.Sprint(i))
+				c.want(gen, fmt.Sprint(i))
+			}
+			cl, o := s.slow(fmt.Sprint("slow", gen))
+			slow, open = append(slow, cl), append(open, o)
+			s.plan.Fault = "check fails"
+			s.replan()
+			mark := s.mark()
+			s.signal(s.main().PID, syscall.SIGHUP)
+			s.eventSince(mark, gen, "swap failed")
+			c.send("still")
+			c.want(gen, "still")
+			s.plan.Fault = ""
+			s.replan()
+			s.swap()
+		}
+		c.send("newest")
+		c.want(4, "newest")
+		for i := range slow {
+			s.finishSlow(slow[i], open[i])
+		}
+		s.stop()
+	})
+}
+
+// Answers come from one generation until they come from the next, and each datagram is answered.
+func TestDatagramsUnderLoadAcrossSwaps(t *testing.T) {
+	t.Parallel()
+	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
+		s := start(t, p)
+		var beats [2]atomic.Int64
+		quit := make(chan struct{})
+		ends := make(chan error, len(beats))
+		for i := range beats {
+			c := s.sender(network)
+			go func() {
+				buf := make([]byte, 64)
+				last := 0
+				for n := 0; ; n++ {
+					select {
+					case <-quit:
+						ends <- nil
+						return
+					default:
+					}
+					text, by, got := fmt.Sprint(n), 0, ""
+					_, err := c.Write([]byte(text))
+					m := 0
+					if err == nil {
+						m, err = c.Read(buf)
+					}
+					if err == nil {
+						_, err = fmt.Sscanf(string(buf[:m]), "%d %s", &by, &got)
+					}
+					if err != nil || got != text || by < last {
+						ends <- fmt.Errorf("datagram %s: %q, %v; the last was read by generation %d", text, buf[:m], err, last)
+						return
+					}
+					last = by
+					beats[i].Add(1)
+				}
+			}()
+		}
+		for range 6 {
+			for i := range beats {
+				from := beats[i].Load()
+				for end := time.Now().Add(hung); beats[i].Load() == from && len(ends) == 0; time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatal("no answers")
+					}
+				}
+			}
+			s.swap()
+		}
+		close(quit)
+		for range beats {
+			if err := <-ends; err != nil {
+				t.Error(err)
+			}
+		}
+		s.stop()
+	})
+}
+
+// What is queued when a stop comes is answered.
+func TestDatagramsThatAreQueuedAreAnsweredInAStop(t *testing.T) {
+	t.Parallel()
+	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
+		p.Fault = "slow datagrams"
+		s := start(t, p)
+		s.swap()
+		c := s.sender(network)
+		n := 50
+		if network == "unixgram" {
+			n = 8 // the queue may be as short as that
+		}
+		s.signal(s.main().PID, syscall.SIGSTOP)
+		for i := range n {
+			c.send(fmt.Sprint(i))
+		}
+		s.signal(s.main().PID, syscall.SIGTERM)
+		s.signal(s.main().PID, syscall.SIGCONT)
+		for i := range n {
+			c.want(2, fmt.Sprint(i))
+		}
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		if _, err := c.Write([]byte("late")); err == nil {
+			_, err = c.Read(make([]byte, 8))
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestUnixDatagramSocketKeepsItsPathUntilTheLastStop(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(shortDir(t), "s")
+	at := plan{Datagrams: [][2]string{{"unixgram", path}}}
+	one := start(t, at)
+	one.swap()
+	one.signal(one.main().PID, syscall.SIGKILL)
+	one.gone()
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the file that a killed process leaves: %v", err)
+	}
+
+	s := start(t, at)
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.swap()
+	s.plan.Fault = "check fails"
+	s.replan()
+	mark := s.mark()
+	s.signal(s.main().PID, syscall.SIGHUP)
+	s.eventSince(mark, 2, "swap failed")
+	s.plan.Fault = ""
+	s.replan()
+	s.swap()
+	s.wantAlone(s.main().PID)
+	if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
+		t.Errorf("the socket's file is another: %v", err)
+	}
+	c := s.sender("unixgram")
+	c.send("here")
+	c.want(3, "here")
+	s.stop()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the last stop: %v", err)
+	}
+}

@@ -1,0 +1,128 @@
+// Command udp is a small datagram service that is swapped and stopped without
+// losing a datagram that has reached the machine: it answers each with its own
+// text, behind the pid of the process that has read it. Copy it and put in
+// your own answer.
+//
+//	go build -o app ./udp && ./app -pidfile app.pid
+//
+// kill -HUP swaps the binary: the socket and what is queued in it pass on to
+// the next process, and one process at a time reads. kill -TERM stops the
+// service, which answers what is queued before it exits with 0. With -control,
+// -s reload and -s stop do the same and return when it is done.
+//
+// With -unixgram it answers on a unix datagram socket too; who wants an answer
+// binds a socket of its own there. Each flag but -s can come from the
+// environment: -drain-timeout as APP_DRAIN_TIMEOUT.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+func main() {
+	if err := run(); err != nil {
+		slog.Error("exiting", "err", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	addr := flag.String("addr", "127.0.0.1:8080", "answer datagrams on this UDP `host:port`")
+	unixgram := flag.String("unixgram", "", "answer on this unix datagram `socket` too")
+	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
+	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
+	command := flag.String("s", "", "send this `command` to the running service and exit: reload, stop or status")
+	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
+	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for answers in the making")
+	flag.VisitAll(fromEnv)
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
+	}
+	if *command != "" {
+		return send(*control, *command)
+	}
+
+	svc, err := drain.New(drain.Config{PIDFile: *pidFile, ControlSocket: *control, Probation: *probation, DrainTimeout: *drainTimeout})
+	if err != nil {
+		return err
+	}
+	if err := listen(svc, "udp", *addr); err != nil {
+		return fmt.Errorf("-addr: %w", err)
+	}
+	if *unixgram != "" {
+		if err := listen(svc, "unixgram", *unixgram); err != nil {
+			return fmt.Errorf("-unixgram: %w", err)
+		}
+	}
+	return svc.Run(context.Background())
+}
+
+// listen makes the answering the service's work, which a swap or a stop waits for.
+func listen(svc *drain.Service, network, address string) error {
+	pc, err := svc.ListenPacket(network, address)
+	if err != nil {
+		return err
+	}
+	svc.Go(network, func(context.Context) { answer(pc) })
+	return nil
+}
+
+// answer goes on until reads end, which they do when the next process begins to
+// read or, in a stop, when nothing is queued any more. The context of svc.Go
+// ends before that, and who went by it would leave the queue unread.
+func answer(pc net.PacketConn) {
+	pid := os.Getpid()
+	buf := make([]byte, 64<<10)
+	for {
+		n, from, err := pc.ReadFrom(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			slog.Warn("read", "err", err)
+			continue
+		case from == nil: // a unix socket without a name: nowhere to answer to
+			continue
+		}
+		if _, err := pc.WriteTo(fmt.Appendf(nil, "%d %s", pid, buf[:n]), from); err != nil {
+			slog.Warn("answer", "to", from, "err", err)
+		}
+	}
+}
+
+// fromEnv lets one binary go through several environments. It leaves -s out:
+// that is no setting, and a service that finds it in its environment would not start.
+func fromEnv(f *flag.Flag) {
+	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	value := os.Getenv(name)
+	if value == "" || f.Name == "s" {
+		return
+	}
+	if err := f.Value.Set(value); err != nil {
+		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
+		os.Exit(2)
+	}
+}
+
+// send tells the running service what to do and returns when that is done.
+func send(socket, command string) error {
+	if socket == "" {
+		return errors.New("-s needs -control, the socket of the running service")
+	}
+	status, err := drain.Control(context.Background(), socket, command)
+	if err == nil && command == "status" {
+		_, err = os.Stdout.Write(status)
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package listener
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+)
+
+// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a *net.UDPConn or
+// *net.UnixConn but has all of its methods, for type assertions to interfaces.
+//
+// One process at a time reads: reads wait until Open, and end with net.ErrClosed after EndReads or Leave; a datagram that
+// was read before is the reader's to answer. Writes go on until Close, which Leave leaves to the caller. At the last
+// Leave, where nobody takes over and no service manager holds the socket, what the kernel has queued is read before
+// reads end. On Linux nothing is added to it from then on: who sends to a unixgram socket gets EPIPE, to a UDP socket
+// bound to one address ICMP's port unreachable; what comes to one that is bound to all is dropped, without a word. So
+// the goroutine that reads must go on until net.ErrClosed.
+//
+// A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last process ends.
+func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
+	switch network {
+	case "udp", "udp4", "udp6", "unixgram", "fd":
+	default:
+		return nil, fmt.Errorf("listener: network %q: want udp, udp4, udp6, unixgram or fd", network)
+	}
+	key := network + " " + address
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, fmt.Errorf("listener: listen %s: the service is leaving", key)
+	case s.packets[key] != nil:
+		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the socket it has", key)
+	}
+	pc, made, err := s.listenPacket(network, address)
+	if err != nil && network == "unixgram" && removeStale(network, address, err) {
+		pc, made, err = s.listenPacket(network, address)
+	}
+	if err != nil {
+		return nil, s.explain(network, address, err)
+	}
+	in := newIntake(s, key, pc, s.open)
+	in.path = madeFile(network, address, made)
+	s.packets[key] = in
+	return in.face(), nil
+}
+
+// listenPacket also tells whether it has opened the socket.
+func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made bool, err error) {
+	for _, as := range aliases(network) {
+		if s.fds == nil {
+			break
+		}
+		if pc, err = s.fds.PacketConn(as, address); pc != nil || err != nil {
+			return pc, false, err
+		}
+	}
+	p, err := s.claim(network, address, true)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case p != nil:
+		pc = p.pc
+	default:
+		if pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address); err != nil {
+			return nil, false, err
+		}
+	}
+	if s.fds == nil {
+		return pc, p == nil, nil
+	}
+	if err := s.fds.AddPacketConn(s.alias(network, p), address, pc.(tableflip.PacketConn)); err != nil {
+		_ = pc.Close()
+		return nil, false, err
+	}
+	return pc, p == nil, nil
+}
+
+// EndReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is under way any more, or ctx
+// is over. Then another process may begin to read: Leave, which ends reads too, leaves the sockets alone after EndReads.
+func (s *Set) EndReads(ctx context.Context) {
+	for _, in := range s.intakes() {
+		in.pass(ctx, over)
+	}
+}
+
+func (s *Set) intakes() []*intake {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.packets))
+}
+
+// settle is how long the kernel may take to queue what it was about to when a socket was sealed.
+const settle = 5 * time.Millisecond
+
+// lastReads lets reads go on until what is queued is read, and keeps out what comes then, where nobody else will read it.
+func (s *Set) lastReads(ctx context.Context) {
+	var dying []*intake
+	held := s.Held()
+	for _, in := range s.intakes() {
+		if held[in.key] != "" || !in.hasOpened() {
+			in.pass(ctx, over)
+		} else if in.pass(ctx, sealing) { // or those who wait would read the end of a sealed unix socket, as a datagram
+			seal(in.pc)
+			dying = append(dying, in)
+		}
+	}
+	if len(dying) > 0 {
+		time.Sleep(settle)
+	}
+	for _, in := range dying {
+		in.pass(ctx, last)
+	}
+}

@@ -1,0 +1,150 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// Who sends when nobody will read any more learns it, but for a UDP socket that is bound to all addresses.
+func TestNewcomersAreRefusedAtTheEnd(t *testing.T) {
+	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
+		set.Open()
+		if err := set.Leave(context.Background(), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		_, err := client.Write([]byte("too late"))
+		addr, udp := pc.LocalAddr().(*net.UDPAddr)
+		switch {
+		case !udp:
+			if !errors.Is(err, syscall.EPIPE) {
+				t.Error(err)
+			}
+		case addr.IP.IsUnspecified():
+			if _, err := pc.(reader).Read(make([]byte, 8)); !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+		default:
+			if _, err := client.Read(make([]byte, 8)); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Each datagram that the kernel has taken is read, however many come while the last reads go on.
+func TestNoDatagramIsLostWhileLeaving(t *testing.T) {
+	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
+		if addr, ok := pc.LocalAddr().(*net.UDPAddr); ok && addr.IP.IsUnspecified() {
+			t.Skip("who sends does not learn")
+		}
+		set.Open()
+		answered := make(chan struct{})
+		go func() {
+			defer close(answered)
+			buf := make([]byte, 8)
+			for {
+				n, from, err := pc.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = pc.WriteTo(buf[:n], from)
+			}
+		}()
+		var asked atomic.Int32
+		ends := make(chan error)
+		go func() {
+			buf := make([]byte, 8)
+			for {
+				_, err := client.Write([]byte("ping"))
+				if err == nil {
+					_, err = client.Read(buf)
+				}
+				if err != nil {
+					ends <- err
+					return
+				}
+				asked.Add(1)
+			}
+		}()
+		for asked.Load() < 100 {
+			select {
+			case err := <-ends:
+				t.Fatal(err)
+			default:
+			}
+		}
+		if err := set.Leave(context.Background(), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ends; !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("after %d: %v", asked.Load(), err)
+		}
+		<-answered
+	})
+}
+
+// The queue of a socket that a service manager holds is the next process's.
+func TestQueueOfAHeldPacketSocketStays(t *testing.T) {
+	eachPacketNetwork(t, func(t *testing.T, _ *Set, orig net.PacketConn, client net.Conn) {
+		f := dup(orig.(syscall.Conn))
+		defer f.Close()
+		set := New(nil, nil)
+		set.Manage(nil, nil, []*os.File{rename(t, dup(orig.(syscall.Conn)), "x")})
+		pc, err := set.ListenPacket("fd", "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.Open()
+		mustWrite(t, client, "for the next")
+		if err := set.Leave(context.Background(), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pc.(reader).Read(make([]byte, 8)); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+		set.Close()
+		mustWrite(t, client, "and another")
+		next, err := net.FilePacketConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer next.Close()
+		wantNext(t, next.(net.Conn).Read, "for the next")
+		wantNext(t, next.(net.Conn).Read, "and another")
+	})
+}
+
+func BenchmarkReadDatagram(b *testing.B) {
+	for _, kind := range []string{"bare", "intake"} {
+		b.Run(kind, func(b *testing.B) {
+			set := New(nil, nil)
+			defer set.Close()
+			set.Open()
+			pc, err := set.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			to := pc.LocalAddr().(*net.UDPAddr).AddrPort()
+			from := pc.(udpSocket)
+			read := from.ReadFromUDPAddrPort
+			if kind == "bare" {
+				read = from.UDPConn.ReadFromUDPAddrPort
+			}
+			buf := make([]byte, 64)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := from.WriteToUDPAddrPort(buf, to); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := read(buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
