@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -115,8 +116,8 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 			return
 		}
 		older := newElder(l, m.Generation, m.PID)
-		// The elders come after the parent, from the oldest on, and are all older than it.
-		i := max(0, len(s.older)-1)
+		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
+		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
 		go s.hear(older)
 		if s.phase == Swapping { // which began before this one was known
