@@ -24,6 +24,7 @@ import (
 //	old → new   elder      a link to a generation that drains still
 //	old → new   conns      take these connections
 //	new → old   took       I have these
+//	old → new   report     so far am I with my drain
 //	old → new   stop       leave
 //	new → old   hurry      there are too many of us
 //
@@ -44,6 +45,9 @@ type message struct {
 	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
+	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
+	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
+	Totals     *Totals           `json:"totals,omitempty"`
 }
 
 type kind string
@@ -56,19 +60,21 @@ const (
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"
 	kindTook     kind = "took"
+	kindReport   kind = "report"
 	kindStop     kind = "stop"
 	kindHurry    kind = "hurry"
 )
 
 // elder is an older generation that lives.
 type elder struct {
-	Peer
+	Peer                  // as it last said
+	base  listener.Counts // what of Open is in Service.past
 	link  *link.Link
 	heard chan struct{} // closed when nobody hears it any more
 }
 
 func newElder(l *link.Link, generation, pid int) *elder {
-	return &elder{Peer: Peer{generation, pid}, link: l, heard: make(chan struct{})}
+	return &elder{Peer: Peer{Generation: generation, PID: pid}, link: l, heard: make(chan struct{})}
 }
 
 func (e *elder) send(m message) {
@@ -116,6 +122,11 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 			return
 		}
 		older := newElder(l, m.Generation, m.PID)
+		older.Phase = Draining
+		older.heed(m.Report)
+		if m.Base != nil {
+			older.base = *m.Base
+		}
 		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
 		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
@@ -124,6 +135,8 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 			s.hurryOldest()
 		}
 		return
+	case m.Kind == kindReport:
+		e.heed(m.Report)
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)
 	case m.Kind == kindStop && s.awaits: // the parent had not seen our Ready; if it wants to stop it will say so again
@@ -145,8 +158,9 @@ func (s *Service) elderGone(e *elder) {
 	}
 	if i := slices.Index(s.older, e); i >= 0 {
 		s.older = slices.Delete(s.older, i, i+1)
+		s.past.add(e.Open, e.base)
 		_ = e.link.Close()
-		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID)
+		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID, "left", s.olderNames())
 		s.settle()
 	}
 }
@@ -155,9 +169,13 @@ func (s *Service) elderGone(e *elder) {
 func (s *Service) hurryOldest() {
 	for i := range len(s.older) + 2 - s.cfg.MaxGenerations {
 		e := s.older[i]
+		if e.Hurried {
+			continue
+		}
+		e.Hurried = true
 		e.send(message{Kind: kindHurry})
 		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the oldest is told to leave within %v", killGrace), nil,
-			"older", e.Generation, "older_pid", e.PID, "max", s.cfg.MaxGenerations)
+			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", s.cfg.MaxGenerations)
 	}
 }
 
@@ -165,6 +183,7 @@ func (s *Service) hurry() {
 	if s.phase == Draining && !s.hurried && time.Until(s.deadlineAt) > killGrace {
 		s.hurried = true
 		s.deadline.Stop()
+		s.deadlineAt = time.Now().Add(killGrace)
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {
 			s.call(func() { s.cutOff("a newer generation asked to leave", s.bow) })

@@ -29,10 +29,10 @@ func (g *gen) handler() http.Handler {
 		_, _ = io.WriteString(w, "slow but done")
 	})
 	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
-		nc, _, err := http.NewResponseController(w).Hijack()
-		if err == nil {
-			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			_, _ = io.Copy(io.Discard, nc)
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err == nil { // it echoes lines from now on
+			_, _ = fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nX-Pid: %d\r\nContent-Length: 2\r\n\r\nok", os.Getpid())
+			_, _ = io.Copy(nc, rw)
 			_ = nc.Close()
 		}
 	})
