@@ -29,13 +29,23 @@ func (s *service) hijacked() *client {
 	return c
 }
 
+// say sends a line on a hijacked connection and returns the answer.
+func (c *client) say(s *service, line string) string {
+	s.Helper()
+	_, err := fmt.Fprintln(c, line)
+	if err == nil {
+		line, err = c.r.ReadString('\n')
+	}
+	if err != nil {
+		s.Errorf("a hijacked connection: %v", err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
 func (c *client) wantEcho(s *service) {
 	s.Helper()
-	if _, err := fmt.Fprintln(c, "still there?"); err != nil {
-		s.Error(err)
-	}
-	if line, err := c.r.ReadString('\n'); err != nil || line != "still there?\n" {
-		s.Errorf("a hijacked connection answers %q, %v", line, err)
+	if line := c.say(s, "still there?"); line != "still there?" {
+		s.Errorf("a hijacked connection answers %q", line)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"syscall"
@@ -30,10 +31,20 @@ func (g *gen) handler() http.Handler {
 	})
 	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
 		nc, rw, err := http.NewResponseController(w).Hijack()
-		if err == nil { // it echoes lines from now on
-			_, _ = fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nX-Pid: %d\r\nContent-Length: 2\r\n\r\nok", os.Getpid())
-			_, _ = io.Copy(nc, rw)
-			_ = nc.Close()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nX-Pid: %d\r\nContent-Length: 2\r\n\r\nok", os.Getpid())
+		for { // lines from now on
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line == "goroutines\n" {
+				line = fmt.Sprintln(runtime.NumGoroutine())
+			}
+			_, _ = io.WriteString(nc, line)
 		}
 	})
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
@@ -89,6 +100,9 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 		err = g.ln.Close()
 	case "collect":
 		runtime.GC()
+	case "goroutines":
+		_ = pprof.Lookup("goroutine").WriteTo(w, 1)
+		return
 	case "starve":
 		err = g.starve(r.FormValue("spare"))
 	case "status":
