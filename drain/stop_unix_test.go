@@ -141,8 +141,9 @@ func TestServeThatFailsStopsTheService(t *testing.T) {
 	}
 }
 
-func TestListenAndServeIsAWholeService(t *testing.T) {
-	t.Parallel()
+// whole begins a service that is ListenAndServe and no more, at a port that was free.
+func whole(t *testing.T) *service {
+	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +152,12 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 	_ = free.Close()
 	s := begin(t, plan{Fault: "ListenAndServe", Addr: addr})
 	record{Note: "listening " + addr}.tell(s)
+	return s
+}
+
+func TestListenAndServeIsAWholeService(t *testing.T) {
+	t.Parallel()
+	s := whole(t)
 	who := func(not int) int { // the first to answer that is another
 		for timeout := time.After(hung); ; {
 			if c, err := dial(s); err == nil {
@@ -189,16 +196,10 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 // DrainTimeout, and fail.
 func TestListenAndServeGivesUpHalfARequest(t *testing.T) {
 	t.Parallel()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	_ = free.Close()
-	s := begin(t, plan{Fault: "ListenAndServe", Addr: addr})
-	record{Note: "listening " + addr}.tell(s)
+	s := whole(t)
 	var c *client
 	for timeout := time.After(hung); ; {
+		var err error
 		if c, err = dial(s); err == nil {
 			break
 		}

@@ -181,9 +181,9 @@ func (s *State) watching(now time.Duration) iter.Seq[*prober] {
 
 // reach returns how long after the beginning of the present pull p, a
 // heartbeat, has failed often enough and its balancer has had a moment to act.
-// It is reckoned from the last one that was seen. One that has come once or twice is a balancer that has just
-// begun, or somebody who scans ports; like a person with curl it can hold a pull
-// for half of PullMax.
+// It is reckoned from the last one that was seen. One that has come once or
+// twice is a balancer that has just begun, or somebody who scans ports; like a
+// person with curl it can hold a pull for half of PullMax.
 func (s *State) reach(p *prober) time.Duration {
 	interval, most := p.longest, s.cfg.PullMax
 	if p.interval == 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,43 +127,16 @@ func (s *site) wantEntry(node int, status string) {
 func (s *site) wantUp(nodes ...*flow.Node) {
 	s.t.Helper()
 	flow.Eventually(s.t, "HAProxy sends requests to the right nodes", func() bool {
-		up := s.up()
-		for _, n := range nodes {
-			if !up[n.Addr] {
+		up := 0
+		for _, server := range flow.Servers(s.t, s.stats()) {
+			if server["status"] != "UP" {
+				continue
+			}
+			if !slices.ContainsFunc(nodes, func(n *flow.Node) bool { return n.Addr == server["addr"] }) {
 				return false
 			}
+			up++
 		}
-		return len(up) == len(nodes)
+		return up == len(nodes)
 	})
-}
-
-// up are the servers that HAProxy would send requests to, by address.
-func (s *site) up() map[string]bool {
-	c, err := net.Dial("unix", s.stats())
-	if err != nil {
-		return nil
-	}
-	defer c.Close()
-	if _, err := io.WriteString(c, "show stat -1 4 -1 json\n"); err != nil {
-		return nil
-	}
-	text, _ := io.ReadAll(c)
-	var servers [][]struct {
-		Field struct{ Name string }
-		Value struct{ Value any }
-	}
-	if json.Unmarshal(text, &servers) != nil {
-		return nil
-	}
-	up := map[string]bool{}
-	for _, fields := range servers {
-		is := map[string]any{}
-		for _, f := range fields {
-			is[f.Field.Name] = f.Value.Value
-		}
-		if is["status"] == "UP" {
-			up[is["addr"].(string)] = true
-		}
-	}
-	return up
 }

@@ -3,10 +3,7 @@
 package gray
 
 import (
-	"encoding/csv"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,12 +50,7 @@ func newSite(t *testing.T, build string, names ...string) *site {
 		n := flow.NewNode(t, fmt.Sprintf("%s:808%d", host, 1+name[0]-'a'), build, "-pull-max", "5s")
 		n.Control("start")
 		s.nodes[name] = n
-		var settings strings.Builder
-		for _, e := range n.Env() {
-			name, value, _ := strings.Cut(e, "=")
-			fmt.Fprintf(&settings, "%s='%s'\n", name, value)
-		}
-		flow.WriteFile(t, s.dir, "site/"+name, settings.String())
+		flow.WriteFile(t, s.dir, "site/"+name, n.Settings())
 		balancer.Env = append(balancer.Env, strings.ToUpper(name)+"="+n.Addr)
 	}
 	flow.Start(t, balancer).Answers(t, s.addr)
@@ -118,34 +110,6 @@ func (s *site) want(percent map[string]string, versions ...string) {
 // stat is what HAProxy says of a node.
 func (s *site) stat(name string) (status, weight string) {
 	s.t.Helper()
-	c, err := net.Dial("unix", s.socket())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, "show stat\n")
-	r := csv.NewReader(c)
-	r.FieldsPerRecord = -1
-	var head []string
-	for {
-		row, err := r.Read()
-		if err != nil {
-			s.t.Fatalf("show stat has no %s: %v", name, err)
-		}
-		if head == nil {
-			head = row
-		}
-		if row[0] != "app" || row[1] != name {
-			continue
-		}
-		for i, column := range head {
-			switch column {
-			case "status":
-				status = row[i]
-			case "weight":
-				weight = row[i]
-			}
-		}
-		return status, weight
-	}
+	st := flow.Servers(s.t, s.socket())[name]
+	return st["status"], st["weight"]
 }

@@ -4,7 +4,6 @@ package haproxy
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -41,43 +40,13 @@ func balance(t testing.TB, config, addr string, env ...string) *balancer {
 	cmd.Env = append(append(os.Environ(), "BIND="+addr, "STATS="+b.stats), env...)
 	b.Process = flow.Start(t, cmd)
 	b.Answers(t, addr)
-	flow.Eventually(t, "HAProxy has its stats socket", func() bool {
-		c, err := net.Dial("unix", b.stats)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
 	return b
 }
 
 // server is what HAProxy says of one, by the names of "show stat".
 func (b *balancer) server(name string) map[string]string {
 	b.t.Helper()
-	c, err := net.Dial("unix", b.stats)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(flow.Patience))
-	fmt.Fprintln(c, "show stat app 4 -1")
-	r := csv.NewReader(c)
-	r.FieldsPerRecord, r.LazyQuotes = -1, true
-	lines, err := r.ReadAll()
-	if err != nil || len(lines) < 2 {
-		b.t.Fatalf("show stat: %v, %q", err, lines)
-	}
-	for _, line := range lines[1:] {
-		if len(line) > 1 && line[1] == name {
-			fields := map[string]string{}
-			for i, value := range line {
-				fields[lines[0][i]] = value
-			}
-			return fields
-		}
-	}
-	b.t.Fatalf("show stat: no server %s in %q", name, lines)
-	return nil
+	return flow.Servers(b.t, b.stats)[name]
 }
 
 func (b *balancer) is(name, status string) {
@@ -157,12 +126,7 @@ func newSite(t testing.TB, config, inter string, flags ...string) *site {
 	}
 	for name, n := range map[string]*flow.Node{"a": s.a, "b": s.b} {
 		n.Control("start")
-		settings := ""
-		for _, e := range n.Env() {
-			name, value, _ := strings.Cut(e, "=")
-			settings += name + "='" + value + "'\n"
-		}
-		flow.WriteFile(t, filepath.Join(s.dir, "nodes"), name, settings)
+		flow.WriteFile(t, filepath.Join(s.dir, "nodes"), name, n.Settings())
 	}
 	s.balancer = s.another(config, host+":80", inter)
 	// Not earlier: until its first check a server is up by assumption, and a

@@ -49,9 +49,7 @@ func newSite(t *testing.T, stay bool) *site {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &site{t: t, net: fmt.Sprintf("ka%d-%d", os.Getpid(), sites.Add(1)), nodes: map[string]*node{}}
-	t.Cleanup(func() { s.network("down") })
-	s.network("up")
-	s.client = flow.OpenNamespace(t, s.net+"-client")
+	s.client = flow.Network(t, script("net.sh"), s.net)
 
 	build := flow.Build(t, "nethttp", "v1", "")
 	for name, peer := range map[string]string{"a": "10.77.0.2", "b": "10.77.0.1"} {
@@ -69,15 +67,6 @@ func newSite(t *testing.T, stay bool) *site {
 }
 
 func script(name string) string { return filepath.Join(flow.Examples(), "keepalived", name) }
-
-func (s *site) network(verb string) {
-	s.t.Helper()
-	cmd := exec.Command("dash", script("net.sh"), verb)
-	cmd.Env = append(os.Environ(), "NET="+s.net)
-	if said, code := flow.Run(s.t, cmd); code != 0 {
-		s.t.Fatalf("net.sh %s: exit code %d\n%s", verb, code, said)
-	}
-}
 
 // rolling upgrades both nodes to a build.
 func (s *site) rolling(want int, build string) string {

@@ -44,9 +44,7 @@ func newSite(t *testing.T, heartbeat bool, env ...string) *site {
 	}
 	s := &site{t: t, net: fmt.Sprintf("lv%d-%d", os.Getpid(), sites.Add(1)), run: flow.Dir(t)}
 	s.env = append(env, "RUN="+s.run, "NET="+s.net)
-	t.Cleanup(func() { s.network("down") })
-	s.network("up")
-	s.client = flow.OpenNamespace(t, s.net+"-client")
+	s.client = flow.Network(t, script("net.sh"), s.net, s.env...)
 	s.a, s.b = s.node("a", "10.78.1.1", heartbeat), s.node("b", "10.78.1.2", heartbeat)
 	s.check()
 	flow.Eventually(t, "both nodes are up", func() bool { return s.state(s.a) == "UP" && s.state(s.b) == "UP" })
@@ -66,15 +64,6 @@ func (s *site) node(name, ip string, heartbeat bool) *flow.Node {
 }
 
 func script(name string) string { return filepath.Join(flow.Examples(), "lvs", name) }
-
-func (s *site) network(verb string) {
-	s.t.Helper()
-	cmd := exec.Command("dash", script("net.sh"), verb)
-	cmd.Env = append(os.Environ(), s.env...)
-	if said, code := flow.Run(s.t, cmd); code != 0 {
-		s.t.Fatalf("net.sh %s: exit code %d\n%s", verb, code, said)
-	}
-}
 
 // check starts the checker.
 func (s *site) check() {

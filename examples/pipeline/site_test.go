@@ -68,17 +68,8 @@ func (s *site) haproxy() {
 func (s *site) allUp() {
 	s.t.Helper()
 	flow.Eventually(s.t, "HAProxy says that a, b and c are UP", func() bool {
-		cmd := exec.Command("socat", "-t", "5", "-", "UNIX-CONNECT:"+s.path("haproxy.sock"))
-		cmd.Stdin = strings.NewReader("show servers state app\n")
-		out, err := cmd.Output()
-		up := 0
-		for line := range strings.Lines(string(out)) {
-			// be_id be_name srv_id srv_name srv_addr srv_op_state: 2 is up
-			if f := strings.Fields(line); len(f) > 5 && f[1] == "app" && f[5] == "2" {
-				up++
-			}
-		}
-		return err == nil && up == 3
+		servers := flow.Servers(s.t, s.path("haproxy.sock"))
+		return servers["a"]["status"] == "UP" && servers["b"]["status"] == "UP" && servers["c"]["status"] == "UP"
 	})
 }
 

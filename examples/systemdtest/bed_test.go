@@ -13,13 +13,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/baton-go/baton/examples/internal/flow"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -53,7 +51,7 @@ func missing(t *testing.T, why string) {
 type bed struct {
 	t   *testing.T
 	env []string
-	net *os.File // its network
+	net *flow.Namespace
 }
 
 func newBed(t *testing.T, env ...string) *bed {
@@ -74,7 +72,6 @@ func newBed(t *testing.T, env ...string) *bed {
 				all, _ := b.bed("logs")
 				t.Logf("the journal:\n%s", all)
 			}
-			_ = b.net.Close()
 		}
 		if out, code := b.bed("down"); code != 0 {
 			t.Errorf("bed.sh down: %d, %s", code, out)
@@ -88,9 +85,7 @@ func newBed(t *testing.T, env ...string) *bed {
 		t.Fatalf("bed.sh up: %d, %s", code, out)
 	}
 	pid, _ := b.bed("pid")
-	if b.net, err = os.Open("/proc/" + strings.TrimSpace(pid) + "/ns/net"); err != nil {
-		t.Fatal(err)
-	}
+	b.net = flow.OpenNamespace(t, "/proc/"+strings.TrimSpace(pid)+"/ns/net")
 	b.put("../systemd/app.service", units+"app.service")
 	b.deploy(build(t, "v1", ""))
 	b.run("ln", app, operator)
@@ -253,21 +248,4 @@ func (b *bed) eventually(what string, fact func() bool) {
 }
 
 // dial connects to the service from this process, through the bed's network.
-func (b *bed) dial() (net.Conn, error) {
-	runtime.LockOSThread()
-	own, err := os.Open("/proc/thread-self/ns/net")
-	if err == nil {
-		defer own.Close()
-		err = unix.Setns(int(b.net.Fd()), unix.CLONE_NEWNET)
-	}
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
-	}
-	conn, err := net.DialTimeout("tcp4", addr, patience) // an address needs no resolver, and so no other thread
-	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
-		return conn, back // and the thread, still locked, ends with its goroutine
-	}
-	runtime.UnlockOSThread()
-	return conn, err
-}
+func (b *bed) dial() (net.Conn, error) { return b.net.Dial(addr) }

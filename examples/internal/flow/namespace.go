@@ -5,6 +5,7 @@ package flow
 import (
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 
@@ -14,10 +15,28 @@ import (
 // Namespace is a network that this process can reach into.
 type Namespace struct{ file *os.File }
 
-// OpenNamespace opens the network namespace of that name, as ip netns knows it.
-func OpenNamespace(t testing.TB, name string) *Namespace {
+// Network has an example's net.sh make the namespaces whose names begin with
+// name, until the end of the test. It returns that of the client.
+func Network(t testing.TB, script, name string, env ...string) (client *Namespace) {
 	t.Helper()
-	f, err := os.Open("/run/netns/" + name)
+	run := func(verb string) {
+		t.Helper()
+		cmd := exec.Command("dash", script, verb)
+		cmd.Env = append(append(os.Environ(), env...), "NET="+name)
+		if said, code := Run(t, cmd); code != 0 {
+			t.Fatalf("net.sh %s: exit code %d\n%s", verb, code, said)
+		}
+	}
+	t.Cleanup(func() { run("down") })
+	run("up")
+	return OpenNamespace(t, "/run/netns/"+name+"-client")
+}
+
+// OpenNamespace opens a network namespace by its file: /run/netns/name for one
+// that ip netns knows, /proc/pid/ns/net for that of a process.
+func OpenNamespace(t testing.TB, path string) *Namespace {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

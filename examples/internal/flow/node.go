@@ -4,6 +4,7 @@ package flow
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -65,6 +66,16 @@ func (n *Node) Env() []string {
 		"BIN=" + n.Path("app"), "PIDFILE=" + n.Path("pid"), "LOG=" + n.Path("log"), "CONTROL=" + n.Path("control"),
 		"URL=http://" + n.Addr, "ARGS=" + strings.Join(args, " "),
 	}
+}
+
+// Settings are Env as lines that a shell script reads.
+func (n *Node) Settings() string {
+	var lines strings.Builder
+	for _, setting := range n.Env() {
+		name, value, _ := strings.Cut(setting, "=")
+		fmt.Fprintf(&lines, "%s='%s'\n", name, value)
+	}
+	return lines.String()
 }
 
 // Control runs control.sh, and wants exit code 0. It returns what that said.

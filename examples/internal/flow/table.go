@@ -9,14 +9,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
-const (
-	tableBegin = "<!-- flows -->\n"
-	tableEnd   = "<!-- /flows -->"
-	tableHead  = "| flow | operation | requests | failed | took |\n| --- | --- | --- | --- | --- |\n"
-)
+// A table stands in examples/README.md between <!-- name --> and <!-- /name -->.
+type table struct{ name, head string }
+
+var flows = table{"flows", "| flow | operation | requests | failed | took |\n| --- | --- | --- | --- | --- |\n"}
 
 // Report ends the load, asserts that nothing has failed, and prints the line
 // of the table in examples/README.md: what was done, and for how long that
@@ -31,15 +31,20 @@ func (l *Load) Report(flow, operation string, took time.Duration) {
 	}
 	key := fmt.Sprintf("| %s | %s |", flow, operation)
 	line := fmt.Sprintf("%s %d | %d | %.1f s |", key, l.Requests(), l.Failed(), took.Seconds())
-	l.t.Log(line)
-	if err := table(key, line, os.Getenv("BATON_TABLE") != ""); err != nil {
-		l.t.Errorf("examples/README.md: %v", err)
+	flows.report(l.t, key, line)
+}
+
+func (tb table) report(t testing.TB, key, line string) {
+	t.Helper()
+	t.Log(line)
+	if err := tb.put(filepath.Join(Examples(), "README.md"), key, line, os.Getenv("BATON_TABLE") != ""); err != nil {
+		t.Errorf("examples/README.md: %v", err)
 	}
 }
 
-// table looks a line up, or puts it in its place by the alphabet.
-func table(key, line string, replace bool) error {
-	path := filepath.Join(Examples(), "README.md")
+// put looks the line that begins with key up, or puts line in its place by the alphabet.
+func (tb table) put(path, key, line string, replace bool) error {
+	begin, end := "<!-- "+tb.name+" -->\n", "<!-- /"+tb.name+" -->"
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -53,12 +58,12 @@ func table(key, line string, replace bool) error {
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), tableBegin)
-	lines, after, ok2 := strings.Cut(rest, tableEnd)
+	before, rest, ok := strings.Cut(string(text), begin)
+	lines, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return fmt.Errorf("it has no %q and %q", tableBegin, tableEnd)
+		return fmt.Errorf("it has no %q and %q", begin, end)
 	}
-	lines = strings.TrimPrefix(lines, tableHead)
+	lines = strings.TrimPrefix(lines, tb.head)
 	rows := strings.Split(strings.TrimSuffix(lines, "\n"), "\n")
 	i := slices.IndexFunc(rows, func(row string) bool { return strings.HasPrefix(row, key) })
 	if !replace {
@@ -74,7 +79,7 @@ func table(key, line string, replace bool) error {
 	}
 	rows = slices.DeleteFunc(rows, func(row string) bool { return row == "" })
 	slices.Sort(rows)
-	text = []byte(before + tableBegin + tableHead + strings.Join(rows, "\n") + "\n" + tableEnd + after)
+	text = []byte(before + begin + tb.head + strings.Join(rows, "\n") + "\n" + end + after)
 	// In place, not by rename: the lock is the file's.
 	return os.WriteFile(path, text, 0o644)
 }
