@@ -80,6 +80,7 @@ func ExampleStatus_WriteMetrics() {
 		log.Fatal(err)
 	}
 	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = svc.Status().WriteMetrics(w)
 	})
 	ln, err := svc.Listen("tcp", ":8080")

@@ -14,8 +14,9 @@ import (
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // WriteMetrics writes the status as Prometheus metrics, in the text format 0.0.4, all under names that begin with "baton_".
-// A handler for /metrics calls it with the w of its answer, before or after the program's own metrics; the control socket
-// answers GET /metrics with it, Control the command "metrics", which is for node_exporter's textfile collector.
+// A handler for /metrics calls it with the w of its answer, whose Content-Type is "text/plain; version=0.0.4", before or
+// after the program's own metrics; the control socket answers GET /metrics with it, and Control the command "metrics",
+// which is for node_exporter's textfile collector.
 //
 // Gauges have a label generation, one value for the main one and each that still drains, and end with it:
 //

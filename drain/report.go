@@ -116,6 +116,7 @@ func (s *Service) bequeath(m *message) {
 	}
 	p := s.peer()
 	p.Phase, p.Since = Draining, time.Now().Round(0)
+	p.Deadline = p.Since.Add(s.cfg.DrainTimeout)
 	total := s.past
 	total.add(p.Open, listener.Counts{})
 	m.Report, m.Totals = &p, &total
