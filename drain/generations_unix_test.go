@@ -211,7 +211,7 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	conns = append(conns, s.hijacked())
 	s.swap()
 	st := s.eventualStatus("generation 1 to say that it is hurried", func(st drain.Status) bool {
-		return len(st.Older) == 4 && st.Older[0].Hurried && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
+		return len(st.Older) == 4 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
 	})
 	for _, o := range st.Older[1:] {
 		if o.Hurried || o.Deadline.Sub(o.Since) < hung {
