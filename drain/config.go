@@ -45,11 +45,14 @@ type Config struct {
 	// killed 5s later. Default 1m.
 	SwapTimeout time.Duration
 	// MaxGenerations is how many processes of the service may live at once. When a swap begins that would make them more,
-	// the oldest is told to leave within 5s. Default 4, at least 2.
+	// the oldest is told to leave within 5s, whatever its DrainTimeout; what it has left then is cut off, and its Run
+	// returns an error. Who waits long for connections that can't be handed over, such as WebSockets, should allow for as
+	// many swaps as may come in one DrainTimeout: each old generation costs its memory, and no more than that while it is
+	// idle. Status.Older says what is left where. Default 4, at least 2.
 	MaxGenerations int
 
 	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that says what, and so the
-	// exit code is not 0. In a stop that also counts for older generations that still drain, which are told to leave then.
+	// exit code is not 0. Each generation has its own, from its own draining, as its configuration was when it started. In a stop that also counts for older generations that still drain, which are told to leave then.
 	// Default 30s.
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed. It

@@ -166,6 +166,7 @@ func (s *Service) commands(main context.Context) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func() error{
 		"GET /status":   func() error { return nil },
+		"GET /metrics":  func() error { return nil },
 		"POST /swap":    func() error { return s.Swap(context.Background()) },
 		"POST /pull":    func() error { return s.Pull(main) },
 		"POST /restore": func() error { return s.Restore(main) },
@@ -179,6 +180,9 @@ func (s *Service) commands(main context.Context) http.Handler {
 			}
 			var refused refusal
 			switch {
+			case err == nil && pattern == "GET /metrics":
+				w.Header().Set("Content-Type", metricsType)
+				_ = s.Status().WriteMetrics(w)
 			case err == nil:
 				w.Header().Set("Content-Type", "application/json")
 				_ = json.NewEncoder(w).Encode(s.Status())

@@ -15,8 +15,8 @@ import (
 )
 
 // Control tells the service whose Config.ControlSocket is socket what to do, and returns when that is done, with the
-// service's Status as JSON. Command is "status", "swap" (or "reload", which is the same), "pull", "restore" or "stop". An
-// error has the reason for which the service could not do it, or says that there is no service to ask. After "stop",
+// service's Status as JSON. Command is "status", "swap" (or "reload", which is the same), "pull", "restore" or "stop"; or
+// "metrics", whose answer is that of Status.WriteMetrics. An error has the reason for which the service could not do it, or says that there is no service to ask. After "stop",
 // also one that had to cut something off, the processes of the service are gone, older generations included; for that it
 // must not be called by the service itself.
 //
@@ -25,17 +25,17 @@ import (
 //
 // Other clients speak HTTP: GET /status, POST /swap, /pull, /restore and /stop answer 200 and the Status as JSON when it is
 // done, or 409 (refused), 500 (tried and failed) and 503 (another generation has taken over meanwhile: ask again) with the
-// reason as text.
+// reason as text. GET /metrics is for Prometheus, by way of a proxy: it does not scrape unix sockets itself.
 func Control(ctx context.Context, socket, command string) (answer []byte, err error) {
 	method, verb := http.MethodPost, command
 	switch command {
-	case "status":
+	case "status", "metrics":
 		method = http.MethodGet
 	case "reload":
 		verb = "swap"
 	case "swap", "pull", "restore", "stop":
 	default:
-		return nil, fmt.Errorf("drain: control: %q is no command: want status, swap, reload, pull, restore or stop", command)
+		return nil, fmt.Errorf("drain: control: %q is no command: want status, metrics, swap, reload, pull, restore or stop", command)
 	}
 	if socket == "" {
 		return nil, errors.New("drain: control: no socket: name the one of Config.ControlSocket")

@@ -72,3 +72,23 @@ func ExampleService_Swap() {
 		log.Fatal(err)
 	}
 }
+
+// What Prometheus scrapes: connections of each generation, swaps, losses.
+func ExampleStatus_WriteMetrics() {
+	svc, err := drain.New(drain.Config{MaxGenerations: 8, DrainTimeout: time.Hour}) // there are WebSockets
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_ = svc.Status().WriteMetrics(w)
+	})
+	ln, err := svc.Listen("tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(ln, &http.Server{})
+	if err := svc.Run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}

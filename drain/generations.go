@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 //	old → new   conns      take these connections
 //	old → new   adopt      take this connection of the application's, and its state
 //	new → old   took       I have these, or none because
+//	old → new   report     so far am I with my drain
 //	old → new   stop       leave
 //	new → old   hurry      there are too many of us
 //
@@ -47,6 +49,9 @@ type message struct {
 	Took       []bool            `json:"took,omitempty"`
 	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
 	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
+	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
+	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
+	Totals     *Totals           `json:"totals,omitempty"`
 }
 
 type kind string
@@ -60,19 +65,21 @@ const (
 	kindConns    kind = "conns"
 	kindAdopt    kind = "adopt"
 	kindTook     kind = "took"
+	kindReport   kind = "report"
 	kindStop     kind = "stop"
 	kindHurry    kind = "hurry"
 )
 
 // elder is an older generation that lives.
 type elder struct {
-	Peer
+	Peer                  // as it last said
+	base  listener.Counts // what of Open is in Service.past
 	link  *link.Link
 	heard chan struct{} // closed when nobody hears it any more
 }
 
 func newElder(l *link.Link, generation, pid int) *elder {
-	return &elder{Peer: Peer{generation, pid}, link: l, heard: make(chan struct{})}
+	return &elder{Peer: Peer{Generation: generation, PID: pid}, link: l, heard: make(chan struct{})}
 }
 
 func (e *elder) send(m message) {
@@ -125,14 +132,21 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 			return
 		}
 		older := newElder(l, m.Generation, m.PID)
-		// The elders come after the parent, from the oldest on, and are all older than it.
-		i := max(0, len(s.older)-1)
+		older.Phase = Draining
+		older.heed(m.Report)
+		if m.Base != nil {
+			older.base = *m.Base
+		}
+		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
+		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
 		go s.hear(older)
 		if s.phase == Swapping { // which began before this one was known
 			s.hurryOldest()
 		}
 		return
+	case m.Kind == kindReport:
+		e.heed(m.Report)
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)
 	case m.Kind == kindStop && s.awaits: // the parent had not seen our Ready; if it wants to stop it will say so again
@@ -154,8 +168,9 @@ func (s *Service) elderGone(e *elder) {
 	}
 	if i := slices.Index(s.older, e); i >= 0 {
 		s.older = slices.Delete(s.older, i, i+1)
+		s.past.add(e.Open, e.base)
 		_ = e.link.Close()
-		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID)
+		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID, "left", s.olderNames())
 		s.settle()
 	}
 }
@@ -164,9 +179,13 @@ func (s *Service) elderGone(e *elder) {
 func (s *Service) hurryOldest() {
 	for i := range len(s.older) + 2 - s.cfg.MaxGenerations {
 		e := s.older[i]
+		if e.Hurried {
+			continue
+		}
+		e.Hurried = true
 		e.send(message{Kind: kindHurry})
 		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the oldest is told to leave within %v", killGrace), nil,
-			"older", e.Generation, "older_pid", e.PID, "max", s.cfg.MaxGenerations)
+			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", s.cfg.MaxGenerations)
 	}
 }
 
@@ -175,6 +194,7 @@ func (s *Service) hurry() {
 		s.hurried = true
 		s.farewell.begin(killGrace / 2)
 		s.deadline.Stop()
+		s.deadlineAt = time.Now().Add(killGrace)
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {
 			s.call(func() { s.cutOff("a newer generation asked to leave", s.bow) })

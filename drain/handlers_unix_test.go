@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"syscall"
@@ -30,11 +31,21 @@ func (g *gen) handler() http.Handler {
 		_, _ = io.WriteString(w, "slow but done")
 	})
 	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
-		nc, _, err := http.NewResponseController(w).Hijack()
-		if err == nil {
-			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			_, _ = io.Copy(io.Discard, nc)
-			_ = nc.Close()
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nX-Pid: %d\r\nContent-Length: 2\r\n\r\nok", os.Getpid())
+		for { // lines from now on
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if line == "goroutines\n" {
+				line = fmt.Sprintln(runtime.NumGoroutine())
+			}
+			_, _ = io.WriteString(nc, line)
 		}
 	})
 	mux.HandleFunc("/lines", func(w http.ResponseWriter, r *http.Request) {
@@ -98,6 +109,9 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 		err = g.ln.Close()
 	case "collect":
 		runtime.GC()
+	case "goroutines":
+		_ = pprof.Lookup("goroutine").WriteTo(w, 1)
+		return
 	case "starve":
 		err = g.starve(r.FormValue("spare"))
 	case "status":

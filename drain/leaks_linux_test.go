@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,44 +27,103 @@ func fds(t testing.TB, pid int) (all []string) {
 	return all
 }
 
-// fewFDs waits until a process that is alone and idle has at most n descriptors. Some are closed by the garbage collector.
-func (s *service) fewFDs(pid, n int) {
+// goroutines is what a process is doing: how many there are, and where.
+func (s *service) goroutines() (n int, where string) {
 	s.Helper()
+	where = s.do("goroutines")
+	if _, err := fmt.Sscanf(where, "goroutine profile: total %d", &n); err != nil {
+		s.Fatalf("%v: %s", err, where)
+	}
+	return n, where
+}
+
+// burden is what a process without clients, but for one who asks, can't do without.
+type burden struct{ fds, goroutines int }
+
+// rested waits until the main generation is alone and has no clients, and no more than most, unless that is nil.
+func (s *service) rested(most *burden) (b burden) {
+	s.Helper()
+	pid := s.main().PID
 	s.wantAlone(pid)
-	for timeout := time.After(10 * time.Second); ; {
-		s.do("collect")
+	for timeout := time.After(hung / 4); ; {
+		s.do("collect") // some descriptors are closed by the garbage collector
 		all := fds(s, pid)
-		if len(all) <= n {
-			return
+		n, where := s.goroutines()
+		st := s.status()
+		b = burden{len(all), n}
+		if st.Open.Open() == 1 && len(st.Older) == 0 && (most == nil || b.fds <= most.fds && b.goroutines <= most.goroutines) {
+			return b
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-timeout:
-			s.Errorf("generation %d has %d descriptors; want at most %d:\n%s", s.main().Gen, len(all), n, strings.Join(all, "\n"))
-			return
+			s.Fatalf("generation %d has %d connections, and %+v; want at most %+v:\n%s\n%s", st.Generation, st.Open.Open(), b, most, strings.Join(all, "\n"), where)
 		}
 	}
 }
 
-func TestDescriptorsDoNotPileUp(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{}, withControl)
-	l := s.drive(4, time.Millisecond)
-	for range 3 {
-		s.swap()
+// elderRested is what an older generation with one connection, which is hijacked, has, when that is no more than most.
+func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
+	s.Helper()
+	for timeout := time.After(hung / 4); ; {
+		all := fds(s, pid)
+		n, err := strconv.Atoi(c.say(s, "goroutines"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		b = burden{len(all), n}
+		if most == nil || b.fds <= most.fds && b.goroutines <= most.goroutines {
+			return b
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-timeout:
+			s.Fatalf("the older generation has %+v; want at most %+v:\n%s", b, most, strings.Join(all, "\n"))
+		}
 	}
-	s.wantAlone(s.main().PID)
-	s.get("/whoami")
-	early := len(fds(t, s.main().PID))
-	for range 17 {
-		s.swap()
-	}
-	s.fewFDs(s.main().PID, early+1) // a connection of the load may be counted that has just come
-	l.end()
-	s.stop()
 }
 
-func TestDescriptorsDoNotPileUpInFailedSwaps(t *testing.T) {
+// Nothing is left over from a swap, whatever kind of connection it has to do with, in the newest generation as in one that
+// has seen them all go by. Some are overtaken by the next ones while they drain.
+func TestFiftySwapsAreFlat(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 2 * hung}, withControl)
+	var held []*client
+	swaps := func(n int) {
+		l := s.drive(4, 4*time.Millisecond)
+		for range n {
+			held = append(held, s.hijacked())
+			if len(held) > 3 {
+				held[0].wantEcho(s)
+				_ = held[0].Close()
+				held = held[1:]
+			}
+			s.swap()
+		}
+		for _, c := range held {
+			_ = c.Close()
+		}
+		held = nil
+		l.end()
+	}
+	more := func(b burden) *burden { return &burden{b.fds + 1, b.goroutines + 1} } // what is about to go may be counted or not
+	swaps(5)
+	early := s.rested(nil)
+	elder, c := s.main().PID, s.hijacked()
+	swaps(5)
+	s.olderAre(1, s.main().Gen-5)
+	elderEarly := s.elderRested(elder, c, nil)
+	swaps(40)
+	s.olderAre(1, s.main().Gen-45)
+	elderLate := s.elderRested(elder, c, more(elderEarly))
+	_ = c.Close()
+	late := s.rested(more(early))
+	t.Logf("the newest after 5 swaps %+v, after 50 %+v; an older one after 5 swaps %+v, after 45 %+v", early, late, elderEarly, elderLate)
+	s.stop()
+	s.wantNothingLost()
+}
+
+func TestNothingPilesUpInFailedSwaps(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{}, withControl)
 	s.swap()
@@ -79,12 +139,11 @@ func TestDescriptorsDoNotPileUpInFailedSwaps(t *testing.T) {
 		}
 	}
 	fail("ready fails", 2)
-	s.wantAlone(pid)
-	early := len(fds(t, pid))
+	early := s.rested(nil)
 	fail("ready fails", 4)
 	fail("crash at start", 4)
 	fail("preflight fails", 2)
-	s.fewFDs(pid, early+1)
+	s.rested(&burden{early.fds + 1, early.goroutines + 1})
 	s.plan.Fault = ""
 	s.replan()
 	s.swap()

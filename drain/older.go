@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"fmt"
 	"log/slog"
 	"strings"
 )
@@ -21,7 +20,7 @@ func (s *Service) settle() {
 func (s *Service) olderNames() string {
 	var names []string
 	for _, o := range s.older {
-		names = append(names, fmt.Sprintf("%d (pid %d)", o.Generation, o.PID))
+		names = append(names, o.String())
 	}
 	return strings.Join(names, ", ")
 }

@@ -43,7 +43,8 @@ type Status struct {
 	Generation int             `json:"generation"` // 1 for the first process, each swap adds one
 	PID        int             `json:"pid"`
 	Phase      Phase           `json:"phase"`
-	Since      time.Time       `json:"since"` // of the phase
+	Since      time.Time       `json:"since"`             // of the phase
+	Deadline   time.Time       `json:"deadline,omitzero"` // while draining: when it is cut off
 	Pulled     bool            `json:"pulled"`
 	Noticed    bool            `json:"noticed"` // the probers have noticed the pull
 	Listeners  []string        `json:"listeners"`
@@ -53,12 +54,30 @@ type Status struct {
 	Probers    []health.Prober `json:"probers"`
 	Swaps      int             `json:"swaps"` // how many this process has tried
 	LastSwap   *SwapResult     `json:"last_swap,omitempty"`
+	Total      Totals          `json:"total"`
 }
 
-// Peer is another generation of the service.
+// Peer is another generation of the service, as it last said: when it began to drain, and in each second in which
+// something has changed. One that is halted says nothing, and keeps what it said.
 type Peer struct {
-	Generation int `json:"generation"`
-	PID        int `json:"pid"`
+	Generation int             `json:"generation"`
+	PID        int             `json:"pid"`
+	Phase      Phase           `json:"phase"`
+	Since      time.Time       `json:"since,omitzero"`    // of the phase
+	Deadline   time.Time       `json:"deadline,omitzero"` // when it is cut off
+	Hurried    bool            `json:"hurried"`           // was told to leave sooner than Config.DrainTimeout, see MaxGenerations
+	Open       listener.Counts `json:"open"`
+	Background []string        `json:"background"`
+}
+
+// Totals are what all generations of the service have counted since the first, as far as the main one knows: they pass on
+// with each swap. They begin anew with the first generation, and where one was killed before it could pass them on.
+type Totals struct {
+	Adopted     int64 `json:"adopted"`      // connections taken over from another generation
+	Moved       int64 `json:"moved"`        // connections handed over to another generation
+	Lost        int64 `json:"lost"`         // entries in the loss ledger: requests that may be lost
+	Swaps       int   `json:"swaps"`        // that have ended with another main generation
+	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
 }
 
 // SwapResult is how a swap ended.
@@ -102,7 +121,10 @@ func (s *Service) status() Status {
 	st := Status{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since, Pulled: s.health.Pulled(),
 		Listeners: s.set.Listeners(), Open: s.set.Counts(), Background: s.work.names(), Probers: s.health.Probers(),
-		Swaps: s.swaps, LastSwap: s.lastSwap,
+		Swaps: s.swaps, LastSwap: s.lastSwap, Total: s.total(),
+	}
+	if s.phase == Draining {
+		st.Deadline = s.deadlineAt
 	}
 	if st.Pulled {
 		st.Noticed = isClosed(s.health.Noticed())

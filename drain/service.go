@@ -64,6 +64,8 @@ type Service struct {
 	servers      []server
 	parent       *elder       // nil: this process was not started by another generation, or has outlived it
 	older        []*elder     // the oldest first
+	past         Totals       // without what this generation counts, and older ones since their elder.base
+	reports      *reporter    // nil until another generation is the main one
 	placePID     func() error // puts the prepared PID file in its place
 	awaits       bool         // Ready was sent, the parent's word is not there
 	swap         *swap        // under way, or the one that succeeded

@@ -3,6 +3,7 @@ package drain
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // statusLine is what systemctl status shows.
@@ -35,8 +36,22 @@ func (st Status) line(stopping bool) string {
 		b.WriteString(", " + st.noticed())
 	}
 	for i, o := range st.Older {
-		fmt.Fprintf(&b, "%s %d (pid %d)", []string{"; still draining: generation", ","}[min(i, 1)], o.Generation, o.PID)
+		fmt.Fprintf(&b, "%s %v", []string{"; still draining: generation", ","}[min(i, 1)], o)
 	}
+	return b.String()
+}
+
+// String is the generation in a few words, for logs.
+func (p Peer) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d (pid %d, %d open", p.Generation, p.PID, p.Open.Open())
+	if len(p.Background) > 0 {
+		fmt.Fprintf(&b, ", background work: %s", strings.Join(p.Background, ", "))
+	}
+	if !p.Deadline.IsZero() {
+		fmt.Fprintf(&b, ", until %s", p.Deadline.Local().Format(time.TimeOnly))
+	}
+	b.WriteString(")")
 	return b.String()
 }
 

@@ -201,6 +201,7 @@ func (s *Service) finish(why string, err error) {
 	s.closePorts()
 	signal.Stop(s.signals)
 	s.phase, s.since = Stopped, time.Now()
+	s.reports.close(s.peer())
 	n := s.set.Counts()
 	level := slog.LevelInfo
 	if err != nil {

@@ -87,6 +87,7 @@ func (s *Service) promoted(m message) {
 			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)
 		}
 	}
+	s.inheritTotals(m)
 	if s.parent != nil {
 		s.older = append(s.older, s.parent)
 		s.parent = nil

@@ -187,6 +187,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
 	s.lastSwap.Err = err.Error()
 	s.swap = nil
+	s.past.FailedSwaps++
 	s.phase, s.since = Ready, time.Now()
 	if s.health.Pulled() {
 		s.phase = Pulled
@@ -205,6 +206,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 func (s *Service) succeeded(sw *swap) {
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
 	m.TicketKeys = s.tickets.end()
+	s.bequeath(&m)
 	m.Control = s.control.leave()
 	s.closePorts()
 	m.Join = !s.hooks.joined
@@ -222,10 +224,11 @@ func (s *Service) succeeded(sw *swap) {
 		for _, e := range older {
 			e.link.Pause()
 			<-e.heard
-			_ = sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID}, e.link)
+			_ = sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer, Base: &e.base}, e.link)
 			_ = e.link.Close()
 		}
 	})
+	s.beginReports(sw.link)
 }
 
 // handover is the listener.Handover to the child.

@@ -56,6 +56,16 @@ func (b *bed) run(crowds ...*crowd) {
 		b.Swaps(1)
 		b.swaps.Add(1)
 	}
+	b.finish()
+	clients.Wait()
+	for _, c := range crowds {
+		c.report()
+	}
+}
+
+// finish is the stop.
+func (b *bed) finish() {
+	b.t.Helper()
 	close(b.stopping)
 	go func() {
 		for {
@@ -71,10 +81,6 @@ func (b *bed) run(crowds ...*crowd) {
 		}
 	}()
 	b.Stop()
-	clients.Wait()
-	for _, c := range crowds {
-		c.report()
-	}
 }
 
 // outlasts returns when two swaps have come about since the given number, or

@@ -70,7 +70,7 @@ func run() error {
 	h2c := flag.Bool("h2c", false, "serve HTTP/2 without TLS too")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
+	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
 	heartbeat := flag.String("heartbeat", "", "for balancers that only connect: a `host:port` that is open while this node is to get traffic")
 	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
@@ -149,7 +149,7 @@ func send(socket, command string) error {
 		return errors.New("-s needs -control, the socket of the running service")
 	}
 	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
+	if err == nil && (command == "status" || command == "metrics") {
 		_, err = os.Stdout.Write(status)
 	}
 	return err

@@ -1,0 +1,308 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/listener"
+)
+
+// hijacked is a connection that the newest generation's handler has taken over, and which echoes from then on.
+func (s *service) hijacked() *client {
+	s.Helper()
+	c := s.connect()
+	a, err := c.ask("GET", "/hijack", "")
+	if err != nil {
+		s.Fatal(err)
+	}
+	if a.pid != s.main().PID { // the generation before was quicker than its end
+		_ = c.Close()
+		return s.hijacked()
+	}
+	return c
+}
+
+// say sends a line on a hijacked connection and returns the answer.
+func (c *client) say(s *service, line string) string {
+	s.Helper()
+	_, err := fmt.Fprintln(c, line)
+	if err == nil {
+		line, err = c.r.ReadString('\n')
+	}
+	if err != nil {
+		s.Errorf("a hijacked connection: %v", err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+func (c *client) wantEcho(s *service) {
+	s.Helper()
+	if line := c.say(s, "still there?"); line != "still there?" {
+		s.Errorf("a hijacked connection answers %q", line)
+	}
+}
+
+// eventualStatus waits until the main generation's status is so.
+func (s *service) eventualStatus(what string, is func(drain.Status) bool) drain.Status {
+	s.Helper()
+	for timeout := time.After(hung); ; {
+		st := s.status()
+		if is(st) {
+			return st
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-timeout:
+			s.Fatalf("%+v; want %s", st, what)
+		}
+	}
+}
+
+// olderAre waits until the older generations have these numbers, and that many hijacked connections each.
+func (s *service) olderAre(hijacked int, generations ...int) drain.Status {
+	s.Helper()
+	return s.eventualStatus(fmt.Sprintf("generations %v with %d connections each", generations, hijacked), func(st drain.Status) bool {
+		var got []int
+		for _, o := range st.Older {
+			if o.Open.Hijacked != hijacked || o.Open.Open() != hijacked {
+				return false
+			}
+			got = append(got, o.Generation)
+		}
+		return slices.Equal(got, generations)
+	})
+}
+
+// fiveSwaps makes six generations, of which each has some hijacked connections when it is replaced.
+func fiveSwaps(t testing.TB, p plan, each int) (s *service, conns map[int][]*client, gens []record) {
+	t.Helper()
+	s = start(t, p, withControl)
+	conns = make(map[int][]*client)
+	gens = append(gens, s.main())
+	for gen := 1; gen <= 5; gen++ {
+		for range each {
+			conns[gen] = append(conns[gen], s.hijacked())
+		}
+		gens = append(gens, s.swap())
+	}
+	return s, conns, gens
+}
+
+func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
+	t.Parallel()
+	const each = 2
+	drainTime := 2 * hung
+	s, conns, gens := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: drainTime}, each)
+	l := s.drive(4, 4*time.Millisecond)
+	st := s.olderAre(each, 1, 2, 3, 4, 5)
+	for i, o := range st.Older {
+		if o.PID != gens[i].PID || o.Phase != drain.Draining || o.Hurried || !o.Deadline.After(o.Since) {
+			t.Errorf("%+v; want pid %d to drain", o, gens[i].PID)
+		}
+		if i > 0 && !o.Deadline.After(st.Older[i-1].Deadline) {
+			t.Errorf("generation %d ends at %v, the one before at %v: each has its own time", o.Generation, o.Deadline, st.Older[i-1].Deadline)
+		}
+	}
+	for _, cs := range conns {
+		for _, c := range cs {
+			c.wantEcho(s)
+		}
+	}
+	_ = conns[2][0].Close()
+	s.eventualStatus("one connection less in generation 2", func(st drain.Status) bool { return st.Older[1].Open.Hijacked == each-1 })
+	_ = conns[2][1].Close()
+	s.olderAre(each, 1, 3, 4, 5)
+	for i, gen := range []int{3, 5, 1} { // each leaves when its last connection goes, whatever the others do
+		for _, c := range conns[gen] {
+			c.wantEcho(s)
+			_ = c.Close()
+		}
+		s.olderAre(each, [][]int{{1, 4, 5}, {1, 4}, {4}}[i]...)
+	}
+	for _, c := range conns[4] {
+		c.wantEcho(s)
+	}
+	l.end()
+	answer := s.controlLater("stop")
+	s.event(6, "waiting for older generations")
+	for _, c := range conns[4] {
+		c.wantEcho(s)
+		_ = c.Close()
+	}
+	s.wantAnswer(answer)
+	s.gone()
+	for _, r := range gens {
+		s.noteSince(0, r.PID, "exit 0")
+	}
+	s.wantNothingLost()
+}
+
+// The deadline counts from when a generation began to drain, and is that of its own configuration.
+func TestEachGenerationHasItsDeadline(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	one := s.hijacked()
+	s.plan.DrainTimeout = time.Second
+	s.replan()
+	two := s.swap()
+	cut := s.hijacked()
+	s.plan.DrainTimeout = 2 * hung
+	s.replan()
+	s.swap()
+	three := s.hijacked()
+	s.swap()
+	if r := s.event(2, "cut off"); !strings.Contains(r.Err, "DrainTimeout (1s) is over: cut off 1 hijacked connection(s)") {
+		t.Error(r)
+	}
+	s.noteSince(0, two.PID, "error ")
+	if _, err := cut.r.ReadByte(); err == nil {
+		t.Error("what was cut off lives")
+	}
+	s.olderAre(1, 1, 3)
+	one.wantEcho(s)
+	three.wantEcho(s)
+	_, _ = one.Close(), three.Close()
+	s.olderAre(0)
+	s.stop()
+}
+
+func TestMiddleGenerationIsKilled(t *testing.T) {
+	t.Parallel()
+	s, conns, gens := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: 2 * hung}, 1)
+	l := s.drive(4, 4*time.Millisecond)
+	s.olderAre(1, 1, 2, 3, 4, 5)
+	before := s.status().Total
+	s.signal(gens[2].PID, syscall.SIGKILL)
+	st := s.olderAre(1, 1, 2, 4, 5)
+	if st.Total.Swaps != before.Swaps || st.Total.Moved < before.Moved || st.Total.Adopted < before.Adopted {
+		t.Errorf("totals go back from %+v to %+v", before, st.Total)
+	}
+	s.swap()
+	s.olderAre(1, 1, 2, 4, 5)
+	for gen, cs := range conns {
+		if gen != 3 {
+			cs[0].wantEcho(s)
+			_ = cs[0].Close()
+		}
+	}
+	s.olderAre(0)
+	l.end()
+	s.stop()
+	s.wantNothingLost()
+}
+
+// Three older ones and the next make four; the oldest of them is told to leave, and the next oldest at the next swap.
+func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	var conns []*client
+	for range 3 {
+		conns = append(conns, s.hijacked())
+		s.swap()
+	}
+	s.olderAre(1, 1, 2, 3)
+	conns = append(conns, s.hijacked())
+	s.swap()
+	st := s.eventualStatus("generation 1 to say that it is hurried", func(st drain.Status) bool {
+		return len(st.Older) == 4 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
+	})
+	for _, o := range st.Older[1:] {
+		if o.Hurried || o.Deadline.Sub(o.Since) < hung {
+			t.Errorf("%+v is hurried, too", o)
+		}
+	}
+	s.event(1, "cut off")
+	s.olderAre(1, 2, 3, 4)
+	for _, c := range conns[1:] {
+		c.wantEcho(s)
+		_ = c.Close()
+	}
+	s.olderAre(0)
+	s.stop()
+	for _, r := range s.since(0) {
+		if strings.HasPrefix(r.Msg, "told to leave") && r.Gen != 1 {
+			t.Error(r)
+		}
+	}
+}
+
+func TestStopCutsEveryGenerationOff(t *testing.T) {
+	t.Parallel()
+	s, _, _ := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: 2 * hung}, 1)
+	s.olderAre(1, 1, 2, 3, 4, 5)
+	s.plan.DrainTimeout = 200 * time.Millisecond
+	s.replan()
+	s.swap()
+	s.olderAre(1, 1, 2, 3, 4, 5)
+	_, err := s.control("stop")
+	s.wantWords(err, "DrainTimeout (200ms) is over: cut off nothing; older generations: 1 (pid ", ", 5 (pid ", ", 1 open, until ")
+	s.gone()
+	for gen := 1; gen <= 5; gen++ {
+		if r := s.event(gen, "cut off"); !strings.Contains(r.Err, "a newer generation asked to leave: cut off 1 hijacked connection(s)") {
+			t.Error(r)
+		}
+	}
+}
+
+// What a generation has counted is not forgotten with it.
+func TestTotalsSurviveTheirGenerations(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{MaxGenerations: 16, DrainTimeout: 2 * hung}, withControl)
+	l := s.drive(4, 4*time.Millisecond)
+	var last drain.Totals
+	check := func() {
+		t.Helper()
+		got := s.status().Total
+		if got.Adopted < last.Adopted || got.Moved < last.Moved || got.Swaps < last.Swaps || got.FailedSwaps < last.FailedSwaps {
+			t.Errorf("totals go back from %+v to %+v", last, got)
+		}
+		last = got
+	}
+	var held []*client
+	for i := range 6 {
+		if i%2 == 1 {
+			held = append(held, s.hijacked())
+		}
+		check()
+		s.swap()
+		check()
+	}
+	s.plan.Fault = "ready fails"
+	s.replan()
+	mark := s.mark()
+	s.signal(s.main().PID, syscall.SIGHUP)
+	s.eventSince(mark, s.main().Gen, "swap failed")
+	s.plan.Fault = ""
+	s.replan()
+	check()
+	s.swap()
+	check()
+	for _, c := range held {
+		_ = c.Close()
+	}
+	l.end()
+	s.olderAre(0)
+	check()
+	// Each generation that is gone has said how many connections it adopted and moved, in its last event.
+	var sum listener.Counts
+	for _, r := range s.since(0) {
+		if r.Phase == drain.Stopped {
+			sum.Adopted += r.Open.Adopted
+			sum.Moved += r.Open.Moved
+		}
+	}
+	st := s.status()
+	sum.Adopted += st.Open.Adopted
+	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: 7, FailedSwaps: 1}); st.Total != want || sum.Moved == 0 {
+		t.Errorf("%+v; want %+v", st.Total, want)
+	}
+	s.stop()
+	s.wantNothingLost()
+}

@@ -1,0 +1,107 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/listener"
+)
+
+// The whole text for one status: whoever changes it breaks somebody's dashboard.
+func TestMetricsOfAStatus(t *testing.T) {
+	t.Parallel()
+	st := drain.Status{
+		Generation: 3, PID: 30, Phase: drain.Ready, Since: time.UnixMilli(1_700_000_000_250),
+		Open: listener.Counts{Idle: 5, Active: 2, Moved: 9},
+		Older: []drain.Peer{{
+			Generation: 1, PID: 10, Phase: drain.Draining, Since: time.UnixMilli(1_600_000_000_000), Deadline: time.UnixMilli(1_600_000_030_000),
+			Hurried: true, Open: listener.Counts{Hijacked: 1}, Background: []string{"mail"},
+		}},
+		Total: drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
+	}
+	var b strings.Builder
+	if err := st.WriteMetrics(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`# TYPE baton_connections gauge`,
+		`baton_generation_info{generation="3",pid="30",role="main"} 1`,
+		`baton_generation_info{generation="1",pid="10",role="older"} 1`,
+		`baton_phase{generation="3",phase="ready"} 1`,
+		`baton_phase{generation="3",phase="draining"} 0`,
+		`baton_phase{generation="1",phase="draining"} 1`,
+		`baton_phase_start_timestamp_seconds{generation="3"} 1700000000.25`,
+		`baton_drain_deadline_timestamp_seconds{generation="1"} 1600000030`,
+		`baton_drain_hurried{generation="1"} 1`,
+		`baton_connections{generation="3",state="idle"} 5`,
+		`baton_connections{generation="3",state="hijacked"} 0`,
+		`baton_connections{generation="1",state="hijacked"} 1`,
+		`baton_background_tasks{generation="1"} 1`,
+		`baton_pulled 0`,
+		`baton_pull_noticed 0`,
+		`# TYPE baton_connections_lost_total counter`,
+		`baton_connections_lost_total 1`,
+		`baton_connections_adopted_total 7`,
+		`baton_connections_handed_over_total 8`,
+		`baton_swaps_total{result="success"} 2`,
+		`baton_swaps_total{result="failure"} 4`,
+	} {
+		if !strings.Contains(b.String(), want+"\n") {
+			t.Errorf("no line %s", want)
+		}
+	}
+	for _, not := range []string{`deadline_timestamp_seconds{generation="3"`, `hurried{generation="3"`} {
+		if strings.Contains(b.String(), not) {
+			t.Errorf("%s says what is not so", not)
+		}
+	}
+	if t.Failed() {
+		t.Log(b.String())
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("the disk is full") }
+
+func TestMetricsSayWhenTheyCanNotBeWritten(t *testing.T) {
+	t.Parallel()
+	if err := (drain.Status{}).WriteMetrics(full{}); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestControlAnswersWithMetrics(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
+	c := s.hijacked()
+	s.swap()
+	s.olderAre(1, 1)
+	status, h, body := s.curl("GET", "/metrics")
+	if status != 200 || h.Get("Content-Type") != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("%d %v", status, h)
+	}
+	for _, want := range []string{`baton_phase{generation="2",phase="ready"} 1`, `baton_connections{generation="1",state="hijacked"} 1`, `baton_swaps_total{result="success"} 1`} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("no line %s in\n%s", want, body)
+		}
+	}
+	ctx, done := context.WithTimeout(context.Background(), hung)
+	defer done()
+	text, err := drain.Control(ctx, s.plan.Control, "metrics")
+	if pid := fmt.Sprintf(`pid="%d"`, s.main().PID); err != nil || !strings.Contains(string(text), pid) {
+		t.Errorf("%q, %v; want %s", text, err, pid)
+	}
+	if status, _, _ := s.curl("POST", "/metrics"); status != 405 {
+		t.Errorf("POST /metrics answers %d", status)
+	}
+	_ = c.Close()
+	s.stop()
+}

@@ -1,0 +1,135 @@
+package drain
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// reporter tells the main generation how far this one is with its drain. Its fields are the loop's, but for the channels.
+type reporter struct {
+	out  chan Peer     // closed by close
+	sent chan struct{} // closed when all of out is
+	told Peer
+	next *time.Timer
+}
+
+// beginReports reports at once, and each second in which something has changed. Whoever has the far end of the link gets
+// it: what one main generation has not read, the next one does.
+func (s *Service) beginReports(l *link.Link) {
+	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{})}
+	s.reports = r
+	go func() {
+		defer close(r.sent)
+		for p := range r.out { // to its end, also when nobody hears any more
+			_ = l.Send(message{Kind: kindReport, Report: &p})
+		}
+	}()
+	r.next = time.AfterFunc(reportBusy, func() {
+		s.call(func() {
+			s.reports.tell(s.peer())
+			s.reports.next.Reset(reportBusy)
+		})
+	})
+	r.tell(s.peer())
+}
+
+// tell does not wait for a main generation that does not read, such as one that is halted.
+func (r *reporter) tell(p Peer) {
+	if reflect.DeepEqual(p, r.told) {
+		return
+	}
+	select {
+	case r.out <- p:
+		r.told = p
+	default:
+	}
+}
+
+// close sends the last report, from which the main generation has what this one has counted. It does not wait for long.
+func (r *reporter) close(last Peer) {
+	if r == nil {
+		return
+	}
+	r.next.Stop()
+	late := time.After(lastWords)
+	select {
+	case r.out <- last:
+	case <-late:
+	}
+	close(r.out)
+	select {
+	case <-r.sent:
+	case <-late:
+	}
+}
+
+// peer is this generation, as others see it.
+func (s *Service) peer() Peer {
+	p := Peer{
+		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
+		Open: s.set.Counts(), Background: s.work.names(),
+	}
+	if s.phase == Draining {
+		p.Deadline = s.deadlineAt.Round(0)
+	}
+	return p
+}
+
+// heed takes what an elder says of itself, or the one who has handed it on.
+func (e *elder) heed(p *Peer) {
+	if p == nil { // a version that does not report
+		return
+	}
+	told := *p
+	told.Generation, told.PID = e.Generation, e.PID
+	told.Hurried = told.Hurried || e.Hurried // it may not have come to that yet
+	e.Peer = told
+}
+
+// total is what all generations have counted, as far as this one knows.
+func (s *Service) total() Totals {
+	t := s.past
+	t.add(s.set.Counts(), listener.Counts{})
+	for _, e := range s.older {
+		t.add(e.Open, e.base)
+	}
+	return t
+}
+
+// add adds what has been counted since base, which is in t already.
+func (t *Totals) add(now, base listener.Counts) {
+	t.Adopted += now.Adopted - base.Adopted
+	t.Moved += now.Moved - base.Moved
+	t.Lost += now.Lost - base.Lost
+}
+
+// bequeath makes m carry what the next generation goes on counting from: the totals, and of this generation what is in
+// them. Of the elders it goes with their links.
+func (s *Service) bequeath(m *message) {
+	s.past.Swaps++
+	for _, e := range s.older {
+		s.past.add(e.Open, e.base)
+		e.base = e.Open
+	}
+	p := s.peer()
+	p.Phase, p.Since = Draining, time.Now().Round(0)
+	p.Deadline = p.Since.Add(s.cfg.DrainTimeout)
+	total := s.past
+	total.add(p.Open, listener.Counts{})
+	m.Report, m.Totals = &p, &total
+}
+
+// inheritTotals is the other side of bequeath.
+func (s *Service) inheritTotals(m message) {
+	if m.Totals != nil {
+		s.past = *m.Totals
+	}
+	if s.parent != nil {
+		s.parent.Phase = Draining
+		s.parent.heed(m.Report)
+		s.parent.base = s.parent.Open
+	}
+}
