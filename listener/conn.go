@@ -38,6 +38,7 @@ type conn struct {
 	deadline time.Time  // as the user of the connection wants it
 	inForce  time.Time  // as Conn has it
 	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
+	queued   int        // while leaving, how many bytes of the last answer the client had not received
 	closed   bool
 	header   time.Duration // a guest's time for its first header
 	whole    time.Duration // a guest's time for its first request, 0 for ever

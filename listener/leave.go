@@ -53,8 +53,9 @@ type offer struct {
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and returns nil when none
 // is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed or did not want
 // them, and for all others, a connection that rests for grace (closes are spread over the second half of it) with
-// nothing unread is closed. Grace should be longer than the time for which clients keep idle connections; requests that
-// arrive within it are answered, with "Connection: close".
+// nothing unread is closed, once its client has received the last answer or has stopped to. Grace should be longer than
+// the time for which clients keep idle connections; requests that arrive within it are answered, with
+// "Connection: close".
 //
 // HTTP/2 connections and those of untracked servers are waited for but never closed: http.Server.Shutdown knows how, and
 // must not be called before all others are gone, since it drops requests that it has read. The packet sockets are
@@ -202,6 +203,11 @@ func (d *departure) retire(c *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	// A client that still receives the last answer does not rest: the end of the connection would come just behind
+	// that, when the next request may be on its way. One that does not read on is given up as others are.
+	if n := unsent(c.Conn); n != c.queued {
+		c.queued, c.closeAt = n, time.Time{}
+	}
 	if c.closeAt.IsZero() {
 		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
 	}

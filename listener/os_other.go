@@ -13,6 +13,7 @@ func listens(rawListener) bool        { return true }
 func dropHandshakes(rawListener) bool { return false }
 func takeHandshakes(rawListener)      {}
 func unread(net.Conn) int             { return 0 }
+func unsent(net.Conn) int             { return 0 }
 func backlog(syscall.Conn) []net.Conn { return nil }
 
 func awaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }
