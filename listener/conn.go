@@ -43,6 +43,7 @@ type conn struct {
 	inForce  time.Time  // as Conn has it
 	rested   time.Time  // when the state became new or idle; under TLS, when a byte came after that
 	closeAt  time.Time  // while leaving, before when it is not closed
+	queued   int        // while leaving, how many bytes of the last answer the client had not received
 	closed   bool
 	packed   bool          // is handed over by the application, or was
 	header   time.Duration // a guest's time for its first header

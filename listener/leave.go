@@ -57,7 +57,8 @@ type offer struct {
 // is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed
 // or did not want them, and for all others, a connection that has rested for grace with nothing unread is closed, but not
 // before half of the grace has passed here, over the rest of which the closes are spread. So a client that never rests as
-// long finds its connection open. Requests that arrive meanwhile are answered, with "Connection: close".
+// long finds its connection open; its rest begins when it has received the last answer, or has stopped to. Requests that
+// arrive meanwhile are answered, with "Connection: close".
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
@@ -231,6 +232,11 @@ func (d *departure) retire(c *conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	// A client that still receives the last answer does not rest: the end of the connection would come just behind
+	// that, when the next request may be on its way. One that does not read on is given up as others are.
+	if n := unsent(c.Conn); n != c.queued {
+		c.queued, c.rested = n, now
+	}
 	if c.closeAt.IsZero() {
 		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
 	}

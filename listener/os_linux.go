@@ -11,10 +11,15 @@ import (
 )
 
 // unread is how many bytes the client has sent that nobody has read.
-func unread(nc net.Conn) (n int) {
+func unread(nc net.Conn) int { return queue(nc, unix.SIOCINQ) }
+
+// unsent is how many bytes were written that the client has not received.
+func unsent(nc net.Conn) int { return queue(nc, unix.SIOCOUTQ) }
+
+func queue(nc net.Conn, which uint) (n int) {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if rc, err := sc.SyscallConn(); err == nil {
-			_ = rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+			_ = rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), which) })
 		}
 	}
 	return n

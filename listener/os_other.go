@@ -17,6 +17,7 @@ func takeHandshakes(rawListener)      {}
 func seal(rawPacketConn)              {}
 func queued(rawPacketConn) bool       { return true }
 func unread(net.Conn) int             { return 0 }
+func unsent(net.Conn) int             { return 0 }
 func backlog(syscall.Conn) []net.Conn { return nil }
 
 func awaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }

@@ -78,12 +78,19 @@ case $NODE:$(curl -s "$URL/whoami") in b:*v2*) exit 1 ;; esac
 	s.want(nil, "v1", "v1", "v1")
 	load.Reaches(s.nodes["b"].PID(), 20)
 	load.Report("Gray release", "a node that fails gets its old version back", took)
+}
 
-	// When the share does not do well all of it goes back. Nobody answers as v3.
-	load = flow.NewLoad(t, s.addr, 3, 1)
-	before = time.Now()
+// TestGateFails: when the share does not do well all of it goes back. Nobody
+// answers as v3.
+func TestGateFails(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
+	v2 := flow.Build(t, "nethttp", "v2", "")
+	load := flow.NewLoad(t, s.addr, 3, 1)
+
+	before := time.Now()
 	s.release(3, "upgrade "+v2, "GATE=dash gate.sh", "ASK=3", "VERSION=v3", "SHARE=2", "WEIGHT=50")
-	took = time.Since(before)
+	took := time.Since(before)
 	s.want(nil, "v1", "v1", "v1")
 	s.release(0, "continue")
 	load.Reaches(s.nodes["a"].PID(), 20)

@@ -21,7 +21,8 @@ var (
 // TestHTTP1 has every way of asking at once: each finds the others' handovers.
 func TestHTTP1(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "nethttp")
+	// No client rests as long as that, however busy the machine is.
+	b := newBed(t, "nethttp", "-idle-grace", "20s")
 	crowds := []*crowd{
 		{n: 4, Kind: http1("keep-alive, POST"), ask: post},
 		{n: 2, Kind: http1("new connection each, POST"), ask: post, fresh: true},

@@ -54,6 +54,7 @@ var flagNames = strings.NewReplacer(
 	"Config.PullMax", "-pull-max",
 	"Config.Failures", "-failures",
 	"Config.DrainTimeout", "-drain-timeout",
+	"Config.IdleGrace", "-idle-grace",
 )
 
 func main() {
@@ -79,6 +80,7 @@ func run() error {
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
+	idleGrace := flag.Duration("idle-grace", time.Second, "how long a stop leaves an idle connection to its client")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -103,6 +105,7 @@ func run() error {
 		PullMax:          *pullMax,
 		Failures:         *failures,
 		DrainTimeout:     *drainTimeout,
+		IdleGrace:        *idleGrace,
 	}))
 	if err != nil {
 		return err

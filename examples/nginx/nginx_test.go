@@ -41,20 +41,10 @@ func newSite(t *testing.T, build string, flags ...string) *site {
 	}
 	for name, n := range map[string]*flow.Node{"a": s.a, "b": s.b} {
 		n.Control("start")
-		flow.WriteFile(t, s.dir, "site/"+name, settings(n.Env()))
+		flow.WriteFile(t, s.dir, "site/"+name, n.Settings())
 	}
 	s.nginx = start(t, s.dir, host)
 	return s
-}
-
-// settings quotes for a shell.
-func settings(env []string) string {
-	var b strings.Builder
-	for _, e := range env {
-		name, value, _ := strings.Cut(e, "=")
-		fmt.Fprintf(&b, "%s='%s'\n", name, value)
-	}
-	return b.String()
 }
 
 // start runs nginx with the folder's configuration, on addresses of host.

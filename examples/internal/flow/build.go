@@ -68,8 +68,10 @@ func Build(t testing.TB, service, version, fault string) string {
 	err, ok := builds.done[bin]
 	if !ok {
 		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
-		args := append([]string{"build", "-o", bin, "-ldflags", flags}, buildFlags...)
-		cmd := exec.Command("go", append(args, "./"+service)...)
+		// go run keeps what it links in the build cache, which go build does not:
+		// several packages, and the next run, want the same.
+		args := append([]string{"run", "-exec", "cp", "-ldflags", flags}, buildFlags...)
+		cmd := exec.Command("go", append(args, "./"+service, bin)...)
 		cmd.Dir = Examples()
 		if out, failed := cmd.CombinedOutput(); failed != nil {
 			err = fmt.Errorf("go build ./%s: %w\n%s", service, failed, out)
