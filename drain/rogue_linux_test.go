@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,7 +150,7 @@ func descriptors(t testing.TB) int {
 // wantNoMore waits until no more descriptors are open than before: some are closed by goroutines that end.
 func wantNoMore(t testing.TB, before int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); descriptors(t) > before; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); descriptors(t) > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d descriptors before, %d after", before, descriptors(t))
 		}
@@ -157,6 +158,9 @@ func wantNoMore(t testing.TB, before int) {
 }
 
 func seeds(f *testing.F) {
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil { // the runtime's poller has descriptors from then on
+		_ = ln.Close()
+	}
 	text := func(m message) []byte {
 		b, err := json.Marshal(m)
 		if err != nil {
@@ -188,6 +192,7 @@ func seeds(f *testing.F) {
 func FuzzElder(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte, first, n byte, main, framed bool) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 		before := descriptors(t)
 		phase := Probation
 		if main {
@@ -209,6 +214,10 @@ func FuzzElder(f *testing.F) {
 		p.say(text, framed, int(first)+1, int(n)%3)
 		p.close()
 		<-heard
+		for older := 1; older > 0; { // whoever was introduced is gone too
+			older = 0
+			s.call(func() { older = len(s.older) })
+		}
 		s.endTest()
 		_ = near.Close()
 		wantNoMore(t, before)
@@ -236,6 +245,7 @@ func fit(text []byte, ln net.Listener) []byte {
 func FuzzSuccessor(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte, first, n byte, _, framed bool) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 		before := descriptors(t)
 		s, ln := alone(t, Draining)
 		near, p := newRogue(t)
