@@ -224,12 +224,7 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 
 func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{Lines: true, Fault: "hand over late", DrainTimeout: 2 * hung}, atGate("hand over late"))
-	open := s.opener(s.plan.Gate)
-	l := s.liner()
-	l.half()
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
+	s, l, open := late(t)
 	s.swap()
 	second := s.liner()
 	for { // the first generation lets go of the door a moment after the swap
@@ -248,6 +243,65 @@ func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
 	}
 	s.stop()
 	l.wantClosed()
+}
+
+// late starts a service whose first generation hands a connection over, and drains, only after open.
+func late(t testing.TB) (s *service, l *liner, open func()) {
+	s = start(t, plan{Lines: true, DrainTimeout: 2 * hung}, atGate("hand over late"))
+	open = s.opener(s.plan.Gate)
+	l = s.liner()
+	l.half()
+	s.plan.Fault, s.plan.Gate = "", ""
+	s.replan()
+	return s, l, open
+}
+
+func (l *liner) wantKept(reason string) {
+	l.Helper()
+	if r := l.noteSince(0, l.pgid, "kept: "); !strings.Contains(r.Note, reason) {
+		l.Error(r)
+	}
+	if gen, hops := l.rest(); gen != 1 || hops != 0 {
+		l.Errorf("generation %d answers, after %d", gen, hops)
+	}
+	l.wantLine(1, 0)
+	_ = l.nc.Close()
+}
+
+func TestHandOverToAGenerationThatStops(t *testing.T) {
+	t.Parallel()
+	s, l, open := late(t)
+	child := s.swap()
+	s.tell(child.PID, syscall.SIGTERM)
+	s.event(2, "waiting for older generations")
+	open()
+	l.wantKept("refuses: nobody listens")
+	s.gone()
+	s.wantExit(s.pgid, 0)
+	s.noteSince(0, child.PID, "exit 0")
+}
+
+func TestHandOverToAGenerationOutOfDescriptors(t *testing.T) {
+	t.Parallel()
+	s, l, open := late(t)
+	child := s.swap()
+	s.awaitServing(child)
+	s.do("starve", "spare", "0")
+	open()
+	l.wantKept("refuses: ")
+	s.wantExit(s.pgid, 0)
+}
+
+// awaitServing waits until a new connection leads to that generation.
+func (s *service) awaitServing(r record) {
+	s.Helper()
+	for timeout := time.After(hung); s.get("/whoami").pid != r.PID; {
+		select {
+		case <-timeout:
+			s.Fatalf("%v does not serve", r)
+		default:
+		}
+	}
 }
 
 // Config.Adopt holds up a further swap, but nothing else.

@@ -51,6 +51,9 @@ func (s *lineServer) listen() error {
 			s.begin(nc, lineState{})
 		}
 	}()
+	if err := s.g.svc.HandOver(nil, nil); err == nil || !strings.Contains(err.Error(), "no swap") {
+		return fmt.Errorf("HandOver before a swap: %w", err)
+	}
 	s.g.svc.Go("lines", func(ctx context.Context) {
 		<-ctx.Done()
 		s.g.fault("hand over late")
@@ -115,6 +118,9 @@ func (s *lineServer) serve(nc net.Conn, st lineState) {
 		default:
 			st.Half = string(text)
 			state, _ := json.Marshal(st)
+			if err = s.g.svc.HandOver(nc, make([]byte, 1+64<<10)); err == nil || !strings.Contains(err.Error(), "65537 bytes") {
+				panic(err)
+			}
 			if err = s.g.svc.HandOver(nc, state); err == nil {
 				return
 			}

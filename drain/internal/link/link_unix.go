@@ -69,9 +69,9 @@ func Open(f *os.File) (*Link, error) {
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	uc, ok := nc.(*net.UnixConn)
-	if !ok {
+	if !ok || uc.LocalAddr().Network() != "unix" { // of datagrams it would never tell that the other end is gone
 		_ = nc.Close()
-		return nil, fmt.Errorf("link: a %s connection instead of a unix socket", nc.LocalAddr().Network())
+		return nil, fmt.Errorf("link: a %s connection instead of a unix stream", nc.LocalAddr().Network())
 	}
 	return &Link{conn: uc}, nil
 }

@@ -249,8 +249,16 @@ func TestOpenOfWhatIsNoLink(t *testing.T) {
 	if _, err := Open(f); err == nil || !strings.Contains(err.Error(), "tcp") {
 		t.Errorf("a TCP connection: %v", err)
 	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	if _, err := Open(os.NewFile(uintptr(pair[0]), "datagrams")); err == nil {
+		t.Error("a link of datagrams would never end")
+	}
 	_ = ln.Close()
-	if after := openFDs(t); after > before+1 { // the poller of this process, made now
+	if after := openFDs(t); after > before+2 { // the poller of this process, made now, and pair[1]
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }

@@ -1,0 +1,314 @@
+package drain
+
+import (
+	"context"
+	bigendian "encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
+)
+
+// alone is a Service without a process of its own: what another generation says reaches it, and nothing else is there.
+func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
+	t.Helper()
+	cfg, err := Config{
+		PullMax: time.Millisecond, DrainTimeout: time.Minute, Signals: &Signals{}, Logger: slog.New(slog.DiscardHandler),
+		Adopt: func(nc net.Conn, state []byte) error {
+			if string(state) == "panic" {
+				panic(state)
+			}
+			go func() { _, _ = io.Copy(nc, nc); _ = nc.Close() }()
+			return nil
+		},
+	}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Service{
+		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true, awaits: phase == Probation, work: newBackground(),
+		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
+		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}),
+	}
+	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	s.set = listener.New(nil, nil)
+	ln, err := s.set.Listen("unix", t.TempDir()+"/s") // one whose close takes no time
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.set.Open()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	go s.loop()
+	return s, ln
+}
+
+func (s *Service) endTest() {
+	s.call(func() { s.finish("the test is over", nil) })
+	<-s.ended
+}
+
+// rogue is the other end of a link, which keeps no rules.
+type rogue struct {
+	*net.UnixConn
+	odd []*os.File // descriptors of every kind
+}
+
+func newRogue(t testing.TB) (*link.Link, *rogue) {
+	t.Helper()
+	near, far, err := link.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	nc, err := net.FileConn(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &rogue{UnixConn: nc.(*net.UnixConn)}
+	add := func(fd int, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.odd = append(p.odd, os.NewFile(uintptr(fd), "odd"))
+	}
+	socket := func(domain, kind int) int {
+		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
+		add(fd, err)
+		return fd
+	}
+	pair := func(kind int) {
+		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+		add(fds[0], err)
+		add(fds[1], nil)
+	}
+	pair(unix.SOCK_STREAM) // 0, 1: what HandOver sends
+	pair(unix.SOCK_SEQPACKET)
+	pair(unix.SOCK_DGRAM)
+	listening := socket(unix.AF_INET, unix.SOCK_STREAM)
+	if err := unix.Listen(listening, 1); err != nil {
+		t.Fatal(err)
+	}
+	socket(unix.AF_INET, unix.SOCK_STREAM) // not connected
+	socket(unix.AF_INET6, unix.SOCK_DGRAM)
+	var pipe [2]int
+	err = unix.Pipe2(pipe[:], unix.O_CLOEXEC)
+	add(pipe[0], err)
+	add(pipe[1], nil)
+	add(unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0))
+	add(unix.Open(".", unix.O_DIRECTORY|unix.O_CLOEXEC, 0))
+	add(unix.EpollCreate1(unix.EPOLL_CLOEXEC))
+	return near, p
+}
+
+// say sends a frame with that text, or as it is, and n descriptors from the i-th odd one on.
+func (p *rogue) say(text []byte, framed bool, i, n int) {
+	if framed {
+		head := bigendian.BigEndian.AppendUint32(nil, uint32(len(text)))
+		text = append(bigendian.BigEndian.AppendUint32(head, uint32(n)), text...)
+	}
+	var fds []int
+	for j := range n {
+		fds = append(fds, int(p.odd[(i+j)%len(p.odd)].Fd()))
+	}
+	var rights []byte
+	if n > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	_ = p.SetWriteDeadline(time.Now().Add(time.Second)) // nobody may be reading any more
+	_, _, _ = p.WriteMsgUnix(text, rights, nil)
+}
+
+func (p *rogue) close() {
+	_ = p.UnixConn.Close()
+	closeAll(p.odd)
+}
+
+func descriptors(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// wantNoMore waits until no more descriptors are open than before: some are closed by goroutines that end.
+func wantNoMore(t testing.TB, before int) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); descriptors(t) > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d descriptors before, %d after", before, descriptors(t))
+		}
+	}
+}
+
+func seeds(f *testing.F) {
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil { // the runtime's poller has descriptors from then on
+		_ = ln.Close()
+	}
+	text := func(m message) []byte {
+		b, err := json.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return b
+	}
+	conn := []listener.Ticket{{Listener: "unix here", State: []byte("state")}}
+	for _, m := range []message{
+		{Kind: kindHello, Generation: -1}, {Kind: kindFailed, Reason: "x"}, {Kind: kindProven, PID: 1},
+		{Kind: kindPromoted, Swap: true, Pulled: true, Join: true, Ledger: []byte("{}")}, {Kind: kindElder, Generation: 1, PID: 2},
+		{Kind: kindConns, Tickets: append(conn, conn...)}, {Kind: kindAdopt, ID: 7, Tickets: conn}, {Kind: kindAdopt}, {Kind: kindStop},
+		{Kind: kindAdopt, ID: -1, Tickets: []listener.Ticket{{Listener: "unix here", State: []byte("panic"), Hijacked: true}}},
+		{Kind: kindTook, ID: 1, Took: []bool{true}}, {Kind: kindTook, ID: 2, Took: []bool{false}, Reason: "no"}, {Kind: kindTook, Took: []bool{true}},
+		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry}, {Kind: "?"}, {},
+	} {
+		for i := range 15 {
+			f.Add(text(m), byte(i), byte(i%4), i%2 == 0, i > 0)
+		}
+	}
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), byte(0), byte(1), false, false)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, byte(0), byte(200), false, true)
+	f.Add(text(message{Kind: kindConns, Tickets: append(conn, conn...)}), byte(0), byte(250), true, true)
+	f.Add(text(message{Kind: kindAdopt, ID: 3, Tickets: conn}), byte(0), byte(250), true, true)
+	f.Add([]byte{0, 0, 0, 9, 0, 0, 0, 1}, byte(0), byte(1), true, false)
+}
+
+// Whatever an older generation says, and whenever it dies, the new one neither crashes nor leaks.
+func FuzzElder(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, text []byte, first, n byte, main, framed bool) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
+		before := descriptors(t)
+		phase := Probation
+		if main {
+			phase = Ready
+		}
+		s, ln := alone(t, phase)
+		near, p := newRogue(t)
+		e := newElder(near, 1, 1)
+		s.call(func() { s.parent = e })
+		heard := make(chan struct{})
+		go func() { defer close(heard); s.hear(e) }()
+		go func() { // servers
+			for nc, err := ln.Accept(); err == nil; nc, err = ln.Accept() {
+				_ = nc.Close()
+			}
+		}()
+		text = fit(text, ln)
+		p.say(text, framed, int(first), int(n)%251)
+		p.say(text, framed, int(first)+1, int(n)%3)
+		p.close()
+		<-heard
+		for older := 1; older > 0; { // whoever was introduced is gone too
+			older = 0
+			s.call(func() { older = len(s.older) })
+		}
+		s.endTest()
+		_ = near.Close()
+		wantNoMore(t, before)
+	})
+}
+
+// fit puts the listener's name where it is wanted.
+func fit(text []byte, ln net.Listener) []byte {
+	var m message
+	if json.Unmarshal(text, &m) != nil {
+		return text
+	}
+	for i := range m.Tickets {
+		if m.Tickets[i].Listener == "unix here" {
+			m.Tickets[i].Listener = "unix " + ln.Addr().String()
+		}
+	}
+	m.PIDFile, m.Control = "", "" // files of this machine are none of the fuzzer's
+	text, _ = json.Marshal(m)
+	return text
+}
+
+// Whatever a newer generation answers, and whenever it dies, who hands over learns what became of it, and what was not taken
+// can be used.
+func FuzzSuccessor(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, text []byte, first, n byte, _, framed bool) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
+		before := descriptors(t)
+		s, ln := alone(t, Draining)
+		near, p := newRogue(t)
+		sw := &swap{generation: 3, link: near, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
+		s.call(func() { s.swap, s.lastSwap = sw, &SwapResult{} })
+		go s.hearSuccessor(sw)
+
+		var waiting sync.WaitGroup
+		for range 2 {
+			client, err := net.Dial("unix", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting.Go(func() {
+				defer client.Close()
+				defer nc.Close()
+				if err := s.HandOver(nc, []byte("state")); err == nil {
+					if _, err := nc.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+						t.Errorf("gone, and yet here: %v", err)
+					}
+				} else if _, err = client.Write([]byte("x")); err != nil {
+					t.Error(err)
+				} else if _, err = nc.Read(make([]byte, 1)); err != nil {
+					t.Errorf("given back, but of no use: %v", err)
+				}
+			})
+		}
+		waiting.Go(func() {
+			nc, _ := unixPair(t)
+			defer nc.Close()
+			if took, err := sw.handover([]listener.Ticket{{}}, []syscall.Conn{nc}); err == nil && len(took) > 0 && took[0] {
+				return
+			}
+			if _, err := nc.SyscallConn(); err != nil {
+				t.Error(err)
+			}
+		})
+		p.say(text, framed, int(first), int(n)%251)
+		p.say(text, framed, int(first)+1, int(n)%3)
+		p.close()
+		waiting.Wait()
+		<-sw.gone
+		s.endTest()
+		wantNoMore(t, before)
+	})
+}
+
+func unixPair(t testing.TB) (near *net.UnixConn, err error) {
+	l, far, err := link.Pair()
+	if err != nil {
+		t.Error(err)
+		return nil, err
+	}
+	_ = l.Close()
+	defer far.Close()
+	nc, err := net.FileConn(far)
+	if err != nil {
+		t.Error(err)
+		return nil, err
+	}
+	return nc.(*net.UnixConn), nil
+}
