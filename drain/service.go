@@ -173,7 +173,7 @@ func (s *Service) lost(l listener.Loss) {
 		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread, "pid", s.os.pid)
 }
 
-// Health is the state behind /ping, to be served elsewhere too. Pull and Restore are the service's to call.
+// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and Restore are the service's to call.
 func (s *Service) Health() *health.State { return s.health }
 
 func (s *Service) loop() {

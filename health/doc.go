@@ -18,9 +18,9 @@
 //
 // A prober is a remote host and a User-Agent (an absent one counts as empty);
 // all clients of unix sockets are one host. What a host does on the ports for
-// agents and heartbeats is a prober each. Its interval is learned from the
-// gaps between its probes while the service is healthy, so that the quick
-// rechecks of a balancer that has just seen a failure do not count; three
+// agents and heartbeats is a prober each; what is entered by [State.Probed] counts
+// like a probe of HTTP. Its interval is learned from the gaps between its probes
+// while the service is healthy, so that the quick rechecks of a balancer that has just seen a failure do not count; three
 // probes at roughly even distances are enough. A few late, lost or doubled
 // probes do not disturb it. Up to three workers of one balancer that share an
 // address and a User-Agent are told apart by the pattern of their gaps, and
@@ -43,7 +43,8 @@
 // # What is promised
 //
 // A pull is noticed when every live prober has had Config.Failures failing
-// answers (an agent one; a heartbeat must have failed as often), and a moment to
+// answers (an agent one; a heartbeat must have failed as often; who is entered by
+// [State.Watched] must have been told, or be gone), and a moment to
 // act on the last of them (a tenth of its interval, at most 100 ms), and no
 // connection has arrived for nine tenths of the slowest live prober's interval,
 // but not before PullMin; or when PullMax is over. Where no prober is live

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,13 +150,8 @@ func TestAPullIsNoticedByGRPCsProbers(t *testing.T) {
 // for long.
 func TestAStopIsNotHeldUp(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "-handshake", "1s", "-ping", flow.Host()+":9091")
+	b := newBed(t, "-handshake", "5s")
 	w := &rawClient{crowd: &crowd{bed: b}}
-	silent, err := dialTCP(b.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	wire, err := w.connection()
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +163,11 @@ func TestAStopIsNotHeldUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.prober("watch")
-	flow.Eventually(t, "both connections", func() bool { return b.status().Open.Other == 2 })
+	silent, err := dialTCP(b.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
 	b.Stop() // with exit code 0, so nothing was cut off
 	if err := <-ended; err == nil {
 		t.Error("the watch has ended well")
@@ -177,7 +177,7 @@ func TestAStopIsNotHeldUp(t *testing.T) {
 func TestPingOnAnotherPort(t *testing.T) {
 	t.Parallel()
 	addr := flow.Host() + ":9091"
-	b := newBed(t, "-ping", addr)
+	b := newBed(t, "-ping", addr, "-pull-max", "500ms") // the test is a prober, whose interval is not known
 	for _, step := range []struct {
 		verb string
 		want int
@@ -217,11 +217,10 @@ func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	a, b := newBed(t, "-work", "5ms"), newBed(t, "-work", "5ms")
 	const n = 4
-	seen := make([]chan int, n) // by each client, who has answered
+	var seen [n]sync.Map // by each client, who has answered
 	over := make(chan struct{})
 	c := &crowd{bed: a, Kind: flow.Kind{Name: "gRPC, unary"}}
 	for i := range seen {
-		seen[i] = make(chan int, 100000)
 		a.clients.Go(func() {
 			cc := c.balanced(a.Addr, b.Addr)
 			defer cc.Close()
@@ -233,7 +232,7 @@ func TestRollingRestart(t *testing.T) {
 				}
 				pid, err := c.whom(cc)
 				c.count(err)
-				seen[i] <- pid
+				seen[i].Store(pid, true)
 			}
 		})
 	}
@@ -241,7 +240,10 @@ func TestRollingRestart(t *testing.T) {
 	wantReached := func(pid int) {
 		t.Helper()
 		for i := range seen {
-			flow.Eventually(t, fmt.Sprintf("client %d to be answered by %d", i, pid), func() bool { return <-seen[i] == pid })
+			flow.Eventually(t, fmt.Sprintf("client %d to be answered by %d", i, pid), func() bool {
+				_, reached := seen[i].Load(pid)
+				return reached
+			})
 		}
 	}
 	for range 2 {
