@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // pair is a conn, and its far end.
@@ -104,5 +106,29 @@ func TestAPausedWebSocketGoesOn(t *testing.T) {
 		if _, msg, err := ws.Read(ctx); err != nil || len(msg) != 7 {
 			t.Fatalf("%q, %v", msg, err)
 		}
+	}
+}
+
+// What the client has sent before it sees our close frame may be a ping.
+func TestAPingDoesNotSpoilTheGoodbye(t *testing.T) {
+	c, far := pair(t)
+	ws, err := resume(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	said := make(chan error, 1)
+	go func() {
+		_, _ = io.ReadFull(far, make([]byte, 4))
+		_, _ = far.Write(append(frame(0x89, 0), frame(0x81, 5)...))
+		_, err := far.Write([]byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9}) // StatusGoingAway, too
+		said <- err
+	}()
+	c.leaving.Store(true)
+	if err := ws.Close(websocket.StatusGoingAway, ""); err != nil {
+		t.Error(err)
+	}
+	if err := <-said; err != nil {
+		t.Errorf("the client's close frame: %v", err)
 	}
 }
