@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -64,26 +65,32 @@ func TestPausedConnKeepsWhatHasCome(t *testing.T) {
 }
 
 func TestPauseWakesAReader(t *testing.T) {
-	c, far := pair(t)
-	read := make(chan error, 1)
-	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	c.pause()
-	if err := <-read; !errors.Is(err, errPaused) {
-		t.Fatal(err)
-	}
-	c.resume()
-	go func() { _, err := c.Read(make([]byte, 100)); read <- err }()
-	if _, err := far.Write(frame(0x81, 3)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-read; err != nil {
-		t.Fatal(err)
-	}
-	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	_ = c.SetReadDeadline(time.Unix(1, 0)) // a deadline of the library's own
-	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c, far := pair(t)
+		read := make(chan error, 1)
+		reader := func(n int) {
+			go func() { _, err := c.Read(make([]byte, n)); read <- err }()
+			synctest.Wait() // until it blocks
+		}
+		reader(1)
+		c.pause()
+		if err := <-read; !errors.Is(err, errPaused) {
+			t.Fatal(err)
+		}
+		c.resume()
+		reader(100)
+		if _, err := far.Write(frame(0x81, 3)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != nil {
+			t.Fatal(err)
+		}
+		reader(1)
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // a deadline of the library's own
+		if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	})
 }
 
 // The library must be able to go on after errPaused, and be none the wiser.
