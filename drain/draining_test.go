@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -174,4 +175,25 @@ func TestContextKeepsTheUsersBaseContext(t *testing.T) {
 	if base.Err() != nil || !errors.Is(context.Cause(ctx), errDraining) {
 		t.Errorf("base: %v, cause %v", base.Err(), context.Cause(ctx))
 	}
+}
+
+func TestContextOfHTTP2(t *testing.T) {
+	var s Service
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := Context(r.Context())
+		s.farewell.begin(0)
+		<-ctx.Done()
+		if r.ProtoMajor != 2 || r.Context().Err() != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	s.sign(srv.Config)
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	resp, err := srv.Client().Get(srv.URL)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	_ = resp.Body.Close()
 }

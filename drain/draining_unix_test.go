@@ -36,15 +36,18 @@ func (g *gen) endless(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// join begins an endless request and waits until its handler runs.
+// join begins an endless request and waits until its handler runs, in the newest generation.
 func (s *service) join(target string) *client {
 	s.Helper()
 	c, mark := s.connect(), s.mark()
 	if err := c.send("GET", target, ""); err != nil {
 		s.Fatal(err)
 	}
-	s.noteSince(mark, 0, "endless begun")
-	return c
+	if r := s.noteSince(mark, 0, "endless begun"); r.PID == s.main().PID {
+		return c
+	}
+	_ = c.Close() // the generation before was quicker than its end
+	return s.join(target)
 }
 
 // wantGoodbye wants c to be sent the end of the stream, and closes it: what was not hijacked would be handed over.

@@ -2,6 +2,7 @@ package drain_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -91,4 +92,23 @@ func ExampleStatus_WriteMetrics() {
 	if err := svc.Run(context.Background()); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// A stream of events that ends when the process is to leave. Browsers come back, to the next generation, and say what they
+// have seen.
+func ExampleContext() {
+	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		ctx := drain.Context(r.Context())
+		for tick := time.Tick(time.Second); ; {
+			select {
+			case now := <-tick:
+				_, _ = fmt.Fprintf(w, "id: %d\ndata: %v\n\n", now.Unix(), now)
+				_ = http.NewResponseController(w).Flush()
+			case <-ctx.Done(): // the client is gone, or should come back
+				return
+			}
+		}
+	})
+	log.Fatal(drain.ListenAndServe(":8080", nil))
 }

@@ -95,6 +95,7 @@ func (us *users) ask(c *client) error {
 			c.crowd.count(0, 1, nil)
 			c.close()
 		case err != nil:
+			u.goodbye = true // once is enough
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -30,13 +31,21 @@ type conn struct {
 	at     place
 	paused atomic.Bool
 	mu     sync.Mutex // makes one step of pause and of resume
+
+	leaving atomic.Bool // our close frame is about to go: nothing may follow it
 }
 
 // newConn returns a connection of which early was read already.
 func newConn(nc net.Conn, early []byte) *conn {
-	from := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), nc), max(4096, len(early)))
-	_, _ = from.Peek(len(early)) // into the buffer, where unread finds it
-	return &conn{Conn: nc, from: from}
+	c := new(conn)
+	c.begin(nc, early)
+	return c
+}
+
+func (c *conn) begin(nc net.Conn, early []byte) {
+	c.Conn = nc
+	c.from = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), nc), max(4096, len(early)))
+	_, _ = c.from.Peek(len(early)) // into the buffer, where unread finds it
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -88,6 +97,16 @@ func (c *conn) hijacked() (net.Conn, *bufio.ReadWriter, error) {
 	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
 }
 
+// options are for the WebSocket on c. With compression it would have a state
+// that can't go along. The library fails where it is to answer a ping after its
+// close frame: the client would be reset instead of waited for.
+func (c *conn) options() *websocket.AcceptOptions {
+	return &websocket.AcceptOptions{
+		CompressionMode: websocket.CompressionDisabled,
+		OnPingReceived:  func(context.Context, []byte) bool { return !c.leaving.Load() },
+	}
+}
+
 // upgrade puts a conn under the WebSocket that is accepted on it.
 type upgrade struct {
 	gin.ResponseWriter
@@ -100,7 +119,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := brw.Peek(brw.Reader.Buffered())
-	u.conn = newConn(nc, early)
+	u.conn.begin(nc, early)
 	return u.conn.hijacked()
 }
 
@@ -112,7 +131,7 @@ func resume(c *conn) (*websocket.Conn, error) {
 		"Sec-Websocket-Version": {"13"},
 		"Sec-Websocket-Key":     {"dGhlIHNhbXBsZSBub25jZQ=="}, // RFC 6455's own: what it is hashed to goes nowhere
 	}}
-	return websocket.Accept(&answered{conn: c, header: http.Header{}}, r, nil)
+	return websocket.Accept(&answered{conn: c, header: http.Header{}}, r, c.options())
 }
 
 // answered is the response of a handshake that is over.

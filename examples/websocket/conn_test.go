@@ -7,7 +7,10 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // pair is a conn, and its far end.
@@ -62,26 +65,32 @@ func TestPausedConnKeepsWhatHasCome(t *testing.T) {
 }
 
 func TestPauseWakesAReader(t *testing.T) {
-	c, far := pair(t)
-	read := make(chan error, 1)
-	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	c.pause()
-	if err := <-read; !errors.Is(err, errPaused) {
-		t.Fatal(err)
-	}
-	c.resume()
-	go func() { _, err := c.Read(make([]byte, 100)); read <- err }()
-	if _, err := far.Write(frame(0x81, 3)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-read; err != nil {
-		t.Fatal(err)
-	}
-	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	_ = c.SetReadDeadline(time.Unix(1, 0)) // a deadline of the library's own
-	if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c, far := pair(t)
+		read := make(chan error, 1)
+		reader := func(n int) {
+			go func() { _, err := c.Read(make([]byte, n)); read <- err }()
+			synctest.Wait() // until it blocks
+		}
+		reader(1)
+		c.pause()
+		if err := <-read; !errors.Is(err, errPaused) {
+			t.Fatal(err)
+		}
+		c.resume()
+		reader(100)
+		if _, err := far.Write(frame(0x81, 3)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != nil {
+			t.Fatal(err)
+		}
+		reader(1)
+		_ = c.SetReadDeadline(time.Unix(1, 0)) // a deadline of the library's own
+		if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	})
 }
 
 // The library must be able to go on after errPaused, and be none the wiser.
@@ -104,5 +113,29 @@ func TestAPausedWebSocketGoesOn(t *testing.T) {
 		if _, msg, err := ws.Read(ctx); err != nil || len(msg) != 7 {
 			t.Fatalf("%q, %v", msg, err)
 		}
+	}
+}
+
+// What the client has sent before it sees our close frame may be a ping.
+func TestAPingDoesNotSpoilTheGoodbye(t *testing.T) {
+	c, far := pair(t)
+	ws, err := resume(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	said := make(chan error, 1)
+	go func() {
+		_, _ = io.ReadFull(far, make([]byte, 4))
+		_, _ = far.Write(append(frame(0x89, 0), frame(0x81, 5)...))
+		_, err := far.Write([]byte{0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9}) // StatusGoingAway, too
+		said <- err
+	}()
+	c.leaving.Store(true)
+	if err := ws.Close(websocket.StatusGoingAway, ""); err != nil {
+		t.Error(err)
+	}
+	if err := <-said; err != nil {
+		t.Errorf("the client's close frame: %v", err)
 	}
 }

@@ -29,12 +29,12 @@ type hall struct {
 
 // enter begins a session.
 func (h *hall) enter(c *gin.Context) {
-	up := &upgrade{ResponseWriter: c.Writer}
-	ws, err := websocket.Accept(up, c.Request, nil) // no compression: its state could not go along
+	conn := new(conn)
+	ws, err := websocket.Accept(&upgrade{c.Writer, conn}, c.Request, conn.options())
 	if err != nil {
 		return // it has answered
 	}
-	h.talk(c.Request.Context(), ws, up.conn, session{Name: c.Query("name")})
+	h.talk(c.Request.Context(), ws, conn, session{Name: c.Query("name")})
 }
 
 // adopt goes on with a session of the generation before. It is
@@ -89,6 +89,7 @@ func (h *hall) part(ws *websocket.Conn, conn *conn, s session) {
 	if err != nil {
 		slog.Debug("session not handed over", "err", err)
 	}
+	conn.leaving.Store(true)
 	conn.resume()
 	// There is StatusServiceRestart too, which asks clients to stay away for some
 	// seconds. These need not.
