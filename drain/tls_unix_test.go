@@ -25,6 +25,10 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 	switch g.Fault {
 	case "client certificates":
 		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	case "keys of its own":
+		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{1}}
+	case "keys of its own, new":
+		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{2}}
 	case "fussy about names":
 		pair, err := tls.LoadX509KeyPair(g.Cert, g.Key)
 		if err != nil {
@@ -82,6 +86,64 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 			s.wantNothingLost()
 		})
 	}
+}
+
+// What a generation has agreed to may be more than the next one would, where it looks at client certificates; and who has
+// keys of their own has reasons.
+func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"}, {"keys of its own", "keys of its own, new"}} {
+		t.Run(c.before, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, tlsPlan(t, plan{Fault: c.before}))
+			pair, err := tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := &tls.Config{
+				InsecureSkipVerify: true, ServerName: "test", Certificates: []tls.Certificate{pair}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			}
+			visit := func(when string, want bool) {
+				t.Helper()
+				tc, err := tls.Dial("tcp", s.address(), config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tc.Close()
+				c := &client{tc, bufio.NewReader(tc)}
+				if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+					t.Fatalf("%+v, %v", a, err)
+				}
+				if got := tc.ConnectionState().DidResume; got != want {
+					t.Errorf("%s: resumed is %v", when, got)
+				}
+			}
+			visit("first", false)
+			visit("second", true)
+			s.plan.Fault = c.after
+			s.replan()
+			s.swap()
+			visit("after a swap", false)
+			visit("again", true)
+			s.stop()
+		})
+	}
+}
+
+func TestServeTLSSpeaksHTTP2(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{}))
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	resp, err := (&http.Client{Transport: transport}).Get("https://" + s.address() + "/whoami")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	transport.CloseIdleConnections()
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", resp.Proto, resp.Status)
+	}
+	s.stop()
 }
 
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
