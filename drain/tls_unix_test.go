@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,75 +196,6 @@ func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	t.Logf("%d requests", sent.Load())
 }
 
-func TestCertificateOfANewGeneration(t *testing.T) {
-	t.Parallel()
-	s := start(t, tlsPlan(t, plan{}))
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d", n)
-	}
-	cert, key := newPair(t, 2)
-	put(t, s.plan.Cert, cert)
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	r := s.eventSince(mark, 1, "swap failed")
-	if !strings.Contains(r.Err, s.plan.Cert) || !strings.Contains(r.Err, s.plan.Key) || !strings.Contains(r.Err, "does not match") {
-		t.Errorf("%q; want the files and why", r.Err)
-	}
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d of the old generation", n)
-	}
-	put(t, s.plan.Key, key)
-	s.swap()
-	if n := s.serial(); n != 2 {
-		t.Errorf("certificate %d of the new generation", n)
-	}
-	s.plan.Key = filepath.Join(t.TempDir(), "away")
-	s.replan()
-	mark = s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	if r := s.eventSince(mark, 2, "swap failed"); !strings.Contains(r.Err, s.plan.Key) {
-		t.Errorf("%q; want the file that is missing", r.Err)
-	}
-	s.stop()
-}
-
-func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
-	t.Parallel()
-	s := start(t, tlsPlan(t, plan{}))
-	cert, key := newPair(t, 2)
-	put(t, s.plan.Cert, cert)
-	s.awaitLog("the certificate stays as it was", func() { s.serial() })
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d while its key is missing", n)
-	}
-	put(t, s.plan.Key, key)
-	s.awaitLog("certificate read anew", func() { s.serial() })
-	if n := s.serial(); n != 2 {
-		t.Errorf("certificate %d", n)
-	}
-	log, _ := os.ReadFile(s.logFile())
-	if n := strings.Count(string(log), "the certificate stays as it was"); n != 1 {
-		t.Errorf("the log has it %d times", n)
-	}
-	s.stop()
-}
-
-// awaitLog repeats what it is given until the log has the text.
-func (s *service) awaitLog(text string, again func()) {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		if log, _ := os.ReadFile(s.logFile()); strings.Contains(string(log), text) {
-			return
-		}
-		select {
-		case <-timeout:
-			s.Fatalf("the log never has %q", text)
-		case <-time.After(20 * time.Millisecond):
-			again()
-		}
-	}
-}
-
 // The self-check speaks TLS, to servers that want client certificates too.
 func TestSelfCheckOverTLS(t *testing.T) {
 	t.Parallel()
@@ -290,4 +219,55 @@ func TestSelfCheckOverTLS(t *testing.T) {
 		}
 		s.stop()
 	})
+}
+
+func TestListenAndServeTLS(t *testing.T) {
+	t.Parallel()
+	s := whole(t, tlsPlan(t, plan{}))
+	who := func(not int) (pid int) { // the first to answer that is another
+		for timeout := time.After(hung); ; {
+			if c, err := dial(s); err == nil {
+				a, err := c.ask("GET", "/livez", "")
+				if err == nil && a.status == http.StatusOK {
+					a, err = c.ask("GET", "/whoami", "")
+				}
+				_ = c.Close()
+				if err == nil && a.pid != not {
+					return a.pid
+				}
+			}
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-timeout:
+				t.Fatal("no answer")
+			}
+		}
+	}
+	if pid := who(0); pid != s.pgid {
+		t.Errorf("pid %d answers", pid)
+	}
+	s.signal(s.pgid, syscall.SIGHUP)
+	pid := who(s.pgid)
+	s.wantExit(s.pgid, 0)
+	for _, said := range []string{"", "GET /", "\x16\x03\x01\x02\x00\x01", "\x17\x03\x03"} { // who must not hold the stop
+		nc, err := net.Dial("tcp", s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		_, _ = nc.Write([]byte(said))
+	}
+	s.signal(pid, syscall.SIGTERM)
+	s.gone()
+	if code := s.exit(pid); code != 0 && code != unknownExit {
+		t.Errorf("exit code %d", code)
+	}
+
+	p := tlsPlan(t, plan{})
+	p.Key += ".away"
+	s = whole(t, p)
+	if r := s.noteSince(0, 0, "error "); !strings.Contains(r.Note, p.Key) {
+		t.Errorf("%v; want the name of the file", r)
+	}
+	s.wantExit(s.pgid, 1)
 }
