@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/drain"
 )
 
 func TestCertificateOfANewGeneration(t *testing.T) {
@@ -17,7 +19,7 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 	if n := s.serial(); n != 1 {
 		t.Errorf("certificate %d", n)
 	}
-	cert, key := newPair(t, 2)
+	cert, key := drain.NewPair(t, 2)
 	put(t, s.plan.Cert, cert)
 	mark := s.mark()
 	s.signal(s.main().PID, syscall.SIGHUP)
@@ -46,7 +48,7 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
 	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
-	cert, key := newPair(t, 2)
+	cert, key := drain.NewPair(t, 2)
 	put(t, s.plan.Cert, cert)
 	s.awaitLog("the certificate stays as it was", func() { s.serial() })
 	if n := s.serial(); n != 1 {

@@ -86,6 +86,36 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 	}
 }
 
+// The keys are there before the doors open, though the generation that had them dies first.
+func TestSessionsAreResumedByAnOrphan(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{}))
+	sessions := tls.NewLRUClientSessionCache(1)
+	visit := func(want bool) {
+		t.Helper()
+		tc, err := s.dialTLS(0, sessions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tc.Close()
+		c := &client{tc, bufio.NewReader(tc)}
+		if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		if got := tc.ConnectionState().DidResume; got != want {
+			t.Errorf("resumed is %v, want %v", got, want)
+		}
+	}
+	visit(false)
+	open := s.beginSwap("in Ready")
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.exit(s.pgid)
+	open()
+	s.event(2, "promoted")
+	visit(true)
+	s.stop()
+}
+
 // What a generation has agreed to may be more than the next one would, where it looks at client certificates; and who has
 // keys of their own has reasons.
 func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
