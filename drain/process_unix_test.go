@@ -179,6 +179,9 @@ func (g *gen) run() error {
 			return err
 		}
 	}
+	if g.Fault == "ListenAndServe" && g.Cert != "" {
+		return drain.ListenAndServeTLS(g.Addr, g.Cert, g.Key, g.handler())
+	}
 	if g.Fault == "ListenAndServe" {
 		return drain.ListenAndServe(g.Addr, g.handler())
 	}

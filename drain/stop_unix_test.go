@@ -141,8 +141,8 @@ func TestServeThatFailsStopsTheService(t *testing.T) {
 	}
 }
 
-// whole begins a service that is ListenAndServe and no more, at a port that was free.
-func whole(t *testing.T) *service {
+// whole begins a service that is ListenAndServe, or with TLS, and no more, at a port that was free.
+func whole(t *testing.T, p plan) *service {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -150,14 +150,15 @@ func whole(t *testing.T) *service {
 	}
 	addr := free.Addr().String()
 	_ = free.Close()
-	s := begin(t, plan{Fault: "ListenAndServe", Addr: addr})
+	p.Fault, p.Addr = "ListenAndServe", addr
+	s := begin(t, p)
 	record{Note: "listening " + addr}.tell(s)
 	return s
 }
 
 func TestListenAndServeIsAWholeService(t *testing.T) {
 	t.Parallel()
-	s := whole(t)
+	s := whole(t, plan{})
 	who := func(not int) int { // the first to answer that is another
 		for timeout := time.After(hung); ; {
 			if c, err := dial(s); err == nil {
@@ -196,7 +197,7 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 // DrainTimeout, and fail.
 func TestListenAndServeGivesUpHalfARequest(t *testing.T) {
 	t.Parallel()
-	s := whole(t)
+	s := whole(t, plan{})
 	var c *client
 	for timeout := time.After(hung); ; {
 		var err error

@@ -9,8 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +23,10 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 	switch g.Fault {
 	case "client certificates":
 		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	case "keys of its own":
+		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{1}}
+	case "keys of its own, new":
+		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{2}}
 	case "fussy about names":
 		pair, err := tls.LoadX509KeyPair(g.Cert, g.Key)
 		if err != nil {
@@ -84,6 +86,94 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 	}
 }
 
+// The keys are there before the doors open, though the generation that had them dies first.
+func TestSessionsAreResumedByAnOrphan(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{}))
+	sessions := tls.NewLRUClientSessionCache(1)
+	visit := func(want bool) {
+		t.Helper()
+		tc, err := s.dialTLS(0, sessions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tc.Close()
+		c := &client{tc, bufio.NewReader(tc)}
+		if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		if got := tc.ConnectionState().DidResume; got != want {
+			t.Errorf("resumed is %v, want %v", got, want)
+		}
+	}
+	visit(false)
+	open := s.beginSwap("in Ready")
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.exit(s.pgid)
+	open()
+	s.event(2, "promoted")
+	visit(true)
+	s.stop()
+}
+
+// What a generation has agreed to may be more than the next one would, where it looks at client certificates; and who has
+// keys of their own has reasons.
+func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"}, {"keys of its own", "keys of its own, new"}} {
+		t.Run(c.before, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, tlsPlan(t, plan{Fault: c.before}))
+			pair, err := tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := &tls.Config{
+				InsecureSkipVerify: true, ServerName: "test", Certificates: []tls.Certificate{pair}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			}
+			visit := func(when string, want bool) {
+				t.Helper()
+				tc, err := tls.Dial("tcp", s.address(), config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tc.Close()
+				c := &client{tc, bufio.NewReader(tc)}
+				if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+					t.Fatalf("%+v, %v", a, err)
+				}
+				if got := tc.ConnectionState().DidResume; got != want {
+					t.Errorf("%s: resumed is %v", when, got)
+				}
+			}
+			visit("first", false)
+			visit("second", true)
+			s.plan.Fault = c.after
+			s.replan()
+			s.swap()
+			visit("after a swap", false)
+			visit("again", true)
+			s.stop()
+		})
+	}
+}
+
+func TestServeTLSSpeaksHTTP2(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{}))
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	resp, err := (&http.Client{Transport: transport}).Get("https://" + s.address() + "/whoami")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	transport.CloseIdleConnections()
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", resp.Proto, resp.Status)
+	}
+	s.stop()
+}
+
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	t.Parallel()
@@ -136,75 +226,6 @@ func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	t.Logf("%d requests", sent.Load())
 }
 
-func TestCertificateOfANewGeneration(t *testing.T) {
-	t.Parallel()
-	s := start(t, tlsPlan(t, plan{}))
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d", n)
-	}
-	cert, key := newPair(t, 2)
-	put(t, s.plan.Cert, cert)
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	r := s.eventSince(mark, 1, "swap failed")
-	if !strings.Contains(r.Err, s.plan.Cert) || !strings.Contains(r.Err, s.plan.Key) || !strings.Contains(r.Err, "does not match") {
-		t.Errorf("%q; want the files and why", r.Err)
-	}
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d of the old generation", n)
-	}
-	put(t, s.plan.Key, key)
-	s.swap()
-	if n := s.serial(); n != 2 {
-		t.Errorf("certificate %d of the new generation", n)
-	}
-	s.plan.Key = filepath.Join(t.TempDir(), "away")
-	s.replan()
-	mark = s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	if r := s.eventSince(mark, 2, "swap failed"); !strings.Contains(r.Err, s.plan.Key) {
-		t.Errorf("%q; want the file that is missing", r.Err)
-	}
-	s.stop()
-}
-
-func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
-	t.Parallel()
-	s := start(t, tlsPlan(t, plan{}))
-	cert, key := newPair(t, 2)
-	put(t, s.plan.Cert, cert)
-	s.awaitLog("the certificate stays as it was", func() { s.serial() })
-	if n := s.serial(); n != 1 {
-		t.Errorf("certificate %d while its key is missing", n)
-	}
-	put(t, s.plan.Key, key)
-	s.awaitLog("certificate read anew", func() { s.serial() })
-	if n := s.serial(); n != 2 {
-		t.Errorf("certificate %d", n)
-	}
-	log, _ := os.ReadFile(s.logFile())
-	if n := strings.Count(string(log), "the certificate stays as it was"); n != 1 {
-		t.Errorf("the log has it %d times", n)
-	}
-	s.stop()
-}
-
-// awaitLog repeats what it is given until the log has the text.
-func (s *service) awaitLog(text string, again func()) {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		if log, _ := os.ReadFile(s.logFile()); strings.Contains(string(log), text) {
-			return
-		}
-		select {
-		case <-timeout:
-			s.Fatalf("the log never has %q", text)
-		case <-time.After(20 * time.Millisecond):
-			again()
-		}
-	}
-}
-
 // The self-check speaks TLS, to servers that want client certificates too.
 func TestSelfCheckOverTLS(t *testing.T) {
 	t.Parallel()
@@ -228,4 +249,55 @@ func TestSelfCheckOverTLS(t *testing.T) {
 		}
 		s.stop()
 	})
+}
+
+func TestListenAndServeTLS(t *testing.T) {
+	t.Parallel()
+	s := whole(t, tlsPlan(t, plan{}))
+	who := func(not int) (pid int) { // the first to answer that is another
+		for timeout := time.After(hung); ; {
+			if c, err := dial(s); err == nil {
+				a, err := c.ask("GET", "/livez", "")
+				if err == nil && a.status == http.StatusOK {
+					a, err = c.ask("GET", "/whoami", "")
+				}
+				_ = c.Close()
+				if err == nil && a.pid != not {
+					return a.pid
+				}
+			}
+			select {
+			case <-time.After(5 * time.Millisecond):
+			case <-timeout:
+				t.Fatal("no answer")
+			}
+		}
+	}
+	if pid := who(0); pid != s.pgid {
+		t.Errorf("pid %d answers", pid)
+	}
+	s.signal(s.pgid, syscall.SIGHUP)
+	pid := who(s.pgid)
+	s.wantExit(s.pgid, 0)
+	for _, said := range []string{"", "GET /", "\x16\x03\x01\x02\x00\x01", "\x17\x03\x03"} { // who must not hold the stop
+		nc, err := net.Dial("tcp", s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		_, _ = nc.Write([]byte(said))
+	}
+	s.signal(pid, syscall.SIGTERM)
+	s.gone()
+	if code := s.exit(pid); code != 0 && code != unknownExit {
+		t.Errorf("exit code %d", code)
+	}
+
+	p := tlsPlan(t, plan{})
+	p.Key += ".away"
+	s = whole(t, p)
+	if r := s.noteSince(0, 0, "error "); !strings.Contains(r.Note, p.Key) {
+		t.Errorf("%v; want the name of the file", r)
+	}
+	s.wantExit(s.pgid, 1)
 }

@@ -3,48 +3,16 @@
 package drain_test
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
-)
 
-// newPair returns a certificate of its own issue, and its key, in PEM.
-func newPair(t testing.TB, serial int64) (cert, key []byte) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"test"}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b, kb bytes.Buffer
-	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	_ = pem.Encode(&kb, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	return b.Bytes(), kb.Bytes()
-}
+	"github.com/baton-go/baton/drain"
+)
 
 // put replaces a file.
 func put(t testing.TB, path string, text []byte) {
@@ -63,7 +31,7 @@ func tlsPlan(t testing.TB, p plan) plan {
 	t.Helper()
 	dir := t.TempDir()
 	p.Cert, p.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	cert, key := newPair(t, 1)
+	cert, key := drain.NewPair(t, 1)
 	put(t, p.Cert, cert)
 	put(t, p.Key, key)
 	return p

@@ -6,8 +6,9 @@ import "encoding/binary"
 // as many bytes as that. Under crypto/tls it is the only thing that can be known of a request that has begun to arrive.
 type records struct {
 	head [5]byte
-	have int // bytes of head
-	left int // bytes of the record after the head
+	have int  // bytes of head
+	left int  // bytes of the record after the head
+	some bool // a record has come whole
 }
 
 // applicationData is the type of records that requests come in. In TLS 1.3 the last of a handshake, and what is said
@@ -28,12 +29,13 @@ func (r *records) feed(p []byte) {
 		n := min(r.left, len(p))
 		r.left -= n
 		p = p[n:]
+		r.some = r.some || r.left == 0
 	}
 }
 
-// inData tells whether a part of such a record has come, and the rest has not.
+// inData tells whether a part of such a record has come, and the rest has not. Nothing that begins with one is TLS.
 func (r *records) inData() bool {
-	return (r.have > 0 || r.left > 0) && r.head[0] == applicationData
+	return r.some && (r.have > 0 || r.left > 0) && r.head[0] == applicationData
 }
 
 // maxAlert is the length of a record with an alert, as sent by clients that close a connection: with the longest that a

@@ -1,0 +1,234 @@
+//go:build unix
+
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// underTLS is the net.Conn under a TLS client, which can hold back what that writes.
+type underTLS struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (w *underTLS) Write(p []byte) (int, error) {
+	if w.hold {
+		w.held = append(w.held, p...)
+		return len(p), nil
+	}
+	return w.Conn.Write(p)
+}
+
+// release sends n bytes of what is held, or all.
+func (w *underTLS) release(t testing.TB, n int) {
+	t.Helper()
+	n = min(n, len(w.held))
+	if _, err := w.Conn.Write(w.held[:n]); err != nil {
+		t.Fatal(err)
+	}
+	w.held = w.held[n:]
+}
+
+// dialHolding returns a TLS client, what is under it, and its secrets.
+func dialHolding(t testing.TB, g *generation) (*client, *underTLS, *bytes.Buffer) {
+	t.Helper()
+	w, secrets := &underTLS{Conn: dial(t, g).nc}, new(bytes.Buffer)
+	tc := tls.Client(w, &tls.Config{InsecureSkipVerify: true, KeyLogWriter: secrets})
+	if err := tc.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return &client{t, tc, bufio.NewReader(tc)}, w, secrets
+}
+
+// The rest of a request may be on its way while its first bytes lie in crypto/tls, where nobody sees them.
+func TestHalfARecordKeepsATLSConnectionOpen(t *testing.T) {
+	const grace = 20 * time.Millisecond
+	one := secure(t, &http.Server{}, "http/1.1")
+	c, w, _ := dialHolding(t, one)
+	c.send(post("a"))
+	c.want("a")
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	w.hold = true
+	c.send(post("in two pieces"))
+	w.hold = false
+	w.release(t, 7)
+	one.wantHeard(t, 1)
+	witness := dialTLS(t, one)
+	witness.send(post("b"))
+	witness.want("b")
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
+	wait := one.depart(t, nil, grace)
+	witness.wantEnd()
+	time.Sleep(2 * grace) // a connection at rest would be closed by now
+	w.release(t, 1<<20)
+	c.wantLast("in two pieces")
+	wait()
+}
+
+// A KeyUpdate (RFC 8446, 4.6.3) is no request, though its record looks like one.
+func TestKeyUpdateIsNoRequest(t *testing.T) {
+	one := secure(t, &http.Server{}, "http/1.1")
+	c, w, secrets := dialHolding(t, one)
+	c.send(post("a"))
+	c.want("a")
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	if _, err := w.Conn.Write(keyUpdate(t, c.nc.(*tls.Conn), secrets.String(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	one.wantHeard(t, 1)
+	wait := one.depart(t, nil, 10*time.Millisecond)
+	c.wantEnd()
+	wait()
+	if n := one.set.Counts(); n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// keyUpdate seals a KeyUpdate as the client's record of that number.
+func keyUpdate(t testing.TB, tc *tls.Conn, secrets string, number byte) []byte {
+	t.Helper()
+	if s := tc.ConnectionState().CipherSuite; s != tls.TLS_AES_128_GCM_SHA256 {
+		t.Skipf("cipher suite %s; this test knows TLS_AES_128_GCM_SHA256", tls.CipherSuiteName(s))
+	}
+	_, line, _ := strings.Cut(secrets, "CLIENT_TRAFFIC_SECRET_0 ")
+	fields := strings.Fields(line)
+	if len(fields) < 2 {
+		t.Fatalf("secrets: %q", secrets)
+	}
+	secret, err := hex.DecodeString(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	expand := func(label string, n int) []byte { // RFC 8446, 7.1
+		info := binary.BigEndian.AppendUint16(nil, uint16(n))
+		info = append(append(info, byte(len("tls13 "+label))), "tls13 "+label...)
+		out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	block, err := aes.NewCipher(expand("key", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce := expand("iv", 12)
+	nonce[11] ^= number
+	inner := []byte{24, 0, 0, 1, 0 /* the other side need not follow */, 22}
+	head := []byte{applicationData, 3, 3, 0, byte(len(inner) + aead.Overhead())}
+	return aead.Seal(head, nonce, inner, head[:5:5])
+}
+
+// Whoever connects and says nothing that makes sense must not hold a departure.
+func TestStrangersAtATLSPortEnd(t *testing.T) {
+	one := secure(t, &http.Server{}, "http/1.1")
+	for _, said := range []string{"", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00", "\x17\x03\x03", "\x16"} {
+		dial(t, one).send(said)
+	}
+	one.await(t, "not accepted", func(n Counts) bool { return n.New+n.Active >= 4 })
+	one.depart(t, nil, 10*time.Millisecond)()
+}
+
+// A client that rests for less than the grace finds its connection open, so that nothing that it sends meets a close.
+func TestTheGraceBeginsWithTheRest(t *testing.T) {
+	const grace = 200 * time.Millisecond
+	for _, kind := range []string{"plaintext", "TLS"} {
+		t.Run(kind, func(t *testing.T) {
+			one := next(t, nil, &http.Server{})
+			join := dial
+			if kind == "TLS" {
+				one, join = secure(t, &http.Server{}, "http/1.1"), dialTLS
+			}
+			clients := make([]*client, 16)
+			for i := range clients {
+				clients[i] = join(t, one)
+			}
+			rested := make([]time.Time, len(clients))
+			for i, c := range clients {
+				rested[i] = time.Now()
+				c.send(post("a"))
+				c.want("a")
+			}
+			one.await(t, "not idle", func(n Counts) bool { return n.Idle == len(clients) })
+			wait := one.depart(t, nil, grace)
+			var ends sync.WaitGroup
+			for i, c := range clients {
+				ends.Go(func() {
+					c.wantEnd()
+					if d := time.Since(rested[i]); d < grace {
+						t.Errorf("closed after a rest of %v, want %v at least", d, grace)
+					}
+				})
+			}
+			ends.Wait()
+			wait()
+		})
+	}
+}
+
+func TestLedgerOfTLS(t *testing.T) {
+	for unread, lost := range map[int]int64{maxAlert: 0, maxAlert + 1: 1} {
+		one := secure(t, &http.Server{}, "http/1.1")
+		near, far := pair(t)
+		c := &conn{Conn: far, set: one.set, sock: one.ln.(*socket)}
+		one.set.add(c)
+		c.note(&http.Server{}, tls.Server(c, nil), http.StateNew)
+		c.wrapped.Store(true)
+		near.send(strings.Repeat("x", unread))
+		one.await(t, "no bytes", func(Counts) bool { return one.unread() == unread })
+		one.set.leaving.Store(&departure{set: one.set, over: closedChan})
+		_ = c.Close()
+		if n := one.set.Counts().Lost; n != lost {
+			t.Errorf("%d lost with %d bytes unread, want %d", n, unread, lost)
+		}
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	f.Add([]byte("\x17\x03\x03\x00\x02abX"), uint8(3))
+	f.Add([]byte("\x16\x03\x01\x00\x00\x17\x03\x03"), uint8(1))
+	f.Add([]byte("\x17\x03\x03\x00\x00\x17\x03\x03\xff\xff"), uint8(2))
+	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
+		var whole, pieces records
+		whole.feed(data)
+		for rest := data; len(rest) > 0; {
+			n := min(int(size)+1, len(rest))
+			pieces.feed(rest[:n])
+			rest = rest[n:]
+		}
+		if whole != pieces {
+			t.Errorf("%+v in one piece, %+v in pieces of %d", whole, pieces, size+1)
+		}
+		some := false
+		for len(data) >= 5 { // the plain way
+			n := 5 + int(binary.BigEndian.Uint16(data[3:]))
+			if n > len(data) {
+				break
+			}
+			data, some = data[n:], true
+		}
+		if want := some && len(data) > 0 && data[0] == applicationData; whole.inData() != want {
+			t.Errorf("in data: %v with %q left", !want, data)
+		}
+	})
+}
