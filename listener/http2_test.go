@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -381,6 +382,61 @@ func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
 					t.Errorf("%d bytes, %v, want %d", r.n, r.err, size)
 				}
 			}
+			wait()
+		})
+	}
+}
+
+// What the kernel has of the last answer is not thrown away because of what the client sends meanwhile.
+func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what has been delivered")
+	}
+	t.Parallel()
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			const size = 600 << 10
+			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = w.Write(make([]byte, size))
+			})})
+			c := dialHTTP2(t, one, kind)
+			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
+			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
+			wait := one.depart(t, nil, time.Minute)
+			own := one.set.all()[0]
+			c.wantGoAway(maxStream)
+			c.pong()
+			if raw, ok := own.Conn.(*net.TCPConn); ok {
+				_ = raw.SetWriteBuffer(2 << 20)
+			}
+			plain, _ := c.nc.(interface{ NetConn() net.Conn })
+			raw := c.nc
+			if plain != nil {
+				raw = plain.NetConn()
+			}
+			_ = raw.(*net.TCPConn).SetReadBuffer(4 << 10)
+			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
+			c.pong()
+			c.pong()
+			one.await(t, "the server does not close", func(n Counts) bool { return n.Open() == 0 || own.led.Load().lingers.Load() })
+			for range 3 {
+				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
+			}
+			got := 0
+			for {
+				f, err := c.read()
+				if err != nil {
+					break
+				}
+				if f.kind == 0 {
+					got += len(f.payload)
+				}
+			}
+			if got != size {
+				t.Errorf("%d bytes, want %d", got, size)
+			}
+			_ = c.nc.Close()
 			wait()
 		})
 	}
