@@ -397,7 +397,9 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			const size = 600 << 10
+			release := make(chan struct{})
 			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				<-release
 				_, _ = w.Write(make([]byte, size))
 			})})
 			c := dialHTTP2(t, one, kind)
@@ -415,10 +417,12 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 			if plain != nil {
 				raw = plain.NetConn()
 			}
-			_ = raw.(*net.TCPConn).SetReadBuffer(4 << 10)
+			_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
 			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
 			c.pong()
 			c.pong()
+			c.wantGoAway(1)
+			close(release)
 			one.await(t, "the server does not close", func(n Counts) bool { return n.Open() == 0 || own.led.Load().lingers.Load() })
 			for range 3 {
 				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
