@@ -36,6 +36,8 @@ type framed struct {
 	mu    sync.Mutex  // guards the read deadline, and end's becoming true
 	ended atomic.Bool // the server is to be told
 	told  bool        // it was; the reader's
+
+	lingers atomic.Bool // was closed when it had been told
 }
 
 // framedTLS has the method by which servers see that a connection is encrypted.
@@ -206,4 +208,28 @@ func (f *framed) SetDeadline(t time.Time) error {
 		return err
 	}
 	return f.SetWriteDeadline(t)
+}
+
+// Close implements net.Conn. A server closes a second after it has written its last frame, which the kernel may still have:
+// it would throw that away when the next frame of the client's arrives, and clients that are slow to read send many.
+func (f *framed) Close() error {
+	if f.ended.Load() && !f.lingers.Swap(true) && f.done() {
+		if tc, ok := f.Conn.(*tls.Conn); ok {
+			_ = tc.CloseWrite()
+		}
+		_ = f.own.CloseWrite()
+		for !delivered(f.own.Conn) {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return f.Conn.Close()
+}
+
+// done tells whether the server has said its own GOAWAY, and nothing that was written has failed.
+func (f *framed) done() bool {
+	if !f.writing.TryLock() {
+		return false
+	}
+	defer f.writing.Unlock()
+	return f.broken == nil && f.out.goaway && f.out.between()
 }

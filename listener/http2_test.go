@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,8 +160,10 @@ var bothKinds = []string{"h2", "h2c"}
 // What the client sends before it knows is answered, and so is what Go's client was about to send when it learned; net/http
 // learns of the end when all that has arrived.
 func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			one := serveHTTP2(t, kind, &http.Server{})
 			c := dialHTTP2(t, one, kind)
 			c.post(1, "before")
@@ -189,8 +192,10 @@ func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
 }
 
 func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			one := serveHTTP2(t, kind, &http.Server{})
 			c := dialHTTP2(t, one, kind)
 			wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
@@ -208,8 +213,10 @@ func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
 
 // A connection that becomes HTTP/2 when the set leaves already is told too, after the server's SETTINGS.
 func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			one := serveHTTP2(t, kind, &http.Server{})
 			nc := dial(t, one).nc
 			if kind == "h2" {
@@ -242,8 +249,10 @@ func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
 
 // Nothing may be put into a header block; the rest of it may come late.
 func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			one := serveHTTP2(t, kind, &http.Server{})
 			idle, half, block := dialHTTP2(t, one, kind), dialHTTP2(t, one, kind), dialHTTP2(t, one, kind)
 			half.frame(typeHeaders, flagEndBlock, 1, postHead)
@@ -273,8 +282,10 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 
 // A client that reads nothing gets no GOAWAY, and must not keep anybody longer than its time.
 func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			stuck := make(chan error, 1)
 			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				for {
@@ -331,8 +342,10 @@ func transport(t testing.TB, kind string) (tr *http.Transport, scheme string) {
 
 // Long uploads and downloads, with all their frames, get through the GOAWAY that comes in the middle.
 func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			begun := make(chan struct{}, 8)
 			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusOK)
@@ -363,7 +376,7 @@ func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
 					results <- result{len(got), err}
 				}()
 			}
-			const size = 3 << 20
+			const size = 1 << 20
 			chunk := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, size/2) }
 			for i, w := range pipes {
 				_, _ = w.Write(chunk(i))
@@ -386,10 +399,71 @@ func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
 	}
 }
 
-// Whoever looks at the connections of a server sees those that it has accepted, and requests know their TLS.
-func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
+// What the kernel has of the last answer is not thrown away because of what the client sends meanwhile.
+func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what has been delivered")
+	}
+	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			const size = 600 << 10
+			release := make(chan struct{})
+			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				<-release
+				_, _ = w.Write(make([]byte, size))
+			})})
+			c := dialHTTP2(t, one, kind)
+			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
+			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
+			wait := one.depart(t, nil, time.Minute)
+			own := one.set.all()[0]
+			c.wantGoAway(maxStream)
+			c.pong()
+			if raw, ok := own.Conn.(*net.TCPConn); ok {
+				_ = raw.SetWriteBuffer(2 << 20)
+			}
+			plain, _ := c.nc.(interface{ NetConn() net.Conn })
+			raw := c.nc
+			if plain != nil {
+				raw = plain.NetConn()
+			}
+			_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
+			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
+			c.pong()
+			c.pong()
+			c.wantGoAway(1)
+			close(release)
+			one.await(t, "the server does not close", func(n Counts) bool { return n.Open() == 0 || own.led.Load().lingers.Load() })
+			for range 3 {
+				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
+			}
+			got := 0
+			for {
+				f, err := c.read()
+				if err != nil {
+					break
+				}
+				if f.kind == 0 {
+					got += len(f.payload)
+				}
+			}
+			if got != size {
+				t.Errorf("%d bytes, want %d", got, size)
+			}
+			_ = c.nc.Close()
+			wait()
+		})
+	}
+}
+
+// Whoever looks at the connections of a server sees those that it has accepted, and requests know their TLS.
+func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
+	t.Parallel()
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			var strange, states atomic.Int32
 			type key struct{}
 			srv := &http.Server{

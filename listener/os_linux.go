@@ -25,6 +25,32 @@ func queue(nc net.Conn, which uint) (n int) {
 	return n
 }
 
+// delivered tells whether the client's side has all that was written, or is gone. It throws away what that has sent.
+func delivered(nc net.Conn) bool {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	all := true // also when it is closed here
+	_ = rc.Control(func(fd uintptr) {
+		var b [4096]byte
+		for {
+			n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT)
+			if n > 0 || err == unix.EINTR {
+				continue
+			}
+			left, _ := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+			all = err != unix.EAGAIN || left == 0
+			return
+		}
+	})
+	return all
+}
+
 // awaitEnd is a Read that waits until the client has closed the connection, or a deadline is over, and reads nothing.
 func awaitEnd(nc net.Conn, _ []byte) (int, error) {
 	rc, err := nc.(syscall.Conn).SyscallConn()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The loss ledger, the sweep of the queue, the wait without reading, service managers that pass sockets and keeping
-// datagrams out of a queue are Linux's.
+// The loss ledger, the wait until what was written has arrived, the sweep of the queue, the wait without reading, service
+// managers that pass sockets and keeping datagrams out of a queue are Linux's.
 
 func listens(rawListener) bool        { return true }
 func dropHandshakes(rawListener) bool { return false }
@@ -18,6 +18,7 @@ func seal(rawPacketConn)              {}
 func queued(rawPacketConn) bool       { return true }
 func unread(net.Conn) int             { return 0 }
 func unsent(net.Conn) int             { return 0 }
+func delivered(net.Conn) bool         { return true }
 func backlog(syscall.Conn) []net.Conn { return nil }
 
 func awaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }

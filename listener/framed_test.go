@@ -1,0 +1,121 @@
+package listener
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// talk is frames in any order, with header blocks that go on over some.
+func talk(r *rand.Rand, n int) (all [][]byte) {
+	all = append(all, rawFrame(4, 0, 0, nil))
+	for len(all) < n {
+		body := bytes.Repeat([]byte{byte(len(all))}, r.IntN(40))
+		switch r.IntN(3) {
+		case 0:
+			all = append(all, rawFrame(typeHeaders, 0, 1, body), rawFrame(typeContinued, 0, 1, nil), rawFrame(typeContinued, flagEndBlock, 1, body))
+		case 1:
+			all = append(all, rawFrame(0, 0, 1, body))
+		default:
+			all = append(all, rawFrame(typePing, flagAck, 0, []byte("another.")))
+		}
+	}
+	return all
+}
+
+// split cuts a stream into its frames.
+func split(t *testing.T, b []byte) (all [][]byte) {
+	t.Helper()
+	for len(b) > 0 {
+		n := headerLen + int(b[0])<<16 + int(b[1])<<8 + int(b[2])
+		if n > len(b) {
+			t.Fatalf("%d bytes of a frame of %d", len(b), n)
+		}
+		all, b = append(all, b[:n]), b[n:]
+	}
+	return all
+}
+
+// pieces writes b, cut anyhow.
+func pieces(w io.Writer, r *rand.Rand, b []byte) {
+	for len(b) > 0 {
+		n := 1 + r.IntN(min(len(b), 30))
+		_, _ = w.Write(b[:n])
+		b = b[n:]
+	}
+}
+
+// wantPutIn wants extra among the frames, after the first, together, and in no header block.
+func wantPutIn(t *testing.T, got, said, extra [][]byte) {
+	t.Helper()
+	at := slices.IndexFunc(got, func(f []byte) bool { return bytes.Equal(f, extra[0]) })
+	if at < 1 || at+len(extra) > len(got) {
+		t.Fatalf("put in at %d of %d", at, len(got))
+	}
+	for i, f := range extra {
+		if !bytes.Equal(got[at+i], f) {
+			t.Fatalf("frame %d is %q, want %q", at+i, got[at+i], f)
+		}
+	}
+	if before := got[at-1]; (before[3] == typeHeaders || before[3] == typeContinued) && before[4]&flagEndBlock == 0 {
+		t.Errorf("put into a header block, after %q", before)
+	}
+	if rest := slices.Concat(got[:at], got[at+len(extra):]); !bytes.Equal(bytes.Join(rest, nil), bytes.Join(said, nil)) {
+		t.Error("other frames have changed")
+	}
+}
+
+// However a client sends, and a server reads, the server's GOAWAY comes between two frames.
+func TestFramedReadsAGoAwayBetweenFrames(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		near, far := net.Pipe()
+		f := &framed{Conn: far, own: &conn{}}
+		said := talk(r, 12)
+		stop := r.IntN(100)
+		go func() {
+			pieces(near, rand.New(rand.NewPCG(seed, 1)), bytes.Join(said, nil))
+			_, _ = near.Write(said[0]) // a last chance
+			_ = near.Close()
+		}()
+		var got []byte
+		for i := 0; ; i++ {
+			if i == stop || len(got) > 0 && i > 8 {
+				f.end()
+			}
+			buf := make([]byte, 1+r.IntN(64))
+			n, err := f.Read(buf)
+			if got = append(got, buf[:n]...); err != nil {
+				break
+			}
+		}
+		wantPutIn(t, split(t, got), append(said, said[0]), [][]byte{goAway(0)})
+	}
+}
+
+// However a server writes, the client's GOAWAY comes between two frames, whoever is about to write.
+func TestFramedWritesAGoAwayBetweenFrames(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		near, far := net.Pipe()
+		f := &framed{Conn: far, own: &conn{}}
+		said := talk(r, 12)
+		var both sync.WaitGroup
+		both.Go(func() { pieces(f, r, bytes.Join(said, nil)) })
+		both.Go(func() { f.leave(time.Minute) })
+		go func() {
+			both.Wait()
+			_ = far.Close()
+		}()
+		got, err := io.ReadAll(near)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantPutIn(t, split(t, got), said, [][]byte{goAway(maxStream), ping(1)})
+	}
+}
