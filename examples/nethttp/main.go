@@ -65,6 +65,7 @@ func main() {
 
 func run() error {
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	unix := flag.String("unix", "", "listen on this unix `socket` too, for a proxy on the same machine")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
@@ -113,6 +114,12 @@ func run() error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	})
+	if *unix != "" {
+		if ln, err = svc.Listen("unix", *unix); err != nil {
+			return fmt.Errorf("-unix %s: %w", *unix, err)
+		}
+		svc.Serve(ln, &http.Server{Handler: routes(svc), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute})
+	}
 	return svc.Run(context.Background())
 }
 
