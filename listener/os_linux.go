@@ -87,6 +87,17 @@ func takeHandshakes(ln rawListener) {
 	}
 }
 
+// refuse makes a unix listening socket refuse clients, for good, but for those in its queue: see unix_stream_connect in
+// Linux's net/unix/af_unix.c, which looks at shutdown(2). For TCP see dropHandshakes.
+func refuse(ln rawListener) {
+	if ln.Addr().Network() != "unix" {
+		return
+	}
+	if rc, err := ln.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
+	}
+}
+
 // backlog takes the connections out of the kernel's queue, as many as there are.
 func backlog(ln syscall.Conn) (conns []net.Conn) {
 	rc, err := ln.SyscallConn()
