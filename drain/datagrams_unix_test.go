@@ -188,6 +188,24 @@ func TestDatagramsUnderLoadAcrossSwaps(t *testing.T) {
 	})
 }
 
+// The next generation does not begin to read before the last one's reads are over.
+func TestDatagramsAreNotReadByTwo(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{UDP: true}, atGate("holds a read"))
+	s.noteSince(0, 0, "at the gate")
+	open := s.opener(s.plan.Gate)
+	s.plan.Fault = ""
+	s.replan()
+	s.signal(s.pgid, syscall.SIGHUP)
+	s.event(2, "proven")
+	time.Sleep(100 * time.Millisecond) // for a promotion that should not come
+	open()
+	s.event(2, "promoted")
+	s.noteSince(0, s.pgid, "read over")
+	s.wantOrder(noted(1, "read over"), told(2, "promoted"))
+	s.stop()
+}
+
 // What is queued when a stop comes is answered.
 func TestDatagramsThatAreQueuedAreAnsweredInAStop(t *testing.T) {
 	t.Parallel()

@@ -127,6 +127,11 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 // datagrams says of each datagram which generation has read it, until the socket is closed.
 func (g *gen) datagrams(pc net.PacketConn) {
 	buf := make([]byte, 512)
+	if g.Fault == "holds a read" {
+		if rc, err := pc.(syscall.Conn).SyscallConn(); err == nil {
+			_ = rc.Read(func(uintptr) bool { g.fault(g.Fault); g.note("read over"); return true })
+		}
+	}
 	for {
 		n, from, err := pc.ReadFrom(buf)
 		if err != nil {

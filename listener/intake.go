@@ -21,7 +21,6 @@ type door int
 const (
 	waiting door = iota // lets them wait
 	opened              // lets them go to the socket
-	sealing             // lets them wait
 	last                // lets one at a time go while there is something to read, until there is nothing
 	over                // ends them
 	closed              // and the socket is closed
@@ -38,6 +37,7 @@ type intake struct {
 	changed  sync.Cond  // door, inside or deadline; or the deadline is over
 	door     door
 	inside   int           // how many read from pc
+	trying   bool          // one does so behind the last door
 	left     chan struct{} // closed when none does; nil while nobody waits for that
 	deadline time.Time     // as the user wants it
 	timer    *time.Timer   // for those who wait until then
@@ -76,6 +76,7 @@ func (in *intake) enter() error {
 		case in.door == last && queued(in.pc) && (peeks || time.Now().Before(in.until)):
 			_ = in.pc.SetReadDeadline(time.Now().Add(lastRead))
 			in.inside++
+			in.trying = true
 			return nil
 		case in.door == last:
 			in.move(over)
@@ -98,6 +99,8 @@ func (in *intake) leave(err error) (again bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.inside--
+	tried := in.trying
+	in.trying = false
 	if in.door == opened {
 		return false
 	}
@@ -109,7 +112,7 @@ func (in *intake) leave(err error) (again bool) {
 	if err == nil || !isTimeout(err) || in.door == closed {
 		return false
 	}
-	if in.door == last && !peeks {
+	if tried && !peeks {
 		in.move(over)
 	}
 	return true
@@ -130,15 +133,11 @@ func (in *intake) move(d door) (moved bool) {
 
 // pass changes the door, unless it is there already or beyond, and returns when nobody reads under the old rule any more
 // or ctx is over.
-func (in *intake) pass(ctx context.Context, d door) (passed bool) {
+func (in *intake) pass(ctx context.Context, d door) {
 	in.mu.Lock()
-	if !in.move(d) {
+	if !in.move(d) || d <= opened || in.inside == 0 {
 		in.mu.Unlock()
-		return false
-	}
-	if d <= opened || d == last || in.inside == 0 {
-		in.mu.Unlock()
-		return true
+		return
 	}
 	_ = in.pc.SetReadDeadline(time.Unix(1, 0))
 	if in.left == nil {
@@ -150,13 +149,12 @@ func (in *intake) pass(ctx context.Context, d door) (passed bool) {
 	case <-left:
 	case <-ctx.Done():
 	}
-	return true
 }
 
-func (in *intake) hasOpened() bool {
+func (in *intake) at(d door) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.door >= opened
+	return in.door == d
 }
 
 // setReadDeadline leaves a deadline alone by which a reader is to be told of the door.

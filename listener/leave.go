@@ -118,6 +118,9 @@ func (s *Set) shut(sweep, last bool) {
 	if last && dropAll(dying) {
 		time.Sleep(handshake)
 	}
+	for _, so := range dying {
+		so.dying.Store(last)
+	}
 	for _, so := range sockets {
 		_ = so.close(sweep)
 	}

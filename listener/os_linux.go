@@ -118,6 +118,17 @@ func takeHandshakes(ln rawListener) {
 	}
 }
 
+// refuse makes a unix listening socket refuse clients, for good, but for those in its queue: see unix_stream_connect in
+// Linux's net/unix/af_unix.c, which looks at shutdown(2). For TCP see dropHandshakes.
+func refuse(ln rawListener) {
+	if ln.Addr().Network() != "unix" {
+		return
+	}
+	if rc, err := ln.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
+	}
+}
+
 // backlog takes the connections out of the kernel's queue, as many as there are.
 func backlog(ln syscall.Conn) (conns []net.Conn) {
 	rc, err := ln.SyscallConn()
@@ -170,29 +181,19 @@ func seal(pc rawPacketConn) {
 // lastRead bounds a read for which something is there: it may go when it is looked at, with a wrong checksum.
 const lastRead, peeks = time.Second, true
 
-// queued tells whether there is a datagram to read. In a sealed unix socket the end of the queue looks like one without
-// content; but a datagram comes with its sender's credentials, if asked. No descriptor fits beside them.
+// queued tells whether there is a datagram to read, be it one without content.
 func queued(pc rawPacketConn) (some bool) {
 	rc, err := pc.SyscallConn()
 	if err != nil {
 		return false
 	}
 	_ = rc.Control(func(fd uintptr) {
-		const look = unix.MSG_PEEK | unix.MSG_DONTWAIT
 		var b [1]byte
-		n, _, err := unix.Recvfrom(int(fd), b[:], look)
+		err := error(unix.EINTR)
 		for err == unix.EINTR {
-			n, _, err = unix.Recvfrom(int(fd), b[:], look)
+			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		}
-		if some = err != unix.EAGAIN; err != nil || n > 0 || pc.LocalAddr().Network() != "unixgram" {
-			return
-		}
-		oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
-		had, _ := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED)
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
-		_, oobn, _, _, _ := unix.Recvmsg(int(fd), b[:], oob, look)
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, had)
-		some = oobn > 0
+		some = err != unix.EAGAIN // an error is the reader's to get
 	})
 	return some
 }

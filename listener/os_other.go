@@ -14,6 +14,7 @@ import (
 func listens(rawListener) bool        { return true }
 func dropHandshakes(rawListener) bool { return false }
 func takeHandshakes(rawListener)      {}
+func refuse(rawListener)              {}
 func seal(rawPacketConn)              {}
 func queued(rawPacketConn) bool       { return true }
 func unread(net.Conn) int             { return 0 }

@@ -103,11 +103,11 @@ func (s *Set) lastReads(ctx context.Context) {
 	var dying []*intake
 	held := s.Held()
 	for _, in := range s.intakes() {
-		if held[in.key] != "" || !in.hasOpened() {
-			in.pass(ctx, over)
-		} else if in.pass(ctx, sealing) { // or those who wait would read the end of a sealed unix socket, as a datagram
+		if held[in.key] == "" && in.at(opened) {
 			seal(in.pc)
 			dying = append(dying, in)
+		} else {
+			in.pass(ctx, over)
 		}
 	}
 	if len(dying) > 0 {

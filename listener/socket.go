@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,8 @@ type socket struct {
 	key  string
 	ln   rawListener // closed by Close
 	path string      // the file that this process has made; "" for none
+
+	dying atomic.Bool // no other process holds ln when it is closed
 
 	mu     sync.Mutex // guards what follows
 	cond   sync.Cond  // open, closed or queue has changed
@@ -139,6 +142,9 @@ func (so *socket) close(sweep bool) error {
 		so.rouse()
 		for so.inside > 0 {
 			so.cond.Wait()
+		}
+		if so.dying.Load() {
+			refuse(so.ln)
 		}
 		for _, nc := range backlog(so.ln) {
 			so.queue = append(so.queue, so.wrap(nc))

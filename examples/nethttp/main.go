@@ -69,6 +69,7 @@ func run() error {
 	cert := flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
 	key := flag.String("key", "", "its private key")
 	h2c := flag.Bool("h2c", false, "serve HTTP/2 without TLS too")
+	unix := flag.String("unix", "", "listen on this unix `socket` too, for a proxy on the same machine")
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
@@ -128,6 +129,12 @@ func run() error {
 		svc.Serve(ln, srv)
 	} else if err := svc.ServeTLS(ln, srv, *cert, *key); err != nil {
 		return fmt.Errorf("-cert, -key: %w", err)
+	}
+	if *unix != "" {
+		if ln, err = svc.Listen("unix", *unix); err != nil {
+			return fmt.Errorf("-unix %s: %w", *unix, err)
+		}
+		svc.Serve(ln, &http.Server{Handler: routes(svc), ReadHeaderTimeout: srv.ReadHeaderTimeout, IdleTimeout: srv.IdleTimeout})
 	}
 	return svc.Run(context.Background())
 }
