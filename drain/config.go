@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -103,6 +104,16 @@ type Config struct {
 	//
 	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged.
 	Join, Leave, Gone func(ctx context.Context) error
+
+	// Adopt is called, once the service has taken over, with each connection that the old generation gives to HandOver, and
+	// with its state. Nil means that conn is the application's, as if it had been accepted or hijacked here: it is counted,
+	// waited for, and can be handed over again. An error, or a panic, gives it back to the old generation, which serves on
+	// with it; conn is closed then, without its client noticing. So an application refuses state that it doesn't understand.
+	//
+	// Each call has a goroutine of its own. It should return soon, having started what serves conn: Read and HandOver of conn
+	// wait until it has returned and the old generation knows, and so does the old generation, and a further swap.
+	// Default: none, every HandOver is refused.
+	Adopt func(conn net.Conn, state []byte) error
 
 	// OnEvent is called for each change of phase and each failed swap, in order, on the one goroutine that owns the
 	// state: it must not block and not call the Service's methods but from another goroutine.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,7 +24,8 @@ import (
 //	old → new   promoted   you are the main one
 //	old → new   elder      a link to a generation that drains still
 //	old → new   conns      take these connections
-//	new → old   took       I have these
+//	old → new   adopt      take this connection of the application's, and its state
+//	new → old   took       I have these, or none because
 //	old → new   report     so far am I with my drain
 //	old → new   stop       leave
 //	new → old   hurry      there are too many of us
@@ -48,6 +50,7 @@ type message struct {
 	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
 	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
 	Totals     *Totals           `json:"totals,omitempty"`
+	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
 }
 
 type kind string
@@ -59,6 +62,7 @@ const (
 	kindPromoted kind = "promoted"
 	kindElder    kind = "elder"
 	kindConns    kind = "conns"
+	kindAdopt    kind = "adopt"
 	kindTook     kind = "took"
 	kindReport   kind = "report"
 	kindStop     kind = "stop"
@@ -85,7 +89,8 @@ func (e *elder) send(m message) {
 
 // hear serves an elder's link until the elder is gone or the link is handed on.
 func (s *Service) hear(e *elder) {
-	defer close(e.heard)
+	var adopting sync.WaitGroup
+	defer func() { adopting.Wait(); close(e.heard) }() // whoever gets the link next can't answer for this process
 	for {
 		var m message
 		files, err := e.link.Receive(&m)
@@ -96,7 +101,11 @@ func (s *Service) hear(e *elder) {
 			}
 			return
 		}
-		if m.Kind == kindConns {
+		switch m.Kind {
+		case kindAdopt:
+			adopting.Go(func() { s.adopt(e, m, files) })
+			continue
+		case kindConns:
 			_ = s.set.Adopt(m.Tickets, files, func(took []bool) error {
 				return e.link.Send(message{Kind: kindTook, Took: took})
 			})

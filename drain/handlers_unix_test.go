@@ -47,6 +47,13 @@ func (g *gen) handler() http.Handler {
 			_, _ = io.WriteString(nc, line)
 		}
 	})
+	mux.HandleFunc("/lines", func(w http.ResponseWriter, r *http.Request) {
+		if nc, brw, err := http.NewResponseController(w).Hijack(); err == nil {
+			_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+			g.line.begin(nc, lineState{Half: string(early)})
+		}
+	})
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
 		if err != nil {

@@ -81,7 +81,7 @@ func TestMetricsSayWhenTheyCanNotBeWritten(t *testing.T) {
 func TestControlAnswersWithMetrics(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
-	c := s.hijacked()
+	c := s.lingering()
 	s.swap()
 	s.olderAre(1, 1)
 	status, h, body := s.curl("GET", "/metrics")

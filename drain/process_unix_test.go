@@ -67,6 +67,7 @@ type plan struct {
 	Keeper         bool
 	Worker         bool   // runs background work
 	UDP            bool   // answers datagrams too
+	Lines          bool   // serves lines too, on connections that are handed over, see lineServer
 	Fault          string // what goes wrong, see the uses of gen.fault
 	Gate           string // a FIFO that the step named by Fault waits for
 }
@@ -89,6 +90,7 @@ type gen struct {
 	svc  *drain.Service
 	ln   net.Listener
 	n    atomic.Int32
+	line *lineServer
 
 	mu   sync.Mutex // guards what follows
 	hogs []*os.File
@@ -183,6 +185,13 @@ func (g *gen) run() error {
 		Join: g.join, Gone: g.gone,
 		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
 	}
+	if g.Lines {
+		g.line = newLineServer(g)
+		cfg.Adopt = g.line.adopt
+		if g.Fault == "no Adopt" {
+			cfg.Adopt = nil
+		}
+	}
 	if g.Fault == "no signals" {
 		cfg.Signals = new(drain.Signals)
 	}
@@ -218,6 +227,11 @@ func (g *gen) run() error {
 		}
 		g.note("datagrams %s", pc.LocalAddr())
 		svc.Go("datagrams", func(context.Context) { g.datagrams(pc) })
+	}
+	if g.Lines {
+		if err := g.line.listen(); err != nil {
+			return err
+		}
 	}
 	if g.Worker {
 		svc.Go("worker", g.work)

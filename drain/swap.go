@@ -38,6 +38,8 @@ type swap struct {
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // who waits for the child's answers
 	refused error              // why nothing more is sent
+
+	offers offers // of HandOver
 }
 
 // Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
@@ -257,6 +259,7 @@ func (sw *swap) ask(m message, conns []syscall.Conn, answer chan<- []bool) error
 // hearSuccessor hears the child, and later whichever generation has the child's end of the link.
 func (s *Service) hearSuccessor(sw *swap) {
 	defer close(sw.gone)
+	defer sw.link.Close() // what it says from now on is not heard, so it is to say nothing
 	for {
 		var m message
 		files, err := sw.link.Receive(&m)
@@ -268,6 +271,10 @@ func (s *Service) hearSuccessor(sw *swap) {
 		}
 		switch m.Kind {
 		case kindTook:
+			if m.ID != 0 {
+				sw.offers.answered(m)
+				continue
+			}
 			select {
 			case answer := <-sw.asked:
 				answer <- m.Took

@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"os"
 )
@@ -18,8 +20,8 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 	conns := make([]*conn, len(tickets))
 	for i, f := range files {
 		if i < len(tickets) {
-			conns[i] = s.restore(tickets[i], f)
-			took[i] = conns[i] != nil
+			c, err := s.restore(tickets[i], f)
+			conns[i], took[i] = c, err == nil
 		}
 		_ = f.Close()
 	}
@@ -37,24 +39,24 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 	return err
 }
 
-func (s *Set) restore(t Ticket, f *os.File) *conn {
+func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	s.mu.Lock()
 	so := s.sockets[t.Listener]
 	s.mu.Unlock()
 	if so == nil {
-		return nil
+		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
 	}
 	nc, err := net.FileConn(f)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	if !movable(nc) || nc.RemoteAddr() == nil { // its client has gone, or it listens
+	if !movable(nc) || nc.RemoteAddr() == nil {
 		_ = nc.Close()
-		return nil
+		return nil, errors.New("no connection, or its client has gone")
 	}
 	c := &conn{Conn: nc, set: s, sock: so}
 	c.guest.Store(t.Idle)
-	return c
+	return c, nil
 }
 
 // movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.

@@ -33,12 +33,15 @@ type conn struct {
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
 
+	pending chan struct{} // closed when the process that it was adopted from has been told; nil where nobody is
+
 	mu       sync.Mutex // guards what follows, and the read deadline of Conn
 	waits    int        // read deadlines set since the state became new or idle
 	deadline time.Time  // as the user of the connection wants it
 	inForce  time.Time  // as Conn has it
 	closeAt  time.Time  // while leaving, when it is closed if it stays at rest
 	closed   bool
+	packed   bool          // is handed over by the application, or was
 	header   time.Duration // a guest's time for its first header
 	whole    time.Duration // a guest's time for its first request, 0 for ever
 	woke     time.Time     // when a guest began its first request, until net/http has set the deadline for that
@@ -47,6 +50,9 @@ type conn struct {
 // Read reads like the connection it wraps. While the process leaves and no request can be under way, it hands the
 // connection to the departure instead, and returns io.EOF once it is gone.
 func (c *conn) Read(p []byte) (int, error) {
+	if c.pending != nil {
+		<-c.pending
+	}
 	for {
 		if c.ended.Load() { // net/http may ask again
 			return 0, io.EOF

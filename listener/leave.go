@@ -16,6 +16,9 @@ import (
 type Ticket struct {
 	Listener string `json:"listener"` // network and address, as given to Listen
 	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
+
+	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
+	State    []byte `json:"state,omitempty"`    // of HandOver
 }
 
 // Handover gives connections to another process and returns, in the same order, which of them it took: from that answer

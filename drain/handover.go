@@ -1,0 +1,185 @@
+package drain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"github.com/baton-go/baton/listener"
+)
+
+const (
+	maxState  = 64 << 10 // bytes
+	maxReason = 1 << 10
+)
+
+// HandOver gives a connection of the application's to the next generation, whose Config.Adopt gets it with state: at most
+// 64 KiB in whatever form the next version understands. Nil means that the connection is the other generation's, and
+// conn is closed here, which the client doesn't notice. After an error conn is as it was, still the caller's to use and to
+// close: the other side may have refused it, or died, and HandOver may be tried again until Config.DrainTimeout.
+//
+// It works once draining has begun because of a swap, which the contexts of Go and Draining tell. Before that, and in a
+// stop, it fails at once. It returns when Config.Adopt has, so call it for many connections at the same time.
+//
+// Conn was accepted from a listener of Listen, or hijacked from a server given to Serve, or came to Config.Adopt. A wrapper
+// that has a NetConn method, as tls.Conn has, is taken off: what it has buffered is the caller's to put into state, as is
+// all that was read and not answered. TLS connections can't be handed over. Nobody may read or write conn while HandOver
+// runs: a reader is stopped by SetReadDeadline. Deadlines don't go along.
+//
+// Not promised: that a connection outlives the generation that has adopted it, if that crashes.
+func (s *Service) HandOver(conn net.Conn, state []byte) error {
+	if len(state) > maxState {
+		return fmt.Errorf("drain: hand over: %d bytes of state are more than %d", len(state), maxState)
+	}
+	to, err := s.successor()
+	if err == nil {
+		err = s.set.HandOver(conn, state, func(t listener.Ticket, c syscall.Conn) error { return to.offer(s.ctx, t, c) })
+	}
+	if err != nil {
+		return fmt.Errorf("drain: hand over: %w", err)
+	}
+	return nil
+}
+
+// successor is the swap by which this generation was replaced.
+func (s *Service) successor() (sw *swap, err error) {
+	if !s.call(func() {
+		switch {
+		case s.phase == Draining && s.replaced():
+			sw = s.swap
+		case s.phase == Draining || s.stopping:
+			err = errors.New("the service stops, no generation follows")
+		default:
+			err = errors.New("no swap has made this generation drain")
+		}
+	}) {
+		err = errEnded
+	}
+	return sw, err
+}
+
+// offers are those of HandOver that wait for an answer.
+type offers struct {
+	mu      sync.Mutex
+	last    int
+	waiting map[int]chan<- error
+}
+
+func (o *offers) add(answer chan<- error) (id int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waiting == nil {
+		o.waiting = make(map[int]chan<- error)
+	}
+	o.last++
+	o.waiting[o.last] = answer
+	return o.last
+}
+
+func (o *offers) remove(id int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.waiting, id)
+}
+
+// answered is told of each answer. One to no question is none.
+func (o *offers) answered(m message) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	answer, ok := o.waiting[m.ID]
+	if !ok {
+		return
+	}
+	delete(o.waiting, m.ID)
+	if len(m.Took) == 1 && m.Took[0] {
+		answer <- nil
+	} else {
+		answer <- fmt.Errorf("the next generation refuses: %s", cmp.Or(m.Reason, "no reason"))
+	}
+}
+
+// offer sends one connection to whichever generation is the main one, and returns nil when it has it. When ctx ends, so does
+// the link: a generation that is about to exit can't be given anything back.
+func (sw *swap) offer(ctx context.Context, t listener.Ticket, c syscall.Conn) error {
+	answer := make(chan error, 1)
+	id := sw.offers.add(answer)
+	defer sw.offers.remove(id)
+	defer context.AfterFunc(ctx, func() { _ = sw.link.Close() })()
+	if err := sw.link.Send(message{Kind: kindAdopt, ID: id, Tickets: []listener.Ticket{t}}, c); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-sw.gone:
+	}
+	select {
+	case err := <-answer: // its last word
+		return err
+	default:
+		return errors.New("the next generation is gone")
+	}
+}
+
+// adopt answers an offer.
+func (s *Service) adopt(e *elder, m message, files []*os.File) {
+	why := s.unfit(m, files)
+	answer := func(err error) error {
+		reply := message{Kind: kindTook, ID: m.ID, Took: []bool{err == nil}}
+		if err != nil {
+			reply.Reason = err.Error()
+			reply.Reason = reply.Reason[:min(len(reply.Reason), maxReason)]
+			s.cfg.Logger.Warn("connection not adopted", "err", err, "older", e.Generation, "generation", s.generation, "pid", s.os.pid)
+		}
+		return e.link.Send(reply)
+	}
+	if why != nil {
+		closeAll(files)
+		_ = answer(why)
+		return
+	}
+	t := m.Tickets[0]
+	_ = s.set.AdoptOwn(t, files[0], func(nc net.Conn) error { return s.callAdopt(nc, t.State) }, answer)
+}
+
+// unfit tells why an offer can't even be considered.
+func (s *Service) unfit(m message, files []*os.File) error {
+	main := false
+	s.call(func() { main = s.phase != Starting && s.phase != Probation && s.phase != Stopped })
+	switch {
+	case !main:
+		return errors.New("not the main generation")
+	case s.cfg.Adopt == nil:
+		return errors.New("it has no Config.Adopt")
+	case len(m.Tickets) != 1:
+		return fmt.Errorf("%d tickets", len(m.Tickets))
+	case len(files) == 0:
+		return errors.New("no descriptor has arrived: it may be out of them")
+	case len(files) > 1:
+		return fmt.Errorf("%d descriptors", len(files))
+	case len(m.Tickets[0].State) > maxState:
+		return fmt.Errorf("%d bytes of state", len(m.Tickets[0].State))
+	}
+	return nil
+}
+
+// callAdopt turns a panic into a refusal: the connection has a process that can serve it.
+func (s *Service) callAdopt(nc net.Conn, state []byte) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.cfg.Logger.Log(s.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack", string(debug.Stack()), "pid", s.os.pid)
+			err = fmt.Errorf("Config.Adopt panicked: %v", r)
+		}
+	}()
+	if err = s.cfg.Adopt(nc, state); err != nil {
+		err = fmt.Errorf("Config.Adopt: %w", err)
+	}
+	return err
+}

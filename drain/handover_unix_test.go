@@ -1,0 +1,293 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// liner is a client of the lineServer.
+type liner struct {
+	*service
+	nc net.Conn
+	r  *bufio.Reader
+	n  int
+}
+
+func (s *service) liner() *liner {
+	s.Helper()
+	addr := strings.TrimPrefix(s.noteSince(0, 0, "lines on ").Note, "lines on ")
+	nc, err := net.DialTimeout("tcp", addr, hung)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(2 * hung))
+	s.Cleanup(func() { _ = nc.Close() })
+	l := &liner{service: s, nc: nc, r: bufio.NewReader(nc)}
+	l.say()
+	return l
+}
+
+// hijacked is a liner whose connection was one of HTTP.
+func (s *service) hijacked() *liner {
+	s.Helper()
+	c := s.connect()
+	if a, err := c.ask("GET", "/lines", ""); err != nil || a.body != "ok" {
+		s.Fatal(a, err)
+	}
+	l := &liner{service: s, nc: c.Conn, r: c.r}
+	l.say()
+	return l
+}
+
+// half sends the first half of a line.
+func (l *liner) half() {
+	l.Helper()
+	l.n++
+	if _, err := fmt.Fprintf(l.nc, "line num"); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// rest sends what half has left, and returns which generation answers, and how many had the connection before.
+func (l *liner) rest() (gen, hops int) {
+	l.Helper()
+	if _, err := fmt.Fprintf(l.nc, "ber %d\n", l.n); err != nil {
+		l.Fatal(err)
+	}
+	return l.receive()
+}
+
+func (l *liner) receive() (gen, hops int) {
+	l.Helper()
+	text, err := l.r.ReadString('\n')
+	if err != nil {
+		l.Fatalf("line %d: %v", l.n, err)
+	}
+	var n int
+	if _, err := fmt.Sscanf(text, "%d %d line number %d\n", &gen, &hops, &n); err != nil || n != l.n {
+		l.Fatalf("line %d is answered %q", l.n, text)
+	}
+	return gen, hops
+}
+
+func (l *liner) say() (gen, hops int) { l.Helper(); l.half(); return l.rest() }
+
+// wantLine wants a whole line to be answered by that generation.
+func (l *liner) wantLine(gen, hops int) {
+	l.Helper()
+	if g, h := l.say(); g != gen || h != hops {
+		l.Errorf("generation %d answers, after %d others; want %d after %d", g, h, gen, hops)
+	}
+}
+
+func (l *liner) wantClosed() {
+	l.Helper()
+	if text, err := io.ReadAll(l.r); len(text) > 0 || err != nil && !strings.Contains(err.Error(), "reset") {
+		l.Errorf("%q, %v; want the connection closed", text, err)
+	}
+}
+
+func TestHandOverKeepsConnectionsAndTheirState(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true})
+	var all []*liner
+	for i := range 24 {
+		if i%2 == 0 {
+			all = append(all, s.liner())
+		} else {
+			all = append(all, s.hijacked())
+		}
+	}
+	for hops := 1; hops <= 5; hops++ {
+		for i, l := range all {
+			if i%3 == 0 {
+				l.half()
+			}
+		}
+		was, r := s.main().PID, s.swap()
+		s.wantExit(was, 0)
+		for i, l := range all {
+			if i%3 != 0 {
+				l.half()
+			}
+			if gen, h := l.rest(); gen != r.Gen || h != hops {
+				t.Fatalf("client %d: generation %d answers, after %d others; want %d after %d", i, gen, h, r.Gen, hops)
+			}
+		}
+		if n := s.status().Open; n.Adopted < 24 || n.Hijacked != 12 || n.Other != 12 {
+			t.Errorf("%+v; want all to be counted as they were", n)
+		}
+	}
+	mark := s.mark()
+	s.stop()
+	if r := s.noteSince(mark, 0, "kept: "); !strings.Contains(r.Note, "no generation follows") {
+		t.Error(r)
+	}
+	for _, l := range all {
+		l.wantClosed()
+	}
+	s.wantNothingLost()
+}
+
+func TestRefusedConnectionIsGivenBack(t *testing.T) {
+	t.Parallel()
+	for fault, reason := range map[string]string{
+		"no Adopt":      "it has no Config.Adopt",
+		"adopt refuses": "Config.Adopt: what is this?",
+		"adopt panics":  "Config.Adopt panicked: a bug of the new version",
+		"no lines":      `nobody listens on "tcp4 127.0.0.1:0" here`,
+	} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{Lines: true})
+			l := s.liner()
+			l.half()
+			s.plan.Fault = fault
+			s.replan()
+			child := s.swap()
+			if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, reason) {
+				t.Error(r)
+			}
+			if gen, hops := l.rest(); gen != 1 || hops != 0 {
+				t.Errorf("generation %d answers, after %d", gen, hops)
+			}
+			l.wantLine(1, 0)
+			_ = l.nc.Close()
+			s.wantExit(s.pgid, 0)
+			s.wantServed(child.PID)
+		})
+	}
+}
+
+// Before it has said yes, a generation that dies leaves everything as it was.
+func TestNewKilledWhileItAdopts(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true})
+	l := s.liner()
+	l.half()
+	s.plan.Fault = "adopt crashes"
+	s.replan()
+	s.swap()
+	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "gone") {
+		t.Error(r)
+	}
+	if gen, _ := l.rest(); gen != 1 {
+		t.Errorf("generation %d answers", gen)
+	}
+	l.wantLine(1, 0)
+	_ = l.nc.Close()
+	s.wantEnd(0, "")
+}
+
+func TestNewKilledAfterItHasAdopted(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true})
+	l := s.liner()
+	child := s.swap()
+	s.wantExit(s.pgid, 0)
+	l.wantLine(2, 1)
+	s.signal(child.PID, syscall.SIGKILL)
+	l.wantClosed()
+	s.gone()
+}
+
+// From the moment in which the offer is on its way the new one can do without the old one.
+func TestOldKilledWhileTheNewAdopts(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true})
+	l := s.liner()
+	l.half()
+	atGate("adopt is slow")(s, nil)
+	open := s.opener(s.plan.Gate)
+	child := s.swap()
+	s.noteSince(0, child.PID, "at the gate")
+	s.signal(s.pgid, syscall.SIGKILL)
+	s.wantExit(s.pgid, -9)
+	open()
+	if gen, hops := l.rest(); gen != 2 || hops != 1 {
+		t.Errorf("generation %d answers, after %d", gen, hops)
+	}
+	s.plan.Fault, s.plan.Gate = "", ""
+	s.replan()
+	s.swap()
+	l.wantLine(3, 2)
+	s.stop()
+}
+
+func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true, Fault: "hand over late", DrainTimeout: 2 * hung}, atGate("hand over late"))
+	open := s.opener(s.plan.Gate)
+	l := s.liner()
+	l.half()
+	s.plan.Fault, s.plan.Gate = "", ""
+	s.replan()
+	s.swap()
+	second := s.liner()
+	for { // the first generation lets go of the door a moment after the swap
+		if gen, _ := second.say(); gen == 2 {
+			break
+		}
+		second = s.liner()
+	}
+	s.swap()
+	s.awaitOlder(1)
+	second.wantLine(3, 1)
+	open()
+	s.wantExit(s.pgid, 0)
+	if gen, hops := l.rest(); gen != 3 || hops != 1 {
+		t.Errorf("generation %d answers, after %d", gen, hops)
+	}
+	s.stop()
+	l.wantClosed()
+}
+
+// Config.Adopt holds up a further swap, but nothing else.
+func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true, DrainTimeout: 2 * hung})
+	late := s.liner()
+	atGate("adopt is slow")(s, nil)
+	open := s.opener(s.plan.Gate)
+	slow, openSlow := s.slow("one")
+	child := s.swap()
+	s.noteSince(0, child.PID, "at the gate")
+	s.finishSlow(slow, openSlow)
+	s.wantMoved(slow, child) // over the link on which the answer is awaited
+	s.plan.Fault, s.plan.Gate = "", ""
+	s.replan()
+	late.half()
+	s.swap()
+	if a := s.get("/whoami"); a.status != 200 { // by either: the second lets go of the door last
+		t.Errorf("%+v", a)
+	}
+	open()
+	if gen, hops := late.rest(); gen != 3 || hops != 2 {
+		t.Errorf("generation %d answers, after %d", gen, hops)
+	}
+	s.stop()
+}
+
+func TestDrainTimeoutWhileAConnectionIsOffered(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Lines: true, DrainTimeout: time.Second})
+	l := s.liner()
+	s.plan.DrainTimeout = hung
+	atGate("adopt is slow")(s, nil)
+	open := s.opener(s.plan.Gate)
+	s.swap()
+	s.wantExit(s.pgid, 1)
+	open()
+	l.wantLine(2, 1)
+	s.plan.Fault, s.plan.Gate = "", ""
+	s.replan()
+	s.stop()
+}

@@ -1,0 +1,124 @@
+package listener
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+)
+
+// HandOver moves a connection of the application's to another process, together with the state that belongs to it: give
+// sends it there and returns nil when the other process has it, as AdoptOwn says there. Then nc is closed here, which its
+// client doesn't notice. After an error nc is as it was.
+//
+// nc was returned by a listener of the set whose server was not given to Track, or was hijacked from such a server. A
+// wrapper with a NetConn method is taken off, unless it is TLS, whose keys can't go along. Nobody may read nc meanwhile, and
+// what was read and not used belongs in state. Deadlines stay here.
+func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn) error) error {
+	c, err := s.own(nc)
+	if err != nil {
+		return fmt.Errorf("listener: hand over: %w", err)
+	}
+	if c.pending != nil {
+		<-c.pending
+	}
+	if err := c.pack(); err != nil {
+		return fmt.Errorf("listener: hand over: %w", err)
+	}
+	err = give(Ticket{Listener: c.sock.key, Hijacked: c.hijacked(), State: state}, c)
+	c.mu.Lock()
+	c.packed = err == nil
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.moved.Add(1)
+	c.gone.Store(true)
+	_ = c.close(false)
+	return nil
+}
+
+// own finds the connection that is to be handed over.
+func (s *Set) own(nc net.Conn) (*conn, error) {
+	for under := nc; ; {
+		if _, ok := under.(*tls.Conn); ok {
+			return nil, errors.New("a TLS connection can't be: its keys are this process's")
+		}
+		u, ok := under.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		under = u.NetConn()
+	}
+	c, _ := ours(nc)
+	switch {
+	case c == nil || c.set != s:
+		return nil, errors.New("not a connection of a listener of this service")
+	case !movable(c.Conn):
+		return nil, errors.New("a connection within this process can't be")
+	}
+	switch c.state.Load() - 1 {
+	case int32(http.StateNew), int32(http.StateIdle), int32(http.StateActive):
+		return nil, errors.New("an http.Server serves this connection, and hands it over by itself; hijack it first")
+	}
+	return c, nil
+}
+
+func (c *conn) hijacked() bool { return c.state.Load()-1 == int32(http.StateHijacked) }
+
+// pack claims c for the one who hands it over.
+func (c *conn) pack() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.packed:
+		return errors.New("the connection has been handed over, or is about to be")
+	case c.closed:
+		return net.ErrClosed
+	}
+	c.packed = true
+	return nil
+}
+
+// AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given. It calls adopt with the
+// connection, and then ack with the error of that or of its own, which says why the connection is not taken and stays
+// over there. Reads of the connection wait until ack has returned, so that whoever has it in the end has all its bytes. An
+// error of ack means that the other side is gone, and the connection is kept. AdoptOwn closes f.
+//
+// A connection whose listener this set doesn't have, or has closed, is not taken.
+func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack func(error) error) error {
+	c, err := s.restoreOwn(t, f)
+	_ = f.Close()
+	if err == nil {
+		defer close(c.pending)
+		if err = adopt(c.face()); err != nil {
+			c.gone.Store(true)
+			_ = c.close(false)
+		} else {
+			s.adopted.Add(1)
+		}
+	}
+	return ack(err)
+}
+
+func (s *Set) restoreOwn(t Ticket, f *os.File) (*conn, error) {
+	c, err := s.restore(Ticket{Listener: t.Listener}, f)
+	if err != nil {
+		return nil, err
+	}
+	c.pending = make(chan struct{})
+	if t.Hijacked {
+		c.state.Store(int32(http.StateHijacked) + 1)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed { // nobody might wait for it any more
+		_ = c.Conn.Close()
+		return nil, errors.New("the service is leaving")
+	}
+	s.conns[c] = struct{}{}
+	return c, nil
+}
