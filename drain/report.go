@@ -70,7 +70,7 @@ func (r *reporter) close(last Peer) {
 func (s *Service) peer() Peer {
 	p := Peer{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
-		Open: s.set.Counts(), Background: s.work.names(),
+		Open: s.set.Counts(), Tasks: len(s.work.names()),
 	}
 	if s.phase == Draining {
 		p.Deadline = s.deadlineAt.Round(0)
