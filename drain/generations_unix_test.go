@@ -14,8 +14,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// hijacked is a connection that the newest generation's handler has taken over, and which echoes from then on.
-func (s *service) hijacked() *client {
+// lingering is a connection that the newest generation's handler has taken over, and which echoes from then on.
+func (s *service) lingering() *client {
 	s.Helper()
 	c := s.connect()
 	a, err := c.ask("GET", "/hijack", "")
@@ -24,7 +24,7 @@ func (s *service) hijacked() *client {
 	}
 	if a.pid != s.main().PID { // the generation before was quicker than its end
 		_ = c.Close()
-		return s.hijacked()
+		return s.lingering()
 	}
 	return c
 }
@@ -88,7 +88,7 @@ func fiveSwaps(t testing.TB, p plan, each int) (s *service, conns map[int][]*cli
 	gens = append(gens, s.main())
 	for gen := 1; gen <= 5; gen++ {
 		for range each {
-			conns[gen] = append(conns[gen], s.hijacked())
+			conns[gen] = append(conns[gen], s.lingering())
 		}
 		gens = append(gens, s.swap())
 	}
@@ -148,15 +148,15 @@ func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
 func TestEachGenerationHasItsDeadline(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
-	one := s.hijacked()
+	one := s.lingering()
 	s.plan.DrainTimeout = time.Second
 	s.replan()
 	two := s.swap()
-	cut := s.hijacked()
+	cut := s.lingering()
 	s.plan.DrainTimeout = 2 * hung
 	s.replan()
 	s.swap()
-	three := s.hijacked()
+	three := s.lingering()
 	s.swap()
 	if r := s.event(2, "cut off"); !strings.Contains(r.Err, "DrainTimeout (1s) is over: cut off 1 hijacked connection(s)") {
 		t.Error(r)
@@ -204,11 +204,11 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	var conns []*client
 	for range 3 {
-		conns = append(conns, s.hijacked())
+		conns = append(conns, s.lingering())
 		s.swap()
 	}
 	s.olderAre(1, 1, 2, 3)
-	conns = append(conns, s.hijacked())
+	conns = append(conns, s.lingering())
 	s.swap()
 	st := s.eventualStatus("generation 1 to say that it is hurried", func(st drain.Status) bool {
 		return len(st.Older) == 4 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
@@ -268,7 +268,7 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 	var held []*client
 	for i := range 6 {
 		if i%2 == 1 {
-			held = append(held, s.hijacked())
+			held = append(held, s.lingering())
 		}
 		check()
 		s.swap()

@@ -36,7 +36,7 @@ func (s *service) liner() *liner {
 }
 
 // hijacked is a liner whose connection was one of HTTP.
-func (s *service) upgraded() *liner {
+func (s *service) hijacked() *liner {
 	s.Helper()
 	c := s.connect()
 	if a, err := c.ask("GET", "/lines", ""); err != nil || a.body != "ok" {
@@ -103,7 +103,7 @@ func TestHandOverKeepsConnectionsAndTheirState(t *testing.T) {
 		if i%2 == 0 {
 			all = append(all, s.liner())
 		} else {
-			all = append(all, s.upgraded())
+			all = append(all, s.hijacked())
 		}
 	}
 	for hops := 1; hops <= 5; hops++ {

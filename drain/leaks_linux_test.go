@@ -87,29 +87,42 @@ func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
 // has seen them all go by. Some are overtaken by the next ones while they drain.
 func TestFiftySwapsAreFlat(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 2 * hung}, withControl)
+	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 2 * hung, Lines: true}, withControl)
 	var held []*client
 	swaps := func(n int) {
 		l := s.drive(4, 4*time.Millisecond)
+		own := []*liner{s.liner(), s.hijacked()} // are handed over by the application
 		for range n {
-			held = append(held, s.hijacked())
+			for _, l := range own {
+				l.half()
+			}
+			held = append(held, s.lingering())
 			if len(held) > 3 {
 				held[0].wantEcho(s)
 				_ = held[0].Close()
 				held = held[1:]
 			}
 			s.swap()
+			for _, l := range own {
+				l.rest()
+			}
 		}
 		for _, c := range held {
 			_ = c.Close()
 		}
 		held = nil
+		for _, l := range own {
+			if _, hops := l.say(); hops < n/2 {
+				t.Errorf("a connection of the application's was handed over %d times in %d swaps", hops, n)
+			}
+			_ = l.nc.Close()
+		}
 		l.end()
 	}
 	more := func(b burden) *burden { return &burden{b.fds + 1, b.goroutines + 1} } // what is about to go may be counted or not
 	swaps(5)
 	early := s.rested(nil)
-	elder, c := s.main().PID, s.hijacked()
+	elder, c := s.main().PID, s.lingering()
 	swaps(5)
 	s.olderAre(1, s.main().Gen-5)
 	elderEarly := s.elderRested(elder, c, nil)

@@ -38,7 +38,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 // alone. The error is that of w.
 func (st Status) WriteMetrics(w io.Writer) error {
 	var m metrics
-	main := Peer{Generation: st.Generation, PID: st.PID, Phase: st.Phase, Since: st.Since, Deadline: st.Deadline, Open: st.Open, Background: st.Background}
+	main := Peer{Generation: st.Generation, PID: st.PID, Phase: st.Phase, Since: st.Since, Deadline: st.Deadline, Open: st.Open, Tasks: len(st.Background)}
 	all := append([]Peer{main}, st.Older...)
 
 	m.family("generation_info", "gauge", "The living generations of the service.")
@@ -67,7 +67,7 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	}
 	m.family("background_tasks", "gauge", "Background work that a drain waits for.")
 	for _, p := range all {
-		m.sample(float64(len(p.Background)), "generation", strconv.Itoa(p.Generation))
+		m.sample(float64(p.Tasks), "generation", strconv.Itoa(p.Generation))
 	}
 	m.family("pulled", "gauge", "Whether probers are told to take the node out.")
 	m.sample(truth(st.Pulled))

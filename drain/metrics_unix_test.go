@@ -22,7 +22,7 @@ func TestMetricsOfAStatus(t *testing.T) {
 		Open: listener.Counts{Idle: 5, Active: 2, Moved: 9},
 		Older: []drain.Peer{{
 			Generation: 1, PID: 10, Phase: drain.Draining, Since: time.UnixMilli(1_600_000_000_000), Deadline: time.UnixMilli(1_600_000_030_000),
-			Hurried: true, Open: listener.Counts{Hijacked: 1}, Background: []string{"mail"},
+			Hurried: true, Open: listener.Counts{Hijacked: 1}, Tasks: 3,
 		}},
 		Total: drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
 	}
@@ -43,7 +43,7 @@ func TestMetricsOfAStatus(t *testing.T) {
 		`baton_connections{generation="3",state="idle"} 5`,
 		`baton_connections{generation="3",state="hijacked"} 0`,
 		`baton_connections{generation="1",state="hijacked"} 1`,
-		`baton_background_tasks{generation="1"} 1`,
+		`baton_background_tasks{generation="1"} 3`,
 		`baton_pulled 0`,
 		`baton_pull_noticed 0`,
 		`# TYPE baton_connections_lost_total counter`,
@@ -81,7 +81,7 @@ func TestMetricsSayWhenTheyCanNotBeWritten(t *testing.T) {
 func TestControlAnswersWithMetrics(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
-	c := s.hijacked()
+	c := s.lingering()
 	s.swap()
 	s.olderAre(1, 1)
 	status, h, body := s.curl("GET", "/metrics")

@@ -67,7 +67,7 @@ type Peer struct {
 	Deadline   time.Time       `json:"deadline,omitzero"` // when it is cut off
 	Hurried    bool            `json:"hurried"`           // was told to leave sooner than Config.DrainTimeout, see MaxGenerations
 	Open       listener.Counts `json:"open"`
-	Background []string        `json:"background"`
+	Tasks      int             `json:"tasks"` // of Go, still running
 }
 
 // Totals are what all generations of the service have counted since the first, as far as the main one knows: they pass on

@@ -1,10 +1,10 @@
 package drain
 
 import (
+	"context"
 	"reflect"
 	"time"
 
-	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -16,15 +16,14 @@ type reporter struct {
 	next *time.Timer
 }
 
-// beginReports reports at once, and each second in which something has changed. Whoever has the far end of the link gets
-// it: what one main generation has not read, the next one does.
-func (s *Service) beginReports(l *link.Link) {
+// beginReports reports at once, and each second in which something has changed.
+func (s *Service) beginReports(send func(Peer)) {
 	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{})}
 	s.reports = r
 	go func() {
 		defer close(r.sent)
 		for p := range r.out { // to its end, also when nobody hears any more
-			_ = l.Send(message{Kind: kindReport, Report: &p})
+			send(p)
 		}
 	}()
 	r.next = time.AfterFunc(reportBusy, func() {
@@ -54,15 +53,16 @@ func (r *reporter) close(last Peer) {
 		return
 	}
 	r.next.Stop()
-	late := time.After(lastWords)
+	late, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
 	select {
 	case r.out <- last:
-	case <-late:
+	case <-late.Done():
 	}
 	close(r.out)
 	select {
 	case <-r.sent:
-	case <-late:
+	case <-late.Done():
 	}
 }
 
@@ -70,7 +70,7 @@ func (r *reporter) close(last Peer) {
 func (s *Service) peer() Peer {
 	p := Peer{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
-		Open: s.set.Counts(), Background: s.work.names(),
+		Open: s.set.Counts(), Tasks: len(s.work.names()),
 	}
 	if s.phase == Draining {
 		p.Deadline = s.deadlineAt.Round(0)

@@ -45,8 +45,8 @@ func (st Status) line(stopping bool) string {
 func (p Peer) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d (pid %d, %d open", p.Generation, p.PID, p.Open.Open())
-	if len(p.Background) > 0 {
-		fmt.Fprintf(&b, ", background work: %s", strings.Join(p.Background, ", "))
+	if p.Tasks > 0 {
+		fmt.Fprintf(&b, ", %s", count(p.Tasks, "background task"))
 	}
 	if !p.Deadline.IsZero() {
 		fmt.Fprintf(&b, ", until %s", p.Deadline.Local().Format(time.TimeOnly))

@@ -228,7 +228,8 @@ func (s *Service) succeeded(sw *swap) {
 			_ = e.link.Close()
 		}
 	})
-	s.beginReports(sw.link)
+	// Whoever has the far end of the link gets them: what one main generation has not read, the next one does.
+	s.beginReports(func(p Peer) { _ = sw.link.Send(message{Kind: kindReport, Report: &p}) })
 }
 
 // handover is the listener.Handover to the child.
