@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +69,7 @@ func counting(c *crowd) {
 }
 
 func (c *crowd) follow(cc *grpc.ClientConn, next uint64) (_ uint64, more bool) {
-	ctx, cancel := patience()
+	ctx, cancel := context.WithCancel(context.Background()) // for as long as it is not told
 	defer cancel()
 	s, err := cc.NewStream(ctx, &echoDesc.Streams[0], countMethod)
 	if err == nil {
@@ -113,7 +114,7 @@ func talking(c *crowd) {
 // converse returns nil when the service wants no more of this stream and has
 // answered all that was said.
 func (c *crowd) converse(cc *grpc.ClientConn, said *int) error {
-	ctx, cancel := patience()
+	ctx, cancel := context.WithCancel(context.Background()) // for as long as it is not told
 	defer cancel()
 	raw, err := cc.NewStream(ctx, &echoDesc.Streams[1], talkMethod)
 	if err != nil {
