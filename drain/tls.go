@@ -111,6 +111,7 @@ func hasTicketKeys(config *tls.Config) bool {
 	if keys := reflect.ValueOf(config).Elem().FieldByName("sessionTicketKeys"); keys.IsValid() && keys.Kind() == reflect.Slice && keys.Len() > 0 {
 		return true
 	}
+	//lint:ignore SA1019 users have it still
 	return config.SessionTicketKey != [32]byte{} && !bytes.HasPrefix(config.SessionTicketKey[:], []byte("DEPRECATED"))
 }
 

@@ -52,7 +52,9 @@ func TestTicketKeysOfTheUser(t *testing.T) {
 		"none":              {&tls.Config{}, false},
 		"set":               {set, true},
 		"set, and cloned":   {set.Clone(), true},
-		"field":             {&tls.Config{SessionTicketKey: [32]byte{1}}, true},
+		//lint:ignore SA1019 users have it still
+		"field": {&tls.Config{SessionTicketKey: [32]byte{1}}, true},
+		//lint:ignore SA1019 crypto/tls writes it
 		"made by the other": {&tls.Config{SessionTicketKey: [32]byte([]byte("DEPRECATED and then some bytes..."))}, false},
 	} {
 		if got := hasTicketKeys(c.config); got != c.want {

@@ -24,8 +24,10 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 	case "client certificates":
 		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	case "keys of its own":
+		//lint:ignore SA1019 users have it still
 		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{1}}
 	case "keys of its own, new":
+		//lint:ignore SA1019 users have it still
 		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{2}}
 	case "fussy about names":
 		pair, err := tls.LoadX509KeyPair(g.Cert, g.Key)
