@@ -49,9 +49,9 @@ func TestTicketKeysOfTheUser(t *testing.T) {
 		config *tls.Config
 		want   bool
 	}{
-		"none":              {&tls.Config{}, false},
-		"set":               {set, true},
-		"set, and cloned":   {set.Clone(), true},
+		"none":            {&tls.Config{}, false},
+		"set":             {set, true},
+		"set, and cloned": {set.Clone(), true},
 		//lint:ignore SA1019 users have it still
 		"field": {&tls.Config{SessionTicketKey: [32]byte{1}}, true},
 		//lint:ignore SA1019 crypto/tls writes it
