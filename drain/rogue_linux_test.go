@@ -312,3 +312,36 @@ func unixPair(t testing.TB) (near *net.UnixConn, err error) {
 	}
 	return nc.(*net.UnixConn), nil
 }
+
+// A peer that takes the offer and says nothing.
+func TestHandOverEndsWithTheService(t *testing.T) {
+	s, ln := alone(t, Draining)
+	near, p := newRogue(t)
+	defer p.close()
+	sw := &swap{generation: 3, link: near, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
+	s.call(func() { s.swap, s.lastSwap = sw, &SwapResult{} })
+	go s.hearSuccessor(sw)
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() { over <- s.HandOver(nc, nil) }()
+	if _, err := p.Read(make([]byte, 1)); err != nil { // it is on its way
+		t.Fatal(err)
+	}
+	s.endTest()
+	select {
+	case err := <-over:
+		if err == nil {
+			t.Error("nobody has taken it")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("HandOver goes on after the end of the service")
+	}
+}
