@@ -56,7 +56,7 @@ type Config struct {
 	// Default 30s.
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed. It
-	// should be longer than the time for which the balancer keeps idle connections. Default 1s.
+	// should be longer than the time for which the balancer keeps idle connections, and shorter than DrainTimeout. Default 1s.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck

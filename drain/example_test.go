@@ -21,7 +21,7 @@ func Example() {
 func ExampleNew() {
 	svc, err := drain.New(drain.Config{
 		PIDFile:      "/run/orders.pid",
-		DrainTimeout: time.Minute,
+		DrainTimeout: 2 * time.Minute, // longer than the next
 		IdleGrace:    65 * time.Second, // the balancer keeps idle connections for 60s
 	})
 	if err != nil {

@@ -218,6 +218,7 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 	s.plan.Fault, s.plan.Gate = "", ""
 	s.replan()
 	s.swap()
+	s.wantExit(child.PID, 0) // a moment after the swap
 	l.wantLine(3, 2)
 	s.stop()
 }

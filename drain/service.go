@@ -17,7 +17,8 @@
 // is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
 //
 // Not promised: that a client which sends on a connection the very moment it is closed after Config.IdleGrace gets an
-// answer. Handed-over connections are not closed; TLS, HTTP/2 and hijacked ones are not handed over.
+// answer. Handed-over connections are not closed; TLS and HTTP/2 ones are not handed over, and hijacked ones only by
+// Service.HandOver. HTTP/2 ends by a GOAWAY after which the client can know what is answered.
 package drain
 
 import (
@@ -173,7 +174,8 @@ func (s *Service) lost(l listener.Loss) {
 		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread, "pid", s.os.pid)
 }
 
-// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and Restore are the service's to call.
+// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and
+// Restore are the service's to call.
 func (s *Service) Health() *health.State { return s.health }
 
 func (s *Service) loop() {
