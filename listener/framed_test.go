@@ -140,5 +140,9 @@ func TestFramedEndsReadsBetweenFrames(t *testing.T) {
 		}
 		f.end()
 	}
-	wantPutIn(t, split(t, got), said, [][]byte{goAway(0)})
+	frames := split(t, got)
+	wantPutIn(t, frames, said, [][]byte{goAway(0)})
+	if bytes.Equal(frames[len(frames)-1], goAway(0)) {
+		t.Error("the GOAWAY came when all had been read")
+	}
 }
