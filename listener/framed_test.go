@@ -119,3 +119,30 @@ func TestFramedWritesAGoAwayBetweenFrames(t *testing.T) {
 		wantPutIn(t, split(t, got), said, [][]byte{goAway(maxStream), ping(1)})
 	}
 }
+
+// A server that reads as much as it can get may never end a read between two frames by itself.
+func TestFramedEndsReadsBetweenFrames(t *testing.T) {
+	near, far := net.Pipe()
+	f := &framed{Conn: far, own: &conn{}}
+	said := talk(rand.New(rand.NewPCG(1, 1)), 12)
+	all := bytes.Join(said, nil)
+	go func() {
+		_, _ = near.Write(all[:len(said[0])+4]) // and a part of the next
+		_, _ = near.Write(all[len(said[0])+4:])
+		_ = near.Close()
+	}()
+	var got []byte
+	for {
+		buf := make([]byte, 4096)
+		n, err := f.Read(buf)
+		if got = append(got, buf[:n]...); err != nil {
+			break
+		}
+		f.end()
+	}
+	frames := split(t, got)
+	wantPutIn(t, frames, said, [][]byte{goAway(0)})
+	if bytes.Equal(frames[len(frames)-1], goAway(0)) {
+		t.Error("the GOAWAY came when all had been read")
+	}
+}

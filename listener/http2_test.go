@@ -495,3 +495,18 @@ func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
 		})
 	}
 }
+
+// RFC 9113, 9.2.2: servers refuse such ciphers, if they see what the connection uses.
+func TestHTTP2RefusesOldCiphersAsEver(t *testing.T) {
+	one := serveHTTP2(t, "h2", &http.Server{})
+	nc := tls.Client(dial(t, one).nc, &tls.Config{
+		InsecureSkipVerify: true, NextProtos: []string{"h2"}, MaxVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
+	})
+	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+	c.send([]byte(preface))
+	const inadequateSecurity = 0xc
+	if f := c.until(typeGoAway); binary.BigEndian.Uint32(f.payload[4:]) != inadequateSecurity {
+		t.Errorf("%+v", f)
+	}
+}
