@@ -21,7 +21,7 @@ func Example() {
 func ExampleNew() {
 	svc, err := drain.New(drain.Config{
 		PIDFile:      "/run/orders.pid",
-		DrainTimeout: 2 * time.Minute, // longer than the next
+		DrainTimeout: 2 * time.Minute,  // longer than the next
 		IdleGrace:    65 * time.Second, // the balancer keeps idle connections for 60s
 	})
 	if err != nil {

@@ -46,6 +46,9 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
+	if s.tickets, err = newTicketKeys(nil); err != nil {
+		t.Fatal(err)
+	}
 	s.set = listener.New(nil, nil)
 	ln, err := s.set.Listen("unix", t.TempDir()+"/s") // one whose close takes no time
 	if err != nil {
