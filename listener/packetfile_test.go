@@ -36,7 +36,7 @@ func TestPacketSocketFile(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after Close: %v", err)
 	}
-	if pc, err = set.ListenPacket("unixgram", path); err != nil {
+	if _, err = set.ListenPacket("unixgram", path); err != nil {
 		t.Fatal(err)
 	}
 	stream := mustListen(t, New(nil, nil), "unix", path+"stream")

@@ -29,7 +29,6 @@ type talk struct {
 	refused func(error) bool
 
 	answered atomic.Int32
-	failed   []error
 	pids     map[string]int // how many each process has answered
 }
 
