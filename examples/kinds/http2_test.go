@@ -60,7 +60,10 @@ func TestHTTP2(t *testing.T) {
 			}
 			var clients sync.WaitGroup
 			for _, c := range crowds {
-				c.bed, c.url, c.Resumed = b, x.scheme+"://"+b.Addr+"/echo", -1
+				c.bed, c.url = b, x.scheme+"://"+b.Addr+"/echo"
+				if x.scheme == "http" || c.Closed < 0 {
+					c.Resumed = -1
+				}
 				for range c.n {
 					clients.Go(c.client)
 				}
@@ -72,6 +75,9 @@ func TestHTTP2(t *testing.T) {
 			clients.Wait()
 			for _, c := range crowds {
 				c.Lost = len(c.failed)
+				if c.full > 0 {
+					t.Errorf("%s: %d full handshakes, besides the first of each client", c.Client, c.full)
+				}
 				for _, err := range c.failed {
 					t.Logf("%s, %s: %v", c.Name, c.Client, err)
 					if c.Except != "" && !strings.Contains(err.Error(), goNotice) {
@@ -102,12 +108,14 @@ type http2Crowd struct {
 	answered atomic.Int32
 	mu       sync.Mutex // guards what follows, and the counts
 	failed   []error
+	full     int // TLS handshakes, of those that could have resumed a session
 }
 
 // http2Client is one client.
 type http2Client struct {
 	*http2Crowd
 	transport *http.Transport
+	tls       *tls.Config
 	conns     int // guarded by the crowd's mu
 
 	mu   sync.Mutex // guards what follows
@@ -115,8 +123,8 @@ type http2Client struct {
 }
 
 func (c *http2Crowd) client() {
-	cl := &http2Client{http2Crowd: c}
-	cl.transport = &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DialContext: cl.dial}
+	cl := &http2Client{http2Crowd: c, tls: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(0)}}
+	cl.transport = &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: cl.tls, DialContext: cl.dial}
 	cl.transport.Protocols.SetHTTP2(true)
 	cl.transport.Protocols.SetUnencryptedHTTP2(strings.HasPrefix(c.url, "http:"))
 	defer cl.transport.CloseIdleConnections()
@@ -176,10 +184,17 @@ func (c *http2Client) dial(ctx context.Context, network, addr string) (net.Conn,
 
 // uses is told of each connection when it is asked for the first time: the one
 // before has gone away.
-func (c *http2Client) uses() {
+func (c *http2Client) uses(conn net.Conn) {
 	c.http2Crowd.mu.Lock()
 	defer c.http2Crowd.mu.Unlock()
 	c.conns++
+	if tc, ok := conn.(*tls.Conn); ok && c.conns > 1 {
+		if tc.ConnectionState().DidResume {
+			c.Resumed++
+		} else {
+			c.full++
+		}
+	}
 	select {
 	case <-c.bed.stopping:
 	default:
@@ -222,13 +237,15 @@ func (c *http2Client) connect() error {
 	defer cancel()
 	conn, err := c.dial(ctx, "tcp", c.bed.Addr)
 	if err == nil && strings.HasPrefix(c.url, "https:") {
-		tc := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		config := c.tls.Clone()
+		config.ServerName = "any" // under which the session is kept
+		tc := tls.Client(conn, config)
 		conn, err = tc, tc.HandshakeContext(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	c.uses()
+	c.uses(conn)
 	c.conn, err = (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
 	if err == nil && !c.conn.ReserveNewRequest() {
 		err = errors.New("a new connection takes no requests")
@@ -242,7 +259,7 @@ func (c *http2Client) post(by http.RoundTripper, body io.Reader) error {
 	defer cancel()
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if by == c.transport && !info.Reused {
-			c.uses()
+			c.uses(info.Conn)
 		}
 	}})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, body)
