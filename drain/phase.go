@@ -97,7 +97,7 @@ func (s *Service) tell(level slog.Level, message string, err error, attrs ...any
 	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message, Err: err, Open: s.set.Counts()}
 	all := []any{"phase", string(e.Phase), "generation", e.Generation, "pid", e.PID, "open", e.Open.Open()}
 	if e.Open.Open() > 0 && s.phase != Ready {
-		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked", e.Open.Hijacked, "http2", e.Open.HTTP2)
+		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked", e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
 	}
 	if err != nil {
 		all = append(all, "err", err)
