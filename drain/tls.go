@@ -47,6 +47,31 @@ func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile 
 	return nil
 }
 
+// TLSConfig is for servers that do TLS by themselves, as those of gRPC: what it returns is made of config, which may be
+// nil, and of the files, and does on ln what ServeTLS says of certificates and of session tickets. It may be cloned, and ln
+// should be Listen's. What config doesn't say, NextProtos for one, can't be added later: gRPC's is []string{"h2"}.
+func (s *Service) TLSConfig(ln net.Listener, config *tls.Config, certFile, keyFile string) (*tls.Config, error) {
+	if config == nil {
+		config = &tls.Config{}
+	}
+	live := config.Clone()
+	if _, err := s.keepFresh(ln, live, certFile, keyFile); err != nil {
+		err = fmt.Errorf("drain: TLSConfig %v: %w", ln.Addr(), err)
+		s.confide(err)
+		return nil, err
+	}
+	returned, choose := live.Clone(), config.GetConfigForClient
+	returned.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { // a clone has the keys of its time
+		if choose != nil {
+			if chosen, err := choose(hello); chosen != nil || err != nil {
+				return chosen, err
+			}
+		}
+		return live, nil
+	}
+	return returned, nil
+}
+
 // secured is what a server has that speaks TLS.
 type secured struct {
 	config  *tls.Config // of the listener; the keys of its tickets change
@@ -61,33 +86,42 @@ func (s *Service) secure(ln net.Listener, srv *http.Server, certFile, keyFile st
 		config = srv.TLSConfig.Clone()
 	}
 	sec := &secured{config: config, http1: srv.Protocols == nil || srv.Protocols.HTTP1()}
-	known := len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
-	sec.choosey = config.GetConfigForClient != nil
-	if certFile != "" || keyFile != "" || !known {
-		c, err := newCertificate(certFile, keyFile, s.cfg.Logger)
-		if err != nil {
-			return nil, err
-		}
-		useCertificate(config, c)
-	} else if config.GetCertificate != nil && len(config.Certificates) == 0 {
-		sec.choosey = true
-	}
-	own := hasTicketKeys(config)
 	protos, err := nextProtos(srv, config)
 	if err != nil {
 		return nil, err
 	}
 	config.NextProtos = protos
+	if sec.choosey, err = s.keepFresh(ln, config, certFile, keyFile); err != nil {
+		return nil, err
+	}
+	askNothingOfUs(config)
+	sec.client = selfClient(config, sec.http1)
+	return sec, nil
+}
+
+// keepFresh gives config its certificate and the keys of its tickets, now and later, and tells whether the user's
+// functions choose the certificate.
+func (s *Service) keepFresh(ln net.Listener, config *tls.Config, certFile, keyFile string) (choosey bool, err error) {
+	known := len(config.Certificates) > 0 || config.GetCertificate != nil || config.GetConfigForClient != nil
+	choosey = config.GetConfigForClient != nil
+	own := hasTicketKeys(config)
+	if certFile != "" || keyFile != "" || !known {
+		c, err := newCertificate(certFile, keyFile, s.cfg.Logger)
+		if err != nil {
+			return false, err
+		}
+		useCertificate(config, c)
+	} else if config.GetCertificate != nil && len(config.Certificates) == 0 {
+		choosey = true
+	}
 	name := ln.Addr().Network() + " " + ln.Addr().String()
 	if config.ClientAuth != tls.NoClientCert || config.GetConfigForClient != nil {
 		name += " " + rand.Text() // in this generation only
 	}
-	askNothingOfUs(config)
 	if !own && !config.SessionTicketsDisabled {
 		s.tickets.serve(ticketUser{config, name})
 	}
-	sec.client = selfClient(config, sec.http1)
-	return sec, nil
+	return choosey, nil
 }
 
 // useCertificate does what http.Server.ServeTLS does with files: a GetCertificate is asked first, for clients that name the

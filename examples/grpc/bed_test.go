@@ -84,6 +84,7 @@ type crowd struct {
 	mu      sync.Mutex // guards what follows, and the counts
 	retried int        // calls that grpc-go has begun anew by itself, since no server can have seen them
 	failed  []error
+	full    int // TLS handshakes that resumed nothing
 }
 
 func (c *crowd) report() {
@@ -93,6 +94,9 @@ func (c *crowd) report() {
 		c.bed.t.Logf("%s, %s: %v", c.Name, c.Client, err)
 	}
 	c.bed.t.Logf("%s, %s: %d begun anew by grpc-go itself", c.Name, c.Client, c.retried)
+	if c.full > c.n {
+		c.bed.t.Errorf("%s, %s: %d full handshakes, want one a client at most", c.Name, c.Client, c.full)
+	}
 	c.Report(c.bed.t)
 }
 

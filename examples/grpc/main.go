@@ -79,13 +79,11 @@ func run() error {
 	// Two generations write to the same log: the version tells whose line it is.
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
-	server, client, err := transport(*cert, *key)
-	if err != nil {
-		return err
-	}
 	var (
 		svc    *drain.Service
 		ln     net.Listener
+		err    error
+		client = insecure.NewCredentials()
 		status = health.NewServer() // SERVING from the beginning
 	)
 	cfg.Leave = func(context.Context) error { status.Shutdown(); return nil } // at each pull
@@ -98,6 +96,15 @@ func run() error {
 	}
 	if ln, err = svc.Listen("tcp", *addr); err != nil {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
+	}
+	server := insecure.NewCredentials()
+	if *cert != "" || *key != "" {
+		config, err := svc.TLSConfig(ln, &tls.Config{NextProtos: []string{"h2"}}, *cert, *key)
+		if err != nil {
+			return fmt.Errorf("-cert and -key: %w", err)
+		}
+		server = credentials.NewTLS(config)
+		client = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) // to itself, which is another name than the certificate's
 	}
 	g := grpc.NewServer(
 		grpc.Creds(server),
@@ -117,20 +124,6 @@ func run() error {
 		svc.Serve(ln, &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: *handshake})
 	}
 	return svc.Run(context.Background())
-}
-
-// transport returns what the server speaks, and how it talks to itself.
-func transport(cert, key string) (server, self credentials.TransportCredentials, err error) {
-	if cert == "" && key == "" {
-		return insecure.NewCredentials(), insecure.NewCredentials(), nil
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("-cert and -key: %w", err)
-	}
-	server = credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair}})
-	// The name in the certificate is not that of a connection to itself.
-	return server, credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}), nil
 }
 
 // check is what a new generation must pass before it takes over.

@@ -57,10 +57,12 @@ func (c *crowd) secretly(pool *x509.CertPool) *crowd {
 		RootCAs:            pool,
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
 		VerifyConnection: func(cs tls.ConnectionState) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
 			if cs.DidResume {
-				c.mu.Lock()
-				defer c.mu.Unlock()
 				c.Resumed++
+			} else {
+				c.full++
 			}
 			return nil
 		},
@@ -97,7 +99,7 @@ func TestABadPairFailsTheSwap(t *testing.T) {
 		t.Errorf("%d, %s", code, said)
 	}
 	log, _ := os.ReadFile(b.Path("log"))
-	if !strings.Contains(string(log), "-cert and -key: tls: private key does not match public key") {
+	if !strings.Contains(string(log), "-cert and -key: drain: TLSConfig ") || !strings.Contains(string(log), cert) || !strings.Contains(string(log), "private key does not match public key") {
 		t.Error("the log does not say why")
 	}
 	if pid, err := c.whom(c.dial()); err != nil || pid != b.PID() {
