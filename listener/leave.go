@@ -63,7 +63,7 @@ type offer struct {
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
 // one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that net/http
-// or golang.org/x/net/http2 (from v0.33.0) have not configured, are waited for but never closed: http.Server.Shutdown
+// or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown
 // knows how, and must not be called before all others are gone, since it drops requests that it has read. So are those
 // whose client has sent the beginning of a request, be it a stray line end after a POST.
 //
