@@ -61,7 +61,7 @@ func living(pgid int) (pids []int) {
 	return pids
 }
 
-// starve leaves the process spare free descriptors, until a swap fails.
+// starve leaves the process spare free descriptors, until a swap fails; with 0 also those that become free don't help.
 func (g *gen) starve(spare string) error {
 	n, err := strconv.Atoi(spare)
 	if err != nil {
@@ -93,8 +93,11 @@ func (g *gen) starve(spare string) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.hogs = hogs
-	return nil
+	g.hogs, g.limit = hogs, limit
+	if n == 0 {
+		limit.Cur = 3
+	}
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 // mountTiny mounts a file system on dir that holds one small file.

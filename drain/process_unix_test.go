@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,8 +98,9 @@ type gen struct {
 
 	polite net.Listener // of a politeServer
 
-	mu   sync.Mutex // guards what follows
-	hogs []*os.File
+	mu    sync.Mutex // guards what follows
+	hogs  []*os.File
+	limit syscall.Rlimit // when they are gone
 }
 
 func serviceMain(path string) {
@@ -338,6 +340,9 @@ func (g *gen) event(e drain.Event) {
 func (g *gen) feed() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.hogs != nil {
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &g.limit)
+	}
 	for _, f := range g.hogs {
 		_ = f.Close()
 	}
