@@ -14,7 +14,7 @@ import (
 //
 // While leaving, the client is first told to begin nothing new, by a GOAWAY that still lets everything pass. A PING behind
 // it comes back after all that the client had begun before it knew. Go's client may yet send the head of one request
-// that it was about to send: PINGs are repeated, with a pause, until a whole round has brought no new stream. Only then the
+// that it was about to send: PINGs are repeated, with a pause, until some rounds have brought no new stream. Only then the
 // server is told, by a GOAWAY that it takes for the client's: it finishes what it has, says its own GOAWAY and closes.
 type framed struct {
 	net.Conn        // a *tls.Conn, or what the server has accepted
@@ -26,11 +26,13 @@ type framed struct {
 	broken  error // of a write of our own: who knows what the client has got of it
 
 	due   atomic.Uint32 // the number of the PING to be sent next, 0 for none
+	said  atomic.Int64  // when the last was sent, in Unix nanoseconds
 	begun atomic.Bool   // the client is told, or is about to be
 
 	in       frames // the reader's, as the rest here
 	answered uint32 // the last of our PINGs that came back
 	seen     uint32 // the highest stream when it did
+	calm     int    // how many rounds in a row have brought no new one
 	extra    []byte // what is to be read next
 
 	mu    sync.Mutex  // guards the read deadline, and end's becoming true
@@ -99,6 +101,7 @@ func (f *framed) say() {
 	if n == 1 {
 		words = append(goAway(maxStream), words...)
 	}
+	f.said.Store(time.Now().UnixNano())
 	_, f.broken = f.Conn.Write(words)
 }
 
@@ -110,8 +113,12 @@ func (f *framed) trySay() {
 	}
 }
 
-// pause is between two PINGs: a goroutine of the client's that was about to send has that long, and the way here.
-const pause = 50 * time.Millisecond
+// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a goroutine of the client's
+// that was about to send has that long, and the way here. A client that takes long to answer a PING, being busy, has longer.
+const (
+	pause = 50 * time.Millisecond
+	calm  = 3
+)
 
 // leave begins to end the connection; a client that does not answer PINGs gets no more time than grace. It may block as
 // long as a client does not read.
@@ -179,14 +186,17 @@ func (f *framed) wakened() bool {
 
 // hear is called when one of our PINGs has come back.
 func (f *framed) hear() {
-	quiet := f.answered > 0 && f.in.last == f.seen
+	f.calm++
+	if f.answered == 0 || f.in.last != f.seen {
+		f.calm = 0
+	}
 	f.answered, f.seen = f.in.pong, f.in.last
-	if quiet {
+	if f.calm == calm {
 		f.ended.Store(true)
 		return
 	}
-	next := f.answered + 1
-	time.AfterFunc(pause, func() {
+	next, took := f.answered+1, time.Since(time.Unix(0, f.said.Load()))
+	time.AfterFunc(max(pause, 2*took), func() {
 		f.due.Store(next)
 		f.trySay()
 	})

@@ -144,6 +144,14 @@ func (c *h2) pong() {
 	c.frame(typePing, flagAck, 0, c.until(typePing).payload)
 }
 
+// calm answers PINGs, without anything new, until the server is told.
+func (c *h2) calm() {
+	c.t.Helper()
+	for range calm {
+		c.pong()
+	}
+}
+
 // wantAnswer wants one that has the body.
 func (c *h2) wantAnswer(stream uint32, body string) {
 	c.t.Helper()
@@ -178,7 +186,7 @@ func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
 			c.wantAnswer(5, "about to be sent")
 			c.frame(typeHeaders, flagEndBlock, 7, postHead)
 			c.pong()
-			c.pong() // nothing new in this round
+			c.calm()
 			c.wantGoAway(7)
 			c.frame(0, 1, 7, []byte("slow"))
 			c.wantAnswer(7, "slow")
@@ -201,7 +209,7 @@ func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
 			wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
 			c.wantGoAway(maxStream)
 			c.pong()
-			c.pong()
+			c.calm()
 			c.wantGoAway(0)
 			wait() // net/http closes
 			if f, err := c.read(); err == nil {
@@ -239,7 +247,7 @@ func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
 			c.wantGoAway(maxStream)
 			c.pong()
 			c.wantAnswer(1, "first")
-			c.pong()
+			c.calm()
 			c.wantGoAway(1)
 			_ = c.nc.Close()
 			wait()
@@ -432,7 +440,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 			_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
 			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
 			c.pong()
-			c.pong()
+			c.calm()
 			c.wantGoAway(1)
 			close(release)
 			one.await(t, "the server does not close", func(n Counts) bool { return n.Open() == 0 || own.led.Load().lingers.Load() })
