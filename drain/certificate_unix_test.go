@@ -31,7 +31,7 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 		t.Errorf("certificate %d of the old generation", n)
 	}
 	put(t, s.plan.Key, key)
-	s.swap()
+	s.wantAlone(s.swap().PID) // the old one may answer for a moment
 	if n := s.serial(); n != 2 {
 		t.Errorf("certificate %d of the new generation", n)
 	}
