@@ -136,7 +136,7 @@ func (s *Service) adopt(e *elder, m message, files []*os.File) {
 		if err != nil {
 			reply.Reason = err.Error()
 			reply.Reason = reply.Reason[:min(len(reply.Reason), maxReason)]
-			s.cfg.Logger.Warn("connection not adopted", "err", err, "older", e.Generation, "generation", s.generation, "pid", s.os.pid)
+			s.cfg.Logger.Warn("connection not adopted", "err", err, "generation", s.generation, "pid", s.os.pid)
 		}
 		return e.link.Send(reply)
 	}
