@@ -3,52 +3,18 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/credentials"
 
 	"github.com/baton-go/baton/examples/internal/flow"
 )
-
-// certificate makes a pair of files for a host, and the pool that trusts it.
-func certificate(t *testing.T, host string) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.ParseIP(host)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert = flow.WriteFile(t, dir, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
-	key = flow.WriteFile(t, dir, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return cert, key, pool
-}
 
 // secretly makes the crowd speak TLS, and counts the sessions that it resumes.
 func (c *crowd) secretly(pool *x509.CertPool) *crowd {
@@ -73,7 +39,7 @@ func (c *crowd) secretly(pool *x509.CertPool) *crowd {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	host := flow.Host()
-	cert, key, pool := certificate(t, host)
+	cert, key, pool := flow.Certificate(t, host)
 	b := newBedAt(t, host, "-work", "5ms", "-cert", cert, "-key", key)
 	b.run(
 		(&crowd{n: 3, Kind: kind("gRPC over TLS, unary", "grpc-go, no retries"), client: unary}).secretly(pool),
@@ -85,10 +51,10 @@ func TestTLS(t *testing.T) {
 func TestABadPairFailsTheSwap(t *testing.T) {
 	t.Parallel()
 	host := flow.Host()
-	cert, key, pool := certificate(t, host)
+	cert, key, pool := flow.Certificate(t, host)
 	b := newBedAt(t, host, "-cert", cert, "-key", key)
 	c := (&crowd{bed: b}).secretly(pool)
-	other, _, _ := certificate(t, host)
+	other, _, _ := flow.Certificate(t, host)
 	if err := os.Rename(other, cert); err != nil {
 		t.Fatal(err)
 	}

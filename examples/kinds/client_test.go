@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -25,7 +24,7 @@ type client struct {
 
 // connect looks first whether the connection that is there can be used.
 func (c *client) connect() error {
-	if c.conn != nil && closedAtRest(c.conn) {
+	if c.conn != nil && flow.ClosedAtRest(c.conn) {
 		c.crowd.count(0, 1, nil)
 		c.close()
 	}
@@ -45,20 +44,6 @@ func (c *client) close() {
 		_ = c.conn.Close()
 		c.conn = nil
 	}
-}
-
-func closedAtRest(conn syscall.Conn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return true
-	}
-	closed := false
-	var b [1]byte
-	err = raw.Control(func(fd uintptr) {
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		closed = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
-	})
-	return closed || err != nil
 }
 
 // think is what clients do between two requests, or two pieces of one.

@@ -32,7 +32,7 @@ import (
 // is answered, and they connect anew for the rest.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	cert, key, _ := flow.Certificate(t, "127.0.0.1")
 	for _, x := range []struct {
 		name, service, scheme string
 		flags                 []string

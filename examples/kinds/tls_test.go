@@ -5,21 +5,14 @@ package kinds
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	cryptorand "crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +26,7 @@ import (
 // but nothing that they send on them, and resume their sessions on the next.
 func TestHTTPSOverHTTP1(t *testing.T) {
 	t.Parallel()
-	cert, key := certificate(t)
+	cert, key, _ := flow.Certificate(t, "127.0.0.1")
 	for _, service := range []string{"nethttp", "gin"} {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
@@ -62,36 +55,6 @@ func TestHTTPSOverHTTP1(t *testing.T) {
 			}
 		})
 	}
-}
-
-// certificate makes one, and its key, and returns the files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"kinds"},
-	}
-	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := flow.Dir(t)
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	err = errors.Join(
-		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
-		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600),
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
 }
 
 // tlsCrowd is n clients, each with sessions of its own to resume.

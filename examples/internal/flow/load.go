@@ -30,7 +30,7 @@ type Client struct {
 // Do sends one request, on a connection of its own if there is none, or if
 // the other side has closed it: like any good client it looks before it sends.
 func (c *Client) Do(method, path string, body []byte) (res *http.Response, answer []byte, err error) {
-	if c.conn != nil && c.closedAtRest() {
+	if c.conn != nil && ClosedAtRest(c.conn.(syscall.Conn)) {
 		c.Close()
 	}
 	if c.conn == nil {
@@ -62,18 +62,19 @@ func (c *Client) Do(method, path string, body []byte) (res *http.Response, answe
 	return res, answer, err
 }
 
-func (c *Client) closedAtRest() bool {
-	raw, err := c.conn.(syscall.Conn).SyscallConn()
+// ClosedAtRest looks, without waiting, whether the other side has closed.
+func ClosedAtRest(conn syscall.Conn) bool {
+	raw, err := conn.SyscallConn()
 	if err != nil {
-		return false
+		return true
 	}
 	closed := false
 	var b [1]byte
-	_ = raw.Control(func(fd uintptr) {
+	err = raw.Control(func(fd uintptr) {
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		closed = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
 	})
-	return closed
+	return closed || err != nil
 }
 
 // Close closes the connection, if there is one.
