@@ -194,8 +194,8 @@ func (d *departure) farewell(conns []*conn) {
 			led = append(led, f)
 		}
 	}
+	gap := min(time.Millisecond, d.grace/time.Duration(2*max(1, len(led))))
 	for i, f := range led {
-		gap := min(time.Millisecond, d.grace/time.Duration(2*len(led)))
 		time.AfterFunc(time.Duration(i)*gap, func() { f.leave(d.grace) })
 	}
 }
