@@ -29,6 +29,9 @@ type framed struct {
 	said  atomic.Int64  // when the last was sent, in Unix nanoseconds
 	begun atomic.Bool   // the client is told, or is about to be
 
+	grace    time.Duration // with what follows: set before the first PING is due
+	patience *time.Timer   // its end is end
+
 	in       frames // the reader's, as the rest here
 	answered uint32 // the last of our PINGs that came back
 	seen     uint32 // the highest stream when it did
@@ -54,7 +57,7 @@ func frame(nc net.Conn, c *conn, ahead int, early []byte) *framed {
 	c.records.Store(nil)
 	c.led.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
-		f.leave(d.grace)
+		f.leave(time.Duration(d.grace.Load()))
 	}
 	return f
 }
@@ -120,13 +123,13 @@ const (
 	calm  = 3
 )
 
-// leave begins to end the connection; a client that does not answer PINGs gets no more time than grace. It may block as
-// long as a client does not read.
+// leave begins to end the connection; a client that does not answer a PING within grace, or goes on with new streams for
+// as long, is not waited for. It may block as long as a client does not read.
 func (f *framed) leave(grace time.Duration) {
 	if f.begun.Swap(true) {
 		return
 	}
-	time.AfterFunc(grace, f.end)
+	f.grace, f.patience = grace, time.AfterFunc(grace, f.end)
 	f.due.Store(1)
 	f.trySay()
 }
@@ -186,8 +189,9 @@ func (f *framed) wakened() bool {
 
 // hear is called when one of our PINGs has come back.
 func (f *framed) hear() {
+	first := f.answered == 0
 	f.calm++
-	if f.answered == 0 || f.in.last != f.seen {
+	if first || f.in.last != f.seen {
 		f.calm = 0
 	}
 	f.answered, f.seen = f.in.pong, f.in.last
@@ -196,7 +200,14 @@ func (f *framed) hear() {
 		return
 	}
 	next, took := f.answered+1, time.Since(time.Unix(0, f.said.Load()))
+	renew := first || f.calm > 0
+	if renew {
+		f.patience.Stop()
+	}
 	time.AfterFunc(max(pause, 2*took), func() {
+		if renew {
+			f.patience.Reset(f.grace)
+		}
 		f.due.Store(next)
 		f.trySay()
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -144,5 +145,72 @@ func TestFramedEndsReadsBetweenFrames(t *testing.T) {
 	wantPutIn(t, frames, said, [][]byte{goAway(0)})
 	if bytes.Equal(frames[len(frames)-1], goAway(0)) {
 		t.Error("the GOAWAY came when all had been read")
+	}
+}
+
+// A client may take nearly the grace for each PING, but neither longer nor bring a new stream each time.
+func TestFramedWaitsForEachPing(t *testing.T) {
+	const grace, late = 5 * time.Second, 4 * time.Second // the next PING is sent 2*late after an answer
+	for name, x := range map[string]struct {
+		pongs   int
+		streams bool
+		want    time.Duration
+	}{
+		"all answered":      {100, false, 4*late + 3*2*late},
+		"the third is not":  {2, false, 2*late + 2*2*late + grace},
+		"none is":           {0, false, grace},
+		"a stream for each": {100, true, late + 2*late + grace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				f := &framed{Conn: far, own: &conn{}}
+				said := make(chan []byte, 100)
+				go func() {
+					defer close(said)
+					for {
+						frame := make([]byte, headerLen)
+						if _, err := io.ReadFull(near, frame); err != nil {
+							return
+						}
+						body := make([]byte, frame[2])
+						_, _ = io.ReadFull(near, body)
+						if frame[3] == typePing {
+							said <- body
+						}
+					}
+				}()
+				go func() {
+					_, _ = near.Write(rawFrame(4, 0, 0, nil))
+					stream := uint32(1)
+					for body := range said {
+						if x.pongs--; x.pongs < 0 {
+							continue
+						}
+						time.Sleep(late)
+						if x.streams {
+							_, _ = near.Write(rawFrame(typeHeaders, flagEndBlock, stream, nil))
+							stream += 2
+						}
+						_, _ = near.Write(rawFrame(typePing, flagAck, 0, body))
+					}
+				}()
+				if _, err := f.Write(rawFrame(4, 0, 0, nil)); err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				f.leave(grace)
+				for buf := make([]byte, 4096); !f.told; {
+					if _, err := f.Read(buf); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := time.Since(start); got != x.want {
+					t.Errorf("told after %v, want %v", got, x.want)
+				}
+				_ = near.Close()
+				_ = far.Close()
+			})
+		})
 	}
 }

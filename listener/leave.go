@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"maps"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -40,7 +39,7 @@ const firstGroup, lastGroup = 16, 256
 // departure is what connections at rest come to while the set leaves.
 type departure struct {
 	set    *Set
-	grace  time.Duration
+	grace  atomic.Int64 // a time.Duration
 	offers chan offer
 	moving atomic.Int32  // offers made and not answered
 	room   chan struct{} // has a value when one has been answered
@@ -62,15 +61,16 @@ type offer struct {
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
-// one that does not answer PINGs has grace for that. Connections of untracked servers, and HTTP/2 of servers that net/http
+// one that does not answer a PING has grace for that. Connections of untracked servers, and HTTP/2 of servers that net/http
 // or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown
 // knows how, and must not be called before all others are gone, since it drops requests that it has read. So are those
 // whose client has sent the beginning of a request, be it a stray line end after a POST.
 //
 // Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
-// Leave may be called once.
+// Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &departure{set: s, grace: max(0, grace), offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
+	d := &departure{set: s, offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
+	d.grace.Store(int64(max(0, grace)))
 	if handover == nil {
 		close(d.over)
 	}
@@ -185,21 +185,6 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 	}
 }
 
-// farewell begins to end the HTTP/2 connections, within half the grace, but no more than a thousand a second: their clients
-// connect anew.
-func (d *departure) farewell(conns []*conn) {
-	led := make([]*framed, 0, len(conns))
-	for _, c := range conns {
-		if f := c.led.Load(); f != nil {
-			led = append(led, f)
-		}
-	}
-	gap := min(time.Millisecond, d.grace/time.Duration(2*max(1, len(led))))
-	for i, f := range led {
-		time.AfterFunc(time.Duration(i)*gap, func() { f.leave(d.grace) })
-	}
-}
-
 // release is called by the goroutine that reads c while c is at rest; true means that c is gone.
 func (d *departure) release(c *conn) bool {
 	if d.moves(c) {
@@ -228,33 +213,6 @@ func (d *departure) offer(c *conn) (took bool) {
 	case <-d.over:
 	}
 	return took
-}
-
-// retire closes c if it has had its grace and nothing is unread, or sets it the time for that.
-func (d *departure) retire(c *conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	// A client that still receives the last answer does not rest: the end of the connection would come just behind
-	// that, when the next request may be on its way. One that does not read on is given up as others are.
-	if n := unsent(c.Conn); n != c.queued {
-		c.queued, c.rested = n, now
-	}
-	if c.closeAt.IsZero() {
-		c.closeAt = now.Add(d.grace/2 + rand.N(d.grace/2+1))
-	}
-	wake := c.closeAt
-	if whole := c.rested.Add(d.grace); whole.After(wake) {
-		wake = whole // a client that uses its connection more often than that does so in time
-	}
-	if !now.Before(wake) {
-		return unread(c.Conn) == 0
-	}
-	if !c.deadline.IsZero() && c.deadline.Before(wake) {
-		wake = c.deadline
-	}
-	_ = c.force(wake)
-	return false
 }
 
 // collect adds the offers that wait, up to a batch.

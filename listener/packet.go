@@ -21,6 +21,9 @@ import (
 // bound to one address ICMP's port unreachable; what comes to one that is bound to all is dropped, without a word. So
 // the goroutine that reads must go on until net.ErrClosed.
 //
+// Not promised: that the client of a unixgram socket finds the answers that it has not read when it sends again after the
+// last process has ended. If it is connected, Linux empties its queue then (unix_dgram_disconnected in af_unix.c).
+//
 // A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	switch network {

@@ -91,6 +91,30 @@ func TestQuietCloseEndsConnectionsAtRestAfterTheGrace(t *testing.T) {
 	}
 }
 
+// Who is hurried still answers what comes in time; more grace, or Hurry before Leave, changes nothing.
+func TestHurryShortensTheGrace(t *testing.T) {
+	one := next(t, nil, &http.Server{})
+	one.set.Hurry(0)
+	idle, fresh, busy := dial(t, one), dial(t, one), dial(t, one)
+	idle.send(post("a"))
+	idle.want("a")
+	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 2 })
+	first, rest := post("slow")[:20], post("slow")[20:]
+	busy.send(first)
+	one.await(t, "not heard", func(n Counts) bool { return n.Active == 1 })
+	wait := one.depart(t, nil, time.Hour)
+	one.set.Hurry(10 * time.Millisecond)
+	one.set.Hurry(time.Minute)
+	idle.wantEnd()
+	fresh.wantEnd()
+	busy.send(rest)
+	busy.wantLast("slow")
+	wait()
+	if n := one.set.Counts(); n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // unread is the number of bytes that nobody has read from the connections of g.
 func (g *generation) unread() (n int) {
 	for _, c := range g.set.all() {

@@ -22,10 +22,11 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 		wrote += n
 	}
 	left := wrote
-	d := &departure{set: one.set, grace: time.Hour}
+	d := &departure{set: one.set}
+	d.grace.Store(int64(time.Hour))
 	look := func() (closes bool) {
 		c.mu.Lock()
-		c.closeAt, c.rested = time.Now().Add(-time.Second), time.Now().Add(-2*d.grace)
+		c.closeAt, c.rested = time.Now().Add(-time.Second), time.Now().Add(-2*time.Hour)
 		c.mu.Unlock()
 		return d.retire(c)
 	}
