@@ -45,8 +45,8 @@ type Config struct {
 	// killed 5s later. Default 1m.
 	SwapTimeout time.Duration
 	// MaxGenerations is how many processes of the service may live at once. When a swap begins that would make them more,
-	// the oldest is told to leave within 5s, whatever its DrainTimeout; what it has left then is cut off, and its Run
-	// returns an error. Who waits long for connections that can't be handed over, such as WebSockets, should allow for as
+	// the oldest is told to leave within 5s, whatever its DrainTimeout and IdleGrace; what it has left then is cut off, and
+	// its Run returns an error. Who waits long for connections that can't be handed over, such as WebSockets, should allow for as
 	// many swaps as may come in one DrainTimeout: each old generation costs its memory, and no more than that while it is
 	// idle. Status.Older says what is left where. Default 4, at least 2.
 	MaxGenerations int
@@ -55,8 +55,10 @@ type Config struct {
 	// exit code is not 0. Each generation has its own, from its own draining, as its configuration was when it started. In a stop that also counts for older generations that still drain, which are told to leave then.
 	// Default 30s.
 	DrainTimeout time.Duration
-	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed. It
-	// should be longer than the time for which the balancer keeps idle connections, and shorter than DrainTimeout. Default 1s.
+	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed, and how
+	// long an HTTP/2 client may take to answer a PING. It should be longer than the time for which the balancer keeps idle
+	// connections, and shorter than DrainTimeout. Default 5s, or half of DrainTimeout if that is less: a client whose machine
+	// is busy for a second, or whose first packet is lost and sent again after 1s or 3s (RFC 6298), has not rested.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
@@ -133,6 +135,10 @@ type Signals struct {
 // complete returns the configuration with its defaults, or an error for each field that can't be used.
 func (c Config) complete() (Config, error) {
 	var errs []error
+	grace := 5 * time.Second
+	if c.DrainTimeout > 0 {
+		grace = min(grace, c.DrainTimeout/2)
+	}
 	for _, f := range []struct {
 		name string
 		d    *time.Duration
@@ -141,7 +147,7 @@ func (c Config) complete() (Config, error) {
 		{"Probation", &c.Probation, time.Second},
 		{"SwapTimeout", &c.SwapTimeout, time.Minute},
 		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
-		{"IdleGrace", &c.IdleGrace, time.Second},
+		{"IdleGrace", &c.IdleGrace, grace},
 		{"PullMax", &c.PullMax, 30 * time.Second},
 		{"PullMin", &c.PullMin, 0},
 	} {

@@ -3,6 +3,7 @@
 package drain_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -189,7 +190,7 @@ func (g *gen) run() error {
 	}
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
-		IdleGrace: g.IdleGrace, PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
+		IdleGrace: cmp.Or(g.IdleGrace, time.Second), PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join: g.join, Gone: g.gone,

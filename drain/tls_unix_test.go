@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -86,6 +87,33 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 			s.wantNothingLost()
 		})
 	}
+}
+
+// Connections at rest are closed when there are too many generations, whatever grace they have: nothing is cut off.
+func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}))
+	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tc.Close()
+	c := &client{tc, bufio.NewReader(tc)}
+	if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	s.swap()
+	s.awaitOlder(1)
+	mark := s.mark()
+	s.swap()
+	s.eventSince(mark, 1, "told to leave within")
+	if b, err := c.r.ReadByte(); err != io.EOF {
+		t.Errorf("got %q, %v, want the end", b, err)
+	}
+	s.event(1, "stopped")
+	s.wantExit(s.pgid, 0)
+	s.stop()
+	s.wantNothingLost()
 }
 
 // The keys are there before the doors open, though the generation that had them dies first.

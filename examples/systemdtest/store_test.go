@@ -10,7 +10,7 @@ import (
 // TestRestartUnderLoad: systemd keeps the listening socket, and clients wait in its queue for the next process.
 func TestRestartUnderLoad(t *testing.T) {
 	b := newBed(t)
-	b.conf("Environment=APP_IDLE_GRACE=10s") // on a busy machine clients rest for more than the one second of the default
+	b.conf("Environment=APP_IDLE_GRACE=10s") // clients on a busy machine may rest for seconds
 	b.ctl(0, "start", "app")
 	b.ctl(0, "reload", "app")
 	old := b.serves(2, "v1")
