@@ -45,7 +45,7 @@ func TestHTTP2(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, x.service, x.flags...)
+			b := newBed(t, x.service, append(x.flags, "-idle-grace", "20s")...) // as in TestHTTP1
 			crowds := []*http2Crowd{
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST"}, ask: (*http2Client).repeats},
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST of a body that can't be read twice", Except: goLoses}, ask: (*http2Client).streams},

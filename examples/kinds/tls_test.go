@@ -30,7 +30,7 @@ func TestHTTPSOverHTTP1(t *testing.T) {
 	for _, service := range []string{"nethttp", "gin"} {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t, service, "-cert", cert, "-key", key)
+			b := newBed(t, service, "-idle-grace", "20s", "-cert", cert, "-key", key) // as in TestHTTP1
 			name := "HTTPS, HTTP/1.1, " + service
 			crowds := []*tlsCrowd{
 				{n: 4, Kind: flow.Kind{Name: name, Client: "Go, keep-alive, POST"}},
