@@ -214,3 +214,46 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 		})
 	}
 }
+
+// No thousand clients come back within the same millisecond, nor has any less than half of the grace for its streams.
+func TestFarewellIsSpread(t *testing.T) {
+	for name, x := range map[string]struct{ grace, gap time.Duration }{
+		"a thousand a second": {time.Minute, time.Millisecond},
+		"half of the grace":   {120 * time.Millisecond, 200 * time.Microsecond},
+		"no grace":            {0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &departure{}
+				d.grace.Store(int64(x.grace))
+				var conns []*conn
+				for range 300 {
+					_, far := net.Pipe()
+					c := &conn{}
+					c.led.Store(&framed{Conn: far, own: c})
+					conns = append(conns, c, &conn{}) // and one that is no HTTP/2
+				}
+				told := func() (n int) {
+					for _, c := range conns {
+						if f := c.led.Load(); f != nil && f.begun.Load() {
+							n++
+						}
+					}
+					return n
+				}
+				d.farewell(conns)
+				time.Sleep(x.gap / 2)
+				synctest.Wait()
+				for want := 1; want <= 300 && x.gap > 0; want++ {
+					if got := told(); got != want {
+						t.Fatalf("%d told, want %d", got, want)
+					}
+					time.Sleep(x.gap)
+				}
+				if got := told(); got != 300 {
+					t.Errorf("%d told, want all", got)
+				}
+			})
+		})
+	}
+}
