@@ -57,8 +57,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed, and how
 	// long an HTTP/2 client may take to answer a PING. It should be longer than the time for which the balancer keeps idle
-	// connections, and shorter than DrainTimeout. Default 5s, or half of DrainTimeout if that is less: a client whose machine
-	// is busy for a second, or whose first packet is lost and sent again after 1s or 3s (RFC 6298), has not rested.
+	// connections, and shorter than DrainTimeout. Default 5s in a swap, so that a client whose machine is busy for a second, or
+	// whose first packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest; 1s in a stop, for whose end
+	// somebody waits; or half of DrainTimeout if that is less.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
@@ -135,10 +136,6 @@ type Signals struct {
 // complete returns the configuration with its defaults, or an error for each field that can't be used.
 func (c Config) complete() (Config, error) {
 	var errs []error
-	grace := 5 * time.Second
-	if c.DrainTimeout > 0 {
-		grace = min(grace, c.DrainTimeout/2)
-	}
 	for _, f := range []struct {
 		name string
 		d    *time.Duration
@@ -147,7 +144,6 @@ func (c Config) complete() (Config, error) {
 		{"Probation", &c.Probation, time.Second},
 		{"SwapTimeout", &c.SwapTimeout, time.Minute},
 		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
-		{"IdleGrace", &c.IdleGrace, grace},
 		{"PullMax", &c.PullMax, 30 * time.Second},
 		{"PullMin", &c.PullMin, 0},
 	} {
@@ -155,6 +151,9 @@ func (c Config) complete() (Config, error) {
 			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more", f.name, *f.d, f.def))
 		}
 		*f.d = cmp.Or(*f.d, f.def)
+	}
+	if c.IdleGrace < 0 {
+		errs = append(errs, fmt.Errorf("drain: Config.IdleGrace is %v: want 0 for the default (%v, in a stop %v), or more", c.IdleGrace, swapGrace, stopGrace))
 	}
 	if c.MaxGenerations < 0 || c.MaxGenerations == 1 {
 		errs = append(errs, fmt.Errorf("drain: Config.MaxGenerations is %d: want 0 for the default (4), or at least 2: a swap needs two", c.MaxGenerations))

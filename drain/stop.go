@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +95,8 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.enter(Draining, why)
 	s.work.end()
 	timeout := s.cfg.DrainTimeout
-	s.farewell.begin(min(s.cfg.IdleGrace, timeout/2)) // and the other half to say goodbye
+	grace := s.cfg.idleGrace(handover == nil)
+	s.farewell.begin(min(grace, timeout/2)) // and the other half to say goodbye
 	s.deadlineAt = time.Now().Add(timeout)
 	s.deadline = time.AfterFunc(timeout, func() {
 		s.call(func() {
@@ -107,7 +109,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 		if first != nil {
 			first()
 		}
-		if s.set.Leave(s.ctx, handover, s.cfg.IdleGrace) != nil {
+		if s.set.Leave(s.ctx, handover, grace) != nil {
 			return // cut off
 		}
 		s.work.wg.Wait()
@@ -116,6 +118,16 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 			s.settle()
 		})
 	}()
+}
+
+const swapGrace, stopGrace = 5 * time.Second, time.Second
+
+func (c *Config) idleGrace(stop bool) time.Duration {
+	grace := swapGrace
+	if stop {
+		grace = stopGrace
+	}
+	return cmp.Or(c.IdleGrace, min(grace, c.DrainTimeout/2))
 }
 
 // cutOff ends what has not ended by itself, and says what that was; last is what comes then.

@@ -64,7 +64,7 @@ func run() error {
 	flag.DurationVar(&cfg.PullMin, "pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
 	flag.DurationVar(&cfg.PullMax, "pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	flag.IntVar(&cfg.Failures, "failures", 3, "after how many failing probes the balancer takes a node out")
-	flag.DurationVar(&cfg.IdleGrace, "idle-grace", 0, "within which time streams are told that the process is to leave (default 5s, or half of -drain-timeout if that is less)")
+	flag.DurationVar(&cfg.IdleGrace, "idle-grace", 0, "within which time streams are told that the process is to leave (default 5s, in a stop 1s)")
 	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for calls and streams; more than -handshake")
 	flag.VisitAll(fromEnv)
 	flag.Parse()

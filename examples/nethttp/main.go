@@ -81,7 +81,7 @@ func run() error {
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
-	idleGrace := flag.Duration("idle-grace", 0, "how long a stop leaves an idle connection to its client (default 5s, or half of -drain-timeout if that is less)")
+	idleGrace := flag.Duration("idle-grace", 0, "how long an idle connection that can't be handed over is left to its client (default 5s, in a stop 1s)")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {

@@ -1,0 +1,25 @@
+package drain
+
+import (
+	"testing"
+	"time"
+)
+
+// Nobody waits for the end of a swap's old generation; a grace that the user has set is the user's.
+func TestIdleGrace(t *testing.T) {
+	for _, x := range []struct{ set, timeout, swap, stop time.Duration }{
+		{0, 0, 5 * time.Second, time.Second},
+		{0, 4 * time.Second, 2 * time.Second, time.Second},
+		{0, time.Second, time.Second / 2, time.Second / 2},
+		{time.Minute, 2 * time.Minute, time.Minute, time.Minute},
+		{time.Millisecond, 0, time.Millisecond, time.Millisecond},
+	} {
+		c, err := Config{IdleGrace: x.set, DrainTimeout: x.timeout}.complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if swap, stop := c.idleGrace(false), c.idleGrace(true); swap != x.swap || stop != x.stop {
+			t.Errorf("IdleGrace %v, DrainTimeout %v: %v in a swap, %v in a stop; want %v, %v", x.set, x.timeout, swap, stop, x.swap, x.stop)
+		}
+	}
+}
