@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"strings"
@@ -186,6 +187,8 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 		think(40 * time.Millisecond)
 		ctx, cancel := context.WithTimeout(context.Background(), 2*flow.Patience)
 		defer cancel()
+		var on httptrace.GotConnInfo
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { on = info }})
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.bed.Addr+"/echo", io.NopCloser(bytes.NewReader(small)))
 		if err != nil {
 			return 0, err
@@ -195,7 +198,7 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 		if errors.Is(err, errNobody) {
 			return 0, err
 		} else if err != nil {
-			return 1, err
+			return 1, fmt.Errorf("%w (the connection was used before: %v; it had rested for %v)", err, on.Reused, on.IdleTime)
 		}
 		defer res.Body.Close()
 		got, err := io.ReadAll(res.Body)
