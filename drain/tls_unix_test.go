@@ -3,7 +3,6 @@
 package drain_test
 
 import (
-	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -67,10 +66,7 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer tc.Close()
-				c := &client{tc, bufio.NewReader(tc)}
-				if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" { // TLS 1.3 gets its ticket by reading
-					t.Fatalf("%+v, %v", a, err)
-				}
+				s.greet(tc)
 				if made++; tc.ConnectionState().DidResume != (made > 1) {
 					t.Errorf("handshake %d: resumed is %v", made, tc.ConnectionState().DidResume)
 				}
@@ -98,10 +94,7 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tc.Close()
-	c := &client{tc, bufio.NewReader(tc)}
-	if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
-		t.Fatalf("%+v, %v", a, err)
-	}
+	c := s.greet(tc)
 	s.swap()
 	s.awaitOlder(1)
 	mark := s.mark()
@@ -128,10 +121,7 @@ func TestSessionsAreResumedByAnOrphan(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer tc.Close()
-		c := &client{tc, bufio.NewReader(tc)}
-		if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
-			t.Fatalf("%+v, %v", a, err)
-		}
+		s.greet(tc)
 		if got := tc.ConnectionState().DidResume; got != want {
 			t.Errorf("resumed is %v, want %v", got, want)
 		}
@@ -168,10 +158,7 @@ func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer tc.Close()
-				c := &client{tc, bufio.NewReader(tc)}
-				if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
-					t.Fatalf("%+v, %v", a, err)
-				}
+				s.greet(tc)
 				if got := tc.ConnectionState().DidResume; got != want {
 					t.Errorf("%s: resumed is %v", when, got)
 				}

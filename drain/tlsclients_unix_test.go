@@ -3,6 +3,7 @@
 package drain_test
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -52,6 +53,16 @@ func (s *service) dialTLS(version uint16, sessions tls.ClientSessionCache) (*tls
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	return tc, nil
+}
+
+// greet wants an answer on a connection that dialTLS has made, by which a client of TLS 1.3 also gets its ticket.
+func (s *service) greet(tc *tls.Conn) *client {
+	s.Helper()
+	c := &client{tc, bufio.NewReader(tc)}
+	if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
+		s.Fatalf("%+v, %v", a, err)
+	}
+	return c
 }
 
 // serial is that of the certificate which a new client sees.

@@ -29,8 +29,8 @@ type framed struct {
 	said  atomic.Int64  // when the last was sent, in Unix nanoseconds
 	begun atomic.Bool   // the client is told, or is about to be
 
-	grace    time.Duration // with what follows: set before the first PING is due
-	patience *time.Timer   // its end is end
+	grace    time.Duration // with patience: set before the first PING is due
+	patience *time.Timer   // calls end
 
 	in       frames // the reader's, as the rest here
 	answered uint32 // the last of our PINGs that came back
@@ -200,7 +200,7 @@ func (f *framed) hear() {
 		return
 	}
 	next, took := f.answered+1, time.Since(time.Unix(0, f.said.Load()))
-	renew := first || f.calm > 0
+	renew := first || f.calm > 0 // by which each PING has the whole grace
 	if renew {
 		f.patience.Stop()
 	}
