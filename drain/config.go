@@ -52,14 +52,15 @@ type Config struct {
 	MaxGenerations int
 
 	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that says what, and so the
-	// exit code is not 0. Each generation has its own, from its own draining, as its configuration was when it started. In a stop that also counts for older generations that still drain, which are told to leave then.
-	// Default 30s.
+	// exit code is not 0. Each generation has its own, from its own draining, as its configuration was when it started. In
+	// a stop that also counts for older generations that still drain, which are told to leave then. Default 30s.
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed, and how
 	// long an HTTP/2 client may take to answer a PING. It should be longer than the time for which the balancer keeps idle
-	// connections, and shorter than DrainTimeout. Default 5s in a swap, so that a client whose machine is busy for a second, or
-	// whose first packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest; 1s in a stop, for whose end
-	// somebody waits; or half of DrainTimeout if that is less.
+	// connections, and shorter than DrainTimeout: when three quarters of that are over, an eighth of it is the most, so that
+	// nobody who rests is cut off. Default 5s in a swap, so that a client whose machine is busy for a second, or whose first
+	// packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest; 1s in a stop, for whose end somebody
+	// waits; or half of DrainTimeout if that is less.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck

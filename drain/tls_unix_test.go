@@ -109,6 +109,25 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 	s.wantNothingLost()
 }
 
+// Nor are they cut off when they have more grace than there is time.
+func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
+	t.Parallel()
+	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 4 * time.Second}))
+	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tc.Close()
+	c := s.greet(tc)
+	s.swap()
+	if b, err := c.r.ReadByte(); err != io.EOF {
+		t.Errorf("got %q, %v, want the end", b, err)
+	}
+	s.wantExit(s.pgid, 0)
+	s.stop()
+	s.wantNothingLost()
+}
+
 // The keys are there before the doors open, though the generation that had them dies first.
 func TestSessionsAreResumedByAnOrphan(t *testing.T) {
 	t.Parallel()

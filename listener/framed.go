@@ -134,6 +134,12 @@ func (f *framed) leave(grace time.Duration) {
 	f.trySay()
 }
 
+// hurry ends the connection within grace, however many PINGs that takes.
+func (f *framed) hurry(grace time.Duration) {
+	f.leave(grace)
+	time.AfterFunc(grace, f.end)
+}
+
 // end lets the server know, as soon as the client has not sent a part of a frame only.
 func (f *framed) end() {
 	f.mu.Lock()

@@ -154,12 +154,15 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 	for name, x := range map[string]struct {
 		pongs   int
 		streams bool
+		hurried time.Duration // until when, from half of that on
 		want    time.Duration
 	}{
-		"all answered":      {100, false, 4*late + 3*2*late},
-		"the third is not":  {2, false, 2*late + 2*2*late + grace},
-		"none is":           {0, false, grace},
-		"a stream for each": {100, true, late + 2*late + grace},
+		"all answered":      {100, false, 0, 4*late + 3*2*late},
+		"the third is not":  {2, false, 0, 2*late + 2*2*late + grace},
+		"none is":           {0, false, 0, grace},
+		"a stream for each": {100, true, 0, late + 2*late + grace},
+		"hurried":           {100, false, 30 * time.Second, 30 * time.Second},
+		"hurried too late":  {100, false, 2 * time.Minute, 4*late + 3*2*late},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -200,6 +203,9 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 				}
 				start := time.Now()
 				f.leave(grace)
+				if x.hurried > 0 {
+					time.AfterFunc(x.hurried/2, func() { f.hurry(x.hurried / 2) })
+				}
 				for buf := make([]byte, 4096); !f.told; {
 					if _, err := f.Read(buf); err != nil {
 						t.Fatal(err)
@@ -241,7 +247,7 @@ func TestFarewellIsSpread(t *testing.T) {
 					}
 					return n
 				}
-				d.farewell(conns)
+				d.farewell(conns, (*framed).leave)
 				time.Sleep(x.gap / 2)
 				synctest.Wait()
 				for want := 1; want <= 300 && x.gap > 0; want++ {

@@ -61,10 +61,10 @@ type offer struct {
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
-// one that does not answer a PING has grace for that. Connections of untracked servers, and HTTP/2 of servers that net/http
-// or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown
-// knows how, and must not be called before all others are gone, since it drops requests that it has read. So are those
-// whose client has sent the beginning of a request, be it a stray line end after a POST.
+// one that does not answer a PING has grace for that, each time. Connections of untracked servers, and HTTP/2 of servers
+// that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed:
+// http.Server.Shutdown knows how, and must not be called before all others are gone, since it drops requests that it has
+// read. So are those whose client has sent the beginning of a request, be it a stray line end after a POST.
 //
 // Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
 // Leave may be called once. Hurry shortens the grace.
@@ -89,7 +89,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		defer done.Wait()
 	}
 	conns := s.all()
-	d.farewell(conns)
+	d.farewell(conns, (*framed).leave)
 	d.rouse(ctx, conns)
 	select {
 	case <-s.drained():

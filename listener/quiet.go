@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// farewell begins to end the HTTP/2 connections, within half the grace, but no more than a thousand a second: their clients
-// connect anew.
-func (d *departure) farewell(conns []*conn) {
+// farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more than a thousand a second:
+// their clients connect anew.
+func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Duration)) {
 	led := make([]*framed, 0, len(conns))
 	for _, c := range conns {
 		if f := c.led.Load(); f != nil {
@@ -17,19 +17,21 @@ func (d *departure) farewell(conns []*conn) {
 	grace := time.Duration(d.grace.Load())
 	gap := min(time.Millisecond, grace/time.Duration(2*max(1, len(led))))
 	for i, f := range led {
-		time.AfterFunc(time.Duration(i)*gap, func() { f.leave(grace) })
+		time.AfterFunc(time.Duration(i)*gap, func() { tell(f, grace) })
 	}
 }
 
 // Hurry gives the connections that are at rest during a Leave less grace than that was called with, from now on. More
-// changes nothing, and neither does Hurry before Leave. HTTP/2 clients that have been sent a GOAWAY keep their time.
+// changes nothing, and neither does Hurry before Leave. HTTP/2 clients have that grace for all PINGs together.
 func (s *Set) Hurry(grace time.Duration) {
 	d := s.leaving.Load()
 	if d == nil || int64(grace) >= d.grace.Load() {
 		return
 	}
 	d.grace.Store(int64(max(0, grace)))
-	for _, c := range s.all() {
+	conns := s.all()
+	d.farewell(conns, (*framed).hurry)
+	for _, c := range conns {
 		c.mu.Lock()
 		c.closeAt = time.Time{}
 		c.mu.Unlock()
