@@ -78,12 +78,13 @@ func TestWhoComesWhileDrainingIsToldByTheSameTime(t *testing.T) {
 		var f farewell
 		f.begin(grace)
 		time.Sleep(grace / 2)
-		all := crowd(&f, 1000)()
+		all := crowd(&f, 4000)()
 		late := slices.IndexFunc(all, func(d time.Duration) bool { return d > 0 })
-		if late < 400 || late > 600 {
-			t.Errorf("%d of 1000 are told at once half way; want about half", late)
+		if late < 1600 || late > 2400 {
+			t.Errorf("%d of 4000 are told at once half way; want about half", late)
 		}
 		wantSpread(t, all[late:], 0, grace/2)
+		time.Sleep(time.Until(f.until)) // the last of the crowd was told a little sooner
 		if all := crowd(&f, 10)(); all[9] != 0 {
 			t.Errorf("told after %v when all is over", all[9])
 		}
