@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -135,10 +136,21 @@ func (l *guest) send() {
 	}
 }
 
-func (l *guest) want(line any) {
+// want wants these lines, in any order.
+func (l *guest) want(lines ...any) {
 	l.Helper()
-	if got, err := l.r.ReadString('\n'); strings.TrimSpace(got) != fmt.Sprint(line) {
-		l.Errorf("%q, %v; want %v", got, err, line)
+	var got, want []string
+	for _, line := range lines {
+		words, err := l.r.ReadString('\n')
+		if err != nil {
+			l.Errorf("%q, %v; want %v", words, err, lines)
+		}
+		got, want = append(got, strings.TrimSpace(words)), append(want, fmt.Sprint(line))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		l.Errorf("%q; want %q", got, want)
 	}
 }
 
@@ -189,8 +201,7 @@ func TestAGracefulStopBeginsWhenEachConnectionHasBeenLookedAt(t *testing.T) {
 				s.event(1, "draining")
 			}
 			open()
-			c.want(s.pgid)
-			c.want("bye")
+			c.want(s.pgid, "bye") // the look is over when the line begins to be read
 			_ = c.Close()
 			s.event(1, "stopped")
 			s.wantOrder(noted(1, "looks"), noted(1, "graceful stop"))
