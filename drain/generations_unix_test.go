@@ -32,6 +32,7 @@ func (s *service) lingering() *client {
 // say sends a line on a hijacked connection and returns the answer.
 func (c *client) say(s *service, line string) string {
 	s.Helper()
+	_ = c.SetDeadline(time.Now().Add(2 * hung))
 	_, err := fmt.Fprintln(c, line)
 	if err == nil {
 		line, err = c.r.ReadString('\n')
