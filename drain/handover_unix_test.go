@@ -51,6 +51,7 @@ func (s *service) hijacked() *liner {
 func (l *liner) half() {
 	l.Helper()
 	l.n++
+	_ = l.nc.SetDeadline(time.Now().Add(2 * hung))
 	if _, err := fmt.Fprintf(l.nc, "line num"); err != nil {
 		l.Fatal(err)
 	}
@@ -59,6 +60,7 @@ func (l *liner) half() {
 // rest sends what half has left, and returns which generation answers, and how many had the connection before.
 func (l *liner) rest() (gen, hops int) {
 	l.Helper()
+	_ = l.nc.SetDeadline(time.Now().Add(2 * hung))
 	if _, err := fmt.Fprintf(l.nc, "ber %d\n", l.n); err != nil {
 		l.Fatal(err)
 	}
