@@ -287,21 +287,29 @@ func TestHandOverToAGenerationThatStops(t *testing.T) {
 func TestHandOverToAGenerationOutOfDescriptors(t *testing.T) {
 	t.Parallel()
 	s, l, open := late(t)
-	child := s.swap()
-	s.awaitServing(child)
-	s.do("starve", "spare", "0")
+	c := s.serving(s.swap())
+	if a, err := c.ask("GET", "/do?it=starve&spare=0", ""); err != nil || a.status != 200 {
+		t.Fatal(a, err)
+	}
+	_ = c.Close()
 	open()
 	l.wantKept("refuses: ")
 	s.wantExit(s.pgid, 0)
 }
 
-// awaitServing waits until a new connection leads to that generation.
-func (s *service) awaitServing(r record) {
+// serving is a connection to that generation: a new one may lead to the generation before for a moment.
+func (s *service) serving(r record) *client {
 	s.Helper()
-	for timeout := time.After(hung); s.get("/whoami").pid != r.PID; {
+	for timeout := time.After(hung); ; {
+		c := s.connect()
+		a, err := c.ask("GET", "/whoami", "")
+		if err == nil && a.pid == r.PID {
+			return c
+		}
+		_ = c.Close()
 		select {
 		case <-timeout:
-			s.Fatalf("%v does not serve", r)
+			s.Fatalf("%v does not serve: %+v, %v", r, a, err)
 		default:
 		}
 	}
@@ -326,6 +334,7 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	if a := s.get("/whoami"); a.status != 200 { // by either: the second lets go of the door last
 		t.Errorf("%+v", a)
 	}
+	s.noteSince(0, child.PID, "lines leave") // or it might answer what it is about to hand over
 	open()
 	if gen, hops := late.rest(); gen != 3 || hops != 2 {
 		t.Errorf("generation %d answers, after %d", gen, hops)
