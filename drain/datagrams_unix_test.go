@@ -63,6 +63,7 @@ func (s *service) dialDatagrams(network string) (net.Conn, error) {
 
 func (c *sender) send(text string) {
 	c.Helper()
+	_ = c.SetDeadline(time.Now().Add(2 * hung))
 	if _, err := c.Write([]byte(text)); err != nil {
 		c.Fatal(err)
 	}
@@ -150,6 +151,7 @@ func TestDatagramsUnderLoadAcrossSwaps(t *testing.T) {
 					default:
 					}
 					text, by, got := fmt.Sprint(n), 0, ""
+					_ = c.SetDeadline(time.Now().Add(2 * hung))
 					_, err := c.Write([]byte(text))
 					m := 0
 					if err == nil {

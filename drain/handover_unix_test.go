@@ -51,6 +51,7 @@ func (s *service) hijacked() *liner {
 func (l *liner) half() {
 	l.Helper()
 	l.n++
+	_ = l.nc.SetDeadline(time.Now().Add(2 * hung))
 	if _, err := fmt.Fprintf(l.nc, "line num"); err != nil {
 		l.Fatal(err)
 	}
@@ -59,6 +60,7 @@ func (l *liner) half() {
 // rest sends what half has left, and returns which generation answers, and how many had the connection before.
 func (l *liner) rest() (gen, hops int) {
 	l.Helper()
+	_ = l.nc.SetDeadline(time.Now().Add(2 * hung))
 	if _, err := fmt.Fprintf(l.nc, "ber %d\n", l.n); err != nil {
 		l.Fatal(err)
 	}
@@ -226,7 +228,7 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
 	t.Parallel()
 	s, l, open := late(t)
-	s.swap()
+	child := s.swap()
 	second := s.liner()
 	for { // the first generation lets go of the door a moment after the swap
 		if gen, _ := second.say(); gen == 2 {
@@ -236,6 +238,7 @@ func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
 	}
 	s.swap()
 	s.awaitOlder(1)
+	s.noteSince(0, child.PID, "lines leave") // or it might answer what it is about to hand over
 	second.wantLine(3, 1)
 	open()
 	s.wantExit(s.pgid, 0)
@@ -285,21 +288,29 @@ func TestHandOverToAGenerationThatStops(t *testing.T) {
 func TestHandOverToAGenerationOutOfDescriptors(t *testing.T) {
 	t.Parallel()
 	s, l, open := late(t)
-	child := s.swap()
-	s.awaitServing(child)
-	s.do("starve", "spare", "0")
+	c := s.serving(s.swap())
+	if a, err := c.ask("GET", "/do?it=starve&spare=0", ""); err != nil || a.status != 200 {
+		t.Fatal(a, err)
+	}
+	_ = c.Close()
 	open()
 	l.wantKept("refuses: ")
 	s.wantExit(s.pgid, 0)
 }
 
-// awaitServing waits until a new connection leads to that generation.
-func (s *service) awaitServing(r record) {
+// serving is a connection to that generation: a new one may lead to the generation before for a moment.
+func (s *service) serving(r record) *client {
 	s.Helper()
-	for timeout := time.After(hung); s.get("/whoami").pid != r.PID; {
+	for timeout := time.After(hung); ; {
+		c := s.connect()
+		a, err := c.ask("GET", "/whoami", "")
+		if err == nil && a.pid == r.PID {
+			return c
+		}
+		_ = c.Close()
 		select {
 		case <-timeout:
-			s.Fatalf("%v does not serve", r)
+			s.Fatalf("%v does not serve: %+v, %v", r, a, err)
 		default:
 		}
 	}
@@ -324,6 +335,7 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	if a := s.get("/whoami"); a.status != 200 { // by either: the second lets go of the door last
 		t.Errorf("%+v", a)
 	}
+	s.noteSince(0, child.PID, "lines leave") // or it might answer what it is about to hand over
 	open()
 	if gen, hops := late.rest(); gen != 3 || hops != 2 {
 		t.Errorf("generation %d answers, after %d", gen, hops)

@@ -16,13 +16,13 @@ import (
 // wantServed wants new connections to be answered by that process, which the PID file names, and swaps to work.
 func (s *service) wantServed(pid int) {
 	s.Helper()
+	s.wantAlone(pid) // or one that is leaving might answer
 	for range 8 {
 		if a := s.get("/whoami"); a.status != 200 || a.pid != pid {
 			s.Errorf("%+v; want pid %d to answer", a, pid)
 		}
 	}
 	s.awaitPIDFile(pid)
-	s.wantAlone(pid)
 	s.awaitOlder(0)
 	if st := s.status(); st.Phase != drain.Ready {
 		s.Errorf("%+v", st)

@@ -87,7 +87,7 @@ func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
 // has seen them all go by. Some are overtaken by the next ones while they drain.
 func TestFiftySwapsAreFlat(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 2 * hung, Lines: true}, withControl)
+	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung, Lines: true}, withControl)
 	var held []*client
 	swaps := func(n int) {
 		l := s.drive(4, 4*time.Millisecond)

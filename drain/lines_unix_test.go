@@ -60,6 +60,7 @@ func (s *lineServer) listen() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.leave = true
+		s.g.note("lines leave")
 		for nc := range s.all {
 			_ = nc.SetReadDeadline(time.Unix(1, 0))
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,13 +146,25 @@ func TestChosenPortsStayTheSame(t *testing.T) {
 	s.stop()
 }
 
-// freePort is one that nobody has, for TCP and UDP.
+var portsTried atomic.Int32
+
+// freePort is one that nobody has, for TCP and UDP. It is none of those among which the system chooses for who wants any,
+// as tests do all the time: they would get it as soon as it is free.
 func freePort(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		at := fmt.Sprintf("127.0.0.1:%d", 10_000+(64*os.Getpid()+int(portsTried.Add(1)))%20_000)
+		ln, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		pc, err := net.ListenPacket("udp", at)
+		_ = ln.Close()
+		if err == nil {
+			_ = pc.Close()
+			return at
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }

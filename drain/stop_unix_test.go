@@ -144,12 +144,7 @@ func TestServeThatFailsStopsTheService(t *testing.T) {
 // whole begins a service that is ListenAndServe, or with TLS, and no more, at a port that was free.
 func whole(t *testing.T, p plan) *service {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := free.Addr().String()
-	_ = free.Close()
+	addr := freePort(t)
 	p.Fault, p.Addr = "ListenAndServe", addr
 	s := begin(t, p)
 	record{Note: "listening " + addr}.tell(s)
