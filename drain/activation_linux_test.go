@@ -37,7 +37,7 @@ func TestStoredSocketsOutliveTheProcess(t *testing.T) {
 			t.Run(network+" "+end, func(t *testing.T) {
 				t.Parallel()
 				d := newDepot(t)
-				p := plan{Network: network, DrainTimeout: 2 * hung}
+				p := plan{Network: network, DrainTimeout: 2 * hung, IdleGrace: patient}
 				name := tcpName
 				if network == "unix" {
 					p.Addr = socketPath(t)
@@ -187,7 +187,7 @@ func TestSocketUnits(t *testing.T) {
 			if with == "none" {
 				tweak = d.pass
 			}
-			p := plan{Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
+			p := plan{IdleGrace: patient, Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
 			one := start(t, p, tweak)
 			if one.address() != web {
 				t.Errorf("listens on %s; want %s", one.address(), web)

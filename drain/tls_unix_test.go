@@ -213,7 +213,7 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, tlsPlan(t, plan{IdleGrace: 600 * time.Millisecond, MaxGenerations: 16}))
+	s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 16}))
 	var clients sync.WaitGroup
 	var sent, stopping atomic.Int64
 	quit := make(chan struct{})
