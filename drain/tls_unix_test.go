@@ -112,7 +112,7 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 // Nor are they cut off when they have more grace than there is time.
 func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
 	t.Parallel()
-	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 4 * time.Second}))
+	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 16 * time.Second}))
 	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
 	if err != nil {
 		t.Fatal(err)
