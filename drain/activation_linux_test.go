@@ -1,6 +1,7 @@
 package drain_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -37,7 +38,7 @@ func TestStoredSocketsOutliveTheProcess(t *testing.T) {
 			t.Run(network+" "+end, func(t *testing.T) {
 				t.Parallel()
 				d := newDepot(t)
-				p := plan{Network: network, DrainTimeout: 2 * hung}
+				p := plan{Network: network, DrainTimeout: 2 * hung, IdleGrace: patient}
 				name := tcpName
 				if network == "unix" {
 					p.Addr = socketPath(t)
@@ -187,7 +188,7 @@ func TestSocketUnits(t *testing.T) {
 			if with == "none" {
 				tweak = d.pass
 			}
-			p := plan{Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
+			p := plan{IdleGrace: patient, Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
 			one := start(t, p, tweak)
 			if one.address() != web {
 				t.Errorf("listens on %s; want %s", one.address(), web)
@@ -304,14 +305,22 @@ func TestStoreThatDoesNotListen(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				full, err := net.Dial("unixgram", path)
+				full, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer full.Close()
-				for err == nil {
-					_ = full.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-					_, err = full.Write([]byte("STATUS=full"))
+				rc, err := full.SyscallConn()
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = rc.Control(func(fd uintptr) { // not by a deadline, which may be over before the queue is full
+					for err == nil {
+						_, err = syscall.Write(int(fd), []byte("STATUS=full"))
+					}
+				})
+				if !errors.Is(err, syscall.EAGAIN) {
+					t.Fatal(err)
 				}
 			case "garbage":
 				path, warned = "vsock:2:1234", false

@@ -16,7 +16,7 @@ func TestNewWithoutDescriptorsLosesNothing(t *testing.T) {
 		t.Skip("the limit is set by way of /proc")
 	}
 	t.Parallel()
-	s := start(t, plan{})
+	s := start(t, plan{IdleGrace: patient})
 	l := s.drive(16, time.Millisecond)
 	s.plan.Fault = "few descriptors"
 	s.replan()
@@ -46,7 +46,7 @@ func TestRandomWalkLosesNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
-	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 2 * hung})
+	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung})
 	l := s.drive(8, 3*time.Millisecond)
 	faults := []string{"", "", "", "crash at start", "crash in probation", "panic in probation", "ready fails", "check fails", "preflight fails"}
 	type slow struct {

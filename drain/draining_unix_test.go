@@ -96,7 +96,7 @@ func TestEndlessRequestsAreToldInTime(t *testing.T) {
 	t.Parallel()
 	t.Run("before DrainTimeout", func(t *testing.T) {
 		t.Parallel()
-		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Second})
+		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 10 * time.Second})
 		c := s.join("/endless")
 		s.signal(s.pgid, syscall.SIGTERM)
 		s.wantGoodbye(c)

@@ -17,6 +17,10 @@ import (
 // hung is when something counts as hanging; nothing that works is near it.
 const hung = time.Minute
 
+// patient is an IdleGrace that no client which sends one request after another comes near. Whoever is not scheduled for a
+// second looks like one at rest, and one that is not to be handed over is closed then.
+const patient = 10 * time.Second
+
 const unknownExit = 1000
 
 // service is a running service with all its generations, as a test sees it.

@@ -214,14 +214,14 @@ func TestManagerIsAskedForTime(t *testing.T) {
 		begin func(s *service, n *notifySocket)
 	}{
 		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second, func(*service, *notifySocket) {}},
-		{"to swap", plan{SwapTimeout: 3 * time.Second}, 8 * time.Second, func(s *service, n *notifySocket) {
+		{"to swap", plan{SwapTimeout: 4500 * time.Millisecond}, 9500 * time.Millisecond, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.plan.Fault = "hang in Ready"
 			s.replan()
 			s.signal(s.pgid, syscall.SIGHUP)
 		}},
-		{"for the balancers", plan{PullMax: 3 * time.Second, DrainTimeout: time.Second, PullMin: 3 * time.Second}, 9 * time.Second, func(s *service, n *notifySocket) {
+		{"for the balancers", plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond, PullMin: 4500 * time.Millisecond}, 9900 * time.Millisecond, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.signal(s.pgid, syscall.SIGTERM)

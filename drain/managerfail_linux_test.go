@@ -76,6 +76,11 @@ func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
 			mark := n.mark()
 			s.signal(s.pgid, syscall.SIGKILL)
 			s.wantExit(s.pgid, -9)
+			if at == "in Ready" { // until then the old one says each second how it goes
+				s.sendTo(n.path, "X_DEAD=1")
+				_, mark = n.await(mark, "X_DEAD=1")
+				mark++
+			}
 			open()
 			child := s.event(2, "promoted")
 			n.next(mark, child.PID, fmt.Sprintf(`MAINPID=%d\nREADY=1\nSTATUS=generation 2 ready, .*`, child.PID))

@@ -173,14 +173,14 @@ func TestTooManyGenerationsHurryTheOldest(t *testing.T) {
 // A generation that has little time left is not given more by being hurried.
 func TestHurryDoesNotProlong(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{MaxGenerations: 2, DrainTimeout: 2 * time.Second})
+	s := start(t, plan{MaxGenerations: 2, DrainTimeout: 4 * time.Second})
 	s.slow("one")
 	s.swap()
 	mark := s.mark()
 	s.signal(s.main().PID, syscall.SIGHUP)
 	s.eventSince(mark, 2, "too many generations")
 	s.wantExit(s.pgid, 1)
-	if r := s.event(1, "cut off"); !strings.Contains(r.Err, "DrainTimeout (2s) is over") {
+	if r := s.event(1, "cut off"); !strings.Contains(r.Err, "DrainTimeout (4s) is over") {
 		t.Error(r)
 	}
 	s.eventSince(mark, 3, "promoted")

@@ -236,8 +236,8 @@ func TestSwapTimeoutDuringPromotionLeavesSomebody(t *testing.T) {
 	for i := range 4 { // the old generation finds out both at once
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
-			s, _ := stoppedAtReady(t, plan{SwapTimeout: 2 * time.Second})
-			<-time.After(2 * time.Second) // not what decides: it makes the late look possible
+			s, _ := stoppedAtReady(t, plan{SwapTimeout: 6 * time.Second})
+			<-time.After(6 * time.Second) // not what decides: it makes the late look possible
 			s.signal(s.pgid, syscall.SIGCONT)
 			r := s.await(0, "an end of the swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
 			s.wantAlone(r.PID)

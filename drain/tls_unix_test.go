@@ -112,7 +112,7 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 // Nor are they cut off when they have more grace than there is time.
 func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
 	t.Parallel()
-	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 4 * time.Second}))
+	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 16 * time.Second}))
 	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func TestServeTLSSpeaksHTTP2(t *testing.T) {
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	t.Parallel()
-	s := start(t, tlsPlan(t, plan{IdleGrace: 600 * time.Millisecond, MaxGenerations: 16}))
+	s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 16}))
 	var clients sync.WaitGroup
 	var sent, stopping atomic.Int64
 	quit := make(chan struct{})
