@@ -328,7 +328,7 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 			}
 			select {
 			case <-stuck:
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Error("the handler still writes")
 			}
 		})
