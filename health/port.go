@@ -9,10 +9,12 @@ import (
 )
 
 const (
-	lingerTime = time.Second // given a peer to read what it was sent, and to close
-	lingerMost = 64          // connections that may take it at once
+	lingerMost = 64 // connections that may take lingerTime at once
 	acceptWait = 50 * time.Millisecond
 )
+
+// lingerTime is given a peer to read what it was sent, and to close; more by a test in which it sends much.
+var lingerTime = time.Second
 
 // accept gives each connection on ln to f, until ln is closed.
 func accept(ln net.Listener, f func(net.Conn)) {

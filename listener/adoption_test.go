@@ -38,8 +38,16 @@ func (d *deadlines) now() time.Duration {
 	return d.last
 }
 
-// adoptee returns a client and its connection, which g has adopted as idle or new.
+// adoptee returns a client and its connection, which g has adopted as idle or new, and serves.
 func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines) {
+	t.Helper()
+	cl, c, d := adopted(t, g, idle)
+	g.await(t, "not served", func(n Counts) bool { return n.Idle+n.New == 1 })
+	return cl, c, d
+}
+
+// adopted is adoptee, but for a connection that may end before anybody has looked.
+func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines) {
 	t.Helper()
 	cl, far := pair(t)
 	d := &deadlines{TCPConn: far}
@@ -49,7 +57,6 @@ func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 	if !so.enqueue(c) {
 		t.Fatal("closed")
 	}
-	g.await(t, "not served", func(n Counts) bool { return n.Idle+n.New == 1 })
 	return cl, c, d
 }
 
@@ -148,7 +155,7 @@ func TestAdoptedConnectionHasItsReadTimeoutFromItsFirstByte(t *testing.T) {
 
 func TestIdleTimeoutEndsAnAdoptedConnection(t *testing.T) {
 	one := next(t, nil, &http.Server{IdleTimeout: 50 * time.Millisecond, ReadHeaderTimeout: time.Hour})
-	cl, _, _ := adoptee(t, one, true)
+	cl, _, _ := adopted(t, one, true)
 	cl.wantEnd()
 }
 

@@ -58,7 +58,7 @@ func TestManyIdleConnectionsMove(t *testing.T) {
 		_ = gen.srv.Close()
 		gen.set.Close()
 	}()
-	for end := time.Now().Add(20 * time.Second); descriptors(t) > before || runtime.NumGoroutine() > goroutines+2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); descriptors(t) > before || runtime.NumGoroutine() > goroutines+2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("descriptors %d, then %d; goroutines %d, then %d", before, descriptors(t), goroutines, runtime.NumGoroutine())
 		}

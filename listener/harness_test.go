@@ -113,7 +113,7 @@ func dial(t testing.TB, g *generation) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(time.Minute)) // against hangs only
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Minute)) // against hangs only
 	return &client{t, nc, bufio.NewReader(nc)}
 }
 
@@ -147,7 +147,7 @@ func (c *client) want(body string) string {
 
 func (g *generation) await(t testing.TB, what string, f func(Counts) bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(g.set.Counts()); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !f(g.set.Counts()); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("generation %d: %s: %+v", g.n, what, g.set.Counts())
 		}
@@ -165,7 +165,7 @@ func (g *generation) leave(t testing.TB, to *generation) (wait func()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("generation %d does not leave: %+v", g.n, g.set.Counts())
 		}
 		if n := g.set.Counts(); n.Lost != 0 {

@@ -53,9 +53,10 @@ func TestIdleTLSGetsAGrace(t *testing.T) {
 		c.want("a")
 	}
 	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
-	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), 50*time.Millisecond)
+	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Hour) // in which the last request is sure to come
 	last.send(post("last"))
 	last.wantLast("last")
+	one.set.Hurry(50 * time.Millisecond)
 	resting.wantEnd()
 	wait()
 	if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {

@@ -220,6 +220,7 @@ func TestAdoptedConnectionIsNotReadBeforeTheAnswer(t *testing.T) {
 	two := raw(t, one)
 	c, nc := one.accept(t)
 	c.send("hello")
+	one.await(t, "no bytes", func(Counts) bool { return one.unread() == 5 })
 	var reader sync.WaitGroup
 	var mu sync.Mutex
 	answered := false

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // reader is all of a packet socket's reads but one by system calls.
 type reader interface {

@@ -28,7 +28,7 @@ func (g *generation) depart(t testing.TB, handover Handover, grace time.Duration
 			if err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("does not leave: %+v", g.set.Counts())
 		}
 	}

@@ -19,7 +19,7 @@ func ends(t *testing.T, what string, f func()) {
 	go func() { defer close(done); f() }()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("%s hangs", what)
 	}
 }

@@ -68,6 +68,7 @@ func TestProbe(t *testing.T) {
 	defer s.Close()
 	defer close(hang)
 	b := newBalancer(s.Listener.Addr().String(), nil)
+	b.timeout = time.Minute // no busy machine's
 	for _, tt := range []struct {
 		code int
 		want bool
