@@ -123,7 +123,7 @@ need() {
 	152) stranger ;;
 	*) fail 7 "not running: $PIDFILE names no living process" ;;
 	esac
-	within 5 found || silent
+	within 10 found || silent
 }
 
 silent() {
@@ -199,7 +199,7 @@ answers() {
 	if [ -z "$CONTROL" ]; then
 		who=$(get "$LIVE" "$WHOAMI")
 	else
-		who=$(ask 5 status) && who=${who%%,\"listeners\"*}
+		who=$(ask 10 status) && who=${who%%,\"listeners\"*}
 	fi && [ "$(field pid)" = "$pid" ]
 }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }

@@ -57,12 +57,13 @@ func (t *trial) addr() string { return t.host + ":" + strconv.Itoa(8000+t.index)
 func (t *trial) site() string { return t.host + ":" + strconv.Itoa(9000+t.index) } // of the balancer
 
 // flags are the service's. Both ways run the same service with the same polite drain, and differ in the wait alone: the
-// script's own sleep is the wait there, so that the service must not wait for anybody.
+// script's own sleep is the wait there, so that the service must not wait for anybody. A busy HAProxy probes late, and the
+// bound is not to be what ends the other one.
 func (t *trial) flags() []string {
 	if t.way == sleeping {
 		return []string{"-pull-max", "1ns"}
 	}
-	return []string{"-failures", strconv.Itoa(t.fall), "-pull-max", (t.eject() + 2*t.interval).String()}
+	return []string{"-failures", strconv.Itoa(t.fall), "-pull-max", (t.eject() + 10*t.interval).String()}
 }
 
 // run takes the node out and stops it, just after a probe: a balancer then needs its whole interval × fall, which is

@@ -84,7 +84,7 @@ func TestStopDuringReload(t *testing.T) {
 // TestTimeoutsAreExtended: where the unit's own timeouts are too short, the service still takes the time that it is
 // configured to need, for a reload and for a stop.
 func TestTimeoutsAreExtended(t *testing.T) {
-	const timeout, longer = "3s", "5s"
+	const timeout, longer = "10s", "15s" // a busy machine takes seconds to start a process
 	b := newBed(t)
 	b.conf("TimeoutStartSec="+timeout, "TimeoutStopSec="+timeout,
 		"ExecStart=", "ExecStart="+app+" -addr "+addr+" -control "+control+" -probation "+longer)

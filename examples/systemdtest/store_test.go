@@ -62,7 +62,7 @@ func TestKill(t *testing.T) {
 // TestWatchdog: a process that hangs is replaced, and one that doesn't is left alone, after a reload too.
 func TestWatchdog(t *testing.T) {
 	b := newBed(t)
-	const watchdog = 3 * time.Second
+	const watchdog = 10 * time.Second // a sign of life is due in half of it, and may be late
 	b.conf("WatchdogSec=" + watchdog.String())
 	b.ctl(0, "start", "app")
 	b.ctl(0, "reload", "app")

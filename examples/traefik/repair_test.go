@@ -112,7 +112,7 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
 	v1 := s.only("blue", "v1")
 	load := flow.NewLoad(t, s.web(), 4, 2)
-	quick := []string{"ROUTE_TIMEOUT=2", "LOCK_TIMEOUT=0"}
+	quick := []string{"ROUTE_TIMEOUT=10", "LOCK_TIMEOUT=0"}
 
 	// It refuses the whole folder because of one file.
 	broken := flow.WriteFile(t, s.path("conf.d"), "broken.yml", "http: {routers: [")
