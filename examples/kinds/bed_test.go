@@ -18,6 +18,9 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
+// drainTimeout is more than all the swaps take, however busy the machine is.
+const drainTimeout = 30 * time.Minute
+
 func TestMain(m *testing.M) { flow.Main(m) }
 
 // bed is a service that is swapped ten times in a row and then stopped.
@@ -31,7 +34,8 @@ type bed struct {
 
 func newBed(t *testing.T, service string, flags ...string) *bed {
 	t.Helper()
-	flags = append([]string{"-probation", "1ms"}, flags...)
+	// Uploads and downloads hold a generation for two swaps, which take longer than the default when the machine is busy.
+	flags = append([]string{"-probation", "1ms", "-drain-timeout", drainTimeout.String()}, flags...)
 	b := &bed{t: t, stopping: make(chan struct{}), draining: make(chan struct{})}
 	b.Node = flow.NewNode(t, flow.Host()+":8080", flow.Build(t, service, "v1", ""), flags...)
 	b.Control("start")
