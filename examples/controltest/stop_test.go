@@ -232,7 +232,7 @@ func TestStopDuringReload(t *testing.T) {
 // asks is told. A restart starts it nevertheless.
 func TestStopCutsOff(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "-drain-timeout", "300ms")
+	s := newSite(t, "-drain-timeout", "3s")
 	s.byControl()
 	s.want(0, "started", "start")
 	s.hold()
