@@ -52,7 +52,7 @@ func TestPullIsNotNoticed(t *testing.T) {
 		if res, _ := s.get("/ping"); res.StatusCode != http.StatusOK {
 			t.Fatalf("/ping: %s", res.Status)
 		}
-		s.want(150, "not noticed", "pull", "PULL_TIMEOUT=1")
+		s.want(150, "not noticed", "pull", "PULL_TIMEOUT=5") // time enough for -s to be heard
 		s.serves(s.pid(), "v1", 501)
 		s.want(150, "still there", "stop", "STOP_TIMEOUT=1")
 		s.want(151, "killed", "stop", "STOP_TIMEOUT=1", "KILL=1")

@@ -120,7 +120,7 @@ func TestExitCode(t *testing.T) {
 				s.deploy(build(t, service, "v1", ""))
 				var log bytes.Buffer
 				cmd := exec.Command(s.setting("BIN"), "-addr", s.addr, "-pidfile", s.setting("PIDFILE"),
-					"-drain-timeout", "300ms", "-pull-max", "1ms")
+					"-drain-timeout", []string{"30s", "300ms"}[code], "-pull-max", "1ms")
 				cmd.Stderr = &log
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)

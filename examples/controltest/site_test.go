@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -220,9 +221,13 @@ func (s *site) get(path string) (*http.Response, []byte) {
 	return res, body
 }
 
-// serves asserts who is in charge, by PID file, /whoami and /ping alike.
+// serves asserts who is in charge, by PID file, /whoami and /ping alike. An old generation may still take a connection
+// when the new one is in charge, so that is to be alone.
 func (s *site) serves(pid int, version string, ping int) {
 	s.t.Helper()
+	s.eventually(fmt.Sprintf("%d is alone", pid), func() bool {
+		return !slices.ContainsFunc(s.living(), func(other int) bool { return other != pid })
+	})
 	if who := s.whoami(); who.PID != pid || who.Version != version || s.pid() != pid {
 		s.t.Fatalf("%+v answers and the PID file says %d, want %d and %s", who, s.pid(), pid, version)
 	}
@@ -245,9 +250,8 @@ func alive(pid int) bool {
 	return syscall.Kill(pid, 0) == nil
 }
 
-// killAll ends what runs from this site's folder, whichever generation it is.
-func (s *site) killAll() {
-	pids := []int{s.pid()}
+// living is what runs from this site's folder, whichever generation it is.
+func (s *site) living() (pids []int) {
 	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, exe := range exes {
 		if target, err := os.Readlink(exe); err == nil && strings.HasPrefix(target, filepath.Dir(s.setting("BIN"))+"/") {
@@ -255,7 +259,12 @@ func (s *site) killAll() {
 			pids = append(pids, pid)
 		}
 	}
-	for _, pid := range pids {
+	return pids
+}
+
+// killAll ends them.
+func (s *site) killAll() {
+	for _, pid := range append(s.living(), s.pid()) {
 		if pid <= 1 || !s.runs(pid) {
 			continue
 		}

@@ -93,7 +93,7 @@ func TestStopTimeout(t *testing.T) {
 		s.want(0, "started", "start")
 		pid := s.pid()
 		h := s.hold()
-		s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=1")
+		s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=5") // time enough for -s to be heard
 		// A second TERM would cut the request off.
 		s.want(150, "KILL=1", "restart", "STOP_TIMEOUT=1")
 		if !alive(pid) {
@@ -199,7 +199,7 @@ func TestReloadDuringASwap(t *testing.T) {
 		s.want(0, "started", "start")
 		pid := s.pid()
 		s.deploy(build(t, "gin", "v2", "hang"))
-		s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=1")
+		s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=5") // time enough for -s to be heard
 		s.want(154, "under way", "reload")
 		s.want(0, "swapping", "status")
 		s.want(0, "stopped", "stop")
@@ -232,7 +232,7 @@ func TestStopDuringReload(t *testing.T) {
 // asks is told. A restart starts it nevertheless.
 func TestStopCutsOff(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "-drain-timeout", "300ms")
+	s := newSite(t, "-drain-timeout", "3s")
 	s.byControl()
 	s.want(0, "started", "start")
 	s.hold()

@@ -6,6 +6,8 @@
 package kinds
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -15,8 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
+
+// drainTimeout is more than all the swaps take, however busy the machine is.
+const drainTimeout = 30 * time.Minute
 
 func TestMain(m *testing.M) { flow.Main(m) }
 
@@ -31,7 +37,8 @@ type bed struct {
 
 func newBed(t *testing.T, service string, flags ...string) *bed {
 	t.Helper()
-	flags = append([]string{"-probation", "1ms"}, flags...)
+	// Uploads and downloads hold a generation for two swaps, which take longer than the default when the machine is busy.
+	flags = append([]string{"-probation", "1ms", "-drain-timeout", drainTimeout.String()}, flags...)
 	b := &bed{t: t, stopping: make(chan struct{}), draining: make(chan struct{})}
 	b.Node = flow.NewNode(t, flow.Host()+":8080", flow.Build(t, service, "v1", ""), flags...)
 	b.Control("start")
@@ -53,6 +60,7 @@ func (b *bed) run(crowds ...*crowd) {
 		flow.Eventually(b.t, c.Name+", "+c.Client+": the first request", func() bool { return c.begun.Load() > 0 })
 	}
 	for range 10 {
+		flow.Eventually(b.t, "room for one more generation", b.room)
 		b.Swaps(1)
 		b.swaps.Add(1)
 	}
@@ -61,6 +69,21 @@ func (b *bed) run(crowds ...*crowd) {
 	for _, c := range crowds {
 		c.report()
 	}
+}
+
+// room tells whether a swap would leave the old generations their time: of more than the four that are the default, the
+// oldest has 5s, and what it is to finish may take longer when the machine is busy.
+func (b *bed) room() bool {
+	b.t.Helper()
+	var st drain.Status
+	said, err := drain.Control(context.Background(), b.Path("control"), "status")
+	if err == nil {
+		err = json.Unmarshal(said, &st)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return len(st.Older) <= 4-2
 }
 
 // finish is the stop.

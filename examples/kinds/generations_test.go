@@ -9,7 +9,9 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,15 +24,12 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// drainTimeout is more than all the swaps take, however busy the machine is.
-const drainTimeout = 30 * time.Minute
-
 // TestGenerations lets sessions of every generation live on through all later
 // swaps, and reads of them what Prometheus would.
 func TestGenerations(t *testing.T) {
 	t.Parallel()
 	const swaps = 10
-	b := newBed(t, "metrics", "-max-generations", strconv.Itoa(swaps+1), "-drain-timeout", drainTimeout.String())
+	b := newBed(t, "metrics", "-max-generations", strconv.Itoa(swaps+1))
 	kind := flow.Kind{Name: "hijacked, stays with its generation", Client: "a session of each of 11 generations, lines", Resumed: -1}
 	var mu sync.Mutex // guards kind
 	var sessions sync.WaitGroup
@@ -65,8 +64,10 @@ func TestGenerations(t *testing.T) {
 	}
 	open(1)
 	for i := 1; i <= swaps; i++ {
+		before := b.PID()
 		b.Swaps(1)
 		b.swaps.Add(1)
+		flow.Eventually(t, fmt.Sprintf("generation %d to listen no more", i), func() bool { return !listens(t, before) })
 		open(i + 1)
 	}
 
@@ -114,6 +115,32 @@ func TestGenerations(t *testing.T) {
 	b.finish()
 	sessions.Wait()
 	kind.Report(t)
+}
+
+// listens tells whether the process has a listening TCP socket: until it has closed that, new connections may be its own.
+func listens(t *testing.T, pid int) bool {
+	t.Helper()
+	proc := fmt.Sprintf("/proc/%d/", pid)
+	table, err := os.ReadFile(proc + "net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inodes := map[string]bool{}
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" {
+			inodes["socket:["+f[9]+"]"] = true
+		}
+	}
+	fds, err := filepath.Glob(proc + "fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if target, err := os.Readlink(fd); err == nil && inodes[target] {
+			return true
+		}
+	}
+	return false
 }
 
 // session is a connection with a program of ours on the other end.
