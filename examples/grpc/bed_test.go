@@ -39,7 +39,7 @@ func newBed(t *testing.T, flags ...string) *bed {
 func newBedAt(t *testing.T, host string, flags ...string) *bed {
 	t.Helper()
 	b := &bed{t: t, stopping: make(chan struct{})}
-	flags = append([]string{"-probation", "1ms", "-idle-grace", "500ms"}, flags...)
+	flags = append([]string{"-probation", "1ms", "-idle-grace", "500ms", "-drain-timeout", "30m"}, flags...)
 	b.Node = flow.NewNode(t, host+":9090", flow.Build(t, "grpc", "v1", ""), flags...)
 	b.Control("start")
 	return b
@@ -59,6 +59,7 @@ func (b *bed) run(crowds ...*crowd) {
 		for _, c := range crowds {
 			c.flows(2 * c.n)
 		}
+		b.AwaitRoom()
 		b.Swaps(1)
 	}
 	for _, c := range crowds {

@@ -6,8 +6,6 @@
 package kinds
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
@@ -60,7 +57,7 @@ func (b *bed) run(crowds ...*crowd) {
 		flow.Eventually(b.t, c.Name+", "+c.Client+": the first request", func() bool { return c.begun.Load() > 0 })
 	}
 	for range 10 {
-		flow.Eventually(b.t, "room for one more generation", b.room)
+		b.AwaitRoom()
 		b.Swaps(1)
 		b.swaps.Add(1)
 	}
@@ -69,21 +66,6 @@ func (b *bed) run(crowds ...*crowd) {
 	for _, c := range crowds {
 		c.report()
 	}
-}
-
-// room tells whether a swap would leave the old generations their time: of more than the four that are the default, the
-// oldest has 5s, and what it is to finish may take longer when the machine is busy.
-func (b *bed) room() bool {
-	b.t.Helper()
-	var st drain.Status
-	said, err := drain.Control(context.Background(), b.Path("control"), "status")
-	if err == nil {
-		err = json.Unmarshal(said, &st)
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return len(st.Older) <= 4-2
 }
 
 // finish is the stop.

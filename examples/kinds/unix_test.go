@@ -78,6 +78,7 @@ func TestUnixStream(t *testing.T) {
 		})
 	}
 	for range 10 {
+		b.AwaitRoom()
 		b.Swaps(1)
 		b.swaps.Add(1)
 	}

@@ -3,9 +3,13 @@
 package flow
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // Kind is what clients of one kind of connection have seen of ten swaps in a
@@ -66,6 +70,24 @@ func (n *Node) Swaps(k int) {
 			n.t.Fatalf("%s: after swap %d of %d the PID file says %d, and before it %d: want another", n.Addr, i+1, k, after, before)
 		}
 	}
+}
+
+// AwaitRoom waits until a swap would leave the old generations their time: of
+// more than the four that are the default, the oldest has 5s, and what it is to
+// finish may take longer when the machine is busy.
+func (n *Node) AwaitRoom() {
+	n.t.Helper()
+	Eventually(n.t, n.Addr+": room for one more generation", func() bool {
+		var st drain.Status
+		said, err := drain.Control(context.Background(), n.Path("control"), "status")
+		if err == nil {
+			err = json.Unmarshal(said, &st)
+		}
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		return len(st.Older) <= 4-2
+	})
 }
 
 // Stop stops the service, which must not have to cut anything off. It returns
