@@ -110,7 +110,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 			first()
 		}
 		// An HTTP/2 client that is slow to answer its PINGs, or who rests while IdleGrace is longer, is not to be cut off.
-		last := time.AfterFunc(timeout*3/4, func() { s.set.Hurry(timeout / 8) })
+		last := time.AfterFunc(timeout-timeout/4, func() { s.set.Hurry(timeout / 8) })
 		defer last.Stop()
 		if s.set.Leave(s.ctx, handover, grace) != nil {
 			return // cut off
