@@ -57,18 +57,14 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			t.Parallel()
 			s := start(t, tlsPlan(t, plan{IdleGrace: time.Millisecond}))
-			sessions := tls.NewLRUClientSessionCache(1)
+			config := trusting(version)
 			made := 0
 			visit := func() {
 				t.Helper()
-				tc, err := s.dialTLS(version, sessions)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tc.Close()
-				s.greet(tc)
-				if made++; tc.ConnectionState().DidResume != (made > 1) {
-					t.Errorf("handshake %d: resumed is %v", made, tc.ConnectionState().DidResume)
+				c, resumed := s.greet(config)
+				defer c.Close()
+				if made++; resumed != (made > 1) {
+					t.Errorf("handshake %d: resumed is %v", made, resumed)
 				}
 			}
 			visit()
@@ -89,12 +85,8 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 	t.Parallel()
 	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}))
-	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tc.Close()
-	c := s.greet(tc)
+	c, _ := s.greet(trusting(0))
+	defer c.Close()
 	s.swap()
 	s.awaitOlder(1)
 	mark := s.mark()
@@ -113,12 +105,8 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
 	t.Parallel()
 	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 16 * time.Second}))
-	tc, err := s.dialTLS(0, tls.NewLRUClientSessionCache(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tc.Close()
-	c := s.greet(tc)
+	c, _ := s.greet(trusting(0))
+	defer c.Close()
 	s.swap()
 	if b, err := c.r.ReadByte(); err != io.EOF {
 		t.Errorf("got %q, %v, want the end", b, err)
@@ -132,16 +120,12 @@ func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
 func TestSessionsAreResumedByAnOrphan(t *testing.T) {
 	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
-	sessions := tls.NewLRUClientSessionCache(1)
+	config := trusting(0)
 	visit := func(want bool) {
 		t.Helper()
-		tc, err := s.dialTLS(0, sessions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tc.Close()
-		s.greet(tc)
-		if got := tc.ConnectionState().DidResume; got != want {
+		c, got := s.greet(config)
+		defer c.Close()
+		if got != want {
 			t.Errorf("resumed is %v, want %v", got, want)
 		}
 	}
@@ -167,18 +151,13 @@ func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			config := &tls.Config{
-				InsecureSkipVerify: true, ServerName: "test", Certificates: []tls.Certificate{pair}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
-			}
+			config := trusting(0)
+			config.Certificates = []tls.Certificate{pair}
 			visit := func(when string, want bool) {
 				t.Helper()
-				tc, err := tls.Dial("tcp", s.address(), config)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer tc.Close()
-				s.greet(tc)
-				if got := tc.ConnectionState().DidResume; got != want {
+				c, got := s.greet(config)
+				defer c.Close()
+				if got != want {
 					t.Errorf("%s: resumed is %v", when, got)
 				}
 			}

@@ -5,7 +5,6 @@ package drain_test
 import (
 	"bufio"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,40 +37,44 @@ func tlsPlan(t testing.TB, p plan) plan {
 	return p
 }
 
-// dialTLS makes a connection that resumes a session of the cache, where there is one.
-func (s *service) dialTLS(version uint16, sessions tls.ClientSessionCache) (*tls.Conn, error) {
-	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
-	if err != nil {
-		return nil, err
+// trusting is the configuration of a client that resumes its last session; version 0 is any.
+func trusting(version uint16) *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, ServerName: "test", MinVersion: version, MaxVersion: version,
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
-	_ = nc.SetDeadline(time.Now().Add(2 * hung))
-	tc := tls.Client(nc, &tls.Config{
-		InsecureSkipVerify: true, ServerName: "test", MinVersion: version, MaxVersion: version, ClientSessionCache: sessions,
-	})
-	if err := tc.Handshake(); err != nil {
-		_ = nc.Close()
-		return nil, fmt.Errorf("handshake: %w", err)
-	}
-	return tc, nil
 }
 
-// greet wants an answer on a connection that dialTLS has made, by which a client of TLS 1.3 also gets its ticket.
-func (s *service) greet(tc *tls.Conn) *client {
+func (s *service) dialTLS(config *tls.Config) *tls.Conn {
 	s.Helper()
-	c := &client{tc, bufio.NewReader(tc)}
+	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(2 * hung))
+	tc := tls.Client(nc, config)
+	if err := tc.Handshake(); err != nil {
+		_ = nc.Close()
+		s.Fatalf("handshake: %v", err)
+	}
+	return tc
+}
+
+// greet connects and wants an answer, by which a client of TLS 1.3 also gets its ticket.
+func (s *service) greet(config *tls.Config) (c *client, resumed bool) {
+	s.Helper()
+	tc := s.dialTLS(config)
+	c = &client{tc, bufio.NewReader(tc)}
 	if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
 		s.Fatalf("%+v, %v", a, err)
 	}
-	return c
+	return c, tc.ConnectionState().DidResume
 }
 
 // serial is that of the certificate which a new client sees.
 func (s *service) serial() int64 {
 	s.Helper()
-	tc, err := s.dialTLS(0, nil)
-	if err != nil {
-		s.Fatal(err)
-	}
+	tc := s.dialTLS(trusting(0))
 	defer tc.Close()
 	return tc.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
