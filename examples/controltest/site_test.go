@@ -251,16 +251,7 @@ func alive(pid int) bool {
 }
 
 // living is what runs from this site's folder, whichever generation it is.
-func (s *site) living() (pids []int) {
-	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, exe := range exes {
-		if target, err := os.Readlink(exe); err == nil && strings.HasPrefix(target, filepath.Dir(s.setting("BIN"))+"/") {
-			pid, _ := strconv.Atoi(strings.Split(exe, "/")[2])
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
+func (s *site) living() []int { return flow.Running(filepath.Dir(s.setting("BIN")) + "/") }
 
 // killAll ends them.
 func (s *site) killAll() {

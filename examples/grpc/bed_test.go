@@ -59,7 +59,6 @@ func (b *bed) run(crowds ...*crowd) {
 		for _, c := range crowds {
 			c.flows(2 * c.n)
 		}
-		b.AwaitRoom()
 		b.Swaps(1)
 	}
 	for _, c := range crowds {

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -21,7 +20,6 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/examples/internal/flow"
 	"github.com/baton-go/baton/health"
 )
@@ -38,25 +36,12 @@ func (c *crowd) whom(cc *grpc.ClientConn) (pid int, err error) {
 	return pid, err
 }
 
-// status asks the service what it is doing.
-func (b *bed) status() (st drain.Status) {
-	b.t.Helper()
-	said, err := drain.Control(context.Background(), b.Path("control"), "status")
-	if err == nil {
-		err = json.Unmarshal(said, &st)
-	}
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return st
-}
-
 // probers waits until the ledger has one line of the kind whose interval is
 // known, or needs not be.
 func (b *bed) prober(kind string) (p health.Prober) {
 	b.t.Helper()
 	flow.Eventually(b.t, "a prober of kind "+kind, func() bool {
-		for _, p = range b.status().Probers {
+		for _, p = range b.Status().Probers {
 			if p.Kind == kind && (p.Interval > 0 || kind == "watch") {
 				return true
 			}
@@ -250,7 +235,7 @@ func TestRollingRestart(t *testing.T) {
 		for _, node := range []*bed{a, b} {
 			wantReached(node.PID())
 			node.Control("pull")
-			for _, p := range node.status().Probers {
+			for _, p := range node.Status().Probers {
 				if p.Kind != "watch" || !p.Noticed {
 					t.Errorf("%+v", p)
 				}

@@ -20,7 +20,7 @@ func TestAgent(t *testing.T) {
 	if st := s.server("a"); !strings.HasPrefix(st["status"], "DRAIN") {
 		t.Errorf("the pull is noticed, and HAProxy says %q, want DRAIN", st["status"])
 	}
-	if st := status(t, s.a); len(st.Probers) != 1 || st.Probers[0].Needs != 1 {
+	if st := s.a.Status(); len(st.Probers) != 1 || st.Probers[0].Needs != 1 {
 		t.Errorf("probers: %+v, want the agent-check alone, which needs one answer", st.Probers)
 	}
 	s.a.Control("restore")

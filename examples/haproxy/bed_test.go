@@ -3,8 +3,6 @@
 package haproxy
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -188,19 +186,6 @@ func succeeds(t testing.TB, p *flow.Process) {
 	}
 }
 
-// status is what the service says of itself at its control socket.
-func status(t testing.TB, n *flow.Node) (st drain.Status) {
-	t.Helper()
-	answer, err := drain.Control(context.Background(), n.Path("control"), "status")
-	if err == nil {
-		err = json.Unmarshal(answer, &st)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 // prober is the line of the ledger for who asks from a host.
 func prober(st drain.Status, host string) *health.Prober {
 	for i, p := range st.Probers {
@@ -215,7 +200,7 @@ func prober(st drain.Status, host string) *health.Prober {
 func known(t testing.TB, n *flow.Node, host string) {
 	t.Helper()
 	flow.Eventually(t, "the interval of "+host+" is known", func() bool {
-		p := prober(status(t, n), host)
+		p := prober(n.Status(), host)
 		return p != nil && p.Interval > 0
 	})
 }

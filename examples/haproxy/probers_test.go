@@ -49,10 +49,10 @@ func TestBalancerDies(t *testing.T) {
 	known(t, s.a, host)
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
-	flow.Eventually(t, "it has had one failing answer", func() bool { return prober(status(t, s.a), host).Failures == 1 })
+	flow.Eventually(t, "it has had one failing answer", func() bool { return prober(s.a.Status(), host).Failures == 1 })
 	dies.End() // kill -9
 	for ended := false; !ended; {
-		p := prober(status(t, s.a), host)
+		p := prober(s.a.Status(), host)
 		if p.Failures > 1 {
 			t.Fatalf("it was to die before its second failing answer: %+v", p)
 		}
@@ -77,7 +77,7 @@ func TestBalancerComesIn(t *testing.T) {
 	load := flow.NewLoad(t, s.Addr, 3, 2)
 	begun := time.Now()
 	stop := begin(t, s.a, "stop")
-	flow.Eventually(t, "it is pulled", func() bool { return status(t, s.a).Pulled })
+	flow.Eventually(t, "it is pulled", func() bool { return s.a.Status().Pulled })
 	const inter = 3500 * time.Millisecond // HAProxy knows no "3.5s"
 	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", "3500ms")
 	late := flow.NewLoad(t, comes.Addr, 3, 2)
@@ -108,7 +108,7 @@ func TestKindsOfProbes(t *testing.T) {
 			host, _, _ := net.SplitHostPort(s.Addr)
 			load := flow.NewLoad(t, s.Addr, 4, 2)
 			known(t, s.a, host)
-			if st := status(t, s.a); len(st.Probers) != 1 {
+			if st := s.a.Status(); len(st.Probers) != 1 {
 				t.Errorf("probers: %+v, want HAProxy alone", st.Probers)
 			}
 			begun := time.Now()
@@ -158,7 +158,7 @@ func TestKeptAliveProber(t *testing.T) {
 	known(t, s.a, from.IP.String())
 	begun := time.Now()
 	s.a.Control("reload")
-	if p := prober(status(t, s.a), from.IP.String()); p == nil || p.Interval == 0 {
+	if p := prober(s.a.Status(), from.IP.String()); p == nil || p.Interval == 0 {
 		t.Errorf("after a swap: %+v, want its interval", p)
 	}
 	n := answers.Load()
@@ -195,8 +195,8 @@ func TestPortScan(t *testing.T) {
 		defer c.Close()
 		silent[i] = c
 	}
-	flow.Eventually(t, "they are there", func() bool { return status(t, s.a).Open.New >= len(silent) })
-	if st := status(t, s.a); prober(st, host) != nil || prober(st, "127.0.0.1") != nil {
+	flow.Eventually(t, "they are there", func() bool { return s.a.Status().Open.New >= len(silent) })
+	if st := s.a.Status(); prober(st, host) != nil || prober(st, "127.0.0.1") != nil {
 		t.Errorf("who never asked is a prober: %+v", st.Probers)
 	}
 	begun := time.Now()

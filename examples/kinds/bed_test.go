@@ -57,7 +57,6 @@ func (b *bed) run(crowds ...*crowd) {
 		flow.Eventually(b.t, c.Name+", "+c.Client+": the first request", func() bool { return c.begun.Load() > 0 })
 	}
 	for range 10 {
-		b.AwaitRoom()
 		b.Swaps(1)
 		b.swaps.Add(1)
 	}

@@ -30,6 +30,7 @@ func TestGenerations(t *testing.T) {
 	t.Parallel()
 	const swaps = 10
 	b := newBed(t, "metrics", "-max-generations", strconv.Itoa(swaps+1))
+	b.Generations = swaps + 1
 	kind := flow.Kind{Name: "hijacked, stays with its generation", Client: "a session of each of 11 generations, lines", Resumed: -1}
 	var mu sync.Mutex // guards kind
 	var sessions sync.WaitGroup

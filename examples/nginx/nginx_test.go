@@ -163,7 +163,7 @@ func TestPublishWaits(t *testing.T) {
 	}
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 6\r\n\r\nbat")
-	flow.Eventually(t, "the request is in flight", func() bool { return status(t, s.a).Open.Active > 0 })
+	flow.Eventually(t, "the request is in flight", func() bool { return s.a.Status().Open.Active > 0 })
 
 	load := flow.NewLoad(t, s.addr, 0, 4)
 	if code := s.publish([]string{"upgrade", flow.Build(t, "nethttp", "v2", "")}, "EMPTY_TIMEOUT=1"); code != 1 {
@@ -200,7 +200,7 @@ func TestSwap(t *testing.T) {
 			before = time.Now()
 		}
 	}
-	adopted := status(t, s.a).Open.Adopted + status(t, s.b).Open.Adopted
+	adopted := s.a.Status().Open.Adopted + s.b.Status().Open.Adopted
 	load.Report("nginx, two ports", "swap in place, the longest of six", took)
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d clients have lost their connection to nginx, want 0", n)
@@ -212,16 +212,4 @@ func TestSwap(t *testing.T) {
 	if log, _ := os.ReadFile(filepath.Join(s.dir, "error.log")); strings.Contains(string(log), "[error]") {
 		t.Errorf("nginx has seen errors:\n%s", log)
 	}
-}
-
-func status(t *testing.T, n *flow.Node) (st drain.Status) {
-	t.Helper()
-	out, err := exec.Command(n.Path("app"), "-control", n.Path("control"), "-s", "status").Output()
-	if err == nil {
-		err = json.Unmarshal(out, &st)
-	}
-	if err != nil {
-		t.Fatalf("%s: status: %v\n%s", n.Addr, err, out)
-	}
-	return st
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,16 +93,7 @@ func (s *site) bluegreen(want int, env []string, args ...string) string {
 }
 
 // running are the processes of a colour, whatever file they have been started from.
-func (s *site) running(colour string) (pids []int) {
-	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, exe := range exes {
-		pid, _ := strconv.Atoi(strings.Split(exe, "/")[2])
-		if to, err := os.Readlink(exe); err == nil && strings.HasPrefix(to, s.path(colour)+"/app") && flow.Alive(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
+func (s *site) running(colour string) []int { return flow.Running(s.path(colour) + "/app") }
 
 // only wants a colour live and the other one gone. It returns the live pid.
 func (s *site) only(colour, version string) int {

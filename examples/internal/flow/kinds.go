@@ -3,13 +3,9 @@
 package flow
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"testing"
-
-	"github.com/baton-go/baton/drain"
 )
 
 // Kind is what clients of one kind of connection have seen of ten swaps in a
@@ -60,34 +56,20 @@ func countOrDash(n int) string {
 }
 
 // Swaps reloads the service k times in a row, each of which must put another
-// process in charge.
+// process in charge. Each waits until it leaves the old generations their time:
+// of more than there may be, the oldest has 5s, and what it is to finish may
+// take longer when the machine is busy.
 func (n *Node) Swaps(k int) {
 	n.t.Helper()
+	most := max(4, n.Generations)
 	for i := range k {
+		Eventually(n.t, n.Addr+": room for one more generation", func() bool { return len(n.Status().Older) <= most-2 })
 		before := n.PID()
 		n.Control("reload")
 		if after := n.PID(); after == before || after == 0 {
 			n.t.Fatalf("%s: after swap %d of %d the PID file says %d, and before it %d: want another", n.Addr, i+1, k, after, before)
 		}
 	}
-}
-
-// AwaitRoom waits until a swap would leave the old generations their time: of
-// more than the four that are the default, the oldest has 5s, and what it is to
-// finish may take longer when the machine is busy.
-func (n *Node) AwaitRoom() {
-	n.t.Helper()
-	Eventually(n.t, n.Addr+": room for one more generation", func() bool {
-		var st drain.Status
-		said, err := drain.Control(context.Background(), n.Path("control"), "status")
-		if err == nil {
-			err = json.Unmarshal(said, &st)
-		}
-		if err != nil {
-			n.t.Fatal(err)
-		}
-		return len(st.Older) <= 4-2
-	})
 }
 
 // Stop stops the service, which must not have to cut anything off. It returns

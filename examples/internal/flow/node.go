@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // Node is one machine of a site as far as its service goes: a folder with the
@@ -26,6 +29,9 @@ type Node struct {
 	Flags []string // of the service, besides -addr, -control and -pidfile
 	// Prefix stands before every command of the node, such as "ip netns exec name".
 	Prefix []string
+	// Generations is how many of the service may live at once, where its flags
+	// allow for more than 4, the default.
+	Generations int
 }
 
 // NewNode deploys a build. Nothing runs yet.
@@ -76,6 +82,19 @@ func (n *Node) Settings() string {
 		fmt.Fprintf(&lines, "%s='%s'\n", name, value)
 	}
 	return lines.String()
+}
+
+// Status is what the service says of itself at its control socket.
+func (n *Node) Status() (st drain.Status) {
+	n.t.Helper()
+	said, err := drain.Control(context.Background(), n.Path("control"), "status")
+	if err == nil {
+		err = json.Unmarshal(said, &st)
+	}
+	if err != nil {
+		n.t.Fatalf("%s: status: %v\n%s", n.Addr, err, said)
+	}
+	return st
 }
 
 // Control runs control.sh, and wants exit code 0. It returns what that said.

@@ -10,8 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -140,11 +138,7 @@ func Alive(pid int) bool {
 
 // killUnder ends what runs from a folder, whichever generation it is.
 func killUnder(dir string, sig syscall.Signal) {
-	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, exe := range exes {
-		if target, err := os.Readlink(exe); err == nil && strings.HasPrefix(target, dir+"/") {
-			pid, _ := strconv.Atoi(strings.Split(exe, "/")[2])
-			_ = syscall.Kill(pid, sig)
-		}
+	for _, pid := range Running(dir + "/") {
+		_ = syscall.Kill(pid, sig)
 	}
 }
