@@ -139,22 +139,27 @@ func (s *service) install() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.replace(func(path string) error {
-		if os.Link(self, path) == nil {
-			return nil
-		}
-		text, err := os.ReadFile(self)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(path, text, 0o755)
-	})
+	s.replace(func(path string) error { return linkOrCopy(self, path) })
+}
+
+func linkOrCopy(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	syscall.ForkLock.RLock() // a child that has it open for writing, if only for a moment, would make it "text file busy"
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(to, text, 0o755)
 }
 
 // replace puts what create makes in the place of the binary, by rename.
 func (s *service) replace(create func(path string) error) {
 	s.Helper()
 	next := s.binary + ".new"
+	_ = os.Remove(next) // a rename to another name of the same file leaves it
 	if err := create(next); err != nil {
 		s.Fatal(err)
 	}

@@ -1,0 +1,332 @@
+package drain_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// versions are binaries of the service, by the version of the library in them.
+type versions map[string]string
+
+func bothVersions(t testing.TB) versions {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return versions{"old": oldBinary(t), "new": self}
+}
+
+// eachWay runs f for an upgrade and what follows, and for a rollback and what follows.
+func eachWay(t *testing.T, f func(t *testing.T, v versions, first string, then ...string)) {
+	v := bothVersions(t)
+	t.Run("upgrade first", func(t *testing.T) { t.Parallel(); f(t, v, "old", "new", "old", "new") })
+	t.Run("rollback first", func(t *testing.T) { t.Parallel(); f(t, v, "new", "old", "new", "old") })
+}
+
+// begins makes the service begin with that version.
+func (v versions) begins(version string) func(*service, *exec.Cmd) {
+	return func(s *service, _ *exec.Cmd) { v.deploy(s, version) }
+}
+
+// deploy puts a version in the place of the binary.
+func (v versions) deploy(s *service, version string) {
+	s.Helper()
+	s.replace(func(path string) error { return linkOrCopy(v[version], path) })
+}
+
+// swapTo swaps once, to that version.
+func (v versions) swapTo(s *service, version string) record {
+	s.Helper()
+	v.deploy(s, version)
+	return s.swap()
+}
+
+// Under load that never retries, everything that one generation passes to the next passes between versions too.
+func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		n := newNotifySocket(t)
+		s := start(t, plan{Lines: true, UDP: true, Worker: true, MaxGenerations: 8, DrainTimeout: 4 * hung},
+			n.manages, withControl, v.begins(first))
+		s.awaitPIDFile(s.pgid)
+		l := s.drive(16, 4*time.Millisecond)
+		u := s.askDatagrams()
+		lines := []*liner{s.liner(), s.hijacked(), s.liner(), s.hijacked()}
+		slow, open := s.slow("one")
+		from := s.main()
+		for i, version := range then {
+			lines[0].half()
+			lines[1].half()
+			mark := n.mark()
+			to := v.swapTo(s, version)
+			l.settle()
+			u.settle()
+			for j, line := range lines {
+				if j > 1 {
+					line.half()
+				}
+				for gen, hops := line.rest(); gen != to.Gen || hops != i+1; gen, hops = line.say() {
+					if gen != from.Gen || hops != i { // answered there just before it went over
+						t.Fatalf("%s: line %d is answered by generation %d, after %d others; want %d after %d", version, j, gen, hops, to.Gen, i+1)
+					}
+				}
+			}
+			s.awaitPIDFile(to.PID)
+			for _, pattern := range []string{reloading, takesOver(to.PID, to.Gen), "BARRIER=1"} {
+				if d, at := n.await(mark, pattern); d.pid != from.PID {
+					t.Errorf("%q comes from %d, want %d", d.text, d.pid, from.PID)
+				} else {
+					mark = at + 1
+				}
+			}
+			s.awaitOlder(1) // the one with the slow request
+			if st := s.mustControl("status"); st.PID != to.PID || st.Total.Swaps != i+1 || st.Total.Lost > 0 || st.Older[0].PID != s.pgid {
+				t.Errorf("%s: status %+v; want generation %d, %d swaps, nothing lost", version, st, to.Gen, i+1)
+			}
+			from = to
+		}
+		s.finishSlow(slow, open)
+		s.wantMoved(slow, from)
+		s.event(1, "stopped")
+		s.wantExit(s.pgid, 0)
+		l.end()
+		u.end()
+		mark := n.mark()
+		s.stop()
+		if d, _ := n.await(mark, stopping); d.pid != from.PID {
+			t.Errorf("%q comes from %d, want %d", d.text, d.pid, from.PID)
+		}
+		for _, line := range lines {
+			line.wantClosed()
+		}
+		s.wantNothingLost()
+		s.wantNone(0, "swap failed")
+	})
+}
+
+// Each generation wants to hear of the one before that it is pulled, and which probers there are.
+func TestTwoVersionsPassOnWhatProbersHaveSeen(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{KeepPull: true}, withControl, v.begins(first))
+		if a := s.get("/ping"); a.status != 200 {
+			t.Fatalf("%+v", a)
+		}
+		s.mustControl("pull")
+		for _, version := range then {
+			to := v.swapTo(s, version)
+			if st := s.mustControl("status"); !st.Pulled || len(st.Probers) != 1 {
+				t.Errorf("%s: pulled is %v, the probers are %+v; want the one that asked", version, st.Pulled, st.Probers)
+			}
+			c := s.serving(to)
+			if a, err := c.ask("GET", "/ping", ""); err != nil || a.status != 501 {
+				t.Errorf("%s: after a pull and a swap /ping answers %+v, %v", version, a, err)
+			}
+			_ = c.Close()
+		}
+		s.mustControl("restore")
+		to := v.swapTo(s, then[0])
+		if st := s.mustControl("status"); st.Pulled || st.PID != to.PID {
+			t.Errorf("after a restore and a swap: %+v", st)
+		}
+		s.stop()
+	})
+}
+
+// TLS sessions go on in each version, and connections that can't be handed over are closed so that a client can tell.
+func TestTwoVersionsOverTLSLoseNothing(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 8}), v.begins(first))
+		l := s.drive(4, 4*time.Millisecond)
+		config := trusting(0)
+		made := 0
+		visit := func() {
+			c, resumed := s.greet(config)
+			defer c.Close()
+			if made++; resumed != (made > 1) {
+				t.Errorf("handshake %d: resumed is %v", made, resumed)
+			}
+		}
+		visit()
+		for _, version := range then {
+			v.swapTo(s, version)
+			visit()
+			l.settle()
+		}
+		l.settle()
+		close(l.quit)
+		l.clients.Wait()
+		if len(l.failures) > 0 {
+			t.Errorf("%d failed: %s", len(l.failures), l.failures[0])
+		}
+		s.stop()
+		s.wantNothingLost()
+	})
+}
+
+// What a version can't do, or does not like, it says in words that the other understands.
+func TestTwoVersionsAndASwapThatFails(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{MaxGenerations: 8}, withControl, v.begins(first))
+		l := s.drive(8, 4*time.Millisecond)
+		for _, version := range then {
+			v.deploy(s, version)
+			for fault, reason := range map[string]string{
+				"check fails":        "drain: self-check: Config.Check: the database is away",
+				"ready fails":        "drain: Config.Ready: the cache is cold",
+				"crash in probation": "exit status 3",
+			} {
+				s.plan.Fault = fault
+				s.replan()
+				_, err := s.control("swap")
+				s.wantWords(err, reason, fmt.Sprintf("generation %d serves on", s.main().Gen))
+			}
+			s.plan.Fault = ""
+			s.replan()
+			s.mustControl("swap")
+			l.settle()
+		}
+		l.end()
+		s.stop()
+		s.wantNothingLost()
+	})
+}
+
+// An old generation that has too much time is told to leave sooner, by whichever version comes.
+func TestTwoVersionsHurryTheOldest(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{MaxGenerations: 2, DrainTimeout: 2 * hung}, v.begins(first))
+		s.slow("one")
+		v.swapTo(s, then[0])
+		s.awaitOlder(1)
+		v.swapTo(s, then[1]) // there would be three
+		s.event(1, "told to leave")
+		s.wantExit(s.pgid, 1)
+		s.stop()
+		s.wantNothingLost()
+	})
+}
+
+// A stop by the newest takes the older ones along, and waits for them.
+func TestTwoVersionsStopTogether(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{DrainTimeout: 2 * hung}, v.begins(first))
+		slow, open := s.slow("one")
+		to := v.swapTo(s, then[0])
+		s.awaitOlder(1)
+		s.signal(to.PID, syscall.SIGTERM)
+		s.eventSince(0, to.Gen, "waiting for older generations")
+		s.finishSlow(slow, open)
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		s.noteSince(0, to.PID, "exit 0")
+		s.wantNothingLost()
+	})
+}
+
+// Whichever is killed, the other version serves on, within moments.
+func TestTwoVersionsAndAKill(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{}, v.begins(first))
+		for _, version := range then {
+			from := s.main()
+			v.deploy(s, version)
+			open := s.beginSwap("in Ready")
+			s.signal(from.PID, syscall.SIGKILL)
+			s.exit(from.PID)
+			open()
+			s.event(from.Gen+1, "promoted")
+			_ = os.Remove(filepath.Join(s.dir, "in-Ready")) // the gate
+			pid := s.main().PID
+			s.wantAlone(pid)
+			s.awaitPIDFile(pid)
+			if a := s.get("/whoami"); a.pid != pid {
+				t.Errorf("%s: %+v; want pid %d to answer", version, a, pid)
+			}
+		}
+		s.stop()
+	})
+}
+
+// datagramLoad is clients that send one datagram after another and want each answered, by no generation before the one
+// that has answered last.
+type datagramLoad struct {
+	s       *service
+	quit    chan struct{}
+	clients sync.WaitGroup
+	beats   [2]atomic.Int64
+	failed  atomic.Bool
+}
+
+func (s *service) askDatagrams() *datagramLoad {
+	s.Helper()
+	l := &datagramLoad{s: s, quit: make(chan struct{})}
+	for i := range l.beats {
+		c := s.sender("udp")
+		l.clients.Go(func() {
+			if err := l.client(c, &l.beats[i]); err != nil {
+				l.failed.Store(true)
+				s.Error(err)
+			}
+		})
+	}
+	return l
+}
+
+func (l *datagramLoad) client(c *sender, beats *atomic.Int64) error {
+	buf := make([]byte, 64)
+	last := 0
+	for n := 0; !isClosed(l.quit); n++ {
+		text, by, got := fmt.Sprint(n), 0, ""
+		_ = c.SetDeadline(time.Now().Add(2 * hung))
+		_, err := c.Write([]byte(text))
+		m := 0
+		if err == nil {
+			m, err = c.Read(buf)
+		}
+		if err == nil {
+			_, err = fmt.Sscanf(string(buf[:m]), "%d %s", &by, &got)
+		}
+		if err != nil || got != text || by < last {
+			return fmt.Errorf("datagram %s: %q, %v; the last was read by generation %d", text, buf[:m], err, last)
+		}
+		last = by
+		beats.Add(1)
+	}
+	return nil
+}
+
+// settle waits until each client has been through a whole exchange from now on.
+func (l *datagramLoad) settle() {
+	l.s.Helper()
+	timeout := time.After(hung)
+	for i := range l.beats {
+		for from := l.beats[i].Load(); l.beats[i].Load() < from+2 && !l.failed.Load(); {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-timeout:
+				l.s.Fatalf("datagrams of client %d get no answers", i)
+			}
+		}
+	}
+}
+
+func (l *datagramLoad) end() {
+	l.s.Helper()
+	l.settle()
+	close(l.quit)
+	l.clients.Wait()
+}
