@@ -18,7 +18,8 @@ type server struct {
 
 // Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
 // "unix". Nothing is accepted from outside before the service is ready. It must be called before Run; the service
-// closes the listener. What a new version no longer listens on is closed when it takes over.
+// closes the listener. A new version may spell an address otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a
+// unix path through a link): it has the socket that is bound to it. What it no longer listens on is closed when it takes over.
 //
 // Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
 // Listen("fd", name) is the one with that FileDescriptorName=. Where the unit has a FileDescriptorStoreMax=, every

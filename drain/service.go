@@ -119,6 +119,9 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	if s.os.inherits {
+		s.set.Inherit(s.os.sockets)
+	}
 	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
 		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err, "pid", s.os.pid)
 	}

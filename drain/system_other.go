@@ -10,6 +10,7 @@ import (
 	"github.com/cloudflare/tableflip"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
 )
 
 type flipper interface {
@@ -30,6 +31,7 @@ type system struct {
 	pulled   bool
 	ports    []string
 	held     map[string]string
+	sockets  []listener.Inherited
 	tickets  []ticketKey
 }
 

@@ -3,6 +3,7 @@
 package drain
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
 )
 
 // sentinel is how tableflip v1.2.3 tells a child that it is one.
@@ -42,6 +44,7 @@ type system struct {
 	pulled   bool     // that one was, when it started this
 	ports    []string // where that one listens, see ports
 	held     map[string]string
+	sockets  []listener.Inherited
 	tickets  []ticketKey
 }
 
@@ -58,7 +61,7 @@ func newSystem(upgradeTimeout time.Duration) (system, error) {
 	letGo := func() {}
 	if sys.inherits {
 		var err error
-		if letGo, err = freeParent(); err != nil {
+		if letGo, sys.sockets, err = freeParent(); err != nil {
 			return sys, err
 		}
 	}
@@ -73,20 +76,21 @@ func newSystem(upgradeTimeout time.Duration) (system, error) {
 }
 
 // freeParent puts a pipe of ours between tableflip and its parent, which it reads until the parent exits: as long as that
-// has not happened it refuses a further upgrade. The function returned lets it believe so.
-func freeParent() (func(), error) {
+// has not happened it refuses a further upgrade. The function returned lets it believe so. The sockets are those that the
+// parent passes on.
+func freeParent() (letGo func(), sockets []listener.Inherited, err error) {
 	const readyFD, namesFD = 3, 4
 	unix.CloseOnExec(readyFD)
 	parent, err := unix.FcntlInt(namesFD, unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("drain: no pipe from the old generation: %w", err)
+		return nil, nil, fmt.Errorf("drain: no pipe from the old generation: %w", err)
 	}
 	if err := unix.SetNonblock(parent, true); err != nil {
-		return nil, fmt.Errorf("drain: %w", err)
+		return nil, nil, fmt.Errorf("drain: %w", err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("drain: %w", err)
+		return nil, nil, fmt.Errorf("drain: %w", err)
 	}
 	rc, err := r.SyscallConn()
 	if err == nil {
@@ -96,15 +100,20 @@ func freeParent() (func(), error) {
 	}
 	_ = r.Close()
 	if err != nil {
-		return nil, fmt.Errorf("drain: %w", err)
+		return nil, nil, fmt.Errorf("drain: %w", err)
 	}
 	from := os.NewFile(uintptr(parent), "parent")
+	var names bytes.Buffer
+	if sockets, err = takeNames(from, &names); err != nil {
+		return nil, nil, err
+	}
 	go func() {
+		_, _ = w.Write(names.Bytes()) // may be more than a pipe takes at once
 		_, _ = io.Copy(w, from)
 		_ = from.Close()
-		_ = w.Close() // or tableflip would wait for ever for the rest of what a dead parent was saying
+		_ = w.Close()
 	}()
-	return func() { _ = w.Close() }, nil
+	return func() { _ = w.Close() }, sockets, nil
 }
 
 // predecessor is the generation that started this process, and the number of this one.
@@ -138,7 +147,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 // dropCopy puts /dev/null in the place of the descriptor that tableflip has of f and never closes. As long as that one
 // lives, the other end would not notice that whoever was handed the link is gone.
 func dropCopy(f *os.File) {
-	const firstInherited, last = 5, 1024
+	const last = 1024
 	var want, got unix.Stat_t
 	null, err := os.Open(os.DevNull)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // with that, and only then lets Accept return them: until the other side has the answer it still reads. An error of ack
 // means that the other side is gone, and the connections are kept. Adopt closes the files.
 //
-// A connection whose listener this set doesn't have, or has closed, is not taken.
+// A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) error) error {
 	s.adopts.Lock()
 	defer s.adopts.Unlock()
@@ -40,12 +40,6 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
-	s.mu.Lock()
-	so := s.sockets[t.Listener]
-	s.mu.Unlock()
-	if so == nil {
-		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
-	}
 	nc, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
@@ -54,9 +48,46 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 		_ = nc.Close()
 		return nil, errors.New("no connection, or its client has gone")
 	}
+	so := s.heirOf(t.Listener, nc.LocalAddr())
+	if so == nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
+	}
 	c := &conn{Conn: nc, set: s, sock: so}
 	c.guest.Store(t.Idle)
 	return c, nil
+}
+
+// heirOf returns the socket to which a connection of another process belongs: the one of that key or else, since this
+// version may spell it otherwise, the one through which a client of that local address would come now.
+func (s *Set) heirOf(key string, local net.Addr) (best *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if so := s.sockets[key]; so != nil {
+		return so
+	}
+	at := placeOf(local, false)
+	closer := func(p place) int { // as the kernel chooses
+		switch ip := p.addr.Addr(); {
+		case !ip.IsUnspecified():
+			return 3
+		case ip.Is4():
+			return 2
+		}
+		return 1
+	}
+	rank := 0
+	for _, so := range s.sockets {
+		p := placeOfSocket(so.ln, so.ln.Addr())
+		switch {
+		case p.network != at.network:
+		case p.network == "unix" && p.path == at.path && p.path != "":
+			return so
+		case p.network == "tcp" && p.addr.Port() == at.addr.Port() && p.covers(at.addr.Addr()) && closer(p) > rank:
+			best, rank = so, closer(p)
+		}
+	}
+	return best
 }
 
 // movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.

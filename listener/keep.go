@@ -49,6 +49,7 @@ func (s *Set) Held() map[string]string {
 //
 // What came under a name that Keep has not given, say from a .socket unit, is the manager's to keep.
 func (s *Set) Keep() (unused []string, err error) {
+	s.forsake()
 	s.mu.Lock()
 	store, held, passed := s.store, maps.Clone(s.held), s.passed
 	s.passed = nil

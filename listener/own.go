@@ -88,7 +88,7 @@ func (c *conn) pack() error {
 // over there. Reads of the connection wait until ack has returned, so that whoever has it in the end has all its bytes. An
 // error of ack means that the other side is gone, and the connection is kept. AdoptOwn closes f.
 //
-// A connection whose listener this set doesn't have, or has closed, is not taken.
+// A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack func(error) error) error {
 	c, err := s.restoreOwn(t, f)
 	_ = f.Close()

@@ -56,7 +56,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 // listenPacket also tells whether it has opened the socket.
 func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made bool, err error) {
 	for _, as := range aliases(network) {
-		if s.fds == nil {
+		if s.fds == nil || s.inherits {
 			break
 		}
 		if pc, err = s.fds.PacketConn(as, address); pc != nil || err != nil {
@@ -77,7 +77,7 @@ func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made boo
 	if s.fds == nil {
 		return pc, p == nil, nil
 	}
-	if err := s.fds.AddPacketConn(s.alias(network, p), address, pc.(tableflip.PacketConn)); err != nil {
+	if err := s.fds.AddPacketConn(s.alias(network, address, p), address, pc.(tableflip.PacketConn)); err != nil {
 		_ = pc.Close()
 		return nil, false, err
 	}

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +17,7 @@ type passed struct {
 	name string // its FDNAME
 	ln   rawListener
 	pc   net.PacketConn
+	heir *heir // the process before this one has passed it, and no service manager
 }
 
 // Manage tells the set of a service manager that holds sockets for the service, as systemd does: files are those that it
@@ -63,6 +62,9 @@ func open(f *os.File) *passed {
 }
 
 func (p *passed) close() {
+	if p == nil {
+		return
+	}
 	if p.ln != nil {
 		_ = p.ln.Close()
 	}
@@ -108,9 +110,12 @@ func (s *Set) explain(network, address string, err error) error {
 	return explain(network, address, err)
 }
 
-// claim returns the passed socket to use for network and address, or nil, and takes it out of those that are passed. Only
-// "fd" makes an error of it that there is none.
+// claim returns the passed or inherited socket to use for network and address, or nil, and takes it out of those that
+// nobody has asked for. Only "fd" makes an error of it that there is none.
 func (s *Set) claim(network, address string, packet bool) (*passed, error) {
+	if p := s.inherit(network, address, packet); p != nil {
+		return p, nil
+	}
 	key := network + " " + address
 	var candidates []*passed // the better ones first
 	for _, p := range s.passed {
@@ -152,37 +157,19 @@ func isSocket(path string) bool {
 	return err == nil && info.Mode().Type() == fs.ModeSocket
 }
 
-// bound tells whether p is what Listen would open for network and address, as far as the address goes.
+// place is what p, which has an address, is bound to.
+func (p *passed) place() place {
+	if p.ln != nil {
+		return placeOfSocket(p.ln, p.addr())
+	}
+	return placeOfSocket(p.pc.(syscall.Conn), p.addr())
+}
+
+// bound tells whether p will do for what Listen would open for network and address.
 func (p *passed) bound(network, address string) bool {
-	var want netip.AddrPort
-	switch have := p.addr(); {
-	case have.Network() != strings.TrimRight(network, "46"):
+	if p.addr() == nil || p.addr().Network() != baseNetwork(network) {
 		return false
-	case strings.HasPrefix(network, "unix"):
-		abs, err := filepath.Abs(address)
-		return have.String() == address || err == nil && have.String() == abs
-	case p.pc == nil:
-		addr, err := net.ResolveTCPAddr(network, address)
-		if err != nil {
-			return false
-		}
-		want = addr.AddrPort()
-	default:
-		addr, err := net.ResolveUDPAddr(network, address)
-		if err != nil {
-			return false
-		}
-		want = addr.AddrPort()
 	}
-	have := p.addr().(interface{ AddrPort() netip.AddrPort }).AddrPort()
-	switch ip := have.Addr(); {
-	case want.Port() == 0 || want.Port() != have.Port():
-		return false
-	case strings.HasSuffix(network, "4") && !ip.Is4(), strings.HasSuffix(network, "6") && !ip.Is6():
-		return false
-	case !want.Addr().IsValid() || want.Addr().Unmap().IsUnspecified():
-		return ip.IsUnspecified()
-	default:
-		return ip.Unmap() == want.Addr().Unmap()
-	}
+	want, err := wanted(network, address)
+	return err == nil && p.place().serves(network, want)
 }

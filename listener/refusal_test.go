@@ -105,13 +105,20 @@ func TestRefusedConnectionsStay(t *testing.T) {
 		{"error", func(Handover) Handover {
 			return func(t []Ticket, _ []syscall.Conn) ([]bool, error) { return make([]bool, len(t)), broken }
 		}, func(m int) bool { return m == 0 }},
-		{"unknown listener", func(to Handover) Handover {
+		{"another spelling", func(to Handover) Handover {
 			return func(tickets []Ticket, c []syscall.Conn) ([]bool, error) {
 				for i := range tickets {
 					tickets[i].Listener = "tcp elsewhere:1"
 				}
 				return to(tickets, c)
 			}
+		}, func(m int) bool { return m == n }},
+		{"no such listener", func(Handover) Handover {
+			other := &generation{set: New(nil, nil)}
+			t.Cleanup(func() { other.set.Close() })
+			mustListen(t, other.set, "tcp", "127.0.0.2:0")
+			mustListen(t, other.set, "unix", "@"+t.Name())
+			return other.handTo(other)
 		}, func(m int) bool { return m == 0 }},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -33,16 +33,18 @@ type Set struct {
 
 	adopted, moved, lost atomic.Int64
 
-	mu      sync.Mutex // guards what follows; the locks of sockets and connections come before it
-	open    bool
-	closed  bool
-	sockets map[string]*socket
-	packets map[string]*intake
-	passed  []*passed         // by a service manager, not in use yet
-	held    map[string]string // by a service manager too: the names it has for them, by key
-	store   Store             // nil: there is none
-	conns   map[*conn]struct{}
-	empty   chan struct{} // closed by the removal of the last connection; nil while nobody waits
+	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
+	open      bool
+	closed    bool
+	sockets   map[string]*socket
+	packets   map[string]*intake
+	passed    []*passed         // by a service manager, not in use yet
+	held      map[string]string // by a service manager too: the names it has for them, by key
+	store     Store             // nil: there is none
+	inherits  bool              // Inherit has been called
+	inherited []*heir           // by the process before this one, not in use yet
+	conns     map[*conn]struct{}
+	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
 
 // Loss is one entry of the loss ledger: a connection that this process closed while it was leaving although bytes of
@@ -82,8 +84,9 @@ func New(fds *tableflip.Fds, onLoss func(Loss)) *Set {
 	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), packets: make(map[string]*intake), held: make(map[string]string), conns: make(map[*conn]struct{})}
 }
 
-// Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. The
-// address is compared as it is written. The caller, or the http.Server it gives it to, closes the listener. What a
+// Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. After
+// Inherit, an inherited listener is found by what it is bound to, however it is spelled; without, tableflip's are found by
+// network and address as they are written. The caller, or the http.Server it gives it to, closes the listener. What a
 // service manager has passed, and network "fd": see Manage.
 //
 // A unix socket's file that nobody listens on any more is replaced.
@@ -127,9 +130,9 @@ func aliases(network string) []string {
 	return []string{network}
 }
 
-// alias is the one for a new socket, which p says came from a service manager.
-func (s *Set) alias(network string, p *passed) string {
-	if all := aliases(network); p != nil || s.store != nil {
+// alias is the one for a socket, which p says came from elsewhere.
+func (s *Set) alias(network, address string, p *passed) string {
+	if all := aliases(network); p != nil && p.heir == nil || s.store != nil || s.held[network+" "+address] != "" {
 		return all[len(all)-1]
 	}
 	return network
@@ -138,7 +141,7 @@ func (s *Set) alias(network string, p *passed) string {
 // listen also tells whether it has opened the socket.
 func (s *Set) listen(network, address string) (ln net.Listener, made bool, err error) {
 	for _, as := range aliases(network) {
-		if s.fds == nil {
+		if s.fds == nil || s.inherits {
 			break
 		}
 		if ln, err = s.fds.Listener(as, address); ln != nil || err != nil {
@@ -161,7 +164,7 @@ func (s *Set) listen(network, address string) (ln net.Listener, made bool, err e
 	if s.fds == nil {
 		return ln, p == nil, nil
 	}
-	if err := s.fds.AddListener(s.alias(network, p), address, ln.(tableflip.Listener)); err != nil {
+	if err := s.fds.AddListener(s.alias(network, address, p), address, ln.(tableflip.Listener)); err != nil {
 		_ = ln.Close()
 		return nil, false, err
 	}
