@@ -17,9 +17,9 @@ const (
 	firstInherited = 5
 	// namesWait is how long the generation before may take to say the names.
 	namesWait = 10 * time.Second
-	// disguise is added, on the way to tableflip, to the network of each socket. The set takes copies of them, under names
+	// disguise is put, on the way to tableflip, before the network of each socket. The set takes copies of them, under names
 	// that this version chooses; tableflip closes its own at Ready, and removes the files of those that it knows as unix ones.
-	disguise = ", inherited"
+	disguise = "inherited "
 )
 
 // takeNames reads the names that the generation before has given to what it passes on, and tells tableflip what is left
@@ -34,7 +34,7 @@ func takeNames(from *os.File, to io.Writer) (sockets []listener.Inherited, err e
 	for i, name := range names {
 		if len(name) == 3 && (name[0] == "listener" || name[0] == "packet") {
 			sockets = append(sockets, listener.Inherited{Network: name[1], Address: name[2], FD: firstInherited + i})
-			name[1] += disguise
+			name[1] = disguise + name[1]
 		}
 	}
 	return sockets, gob.NewEncoder(to).Encode(names)
