@@ -163,7 +163,7 @@ func sources(t *testing.T, add func(string, ...any)) {
 					switch {
 					case err != nil:
 						return err
-					case of != nil && (of.Name == "kind" || of.Name == "Phase") && filepath.Base(filepath.Dir(path)) == "drain":
+					case of != nil && slices.Contains([]string{"kind", "Phase", "verb", "ability"}, of.Name) && filepath.Base(filepath.Dir(path)) == "drain":
 						add("%s %s", strings.ToLower(of.Name), text)
 					case of == nil && ours.MatchString(text):
 						add("name %q", text)

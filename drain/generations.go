@@ -15,66 +15,12 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// message is what one generation tells another over their link. The old one begins:
-//
-//	old → new   hello      you are generation N, a service manager holds these sockets, and TLS sessions have these keys
-//	new → old   failed     I am leaving, because
-//	new → old   proven     I am process N, where a service manager is to follow it
-//	            (Ready: through tableflip's pipe)
-//	old → new   promoted   you are the main one
-//	old → new   elder      a link to a generation that drains still
-//	old → new   conns      take these connections
-//	old → new   adopt      take this connection of the application's, and its state
-//	new → old   took       I have these, or none because
-//	old → new   report     so far am I with my drain
-//	old → new   stop       leave
-//	new → old   hurry      there are too many of us
-//
-// A generation that drains keeps its end; the other end is handed on to each main generation in turn. So connections
-// that come to rest late go straight to the main one, and a link's end tells it that the elder is gone.
-type message struct {
-	Kind       kind              `json:"kind"`
-	Generation int               `json:"generation,omitempty"`
-	PID        int               `json:"pid,omitempty"`
-	Reason     string            `json:"reason,omitempty"`
-	Pulled     bool              `json:"pulled,omitempty"`
-	Swap       bool              `json:"swap,omitempty"`
-	Join       bool              `json:"join,omitempty"` // the old generation is not in the registry
-	Ledger     []byte            `json:"ledger,omitempty"`
-	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
-	Control    string            `json:"control,omitempty"`  // the control socket, likewise
-	Ports      []string          `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
-	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
-	Tickets    []listener.Ticket `json:"tickets,omitempty"`
-	Took       []bool            `json:"took,omitempty"`
-	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
-	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
-	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
-	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
-	Totals     *Totals           `json:"totals,omitempty"`
-}
-
-type kind string
-
-const (
-	kindHello    kind = "hello"
-	kindFailed   kind = "failed"
-	kindProven   kind = "proven"
-	kindPromoted kind = "promoted"
-	kindElder    kind = "elder"
-	kindConns    kind = "conns"
-	kindAdopt    kind = "adopt"
-	kindTook     kind = "took"
-	kindReport   kind = "report"
-	kindStop     kind = "stop"
-	kindHurry    kind = "hurry"
-)
-
 // elder is an older generation that lives.
 type elder struct {
 	Peer                  // as it last said
 	base  listener.Counts // what of Open is in Service.past
 	link  *link.Link
+	peer  *protocol     // of a parent: what it speaks
 	heard chan struct{} // closed when nobody hears it any more
 }
 
@@ -82,10 +28,37 @@ func newElder(l *link.Link, generation, pid int) *elder {
 	return &elder{Peer: Peer{Generation: generation, PID: pid}, link: l, heard: make(chan struct{})}
 }
 
+// send tells it something, without waiting. One that is gone needs no telling.
 func (e *elder) send(m message) {
 	if e != nil {
-		_ = e.link.Send(m) // one that is gone needs no telling
+		_ = e.link.Post(m)
 	}
+}
+
+// tell is send, but waits until it is said: for the last words.
+func (e *elder) tell(m message) {
+	if e != nil {
+		_ = e.link.Send(m)
+	}
+}
+
+// flush lets what was sent go out before the process ends. It does not wait for long.
+func (s *Service) flush() {
+	var saying sync.WaitGroup
+	links := []*link.Link{}
+	if s.parent != nil {
+		links = append(links, s.parent.link)
+	}
+	for _, e := range s.older {
+		links = append(links, e.link)
+	}
+	if s.swap != nil && s.swap.link != nil {
+		links = append(links, s.swap.link)
+	}
+	for _, l := range links {
+		saying.Go(func() { l.Flush(lastWords) })
+	}
+	saying.Wait()
 }
 
 // hear serves an elder's link until the elder is gone or the link is handed on.
@@ -149,6 +122,8 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		e.heed(m.Report)
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)
+	case m.Kind == kindForward:
+		s.heed(m.Signal, nil)
 	case m.Kind == kindStop && s.awaits: // the parent had not seen our Ready; if it wants to stop it will say so again
 	case m.Kind == kindStop:
 		if s.phase == Starting && !s.running {

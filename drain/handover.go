@@ -15,10 +15,7 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-const (
-	maxState  = 64 << 10 // bytes
-	maxReason = 1 << 10
-)
+const maxState = 64 << 10 // bytes
 
 // HandOver gives a connection of the application's to the next generation, whose Config.Adopt gets it with state: at most
 // 64 KiB in whatever form the next version understands. Nil means that the connection is the other generation's, and
@@ -134,8 +131,7 @@ func (s *Service) adopt(e *elder, m message, files []*os.File) {
 	answer := func(err error) error {
 		reply := message{Kind: kindTook, ID: m.ID, Took: []bool{err == nil}}
 		if err != nil {
-			reply.Reason = err.Error()
-			reply.Reason = reply.Reason[:min(len(reply.Reason), maxReason)]
+			reply.Reason = reason(err)
 			s.cfg.Logger.Warn("connection not adopted", "err", err, "generation", s.generation, "pid", s.os.pid)
 		}
 		return e.link.Send(reply)

@@ -21,6 +21,10 @@ const hung = time.Minute
 // second looks like one at rest, and one that is not to be handed over is closed then.
 const patient = 10 * time.Second
 
+// forwarding is for how long a generation that was replaced forwards signals to the main one. A test that means the old one
+// itself waits until that is over.
+const forwarding = 2100 * time.Millisecond
+
 const unknownExit = 1000
 
 // service is a running service with all its generations, as a test sees it.

@@ -128,6 +128,7 @@ func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
 	child := s.swap()
 	_, at := n.await(0, "BARRIER=1")
 	n.await(at, fmt.Sprintf(`STATUS=generation 2 ready, \d+ open connections?; still draining: generation 1 \(pid %d, 1 open, until [0-9:]+\)`, s.pgid))
+	<-time.After(forwarding)
 	s.tell(s.pgid, syscall.SIGTERM)
 	s.finishSlow(c, open)
 	s.event(2, "older generation is gone")

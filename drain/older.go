@@ -3,6 +3,7 @@ package drain
 import (
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // settle ends the drain of what is here, once the older generations have finished too: whoever follows this process (a
@@ -12,6 +13,8 @@ func (s *Service) settle() {
 	case s.phase != Draining || !s.settled || s.hooks.gone:
 	case len(s.older) > 0:
 		s.tell(slog.LevelInfo, "waiting for older generations", nil, "older", s.olderNames())
+	case s.replaced() && !s.hurried && time.Since(s.since) < lingerTime:
+		time.AfterFunc(lingerTime-time.Since(s.since), func() { s.call(s.settle) })
 	default:
 		s.bow("stopped", s.result)
 	}

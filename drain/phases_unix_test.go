@@ -268,6 +268,7 @@ func TestReplacedGenerationIsCutOffByTwoSignals(t *testing.T) {
 	c, _ := s.slow("slow")
 	s.swap()
 	s.event(1, "replaced")
+	<-time.After(forwarding)
 	s.tell(s.pgid, syscall.SIGTERM)
 	s.signal(s.pgid, syscall.SIGTERM)
 	s.wantExit(s.pgid, 1)

@@ -55,11 +55,11 @@ var errEnded = errors.New("drain: the service is over")
 func (s *Service) pullNow() {
 	switch s.phase {
 	case Starting, Probation:
-		s.pullLater = true
+		s.later.add(verbPull)
 	case Ready:
 		s.pull("pulled")
 	case Swapping:
-		s.swap.pulled = true
+		s.swap.later.add(verbPull)
 		s.pull("pulled while swapping; the next generation starts pulled")
 	}
 }
@@ -91,7 +91,7 @@ func (s *Service) pull(why string) {
 }
 
 func (s *Service) restoreNow() {
-	s.pullLater = false
+	s.later.add(verbRestore)
 	if s.stopping || s.pullOver == nil || s.phase != Pulled && s.phase != Swapping {
 		return
 	}
@@ -99,7 +99,7 @@ func (s *Service) restoreNow() {
 	s.pullOver()
 	s.pullOver = nil
 	if s.phase == Swapping {
-		s.swap.pulled = false
+		s.swap.later.add(verbRestore)
 		s.enter(Swapping, "restored while swapping")
 	} else {
 		s.enter(Ready, "restored")

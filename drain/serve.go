@@ -49,7 +49,9 @@ func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) 
 // confide tells the old generation why this one will probably leave: the program may exit without another word.
 func (s *Service) confide(err error) {
 	if err != nil {
-		s.call(func() { s.parent.send(message{Kind: kindFailed, Reason: err.Error()}) })
+		var parent *elder
+		s.call(func() { parent = s.parent })
+		parent.tell(message{Kind: kindFailed, Reason: reason(err)})
 	}
 }
 

@@ -22,6 +22,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,10 +78,8 @@ type Service struct {
 	hooks        hooks
 	left         <-chan struct{} // closed when Config.Leave has returned
 	endProbation context.CancelFunc
-	join         bool // nobody knows that the service is in the registry
-	stopLater    bool // a stop came while the parent's word was awaited
-	swapLater    bool // a swap was asked for before the service was ready
-	pullLater    bool
+	join         bool               // nobody knows that the service is in the registry
+	later        pending            // what came before the service was ready
 	pulled       context.Context    // ends with the present pull
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	deadline     *time.Timer        // of draining
@@ -115,7 +114,7 @@ func New(cfg Config) (*Service, error) {
 	watching.Wait()
 	if err != nil {
 		signal.Stop(s.signals)
-		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
+		s.parent.tell(message{Kind: kindFailed, Reason: reason(err)})
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
@@ -169,6 +168,10 @@ func (s *Service) inherit() (err error) {
 		return fmt.Errorf("drain: %w", err)
 	}
 	s.parent, s.generation, err = s.os.predecessor()
+	if s.parent != nil {
+		err = cmp.Or(err, s.parent.peer.fits())
+		s.parent.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
+	}
 	return err
 }
 
@@ -191,6 +194,7 @@ func (s *Service) loop() {
 		}
 	}
 	s.manager.close()
+	s.flush()
 	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
 }
 
@@ -259,7 +263,7 @@ func (s *Service) start() {
 
 // becomeReady opens the doors.
 func (s *Service) becomeReady(why string) {
-	if s.pullLater {
+	if s.later.pull {
 		s.health.Pull() // before the first probe
 	}
 	if !s.os.inherits {
@@ -279,14 +283,13 @@ func (s *Service) becomeReady(why string) {
 	s.enter(Ready, why)
 	s.control.serve()
 	s.servePorts()
-	if s.pullLater {
+	if s.later.pull {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
 		s.joinHook()
 	}
-	if s.swapLater {
-		s.swapLater = false
-		s.swapNow(nil)
+	if s.later.swap && !s.later.stop {
+		s.beginSwap(nil, s.later.next())
 	}
 }
 

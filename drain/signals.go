@@ -30,15 +30,28 @@ func (s *Service) watch() {
 
 func (s *Service) handle(sig os.Signal) {
 	s.cfg.Logger.Info("signal", "signal", sig.String(), "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
-	sets := s.cfg.Signals
-	switch {
-	case slices.Contains(sets.Swap, sig):
+	s.heed(s.cfg.Signals.verb(sig), sig)
+}
+
+// heed does what a command says, here or in the main generation. Sig is nil where another generation has forwarded it, which
+// makes no second signal of it: a manager signals every process of the service.
+func (s *Service) heed(c verb, sig os.Signal) {
+	if s.forward(c) && c != verbStop {
+		return
+	}
+	switch c {
+	case verbSwap:
 		s.swapNow(nil)
-	case slices.Contains(sets.Pull, sig):
+	case verbPull:
 		s.pullNow()
-	case slices.Contains(sets.Restore, sig):
+	case verbRestore:
 		s.restoreNow()
-	case slices.Contains(sets.Stop, sig):
-		s.stopNow(sig)
+	case verbStop:
+		if sig != nil {
+			s.stopNow(sig)
+		} else if !s.stopping {
+			s.stopNow(nil)
+			s.leaveNow = false
+		}
 	}
 }

@@ -34,12 +34,13 @@ func (s *Service) Stop(ctx context.Context) error {
 func (s *Service) stopNow(sig os.Signal) {
 	switch {
 	case s.awaits: // the parent is letting go already: to leave now would leave nobody
-		s.stopLater = true
+		s.later.add(verbStop)
 	case s.followed():
 		s.stopping = true // said to the next one, too, once it is told that it is the main one
 	case s.leaveNow && sig != nil:
 		s.cutOff("asked twice", s.finish)
 	case s.stopping:
+		s.leaveNow = sig != nil // the first signal of its own, where another generation has forwarded one
 	case s.phase == Draining:
 		s.leaveNow = true
 		s.cfg.Logger.Info("draining already: once more to leave now", "generation", s.generation, "pid", s.os.pid)
@@ -172,14 +173,18 @@ func (s *Service) cutOff(why string, last func(why string, err error)) {
 // fail ends the service because of an error of its own.
 func (s *Service) fail(err error) {
 	if s.awaits {
-		s.result, s.stopLater = err, true
+		s.result = err
+		s.later.add(verbStop)
 		return
 	}
 	switch s.phase {
 	case Starting, Probation:
-		s.parent.send(message{Kind: kindFailed, Reason: err.Error()})
+		s.parent.send(message{Kind: kindFailed, Reason: reason(err)})
 		s.finish("failed", err)
 	case Draining, Stopped:
+	case Swapping: // the next generation is not to suffer from it
+		s.swap.ours = errors.Join(s.swap.ours, err)
+		s.tell(slog.LevelError, "failed while swapping; stops if the swap fails", err)
 	default:
 		s.result = err
 		s.tell(slog.LevelError, "failed, stopping", err)

@@ -92,8 +92,9 @@ func (s *Service) promoted(m message) {
 		s.older = append(s.older, s.parent)
 		s.parent = nil
 	}
-	s.pullLater = s.pullLater || m.Pulled
-	s.swapLater = s.swapLater || m.Swap
+	asked := pending{swap: m.Swap, pull: m.Pulled, pullLast: m.PullLast}
+	asked.then(s.later)
+	s.later = asked
 	s.join, s.hooks.joined = m.Join, !m.Join
 	s.manager.becomeMain(m.Kind == kindPromoted)
 	s.beginTickets(m.TicketKeys)
@@ -102,7 +103,7 @@ func (s *Service) promoted(m message) {
 		_ = pidFile(m.PIDFile).remove(m.PID)
 	}
 	s.removeControl(m.Control)
-	if s.stopLater {
+	if s.later.stop {
 		s.stopNow(nil)
 	}
 }

@@ -28,9 +28,10 @@ type swap struct {
 	giveUp     context.CancelFunc
 	link       *link.Link // nil until the child is about to be started
 	reason     string     // why it failed, as the child says
-	pulled     bool       // a pull came meanwhile, and goes to the next generation
-	again      bool       // a swap came meanwhile, and goes to the next generation
+	peer       *protocol  // what the child speaks; nil as long as it has not said
+	later      pending    // what came meanwhile, and goes to the next generation
 	aborted    string     // why
+	ours       error      // of a server of this generation, meanwhile
 
 	gone chan struct{} // closed when the child says nothing more
 	pid  chan int      // the child's, once it says
@@ -80,20 +81,21 @@ func (s *Service) swapNow(reply chan<- error) {
 	case s.stopping:
 		refuse("the service is stopping")
 	case s.phase == Ready || s.phase == Pulled:
-		s.beginSwap(reply)
+		s.beginSwap(reply, pending{})
 	case s.phase == Draining:
 		refuse("this generation is draining; ask the main one")
 	case reply != nil:
 		refuse("not ready, or a swap is under way")
 	case s.phase == Swapping:
-		s.swap.again = true
+		s.swap.later.add(verbSwap)
 	default:
-		s.swapLater = true
+		s.later.add(verbSwap)
 	}
 }
 
-func (s *Service) beginSwap(reply chan<- error) {
-	sw := &swap{generation: s.generation + 1, reply: reply, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
+// beginSwap begins a swap; later is what is known already that the next generation is to do.
+func (s *Service) beginSwap(reply chan<- error, later pending) {
+	sw := &swap{generation: s.generation + 1, reply: reply, later: later, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
 	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
 	s.swap = sw
 	s.swaps++
@@ -115,7 +117,7 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export()})
+	near, err := s.os.prepareChild(message{Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export()})
 	if err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func (s *Service) abortSwap(sw *swap, why string) {
 	sw.aborted = why
 	sw.giveUp()
 	if sw.link != nil {
-		_ = sw.link.Send(message{Kind: kindStop, Reason: why})
+		_ = sw.link.Post(message{Kind: kindStop, Reason: why})
 	}
 }
 
@@ -196,28 +198,32 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	s.tell(slog.LevelError, "swap failed", err)
 	switch {
 	case s.stopping:
+		s.result = sw.ours
 		s.lameDuck()
-	case sw.again:
-		s.swapNow(nil)
+	case sw.ours != nil:
+		s.fail(sw.ours)
+	case sw.later.swap:
+		s.beginSwap(nil, sw.later.next())
 	}
 }
 
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
-	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.pulled || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.again, Ledger: s.health.Export()}
+	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast, Ledger: s.health.Export()}
 	m.TicketKeys = s.tickets.end()
 	s.bequeath(&m)
 	m.Control = s.control.leave()
 	s.closePorts()
 	m.Join = !s.hooks.joined
 	s.hooks.stop()
-	if err := sw.link.Send(m); err != nil {
+	if err := sw.link.Post(m); err != nil {
 		s.tell(slog.LevelWarn, "the next generation is gone", err)
 	}
 	if s.stopping {
-		_ = sw.link.Send(message{Kind: kindStop, Reason: "asked for during the swap"})
+		_ = sw.link.Post(message{Kind: kindStop, Reason: "asked for during the swap"})
 	}
-	s.leaveNow = false
+	s.result = sw.ours
+	s.stopping, s.leaveNow = false, false // from here on a signal is meant for what is left here
 	older := s.older
 	s.older = nil
 	s.drain("replaced", sw.handover, func() {
@@ -291,6 +297,8 @@ func (s *Service) hearSuccessor(sw *swap) {
 			case sw.pid <- m.PID:
 			default:
 			}
+		case kindAble:
+			s.call(func() { sw.peer = m.Protocol })
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })
 		case kindHurry:

@@ -141,7 +141,9 @@ func (sys *system) predecessor() (*elder, int, error) {
 	}
 	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
 	sys.tickets = hello.TicketKeys
-	return newElder(l, hello.Generation-1, hello.PID), hello.Generation, nil
+	parent := newElder(l, hello.Generation-1, hello.PID)
+	parent.peer = hello.Protocol
+	return parent, hello.Generation, nil
 }
 
 // dropCopy puts /dev/null in the place of the descriptor that tableflip has of f and never closes. As long as that one
@@ -173,7 +175,7 @@ func (sys *system) prepareChild(hello message) (*link.Link, error) {
 		return nil, err
 	}
 	defer far.Close()
-	if err := errors.Join(sys.flip.AddFile(linkName, far), near.Send(hello)); err != nil {
+	if err := errors.Join(near.Post(hello), sys.flip.AddFile(linkName, far)); err != nil {
 		_ = near.Close()
 		return nil, err
 	}

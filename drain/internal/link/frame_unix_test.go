@@ -33,7 +33,7 @@ func TestReceiveOfWhatIsNoFrame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "oversized" {
-				c.data = binary.BigEndian.AppendUint32(nil, maxText+1)
+				c.data = binary.BigEndian.AppendUint32(nil, MaxText+1)
 				c.data = append(c.data, 0, 0, 0, 0)
 			}
 			a, b := pair(t)

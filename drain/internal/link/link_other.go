@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 )
 
 // ErrPaused is what Receive returns after Pause.
@@ -21,6 +22,8 @@ func Open(*os.File) (*Link, error)                  { return nil, errors.ErrUnsu
 func (*Link) Close() error                          { return nil }
 func (*Link) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 func (*Link) Send(any, ...syscall.Conn) error       { return errors.ErrUnsupported }
+func (*Link) Post(any) error                        { return errors.ErrUnsupported }
+func (*Link) Flush(time.Duration)                   {}
 func (*Link) Receive(any) ([]*os.File, error)       { return nil, errors.ErrUnsupported }
 func (*Link) Pause()                                {}
 func (*Link) Finish()                               {}

@@ -23,17 +23,18 @@ import (
 )
 
 const (
-	maxText  = 1 << 20
+	// MaxText is the most that a message can have, as JSON, in bytes.
+	MaxText  = 1 << 20
 	maxFiles = 128
 )
 
 // ErrPaused is what Receive returns after Pause.
 var ErrPaused = errors.New("link: paused")
 
-// Link is one end. Send may be called from any goroutine, Receive from one.
+// Link is one end. Send and Post may be called from any goroutine, Receive from one.
 type Link struct {
 	conn *net.UnixConn
-	mu   sync.Mutex // held while a frame is written
+	out  outbox
 
 	pause   sync.Mutex // guards what follows, and the read deadline
 	paused  bool
@@ -73,7 +74,7 @@ func Open(f *os.File) (*Link, error) {
 		_ = nc.Close()
 		return nil, fmt.Errorf("link: a %s connection instead of a unix stream", nc.LocalAddr().Network())
 	}
-	return &Link{conn: uc}, nil
+	return &Link{conn: uc, out: outbox{conn: uc}}, nil
 }
 
 // Close closes this end. What the other side has sent and nobody has received is lost.
@@ -81,59 +82,6 @@ func (l *Link) Close() error { return l.conn.Close() }
 
 // SyscallConn lets a Link be sent over another.
 func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
-
-// Send sends msg as JSON, with copies of the descriptors of files. After an error nothing of msg has arrived as far
-// as the receiver is concerned.
-func (l *Link) Send(msg any, files ...syscall.Conn) error {
-	text, err := json.Marshal(msg)
-	if err != nil {
-		return fmt.Errorf("link: send: %w", err)
-	}
-	if len(text) > maxText || len(files) > maxFiles {
-		return fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text), len(files), maxText, maxFiles)
-	}
-	frame := make([]byte, 8, 8+len(text))
-	binary.BigEndian.PutUint32(frame, uint32(len(text)))
-	binary.BigEndian.PutUint32(frame[4:], uint32(len(files)))
-	frame = append(frame, text...)
-
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sent := 0
-	err = withFDs(files, nil, func(fds []int) error {
-		var rights []byte
-		if len(fds) > 0 {
-			rights = unix.UnixRights(fds...)
-		}
-		n, _, err := l.conn.WriteMsgUnix(frame, rights, nil)
-		sent = n
-		return err
-	})
-	if err == nil && sent < len(frame) {
-		_, err = l.conn.Write(frame[sent:])
-	}
-	if err != nil {
-		if sent > 0 { // half a frame: nothing that follows would be understood
-			_ = l.conn.Close()
-		}
-		return fmt.Errorf("link: send: %w", err)
-	}
-	return nil
-}
-
-// withFDs calls f while the descriptors of all files are held open.
-func withFDs(files []syscall.Conn, fds []int, f func([]int) error) error {
-	if len(files) == 0 {
-		return f(fds)
-	}
-	rc, err := files[0].SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	err = rc.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), f) })
-	return errors.Join(err, inner)
-}
 
 // Receive waits for a message and stores it in msg. The caller closes the files, also when there is an error; there are
 // fewer than were sent if this process is out of descriptors. It returns io.EOF when the other end is closed everywhere.
@@ -153,7 +101,7 @@ func (l *Link) Receive(msg any) ([]*os.File, error) {
 		return files, err
 	}
 	length, count := binary.BigEndian.Uint32(head[:]), binary.BigEndian.Uint32(head[4:])
-	if length > maxText || count > maxFiles || len(files) > int(count) {
+	if length > MaxText || count > maxFiles || len(files) > int(count) {
 		return files, fmt.Errorf("link: receive: no frame: %d bytes, %d descriptors", length, count)
 	}
 	text := make([]byte, length)

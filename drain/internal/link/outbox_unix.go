@@ -1,0 +1,213 @@
+//go:build unix
+
+package link
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Patience is how long Send waits for a peer that doesn't read.
+const Patience = 5 * time.Second
+
+// maxWaiting is how many messages may wait for a peer that doesn't read.
+const maxWaiting = 4096
+
+// outbox writes frames, one after another, in the order in which they come.
+type outbox struct {
+	conn *net.UnixConn
+
+	mu      sync.Mutex // guards what follows
+	writing bool       // somebody writes, and looks at waiting before it ends
+	waiting []*parcel
+}
+
+// parcel is a message on its way.
+type parcel struct {
+	data  []byte
+	files []syscall.Conn
+	by    time.Time  // zero: for as long as the link lives
+	sent  chan error // has the result; with room for it
+}
+
+func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
+	text, err := json.Marshal(msg)
+	if err != nil {
+		return nil, fmt.Errorf("link: send: %w", err)
+	}
+	if len(text) > MaxText || len(files) > maxFiles {
+		return nil, fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text), len(files), MaxText, maxFiles)
+	}
+	data := make([]byte, 8, 8+len(text))
+	binary.BigEndian.PutUint32(data, uint32(len(text)))
+	binary.BigEndian.PutUint32(data[4:], uint32(len(files)))
+	return &parcel{data: append(data, text...), files: files, sent: make(chan error, 1)}, nil
+}
+
+// Send sends msg as JSON, with copies of the descriptors of files, and returns when it is in the kernel's hands. A peer that
+// doesn't read for Patience is an error. After an error nothing of msg has arrived as far as the receiver is concerned.
+func (l *Link) Send(msg any, files ...syscall.Conn) error {
+	f, err := newParcel(msg, files)
+	if err != nil {
+		return err
+	}
+	f.by = time.Now().Add(Patience)
+	mine, err := l.out.queue(f)
+	if err != nil {
+		return err
+	}
+	if mine {
+		f.sent <- l.out.write(f)
+		l.out.next()
+	}
+	late := time.NewTimer(time.Until(f.by))
+	defer late.Stop()
+	select {
+	case err = <-f.sent:
+		return err
+	case <-late.C:
+	}
+	if l.out.withdraw(f) {
+		return fmt.Errorf("link: send: the peer reads nothing: %w", os.ErrDeadlineExceeded)
+	}
+	return <-f.sent // it is being written, which has the same bound
+}
+
+// Post sends msg, in order with Send, and returns at once: it is for the goroutine that must not wait. The message waits
+// for a peer that doesn't read, for as long as the link lives; a peer that lets too many wait loses the link. An error says
+// that the message is too large, or that the link is lost.
+func (l *Link) Post(msg any) error {
+	f, err := newParcel(msg, nil)
+	if err != nil {
+		return err
+	}
+	mine, err := l.out.queue(f)
+	switch {
+	case err != nil:
+		_ = l.Close()
+	case mine:
+		go func() {
+			f.sent <- l.out.write(f)
+			l.out.next()
+		}()
+	}
+	return err
+}
+
+// queue takes f, and tells whether its caller is to write it now, and to call next then.
+func (o *outbox) queue(f *parcel) (mine bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case !o.writing:
+		o.writing = true
+		return true, nil
+	case len(o.waiting) >= maxWaiting:
+		return false, fmt.Errorf("link: send: the peer reads nothing, and %d messages wait", len(o.waiting))
+	}
+	o.waiting = append(o.waiting, f)
+	return false, nil
+}
+
+// next writes what waits, in the background.
+func (o *outbox) next() {
+	if f := o.take(); f != nil {
+		go func() {
+			for ; f != nil; f = o.take() {
+				f.sent <- o.write(f)
+			}
+		}()
+	}
+}
+
+func (o *outbox) take() *parcel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.waiting) == 0 {
+		o.writing = false
+		return nil
+	}
+	f := o.waiting[0]
+	o.waiting = o.waiting[1:]
+	return f
+}
+
+// withdraw takes f back, unless it is being written, or was.
+func (o *outbox) withdraw(f *parcel) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := slices.Index(o.waiting, f)
+	if i >= 0 {
+		o.waiting = slices.Delete(o.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+func (o *outbox) write(f *parcel) error {
+	if len(f.data) == 0 {
+		return nil // of Flush
+	}
+	_ = o.conn.SetWriteDeadline(f.by)
+	sent := 0
+	err := withFDs(f.files, nil, func(fds []int) error {
+		var rights []byte
+		if len(fds) > 0 {
+			rights = unix.UnixRights(fds...)
+		}
+		n, _, err := o.conn.WriteMsgUnix(f.data, rights, nil)
+		sent = n
+		return err
+	})
+	if err == nil && sent < len(f.data) {
+		_, err = o.conn.Write(f.data[sent:])
+	}
+	if err != nil {
+		if sent > 0 { // half a frame: nothing that follows would be understood
+			_ = o.conn.Close()
+		}
+		return fmt.Errorf("link: send: %w", err)
+	}
+	return nil
+}
+
+// withFDs calls f while the descriptors of all files are held open.
+func withFDs(files []syscall.Conn, fds []int, f func([]int) error) error {
+	if len(files) == 0 {
+		return f(fds)
+	}
+	rc, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = rc.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), f) })
+	return errors.Join(err, inner)
+}
+
+// Flush waits until everything that was posted is sent, at most for the time given.
+func (l *Link) Flush(within time.Duration) {
+	f := &parcel{by: time.Now().Add(within), sent: make(chan error, 1)}
+	if mine, err := l.out.queue(f); err != nil {
+		return
+	} else if mine {
+		l.out.next()
+		return
+	}
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-f.sent:
+	case <-late.C:
+		l.out.withdraw(f)
+	}
+}

@@ -1,0 +1,119 @@
+//go:build unix
+
+package link
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fill sends until the peer, which reads nothing, has no room. What is left is too small for a long word.
+func fill(t *testing.T, l *Link) {
+	t.Helper()
+	for {
+		f, err := newParcel(word{Text: strings.Repeat("x", 1<<10)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.by = time.Now().Add(10 * time.Millisecond)
+		if mine, err := l.out.queue(f); err != nil || !mine {
+			t.Fatal(mine, err)
+		}
+		err = l.out.write(f)
+		l.out.next()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+}
+
+func TestSendToAPeerThatReadsNothingEnds(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	begun := time.Now()
+	long := word{Text: strings.Repeat("x", MaxText/2)}
+	if err := a.Send(long); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begun) < Patience {
+		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+	if err := a.Send(word{}); err == nil { // half of the long one has gone out
+		t.Error("a message behind half a one is sent")
+	}
+}
+
+func TestSendWaitsItsTimeBehindAnother(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	fill(t, a)
+	for range 8 {
+		_ = a.Post(word{Text: strings.Repeat("p", 1<<10)}) // the first is written for ever
+	}
+	if err := a.Send(word{}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+// What was posted while the peer read nothing arrives in order, and a Send that gave up does not.
+func TestPostsWaitForThePeer(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	fill(t, a)
+	const n = 100
+	for i := range n {
+		_ = a.Post(word{N: i + 1, Text: strings.Repeat("p", 1<<10)})
+	}
+	if err := a.Send(word{N: -1}); err == nil {
+		t.Fatal("sent")
+	}
+	for want := 1; want <= n; {
+		var w word
+		if _, err := b.Receive(&w); err != nil {
+			t.Fatal(err)
+		}
+		switch w.N {
+		case 0: // of fill
+		case want:
+			want++
+		default:
+			t.Fatalf("%d comes in the place of %d", w.N, want)
+		}
+	}
+}
+
+func TestPostToAPeerThatNeverReadsLosesTheLink(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	fill(t, a)
+	for range maxWaiting + 2 {
+		_ = a.Post(word{Text: strings.Repeat("p", 1<<10)})
+	}
+	if err := a.Send(word{}); err == nil {
+		t.Error("the link lives")
+	}
+}
+
+func TestFlushWaitsForThePosts(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	a.Flush(time.Hour) // nothing waits
+	fill(t, a)
+	for range 3 {
+		_ = a.Post(word{N: 1, Text: strings.Repeat("p", 1<<10)})
+	}
+	a.Flush(time.Millisecond) // in vain
+	go func() {
+		for {
+			if _, err := b.Receive(new(word)); err != nil {
+				return
+			}
+		}
+	}()
+	a.Flush(time.Hour)
+	a.out.mu.Lock()
+	defer a.out.mu.Unlock()
+	if len(a.out.waiting) > 0 {
+		t.Errorf("%d wait after Flush", len(a.out.waiting))
+	}
+}

@@ -1,0 +1,118 @@
+package drain
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/baton-go/baton/listener"
+)
+
+// message is what one generation tells another over their link. The old one begins:
+//
+//	old → new   hello      you are generation N, a service manager holds these sockets, and TLS sessions have these keys
+//	new → old   able       this is what I can
+//	new → old   failed     I am leaving, because
+//	new → old   proven     I am process N, where a service manager is to follow it
+//	            (Ready: through tableflip's pipe)
+//	old → new   promoted   you are the main one, and this is what goes with it
+//	new → old   serving    I am: my doors are open
+//	old → new   elder      a link to a generation that drains still
+//	old → new   conns      take these connections
+//	old → new   adopt      take this connection of the application's, and its state
+//	new → old   took       I have these, or none because
+//	old → new   report     so far am I with my drain
+//	old → new   stop       leave
+//	old → new   forward    a signal that was meant for the main generation
+//	new → old   hurry      there are too many of us
+//
+// A generation that drains keeps its end; the other end is handed on to each main generation in turn. So connections
+// that come to rest late go straight to the main one, and a link's end tells it that the elder is gone.
+//
+// Two versions of the library meet in every upgrade, and in every rollback. So the names here are frozen: what is new gets
+// a new one, and an entry in abilities. A kind or a field that a version doesn't know, it ignores.
+type message struct {
+	Kind       kind              `json:"kind"`
+	Generation int               `json:"generation,omitempty"`
+	PID        int               `json:"pid,omitempty"`
+	Reason     string            `json:"reason,omitempty"`
+	Pulled     bool              `json:"pulled,omitempty"`
+	Swap       bool              `json:"swap,omitempty"`
+	Join       bool              `json:"join,omitempty"` // the old generation is not in the registry
+	Ledger     []byte            `json:"ledger,omitempty"`
+	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
+	Control    string            `json:"control,omitempty"`  // the control socket, likewise
+	Ports      []string          `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
+	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
+	Tickets    []listener.Ticket `json:"tickets,omitempty"`
+	Took       []bool            `json:"took,omitempty"`
+	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
+	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
+	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
+	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
+	Totals     *Totals           `json:"totals,omitempty"`
+	Protocol   *protocol         `json:"protocol,omitempty"`  // of hello and able
+	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
+	Signal     verb              `json:"signal,omitempty"`
+}
+
+type kind string
+
+const (
+	kindHello    kind = "hello"
+	kindAble     kind = "able"
+	kindFailed   kind = "failed"
+	kindProven   kind = "proven"
+	kindPromoted kind = "promoted"
+	kindServing  kind = "serving"
+	kindElder    kind = "elder"
+	kindConns    kind = "conns"
+	kindAdopt    kind = "adopt"
+	kindTook     kind = "took"
+	kindReport   kind = "report"
+	kindStop     kind = "stop"
+	kindForward  kind = "forward"
+	kindHurry    kind = "hurry"
+)
+
+// maxReason is the most of an error that goes into a message, in bytes.
+const maxReason = 1 << 10
+
+func reason(err error) string {
+	text := err.Error()
+	return text[:min(len(text), maxReason)]
+}
+
+// protocol says what a generation speaks. One that says nothing is of version 1, which had no protocol.
+type protocol struct {
+	Version int       `json:"version"`
+	Oldest  int       `json:"oldest"` // version that it can be swapped with
+	Can     []ability `json:"can"`
+}
+
+// ability is what a peer without it is not asked for.
+type ability string
+
+const (
+	canServe   ability = "serving" // says when its doors are open, and is waited for
+	canForward ability = "forward" // heeds forwarded signals
+)
+
+// spoken is what this version speaks.
+var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canForward}}
+
+func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
+
+// fits tells why a peer that speaks p can't be swapped with this one.
+func (p *protocol) fits() error {
+	version := 1
+	if p != nil {
+		version = p.Version
+	}
+	switch {
+	case version < spoken.Oldest:
+		return fmt.Errorf("drain: the other generation speaks version %d of the protocol between generations, this one needs %d; swap to a version of the library between the two first", version, spoken.Oldest)
+	case p != nil && p.Oldest > spoken.Version:
+		return fmt.Errorf("drain: the other generation needs version %d of the protocol between generations, this one speaks %d; swap to a version of the library between the two first", p.Oldest, spoken.Version)
+	}
+	return nil
+}
