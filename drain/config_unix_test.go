@@ -104,21 +104,53 @@ func TestPIDFileIsNotRemovedByOthers(t *testing.T) {
 	}
 }
 
-func TestSecondServiceAndSecondListenAreRefused(t *testing.T) {
+func TestSecondServiceIsRefused(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{})
 	if got := s.do("new"); !strings.Contains(got, "a process can have one Service") {
 		t.Errorf("second New: %q", got)
 	}
-	if got := s.do("listen", "network", s.plan.Network, "address", s.plan.Addr); !strings.Contains(got, "listens there already") {
-		t.Errorf("second Listen: %q", got)
-	}
-	if got := s.do("listen", "network", "tcp", "address", s.address()); !strings.Contains(got, "in use") {
-		t.Errorf("second Listen: %q", got)
-	}
 	s.tell(s.pgid, syscall.SIGUSR1) // the handlers are the first Service's still
 	s.swap()
 	s.stop()
+}
+
+// A socket that is opened when the service is ready would refuse clients from the next swap on.
+func TestListenWhenReadyIsRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{Fault: "listens in Ready"})
+	for range 2 {
+		for _, network := range []string{"tcp", "unix", "udp", "unixgram"} {
+			address := "127.0.0.1:0"
+			if strings.HasPrefix(network, "unix") {
+				address = filepath.Join(s.dir, network)
+			}
+			got := s.do("listen", "network", network, "address", address)
+			for _, word := range []string{network, address, "before Run", "Config.Ready"} {
+				if !strings.Contains(got, word) {
+					t.Errorf("Listen %s: %q does not say %q", network, got, word)
+				}
+			}
+			if _, err := os.Stat(address); err == nil {
+				t.Errorf("%s is there", address)
+			}
+		}
+		s.swap()
+	}
+	mark := s.mark()
+	if err := syscall.Kill(s.main().PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.gone()
+	addrs := make(map[string]int) // what was opened in Config.Ready is passed on like all else
+	for _, r := range s.since(0)[:mark] {
+		if strings.HasPrefix(r.Note, "in Ready on ") {
+			addrs[r.Note]++
+		}
+	}
+	if len(addrs) != 1 {
+		t.Errorf("%v; want one address, in 3 generations", addrs)
+	}
 }
 
 func TestMethodsReturnTheReason(t *testing.T) {

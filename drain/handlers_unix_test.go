@@ -15,6 +15,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,9 +102,11 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 	case "new":
 		_, err = drain.New(drain.Config{})
 	case "listen":
-		var ln net.Listener
-		if ln, err = g.svc.Listen(r.FormValue("network"), r.FormValue("address")); err == nil {
-			_ = ln.Close()
+		network, address := r.FormValue("network"), r.FormValue("address")
+		if strings.HasPrefix(network, "udp") || network == "unixgram" {
+			_, err = g.svc.ListenPacket(network, address)
+		} else {
+			_, err = g.svc.Listen(network, address)
 		}
 	case "close listener":
 		err = g.ln.Close()

@@ -272,6 +272,14 @@ func (g *gen) ready(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if g.fault("listens in Ready") {
+		ln, err := g.svc.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		g.note("in Ready on %s", ln.Addr())
+		g.svc.Serve(ln, &http.Server{Handler: g.handler()})
+	}
 	g.fault("in Ready")
 	return nil
 }

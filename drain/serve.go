@@ -17,8 +17,9 @@ type server struct {
 }
 
 // Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
-// "unix". Nothing is accepted from outside before the service is ready. It must be called before Run; the service
-// closes the listener. A new version may spell an address otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a
+// "unix". Nothing is accepted from outside before the service is ready. It must be called before Run, or in Config.Ready:
+// later it returns an error, since the next generation takes over only what it asks for before it is ready itself. What is to
+// answer later can be served later. The service closes the listener. A new version may spell an address otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a
 // unix path through a link): it has the socket that is bound to it. What it no longer listens on is closed when it takes over.
 //
 // Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
@@ -28,12 +29,23 @@ type server struct {
 //
 // Not promised: with the store, that nobody connects after a stop for good; who does is reset when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
-	ln, err := s.set.Listen(network, address)
+	ln, err := inTime(s, "Listen", network, address, s.set.Listen)
 	s.confide(err)
 	return ln, err
 }
 
-// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd"; see listener.Set.ListenPacket for what it returns.
+// inTime calls listen, unless it is too late for that.
+func inTime[T any](s *Service, what, network, address string, listen func(network, address string) (T, error)) (so T, err error) {
+	s.listens.RLock()
+	defer s.listens.RUnlock()
+	if s.late {
+		return so, fmt.Errorf("drain: %s %s %q: too late: the next generation takes over only what it asks for before it is ready; "+
+			"call %[1]s before Run, or in Config.Ready", what, network, address)
+	}
+	return listen(network, address)
+}
+
+// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd", before Run too; see listener.Set.ListenPacket for what it returns.
 // One generation at a time reads: a new one's reads wait until it has taken over, the old one's end with net.ErrClosed
 // before. No datagram in the kernel's queue is lost: the next generation reads it or, in a stop, this one does before its
 // reads end. The old one can write, to answer what it has read, until its work is done; then the service closes the socket.
@@ -41,7 +53,7 @@ func (s *Service) Listen(network, address string) (net.Listener, error) {
 // So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its context ends; a goroutine of
 // your own may be gone with the process before it has answered. A datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
-	pc, err := s.set.ListenPacket(network, address)
+	pc, err := inTime(s, "ListenPacket", network, address, s.set.ListenPacket)
 	s.confide(err)
 	return pc, err
 }

@@ -50,6 +50,9 @@ type Service struct {
 
 	tickets *ticketKeys
 
+	listens sync.RWMutex // held while a socket is opened; guards late
+	late    bool         // too late for that: the sockets are those that the generation after this one gets
+
 	calls   chan func()
 	signals chan os.Signal
 	ended   chan struct{}   // closed when the loop is over
@@ -247,6 +250,9 @@ func (s *Service) start() {
 				err = fmt.Errorf("drain: Config.Ready: %w", err)
 			}
 		}
+		s.listens.Lock()
+		s.late = true
+		s.listens.Unlock()
 		s.call(func() {
 			switch {
 			case s.phase != Starting:
