@@ -16,13 +16,15 @@ import (
 // Config is what a Service can be told. The zero value works. New refuses negative durations and numbers.
 type Config struct {
 	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is replaced by rename when
-	// the service becomes ready or is promoted, and removed at the end. Default: none.
+	// the service becomes ready or is promoted, and removed at the end. What is there before, a small regular file with no
+	// living process of another program, is replaced; a swap fails when its folder can't be written. Default: none.
 	PIDFile string
 
 	// ControlSocket is the path of a unix socket on which the main generation answers the commands of Control, which also
 	// says what HTTP it speaks. Its mode is 0600, and processes of another user get nothing, but root's. It moves along with
-	// a swap and is removed at the end; one that a dead process has left is replaced. The folder must be nobody else's to
-	// write. Unix only. Default: none.
+	// a swap and is removed at the end; one that a dead process has left is replaced. The folder must be this user's or
+	// root's, and nobody else's to write, nor those above it everybody's; with the sticky bit, as in /tmp, they may be. Each
+	// generation refuses another place. Unix only. Default: none.
 	ControlSocket string
 
 	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of TCP. It is open while the

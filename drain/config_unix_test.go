@@ -69,7 +69,7 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 
 func TestStalePIDFileIsReplaced(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{"no pid": "", "garbage": "x\n", "gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"} {
+	for name, text := range map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n", "gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "pid")

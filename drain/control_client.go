@@ -14,6 +14,13 @@ import (
 	"time"
 )
 
+const (
+	// maxControlAnswer is more bytes than a Status, or the metrics, have.
+	maxControlAnswer = 16 << 20
+	// controlAgain is how long another generation may take to answer in the place of one that no longer does.
+	controlAgain = time.Millisecond
+)
+
 // Control tells the service whose Config.ControlSocket is socket what to do, and returns when that is done, with the
 // service's Status as JSON. Command is "status", "swap" (or "reload", which is the same), "pull", "restore" or "stop"; or
 // "metrics", whose answer is that of Status.WriteMetrics. An error has the reason for which the service could not do it, or says that there is no service to ask. After "stop",
@@ -41,7 +48,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 		return nil, errors.New("drain: control: no socket: name the one of Config.ControlSocket")
 	}
 	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
+		DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
@@ -52,6 +59,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 			return nil, fmt.Errorf("drain: control: %s: %w", command, err)
 		}
 		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "0" && ctx.Err() == nil {
+			time.Sleep(controlAgain)
 			continue
 		}
 		if verb == "stop" {
@@ -92,7 +100,10 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 		return nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxControlAnswer+1))
+	if len(body) > maxControlAnswer {
+		return nil, fmt.Errorf("the answer has more than %d bytes: what answers there is no service of this library", maxControlAnswer)
+	}
 	return &response{resp, body}, err
 }
 

@@ -27,6 +27,9 @@ func (sys *system) openControl(path string, log *slog.Logger) (*control, error) 
 	explain := func(err error) error {
 		return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder that this user may write", path, err)
 	}
+	if err := checkFolder(path); err != nil {
+		return nil, err
+	}
 	c := &control{path: path}
 	f, err := sys.flip.File(controlName + path)
 	if err != nil {
@@ -82,6 +85,9 @@ func checkControl(path string) error {
 	if bound := filepath.Join(filepath.Dir(path), controlTemp+"4294967295", "s"); max(len(path), len(bound)) >= len(addr.Path) {
 		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
 	}
+	if err := checkFolder(path); err != nil {
+		return err
+	}
 	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
 		return explain("can't be made: %w; name a file in a folder that this user may write", err)
 	}
@@ -103,6 +109,36 @@ func checkControl(path string) error {
 		return explain("is there and may be in use: %w; remove it if it is none of this user's", err)
 	}
 	return nil
+}
+
+// checkFolder tells whether somebody else may put another socket in the place of the one at path, and so hear and answer
+// what is meant for the service: who may write its folder, or one above it. Where the sticky bit is set, as in /tmp, others
+// may write but take nothing away. Root may in any case.
+func checkFolder(path string) error {
+	dir := filepath.Dir(path)
+	for at := dir; ; at = filepath.Dir(at) {
+		var st unix.Stat_t
+		if err := unix.Stat(at, &st); err != nil {
+			return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w", path, err)
+		}
+		why := ""
+		switch mode := uint32(st.Mode); {
+		case at == dir && int(st.Uid) != os.Geteuid() && st.Uid != 0:
+			why = fmt.Sprintf("belongs to another user (uid %d)", st.Uid)
+		case mode&unix.S_ISVTX != 0:
+		case mode&0o002 != 0:
+			why = fmt.Sprintf("may be written by everybody (mode %#o)", mode&0o7777)
+		case at == dir && mode&0o020 != 0 && int(st.Gid) != os.Getegid() && st.Gid != 0:
+			why = fmt.Sprintf("may be written by another group (mode %#o, gid %d)", mode&0o7777, st.Gid)
+		}
+		if why != "" {
+			return fmt.Errorf("drain: Config.ControlSocket: %s can't be trusted there: %s %s: "+
+				"name a file in a folder that is this user's alone to write, or take the right from the others", path, at, why)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
 }
 
 // bindControl makes a listening socket at path, in the place of whatever is there. It is bound in a folder that nobody

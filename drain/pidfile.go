@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 )
 
 // pidFile is the path of a PID file; "" is none.
 type pidFile string
+
+// maxPIDFile is more bytes than a PID file has.
+const maxPIDFile = 1 << 10
 
 // check tells, before anything is opened, whether the file can be written later and names no living process other than
 // ours: this one and its predecessor.
@@ -24,6 +29,8 @@ func (p pidFile) check(ours ...int) error {
 		if !slices.Contains(ours, pid) {
 			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not ours: stop it, or remove the file if it is none of this service", p, pid, command(pid))
 		}
+	} else if errors.As(err, new(noPIDFile)) {
+		return fmt.Errorf("drain: Config.PIDFile: %s %w: name another", p, err)
 	}
 	probe, err := os.CreateTemp(filepath.Dir(string(p)), filepath.Base(string(p))+".*")
 	if err != nil {
@@ -31,14 +38,40 @@ func (p pidFile) check(ours ...int) error {
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
-	if info, err := os.Stat(string(p)); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("drain: Config.PIDFile: %s is not a regular file (%s): name another", p, info.Mode())
-	}
 	return nil
 }
 
+// noPIDFile is the error for what is there, is no PID file, and is not to be replaced.
+type noPIDFile string
+
+func (e noPIDFile) Error() string { return string(e) }
+
+// read returns the pid in the file. It opens nothing but a small regular file: a FIFO would make it wait, a device may
+// act, or never end.
 func (p pidFile) read() (int, error) {
-	text, err := os.ReadFile(string(p))
+	look := func(info fs.FileInfo, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !info.Mode().IsRegular():
+			return noPIDFile(fmt.Sprintf("is not a regular file (%s)", info.Mode()))
+		case info.Size() > maxPIDFile:
+			return noPIDFile(fmt.Sprintf("has %d bytes and is no PID file", info.Size()))
+		}
+		return nil
+	}
+	if err := look(os.Stat(string(p))); err != nil {
+		return 0, err
+	}
+	f, err := os.OpenFile(string(p), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := look(f.Stat()); err != nil { // it may be another file by now
+		return 0, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxPIDFile))
 	if err != nil {
 		return 0, err
 	}
@@ -57,7 +90,7 @@ func (p pidFile) prepare(pid int) (place func() error, err error) {
 			_ = os.Remove(f.Name())
 		}
 		if err != nil {
-			err = fmt.Errorf("drain: Config.PIDFile: can't write %s: %w", p, err)
+			err = fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; this user must be able to write its folder, also in a swap", p, err)
 		}
 		return err
 	}
@@ -79,7 +112,7 @@ func (p pidFile) remove(pid int) error {
 		return nil
 	}
 	if err := os.Remove(string(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("drain: %w", err)
+		return fmt.Errorf("drain: Config.PIDFile: the file of this process stays behind: %w", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -62,7 +63,7 @@ func preflight(binary string) error {
 // alive tells whether a process exists. One that has exited but is not yet waited for counts as gone where /proc tells, and
 // so does the number of a thread: in a container the threads of PID 1 get the numbers that processes had before.
 func alive(pid int) bool {
-	if pid <= 0 {
+	if pid <= 0 || pid > math.MaxInt32 { // the kernel would heed the lower half alone
 		return false
 	}
 	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
