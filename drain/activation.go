@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/activation"
-
 	"github.com/baton-go/baton/listener"
 )
 
@@ -17,7 +15,13 @@ func (s *Service) manageSockets() {
 	if s.os.inherits {
 		_ = os.Unsetenv("LISTEN_PID") // left by a version that did not know of it
 	}
-	files := activation.Files(true)
+	files, others := passedSockets()
+	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		_ = os.Unsetenv(name)
+	}
+	if others > 0 {
+		s.cfg.Logger.Warn("LISTEN_FDS promises descriptors that are no passed sockets; they are left alone", "of these", others, "pid", s.os.pid)
+	}
 	var to listener.Store
 	if st, ok := theStore(); ok {
 		to = st

@@ -268,6 +268,48 @@ func TestForeignListenPIDIsIgnored(t *testing.T) {
 	s.stop()
 }
 
+// Whatever the variables say, only sockets are touched that were passed: a number that is too large names descriptors of the
+// Go runtime, and of the program.
+func TestListenVariablesThatAreWrong(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name, vars string
+		passed     int // of one
+	}{
+		{"larger", "LISTEN_FDS=200", 1},
+		{"huge", "LISTEN_FDS=2147483647", 1},
+		{"beyond", "LISTEN_FDS=99999999999999999999", 0},
+		{"negative", "LISTEN_FDS=-1", 0},
+		{"none", "LISTEN_FDS=0", 0},
+		{"garbage", "LISTEN_FDS=x", 0},
+		{"odd names", `LISTEN_FDNAMES=':: \x00%n\:"'`, 1},
+		{"one name too many", "LISTEN_FDNAMES=web:web:web", 1},
+		{"no names", "LISTEN_FDNAMES=", 1},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDepot(t)
+			address := d.unitTCP("web")
+			p := plan{Addr: address}
+			if x.passed == 0 {
+				p.Addr = "127.0.0.1:0"
+			}
+			s := start(t, p, d.pass, func(_ *service, cmd *exec.Cmd) {
+				cmd.Args[2] = strings.Replace(cmd.Args[2], "exec ", "export "+x.vars+"; exec ", 1)
+			})
+			s.get("/whoami") // by way of the poller
+			if got := s.address() == address; got != (x.passed > 0) {
+				t.Errorf("listens on %s; passed is %s", s.address(), address)
+			}
+			for range 2 {
+				s.swap()
+				s.get("/whoami")
+			}
+			s.stop()
+		})
+	}
+}
+
 // A stored unix socket whose folder has gone with the service is of no use to anybody.
 func TestStoredSocketWithoutItsFile(t *testing.T) {
 	t.Parallel()

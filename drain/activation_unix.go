@@ -1,0 +1,51 @@
+//go:build unix
+
+package drain
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// listenFDsStart is SD_LISTEN_FDS_START.
+	listenFDsStart = 3
+	// maxListenFDs is how many passed descriptors are looked at; no service manager passes as many.
+	maxListenFDs = 1 << 16
+)
+
+// passedSockets returns the sockets that a service manager has passed, each with its FDNAME as the file's name, and how
+// many descriptors the variables promise beside them. Those are left alone, and so is what this process has opened itself,
+// which is close-on-exec: the variables may be anybody's, and the runtime has descriptors of its own.
+func passedSockets() (files []*os.File, others int) {
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if pid, pidErr := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pidErr != nil || pid != os.Getpid() || n <= 0 {
+		return nil, 0
+	}
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i := range min(n, maxListenFDs) {
+		fd := listenFDsStart + i
+		if !passedSocket(fd) {
+			continue
+		}
+		unix.CloseOnExec(fd)
+		name := "LISTEN_FD_" + strconv.Itoa(fd)
+		if i < len(names) && names[i] != "" {
+			name = names[i]
+		}
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files, n - len(files)
+}
+
+func passedSocket(fd int) bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
+}
