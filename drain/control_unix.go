@@ -31,7 +31,7 @@ func (sys *system) openControl(path string, log *slog.Logger) (*control, error) 
 		return nil, err
 	}
 	c := &control{path: path}
-	f, err := sys.flip.File(controlName + path)
+	f, err := sys.files.File(controlName + path)
 	if err != nil {
 		return nil, fmt.Errorf("drain: Config.ControlSocket: %w", err)
 	}
@@ -70,7 +70,7 @@ func (sys *system) passOn(name string, ln *net.UnixListener) error {
 		return err
 	}
 	defer f.Close()
-	return sys.flip.AddFile(name, f)
+	return sys.files.AddFile(name, f)
 }
 
 // checkControl tells whether a socket can be put at path.

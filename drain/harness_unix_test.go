@@ -37,7 +37,7 @@ type world struct {
 	plan   plan // of the generations to come, after replan
 	dir    string
 	binary string // what it was started by, and starts the next by
-	pgid   int    // and pid of the first generation
+	pgid   int    // pid of the first generation, which is its process group and session too
 
 	apart bool // in a pid namespace: the pids in the records are not ours
 
@@ -80,7 +80,7 @@ func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	cmd := exec.Command(s.binary)
 	cmd.Env = append(os.Environ(), planEnv+"="+s.planned, "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, w, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	for _, tweak := range tweaks {
 		tweak(s, cmd)
 	}
@@ -233,6 +233,9 @@ func (s *service) opener(path string) func() {
 
 func (s *service) cleanup() {
 	_ = syscall.Kill(-s.pgid, syscall.SIGKILL)
+	for _, pid := range living(s.pgid) { // a candidate has a process group of its own
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	s.gone()
 	log, _ := os.ReadFile(s.logFile())
 	if strings.Contains(string(log), "DATA RACE") {

@@ -1,8 +1,5 @@
 package drain
 
-// keeperEnv tells generation 1 that its parent is a keeper: the keeper's pid and the number of the far end.
-const keeperEnv = "BATON_KEEPER"
-
 // keeperName is the name under which the far end is passed on from generation to generation.
 const keeperName = "baton-keeper"
 

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,10 +11,11 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // keeper is the process that stays where whoever has started the service follows one pid. It serves nothing: it starts
@@ -63,8 +65,8 @@ func (c *Config) keep() error {
 }
 
 func (k *keeper) start() (err error) {
-	if binaryErr != nil {
-		return binaryErr
+	if process.Self.Binary == "" {
+		return errors.New("no path leads to the binary of this process; start it by its path")
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
@@ -90,7 +92,7 @@ func (k *keeper) start() (err error) {
 		_, _, _ = k.notices.Close(), near.Close(), unix.Close(ends[1])
 		signal.Stop(k.signals)
 		signal.Stop(k.died)
-		return fmt.Errorf("%s: %w", binary, err)
+		return fmt.Errorf("%s: %w", process.Self.Binary, err)
 	}
 	k.main = newKept(pid)
 	k.tell(slog.LevelInfo, "keeper: generation 1 started", "main", pid)
@@ -103,17 +105,16 @@ func (k *keeper) start() (err error) {
 // the foreground if this one was: a signal to the group, which Ctrl-C is, would reach it directly and through the keeper,
 // and two of them mean to leave now.
 func startFirst(socket string, far int) (int, error) {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
-	env = append(env, "NOTIFY_SOCKET="+socket, fmt.Sprintf("%s=%d %d", keeperEnv, os.Getpid(), far))
+	self := process.Self
+	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket, fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
 	sys := &syscall.SysProcAttr{Setpgid: true}
-	if group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
-		sys.Foreground = true
-	}
+	sys.Foreground = process.Foreground(0)
 	// By number, not through Files: the far end must not take the place of something that was passed to this process.
 	if _, err := unix.FcntlInt(uintptr(far), unix.F_SETFD, 0); err != nil {
 		return 0, err
 	}
-	pid, err := syscall.ForkExec(binary, os.Args, &syscall.ProcAttr{Dir: startDir, Env: env, Files: []uintptr{0, 1, 2}, Sys: sys})
+	files := []uintptr{uintptr(self.Stdio[0]), uintptr(self.Stdio[1]), uintptr(self.Stdio[2])}
+	pid, err := syscall.ForkExec(self.Binary, self.Args, &syscall.ProcAttr{Dir: self.Dir, Env: env, Files: files, Sys: sys})
 	if err == nil {
 		closePassed()
 	}

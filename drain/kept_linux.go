@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // kept is a generation, as the keeper sees it. It may be no child of the keeper but of an older generation.
@@ -95,11 +97,11 @@ var farEnd = takeFarEnd()
 
 func takeFarEnd() *os.File {
 	var keeper, fd int
-	told, ok := os.LookupEnv(keeperEnv)
+	told, ok := os.LookupEnv(process.KeeperEnv)
 	if !ok {
 		return nil
 	}
-	_ = os.Unsetenv(keeperEnv)
+	_ = os.Unsetenv(process.KeeperEnv)
 	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
 		return nil
 	}
@@ -116,10 +118,10 @@ func takeFarEnd() *os.File {
 // keeper returns the far end, or nil if there is no keeper, and passes it on to the generations to come.
 func (sys *system) keeper() (*os.File, error) {
 	if sys.inherits {
-		return sys.flip.File(keeperName) // which is passed on by that
+		return sys.files.File(keeperName) // which is passed on by that
 	}
 	if farEnd == nil {
 		return nil, nil
 	}
-	return farEnd, sys.flip.AddFile(keeperName, farEnd)
+	return farEnd, sys.files.AddFile(keeperName, farEnd)
 }

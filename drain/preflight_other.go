@@ -4,6 +4,6 @@ package drain
 
 import "errors"
 
-func preflight(string) error { return errors.ErrUnsupported }
-func alive(int) bool         { return false }
-func command(int) string     { return "" }
+func preflight(string, string) error { return errors.ErrUnsupported }
+func alive(int) bool                 { return false }
+func command(int) string             { return "" }

@@ -8,42 +8,29 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
-// startDir is where the process was started, and where tableflip starts the next; binary is what it was started by. Both
-// are found before the program can change its working directory.
-var (
-	startDir, _       = os.Getwd()
-	binary, binaryErr = findBinary(os.Args[0])
-)
-
-// findBinary returns the absolute path that this process was started by. Symlinks are left in it, so that a link which
-// points to a new version deploys it.
-func findBinary(arg0 string) (string, error) {
-	path := arg0
-	if !strings.Contains(arg0, "/") {
-		var err error
-		path, err = exec.LookPath(arg0)
-		if err != nil && !errors.Is(err, exec.ErrDot) {
-			return "", fmt.Errorf("drain: can't find the binary of this process (%q) for later swaps: %w; start it by its path", arg0, err)
-		}
+// preflight finds what makes a start impossible, while there is nothing to undo: what is wrong with the binary, or with
+// the folder to start it in.
+func preflight(binary, dir string) error {
+	switch folder, err := os.Stat(dir); {
+	case dir == "":
+		return errors.New("preflight: the working folder was gone when this process started; start the service in one that stays")
+	case err != nil:
+		return fmt.Errorf("preflight: the working folder %s: %w; the next generation is started where this one was: put a folder, or a link to one, there", dir, err)
+	case !folder.IsDir():
+		return fmt.Errorf("preflight: the working folder %s is no folder; the next generation is started where this one was", dir)
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(startDir, path)
-	}
-	return path, nil
-}
-
-// preflight finds what makes a start impossible, while there is nothing to undo.
-func preflight(binary string) error {
 	info, err := os.Stat(binary)
 	switch {
+	case binary == "":
+		return fmt.Errorf("preflight: no path leads to the binary of this process (%s); start it by its path", process.Self.Args)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("preflight: %s is missing; put the new binary there, by rename", binary)
 	case err != nil:

@@ -38,8 +38,8 @@ func awaitGone(pid int) int {
 	return ws.ExitStatus()
 }
 
-// living returns the processes of a process group, zombies excluded.
-func living(pgid int) (pids []int) {
+// living returns the processes of a session, zombies excluded.
+func living(session int) (pids []int) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		panic(err)
@@ -54,7 +54,7 @@ func living(pgid int) (pids []int) {
 			continue
 		}
 		_, rest, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(rest); len(f) > 2 && f[0] != "Z" && f[0] != "X" && f[2] == strconv.Itoa(pgid) {
+		if f := strings.Fields(rest); len(f) > 3 && f[0] != "Z" && f[0] != "X" && f[3] == strconv.Itoa(session) {
 			pids = append(pids, pid)
 		}
 	}

@@ -164,7 +164,7 @@ func (s *Service) configure(cfg Config) (err error) {
 
 // inherit takes over from the generation that has started this process.
 func (s *Service) inherit() (err error) {
-	if s.os, err = newSystem(s.cfg.SwapTimeout + killGrace); err != nil {
+	if s.os, err = newSystem(); err != nil {
 		return err
 	}
 	if s.keeper, err = s.os.keeper(); err != nil {
@@ -311,10 +311,10 @@ func (s *Service) firstReady() error {
 	if err == nil {
 		s.beginTickets(nil)
 	}
-	if err != nil || s.os.flip == nil {
+	if err != nil {
 		return err
 	}
-	if err := s.os.flip.Ready(); err != nil {
+	if err := s.os.ready(); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil

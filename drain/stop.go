@@ -53,13 +53,6 @@ func (s *Service) stopNow(sig os.Signal) {
 	case s.phase == Swapping:
 		s.stopping, s.leaveNow = true, true
 		s.abortSwap(s.swap, "the service is to stop")
-		time.AfterFunc(killGrace, func() {
-			s.call(func() {
-				if s.phase == Swapping {
-					s.os.flip.Stop() // kills the child
-				}
-			})
-		})
 		s.pull("stopping")
 	default:
 		s.stopping, s.leaveNow = true, true
@@ -81,10 +74,7 @@ func (s *Service) lameDuck() {
 			}
 		}
 		s.call(func() {
-			if s.os.flip != nil {
-				s.os.flip.Stop() // or its copy of the listening sockets would collect clients whom nobody serves
-				<-s.os.flip.Exit()
-			}
+			s.os.letGo(true) // or our copies of the listening sockets would collect clients whom nobody serves
 			s.health.Down()
 			s.drain("draining", nil, nil)
 		})
@@ -208,10 +198,10 @@ func (s *Service) finish(why string, err error) {
 	for _, srv := range s.servers {
 		_ = srv.Close()
 	}
-	if s.os.flip != nil && !replaced && !guest {
-		s.os.flip.Stop()
-		<-s.os.flip.Exit()
+	if s.phase == Swapping && s.swap.child != nil {
+		s.swap.child.Kill()
 	}
+	s.os.letGo(!replaced && !guest)
 	if !replaced { // it is the new generation's, which is about to write it
 		if rmErr := pidFile(s.cfg.PIDFile).remove(s.os.pid); rmErr != nil {
 			s.tell(slog.LevelWarn, "PID file", rmErr)

@@ -70,7 +70,7 @@ func (s *Service) promote() {
 		return
 	}
 	s.introduce()
-	if err = s.os.flip.Ready(); err != nil {
+	if err = s.os.ready(); err != nil {
 		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
 	}
 	s.awaits = true
@@ -82,6 +82,7 @@ func (s *Service) promote() {
 
 func (s *Service) promoted(m message) {
 	s.awaits = false
+	s.os.succeed()
 	if len(m.Ledger) > 0 {
 		if err := s.health.Import(m.Ledger); err != nil {
 			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +17,15 @@ import (
 // killGrace is how long a process that was told to leave may take before it is killed.
 const killGrace = 5 * time.Second
 
+// child is a process that was started to be the next generation; see process.Child.
+type child interface {
+	Ready() <-chan struct{}
+	Exited() <-chan struct{}
+	Err() error
+	Kill()
+	Release()
+}
+
 // swap is one attempt to start the next generation, seen from the old one. Its fields are the loop's, but for the
 // channels and what is set before they are used.
 type swap struct {
@@ -27,6 +34,7 @@ type swap struct {
 	ctx        context.Context // ends when the swap is given up
 	giveUp     context.CancelFunc
 	link       *link.Link // nil until the child is about to be started
+	child      child      // nil until it is started
 	reason     string     // why it failed, as the child says
 	peer       *protocol  // what the child speaks; nil as long as it has not said
 	later      pending    // what came meanwhile, and goes to the next generation
@@ -76,7 +84,7 @@ func (s *Service) swapNow(reply chan<- error) {
 		}
 	}
 	switch {
-	case s.os.flip == nil:
+	case s.os.fds == nil:
 		refuse("this platform can't hand sockets over")
 	case s.stopping:
 		refuse("the service is stopping")
@@ -109,7 +117,7 @@ func (s *Service) beginSwap(reply chan<- error, later pending) {
 
 // launch starts the child and returns nil when it has taken over.
 func (s *Service) launch(sw *swap) error {
-	if err := preflight(s.os.binary); err != nil {
+	if err := preflight(s.os.binary, s.os.dir()); err != nil {
 		return err
 	}
 	if s.cfg.Preflight != nil {
@@ -117,8 +125,16 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, err := s.os.prepareChild(message{Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Held: s.set.Held(), Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export()})
+	near, far, err := link.Pair()
 	if err != nil {
+		return err
+	}
+	defer far.Close()
+	if err := near.Post(message{
+		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(), Pulled: s.health.Pulled(),
+		Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(),
+	}); err != nil {
+		_ = near.Close()
 		return err
 	}
 	proceed := false
@@ -135,7 +151,14 @@ func (s *Service) launch(sw *swap) error {
 		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
 	})
 	defer overstay()
-	err = s.os.flip.Upgrade()
+	child, err := s.os.startChild(far)
+	_ = far.Close()
+	if err == nil {
+		if !s.call(func() { sw.child = child }) { // so that finish kills it
+			child.Kill()
+		}
+		err = s.becomesReady(sw, child)
+	}
 	if err != nil {
 		near.Finish() // what the child has said is read to its end
 		<-sw.gone
@@ -150,7 +173,30 @@ func (s *Service) launch(sw *swap) error {
 	return nil
 }
 
-// abortSwap asks the child to leave. If it doesn't, tableflip kills it.
+// becomesReady waits until the child says that it is ready. Once the swap is given up, the child has been asked to leave;
+// if it doesn't, it is killed.
+func (s *Service) becomesReady(sw *swap, c child) error {
+	late := make(chan struct{})
+	defer context.AfterFunc(sw.ctx, func() {
+		select {
+		case <-time.After(killGrace):
+			close(late)
+		case <-c.Exited():
+		}
+	})()
+	select {
+	case <-c.Ready():
+		return nil
+	case <-c.Exited():
+		return c.Err()
+	case <-late:
+	}
+	c.Kill()
+	<-c.Exited()
+	return fmt.Errorf("killed: %w", c.Err())
+}
+
+// abortSwap asks the child to leave, see becomesReady.
 func (s *Service) abortSwap(sw *swap, why string) {
 	if s.phase != Swapping || s.swap != sw || sw.aborted != "" {
 		return
@@ -182,7 +228,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if why := cmp.Or(sw.aborted, sw.reason); why != "" {
 		err = fmt.Errorf("%s (%w)", why, err)
 	}
-	if strings.Contains(err.Error(), syscall.ENOEXEC.Error()) { // tableflip keeps the text alone
+	if errors.Is(err, syscall.ENOEXEC) {
 		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
 	}
 	s.manager.swapFailed(err)
@@ -194,7 +240,6 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if s.health.Pulled() {
 		s.phase = Pulled
 	}
-	runtime.GC() // tableflip leaves its ends of the pipes, and its copy of the link, to the finalizers
 	s.tell(slog.LevelError, "swap failed", err)
 	switch {
 	case s.stopping:
@@ -209,6 +254,8 @@ func (s *Service) swapFailed(sw *swap, err error) {
 
 // succeeded tells the child that it is the main one, and drains what is here into it.
 func (s *Service) succeeded(sw *swap) {
+	sw.child.Release()
+	s.os.letGo(false)
 	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast, Ledger: s.health.Export()}
 	m.TicketKeys = s.tickets.end()
 	s.bequeath(&m)

@@ -5,27 +5,15 @@ package drain
 import (
 	"errors"
 	"os"
-	"time"
 
-	"github.com/cloudflare/tableflip"
-
-	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/listener"
 )
-
-type flipper interface {
-	Ready() error
-	Upgrade() error
-	Stop()
-	Exit() <-chan struct{}
-}
 
 // system is a platform where a process can't hand its sockets over.
 type system struct {
 	pid      int
 	binary   string
-	flip     flipper // nil
-	fds      *tableflip.Fds
+	fds      listener.Fds // nil
 	inherits bool
 	linked   bool
 	pulled   bool
@@ -37,9 +25,13 @@ type system struct {
 
 func inherits() bool { return false }
 
-func newSystem(time.Duration) (system, error) {
+func newSystem() (system, error) {
 	return system{pid: os.Getpid(), binary: os.Args[0]}, nil
 }
 
-func (*system) predecessor() (*elder, int, error)        { return nil, 1, nil }
-func (*system) prepareChild(message) (*link.Link, error) { return nil, errors.ErrUnsupported }
+func (*system) predecessor() (*elder, int, error)  { return nil, 1, nil }
+func (*system) startChild(*os.File) (child, error) { return nil, errors.ErrUnsupported }
+func (*system) dir() string                        { return "" }
+func (*system) ready() error                       { return nil }
+func (*system) succeed()                           {}
+func (*system) letGo(bool)                         {}

@@ -3,117 +3,58 @@
 package drain
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/cloudflare/tableflip"
-	"golang.org/x/sys/unix"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/listener"
 )
-
-// sentinel is how tableflip v1.2.3 tells a child that it is one.
-const sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
 
 // linkName is the name under which the link's far end is passed on.
 const linkName = "baton-link"
 
-// flipper is what is used of a tableflip.Upgrader.
-type flipper interface {
-	AddFile(string, *os.File) error
-	File(string) (*os.File, error)
-	Ready() error
-	Upgrade() error
-	Stop()
-	Exit() <-chan struct{}
-}
+// helloWithin is how long the old generation may take to say hello. It does so before it starts the new one.
+const helloWithin = 5 * time.Second
 
 // system is the part of the operating system that a Service acts on.
 type system struct {
 	pid      int
-	binary   string  // absolute
-	flip     flipper // nil where sockets can't be handed over
-	fds      *tableflip.Fds
-	inherits bool     // another process has started this one
-	linked   bool     // it was one of ours, not of bare tableflip
-	pulled   bool     // that one was, when it started this
-	ports    []string // where that one listens, see ports
+	binary   string              // absolute
+	flip     *tableflip.Upgrader // says that this process is ready
+	files    *process.Files      // what each child gets
+	fds      listener.Fds        // the same; nil where sockets can't be handed over
+	group    int                 // the process group of the generation before, 0 if there is none
+	inherits bool                // another process has started this one
+	linked   bool                // it was one of ours, not of bare tableflip
+	pulled   bool                // that one was, when it started this
+	ports    []string            // where that one listens, see ports
 	held     map[string]string
 	sockets  []listener.Inherited
 	tickets  []ticketKey
 }
 
 // inherits tells whether another process has started this one to take over.
-func inherits() bool { return os.Getenv(sentinel) != "" }
+func inherits() bool { return process.Started() }
 
-func newSystem(upgradeTimeout time.Duration) (system, error) {
-	sys := system{pid: os.Getpid(), inherits: inherits()}
-	if binaryErr != nil {
-		return sys, binaryErr
+func newSystem() (sys system, err error) {
+	sys = system{pid: os.Getpid(), binary: process.Self.Binary, inherits: inherits()}
+	if sys.files, err = process.Inherit(); err != nil {
+		return sys, fmt.Errorf("drain: %w", err)
 	}
-	sys.binary = binary
-	os.Args[0] = sys.binary // tableflip would look a relative one up anew, from wherever the process is by then
-	letGo := func() {}
-	if sys.inherits {
-		var err error
-		if letGo, sys.sockets, err = freeParent(); err != nil {
-			return sys, err
+	sys.fds = sys.files
+	for _, in := range sys.files.Inherited() {
+		if in.Socket() {
+			sys.sockets = append(sys.sockets, listener.Inherited{Network: in.Network, Address: in.Address, FD: in.FD})
 		}
 	}
-	flip, err := tableflip.New(tableflip.Options{UpgradeTimeout: upgradeTimeout})
-	letGo()
-	_ = os.Unsetenv(sentinel) // or every process that the service starts would look for a parent
-	if err != nil {
+	if sys.flip, err = process.NewUpgrader(); err != nil {
 		return sys, fmt.Errorf("drain: %w (a process can have one Service)", err)
 	}
-	sys.flip, sys.fds = flip, flip.Fds
 	return sys, nil
-}
-
-// freeParent puts a pipe of ours between tableflip and its parent, which it reads until the parent exits: as long as that
-// has not happened it refuses a further upgrade. The function returned lets it believe so. The sockets are those that the
-// parent passes on.
-func freeParent() (letGo func(), sockets []listener.Inherited, err error) {
-	const readyFD, namesFD = 3, 4
-	unix.CloseOnExec(readyFD)
-	parent, err := unix.FcntlInt(namesFD, unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("drain: no pipe from the old generation: %w", err)
-	}
-	if err := unix.SetNonblock(parent, true); err != nil {
-		return nil, nil, fmt.Errorf("drain: %w", err)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("drain: %w", err)
-	}
-	rc, err := r.SyscallConn()
-	if err == nil {
-		var dupErr error
-		err = rc.Control(func(fd uintptr) { dupErr = dupTo(int(fd), namesFD) })
-		err = errors.Join(err, dupErr)
-	}
-	_ = r.Close()
-	if err != nil {
-		return nil, nil, fmt.Errorf("drain: %w", err)
-	}
-	from := os.NewFile(uintptr(parent), "parent")
-	var names bytes.Buffer
-	if sockets, err = takeNames(from, &names); err != nil {
-		return nil, nil, err
-	}
-	go func() {
-		_, _ = w.Write(names.Bytes()) // may be more than a pipe takes at once
-		_, _ = io.Copy(w, from)
-		_ = from.Close()
-		_ = w.Close()
-	}()
-	return func() { _ = w.Close() }, sockets, nil
 }
 
 // predecessor is the generation that started this process, and the number of this one.
@@ -121,63 +62,62 @@ func (sys *system) predecessor() (*elder, int, error) {
 	if !sys.inherits {
 		return nil, 1, nil
 	}
-	f, err := sys.flip.File(linkName)
-	if err != nil {
-		return nil, 0, fmt.Errorf("drain: %w", err)
-	}
+	f := sys.files.Take(linkName)
 	if f == nil {
 		return nil, 2, nil
 	}
-	dropCopy(f)
 	l, err := link.Open(f)
 	if err != nil {
 		return nil, 0, fmt.Errorf("drain: %w", err)
 	}
+	late := time.AfterFunc(helloWithin, func() { _ = l.Close() })
 	var hello message
 	files, err := l.Receive(&hello)
 	closeAll(files)
-	if err != nil || hello.Kind != kindHello {
+	switch {
+	case !late.Stop():
+		err = fmt.Errorf("nothing within %v", helloWithin)
+	case err == nil && hello.Kind != kindHello:
+		err = fmt.Errorf("but %q", hello.Kind)
+	}
+	if err != nil {
+		_ = l.Close()
 		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
 	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
 	sys.tickets = hello.TicketKeys
+	sys.group = process.Group(hello.PID)
+	process.Self.NameDir(hello.Dir)
 	parent := newElder(l, hello.Generation-1, hello.PID)
 	parent.peer = hello.Protocol
 	return parent, hello.Generation, nil
 }
 
-// dropCopy puts /dev/null in the place of the descriptor that tableflip has of f and never closes. As long as that one
-// lives, the other end would not notice that whoever was handed the link is gone.
-func dropCopy(f *os.File) {
-	const last = 1024
-	var want, got unix.Stat_t
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return
-	}
-	defer null.Close()
-	own := f.Fd()
-	if unix.Fstat(int(own), &want) != nil {
-		return
-	}
-	for fd := firstInherited; fd < last; fd++ {
-		if fd != int(own) && unix.Fstat(fd, &got) == nil && got.Dev == want.Dev && got.Ino == want.Ino {
-			_ = dupTo(int(null.Fd()), fd)
-			return
-		}
-	}
+// startChild starts the next generation as this one was started, with the far end of a link.
+func (sys *system) startChild(far *os.File) (child, error) {
+	return process.Start(process.Command{
+		Path: sys.binary, Args: process.Self.Args, Env: process.Self.ChildEnv(), Dir: process.Self.Dir, Stdio: process.Self.Stdio,
+		Files: sys.files, Also: map[string]*os.File{linkName: far},
+	})
 }
 
-// prepareChild makes the link that the next Upgrade passes on, and says hello on it.
-func (sys *system) prepareChild(hello message) (*link.Link, error) {
-	near, far, err := link.Pair()
-	if err != nil {
-		return nil, err
+// dir is the name of the folder in which the next generation is started.
+func (*system) dir() string { return process.Self.Dir }
+
+// ready tells whoever has started this process that it is ready.
+func (sys *system) ready() error { return sys.flip.Ready() }
+
+// succeed makes this process what its predecessor was: what that one had and this version has no use for is closed.
+func (sys *system) succeed() {
+	sys.files.CloseUnused()
+	process.Join(sys.group)
+}
+
+// letGo closes the copies that each child gets; last says that nobody else has the sockets.
+func (sys *system) letGo(last bool) {
+	if last {
+		sys.files.CloseLast()
+	} else {
+		sys.files.Close()
 	}
-	defer far.Close()
-	if err := errors.Join(near.Post(hello), sys.flip.AddFile(linkName, far)); err != nil {
-		_ = near.Close()
-		return nil, err
-	}
-	return near, nil
 }

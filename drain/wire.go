@@ -53,6 +53,7 @@ type message struct {
 	Protocol   *protocol         `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	Signal     verb              `json:"signal,omitempty"`
+	Dir        string            `json:"dir,omitempty"` // of hello: the name of the working folder, links left in it
 }
 
 type kind string

@@ -26,7 +26,7 @@ import (
 
 // Set is the sockets and connections of one process. Its methods may be called from any goroutine.
 type Set struct {
-	fds     *tableflip.Fds // nil: nothing is inherited or passed on
+	fds     Fds // nil: nothing is inherited or passed on
 	onLoss  func(Loss)
 	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
 	leaving atomic.Pointer[departure] // nil until Leave
@@ -72,12 +72,21 @@ type Counts struct {
 // Open is the number of open connections.
 func (c Counts) Open() int { return c.New + c.Idle + c.Active + c.Hijacked + c.HTTP2 + c.Other }
 
-// New returns an empty Set. Its sockets are inherited and passed on through fds, which is tableflip's
-// Upgrader.Fds; nil means that this process neither inherits nor passes on. onLoss, when not nil, is called once for
-// each entry in the loss ledger, on the goroutine that closes the connection.
+// Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one. Listener and PacketConn
+// return nil where nothing of that name was inherited; what is added is copied.
+type Fds interface {
+	Listener(network, address string) (net.Listener, error)
+	PacketConn(network, address string) (net.PacketConn, error)
+	AddListener(network, address string, ln tableflip.Listener) error
+	AddPacketConn(network, address string, conn tableflip.PacketConn) error
+}
+
+// New returns an empty Set. Its sockets are inherited and passed on through fds; nil means that this process neither
+// inherits nor passes on. onLoss, when not nil, is called once for each entry in the loss ledger, on the goroutine that
+// closes the connection.
 //
 // Until Open is called, the listeners accept nothing from outside: clients wait in the kernel's queue.
-func New(fds *tableflip.Fds, onLoss func(Loss)) *Set {
+func New(fds Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
 	}

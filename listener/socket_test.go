@@ -211,7 +211,7 @@ func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 		{"", ":0", nil, "want tcp, tcp4, tcp6, unix or fd"},
 		{"unix", "/" + strings.Repeat("x", 200), nil, "listen unix"},
 	} {
-		for _, fds := range []*tableflip.Fds{nil, flipFds()} {
+		for _, fds := range []Fds{nil, flipFds()} {
 			ln, err := New(fds, nil).Listen(x.network, x.address)
 			if err == nil {
 				_ = ln.Close()

@@ -1,4 +1,4 @@
-package drain
+package process
 
 import "golang.org/x/sys/unix"
 

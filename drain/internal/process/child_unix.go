@@ -1,0 +1,198 @@
+//go:build unix
+
+package process
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// readyByte is what a child writes when it is ready.
+const readyByte = 42
+
+// Command says what Start starts.
+type Command struct {
+	Path  string
+	Args  []string // with argv[0]
+	Env   []string // without the variable that says that there is a parent
+	Dir   string
+	Stdio [3]int // descriptors of this process
+
+	Files *Files              // passed to every child; may be nil
+	Also  map[string]*os.File // passed to this one alone, by name
+}
+
+// Child is a process that Start has started. Until Release it is a candidate: its process group dies with it, if it has one
+// of its own.
+type Child struct {
+	PID int
+
+	proc   *os.Process
+	names  *os.File // open until the child, or this process, has exited
+	ready  chan struct{}
+	exited chan struct{}
+	err    error // set before exited is closed
+
+	mu     sync.Mutex // guards what follows
+	group  bool       // it has a group of its own, which is to die with it
+	reaped bool
+}
+
+// Start starts a process with a process group of its own. What it has started itself is in the group too, unless that
+// has made a group of its own. The error is one of the system calls', so that errors.Is finds syscall.ENOEXEC.
+//
+// In the foreground of a terminal the child stays in this process's group. The terminal would stop a group in the
+// background that reads from it.
+func Start(cmd Command) (*Child, error) {
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("can't start child: %w", err)
+	}
+	defer readyW.Close()
+	namesR, namesW, err := os.Pipe()
+	if err != nil {
+		_ = readyR.Close()
+		return nil, fmt.Errorf("can't start child: %w", err)
+	}
+	defer namesR.Close()
+	group := !slices.ContainsFunc(cmd.Stdio[:], Foreground)
+	pid, names, err := cmd.exec(number(readyW), number(namesR), group)
+	if err != nil {
+		_, _ = readyR.Close(), namesW.Close()
+		return nil, fmt.Errorf("can't start child: %w", err)
+	}
+	proc, err := os.FindProcess(pid)
+	if err != nil { // never on Unix
+		panic(err)
+	}
+	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), exited: make(chan struct{}), group: group}
+	go func() { _ = gob.NewEncoder(namesW).Encode(names) }()
+	go c.hear(readyR)
+	go c.wait(readyR)
+	return c, nil
+}
+
+// exec starts the process, and returns the names of the descriptors passed.
+func (cmd *Command) exec(ready, names int, group bool) (pid int, passed [][]string, err error) {
+	fds := []uintptr{uintptr(cmd.Stdio[0]), uintptr(cmd.Stdio[1]), uintptr(cmd.Stdio[2]), uintptr(ready), uintptr(names)}
+	passed = [][]string{} // gob refuses nil
+	for name, f := range cmd.Also {
+		passed = append(passed, []string{kindFile, name, ""})
+		fds = append(fds, uintptr(number(f)))
+	}
+	cmd.Files.each(func(name Name, fd int) {
+		passed = append(passed, []string{name.Kind, name.Network, name.Address})
+		fds = append(fds, uintptr(fd))
+	}, func() {
+		pid, _, err = syscall.StartProcess(cmd.Path, cmd.Args, &syscall.ProcAttr{
+			Dir: cmd.Dir, Env: append(cmd.Env[:len(cmd.Env):len(cmd.Env)], Sentinel+"=yes"), Files: fds,
+			Sys: &syscall.SysProcAttr{Setpgid: group},
+		})
+	})
+	return pid, passed, err
+}
+
+// number is the descriptor of f, which, unlike by Fd, stays in the mode that it is in.
+func number(f *os.File) int {
+	fd := -1
+	if rc, err := f.SyscallConn(); err == nil {
+		_ = rc.Control(func(n uintptr) { fd = int(n) })
+	}
+	return fd
+}
+
+// Ready is closed when the child has said that it is ready.
+func (c *Child) Ready() <-chan struct{} { return c.ready }
+
+// Exited is closed when the child has exited and, if it was a candidate, its group is killed.
+func (c *Child) Exited() <-chan struct{} { return c.exited }
+
+// Err says how the child has exited. It is to be called after Exited.
+func (c *Child) Err() error { return c.err }
+
+// Release makes the child a process of its own: its group is left alone from now on, also when the child exits.
+func (c *Child) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.group = false
+}
+
+// Kill kills the child, and its group if it is a candidate.
+func (c *Child) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reaped {
+		return
+	}
+	if c.group {
+		_ = unix.Kill(-c.PID, unix.SIGKILL)
+	}
+	_ = c.proc.Kill()
+}
+
+// hear waits for the one byte that the child says.
+func (c *Child) hear(ready *os.File) {
+	var b [1]byte
+	if n, _ := ready.Read(b[:]); n > 0 && b[0] == readyByte {
+		close(c.ready)
+	}
+}
+
+// wait reaps the child.
+func (c *Child) wait(ready *os.File) {
+	var state *os.ProcessState
+	var err error
+	waitable := awaitExit(c.PID)
+	if !waitable {
+		state, err = c.proc.Wait()
+	}
+	c.mu.Lock()
+	if c.group { // as long as nobody has reaped the child, no other group can have its number
+		_ = unix.Kill(-c.PID, unix.SIGKILL)
+	}
+	if waitable {
+		state, err = c.proc.Wait()
+	}
+	c.reaped = true
+	c.mu.Unlock()
+
+	c.err = fmt.Errorf("child pid=%d exited", c.PID)
+	if err == nil && !state.Success() {
+		err = errors.New(state.String())
+	}
+	if err != nil {
+		c.err = fmt.Errorf("%w: %w", c.err, err)
+	}
+	close(c.exited)
+	_, _ = ready.Close(), c.names.Close() // which ends hear, and the writing of names
+}
+
+// Foreground tells whether a descriptor is this process's terminal, and its process group is in the foreground there.
+func Foreground(fd int) bool {
+	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
+}
+
+// Group is the process group of a process, or 0.
+func Group(pid int) int {
+	group, err := unix.Getpgid(pid)
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	return group
+}
+
+// Join moves this process to a process group, if that is still there and of the same session. A candidate has a group of
+// its own; the main generation belongs where its predecessor was: a terminal, a shell or a supervisor signals that group.
+func Join(group int) {
+	if group > 0 && unix.Getpgrp() != group {
+		_ = unix.Setpgid(0, group)
+	}
+}

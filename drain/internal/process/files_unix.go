@@ -1,0 +1,208 @@
+//go:build unix
+
+package process
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cloudflare/tableflip"
+	"golang.org/x/sys/unix"
+)
+
+// The kinds of what is passed, as tableflip has them.
+const (
+	kindListener = "listener"
+	kindPacket   = "packet"
+	kindFile     = "fd"
+)
+
+// Name is under which name something is passed. A file has its name as the network, and no address.
+type Name struct{ Kind, Network, Address string }
+
+// Files are what is passed on to each child: copies of listeners, packet sockets and files, under the names that the child
+// asks for. In a child, they are what was inherited too, until somebody asks for it.
+//
+// The methods may be called from any goroutine. Those of a nil *Files find nothing and close nothing.
+type Files struct {
+	mu        sync.Mutex // guards what follows
+	inherited map[Name]int
+	used      map[Name]int
+	closed    bool
+}
+
+func newFiles(inherited map[Name]int) *Files {
+	return &Files{inherited: inherited, used: make(map[Name]int)}
+}
+
+// Passed is what was inherited under a name. The descriptor stays the Files'.
+type Passed struct {
+	Name
+	FD int
+}
+
+// Inherited returns what was inherited and nobody has asked for yet, in order.
+func (f *Files) Inherited() (all []Passed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, fd := range f.inherited {
+		all = append(all, Passed{name, fd})
+	}
+	slices.SortFunc(all, func(a, b Passed) int { return cmp.Compare(a.FD, b.FD) })
+	return all
+}
+
+// Socket tells whether the name is that of a listener or a packet socket.
+func (name Name) Socket() bool { return name.Kind == kindListener || name.Kind == kindPacket }
+
+// Listener returns nil: the set of listeners is told of Inherited, and adds what it uses.
+func (f *Files) Listener(_, _ string) (net.Listener, error) { return nil, nil }
+
+// PacketConn returns nil, as Listener does.
+func (f *Files) PacketConn(_, _ string) (net.PacketConn, error) { return nil, nil }
+
+// File returns a copy of the inherited file of that name, or nil, and passes the file on. The caller closes the copy.
+func (f *Files) File(name string) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := Name{Kind: kindFile, Network: name}
+	fd, ok := f.inherited[key]
+	if !ok {
+		return nil, nil
+	}
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("can't inherit %s: %w", name, err)
+	}
+	delete(f.inherited, key)
+	f.used[key] = fd
+	return os.NewFile(uintptr(copied), name), nil
+}
+
+// Take returns the inherited file of that name, or nil, and does not pass it on. The caller closes it; no copy is left.
+func (f *Files) Take(name string) *os.File {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := Name{Kind: kindFile, Network: name}
+	fd, ok := f.inherited[key]
+	if !ok {
+		return nil
+	}
+	delete(f.inherited, key)
+	return os.NewFile(uintptr(fd), name)
+}
+
+// AddListener passes on a copy of ln.
+func (f *Files) AddListener(network, address string, ln tableflip.Listener) error {
+	if u, ok := ln.(interface{ SetUnlinkOnClose(bool) }); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	return f.add(Name{kindListener, network, address}, ln)
+}
+
+// AddPacketConn passes on a copy of pc.
+func (f *Files) AddPacketConn(network, address string, pc tableflip.PacketConn) error {
+	return f.add(Name{kindPacket, network, address}, pc)
+}
+
+// AddFile passes on a copy of file.
+func (f *Files) AddFile(name string, file *os.File) error {
+	return f.add(Name{Kind: kindFile, Network: name}, file)
+}
+
+func (f *Files) add(name Name, conn syscall.Conn) error {
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	copied := -1
+	ctlErr := rc.Control(func(fd uintptr) { copied, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = cmp.Or(ctlErr, err); err != nil {
+		return fmt.Errorf("can't pass on %s %s %s: %w", name.Kind, name.Network, name.Address, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		_ = unix.Close(copied)
+		return fmt.Errorf("can't pass on %s %s %s: %w", name.Kind, name.Network, name.Address, os.ErrClosed)
+	}
+	for _, files := range []map[Name]int{f.inherited, f.used} {
+		if old, ok := files[name]; ok {
+			delete(files, name)
+			_ = unix.Close(old)
+		}
+	}
+	f.used[name] = copied
+	return nil
+}
+
+// each calls pass for what is passed on, and then do, while none of that can be closed.
+func (f *Files) each(pass func(Name, int), do func()) {
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for name, fd := range f.used {
+			pass(name, fd)
+		}
+	}
+	do()
+}
+
+// CloseUnused closes what was inherited and nobody has asked for.
+func (f *Files) CloseUnused() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	closeAll(f.inherited, false)
+}
+
+// Close closes all copies, since another process has them, or they are another's still.
+func (f *Files) Close() { f.close(false) }
+
+// CloseLast closes all copies, and removes the files of unix sockets: no process will listen on them.
+func (f *Files) CloseLast() { f.close(true) }
+
+func (f *Files) close(last bool) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	closeAll(f.inherited, false)
+	closeAll(f.used, last)
+}
+
+func closeAll(files map[Name]int, remove bool) {
+	for name, fd := range files {
+		if remove {
+			name.unlink()
+		}
+		_ = unix.Close(fd)
+	}
+	clear(files)
+}
+
+// unlink removes the file of a unix socket, if name is one.
+func (name Name) unlink() {
+	switch {
+	case name.Kind == kindListener && (name.Network == "unix" || name.Network == "unixpacket"):
+	case name.Kind == kindPacket && name.Network == "unixgram":
+	default:
+		return
+	}
+	if strings.HasPrefix(name.Address, "@") {
+		return
+	}
+	if info, err := os.Stat(name.Address); err == nil && info.Mode()&os.ModeSocket != 0 {
+		_ = os.Remove(name.Address)
+	}
+}

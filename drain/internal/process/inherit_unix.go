@@ -1,0 +1,171 @@
+//go:build unix
+
+package process
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+	"golang.org/x/sys/unix"
+)
+
+// Sentinel is how tableflip v1.2.3 tells a child that it is one.
+const Sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
+
+// The descriptors of the protocol.
+const (
+	readyFD = 3
+	namesFD = 4
+	firstFD = 5
+)
+
+const (
+	// namesWithin is how long a parent may take to say what it passes. Nothing but the start of the child lies between.
+	namesWithin = 5 * time.Second
+	maxNames    = 1 << 20 // bytes
+)
+
+// inherited is what another process has passed to this one. It is taken before the program can start processes, which must
+// neither inherit it nor take themselves for generations.
+var inherited = takeInherited()
+
+type inheritance struct {
+	started bool // by another process, to take over
+	files   map[Name]int
+	err     error
+}
+
+// Started tells whether another process has started this one to take over from it.
+func Started() bool { return inherited.started }
+
+// Inherit returns what another process has passed to this one, and an error if that can't be known. Descriptors that are
+// not what the protocol says are left alone: they are the program's.
+func Inherit() (*Files, error) {
+	if inherited.err != nil {
+		return newFiles(nil), inherited.err
+	}
+	return newFiles(inherited.files), nil
+}
+
+func takeInherited() (in inheritance) {
+	if os.Getenv(Sentinel) == "" {
+		return in
+	}
+	_ = os.Unsetenv(Sentinel)
+	in.started = true
+	in.files, in.err = readInherited(time.Now().Add(namesWithin))
+	if in.err != nil {
+		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it to start without", Sentinel, in.err)
+	}
+	return in
+}
+
+func readInherited(deadline time.Time) (map[Name]int, error) {
+	for _, fd := range []int{readyFD, namesFD} {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return nil, fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			return nil, fmt.Errorf("descriptor %d is not a pipe", fd)
+		}
+	}
+	var names [][]string
+	if err := gob.NewDecoder(io.LimitReader(&pipeReader{namesFD, deadline}, maxNames)).Decode(&names); err != nil {
+		return nil, fmt.Errorf("no names of what it passes: %w", err)
+	}
+	files := make(map[Name]int)
+	for i, parts := range names {
+		name, err := toName(parts, firstFD+i)
+		if err != nil {
+			return nil, fmt.Errorf("descriptor %d, %q: %w", firstFD+i, parts, err)
+		}
+		files[name] = firstFD + i
+	}
+	for fd := range firstFD + len(names) {
+		if fd >= readyFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return files, nil
+}
+
+func toName(parts []string, fd int) (name Name, err error) {
+	if len(parts) < 2 || len(parts) > 3 {
+		return name, errors.New("no name")
+	}
+	name = Name{Kind: parts[0], Network: parts[1]}
+	if len(parts) == 3 {
+		name.Address = parts[2]
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return name, err
+	}
+	if name.Socket() && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return name, errors.New("not a socket")
+	}
+	return name, nil
+}
+
+// pipeReader reads from a pipe, whether that blocks or not, until a deadline.
+type pipeReader struct {
+	fd       int
+	deadline time.Time
+}
+
+func (r *pipeReader) Read(b []byte) (int, error) {
+	for {
+		left := time.Until(r.deadline)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}, max(0, int(left.Milliseconds())))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, fmt.Errorf("it says nothing within %v", namesWithin)
+		}
+		n, err = unix.Read(r.fd, b)
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// NewUpgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes
+// nothing on and refuses nothing: what was inherited is in Files, and it believes that its parent has exited.
+func NewUpgrader() (*tableflip.Upgrader, error) {
+	if inherited.started {
+		if err := sayNothing(); err != nil {
+			return nil, err
+		}
+		if err := os.Setenv(Sentinel, "yes"); err != nil {
+			return nil, err
+		}
+		defer os.Unsetenv(Sentinel)
+	}
+	return tableflip.New(tableflip.Options{})
+}
+
+// sayNothing puts a pipe with an empty list of names in the place of the parent's.
+func sayNothing() error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	err = gob.NewEncoder(w).Encode([][]string{})
+	return errors.Join(err, w.Close(), dupTo(number(r), namesFD))
+}
