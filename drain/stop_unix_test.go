@@ -63,7 +63,7 @@ func TestStopWaitsForLeave(t *testing.T) {
 	s.wantOrder(told(1, "stopping"), noted(1, "left"), told(1, "draining"), told(1, "stopped"))
 }
 
-// A terminal sends its signals to all processes of the service.
+// A supervisor may send its signals to all processes of the service. A candidate has a group of its own.
 func TestSignalsToTheWholeGroup(t *testing.T) {
 	t.Parallel()
 	t.Run("stop in a swap", func(t *testing.T) {
@@ -96,7 +96,6 @@ func TestSignalsToTheWholeGroup(t *testing.T) {
 		mark := s.mark()
 		s.signal(-s.pgid, syscall.SIGHUP)
 		s.noteSince(mark, s.pgid, "signal: hangup")
-		s.noteSince(mark, s.event(2, "starting").PID, "signal: hangup")
 		open()
 		s.event(3, "promoted")
 		l.end()

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -154,6 +155,12 @@ func (s *service) gone() {
 	case <-s.eof:
 	case <-time.After(hung):
 		s.Fatalf("processes %v do not exit", living(s.pgid))
+	}
+	s.mu.Lock()
+	pids := slices.Collect(maps.Keys(s.exits))
+	s.mu.Unlock()
+	for _, pid := range pids { // the kernel may close the sockets last
+		s.exit(pid)
 	}
 }
 

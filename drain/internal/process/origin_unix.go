@@ -66,15 +66,14 @@ func same(a, b string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// keep copies a descriptor to where it is in nobody's way: what the protocol passes begins at 3.
+// keep copies a descriptor to where it is in nobody's way, and low: exec needs numbers above all that it is to pass.
 func keep(fd int) int {
-	const above = 64
-	for _, from := range []int{above, 10} {
-		if kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, from); err == nil {
-			return kept
-		}
+	const above = 10
+	kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above)
+	if err != nil {
+		return fd
 	}
-	return fd
+	return kept
 }
 
 // lookup returns the value of a variable.
