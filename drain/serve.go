@@ -89,7 +89,7 @@ func (s *Service) serve(srv server, ln net.Listener) {
 	if !s.call(func() {
 		s.servers = append(s.servers, srv)
 		go func() {
-			err := srv.Server.Serve(ln)
+			err := s.set.Serve(srv.Server, ln)
 			s.call(func() { s.serveEnded(ln, err) })
 		}()
 	}) {

@@ -232,9 +232,15 @@ func (c *conn) close(force bool) error {
 	return err
 }
 
+func (c *conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 func (c *conn) ledgered(force bool) bool {
-	if c.gone.Load() || c.wrapped.Load() && (c.records.Load() == nil || c.h2.Load()) {
-		return false
+	if c.gone.Load() || c.wrapped.Load() && (c.records.Load() == nil || c.h2.Load()) || c.h2.Load() && !force {
+		return false // of HTTP/2 it was no request after the two GOAWAYs, or the server has answered with an error
 	}
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew), int32(http.StateIdle):

@@ -23,36 +23,43 @@ type framed struct {
 
 	writing sync.Mutex // held during a write; guards what follows
 	out     frames
-	broken  error // of a write of our own: who knows what the client has got of it
+	broken  error // of a write of our own: it is not known how much of it the client has got
 
-	due   atomic.Uint32 // the number of the PING to be sent next, 0 for none
-	said  atomic.Int64  // when the last was sent, in Unix nanoseconds
-	begun atomic.Bool   // the client is told, or is about to be
+	parting atomic.Pointer[parting] // nil until leave
 
-	grace    time.Duration // with patience: set before the first PING is due
-	patience *time.Timer   // calls end
+	in    frames       // the reader's, as extra
+	extra []byte       // what is to be read next
+	place atomic.Int64 // where the reader is, as in.place says
+	alien atomic.Bool  // it is no HTTP/2: everything passes
 
-	in       frames // the reader's, as the rest here
-	answered uint32 // the last of our PINGs that came back
-	seen     uint32 // the highest stream when it did
-	calm     int    // how many rounds in a row have brought no new one
-	extra    []byte // what is to be read next
+	mu       sync.Mutex // guards what follows, the read deadline of Conn, and end's becoming true
+	deadline time.Time  // as the server wants it
+	waking   bool       // the deadline of Conn is over, so that a Read ends
+	ended    atomic.Bool
+	told     atomic.Bool // the server has been, after ended
 
-	mu    sync.Mutex  // guards the read deadline, and end's becoming true
-	ended atomic.Bool // the server is to be told
-	told  bool        // it was; the reader's
-
-	lingers atomic.Bool // was closed when it had been told
+	closed  atomic.Bool
+	lingers atomic.Bool    // was closed when the server had said its GOAWAY
+	rest    sync.WaitGroup // of a close that lingers
 }
 
 // framedTLS has the method by which servers see that a connection is encrypted.
 type framedTLS struct{ *framed }
 
-func (f framedTLS) ConnectionState() tls.ConnectionState { return f.Conn.(*tls.Conn).ConnectionState() }
+func (f framedTLS) ConnectionState() tls.ConnectionState {
+	return f.Conn.(encrypted).ConnectionState()
+}
 
-// frame wraps nc, which is c or lies over it. Ahead is how many bytes of the client's preface are yet to be read.
-func frame(nc net.Conn, c *conn, ahead int, early []byte) *framed {
+// encrypted is what *tls.Conn and other connections have that servers take for such.
+type encrypted interface {
+	ConnectionState() tls.ConnectionState
+}
+
+// frame wraps nc, which is c or lies over it. Ahead is how many bytes of the client's preface are yet to be read, early is
+// what has been read of nc and is to be read again, and seen what the server has got already.
+func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *framed {
 	f := &framed{Conn: nc, own: c, early: early, in: frames{preface: ahead}}
+	f.follow(seen)
 	c.h2.Store(true)
 	c.records.Store(nil)
 	c.led.Store(f)
@@ -65,14 +72,17 @@ func frame(nc net.Conn, c *conn, ahead int, early []byte) *framed {
 // NetConn returns the connection that f wraps.
 func (f *framed) NetConn() net.Conn { return f.Conn }
 
-func (f *framed) inner() *framed { return f }
+func (f *framed) inner() net.Conn { return f.Conn }
 
-// unframed returns what is under a framed connection, for those who know net/http's types.
+// unframed returns what the listener has accepted, for those who know net/http's types.
 func unframed(nc net.Conn) net.Conn {
-	if f, ok := nc.(interface{ inner() *framed }); ok {
-		return f.inner().Conn
+	for {
+		f, ok := nc.(interface{ inner() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = f.inner()
 	}
-	return nc
 }
 
 // Write implements net.Conn.
@@ -86,17 +96,18 @@ func (f *framed) Write(p []byte) (int, error) {
 	f.out.pass(p[:n])
 	f.say()
 	f.writing.Unlock()
-	f.trySay() // who wanted something meanwhile did not wait
+	f.trySay() // another goroutine that had something to say meanwhile did not wait
 	return n, err
 }
 
 // say sends the PING that is due, if it can be sent now. It must follow the server's first frame, which has to be SETTINGS,
 // and is of no use after a GOAWAY of the server's own.
 func (f *framed) say() {
-	if f.due.Load() == 0 || f.out.whole == 0 || !f.out.between() || f.broken != nil {
+	p := f.parting.Load()
+	if p == nil || p.due.Load() == 0 || !f.out.settings || !f.out.between() || f.broken != nil || f.alien.Load() {
 		return
 	}
-	n := f.due.Swap(0)
+	n := p.due.Swap(0)
 	if n == 0 || f.out.goaway {
 		return
 	}
@@ -104,40 +115,17 @@ func (f *framed) say() {
 	if n == 1 {
 		words = append(goAway(maxStream), words...)
 	}
-	f.said.Store(time.Now().UnixNano())
+	p.sent.Store(time.Now().UnixNano())
+	p.awaited.Store(n)
 	_, f.broken = f.Conn.Write(words)
 }
 
-// trySay is say for those who don't write. One who does, however long that takes, tries again at the end.
+// trySay is say for a goroutine that does not write. One that does, however long that takes, tries again at the end.
 func (f *framed) trySay() {
-	if f.due.Load() != 0 && f.writing.TryLock() {
+	if p := f.parting.Load(); p != nil && p.due.Load() != 0 && f.writing.TryLock() {
 		f.say()
 		f.writing.Unlock()
 	}
-}
-
-// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a goroutine of the client's
-// that was about to send has that long, and the way here. A client that takes long to answer a PING, being busy, has longer.
-const (
-	pause = 50 * time.Millisecond
-	calm  = 3
-)
-
-// leave begins to end the connection; a client that does not answer a PING within grace, or goes on with new streams for
-// as long, is not waited for. It may block as long as a client does not read.
-func (f *framed) leave(grace time.Duration) {
-	if f.begun.Swap(true) {
-		return
-	}
-	f.grace, f.patience = grace, time.AfterFunc(grace, f.end)
-	f.due.Store(1)
-	f.trySay()
-}
-
-// hurry ends the connection within grace, however many PINGs that takes.
-func (f *framed) hurry(grace time.Duration) {
-	f.leave(grace)
-	time.AfterFunc(grace, f.end)
 }
 
 // end lets the server know, as soon as the client has not sent a part of a frame only.
@@ -145,6 +133,7 @@ func (f *framed) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended.Swap(true) {
+		f.waking = true
 		_ = f.Conn.SetReadDeadline(time.Unix(1, 0)) // see Read
 	}
 }
@@ -152,8 +141,12 @@ func (f *framed) end() {
 // Read implements net.Conn.
 func (f *framed) Read(p []byte) (int, error) {
 	for {
-		if f.ended.Load() && !f.told && f.in.whole > 0 && f.in.between() {
-			f.told = true
+		if f.alien.Load() {
+			return f.read(p)
+		}
+		telling := f.ended.Load() && !f.told.Load()
+		if telling && f.in.settings && f.in.between() {
+			f.told.Store(true)
 			f.extra = goAway(0)
 		}
 		if len(f.extra) > 0 {
@@ -162,17 +155,14 @@ func (f *framed) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		q := p
-		if f.in.preface > 0 || f.ended.Load() && !f.told {
+		if f.in.preface > 0 || telling {
 			q = p[:min(len(p), f.in.room())]
 		}
 		n, err := f.read(q)
 		if n == 0 && isTimeout(err) && f.wakened() {
 			continue
 		}
-		f.in.pass(q[:n])
-		if f.in.pong > f.answered {
-			f.hear()
-		}
+		f.follow(q[:n])
 		return n, err
 	}
 }
@@ -186,44 +176,40 @@ func (f *framed) read(p []byte) (n int, err error) {
 	return f.Conn.Read(p)
 }
 
+// follow is told of what the server has read.
+func (f *framed) follow(b []byte) {
+	p := f.parting.Load()
+	if p != nil {
+		f.in.awaited = p.awaited.Load()
+	}
+	f.in.pass(b)
+	f.place.Store(f.in.place())
+	switch {
+	case f.in.alien:
+		f.alien.Store(true)
+		f.own.led.Store(nil)
+		f.own.h2.Store(false)
+	case p != nil && f.in.back:
+		f.in.back = false
+		p.hear(f.in.last)
+	}
+}
+
 // wakened tells whether it was end that made a read time out.
 func (f *framed) wakened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended.Load() && f.Conn.SetReadDeadline(time.Time{}) == nil
-}
-
-// hear is called when one of our PINGs has come back.
-func (f *framed) hear() {
-	first := f.answered == 0
-	f.calm++
-	if first || f.in.last != f.seen {
-		f.calm = 0
-	}
-	f.answered, f.seen = f.in.pong, f.in.last
-	if f.calm == calm {
-		f.ended.Store(true)
-		return
-	}
-	next, took := f.answered+1, time.Since(time.Unix(0, f.said.Load()))
-	renew := first || f.calm > 0 // by which each PING has the whole grace
-	if renew {
-		f.patience.Stop()
-	}
-	time.AfterFunc(max(pause, 2*took), func() {
-		if renew {
-			f.patience.Reset(f.grace)
-		}
-		f.due.Store(next)
-		f.trySay()
-	})
+	was := f.waking
+	f.waking = false
+	return was && f.Conn.SetReadDeadline(f.deadline) == nil
 }
 
 // SetReadDeadline implements net.Conn.
 func (f *framed) SetReadDeadline(t time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended.Load() {
+	f.deadline = t
+	if f.waking {
 		return nil
 	}
 	return f.Conn.SetReadDeadline(t)
@@ -237,17 +223,23 @@ func (f *framed) SetDeadline(t time.Time) error {
 	return f.SetWriteDeadline(t)
 }
 
-// Close implements net.Conn. A server closes a second after it has written its last frame, which the kernel may still have:
-// it would throw that away when the next frame of the client's arrives, and clients that are slow to read send many.
+// Close implements net.Conn. It does not wait: see linger.
 func (f *framed) Close() error {
-	if f.ended.Load() && !f.lingers.Swap(true) && f.done() {
-		if tc, ok := f.Conn.(*tls.Conn); ok {
-			_ = tc.CloseWrite()
+	if f.closed.Swap(true) {
+		if f.lingers.Load() {
+			return nil
 		}
-		_ = f.own.CloseWrite()
-		for !delivered(f.own.Conn) {
-			time.Sleep(20 * time.Millisecond)
-		}
+		return f.Conn.Close()
+	}
+	p := f.parting.Load()
+	if p == nil {
+		return f.Conn.Close()
+	}
+	p.stop()
+	if f.ended.Load() && f.done() {
+		f.lingers.Store(true)
+		f.rest.Go(func() { f.linger(p) })
+		return nil
 	}
 	return f.Conn.Close()
 }
@@ -260,3 +252,39 @@ func (f *framed) done() bool {
 	defer f.writing.Unlock()
 	return f.broken == nil && f.out.goaway && f.out.between()
 }
+
+// linger ends the connection when the client has all that was written. A server closes a second after it has written its
+// last frame, which the kernel may still have: it would throw that away when the next frame of the client's arrives, and
+// clients that are slow to read send many. One that takes nothing for its grace is given up, as is what it sends; conn.close
+// ends the wait.
+func (f *framed) linger(p *parting) {
+	if tc, ok := f.Conn.(closeWriter); ok { // of TLS
+		_ = tc.CloseWrite()
+	}
+	_ = f.own.CloseWrite()
+	queued, since := -1, time.Now()
+	for !f.own.isClosed() && !discard(f.own.Conn, lingerRead) {
+		n := unsent(f.own.Conn)
+		if n == 0 {
+			break
+		}
+		if n != queued {
+			queued, since = n, time.Now()
+		}
+		if time.Since(since) >= max(p.patience(), lingerLeast) {
+			break
+		}
+		time.Sleep(lingerPause)
+	}
+	_ = f.Conn.Close()
+}
+
+type closeWriter interface{ CloseWrite() error }
+
+// A close that lingers looks every lingerPause, throws away lingerRead bytes of what the client sends, and gives one that
+// takes nothing lingerLeast, which is what net/http gives to clients that have not read its GOAWAY.
+const (
+	lingerPause = 20 * time.Millisecond
+	lingerRead  = 64 << 10
+	lingerLeast = time.Second
+)

@@ -206,7 +206,7 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 				if x.hurried > 0 {
 					time.AfterFunc(x.hurried/2, func() { f.hurry(x.hurried / 2) })
 				}
-				for buf := make([]byte, 4096); !f.told; {
+				for buf := make([]byte, 4096); !f.told.Load(); {
 					if _, err := f.Read(buf); err != nil {
 						t.Fatal(err)
 					}
@@ -241,7 +241,7 @@ func TestFarewellIsSpread(t *testing.T) {
 				}
 				told := func() (n int) {
 					for _, c := range conns {
-						if f := c.led.Load(); f != nil && f.begun.Load() {
+						if f := c.led.Load(); f != nil && f.parting.Load() != nil {
 							n++
 						}
 					}

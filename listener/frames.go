@@ -6,6 +6,7 @@ import "encoding/binary"
 const (
 	headerLen     = 9
 	typeHeaders   = 0x1
+	typeSettings  = 0x4
 	typePush      = 0x5
 	typePing      = 0x6
 	typeGoAway    = 0x7
@@ -23,17 +24,21 @@ const mark = "baton"
 // frames follows one direction of an HTTP/2 connection, to know where another frame may be put in. The zero value is where
 // the first frame is about to begin.
 type frames struct {
-	preface int // bytes that are still to come before the first frame
+	preface int  // bytes that are still to come before the first frame
+	alien   bool // what came there was something else; nothing is known of the rest
 	header  [headerLen]byte
 	got     int // bytes of the header
 	left    int // bytes of the payload, once the header is there
 	data    [8]byte
 
-	whole  int    // frames that have passed
-	open   bool   // in a header block, which no other frame may interrupt
-	last   uint32 // the highest stream that HEADERS were sent on
-	goaway bool   // a GOAWAY has passed
-	pong   uint32 // the number of the last PING of ours that was acknowledged
+	whole    int64  // frames that have passed
+	settings bool   // the first of them was SETTINGS
+	open     bool   // in a header block, which no other frame may interrupt
+	last     uint32 // the highest stream that HEADERS were sent on
+	goaway   bool   // a GOAWAY has passed
+
+	awaited uint32 // the number of the PING of ours whose acknowledgement counts; 0 for none
+	back    bool   // it has passed
 }
 
 // pass is told of the bytes that have passed.
@@ -41,7 +46,11 @@ func (f *frames) pass(p []byte) {
 	for len(p) > 0 {
 		n := min(f.room(), len(p))
 		switch {
+		case f.alien:
+			return
 		case f.preface > 0:
+			at := len(preface) - f.preface
+			f.alien = string(p[:n]) != preface[at:at+n]
 			f.preface -= n
 		case f.got < headerLen:
 			copy(f.header[f.got:], p[:n])
@@ -77,6 +86,16 @@ func (f *frames) room() int {
 // between tells whether another frame may be put in now.
 func (f *frames) between() bool { return f.preface == 0 && f.got == 0 && !f.open }
 
+// place changes whenever a frame has passed; inside tells whether one has begun, or a header block, or the beginning of all.
+func (f *frames) place() int64 {
+	if f.between() && f.settings {
+		return f.whole << 1
+	}
+	return f.whole<<1 | 1
+}
+
+func inside(place int64) bool { return place&1 != 0 }
+
 // ack tells whether the frame that passes acknowledges a PING.
 func (f *frames) ack() bool {
 	return f.header[3] == typePing && f.header[4]&flagAck != 0 && f.header[0] == 0 && f.header[1] == 0 && f.header[2] == 8
@@ -85,6 +104,9 @@ func (f *frames) ack() bool {
 func (f *frames) end() {
 	f.got = 0
 	f.whole++
+	if f.whole == 1 {
+		f.settings = f.header[3] == typeSettings && f.header[4]&flagAck == 0
+	}
 	switch f.header[3] {
 	case typeHeaders:
 		f.last = max(f.last, binary.BigEndian.Uint32(f.header[5:])&maxStream)
@@ -94,8 +116,8 @@ func (f *frames) end() {
 	case typeGoAway:
 		f.goaway = true
 	case typePing:
-		if f.ack() && string(f.data[:len(mark)]) == mark {
-			f.pong = uint32(f.data[5])<<16 | uint32(f.data[6])<<8 | uint32(f.data[7])
+		if f.ack() && f.awaited != 0 && string(f.data[:]) == string(ping(f.awaited)[headerLen:]) {
+			f.awaited, f.back = 0, true
 		}
 	}
 }

@@ -55,7 +55,7 @@ func next(t testing.TB, from *generation, srv *http.Server) *generation {
 	g.set.Track(srv)
 	g.set.Open()
 	go func() {
-		if err := srv.Serve(g.ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		if err := g.set.Serve(srv, g.ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("generation %d: Serve: %v", g.n, err)
 		}
 	}()

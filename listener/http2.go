@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -10,9 +11,9 @@ import (
 	"time"
 )
 
-// unencrypted is the key of http.Server.TLSNextProto under which net/http, and golang.org/x/net/http2 where it has
-// configured the server, keep a function that serves HTTP/2 on any connection whose preface has been read. They hide the
-// connection in a *tls.Conn, whose NetConn has the method of carrier.
+// unencrypted is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and golang.org/x/net/http2 where it
+// has configured the server, keep a function that serves HTTP/2 on any connection whose preface has been read. They hide
+// the connection in a *tls.Conn, whose NetConn has the method of carrier.
 const unencrypted = "unencrypted_http2"
 
 type carrier struct {
@@ -24,24 +25,37 @@ func (c carrier) UnencryptedNetConn() net.Conn { return c.nc }
 
 func carry(nc net.Conn) *tls.Conn { return tls.Client(carrier{nc: nc}, nil) }
 
-// lead puts a framed between srv and its HTTP/2 connections. It does nothing where that can't be done.
-func lead(srv *http.Server) {
-	serve := srv.TLSNextProto[unencrypted]
+// lead puts a framed between srv and its HTTP/2 connections. Where the server can't be given one, but speaks HTTP/2 on
+// whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it accepts.
+func lead(srv *http.Server) (fronts bool, err error) {
+	serve, plain := srv.TLSNextProto[unencrypted], srv.TLSNextProto["h2"]
 	if serve == nil {
-		return
+		if plain == nil { // it speaks no HTTP/2
+			return false, nil
+		}
+		own, all := standard()
+		if own != pointer(plain) {
+			return false, errLed("its TLSNextProto serves HTTP/2 by another package: use golang.org/x/net v0.31.0 or later, or none")
+		}
+		if !all && srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() {
+			return false, errLed("this version of net/http offers no way: use an older version of Go, or a newer one of this library")
+		}
+		return all, nil
 	}
+	// Net/http closes what it has accepted when these functions return. That would cut a close short that lingers.
 	srv.TLSNextProto[unencrypted] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
 		if u, ok := tc.NetConn().(interface{ UnencryptedNetConn() net.Conn }); ok {
 			nc := u.UnencryptedNetConn()
 			if c, _ := ours(nc); c != nil {
-				tc = carry(frame(nc, c, 0, nil))
+				f := frame(nc, c, 0, nil, nil)
+				defer f.rest.Wait()
+				tc = carry(f)
 			}
 		}
 		serve(hs, tc, h)
 	}
-	plain := srv.TLSNextProto["h2"]
 	if plain == nil {
-		return
+		return false, nil
 	}
 	srv.TLSNextProto["h2"] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
 		c, _ := ours(tc)
@@ -50,9 +64,46 @@ func lead(srv *http.Server) {
 			return
 		}
 		if readPreface(tc) {
-			serve(hs, carry(framedTLS{frame(tc, c, 0, nil)}), h)
+			f := frame(tc, c, 0, nil, nil)
+			defer f.rest.Wait()
+			serve(hs, carry(framedTLS{f}), h)
 		}
 	}
+	return false, nil
+}
+
+// Warn makes the set call f with what it can't do for a server that was given to Track, as soon as that is known: its
+// HTTP/2 connections end as net/http ends them. It must be called before Track. The error names the cure.
+func (s *Set) Warn(f func(error)) { s.warning = f }
+
+func (s *Set) lead(srv *http.Server) (fronts bool) {
+	fronts, err := lead(srv)
+	if err != nil {
+		s.warning(err)
+	}
+	return fronts
+}
+
+// stand tells the fronts of a server what for, and returns the listener as the user has it.
+func (s *Set) stand(srv *http.Server, ln net.Listener, lead bool) net.Listener {
+	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
+	l, ok := ln.(*fronts)
+	if !ok {
+		if lead && plain {
+			s.warning(errUnled)
+		}
+		return ln
+	}
+	l.secure, l.plain = lead, lead && plain
+	return l.Listener
+}
+
+// errUnled is for a server on whose listener nothing of this package stands between net/http and the connections.
+var errUnled = errLed("it is to serve by Set.Serve (with package drain: by Service.Serve or ServeTLS)")
+
+// errLed is for a server whose HTTP/2 connections can't be led.
+func errLed(why string) error {
+	return errors.New("listener: HTTP/2 connections of an http.Server end with net/http's GOAWAY, which loses requests: " + why)
 }
 
 // readPreface gives the client as much time as net/http does.
@@ -96,7 +147,7 @@ func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	f := frame(nc, u.c, u.ahead, append([]byte(nil), early...))
+	f := frame(unframed(nc), u.c, u.ahead, append([]byte(nil), early...), nil)
 	return f, bufio.NewReadWriter(bufio.NewReader(f), rw.Writer), nil
 }
 

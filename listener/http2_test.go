@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"runtime"
@@ -255,7 +256,7 @@ func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
 	}
 }
 
-// Nothing may be put into a header block; the rest of it may come late.
+// Nothing may be put into a header block; a body may come late.
 func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 	t.Parallel()
 	for _, kind := range bothKinds {
@@ -267,24 +268,74 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 			half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
 			block.frame(typeHeaders, 0, 1, postHead[:3])
 			one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
-			wait := one.depart(t, nil, 500*time.Millisecond) // after much less a busy machine may come to its end before it says its beginning
+			wait := one.depart(t, nil, 2*time.Second) // after less a busy machine may come to its end before it says its beginning
 			idle.wantGoAway(maxStream)
 			idle.until(typePing)
-			idle.wantGoAway(0)
 			for _, c := range []*h2{half, block} {
 				c.wantGoAway(maxStream)
 				c.until(typePing)
 			}
+			block.frame(typeContinued, flagEndBlock, 1, postHead[3:])
+			idle.wantGoAway(0)
 			one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
 			half.send([]byte("lf"))
 			half.wantGoAway(1)
 			half.wantAnswer(1, "half")
-			block.frame(typeContinued, flagEndBlock, 1, postHead[3:])
 			block.wantGoAway(1)
 			block.frame(0, 1, 1, []byte("late"))
 			block.wantAnswer(1, "late")
 			wait()
 		})
+	}
+}
+
+// What a client has begun, where no request is under way, and does not go on with, gets one grace. It is no failure, and no loss.
+func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
+	t.Parallel()
+	var settings = rawFrame(typeSettings, 0, 0, nil)
+	for name, said := range map[string][]byte{
+		"half a preface":       []byte(preface[:20]),
+		"no settings":          []byte(preface),
+		"half of settings":     append([]byte(preface), settings[:8]...),
+		"half a header":        append([]byte(preface+string(settings)), 0, 0, 4, typeHeaders),
+		"one byte":             append([]byte(preface+string(settings)), 0),
+		"half a header block":  append([]byte(preface+string(settings)), rawFrame(typeHeaders, flagEndBlock, 1, postHead)[:headerLen+2]...),
+		"headers without end":  append([]byte(preface+string(settings)), rawFrame(typeHeaders, 0, 1, postHead)...),
+		"half a continuation":  append([]byte(preface+string(settings)+string(rawFrame(typeHeaders, 0, 1, postHead[:3]))), 0, 0, 3, typeContinued, 0),
+		"half a ping":          append([]byte(preface+string(settings)), ping(1)[:12]...),
+		"half an ack":          append([]byte(preface+string(settings)), rawFrame(typePing, flagAck, 0, ping(1)[headerLen:])[:16]...),
+		"half a frame of 16 k": append([]byte(preface+string(settings)), 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 'x'),
+	} {
+		for _, kind := range bothKinds {
+			if name == "half a preface" && kind == "h2c" {
+				continue // it is half of HTTP/1's GET yet
+			}
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				one := serveHTTP2(t, kind, &http.Server{ErrorLog: log.New(io.Discard, "", 0)})
+				nc := dial(t, one).nc
+				if kind == "h2" {
+					tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+					if err := tc.Handshake(); err != nil {
+						t.Fatal(err)
+					}
+					nc = tc
+				}
+				if _, err := nc.Write(said); err != nil {
+					t.Fatal(err)
+				}
+				one.await(t, "not read", func(n Counts) bool { return n.Open() == 1 && one.unread() == 0 })
+				const grace = 300 * time.Millisecond
+				start := time.Now()
+				one.depart(t, nil, grace)()
+				if took := time.Since(start); took > patience/2 {
+					t.Errorf("took %v", took)
+				}
+				if n := one.set.Counts(); n.Lost != 0 {
+					t.Errorf("%+v", n)
+				}
+			})
+		}
 	}
 }
 

@@ -30,9 +30,16 @@ func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	}
 	g.set.Track(srv)
 	g.set.Open()
-	go func() { _ = srv.ServeTLS(ln, "", "") }()
+	go func() { _ = serveTLS(g.set, srv, ln) }()
 	t.Cleanup(func() { _ = srv.Close(); g.set.Close() })
 	return g
+}
+
+// serveTLS is srv.ServeTLS by Set.Serve.
+func serveTLS(set *Set, srv *http.Server, ln net.Listener) error {
+	const noFile = "\x00" // net/http sets srv up for HTTP/2, and then finds no certificate
+	_ = srv.ServeTLS(ln, noFile, noFile)
+	return set.Serve(srv, tls.NewListener(ln, srv.TLSConfig))
 }
 
 func dialTLS(t testing.TB, g *generation) *client {

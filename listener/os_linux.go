@@ -25,8 +25,9 @@ func queue(nc net.Conn, which uint) (n int) {
 	return n
 }
 
-// delivered tells whether the client's side has all that was written, or is gone. It throws away what that has sent.
-func delivered(nc net.Conn) bool {
+// discard throws away what the client has sent, up to a number of bytes, and tells whether nothing can come any more. It
+// must not go on as long as something comes: meanwhile nobody can close the connection, and a flood has no end.
+func discard(nc net.Conn, most int) (over bool) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return true
@@ -35,20 +36,24 @@ func delivered(nc net.Conn) bool {
 	if err != nil {
 		return true
 	}
-	all := true // also when it is closed here
+	over = true // also when it is closed here
 	_ = rc.Control(func(fd uintptr) {
 		var b [4096]byte
-		for {
-			n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT)
-			if n > 0 || err == unix.EINTR {
-				continue
+		for got := 0; got < most; {
+			n, _, err := unix.Recvfrom(int(fd), b[:min(len(b), most-got)], unix.MSG_DONTWAIT)
+			switch {
+			case n > 0:
+				got += n
+			case err == unix.EINTR:
+				got++
+			default:
+				over = err != unix.EAGAIN
+				return
 			}
-			left, _ := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
-			all = err != unix.EAGAIN || left == 0
-			return
 		}
+		over = false
 	})
-	return all
+	return over
 }
 
 // awaitEnd is a Read that waits until the client has closed the connection, or a deadline is over, and reads nothing.

@@ -19,7 +19,7 @@ func seal(rawPacketConn)              {}
 func queued(rawPacketConn) bool       { return true }
 func unread(net.Conn) int             { return 0 }
 func unsent(net.Conn) int             { return 0 }
-func delivered(net.Conn) bool         { return true }
+func discard(net.Conn, int) bool      { return true }
 func backlog(syscall.Conn) []net.Conn { return nil }
 
 func awaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }

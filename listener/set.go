@@ -28,6 +28,7 @@ import (
 type Set struct {
 	fds     Fds // nil: nothing is inherited or passed on
 	onLoss  func(Loss)
+	warning func(error)               // of Warn
 	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
 	leaving atomic.Pointer[departure] // nil until Leave
 
@@ -90,7 +91,7 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
 	}
-	return &Set{fds: fds, onLoss: onLoss, sockets: make(map[string]*socket), packets: make(map[string]*intake), held: make(map[string]string), conns: make(map[*conn]struct{})}
+	return &Set{fds: fds, onLoss: onLoss, warning: func(error) {}, sockets: make(map[string]*socket), packets: make(map[string]*intake), held: make(map[string]string), conns: make(map[*conn]struct{})}
 }
 
 // Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. After

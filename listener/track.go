@@ -12,7 +12,7 @@ import (
 type connKey struct{}
 
 // Track makes srv tell the set what it does with each connection. It must be called before srv serves on a listener of
-// the set, and at most once for a server. It puts itself around srv.ConnState, srv.BaseContext, srv.ConnContext and
+// the set, with Serve, and at most once for a server. It puts itself around srv.ConnState, srv.BaseContext, srv.ConnContext and
 // srv.Handler, and, when srv begins to serve, around what net/http has put into srv.TLSNextProto; what was there goes on
 // being called. While the set leaves, answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
 func (s *Set) Track(srv *http.Server) {
@@ -29,16 +29,17 @@ func (s *Set) Track(srv *http.Server) {
 			c.note(srv, nc, state)
 		}
 	}
-	base, once := srv.BaseContext, new(sync.Once)
+	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.lead(srv) })
 	srv.BaseContext = func(ln net.Listener) context.Context {
-		once.Do(func() { lead(srv) }) // by now srv has been configured for HTTP/2, and has accepted nothing
+		ln = s.stand(srv, ln, lead()) // by now srv has been configured for HTTP/2, and has accepted nothing
 		if base != nil {
 			return base(ln)
 		}
 		return context.Background()
 	}
-	with := srv.ConnContext
+	with, unled := srv.ConnContext, new(sync.Once)
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		nc = unframed(nc)
 		if c, _ := ours(nc); c != nil {
 			ctx = context.WithValue(ctx, connKey{}, c)
 		}
@@ -52,9 +53,10 @@ func (s *Set) Track(srv *http.Server) {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 {
-			if c, _ := r.Context().Value(connKey{}).(*conn); c != nil && !c.h2.Load() {
+		if r.ProtoMajor == 2 && r.Method != "PRI" {
+			if c, _ := r.Context().Value(connKey{}).(*conn); c != nil && c.led.Load() == nil {
 				c.h2.Store(true)
+				unled.Do(func() { s.warning(errUnled) })
 			}
 		}
 		if d := s.leaving.Load(); d != nil {

@@ -1,0 +1,136 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+)
+
+// Serve is srv.Serve(ln) for a server that was given to Track: so that HTTP/2 connections end without losing a request with
+// every version of net/http, which from Go 1.27 on speaks HTTP/2 on what its listener returns and leaves no other way to
+// stand in front of it. There, connections of ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2,
+// reach handlers that hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
+func (s *Set) Serve(srv *http.Server, ln net.Listener) error {
+	return srv.Serve(&fronts{Listener: ln})
+}
+
+// fronts returns a front for each connection on which the server may speak HTTP/2.
+type fronts struct {
+	net.Listener
+	secure, plain bool // which they are; set before the first Accept
+}
+
+// Accept implements net.Listener.
+func (l *fronts) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	_, secure := nc.(encrypted)
+	if secure && !l.secure || !secure && !l.plain {
+		return nc, nil
+	}
+	c, _ := ours(nc)
+	if c == nil {
+		return nc, nil
+	}
+	f := &front{Conn: nc, own: c, missing: preface}
+	switch _, sends := nc.(io.ReaderFrom); {
+	case secure:
+		f.missing = ""
+		return frontTLS{f}, nil
+	case sends:
+		return frontTCP{f}, nil
+	}
+	return f, nil
+}
+
+// front is what a server gets instead of what the listener has returned. It does nothing until HTTP/2 begins; from then on
+// all goes through a framed.
+type front struct {
+	net.Conn
+	own     *conn // of this package, under Conn
+	framed  atomic.Pointer[framed]
+	missing string // of HTTP/2's preface, if that is what comes; "" when it is something else. The reader's
+}
+
+// NetConn returns what the listener has returned.
+func (f *front) NetConn() net.Conn { return f.Conn }
+
+func (f *front) inner() net.Conn { return f.Conn }
+
+func (f *front) now() net.Conn {
+	if h := f.framed.Load(); h != nil {
+		return h
+	}
+	return f.Conn
+}
+
+// Read implements net.Conn. A server that knows HTTP/2 serves it where a connection begins with the preface.
+func (f *front) Read(p []byte) (int, error) {
+	n, err := f.now().Read(p)
+	if n > 0 && f.missing != "" {
+		k := min(n, len(f.missing))
+		switch {
+		case string(p[:k]) != f.missing[:k]:
+			f.missing = ""
+		default:
+			if f.missing = f.missing[k:]; f.missing == "" {
+				f.framed.Store(frame(f.Conn, f.own, 0, nil, p[k:n]))
+			}
+		}
+	}
+	return n, err
+}
+
+func (f *front) Write(p []byte) (int, error) { return f.now().Write(p) }
+func (f *front) Close() error                { return f.now().Close() }
+
+// CloseWrite implements what net/http looks for to end a connection gently.
+func (f *front) CloseWrite() error {
+	if cw, ok := f.Conn.(closeWriter); ok {
+		return cw.CloseWrite()
+	}
+	return syscall.EINVAL
+}
+
+// SyscallConn implements syscall.Conn.
+func (f *front) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := f.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}
+
+// frontTCP is a front that can send files, see tcpConn.
+type frontTCP struct{ *front }
+
+// ReadFrom implements io.ReaderFrom.
+func (f frontTCP) ReadFrom(r io.Reader) (int64, error) {
+	if h := f.framed.Load(); h != nil {
+		return io.Copy(struct{ io.Writer }{h}, r)
+	}
+	return f.Conn.(io.ReaderFrom).ReadFrom(r)
+}
+
+// frontTLS has the methods by which servers see that a connection is encrypted.
+type frontTLS struct{ *front }
+
+func (f frontTLS) ConnectionState() tls.ConnectionState { return f.Conn.(encrypted).ConnectionState() }
+
+// HandshakeContext is where a server learns whether it speaks HTTP/2.
+func (f frontTLS) HandshakeContext(ctx context.Context) error {
+	if h, ok := f.Conn.(interface{ HandshakeContext(context.Context) error }); ok {
+		if err := h.HandshakeContext(ctx); err != nil {
+			return err
+		}
+	}
+	if f.framed.Load() == nil && f.ConnectionState().NegotiatedProtocol == "h2" {
+		f.framed.Store(frame(f.Conn, f.own, len(preface), nil, nil))
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package listener
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// parting is how a framed connection comes to its end. It exists from leave on, and nothing that the client sends reaches
+// it before: the framed has a pointer to it, or nil.
+//
+// One PING is under way at a time. Only its acknowledgement counts, and only once.
+type parting struct {
+	f       *framed
+	due     atomic.Uint32 // the number of the PING to be sent next, 0 for none
+	awaited atomic.Uint32 // the number of the PING that was sent and not acknowledged, 0 for none
+	sent    atomic.Int64  // when that was, in Unix nanoseconds
+
+	mu    sync.Mutex    // guards what follows; framed.mu may be locked under it
+	grace time.Duration // the client's time for each step; shortened by hurry
+	tick  *time.Timer   // calls over when a grace has passed; stopped from a PING's coming back until the next one
+	next  *time.Timer   // makes the next PING due; nil until the first has come back
+	last  *time.Timer   // calls late; nil without hurry
+	calm  int           // how many rounds in a row have brought no new stream
+	seen  uint32        // the highest stream when the last PING came back
+	shut  bool          // the connection is closed, no timer may start
+
+	// As it was when tick was set.
+	at     time.Time // zero: tick is stopped
+	place  int64     // see framed.place
+	queued int       // bytes that the client had not received
+}
+
+// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a goroutine of the client's
+// that was about to send has that long, and the way here. A client that takes long to answer a PING, being busy, has longer.
+const (
+	pause = 50 * time.Millisecond
+	calm  = 3
+)
+
+// leave begins to end the connection; a client that does not answer a PING within grace, or goes on with new streams for
+// as long, is not waited for. It may block as long as a client does not read.
+func (f *framed) leave(grace time.Duration) {
+	p := &parting{f: f, grace: grace}
+	p.due.Store(1)
+	p.mu.Lock()
+	begun := f.parting.CompareAndSwap(nil, p)
+	if begun {
+		p.tick = time.AfterFunc(grace, p.over)
+		p.mark(grace)
+	}
+	p.mu.Unlock()
+	if !begun {
+		return
+	}
+	if f.closed.Load() {
+		p.stop()
+		return
+	}
+	f.trySay()
+}
+
+// hurry ends the connection within grace, however many PINGs that takes.
+func (f *framed) hurry(grace time.Duration) {
+	f.leave(grace)
+	f.parting.Load().hurry(grace)
+}
+
+func (p *parting) hurry(grace time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shut {
+		return
+	}
+	p.grace = min(p.grace, grace)
+	if !p.at.IsZero() && time.Until(p.at) > grace {
+		p.watch()
+	}
+	if !p.f.ended.Load() {
+		if p.last != nil {
+			p.last.Stop()
+		}
+		p.last = time.AfterFunc(grace, p.late)
+	}
+}
+
+// late is called when the time of hurry is over.
+func (p *parting) late() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.shut && !p.f.ended.Load() {
+		p.end()
+	}
+}
+
+// patience is how long a client may take now.
+func (p *parting) patience() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.grace
+}
+
+// hear is called by the reader when the PING that is awaited has come back; stream is the highest by then.
+func (p *parting) hear(stream uint32) {
+	took := time.Since(time.Unix(0, p.sent.Load()))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.awaited.Swap(0)
+	if p.shut || n == 0 || p.f.ended.Load() {
+		return
+	}
+	p.calm++
+	if n == 1 || stream != p.seen {
+		p.calm = 0
+	}
+	p.seen = stream
+	if p.calm == calm {
+		p.end()
+		return
+	}
+	renew := n == 1 || p.calm > 0 // by which each PING has the whole grace
+	if renew {
+		p.tick.Stop()
+		p.at = time.Time{}
+	}
+	p.next = time.AfterFunc(max(pause, 2*took), func() { p.ask(n+1, renew) })
+}
+
+// ask makes a PING due.
+func (p *parting) ask(n uint32, renew bool) {
+	p.mu.Lock()
+	if p.shut || p.f.ended.Load() {
+		p.mu.Unlock()
+		return
+	}
+	p.due.Store(n)
+	if renew {
+		p.watch()
+	}
+	p.mu.Unlock()
+	p.f.trySay()
+}
+
+// over is called when a grace has passed: the server is to be told. What has kept it from being told for as long, or the
+// client from taking what the server said, is not waited for.
+func (p *parting) over() {
+	p.mu.Lock()
+	stuck := !p.shut && p.stuck()
+	switch {
+	case p.shut:
+	case stuck || p.f.own.isClosed():
+		p.halt()
+	case !p.f.ended.Load():
+		p.end()
+	default:
+		p.watch()
+	}
+	p.mu.Unlock()
+	if stuck {
+		_ = p.f.own.close(false)
+	}
+}
+
+// end lets the server know, and watches that it can be told.
+func (p *parting) end() {
+	p.f.end()
+	for _, t := range []*time.Timer{p.next, p.last} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	p.watch()
+}
+
+// watch gives the client another grace; when the server is told, a second at least, after which net/http closes.
+func (p *parting) watch() {
+	wait := p.grace
+	if p.f.ended.Load() {
+		wait = max(wait, lingerLeast)
+	}
+	p.mark(wait)
+	p.tick.Reset(wait)
+}
+
+func (p *parting) mark(wait time.Duration) {
+	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), unsent(p.f.own.Conn)
+}
+
+// stuck tells whether the connection can be closed, after a grace, because its client has begun a frame or a header block
+// without a word more, or does not read the server's GOAWAY. A client with a request under way is waited for, as is one
+// that receives something.
+func (p *parting) stuck() bool {
+	switch p.f.own.state.Load() - 1 {
+	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open
+	default:
+		return false
+	}
+	place, queued := p.f.place.Load(), unsent(p.f.own.Conn)
+	if queued != p.queued {
+		return false
+	}
+	if p.f.told.Load() {
+		return queued > 0
+	}
+	return inside(place) && place == p.place
+}
+
+// stop is for a connection that is closed.
+func (p *parting) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.halt()
+}
+
+func (p *parting) halt() {
+	p.shut = true
+	for _, t := range []*time.Timer{p.tick, p.next, p.last} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
