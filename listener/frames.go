@@ -116,7 +116,8 @@ func (f *frames) end() {
 	case typeGoAway:
 		f.goaway = true
 	case typePing:
-		if f.ack() && f.awaited != 0 && string(f.data[:]) == string(ping(f.awaited)[headerLen:]) {
+		n := uint32(f.data[5])<<16 | uint32(f.data[6])<<8 | uint32(f.data[7])
+		if f.ack() && f.awaited != 0 && n == f.awaited && string(f.data[:len(mark)]) == mark {
 			f.awaited, f.back = 0, true
 		}
 	}

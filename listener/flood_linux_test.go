@@ -1,0 +1,108 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// flood is a client of unencrypted HTTP/2 that sends without a pause and reads nothing, with a receive buffer as small as
+// can be.
+func flood(t testing.TB, g *generation, first, again []byte) {
+	t.Helper()
+	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) })
+	}}
+	nc, err := d.Dial("tcp", g.ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	if _, err := nc.Write(first); err != nil {
+		t.Fatal(err)
+	}
+	var over sync.WaitGroup
+	over.Go(func() {
+		for err := error(nil); err == nil; _, err = nc.Write(again) {
+		}
+	})
+	t.Cleanup(over.Wait)
+	t.Cleanup(func() { _ = nc.Close() }) // runs first
+}
+
+// However many clients send however much and read nothing, a departure and a close by force end when they should.
+func TestFloodsHoldNobody(t *testing.T) {
+	begin := slices.Concat([]byte(preface), rawFrame(typeSettings, 0, 0, nil))
+	request := rawFrame(typeHeaders, flagEndBlock|1, 1, postHead)
+	for name, x := range map[string]struct{ first, again []byte }{
+		"window updates": {slices.Concat(begin, request), slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
+		"forged acks":    {slices.Concat(begin, request), slices.Repeat(rawFrame(typePing, flagAck, 0, ping(1)[headerLen:]), 1000)},
+		"unknown frames": {slices.Concat(begin, request), slices.Repeat(rawFrame(0x42, 0, 0, make([]byte, 1000)), 100)},
+		"data":           {slices.Concat(begin, request), slices.Repeat(rawFrame(0, 0, 1, make([]byte, 1000)), 100)},
+		"pings":          {slices.Concat(begin, request), slices.Repeat(rawFrame(typePing, 0, 0, make([]byte, 8)), 1000)},
+		"an ended one":   {begin, slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write(make([]byte, 60<<10)) // less than a stream's window
+			})}
+			one := serveHTTP2(t, "h2c", srv)
+			const clients = 24
+			for range clients {
+				flood(t, one, x.first, x.again)
+			}
+			one.await(t, "not HTTP/2", func(n Counts) bool { return n.HTTP2 == clients || n.HTTP2 == 0 && name != "an ended one" })
+			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			defer cancel()
+			start := time.Now()
+			if err := one.set.Leave(ctx, nil, 500*time.Millisecond); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			left := time.Since(start)
+			one.set.Close()
+			_ = srv.Close()
+			if took := time.Since(start); took > 10*time.Second || one.set.Counts().Open() > 0 {
+				t.Errorf("gone after %v, Leave was over after %v; %+v", took, left, one.set.Counts())
+			}
+			t.Logf("Leave %v, all %v", left, time.Since(start))
+		})
+	}
+}
+
+// Some bytes are thrown away at a time, or a flood would never let go of the descriptor.
+func TestDiscardIsBounded(t *testing.T) {
+	cl, far := pair(t)
+	c := cl.nc
+	if discard(far, 100) {
+		t.Error("over, and the client is there")
+	}
+	if _, err := c.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	for want := 900; want >= 0; want -= 100 {
+		for end := time.Now().Add(patience); unread(far) != want+100 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if discard(far, 100) || unread(far) != want {
+			t.Fatalf("%d unread, want %d", unread(far), want)
+		}
+	}
+	_ = c.Close()
+	for end := time.Now().Add(patience); !discard(far, 100); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not over")
+		}
+	}
+	_ = far.Close()
+	if !discard(far, 100) {
+		t.Error("not over when closed")
+	}
+}

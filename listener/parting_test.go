@@ -1,0 +1,176 @@
+package listener
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// hose is a connection from which a test reads what it has put in, and whose writes it collects.
+type hose struct {
+	net.Conn // nil
+	mu       sync.Mutex
+	in, out  bytes.Buffer
+}
+
+func (h *hose) Read(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.in.Len() == 0 {
+		return 0, io.EOF
+	}
+	return h.in.Read(p)
+}
+
+func (h *hose) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.out.Write(p)
+}
+
+// put is what is to be read next.
+func (h *hose) put(p []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.in.Write(p)
+}
+
+func (h *hose) written() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return bytes.Clone(h.out.Bytes())
+}
+
+func (h *hose) SetReadDeadline(time.Time) error  { return nil }
+func (h *hose) SetWriteDeadline(time.Time) error { return nil }
+func (h *hose) Close() error                     { return nil }
+
+// hosed is a framed on which both sides have sent SETTINGS.
+func hosed(t testing.TB) (*framed, *hose) {
+	t.Helper()
+	h := &hose{}
+	f := &framed{Conn: h, own: &conn{}}
+	_, _ = f.Write(rawFrame(typeSettings, 0, 0, nil))
+	feed(t, f, rawFrame(typeSettings, 0, 0, nil))
+	return f, h
+}
+
+// feed makes the server read b.
+func feed(t testing.TB, f *framed, b []byte) {
+	f.Conn.(*hose).put(b)
+	var buf [4096]byte
+	for n := 0; n < len(b); {
+		k, err := f.Read(buf[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += k
+	}
+}
+
+func ack(n uint32) []byte { return rawFrame(typePing, flagAck, 0, ping(n)[headerLen:]) }
+
+// An acknowledgement counts once, if it is that of the PING that was sent last and not acknowledged: in every state.
+func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
+	pings := func(h *hose) int { return bytes.Count(h.written(), []byte{8, typePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'}) }
+	forged := []uint32{0, 1, 2, 3, 4, 0xffff, 0xfffffe, 0xffffff}
+	synctest.Test(t, func(t *testing.T) {
+		f, h := hosed(t)
+		for _, n := range forged {
+			feed(t, f, ack(n)) // nobody leaves
+		}
+		f.leave(time.Hour)
+		for sent := 1; sent <= calm+1; sent++ {
+			if got := pings(h); got != sent {
+				t.Fatalf("%d PINGs sent, want %d", got, sent)
+			}
+			for _, n := range forged {
+				if n != uint32(sent) {
+					feed(t, f, ack(n))
+				}
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := pings(h); got != sent || f.ended.Load() {
+				t.Fatalf("%d PINGs sent, want %d; ended %v", got, sent, f.ended.Load())
+			}
+			for range 3 {
+				feed(t, f, ack(uint32(sent)))
+			}
+			for pings(h) == sent && !f.ended.Load() {
+				time.Sleep(time.Second)
+				synctest.Wait()
+			}
+		}
+		if !f.ended.Load() {
+			t.Error("not ended")
+		}
+		for _, n := range forged {
+			h.put(ack(n))
+		}
+		if _, err := io.Copy(io.Discard, f); err != nil || !f.told.Load() {
+			t.Errorf("%v, told %v", err, f.told.Load())
+		}
+		_ = f.Close()
+	})
+}
+
+// What a client sends that nobody has asked for costs no memory.
+func TestForgedAcknowledgementsAllocateNothing(t *testing.T) {
+	for _, leaving := range []bool{false, true} {
+		t.Run(fmt.Sprint("leaving ", leaving), func(t *testing.T) {
+			f, h := hosed(t)
+			if leaving {
+				f.leave(time.Hour)
+			}
+			defer f.Close()
+			var buf [4096]byte
+			n := uint32(1)
+			h.in.Grow(1 << 10)
+			var frames [][]byte
+			for range 1100 {
+				n++
+				frames = append(frames, ack(n))
+			}
+			i := 0
+			if got := testing.AllocsPerRun(1000, func() {
+				h.put(frames[i])
+				i++
+				_, _ = f.Read(buf[:])
+			}); got != 0 {
+				t.Errorf("%v allocations for a frame", got)
+			}
+		})
+	}
+}
+
+// Every timer of a connection's end goes with it, whatever it was about to do.
+func TestNothingGoesOnAfterClose(t *testing.T) {
+	for name, until := range map[string]func(t *testing.T, f *framed){
+		"left":    func(t *testing.T, f *framed) { f.leave(time.Minute) },
+		"heard":   func(t *testing.T, f *framed) { f.leave(time.Minute); feed(t, f, ack(1)) },
+		"hurried": func(t *testing.T, f *framed) { f.hurry(time.Minute); f.hurry(time.Second) },
+		"ended":   func(t *testing.T, f *framed) { f.leave(time.Second); time.Sleep(2 * time.Second) },
+		"closed":  func(t *testing.T, f *framed) { _ = f.Close(); f.leave(time.Minute); f.hurry(time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, h := hosed(t)
+				until(t, f)
+				_ = f.Close()
+				said := len(h.written())
+				was := f.ended.Load()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if len(h.written()) != said || f.ended.Load() != was {
+					t.Errorf("%d bytes written, were %d; ended %v, was %v", len(h.written()), said, f.ended.Load(), was)
+				}
+			})
+		})
+	}
+}
