@@ -55,12 +55,12 @@ func TestFloodsHoldNobody(t *testing.T) {
 				_, _ = w.Write(make([]byte, 60<<10)) // less than a stream's window
 			})}
 			one := serveHTTP2(t, "h2c", srv)
-			const clients = 24
+			const clients = 16
 			for range clients {
 				flood(t, one, x.first, x.again)
 			}
 			one.await(t, "not HTTP/2", func(n Counts) bool { return n.HTTP2 == clients || n.HTTP2 == 0 && name != "an ended one" })
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 			defer cancel()
 			start := time.Now()
 			if err := one.set.Leave(ctx, nil, 500*time.Millisecond); err != nil && !errors.Is(err, context.DeadlineExceeded) {

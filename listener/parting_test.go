@@ -77,7 +77,9 @@ func ack(n uint32) []byte { return rawFrame(typePing, flagAck, 0, ping(n)[header
 
 // An acknowledgement counts once, if it is that of the PING that was sent last and not acknowledged: in every state.
 func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
-	pings := func(h *hose) int { return bytes.Count(h.written(), []byte{8, typePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'}) }
+	pings := func(h *hose) int {
+		return bytes.Count(h.written(), []byte{8, typePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'})
+	}
 	forged := []uint32{0, 1, 2, 3, 4, 0xffff, 0xfffffe, 0xffffff}
 	synctest.Test(t, func(t *testing.T) {
 		f, h := hosed(t)
