@@ -37,7 +37,7 @@ func ExampleNew() {
 	}
 	svc.Serve(public, &http.Server{Handler: http.DefaultServeMux, IdleTimeout: time.Minute})
 	svc.Serve(internal, &http.Server{Handler: http.DefaultServeMux})
-	svc.Go("mailer", func(ctx context.Context) {
+	err = svc.Lead("mailer", func(ctx context.Context) { // in one generation at a time
 		for ctx.Err() == nil {
 			// Send what is due. When ctx ends, finish the one at hand and return.
 			select {
@@ -46,6 +46,9 @@ func ExampleNew() {
 			}
 		}
 	})
+	if err != nil {
+		log.Fatal(err)
+	}
 	if err := svc.Run(context.Background()); err != nil {
 		log.Fatal(err)
 	}

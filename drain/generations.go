@@ -107,6 +107,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		older := newElder(l, m.Generation, m.PID)
 		older.Phase = Draining
 		older.heed(m.Report)
+		s.dropHolder(older.PID) // its link tells more
 		if m.Base != nil {
 			older.base = *m.Base
 		}
@@ -120,6 +121,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		return
 	case m.Kind == kindReport:
 		e.heed(m.Report)
+		s.beginLeads()
 	case m.Kind == kindPromoted && s.awaits:
 		s.promoted(m)
 	case m.Kind == kindForward:
@@ -138,6 +140,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 
 func (s *Service) elderGone(e *elder) {
 	if e == s.parent {
+		s.keepHolder(e)
 		s.parent = nil
 		s.orphaned()
 	}
@@ -145,6 +148,8 @@ func (s *Service) elderGone(e *elder) {
 		s.older = slices.Delete(s.older, i, i+1)
 		s.past.add(e.Open, e.base)
 		_ = e.link.Close()
+		s.keepHolder(e)
+		s.beginLeads()
 		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID, "left", s.olderNames())
 		s.settle()
 	}
@@ -173,7 +178,7 @@ func (s *Service) hurry() {
 		s.deadlineAt = time.Now().Add(killGrace)
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		s.deadline = time.AfterFunc(killGrace, func() {
-			s.call(func() { s.cutOff("a newer generation asked to leave", s.bow) })
+			s.call(func() { s.cutOff("a newer generation asked to leave", lastWords, s.bow) })
 		})
 	}
 }

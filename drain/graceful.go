@@ -41,12 +41,15 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 		_ = ln.Close()
 		return
 	}
-	s.Go("server on "+ln.Addr().String(), func(ctx context.Context) {
-		<-ctx.Done()
+	err := s.Go("server on "+ln.Addr().String(), func(context.Context) {
+		<-s.DrainStarted()
 		<-served
 		d.untouched.Wait()
 		srv.GracefulStop()
 	})
+	if err != nil {
+		_ = ln.Close()
+	}
 }
 
 // Dial connects to ln, which Listen has made, inside this process: its Accept returns the other end, also while nothing

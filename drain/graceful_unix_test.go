@@ -220,7 +220,7 @@ func TestAGracefulServerThatHangsIsCutOff(t *testing.T) {
 	c.send()
 	c.want(s.pgid)
 	s.signal(s.pgid, syscall.SIGTERM)
-	s.wantEnd(1, "DrainTimeout (300ms) is over: cut off 1 other connection(s); background work: server on ")
+	s.wantEnd(1, "DrainTimeout (300ms) is over: cut off 1 other connection(s)")
 }
 
 func TestAGracefulServerThatFailsEndsTheService(t *testing.T) {

@@ -57,6 +57,7 @@ func (g *gen) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("/endless", g.endless)
+	mux.HandleFunc("POST /job", g.job)
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
 		if err != nil {

@@ -22,7 +22,7 @@ const maxState = 64 << 10 // bytes
 // conn is closed here, which the client doesn't notice. After an error conn is as it was, still the caller's to use and to
 // close: the other side may have refused it, or died, and HandOver may be tried again until Config.DrainTimeout.
 //
-// It works once draining has begun because of a swap, which the contexts of Go and Draining tell. Before that, and in a
+// It works once draining has begun because of a swap, which DrainStarted and Draining tell. Before that, and in a
 // stop, it fails at once. It returns when Config.Adopt has, so call it for many connections at the same time.
 //
 // Conn was accepted from a listener of Listen, or hijacked from a server given to Serve, or came to Config.Adopt. A wrapper

@@ -134,6 +134,15 @@ func (s *service) pipe() (r, w *os.File) {
 	return r, w
 }
 
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s *service) logFile() string { return filepath.Join(s.dir, "log") }
 
 // install puts a whole binary where the service looks for the next, whatever is there.

@@ -54,8 +54,8 @@ func (s *lineServer) listen() error {
 	if err := s.g.svc.HandOver(nil, nil); err == nil || !strings.Contains(err.Error(), "no swap") {
 		return fmt.Errorf("HandOver before a swap: %w", err)
 	}
-	s.g.svc.Go("lines", func(ctx context.Context) {
-		<-ctx.Done()
+	return s.g.svc.Go("lines", func(context.Context) {
+		<-s.g.svc.DrainStarted()
 		s.g.fault("hand over late")
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -65,7 +65,6 @@ func (s *lineServer) listen() error {
 			_ = nc.SetReadDeadline(time.Unix(1, 0))
 		}
 	})
-	return nil
 }
 
 func (s *lineServer) adopt(nc net.Conn, state []byte) error {

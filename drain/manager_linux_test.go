@@ -197,15 +197,6 @@ func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
 	}
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 func TestManagerIsAskedForTime(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

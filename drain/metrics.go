@@ -26,7 +26,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //	baton_drain_deadline_timestamp_seconds{generation}     of those that drain: when what is left is cut off
 //	baton_drain_hurried{generation}                        of older ones: 1 if told to leave sooner
 //	baton_connections{generation,state}                    open: new, idle, active, hijacked, http2, other
-//	baton_background_tasks{generation}                     of Service.Go
+//	baton_background_tasks{generation}                     of Service.Go and Lead
 //	baton_pulled, baton_pull_noticed                       of the main one
 //
 // Counters have none, and go on where a generation ends; see Totals:

@@ -10,7 +10,7 @@ import (
 // service manager, the first process of a container) would end them with it.
 func (s *Service) settle() {
 	switch {
-	case s.phase != Draining || !s.settled || s.hooks.gone:
+	case s.phase != Draining || !s.settled || s.cutting != nil || s.hooks.gone:
 	case len(s.older) > 0:
 		s.tell(slog.LevelInfo, "waiting for older generations", nil, "older", s.olderNames())
 	case s.replaced() && !s.hurried && time.Since(s.since) < lingerTime:

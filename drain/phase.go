@@ -49,7 +49,7 @@ type Status struct {
 	Noticed    bool            `json:"noticed"` // the probers have noticed the pull
 	Listeners  []string        `json:"listeners"`
 	Open       listener.Counts `json:"open"`
-	Background []string        `json:"background"` // the names of what Go runs
+	Background []string        `json:"background"` // the names of what Go and Lead run
 	Older      []Peer          `json:"older"`      // generations that still drain, the oldest first
 	Probers    []health.Prober `json:"probers"`
 	Swaps      int             `json:"swaps"` // how many this process has tried
@@ -67,7 +67,8 @@ type Peer struct {
 	Deadline   time.Time       `json:"deadline,omitzero"` // when it is cut off
 	Hurried    bool            `json:"hurried"`           // was told to leave sooner than Config.DrainTimeout, see MaxGenerations
 	Open       listener.Counts `json:"open"`
-	Tasks      int             `json:"tasks"` // of Go, still running
+	Tasks      int             `json:"tasks"` // of Go and Lead, still running
+	Leads      []string        `json:"leads"` // the names of what Lead runs; nil: it has not said
 }
 
 // Totals are what all generations of the service have counted since the first, as far as the main one knows: they pass on

@@ -68,7 +68,10 @@ type plan struct {
 	KeepPull       bool
 	ChangeDir      string
 	Keeper         bool
-	Worker         bool        // runs background work
+	Worker         bool     // runs background work
+	Jobs           string   // where its handlers' work leaves its marks, see jobs_unix_test.go
+	Leads          []string // what it leads, see lead_unix_test.go
+	LeadTail       time.Duration
 	UDP            bool        // answers datagrams too
 	Datagrams      [][2]string // where it answers datagrams besides
 	Lines          bool        // serves lines too, on connections that are handed over, see lineServer
@@ -96,6 +99,7 @@ type gen struct {
 	ln   net.Listener
 	n    atomic.Int32
 	line *lineServer
+	jobs chan string
 
 	polite net.Listener // of a politeServer
 
@@ -245,7 +249,9 @@ func (g *gen) run() error {
 			return err
 		}
 		g.note("datagrams %s", pc.LocalAddr())
-		svc.Go("datagrams", func(context.Context) { g.datagrams(pc) })
+		if err := svc.Go("datagrams", func(context.Context) { g.datagrams(pc) }); err != nil {
+			return err
+		}
 	}
 	if g.Lines {
 		if err := g.line.listen(); err != nil {
@@ -258,7 +264,12 @@ func (g *gen) run() error {
 		}
 	}
 	if g.Worker {
-		svc.Go("worker", g.work)
+		if err := svc.Go("worker", g.work); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(g.beginJobs(), g.lead()); err != nil {
+		return err
 	}
 	g.fault("before Run")
 	return svc.Run(context.Background())

@@ -35,16 +35,19 @@ func (s *Service) beginReports(send func(Peer)) {
 	r.tell(s.peer())
 }
 
-// tell does not wait for a main generation that does not read, such as one that is halted.
+// tell does not wait for a main generation that does not read, such as one that is halted: the newest report takes the place
+// of one that waits. Leads are said again each time:
+// the main generation that has heard of them may be one that does not know what they are, and the next one may.
 func (r *reporter) tell(p Peer) {
-	if reflect.DeepEqual(p, r.told) {
+	if reflect.DeepEqual(p, r.told) && len(p.Leads) == 0 {
 		return
 	}
 	select {
-	case r.out <- p:
-		r.told = p
+	case <-r.out:
 	default:
 	}
+	r.out <- p // there is room: the loop alone puts something there
+	r.told = p
 }
 
 // close sends the last report, from which the main generation has what this one has counted. It does not wait for long.
@@ -70,7 +73,7 @@ func (r *reporter) close(last Peer) {
 func (s *Service) peer() Peer {
 	p := Peer{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
-		Open: s.set.Counts(), Tasks: len(s.work.names()),
+		Open: s.set.Counts(), Tasks: len(s.work.names()), Leads: s.work.leads(),
 	}
 	if s.phase == Draining {
 		p.Deadline = s.deadlineAt.Round(0)
@@ -120,6 +123,14 @@ func (s *Service) bequeath(m *message) {
 	total := s.past
 	total.add(p.Open, listener.Counts{})
 	m.Report, m.Totals = &p, &total
+	m.Holders = s.allHolders()
+	s.bequeathed = true
+}
+
+// takeBack undoes bequeath, where nobody has taken over.
+func (s *Service) takeBack() {
+	s.bequeathed = false
+	s.beginLeads()
 }
 
 // inheritTotals is the other side of bequeath.
@@ -131,5 +142,8 @@ func (s *Service) inheritTotals(m message) {
 		s.parent.Phase = Draining
 		s.parent.heed(m.Report)
 		s.parent.base = s.parent.Open
+	}
+	if m.Report != nil { // or what hello said is the last word
+		s.holders = m.Holders
 	}
 }

@@ -46,7 +46,7 @@ func TestReportsAreOneASecondAtMost(t *testing.T) {
 		}
 		over := make(chan struct{})
 		for range 100 {
-			s.work.add("job", func(context.Context) { <-over })
+			_ = s.Go("job", func(context.Context) { <-over })
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Second)
@@ -81,8 +81,8 @@ func TestReportsDoNotWaitForWhoDoesNotRead(t *testing.T) {
 		s.call(func() { s.beginReports(func(Peer) { <-halted }) })
 		begun := time.Now()
 		for range 10 {
-			s.work.add("job", func(context.Context) {})
-			s.work.add("job", func(context.Context) { <-halted })
+			_ = s.Go("job", func(context.Context) {})
+			_ = s.Go("job", func(context.Context) { <-halted })
 			time.Sleep(reportBusy)
 		}
 		s.call(func() {

@@ -67,8 +67,12 @@ type Service struct {
 	stopping     bool
 	leaveNow     bool // the next stop signal ends everything
 	servers      []server
-	parent       *elder       // nil: this process was not started by another generation, or has outlived it
-	older        []*elder     // the oldest first
+	parent       *elder   // nil: this process was not started by another generation, or has outlived it
+	older        []*elder // the oldest first
+	leads        []*lead
+	holders      []holder     // older generations without a link that may run functions of Lead
+	holderPoll   *time.Timer  // looks for them; nil until there are some
+	bequeathed   bool         // the next generation has been told what is run here
 	past         Totals       // without what this generation counts, and older ones since their elder.base
 	reports      *reporter    // nil until another generation is the main one
 	placePID     func() error // puts the prepared PID file in its place
@@ -88,6 +92,7 @@ type Service struct {
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
 	hurried      bool     // a newer generation has shortened it
+	cutting      func()   // says what was cut off, once the background work has had a moment; nil: nothing is
 	settled      bool     // nothing is left here, but of older generations
 	manager      *manager // nil: there is none
 	result       error    // of Run
@@ -178,6 +183,7 @@ func (s *Service) inherit() (err error) {
 		err = cmp.Or(err, s.parent.peer.fits())
 		s.parent.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
 	}
+	s.holders = s.os.holders
 	return err
 }
 
@@ -290,6 +296,7 @@ func (s *Service) becomeReady(why string) {
 	s.work.begin()
 	s.keepSockets()
 	s.enter(Ready, why)
+	s.beginLeads()
 	s.control.serve()
 	s.servePorts()
 	if s.later.pull {

@@ -38,7 +38,7 @@ func (s *Service) stopNow(sig os.Signal) {
 	case s.followed():
 		s.stopping = true // said to the next one, too, once it is told that it is the main one
 	case s.leaveNow && sig != nil:
-		s.cutOff("asked twice", s.finish)
+		s.cutOff("asked twice", 0, s.finish)
 	case s.stopping:
 		s.leaveNow = sig != nil // the first signal of its own, where another generation has forwarded one
 	case s.phase == Draining:
@@ -84,7 +84,7 @@ func (s *Service) lameDuck() {
 // drain takes nothing new and finishes the rest: connections go to handover, or by and by; first runs before.
 func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.enter(Draining, why)
-	s.work.end()
+	s.work.drain()
 	timeout := s.cfg.DrainTimeout
 	grace := s.cfg.idleGrace(handover == nil)
 	s.farewell.begin(min(grace, timeout/2)) // and the other half to say goodbye
@@ -92,7 +92,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.deadline = time.AfterFunc(timeout, func() {
 		s.call(func() {
 			if !s.hooks.gone { // which has a time of its own
-				s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout), s.bow)
+				s.cutOff(fmt.Sprintf("DrainTimeout (%v) is over", timeout), lastWords, s.bow)
 			}
 		})
 	})
@@ -106,7 +106,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 		if s.set.Leave(s.ctx, handover, grace) != nil {
 			return // cut off
 		}
-		s.work.wg.Wait()
+		<-s.work.finish()
 		s.call(func() {
 			s.settled = true
 			s.settle()
@@ -124,13 +124,18 @@ func (c *Config) idleGrace(stop bool) time.Duration {
 	return cmp.Or(c.IdleGrace, min(grace, c.DrainTimeout/2))
 }
 
-// cutOff ends what has not ended by itself, and says what that was; last is what comes then.
-func (s *Service) cutOff(why string, last func(why string, err error)) {
-	if s.phase == Stopped {
+// cutOff ends what has not ended by itself, and says what that was; last is what comes then. Background work has
+// that long to return when no connection is left.
+func (s *Service) cutOff(why string, within time.Duration, last func(why string, err error)) {
+	switch {
+	case s.phase == Stopped:
+		return
+	case s.cutting != nil:
+		if within == 0 {
+			s.cutting()
+		}
 		return
 	}
-	background := s.work.names()
-	s.work.end()
 	n := s.set.Close()
 	var left []string
 	for _, k := range []struct {
@@ -145,19 +150,35 @@ func (s *Service) cutOff(why string, last func(why string, err error)) {
 	if len(left) > 0 {
 		what = strings.Join(left, ", ") + " connection(s)"
 	}
-	if len(background) > 0 {
-		what += "; background work: " + strings.Join(background, ", ")
+	for _, o := range s.older {
+		o.send(message{Kind: kindHurry})
 	}
-	if len(s.older) > 0 {
-		what += "; older generations: " + s.olderNames()
-		for _, o := range s.older {
-			o.send(message{Kind: kindHurry})
+	s.cutting = func() {
+		s.cutting = nil
+		if work := s.work.names(); len(work) > 0 {
+			what += "; background work: " + strings.Join(work, ", ")
 		}
+		if len(s.older) > 0 {
+			what += "; older generations: " + s.olderNames()
+		}
+		if s.hooks.gone {
+			what = "Config.Gone"
+		}
+		last("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
 	}
-	if s.hooks.gone {
-		what = "Config.Gone"
+	s.work.end()
+	if within == 0 || len(s.work.names()) == 0 {
+		s.cutting()
+		return
 	}
-	last("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
+	go func() {
+		s.work.wait(within)
+		s.call(func() {
+			if s.cutting != nil {
+				s.cutting()
+			}
+		})
+	}()
 }
 
 // fail ends the service because of an error of its own.
@@ -195,6 +216,7 @@ func (s *Service) finish(why string, err error) {
 	s.result = err
 	s.farewell.begin(0)
 	s.set.Close()
+	s.work.end()
 	for _, srv := range s.servers {
 		_ = srv.Close()
 	}

@@ -125,6 +125,8 @@ func (s *Service) launch(sw *swap) error {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
+	var holders []holder
+	s.call(func() { holders = s.allHolders() })
 	near, far, err := link.Pair()
 	if err != nil {
 		return err
@@ -132,7 +134,7 @@ func (s *Service) launch(sw *swap) error {
 	defer far.Close()
 	if err := near.Post(message{
 		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(), Pulled: s.health.Pulled(),
-		Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(),
+		Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(), Holders: holders,
 	}); err != nil {
 		_ = near.Close()
 		return err
@@ -240,6 +242,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	if s.health.Pulled() {
 		s.phase = Pulled
 	}
+	s.takeBack()
 	s.tell(slog.LevelError, "swap failed", err)
 	switch {
 	case s.stopping:

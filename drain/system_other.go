@@ -21,6 +21,7 @@ type system struct {
 	held     map[string]string
 	sockets  []listener.Inherited
 	tickets  []ticketKey
+	holders  []holder
 }
 
 func inherits() bool { return false }

@@ -35,6 +35,7 @@ type system struct {
 	held     map[string]string
 	sockets  []listener.Inherited
 	tickets  []ticketKey
+	holders  []holder // of functions of Lead, besides that one
 }
 
 // inherits tells whether another process has started this one to take over.
@@ -85,7 +86,7 @@ func (sys *system) predecessor() (*elder, int, error) {
 		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
 	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
-	sys.tickets = hello.TicketKeys
+	sys.tickets, sys.holders = hello.TicketKeys, hello.Holders
 	sys.group = process.Group(hello.PID)
 	process.Self.NameDir(hello.Dir)
 	parent := newElder(l, hello.Generation-1, hello.PID)

@@ -53,7 +53,8 @@ type message struct {
 	Protocol   *protocol         `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	Signal     verb              `json:"signal,omitempty"`
-	Dir        string            `json:"dir,omitempty"` // of hello: the name of the working folder, links left in it
+	Dir        string            `json:"dir,omitempty"`     // of hello: the name of the working folder, links left in it
+	Holders    []holder          `json:"holders,omitempty"` // of hello and promoted: others that may run functions of Lead
 }
 
 type kind string

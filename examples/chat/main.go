@@ -90,19 +90,27 @@ func run() error {
 			}
 		}
 	}()
-	svc.Go("chat", func(ctx context.Context) {
-		for ctx.Err() == nil && len(svc.Status().Older) > 0 {
+	leave := svc.DrainStarted()
+	err = svc.Go("chat", func(context.Context) {
+		for len(svc.Status().Older) > 0 {
 			select {
 			case <-changed:
-			case <-ctx.Done():
+				continue
+			case <-leave:
 			}
+			break
 		}
-		if ctx.Err() == nil {
+		select {
+		case <-leave:
+		default:
 			close(h.open)
+			<-leave
 		}
-		<-ctx.Done()
 		h.leave()
 	})
+	if err != nil {
+		return err
+	}
 	return svc.Run(context.Background())
 }
 

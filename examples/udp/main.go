@@ -74,13 +74,12 @@ func listen(svc *drain.Service, network, address string) error {
 	if err != nil {
 		return err
 	}
-	svc.Go(network, func(context.Context) { answer(pc) })
-	return nil
+	return svc.Go(network, func(context.Context) { answer(pc) })
 }
 
 // answer goes on until reads end, which they do when the next process begins to
 // read or, in a stop, when nothing is queued any more. The context of svc.Go
-// ends before that, and who went by it would leave the queue unread.
+// may end before that: a loop that went by it would leave the queue unread.
 func answer(pc net.PacketConn) {
 	pid := os.Getpid()
 	buf := make([]byte, 64<<10)
