@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
+
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 func (g *gen) handler() http.Handler {
@@ -148,7 +150,8 @@ func (g *gen) datagrams(pc net.PacketConn) {
 	}
 }
 
-// notify sends a datagram, with some descriptors, where NOTIFY_SOCKET says.
+// notify sends a datagram, with some descriptors, where NOTIFY_SOCKET said when the process was started: a keeper's is taken
+// out of the environment.
 func notify(text string, files int) error {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 	if err != nil {
@@ -159,6 +162,12 @@ func notify(text string, files int) error {
 	if files > 0 {
 		oob = syscall.UnixRights(slices.Repeat([]int{0}, files)...)
 	}
-	_, _, err = conn.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: os.Getenv("NOTIFY_SOCKET")})
+	var socket string
+	for _, v := range process.Self.Env {
+		if value, ok := strings.CutPrefix(v, "NOTIFY_SOCKET="); ok {
+			socket = value
+		}
+	}
+	_, _, err = conn.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: socket})
 	return err
 }

@@ -47,7 +47,7 @@ type keeper struct {
 
 // keeps tells whether this process is to become a keeper.
 func (c *Config) keeps() bool {
-	return (c.Keeper || os.Getpid() == 1) && farEnd == nil && !inherits()
+	return (c.Keeper || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !inherits()
 }
 
 // keep makes this process the keeper. It returns only if that can't be.

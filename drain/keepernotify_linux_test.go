@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,11 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeperSocket is what the generations of a keeper have in NOTIFY_SOCKET.
+// keeperSocket is what the generations of a keeper are started with in NOTIFY_SOCKET. Their subprocesses don't have it.
 func (s *service) keeperSocket() string {
 	s.Helper()
-	for line := range strings.Lines(s.get("/subprocess").body) {
-		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "NOTIFY_SOCKET="); ok {
+	if text := s.get("/subprocess").body; strings.Contains(text, "NOTIFY_SOCKET") || strings.Contains(text, "BATON_KEEPER") {
+		s.Errorf("a subprocess has %s", text)
+	}
+	copied := filepath.Join(s.dir, "environ")
+	s.sh("cat /proc/$PPID/environ >" + copied)
+	text, err := os.ReadFile(copied)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for v := range strings.SplitSeq(string(text), "\x00") {
+		if name, ok := strings.CutPrefix(v, "NOTIFY_SOCKET="); ok {
 			return name
 		}
 	}

@@ -93,26 +93,31 @@ func exitCode(ws syscall.WaitStatus) int {
 
 // farEnd is what a keeper has passed to this process, generation 1. It is taken before the program can start
 // processes, which must not inherit it or take themselves for generations.
-var farEnd = takeFarEnd()
+var farEnd, farEndErr = takeFarEnd()
 
-func takeFarEnd() *os.File {
+func takeFarEnd() (*os.File, error) {
 	var keeper, fd int
 	told, ok := os.LookupEnv(process.KeeperEnv)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	_ = os.Unsetenv(process.KeeperEnv)
 	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
-		return nil
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || fd < 3 || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil, fmt.Errorf("drain: %s is %q, but descriptor %d is no socket of the keeper's; unset it to start without a keeper", process.KeeperEnv, told, fd)
 	}
 	unix.CloseOnExec(fd)
+	process.OutliveReaders()
 	// The keeper could not know the pid. It is the process that was meant.
 	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
 		if os.Getenv(name) == strconv.Itoa(keeper) {
 			_ = os.Setenv(name, strconv.Itoa(os.Getpid()))
 		}
 	}
-	return os.NewFile(uintptr(fd), "keeper")
+	return os.NewFile(uintptr(fd), "keeper"), nil
 }
 
 // keeper returns the far end, or nil if there is no keeper, and passes it on to the generations to come.
@@ -121,7 +126,7 @@ func (sys *system) keeper() (*os.File, error) {
 		return sys.files.File(keeperName) // which is passed on by that
 	}
 	if farEnd == nil {
-		return nil, nil
+		return nil, farEndErr
 	}
 	return farEnd, sys.files.AddFile(keeperName, farEnd)
 }

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // mailbox sends what is posted, in order, without making anybody wait for a manager that does not read.
@@ -43,10 +41,9 @@ func (b *mailbox) deliver() {
 func (l letter) send() error {
 	if l.file != nil {
 		defer l.file.Close()
-		return sendFile(os.Getenv("NOTIFY_SOCKET"), l.text, l.file)
+		return sendFile(notifySocket(), l.text, l.file)
 	}
-	_, err := daemon.SdNotify(false, l.text)
-	return err
+	return sdNotify(l.text)
 }
 
 func (b *mailbox) post(l letter) {

@@ -2,7 +2,6 @@ package drain
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -48,7 +47,7 @@ const (
 
 // newManager is called before the program can start processes that would misread what is meant for this one.
 func (s *Service) newManager() *manager {
-	if os.Getenv("NOTIFY_SOCKET") == "" {
+	if notifySocket() == "" {
 		return nil
 	}
 	m := &manager{mailbox: newMailbox(s.cfg.Logger), main: !s.os.inherits}

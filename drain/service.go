@@ -116,9 +116,11 @@ func New(cfg Config) (*Service, error) {
 	if err == nil {
 		watching.Go(s.watch) // takes as long as a tenth of a swap
 	}
+	heard := s.heedEarly()
 	if sysErr := s.inherit(); err == nil {
 		err = sysErr
 	}
+	heard()
 	watching.Wait()
 	if err != nil {
 		signal.Stop(s.signals)

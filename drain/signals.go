@@ -21,6 +21,24 @@ func (sets *Signals) twice() os.Signal {
 	return nil
 }
 
+// heedEarly lets a signal to stop end the process while New waits for another generation, until the function that it
+// returns is called.
+func (s *Service) heedEarly() (over func()) {
+	if !inherits() || len(s.cfg.Signals.Stop) == 0 {
+		return func() {}
+	}
+	early, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(early, s.cfg.Signals.Stop...)
+	go func() {
+		select {
+		case sig := <-early:
+			raise(sig)
+		case <-done:
+		}
+	}()
+	return func() { signal.Stop(early); close(done) }
+}
+
 // watch installs the handlers. From here on a signal is remembered until the loop handles it.
 func (s *Service) watch() {
 	if all := s.cfg.Signals.all(); len(all) > 0 { // Notify without signals would mean all of them

@@ -4,11 +4,8 @@ package drain
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // fdStore is the file descriptor store of a service manager, at its NOTIFY_SOCKET; see sd_pid_notify_with_fds(3). It
@@ -16,7 +13,7 @@ import (
 type fdStore string
 
 func theStore() (fdStore, bool) {
-	socket := os.Getenv("NOTIFY_SOCKET")
+	socket := notifySocket()
 	there := strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@")
 	return fdStore(socket), there && !strings.HasPrefix(socket, aloneSocket)
 }
@@ -28,8 +25,7 @@ func (st fdStore) Put(name string, socket syscall.Conn) error {
 
 // Remove implements listener.Store.
 func (st fdStore) Remove(name string) error {
-	_, err := daemon.SdNotify(false, "FDSTOREREMOVE=1\nFDNAME="+name)
-	return st.explain(err)
+	return st.explain(sdNotify("FDSTOREREMOVE=1\nFDNAME=" + name))
 }
 
 func (fdStore) explain(err error) error {

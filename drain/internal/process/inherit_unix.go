@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -58,6 +60,7 @@ func takeInherited() (in inheritance) {
 	}
 	_ = os.Unsetenv(Sentinel)
 	in.started = true
+	OutliveReaders()
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
 	if in.err != nil {
 		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it to start without", Sentinel, in.err)
@@ -67,11 +70,11 @@ func takeInherited() (in inheritance) {
 
 func readInherited(deadline time.Time) (map[Name]int, error) {
 	for _, fd := range []int{readyFD, namesFD} {
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
+		mode, err := passedMode(fd)
+		if err != nil {
 			return nil, fmt.Errorf("descriptor %d: %w", fd, err)
 		}
-		if st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		if mode != unix.S_IFIFO {
 			return nil, fmt.Errorf("descriptor %d is not a pipe", fd)
 		}
 	}
@@ -103,14 +106,37 @@ func toName(parts []string, fd int) (name Name, err error) {
 	if len(parts) == 3 {
 		name.Address = parts[2]
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	mode, err := passedMode(fd)
+	if err != nil {
 		return name, err
 	}
-	if name.Socket() && st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+	if name.Socket() && mode != unix.S_IFSOCK {
 		return name, errors.New("not a socket")
 	}
 	return name, nil
+}
+
+// passedMode is the type of a descriptor that came through exec. This process's own ones, as those of Go's runtime, are
+// close-on-exec.
+func passedMode(fd int) (uint32, error) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return 0, err
+	}
+	if flags&unix.FD_CLOEXEC != 0 {
+		return 0, errors.New("was not passed to this process")
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	return uint32(st.Mode & unix.S_IFMT), err
+}
+
+// OutliveReaders makes a write to a standard file whose reader is gone return EPIPE. Go ends the process otherwise, which
+// is right for a command in a pipeline, and wrong for a service whose log has lost its reader.
+func OutliveReaders() {
+	if !signal.Ignored(unix.SIGPIPE) { // subprocesses inherit that, and not this
+		signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+	}
 }
 
 // pipeReader reads from a pipe, whether that blocks or not, until a deadline.
@@ -147,7 +173,7 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 // NewUpgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes
 // nothing on and refuses nothing: what was inherited is in Files, and it believes that its parent has exited.
 func NewUpgrader() (*tableflip.Upgrader, error) {
-	if inherited.started {
+	if inherited.started && !upgrader.Swap(true) { // the next time, the numbers are somebody else's
 		if err := sayNothing(); err != nil {
 			return nil, err
 		}
@@ -158,6 +184,9 @@ func NewUpgrader() (*tableflip.Upgrader, error) {
 	}
 	return tableflip.New(tableflip.Options{})
 }
+
+// upgrader tells that NewUpgrader has been called.
+var upgrader atomic.Bool
 
 // sayNothing puts a pipe with an empty list of names in the place of the parent's.
 func sayNothing() error {
