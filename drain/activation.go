@@ -20,7 +20,7 @@ func (s *Service) manageSockets() {
 		_ = os.Unsetenv(name)
 	}
 	if others > 0 {
-		s.cfg.Logger.Warn("LISTEN_FDS promises descriptors that are no passed sockets; they are left alone", "of these", others, "pid", s.os.pid)
+		s.cfg.Logger.Warn("LISTEN_FDS promises descriptors that are no passed sockets; they are left alone", "of these", others)
 	}
 	var to listener.Store
 	if st, ok := theStore(); ok {

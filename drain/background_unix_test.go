@@ -16,17 +16,18 @@ import (
 	"time"
 )
 
-// order returns the places of notes and events in what happened; each must be there.
-func (s *service) order(match ...func(record) bool) []int {
+// order returns when notes and events happened, in ns; each must be there. They are printed by several goroutines.
+func (s *service) order(match ...func(record) bool) []int64 {
 	s.Helper()
 	all := s.since(0)
-	var at []int
+	var at []int64
 	for i, m := range match {
 		n := slices.IndexFunc(all, m)
 		if n < 0 {
 			s.Errorf("step %d of the order is missing", i)
+			continue
 		}
-		at = append(at, n)
+		at = append(at, all[n].At)
 	}
 	return at
 }

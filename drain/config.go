@@ -121,10 +121,18 @@ type Config struct {
 	// Default: none, every HandOver is refused.
 	Adopt func(conn net.Conn, state []byte) error
 
-	// OnEvent is called for each change of phase and each failed swap, in order, on the one goroutine that owns the
-	// state: it must not block and not call the Service's methods but from another goroutine.
+	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of its own. It may block,
+	// which holds up later events and nothing else, and call any method of the Service. The service goes on meanwhile, so
+	// Event tells how it was, Status how it is. The first call comes after New has returned, when Listen, ListenPacket or Run
+	// is called. Before Run returns, OnEvent has returned from all calls; Run waits 1s for that. Default: none.
 	OnEvent func(Event)
-	// Logger gets the same. Default slog.Default().
+	// Logger gets the same and more, in order, on another goroutine: the time of a record is when it happened. A handler may
+	// block, and call any method of the Service. Up to 1024 lines and 1 MiB wait for it; more are dropped, counted in
+	// Totals.LogDropped, and a line in their place says how many. Run, ListenAndServe and a keeper wait up to 1s for the
+	// last lines at the end; an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
+	//
+	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
+	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
 	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM and INT stop; on Windows
 	// os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.

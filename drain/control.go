@@ -170,7 +170,7 @@ func (s *Service) commands(main context.Context) http.Handler {
 		"POST /swap":    func() error { return s.Swap(context.Background()) },
 		"POST /pull":    func() error { return s.Pull(main) },
 		"POST /restore": func() error { return s.Restore(main) },
-		"POST /stop":    func() error { return s.Stop(main) },
+		"POST /stop":    func() error { return s.stop(main) }, // without waiting for the log
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(pidHeader, strconv.Itoa(s.os.pid))

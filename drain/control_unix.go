@@ -181,7 +181,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nc, nil
 		}
 		_ = nc.Close()
-		g.log.Warn("control socket: not for this user", "uid", uid, "err", err, "pid", os.Getpid())
+		g.log.Warn("control socket: not for this user", "uid", uid, "err", err)
 	}
 }
 

@@ -130,7 +130,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 	case m.Kind == kindStop:
 		if s.phase == Starting && !s.running {
 			s.finish(m.Reason, nil)
-			raise(syscall.SIGTERM) // the program is busy elsewhere and would not hear of it
+			s.die(syscall.SIGTERM) // the program is busy elsewhere and would not hear of it
 			return
 		}
 		s.stopNow(nil)

@@ -132,7 +132,7 @@ func (s *Service) adopt(e *elder, m message, files []*os.File) {
 		reply := message{Kind: kindTook, ID: m.ID, Took: []bool{err == nil}}
 		if err != nil {
 			reply.Reason = reason(err)
-			s.cfg.Logger.Warn("connection not adopted", "err", err, "generation", s.generation, "pid", s.os.pid)
+			s.cfg.Logger.Warn("connection not adopted", "err", err)
 		}
 		return e.link.Send(reply)
 	}
@@ -170,7 +170,7 @@ func (s *Service) unfit(m message, files []*os.File) error {
 func (s *Service) callAdopt(nc net.Conn, state []byte) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.cfg.Logger.Log(s.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack", string(debug.Stack()), "pid", s.os.pid)
+			s.cfg.Logger.Log(s.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack", string(debug.Stack()))
 			err = fmt.Errorf("Config.Adopt panicked: %v", r)
 		}
 	}()

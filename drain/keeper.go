@@ -22,7 +22,7 @@ func (s *Service) heedKeeper() {
 	_, _ = s.keeper.Read(make([]byte, 1))
 	s.call(func() {
 		if s.phase != Draining {
-			s.cfg.Logger.Warn("the keeper is gone: stopping", "generation", s.generation, "pid", s.os.pid)
+			s.cfg.Logger.Warn("the keeper is gone: stopping")
 			s.stopNow(nil)
 		}
 	})

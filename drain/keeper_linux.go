@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
@@ -51,7 +52,7 @@ func (c *Config) keeps() bool {
 }
 
 // keep makes this process the keeper. It returns only if that can't be.
-func (c *Config) keep() error {
+func (c *Config) keep(lines *later.Handler) error {
 	k := &keeper{
 		cfg: *c, upstream: os.Getenv("NOTIFY_SOCKET"), calls: make(chan func()),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
@@ -60,7 +61,11 @@ func (c *Config) keep() error {
 	if err := k.start(); err != nil {
 		return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start generation 1: %w", err)
 	}
-	os.Exit(k.run())
+	code := k.run()
+	late, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
+	lines.Flush(late)
+	os.Exit(code)
 	return nil
 }
 
@@ -272,5 +277,5 @@ func (k *keeper) end() int {
 }
 
 func (k *keeper) tell(level slog.Level, message string, attrs ...any) {
-	k.cfg.Logger.Log(context.Background(), level, message, append([]any{"pid", os.Getpid()}, attrs...)...)
+	k.cfg.Logger.Log(context.Background(), level, message, attrs...)
 }

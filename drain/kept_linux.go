@@ -102,6 +102,7 @@ func takeFarEnd() (*os.File, error) {
 		return nil, nil
 	}
 	_ = os.Unsetenv(process.KeeperEnv)
+	outlivePipes() // it may log before New
 	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
 		return nil, nil
 	}

@@ -51,5 +51,6 @@ func listenAndServe(address string, h http.Handler, serve func(*Service, net.Lis
 // abandon ends a service that could not be set up, and lets the parent know why.
 func (s *Service) abandon(err error) error {
 	s.call(func() { s.fail(err) })
+	<-s.over
 	return err
 }

@@ -12,6 +12,7 @@ type mailbox struct {
 	letters chan letter // closed by close
 	sent    chan struct{}
 	log     *slog.Logger
+	closed  bool // owned by who posts
 }
 
 // letter is one datagram. The file, which goes along, is closed once it is sent.
@@ -32,7 +33,7 @@ func (b *mailbox) deliver() {
 	for l := range b.letters {
 		err := l.send()
 		if err != nil && !failed { // once: the next status would fail in the same way
-			b.log.Warn("can't tell the service manager", "err", err, "message", l.text, "pid", os.Getpid())
+			b.log.Warn("can't tell the service manager", "err", err, "message", l.text)
 		}
 		failed = err != nil
 	}
@@ -47,10 +48,14 @@ func (l letter) send() error {
 }
 
 func (b *mailbox) post(l letter) {
+	if b.closed {
+		_ = l.file.Close()
+		return
+	}
 	select {
 	case b.letters <- l:
 	default:
-		b.log.Warn("the service manager does not listen: a message is dropped", "message", l.text, "pid", os.Getpid())
+		b.log.Warn("the service manager does not listen: a message is dropped", "message", l.text)
 		_ = l.file.Close()
 	}
 }

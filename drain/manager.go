@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -41,7 +42,6 @@ const (
 	reportBusy  = time.Second      // between two reports while something goes on
 	reportIdle  = 10 * time.Second // and otherwise: the number of open connections changes without an event
 	extension   = 10 * time.Second // for which the manager is asked at a time: a loop that hangs is soon found out
-	lastWords   = time.Second      // to exit in, after the last bound
 	barrierWait = 5 * time.Second
 )
 
@@ -163,8 +163,7 @@ func (s *Service) announce(sw *swap) {
 		return
 	}
 	if err := s.tellMain(sw); err != nil {
-		s.cfg.Logger.Warn("the service manager does not answer: it may not know the new main process", "err", err,
-			"generation", s.generation, "pid", s.os.pid)
+		s.cfg.Logger.Warn("the service manager does not answer: it may not know the new main process", "err", err)
 	}
 }
 
@@ -206,17 +205,25 @@ func (s *Service) tellMain(sw *swap) error {
 	}
 }
 
-// close waits, not for long, until the last words are said.
+// close ends the reports.
 func (m *manager) close() {
-	if m == nil {
+	if m == nil || m.closed {
 		return
 	}
 	if m.timer != nil {
 		m.timer.Stop()
 	}
+	m.closed = true
 	close(m.letters)
+}
+
+// flush waits until the last words are sent, or for the end of ctx.
+func (m *manager) flush(ctx context.Context) {
+	if m == nil {
+		return
+	}
 	select {
 	case <-m.sent:
-	case <-time.After(lastWords):
+	case <-ctx.Done():
 	}
 }

@@ -33,6 +33,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //
 //	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_lost_total
 //	baton_swaps_total{result}                              "success" or "failure"
+//	baton_log_dropped_total                                log lines that Config.Logger did not take
 //
 // It should be asked of the main generation, which is the one that new connections reach: an older one knows of itself
 // alone. The error is that of w.
@@ -82,6 +83,9 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.family("swaps_total", "counter", "Swaps of the binary, by how they ended.")
 	m.sample(float64(st.Total.Swaps), "result", "success")
 	m.sample(float64(st.Total.FailedSwaps), "result", "failure")
+
+	m.family("log_dropped_total", "counter", "Log lines that the logger did not take.")
+	m.sample(float64(st.Total.LogDropped))
 
 	_, err := w.Write(m.Bytes())
 	return err

@@ -89,6 +89,6 @@ func (s *Service) forward(c verb) bool {
 		return false
 	}
 	_ = s.swap.link.Post(message{Kind: kindForward, Signal: c})
-	s.cfg.Logger.Info("forwarded to the main generation", "command", string(c), "generation", s.generation, "pid", s.os.pid)
+	s.cfg.Logger.Info("forwarded to the main generation", "command", string(c))
 	return true
 }

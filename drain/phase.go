@@ -79,6 +79,9 @@ type Totals struct {
 	Lost        int64 `json:"lost"`         // entries in the loss ledger: requests that may be lost
 	Swaps       int   `json:"swaps"`        // that have ended with another main generation
 	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
+	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue full, or it returned an
+	// error. What older generations drop while they drain is not in it.
+	LogDropped int64 `json:"log_dropped"`
 }
 
 // SwapResult is how a swap ended.
@@ -96,7 +99,7 @@ func (s *Service) enter(p Phase, message string, attrs ...any) {
 
 func (s *Service) tell(level slog.Level, message string, err error, attrs ...any) {
 	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message, Err: err, Open: s.set.Counts()}
-	all := []any{"phase", string(e.Phase), "generation", e.Generation, "pid", e.PID, "open", e.Open.Open()}
+	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
 	if e.Open.Open() > 0 && s.phase != Ready {
 		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked", e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
 	}
@@ -104,9 +107,7 @@ func (s *Service) tell(level slog.Level, message string, err error, attrs ...any
 		all = append(all, "err", err)
 	}
 	s.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
-	if s.cfg.OnEvent != nil {
-		s.cfg.OnEvent(e)
-	}
+	s.happened(e)
 	s.report()
 }
 

@@ -77,6 +77,7 @@ type plan struct {
 	Lines          bool        // serves lines too, on connections that are handed over, see lineServer
 	Polite         bool        // has a politeServer too
 	Fault          string      // what goes wrong, see the uses of gen.fault
+	Callback       string      // what OnEvent or the logger does, see gen.callback
 	Gate           string      // a FIFO that the step named by Fault waits for
 }
 
@@ -89,6 +90,7 @@ type record struct {
 	Err   string
 	Note  string
 	Open  listener.Counts
+	At    int64 // when it happened, in ns
 }
 
 // gen is a generation, from its own point of view.
@@ -100,6 +102,8 @@ type gen struct {
 	n    atomic.Int32
 	line *lineServer
 	jobs chan string
+
+	known atomic.Pointer[drain.Service] // svc, for who may ask while New returns
 
 	polite net.Listener // of a politeServer
 
@@ -141,6 +145,7 @@ func (l logger) Handle(ctx context.Context, r slog.Record) error {
 	case "signal", "swap refused":
 		r.Attrs(func(a slog.Attr) bool { l.gen.note("%s: %s", r.Message, a.Value); return false })
 	}
+	l.callback(r)
 	return l.Handler.Handle(ctx, r)
 }
 
@@ -215,6 +220,8 @@ func (g *gen) run() error {
 		return err
 	}
 	g.svc = svc
+	g.known.Store(svc)
+	g.n.Store(int32(svc.Status().Generation))
 	if g.Extra != "" {
 		if _, err := svc.Listen("tcp", g.Extra); err != nil {
 			return err
@@ -305,8 +312,17 @@ func (g *gen) check(_ context.Context, client *http.Client) error {
 		return err
 	}
 	_ = resp.Body.Close()
-	if g.fault("check fails") {
+	switch {
+	case g.fault("check fails"):
 		return errors.New("the database is away")
+	case g.fault("crash in probation"):
+		os.Exit(3)
+	case g.fault("panic in probation"):
+		panic("a bug of the new version")
+	case g.fault("few descriptors"):
+		if err := g.starve("6"); err != nil {
+			panic(err)
+		}
 	}
 	return g.checkPolite()
 }
@@ -334,26 +350,18 @@ func (g *gen) work(ctx context.Context) {
 	g.note("work ended")
 }
 
-// event runs on the goroutine that owns the service's state.
+// event runs on a goroutine of its own, and so does what it begins.
 func (g *gen) event(e drain.Event) {
 	g.n.Store(int32(e.Generation))
-	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Msg: e.Message, Open: e.Open}
+	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Msg: e.Message, Open: e.Open, At: e.Time.UnixNano()}
 	if e.Err != nil {
 		r.Err = e.Err.Error()
 	}
 	r.print()
-	switch {
-	case e.Phase == drain.Probation && g.Fault == "crash in probation":
-		os.Exit(3)
-	case e.Phase == drain.Probation && g.Fault == "panic in probation":
-		panic("a bug of the new version")
-	case e.Phase == drain.Probation && g.Fault == "few descriptors":
-		if err := g.starve("6"); err != nil {
-			panic(err)
-		}
-	case e.Message == "swap failed" || e.Message == "older generation is gone":
+	if e.Message == "swap failed" || e.Message == "older generation is gone" {
 		g.feed()
 	}
+	g.callback("OnEvent", e.Message)
 }
 
 // feed ends what starve has begun.
@@ -370,7 +378,7 @@ func (g *gen) feed() {
 }
 
 func (g *gen) note(format string, args ...any) {
-	record{Gen: int(g.n.Load()), PID: os.Getpid(), Note: fmt.Sprintf(format, args...)}.print()
+	record{Gen: int(g.n.Load()), PID: os.Getpid(), Note: fmt.Sprintf(format, args...), At: time.Now().UnixNano()}.print()
 }
 
 func (r record) String() string {

@@ -96,6 +96,7 @@ func (e *elder) heed(p *Peer) {
 func (s *Service) total() Totals {
 	t := s.past
 	t.add(s.set.Counts(), listener.Counts{})
+	t.LogDropped += s.lines.Dropped()
 	for _, e := range s.older {
 		t.add(e.Open, e.base)
 	}
@@ -122,6 +123,7 @@ func (s *Service) bequeath(m *message) {
 	p.Deadline = p.Since.Add(s.cfg.DrainTimeout)
 	total := s.past
 	total.add(p.Open, listener.Counts{})
+	total.LogDropped += s.lines.Dropped()
 	m.Report, m.Totals = &p, &total
 	m.Holders = s.allHolders()
 	s.bequeathed = true

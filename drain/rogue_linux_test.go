@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
@@ -41,7 +42,7 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	s := &Service{
 		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true, awaits: phase == Probation, work: newBackground(),
 		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
-		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}),
+		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}), over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),
 	}
 	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
 		t.Fatal(err)

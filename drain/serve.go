@@ -29,6 +29,7 @@ type server struct {
 //
 // Not promised: with the store, that nobody connects after a stop for good; who does is reset when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
+	s.observe()
 	ln, err := inTime(s, "Listen", network, address, s.set.Listen)
 	s.confide(err)
 	return ln, err
@@ -53,6 +54,7 @@ func inTime[T any](s *Service, what, network, address string, listen func(networ
 // So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its context ends; a goroutine of
 // your own may be gone with the process before it has answered. A datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
+	s.observe()
 	pc, err := inTime(s, "ListenPacket", network, address, s.set.ListenPacket)
 	s.confide(err)
 	return pc, err

@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -56,6 +57,9 @@ type Service struct {
 	calls   chan func()
 	signals chan os.Signal
 	ended   chan struct{}   // closed when the loop is over
+	over    chan struct{}   // closed when, besides, what it had to say is said
+	lines   *later.Handler  // behind cfg.Logger
+	events  later.Queue     // of calls of Config.OnEvent
 	ctx     context.Context // ends then
 	cancel  context.CancelFunc
 
@@ -104,13 +108,15 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{
 		phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
 		calls: make(chan func()), signals: make(chan os.Signal, 16), ended: make(chan struct{}),
+		over: make(chan struct{}),
 	}
+	outlivePipes()
 	err := s.configure(cfg)
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
 	if err == nil && s.cfg.keeps() {
-		return nil, s.cfg.keep()
+		return nil, s.cfg.keep(s.lines)
 	}
 	var watching sync.WaitGroup
 	if err == nil {
@@ -135,7 +141,7 @@ func New(cfg Config) (*Service, error) {
 		s.cfg.Logger.Warn("HTTP/2", "generation", s.generation, "pid", s.os.pid, "err", err)
 	})
 	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
-		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err, "pid", s.os.pid)
+		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err)
 	}
 	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -154,6 +160,7 @@ func (s *Service) configure(cfg Config) (err error) {
 	if s.cfg, err = cfg.complete(); err != nil {
 		return err
 	}
+	s.logTo(s.cfg.Logger)
 	s.health, err = health.New(health.Config{
 		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
 	})
@@ -186,12 +193,13 @@ func (s *Service) inherit() (err error) {
 		s.parent.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
 	}
 	s.holders = s.os.holders
+	s.cfg.Logger = s.cfg.Logger.With("generation", s.generation)
 	return err
 }
 
 func (s *Service) lost(l listener.Loss) {
 	s.cfg.Logger.Error("connection closed with unread bytes: a request may be lost",
-		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread, "pid", s.os.pid)
+		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread)
 }
 
 // Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and
@@ -208,8 +216,10 @@ func (s *Service) loop() {
 		}
 	}
 	s.manager.close()
-	s.flush()
-	close(s.ended) // not deferred: a panic in Config.OnEvent must crash the program, not make Run return nil
+	close(s.ended) // not deferred: a panic must crash the program, not make Run return nil
+	s.sayLast()
+	signal.Stop(s.signals) // not before: the next one would kill the process, which has ended well
+	close(s.over)
 }
 
 // call runs f in the loop and reports whether it did: not after the end. The loop itself must not use it.
@@ -246,6 +256,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if started {
 		s.control.finish()
+		<-s.over
 	}
 	if !started && s.result == nil {
 		return errors.New("drain: Run has been called before, or the service is over")
@@ -254,6 +265,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) start() {
+	s.observe()
 	go func() {
 		var err error
 		if s.cfg.Ready != nil {

@@ -47,7 +47,7 @@ func (s *Service) watch() {
 }
 
 func (s *Service) handle(sig os.Signal) {
-	s.cfg.Logger.Info("signal", "signal", sig.String(), "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
+	s.cfg.Logger.Info("signal", "signal", sig.String(), "phase", string(s.phase))
 	s.heed(s.cfg.Signals.verb(sig), sig)
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 	"time"
 
@@ -15,8 +14,21 @@ import (
 )
 
 // Stop stops the service as SIGTERM does, and returns what Run returns, when it does: in the main generation, when older ones
-// are gone too. The end of ctx ends the waiting, not the stop.
+// are gone too. The end of ctx ends the waiting, not the stop. It waits for OnEvent and the last log lines, too, for half a
+// second at most.
 func (s *Service) Stop(ctx context.Context) error {
+	err := s.stop(ctx)
+	if isClosed(s.ended) {
+		select {
+		case <-s.over:
+		case <-ctx.Done():
+		case <-time.After(lastWords / 2): // perhaps OnEvent waits for this, and is waited for
+		}
+	}
+	return err
+}
+
+func (s *Service) stop(ctx context.Context) error {
 	s.call(func() {
 		if !s.stopping {
 			s.stopNow(nil)
@@ -43,10 +55,10 @@ func (s *Service) stopNow(sig os.Signal) {
 		s.leaveNow = sig != nil // the first signal of its own, where another generation has forwarded one
 	case s.phase == Draining:
 		s.leaveNow = true
-		s.cfg.Logger.Info("draining already: once more to leave now", "generation", s.generation, "pid", s.os.pid)
+		s.cfg.Logger.Info("draining already: once more to leave now")
 	case s.phase == Starting && !s.running && sig != nil:
 		s.finish("stopped before it was ready", nil)
-		raise(sig) // the program is busy elsewhere and would not hear of it
+		s.die(sig) // the program is busy elsewhere and would not hear of it
 	case s.phase == Starting || s.phase == Probation:
 		s.parent.send(message{Kind: kindFailed, Reason: "stopped before it was ready"})
 		s.finish("stopped before it was ready", nil)
@@ -231,7 +243,6 @@ func (s *Service) finish(why string, err error) {
 	}
 	s.control.end(replaced, guest)
 	s.closePorts()
-	signal.Stop(s.signals)
 	s.phase, s.since = Stopped, time.Now()
 	s.reports.close(s.peer())
 	n := s.set.Counts()

@@ -78,7 +78,7 @@ func (s *Service) Swap(ctx context.Context) error {
 
 func (s *Service) swapNow(reply chan<- error) {
 	refuse := func(why string) {
-		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase), "generation", s.generation, "pid", s.os.pid)
+		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase))
 		if reply != nil {
 			reply <- refusal("drain: swap: " + why)
 		}

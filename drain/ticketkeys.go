@@ -137,7 +137,7 @@ func (t *ticketKeys) export() []ticketKey {
 // beginTickets is begin for the service.
 func (s *Service) beginTickets(inherited []ticketKey) {
 	if err := s.tickets.begin(inherited); err != nil {
-		s.cfg.Logger.Warn("the session ticket keys stay as they were", "err", err, "generation", s.generation, "pid", s.os.pid)
+		s.cfg.Logger.Warn("the session ticket keys stay as they were", "err", err)
 	}
 }
 

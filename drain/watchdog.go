@@ -13,7 +13,7 @@ import (
 func watchdogTime(log *slog.Logger) time.Duration {
 	d, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog is left alone", "err", err, "pid", os.Getpid())
+		log.Warn("the watchdog is left alone", "err", err)
 	}
 	_ = os.Unsetenv("WATCHDOG_PID")
 	if d <= 0 {
@@ -35,8 +35,7 @@ func (s *Service) guard(watchdog time.Duration) {
 			case !s.manager.main:
 				over = true
 			case err != nil && s.phase != Draining: // when the servers take nothing any more
-				s.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(s.phase),
-					"generation", s.generation, "pid", s.os.pid)
+				s.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(s.phase))
 			case !s.manager.behind():
 				s.manager.post(letter{text: daemon.SdNotifyWatchdog})
 			}
