@@ -177,7 +177,7 @@ func TestNewKilledWhileItAdopts(t *testing.T) {
 	l.half()
 	s.plan.Fault = "adopt crashes"
 	s.replan()
-	s.swap()
+	s.signal(s.pgid, syscall.SIGHUP) // the new one may crash before it has told of its promotion
 	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "gone") {
 		t.Error(r)
 	}
