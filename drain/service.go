@@ -138,7 +138,7 @@ func New(cfg Config) (*Service, error) {
 		s.set.Inherit(s.os.sockets)
 	}
 	s.set.Warn(func(err error) {
-		s.cfg.Logger.Warn("HTTP/2", "generation", s.generation, "pid", s.os.pid, "err", err)
+		s.cfg.Logger.Warn("HTTP/2", "err", err)
 	})
 	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
 		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err)
