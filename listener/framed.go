@@ -141,10 +141,8 @@ func (f *framed) end() {
 // Read implements net.Conn.
 func (f *framed) Read(p []byte) (int, error) {
 	for {
-		if f.alien.Load() {
-			return f.read(p)
-		}
-		telling := f.ended.Load() && !f.told.Load()
+		alien := f.alien.Load()
+		telling := f.ended.Load() && !f.told.Load() && !alien
 		if telling && f.in.settings && f.in.between() {
 			f.told.Store(true)
 			f.extra = goAway(0)
@@ -155,14 +153,16 @@ func (f *framed) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		q := p
-		if f.in.preface > 0 || telling {
+		if f.in.preface > 0 && !alien || telling {
 			q = p[:min(len(p), f.in.room())]
 		}
 		n, err := f.read(q)
 		if n == 0 && isTimeout(err) && f.wakened() {
 			continue
 		}
-		f.follow(q[:n])
+		if !alien {
+			f.follow(q[:n])
+		}
 		return n, err
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Serve is srv.Serve(ln) for a server that was given to Track: so that HTTP/2 connections end without losing a request with
@@ -89,6 +90,10 @@ func (f *front) Read(p []byte) (int, error) {
 
 func (f *front) Write(p []byte) (int, error) { return f.now().Write(p) }
 func (f *front) Close() error                { return f.now().Close() }
+
+func (f *front) SetDeadline(t time.Time) error      { return f.now().SetDeadline(t) }
+func (f *front) SetReadDeadline(t time.Time) error  { return f.now().SetReadDeadline(t) }
+func (f *front) SetWriteDeadline(t time.Time) error { return f.now().SetWriteDeadline(t) }
 
 // CloseWrite implements what net/http looks for to end a connection gently.
 func (f *front) CloseWrite() error {
