@@ -134,6 +134,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.set = listener.New(s.os.fds, s.lost)
+	s.set.OnStarved(s.starved)
 	if s.os.inherits {
 		s.set.Inherit(s.os.sockets)
 	}
@@ -200,6 +201,11 @@ func (s *Service) inherit() (err error) {
 func (s *Service) lost(l listener.Loss) {
 	s.cfg.Logger.Error("connection closed with unread bytes: a request may be lost",
 		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread)
+}
+
+func (s *Service) starved(listener string, err error) {
+	s.cfg.Logger.Error("clients wait in the queue, this process can't accept: raise its limit of open files (LimitNOFILE=, ulimit -n)",
+		"listener", listener, "err", err, "pid", s.os.pid)
 }
 
 // Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and

@@ -80,7 +80,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	} else {
 		s.EndReads(ctx)
 	}
-	s.shut(true, handover == nil)
+	swept := s.shut(ctx, true, handover == nil)
 	if handover != nil {
 		var done sync.WaitGroup
 		for range lanes {
@@ -91,12 +91,14 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	conns := s.all()
 	d.farewell(conns, (*framed).leave)
 	d.rouse(ctx, conns)
-	select {
-	case <-s.drained():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for _, gone := range []func() <-chan struct{}{func() <-chan struct{} { return swept }, s.drained} {
+		select {
+		case <-gone():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
@@ -106,8 +108,9 @@ var handshake = 200 * time.Millisecond
 // shut closes the listening sockets. With sweep, who has connected is taken in: the next generation may have
 // closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and
 // whoever comes then is refused by the kernel and knows that nothing of him was read; unless a service manager holds the
-// socket, in whose queue clients wait for the next process.
-func (s *Set) shut(sweep, last bool) {
+// socket, in whose queue clients wait for the next process. What it returns is closed when the sockets are, which takes
+// until ctx is over where there are too few descriptors for those who wait in the queue of a dying one.
+func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
 	s.adopts.Lock()
 	defer s.adopts.Unlock()
 	s.mu.Lock()
@@ -121,8 +124,39 @@ func (s *Set) shut(sweep, last bool) {
 	for _, so := range dying {
 		so.dying.Store(last)
 	}
+	var starved []*socket
 	for _, so := range sockets {
-		_ = so.close(sweep)
+		if sweep && so.sweep() {
+			starved = append(starved, so)
+		} else {
+			_ = so.close()
+		}
+	}
+	if len(starved) == 0 {
+		return closedChan
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.feed(ctx, starved)
+	}()
+	return closed
+}
+
+// feed takes in what waits in the queues of dying sockets as descriptors become free, and closes the sockets.
+func (s *Set) feed(ctx context.Context, sockets []*socket) {
+	const again = 5 * time.Millisecond
+	for _, so := range sockets {
+		for ctx.Err() == nil && so.sweep() {
+			select {
+			case <-time.After(again):
+			case <-ctx.Done():
+			}
+		}
+		_ = so.close()
+		if so.half != nil {
+			_ = so.half.Close()
+		}
 	}
 }
 
@@ -137,7 +171,7 @@ func dropAll(sockets []*socket) (any bool) {
 // Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
-	s.shut(false, false)
+	s.shut(context.Background(), false, false)
 	left := s.Counts()
 	for _, in := range s.intakes() {
 		_ = in.close()

@@ -1,9 +1,12 @@
 package listener
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -134,29 +137,82 @@ func refuse(ln rawListener) {
 	}
 }
 
-// backlog takes the connections out of the kernel's queue, as many as there are.
-func backlog(ln syscall.Conn) (conns []net.Conn) {
+// queueLen is how many connections wait in the queue of a listening socket, and how many have room there. Of unix sockets
+// the kernel tells neither: then it is as many as any socket may have.
+func queueLen(ln rawListener) (now, most int) {
+	now = somaxconn()
+	most = now
 	rc, err := ln.SyscallConn()
-	if err != nil {
-		return nil
+	if err != nil || ln.Addr().Network() != "tcp" {
+		return now, most
 	}
 	_ = rc.Control(func(fd uintptr) {
-		for {
-			nfd, _, err := unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			if err == unix.EINTR || err == unix.ECONNABORTED {
-				continue
-			}
-			if err != nil {
-				return
-			}
-			f := os.NewFile(uintptr(nfd), "accepted")
-			if nc, err := net.FileConn(f); err == nil {
-				conns = append(conns, nc)
-			}
-			_ = f.Close()
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State == listening {
+			now, most = int(info.Unacked), int(info.Sacked)+1
 		}
 	})
-	return conns
+	return now, most
+}
+
+const listening = 10 // TCP_LISTEN
+
+func somaxconn() int {
+	const usual = 4096
+	text, err := os.ReadFile("/proc/sys/net/core/somaxconn")
+	if n, convErr := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && convErr == nil {
+		return n + 1
+	}
+	return usual
+}
+
+// sweepTime bounds a sweep of the queue, which clients may fill as fast as it is emptied.
+const sweepTime = time.Second
+
+// backlog takes connections out of the kernel's queue and gives them to take, until that says no: those that are there, but
+// not more than most, nor for longer than sweepTime. For want of a descriptor they stay in the queue.
+func backlog(ln syscall.Conn, most int, take func(*os.File) bool) (err error) {
+	rc, err := ln.SyscallConn()
+	if err != nil {
+		return err
+	}
+	until := time.Now().Add(sweepTime)
+	ctlErr := rc.Control(func(fd uintptr) {
+		for n := 0; n < most && time.Now().Before(until); {
+			var nfd int
+			nfd, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			switch {
+			case err == unix.EINTR || err == unix.ECONNABORTED:
+				continue
+			case err != nil || !take(os.NewFile(uintptr(nfd), "accepted")):
+				return
+			}
+			n++
+		}
+	})
+	return errors.Join(ctlErr, err)
+}
+
+// reserve sets n descriptors aside until release is called. It is false when there are not so many.
+func reserve(ln rawListener, n int) (release func(), ok bool) {
+	var fds []int
+	release = func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+	rc, err := ln.SyscallConn()
+	if err == nil {
+		err = rc.Control(func(fd uintptr) {
+			for range n {
+				nfd, dupErr := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+				if dupErr != nil {
+					return
+				}
+				fds = append(fds, nfd)
+			}
+		})
+	}
+	return release, err == nil && len(fds) == n
 }
 
 // seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for unix sockets. One of

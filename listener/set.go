@@ -32,6 +32,8 @@ type Set struct {
 	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
 	leaving atomic.Pointer[departure] // nil until Leave
 
+	starved starvation
+
 	adopted, moved, lost atomic.Int64
 
 	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it

@@ -26,6 +26,7 @@ type socket struct {
 	path string      // the file that this process has made; "" for none
 
 	dying atomic.Bool // no other process holds ln when it is closed
+	half  *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
 
 	mu     sync.Mutex // guards what follows
 	cond   sync.Cond  // open, closed or queue has changed
@@ -87,6 +88,9 @@ func (so *socket) Accept() (net.Conn, error) {
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
 		default:
+			if scarce(err) { // the client stays in the queue
+				so.set.starve(so.key, err)
+			}
 			return nil, err
 		}
 	}
@@ -128,27 +132,14 @@ func (so *socket) rouse() {
 }
 
 // Close stops accepting. Where other processes hold the socket too, its queue in the kernel is theirs.
-func (so *socket) Close() error { return so.close(false) }
+func (so *socket) Close() error { return so.close() }
 
-// close with sweep takes what clients have connected already out of the kernel's queue, which dies with the socket.
-func (so *socket) close(sweep bool) error {
+// close without another word: who has connected and is not accepted is lost, unless another process holds the socket.
+func (so *socket) close() error {
 	so.mu.Lock()
 	defer so.mu.Unlock()
 	if so.closed {
 		return nil
-	}
-	if sweep && so.open {
-		so.ending = true
-		so.rouse()
-		for so.inside > 0 {
-			so.cond.Wait()
-		}
-		if so.dying.Load() {
-			refuse(so.ln)
-		}
-		for _, nc := range backlog(so.ln) {
-			so.queue = append(so.queue, so.wrap(nc))
-		}
 	}
 	so.closed = true
 	so.cond.Broadcast()
@@ -158,4 +149,88 @@ func (so *socket) close(sweep bool) error {
 	}
 	takeHandshakes(so.ln) // others may hold the socket, a service manager or another generation
 	return so.ln.Close()
+}
+
+// spare is how many descriptors a sweep leaves free where another process holds the socket, too: handlers need some.
+const spare = 16
+
+// sweep takes what clients have connected already out of the kernel's queue, which may die with the socket. Nothing is
+// accepted any more. It reports whether some are left for want of descriptors. Where another process holds the socket they
+// are its own; where none does, they wait until it is called again: others end, and give theirs back.
+func (so *socket) sweep() (left bool) {
+	so.mu.Lock()
+	if so.closed || !so.open {
+		so.mu.Unlock()
+		return false
+	}
+	first := !so.ending
+	so.ending = true
+	so.rouse()
+	for so.inside > 0 {
+		so.cond.Wait()
+	}
+	so.mu.Unlock()
+	dying := so.dying.Load()
+	if dying && first {
+		refuse(so.ln)
+	}
+	now, most := queueLen(so.ln)
+	release := func() {}
+	if dying {
+		now = most // those whose handshake is under way, too; nobody new comes
+	} else {
+		var ok bool
+		release, ok = reserve(so.ln, spare)
+		defer func() { release() }()
+		if !ok {
+			so.set.starve(so.key, syscall.EMFILE)
+			return false
+		}
+	}
+	err := so.finish()
+	if err == nil {
+		err = backlog(so.ln, now, func(f *os.File) bool {
+			so.half = f
+			err := so.finish()
+			if scarce(err) && !dying {
+				release()
+				release = func() {}
+				err = so.finish()
+			}
+			return err == nil
+		})
+	}
+	if so.half != nil {
+		err = syscall.EMFILE
+	}
+	if scarce(err) {
+		so.set.starve(so.key, err)
+	}
+	return dying && scarce(err)
+}
+
+// finish makes Accept return the connection that a sweep has taken out of the queue, which takes one more descriptor for a
+// moment. An error means that there is none; it is to be called again.
+func (so *socket) finish() error {
+	if so.half == nil {
+		return nil
+	}
+	nc, err := net.FileConn(so.half)
+	if scarce(err) {
+		return err
+	}
+	_ = so.half.Close()
+	so.half = nil
+	if err != nil { // its client is gone
+		return nil
+	}
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	if so.closed {
+		_ = nc.Close()
+		return nil
+	}
+	so.queue = append(so.queue, so.wrap(nc))
+	so.cond.Broadcast()
+	return nil
 }
