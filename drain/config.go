@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -70,6 +71,10 @@ type Config struct {
 	PullMin, PullMax time.Duration
 	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
 	Failures int
+	// Probers are the networks that the balancers' probes come from; probes from elsewhere are answered, but count for
+	// nothing, so that no outsider can hold up a stop by asking for /ping. See health.Config. Default: whoever asks in a
+	// rhythm is a prober.
+	Probers []netip.Prefix
 	// PingStatus is what /ping answers while pulled. Default 501.
 	PingStatus int
 	// PingPath and LivePath are served before the handlers of each server. Defaults /ping and /livez; "-" for none.

@@ -97,8 +97,10 @@ func fieldsOfLedger(t *testing.T, add func(string, ...any)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := httptest.NewRequest(http.MethodGet, "/ping", nil)
+	r.Header.Set("X-Forwarded-For", "127.0.0.1")
 	for range 2 {
-		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/ping", nil))
+		h.ServeHTTP(httptest.NewRecorder(), r)
 	}
 	h.Watched("127.0.0.1:1", "agent")
 	var ledger any

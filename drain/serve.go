@@ -119,8 +119,11 @@ func (s *Service) front(next http.Handler) http.Handler {
 			alive.ServeHTTP(w, r)
 			return
 		}
-		if s.health.Pulled() && listener.Requests(r.Context()) == 1 {
-			s.health.Arrived()
+		if s.health.Pulled() {
+			s.health.Visited(r.RemoteAddr)
+			if listener.Requests(r.Context()) == 1 {
+				s.health.Arrived()
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -164,6 +164,7 @@ func (s *Service) configure(cfg Config) (err error) {
 	s.logTo(s.cfg.Logger)
 	s.health, err = health.New(health.Config{
 		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
+		Probers: s.cfg.Probers,
 	})
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)

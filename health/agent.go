@@ -33,11 +33,11 @@ var up, drain, down = []byte("up ready\n"), []byte("drain\n"), []byte("down\n")
 
 // asked enters an agent-check in the ledger, and returns what to answer.
 func (s *State) asked(remote string) (p *prober, pull uint64, word []byte) {
-	id, known := identify(kindAgent, remote, "")
+	id, known := s.identify(kindAgent, remote, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known {
-		p = s.ledger.seen(id, s.now(), s.pulled)
+		p = s.ledger.seen(id, s.now(), s.pull())
 	}
 	switch {
 	case !s.pulled:

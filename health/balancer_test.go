@@ -151,6 +151,9 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 	}
 }
 
+// crowd is by how much more than an interval the notice may be late where others share the identity of a balancer.
+const crowd = 2*time.Second*3/100 + acting
+
 func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 	for _, phases := range [][]float64{{0, .02}, {0, .1}, {0, .3}, {0, .43}, {0, .6}, {0, .1, .3}, {0, .5, .6}} {
 		bs := make([]simulated, len(phases))
@@ -160,7 +163,7 @@ func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 		for range 10 {
 			synctest.Test(t, func(t *testing.T) {
 				out, noticed := simulate(t, 3, bs, 0, 0, 40*time.Second+rand.N(2*time.Second))
-				if noticed < out || noticed > out+2*time.Second {
+				if noticed < out || noticed > out+2*time.Second+crowd {
 					t.Errorf("phases %v: out after %v, noticed after %v", phases, out, noticed)
 				}
 			})

@@ -16,29 +16,58 @@
 //
 // # The ledger
 //
-// A prober is a remote host and a User-Agent (an absent one counts as empty);
-// all clients of unix sockets are one host. What a host does on the ports for
+// A prober is a remote host, a User-Agent (an absent one counts as empty), and
+// the form of the request: method, version, Host, and the names of the headers.
+// All clients of unix sockets are one host. What a host does on the ports for
 // agents and heartbeats is a prober each; what is entered by [State.Probed] counts
 // like a probe of HTTP. Its interval is learned from the gaps between its probes
-// while the service is healthy, so that the quick rechecks of a balancer that has just seen a failure do not count; three
-// probes at roughly even distances are enough. A few late, lost or doubled
-// probes do not disturb it. Up to three workers of one balancer that share an
-// address and a User-Agent are told apart by the pattern of their gaps, and
-// each of them must have had its failing answers. Where they happen to probe
-// at even distances they look like one prober that is faster; then only their
-// traffic holds the pull (see [State.Arrived]), and Config.Failures should be
-// multiplied by their number.
+// while the service is healthy, so that the quick rechecks of a balancer that has
+// just seen a failure do not count; three probes at even distances are enough, four
+// where they are more than 5 s apart. A few late, lost or doubled probes do not disturb it.
 //
-// A prober is live while it was seen within three of its intervals. One without
-// a known interval is either a balancer that has just begun or a person with
-// curl, and nothing tells them apart until it comes back. It is taken to be as
-// slow as the slowest known prober, and as PullMax/3 where none is known, and
-// is live for one and a half of these: a balancer is back by then, and a
-// person holds a pull no longer than that (15 s by default, 3 s beside a
-// balancer that probes every 2 s).
+// A prober is live while it was seen within three of its intervals, within one
+// and a half as long as it has come three times only. One without a rhythm is
+// either a balancer that has just begun or a person with curl, and nothing tells
+// them apart until it comes back. It is waited for until 3 s are over since it was last seen, and since
+// the pull began; beside probers with a rhythm until one and a half of the slowest interval are, and so no longer than
+// for these. Where its host sends requests, too, see [State.Visited], it is a balancer that has just begun, as long as it goes
+// on sending, but at most until half of PullMax is over since it was last seen. So a service that is stopped before a
+// balancer has asked three times may lose requests if they are rare, less than one in a second; PullMin is the cure.
 //
-// A prober that first comes in during a pull counts like the others, and its
-// interval is learned from the failing answers.
+// A prober that first comes in during a pull has never heard that all is well;
+// it counts once it has a rhythm, learned from the failing answers.
+//
+// The ledger holds 1024 probers. Those without a rhythm never drive out those with
+// one.
+//
+// # Crowds
+//
+// Others may share a prober's host, User-Agent and form: workers of one balancer,
+// or clients that ask for the route through it. Where more comes than the
+// interval has room for, nobody knows whose a failing answer was. Such a prober has
+// noticed when its interval times Config.Failures is over since the pull, and a
+// moment: by then each of its kind has failed as often.
+//
+// The interval of a crowd is found by what comes at exact distances in it: the
+// slowest rhythm among the last 512 probes that chance hardly explains. A rhythm
+// that was known before the crowd came is kept while something comes on its beat.
+//
+// # Outsiders
+//
+// What carries X-Forwarded-For, X-Real-IP, Forwarded or Via was forwarded by a proxy. It
+// is a prober of its own, which counts only where nobody with a rhythm asks directly: a
+// balancer may stand before a proxy on this machine. While pulled it is a visitor, see
+// [State.Arrived], if the proxy is a prober, too.
+//
+// What is left: an outsider who asks in a rhythm, as a balancer does, is waited for as a balancer is,
+// and one whose random distances happen to be even for a while; Config.Probers
+// names the networks that count. Clients who ask through a balancer that adds no header, in
+// the very form of its probes, hide its rhythm if they do so from the beginning, and
+// more than about 25 times in one of its intervals; or if its own distances differ by more than about one in
+// 200 then. Who begins to do that during the pull, after the balancer's first failing answer,
+// may be taken for its rechecks. Workers that share all of it, and happen to probe
+// at even distances, look like one prober that is faster; then only their
+// traffic holds the pull, and Config.Failures should be multiplied by their number.
 //
 // # What is promised
 //
@@ -55,7 +84,7 @@
 // a balancer that takes the node out after Config.Failures failing answers,
 // Noticed is therefore never earlier than that moment after the last of these
 // answers has been handed to the kernel, and, without further connections or
-// passers-by, never more than one probe interval later.
+// passers-by, never more than one probe interval later; in a crowd that and a twentieth.
 //
 // Not promised: that a balancer acts on what it read within that moment; that
 // one which needs more than Config.Failures answers, or whose first probe is

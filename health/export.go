@@ -3,14 +3,15 @@ package health
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
 const (
 	exportVersion = 1
-	// maxExport is more than the fullest ledger can take, at six bytes for
-	// every byte that JSON escapes.
-	maxExport = 4 << 20
+	maxExport     = 64 << 10 // bytes of JSON, so that they fit into a message beside other things
+	// maxImport is more than the fullest ledger of older versions, which knew no bound, can take.
+	maxImport = 4 << 20
 )
 
 // exported is a ledger on its way to another process. It carries ages, since
@@ -18,20 +19,23 @@ const (
 // failing answers: those belong to a pull of one State.
 type exported struct {
 	Version int            `json:"version"`
-	Probers []exportedLine `json:"probers"` // the one seen last first
+	Probers []exportedLine `json:"probers"` // those with a rhythm first, the oldest acquaintance first; then the others, the one seen last first
 }
 
 type exportedLine struct {
 	Kind      string          `json:"kind,omitempty"` // default kindPing: older versions know no other
 	Host      string          `json:"host"`
 	UserAgent string          `json:"user_agent"`
+	Form      form            `json:"form,omitzero"` // older versions know none
+	Via       string          `json:"via,omitempty"` // likewise
 	Age       time.Duration   `json:"age_ns"`
 	Gaps      []time.Duration `json:"gaps_ns"` // the oldest first
 }
 
 // Export returns the ledger for [State.Import] in another process, so that a
 // pull right after a swap knows its probers. Whether the State is pulled, and
-// what probers have had of it, is not part of it.
+// what probers have had of it, is not part of it. It has 64 KiB at most:
+// those with a rhythm come first, in the order in which they have come, and then those seen last.
 func (s *State) Export() []byte {
 	b, _ := json.Marshal(s.export()) // strings and integers never fail
 	return b
@@ -42,12 +46,18 @@ func (s *State) export() exported {
 	defer s.mu.Unlock()
 	now := s.now()
 	out := exported{Version: exportVersion, Probers: make([]exportedLine, 0, len(s.ledger.index))}
+	room := maxExport - len(`{"version":1,"probers":[]}`)
 	for p := range s.ledger.probers() {
 		age := now - p.last
-		if age > longestGap {
+		if age > longestGap || p.heirs > 0 {
 			continue // it would begin anew
 		}
-		out.Probers = append(out.Probers, exportedLine{p.kind, p.host, p.agent, age, append([]time.Duration{}, p.gaps[:p.n]...)})
+		line := exportedLine{p.kind, p.host, p.agent, p.form, p.via, age, p.summary()}
+		b, _ := json.Marshal(line)
+		if room -= len(b) + len(","); room < 0 {
+			break
+		}
+		out.Probers = append(out.Probers, line)
 	}
 	return out
 }
@@ -65,9 +75,15 @@ func (s *State) Import(b []byte) error {
 	defer s.mu.Unlock()
 	now := s.now()
 	for _, line := range in.Probers {
-		p := &prober{identity: identity{line.kind(), line.Host, line.UserAgent}, last: now - line.Age}
+		p := &prober{identity: identity{line.kind(), line.Host, line.UserAgent, line.Form, line.Via}, last: now - line.Age}
+		at := p.last
 		for _, gap := range line.Gaps {
-			p.learn(gap)
+			at -= gap
+		}
+		p.arrive(at)
+		for _, gap := range line.Gaps {
+			at += gap
+			p.arrive(at)
 		}
 		s.ledger.add(p)
 	}
@@ -77,8 +93,8 @@ func (s *State) Import(b []byte) error {
 
 func parseExport(b []byte) (exported, error) {
 	var in exported
-	if len(b) > maxExport {
-		return in, fmt.Errorf("%d bytes, more than %d", len(b), maxExport)
+	if len(b) > maxImport {
+		return in, fmt.Errorf("%d bytes, more than %d", len(b), maxImport)
 	}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return in, err
@@ -108,8 +124,8 @@ func (l exportedLine) kind() string {
 
 func (l exportedLine) check() error {
 	switch {
-	case clip(l.Host) != l.Host || clip(l.UserAgent) != l.UserAgent:
-		return fmt.Errorf("host or user agent longer than %d bytes", maxText)
+	case slices.ContainsFunc([]string{l.Host, l.UserAgent, l.Form.Method, l.Form.Version, l.Form.Host, l.Via}, func(s string) bool { return clip(s) != s }):
+		return fmt.Errorf("host, user agent, form or via longer than %d bytes", maxText)
 	case l.Age < 0 || l.Age > longestGap:
 		return fmt.Errorf("age %v out of range", l.Age)
 	case len(l.Kind) > maxText:

@@ -158,11 +158,11 @@ func (h *Heartbeat) lost(ln net.Listener) bool {
 }
 
 func (s *State) beat(remote string) {
-	id, known := identify(kindHeartbeat, remote, "")
+	id, known := s.identify(kindHeartbeat, remote, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known {
-		s.ledger.seen(id, s.now(), s.pulled)
+		s.ledger.seen(id, s.now(), s.pull())
 	}
 }
 
@@ -182,19 +182,24 @@ func (s *State) watching(now time.Duration) iter.Seq[*prober] {
 // reach returns how long after the beginning of the present pull p, a
 // heartbeat, has failed often enough and its balancer has had a moment to act.
 // It is reckoned from the last one that was seen. One that has come once or
-// twice is a balancer that has just begun, or somebody who scans ports; like a
-// person with curl it can hold a pull for half of PullMax.
+// twice is a balancer that has just begun, or somebody who scans ports: it can
+// hold a pull for 6 s, or for three intervals of the slowest known prober.
 func (s *State) reach(p *prober) time.Duration {
-	interval, most := p.longest, s.cfg.PullMax
-	if p.interval == 0 {
-		interval, most = s.assumed, most/2
+	known, interval := p.pace()
+	most := s.cfg.PullMax
+	switch {
+	case known > 0:
+	case p.host == "":
+		interval, most = s.assume(s.slowest), most/2
+	default:
+		interval, most = s.assume(s.slowest), 2*s.patience(s.slowest)
 	}
 	n := time.Duration(s.cfg.Failures)
 	if interval <= 0 || n >= most/interval {
 		return most
 	}
 	switch ago := s.since - p.last; {
-	case p.interval == 0:
+	case known == 0:
 		return n*interval + margin(interval)
 	case ago <= interval:
 		return n*interval + margin(interval) - ago
@@ -210,4 +215,15 @@ func (s *State) missed(p *prober, now time.Duration) int {
 		return int(float64(n) * float64(gone) / float64(reach))
 	}
 	return n
+}
+
+// assume returns what to think of a heartbeat's interval that is unknown: it is
+// that of the slowest live prober, since balancers that stand side by side are mostly
+// set alike, and where there is none a third of PullMax, since whoever has
+// slower balancers has set a longer PullMax.
+func (s *State) assume(slowest time.Duration) time.Duration {
+	if slowest == 0 {
+		return s.cfg.PullMax / 3
+	}
+	return slowest
 }

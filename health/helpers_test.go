@@ -10,6 +10,9 @@ import (
 
 const balancer = "10.0.0.1:4711"
 
+// asked is the form of what probe sends.
+const asked = `GET HTTP/1.1 "example.com" e94087ee`
+
 // acting is the margin of all intervals of a second or more.
 const acting = 100 * time.Millisecond
 

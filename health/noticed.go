@@ -1,6 +1,10 @@
 package health
 
-import "time"
+import (
+	"cmp"
+	"math"
+	"time"
+)
 
 // Noticed returns a channel that is closed when the present pull has been
 // noticed, or when its PullMax is over; the package comment has the rule. Each
@@ -19,6 +23,21 @@ func (s *State) Noticed() <-chan struct{} {
 func (s *State) Arrived() {
 	// An arrival only ever puts things off: the timer finds it here when it fires.
 	s.arrived.Store(int64(s.now()))
+}
+
+// Visited tells the State that a request other than a probe has come from remote, on whatever connection. While pulled, a
+// host that has asked for the route, but not often enough to be known, is taken for a balancer that has just begun as long
+// as it sends requests. It is cheap, and does nothing when not pulled.
+func (s *State) Visited(remote string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.pulled || len(s.young) == 0 {
+		return
+	}
+	host := clip(hostOf(remote))
+	if _, ok := s.young[host]; ok {
+		s.young[host] = s.now() // puts things off only: the timer finds it
+	}
 }
 
 // answered records that p has had a failing answer in the pull of that number.
@@ -79,12 +98,16 @@ func (s *State) wait(now time.Duration) time.Duration {
 		death   = over                             // until the first of the live ones no longer is, or has failed in silence
 		acted   = s.lastTold + longestMargin - now // until all of them have had the time to act on what they were told
 	)
+	direct := s.ledger.direct(now)
 	for p := range s.watching(now) {
-		interval, life := p.pace(s.assumed, s.lastSight(p, now))
+		interval, life := s.life(p, s.slowest, direct, now)
 		if life <= 0 {
 			continue
 		}
 		slowest = max(slowest, interval)
+		if known, _ := p.pace(); p.born == 0 {
+			s.slowest = max(s.slowest, known) // it may have been a beginner when the pull came
+		}
 		if p.kind == kindHeartbeat {
 			if due := s.reach(p) - (now - s.since); due > 0 {
 				noticed, death = false, min(death, due)
@@ -92,8 +115,11 @@ func (s *State) wait(now time.Duration) time.Duration {
 			continue
 		}
 		death = min(death, life)
+		if due := s.due(p) - (now - s.since); due > 0 {
+			noticed, death = false, min(death, due)
+		}
 		noticed = noticed && p.failures(s.pulls) >= p.needs(s.cfg.Failures)
-		acted = max(acted, p.told+margin(interval)-now)
+		acted = max(acted, p.told+margin(cmp.Or(interval, alone))-now)
 	}
 	if !noticed {
 		return death
@@ -101,6 +127,96 @@ func (s *State) wait(now time.Duration) time.Duration {
 	least := s.cfg.PullMin - (now - s.since)
 	quiet := slowest*9/10 - (now - time.Duration(s.arrived.Load()))
 	return min(death, max(least, quiet, acted))
+}
+
+// life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0 or less if it is not.
+// Slowest is the interval of the slowest known prober. Of a heartbeat whose interval is unknown the interval is assumed; who asks through a proxy is not waited for where
+// somebody asks directly.
+func (s *State) life(p *prober, slowest time.Duration, direct bool, now time.Duration) (interval, life time.Duration) {
+	interval, _ = p.pace()
+	life = p.known(now)
+	switch {
+	case p.kind == kindHeartbeat:
+		if s.pulled {
+			now = s.since // it can't be seen since then
+		}
+		if interval == 0 {
+			assumed := s.assume(slowest)
+			return assumed, max(assumed+assumed/2, shortestLife) - (now - p.last)
+		}
+		return interval, p.known(now)
+	case p.heirs > 0 || p.via != "" && direct:
+		return interval, 0
+	case interval > 0:
+		return interval, life
+	}
+	// It was seen once or twice, or now and then. A balancer that has just begun is back soon.
+	patience := s.patience(slowest)
+	life = patience - (now - p.last)
+	if !s.pulled {
+		return 0, life
+	}
+	if sends := s.sends(p, now); sends > 0 {
+		assumed := s.assume(slowest)
+		return 0, max(life, min(sends, assumed+assumed/2-(now-p.last)))
+	}
+	end := patience // after the beginning of the pull
+	twice := len(p.times) == 2 && p.gap(0) <= patience
+	if twice {
+		interval = p.gap(0)
+		end = max(end, p.last-s.since+interval+interval/2)
+	}
+	if p.born > 0 { // it has never heard that all is well
+		if !twice {
+			return 0, 0
+		}
+		end = min(end, max(patience, times(s.cfg.Failures+1, slowest)))
+	}
+	return interval, min(life, end-(now-s.since))
+}
+
+// sends returns how much longer p, whose interval is unknown, is a balancer that has just begun because its host sends
+// requests, too.
+func (s *State) sends(p *prober, now time.Duration) time.Duration {
+	last, ok := s.young[p.host]
+	if !ok || p.born > 0 || p.kind != kindPing {
+		return 0
+	}
+	return last + alone - now
+}
+
+// alone is how long somebody without a rhythm is waited for where nobody has one.
+const alone = 3 * time.Second
+
+// patience is how long somebody without a rhythm is waited for. Balancers that stand side by side are mostly set alike.
+func (s *State) patience(slowest time.Duration) time.Duration {
+	if slowest == 0 {
+		return alone
+	}
+	return max(slowest+slowest/2, shortestLife)
+}
+
+// due returns how long after the beginning of the pull p, no heartbeat, has noticed at the earliest, whatever answers it
+// has had: where others share its identity nobody knows whose they were.
+func (s *State) due(p *prober) time.Duration {
+	interval, longest := p.pace()
+	switch {
+	case p.kind != kindPing:
+		return 0
+	case interval > 0 && p.mixed:
+		return times(s.cfg.Failures, longest) + margin(interval)
+	case interval == 0 && len(p.times) > 3:
+		return max(s.patience(s.slowest), min(s.sends(p, s.since), s.assume(s.slowest)*3/2))
+	}
+	return 0
+}
+
+// times returns n times d, or more than any pull lasts.
+func times(n int, d time.Duration) time.Duration {
+	if d > 0 && n > int(math.MaxInt64/d) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * d
 }
 
 // longestMargin is that of who is told, too.

@@ -145,52 +145,19 @@ func TestAProberThatDiedBeforeThePullIsNotWaitedFor(t *testing.T) {
 	})
 }
 
-func TestAProberThatComesInDuringThePullCountsToo(t *testing.T) {
+func TestAProberThatComesInDuringThePullCountsOnceItHasARhythm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMin: time.Second})
+		s := newState(t, Config{PullMin: 5 * time.Second, Failures: 5})
 		s.Pull()
 		meanwhile(t, func() {
 			time.Sleep(900 * time.Millisecond)
-			probeEvery(s, balancer, 4*time.Second, 3)
+			probeEvery(s, balancer, 2*time.Second, 5)
 		})
 		wantNoticedAfter(t, s, 8900*time.Millisecond+acting)
-		if p := s.Probers()[0]; p.Interval != 4*time.Second || p.Failures != 3 || !p.Noticed {
-			t.Errorf("%+v: want an interval of 4s, learned in the pull, and 3 failures", p)
+		if p := s.Probers()[0]; p.Interval != 2*time.Second || p.Failures != 5 || !p.Noticed {
+			t.Errorf("%+v: want an interval of 2s, learned in the pull, and 5 failures", p)
 		}
 	})
-}
-
-func TestALonePersonWithCurlHoldsAPullForHalfOfPullMax(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		probe(s, balancer)
-		s.Pull()
-		wantNoticedAfter(t, s, 15*time.Second)
-	})
-}
-
-func TestAPersonWithCurlBesideABalancerHoldsAPullForOneAndAHalfIntervals(t *testing.T) {
-	for _, tc := range []struct {
-		name       string
-		curl, want time.Duration
-	}{
-		{"at the beginning", 0, 4*time.Second + acting},
-		{"just before the balancer is done", 3500 * time.Millisecond, 6500 * time.Millisecond},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newState(t, Config{})
-				probeEvery(s, balancer, 2*time.Second, 5)
-				s.Pull()
-				meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 20) })
-				meanwhile(t, func() {
-					time.Sleep(tc.curl)
-					probeAs(s, "192.0.2.7:1", "curl")
-				})
-				wantNoticedAfter(t, s, tc.want)
-			})
-		})
-	}
 }
 
 func TestAPersonWhoCurlsNowAndThenHasNoInterval(t *testing.T) {

@@ -1,21 +1,21 @@
 package health
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Probed enters a probe that came by another protocol than HTTP, such as a Check of gRPC's health service. Remote is the
 // prober's address and agent its User-Agent, or what else tells it from others at that address. Failed must be called
 // when an answer that tells the prober to go away has been written; while not pulled it does nothing.
 func (s *State) Probed(remote, agent string) (failed func()) {
-	id, known := identify(kindPing, remote, agent)
+	id, known := s.identify(kindPing, remote, agent)
 	if !known {
 		return func() {}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.ledger.seen(id, s.now(), s.pulled)
+	p := s.ledger.seen(id, s.now(), s.pull())
+	if p == nil {
+		return func() {}
+	}
 	return func() {
 		s.mu.Lock()
 		pull := s.pulls // the answer may have been made up after the probe was seen
@@ -31,12 +31,11 @@ func (s *State) Probed(remote, agent string) (failed func()) {
 //
 // It is no part of what Export returns: the next process is asked anew.
 func (s *State) Watched(remote, agent string) (failed, gone func()) {
-	id, known := identify(kindWatch, remote, agent)
+	id, known := s.identify(kindWatch, remote, agent)
 	if !known {
 		return func() {}, func() {}
 	}
-	id.host, id.agent = strings.Clone(id.host), strings.Clone(id.agent)
-	w := &watch{identity: id}
+	w := &watch{identity: id.clone()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches[w] = struct{}{}

@@ -2,9 +2,12 @@ package health
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +27,12 @@ type Config struct {
 	// before a pull is noticed: the largest number after which one of the
 	// balancers takes a node out. Default 3.
 	Failures int
+
+	// Probers are the networks that the balancers' probes come from. Where there are some, nobody else is a prober: others
+	// are answered, and neither wait nor are waited for. What a proxy in these networks has forwarded must have come
+	// from these networks, too, by the last address in its X-Forwarded-For. Clients of unix sockets may always be
+	// probers. Default: whoever asks may be one; the package comment says what an outsider can do then.
+	Probers []netip.Prefix
 
 	// PullMin is the least time between a pull and its being noticed, PullMax
 	// the greatest. Defaults 0 and 30 s.
@@ -52,6 +61,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("health: Config.PullMin is %v: use 0 or more", c.PullMin)
 	case c.PullMax < 0:
 		return c, fmt.Errorf("health: Config.PullMax is %v: use more than 0, or 0 for 30s", c.PullMax)
+	case slices.ContainsFunc(c.Probers, func(p netip.Prefix) bool { return !p.IsValid() }):
+		return c, errors.New("health: Config.Probers has a network that is not valid: make it with netip.ParsePrefix, such as 10.0.0.0/8")
 	case c.PullMin > c.PullMax:
 		return c, fmt.Errorf("health: Config.PullMin is %v, longer than PullMax, which is %v: raise PullMax or lower PullMin", c.PullMin, c.PullMax)
 	}
@@ -72,12 +83,13 @@ type State struct {
 	ledger  ledger
 	pulls   uint64 // number of the last pull; the first is 1
 	pulled  bool
-	down    bool          // pulled for good; see Down
-	since   time.Duration // when the present pull began
-	assumed time.Duration // the present pull's idea of an unknown interval; see ledger.assume
-	noticed chan struct{} // nil unless pulled; made by Pull, closed by settle
-	settled bool          // noticed is closed
-	timer   *time.Timer   // calls wake; made by the first pull that has to wait
+	down    bool                     // pulled for good; see Down
+	since   time.Duration            // when the present pull began
+	slowest time.Duration            // the interval of the slowest live prober at the beginning of the present pull, 0 if none was known
+	young   map[string]time.Duration // hosts of probers that were not known then; when they last sent another request
+	noticed chan struct{}            // nil unless pulled; made by Pull, closed by settle
+	settled bool                     // noticed is closed
+	timer   *time.Timer              // calls wake; made by the first pull that has to wait
 
 	watches  map[*watch]struct{} // that can be told
 	untold   int                 // of them, how many have not been told of the present pull
@@ -130,7 +142,9 @@ func (s *State) Pull() bool {
 	}
 	s.since = s.now() // until here a heartbeat was a success
 	s.restored = make(chan struct{})
-	s.assumed = s.ledger.assume(s.since, s.cfg.PullMax)
+	s.ledger.judge(s.since)
+	s.slowest = s.ledger.slowest(s.since)
+	s.young = s.ledger.young(s.since, s.assume(s.slowest))
 	s.untold, s.lastTold = len(s.watches), never
 	s.noticed = make(chan struct{})
 	s.settle()

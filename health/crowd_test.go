@@ -1,0 +1,195 @@
+package health
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// clientsBehind are clients of a balancer who ask for /ping through it: the address is the balancer's, and so is the
+// User-Agent, if they like.
+type clientsBehind struct {
+	rate      float64 // requests a second
+	regular   bool    // at even distances, but for a little
+	forwarded bool    // the balancer adds X-Forwarded-For
+	same      bool    // a request looks exactly like a probe
+	late      bool    // they begin 5 s before the pull, else with the balancer
+	young     bool    // the balancer, too, has begun lately: it has asked four times or so before they come
+}
+
+func (c clientsBehind) String() string {
+	return fmt.Sprintf("%v/s regular=%v forwarded=%v same=%v late=%v young=%v", c.rate, c.regular, c.forwarded, c.same, c.late, c.young)
+}
+
+func (c clientsBehind) ask(s *State) {
+	r := request(http.MethodGet, "10.0.0.1:9999", "balancer/1")
+	if !c.same {
+		r.Header.Set("Accept", "*/*")
+	}
+	if c.forwarded {
+		r.Header.Set("X-Forwarded-For", "198.51.100.7")
+	}
+	s.ServeHTTP(httptest.NewRecorder(), r)
+}
+
+func (c clientsBehind) pause() time.Duration {
+	mean := float64(time.Second) / c.rate
+	if c.regular {
+		return time.Duration(mean) + rand.N(3*time.Millisecond)
+	}
+	return time.Duration(mean * rand.ExpFloat64())
+}
+
+// behind pulls the node of a balancer whose clients ask for /ping, too, and returns when it was taken out and when the
+// pull was noticed.
+func behind(t *testing.T, b simulated, c clientsBehind, jitter, healthy time.Duration) (out, noticed time.Duration) {
+	s := newState(t, Config{})
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		stop  = make(chan struct{})
+		gone  = make(chan struct{}) // the balancer sends nothing any more
+		start time.Time
+	)
+	wg.Go(func() {
+		b.run(s, jitter, stop, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			out = time.Since(start)
+			close(gone)
+		})
+	})
+	wg.Go(func() {
+		if c.late {
+			time.Sleep(healthy - 5*time.Second)
+		}
+		for {
+			select {
+			case <-stop:
+				return
+			case <-gone:
+				return
+			case <-time.After(c.pause()):
+				c.ask(s)
+			}
+		}
+	})
+	time.Sleep(healthy)
+	mu.Lock()
+	start = time.Now()
+	mu.Unlock()
+	s.Pull()
+	<-s.Noticed()
+	noticed = time.Since(start)
+	synctest.Wait()
+	close(stop)
+	wg.Wait()
+	if out == 0 {
+		out = time.Hour
+	}
+	return out, noticed
+}
+
+func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
+	for _, c := range []clientsBehind{
+		{rate: 5}, {rate: 5, regular: true}, {rate: 5, forwarded: true}, {rate: 1, forwarded: true, regular: true},
+		{rate: 1}, {rate: 50}, {rate: 500, late: true}, {rate: 500, forwarded: true},
+		{rate: 5, same: true}, {rate: 5, same: true, regular: true}, {rate: 2, same: true}, {rate: 10, same: true},
+		{rate: 5, same: true, late: true}, {rate: 1, same: true, late: true, regular: true},
+		{rate: 5, same: true, late: true, young: true}, {rate: 1, same: true, late: true, young: true},
+		{rate: 5, same: true, late: true, young: true, regular: true}, {rate: 50, same: true, late: true, young: true},
+		{rate: 50, same: true, late: true}, {rate: 500, same: true, late: true}, {rate: 200, same: true, late: true, regular: true},
+	} {
+		t.Run(c.String(), func(t *testing.T) {
+			slow := 0
+			healthy := 90 * time.Second // long enough for the probes to stand out
+			if c.rate > 20 && !c.late {
+				healthy = 30 * time.Second
+			}
+			if c.late && c.young {
+				healthy = 12 * time.Second
+			}
+			for _, inter := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
+				if c.same && !c.late && c.rate*inter.Seconds() > 25 {
+					continue // so many between two probes hide them
+				}
+				if c.young && inter > 2*time.Second {
+					continue
+				}
+				b := simulated{host: balancer, interval: inter, fall: 3}
+				for range 3 {
+					b.phase = rand.Float64()
+					synctest.Test(t, func(t *testing.T) {
+						out, noticed := behind(t, b, c, 2*time.Millisecond, healthy+rand.N(inter))
+						late := noticed - out
+						if late > inter+inter*3/100+acting+10*time.Millisecond {
+							slow++ // what is random has a rhythm by chance, now and then; that costs time
+						}
+						if late < 0 || slow > 2 {
+							t.Errorf("inter %v: out after %v, noticed after %v", inter, out, noticed)
+						}
+					})
+				}
+			}
+		})
+	}
+}
+
+// The comb itself, over a range of crowds. Where it finds none, a crowd's rhythm is unknown; what matters is that it finds no
+// other, so that nobody is waited for who isn't there.
+func TestTheSlowestRhythmOfACrowd(t *testing.T) {
+	for _, tc := range []struct {
+		rate          float64
+		inter, jitter time.Duration
+		history       time.Duration
+		found         bool
+	}{
+		{1, 2 * time.Second, time.Millisecond, 40 * time.Second, true},
+		{5, 2 * time.Second, time.Millisecond, 40 * time.Second, true},
+		{5, 2 * time.Second, 5 * time.Millisecond, 90 * time.Second, true},
+		{10, time.Second, time.Millisecond, 40 * time.Second, true},
+		{5, 0, 0, 100 * time.Second, false},
+		{1, 0, 0, 100 * time.Second, false},
+		{0.3, 0, 0, 300 * time.Second, false},
+	} {
+		wrong := 0
+		for range 100 {
+			var times []time.Duration
+			for at := time.Duration(0); at < tc.history; at += (clientsBehind{rate: tc.rate}).pause() {
+				times = append(times, at)
+			}
+			for at := time.Duration(0); tc.found && at < tc.history; at += tc.inter - tc.jitter + rand.N(2*tc.jitter) {
+				times = append(times, at)
+			}
+			slices.Sort(times)
+			got, _ := slowest(times[max(0, len(times)-maxTimes):])
+			if (got > 0) != tc.found || (got-tc.inter).Abs() > tc.inter/20 {
+				wrong++
+			}
+		}
+		if wrong > 10 {
+			t.Errorf("%+v: %d of 100 wrong", tc, wrong)
+		}
+	}
+}
+
+// The search is done with the lock held.
+func BenchmarkSlowest(b *testing.B) {
+	for _, rate := range []float64{1, 10, 100, 1000} {
+		b.Run(fmt.Sprint(rate), func(b *testing.B) {
+			var times []time.Duration
+			for at := time.Duration(0); len(times) < maxTimes; at += (clientsBehind{rate: rate}).pause() {
+				times = append(times, at)
+			}
+			for b.Loop() {
+				slowest(times)
+			}
+		})
+	}
+}
