@@ -45,7 +45,7 @@ func (s *Service) sign(srv *http.Server) {
 	base := srv.BaseContext
 	srv.BaseContext = func(ln net.Listener) context.Context {
 		ctx := context.Background()
-		if base != nil {
+		if _, none := ln.(beforehand); base != nil && !none {
 			ctx = base(ln)
 		}
 		return context.WithValue(ctx, serviceKey{}, s)

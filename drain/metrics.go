@@ -32,6 +32,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 // Counters have none, and go on where a generation ends; see Totals:
 //
 //	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_lost_total
+//	baton_losses_total{kind}                               of the loss ledger: cut_off, part, junk; see listener.Counts
 //	baton_swaps_total{result}                              "success" or "failure"
 //	baton_log_dropped_total                                log lines that Config.Logger did not take
 //
@@ -78,8 +79,12 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.sample(float64(st.Total.Adopted))
 	m.family("connections_handed_over_total", "counter", "Connections that a generation handed over to another.")
 	m.sample(float64(st.Total.Moved))
-	m.family("connections_lost_total", "counter", "Connections that were closed with unread bytes in them, perhaps a request.")
+	m.family("connections_lost_total", "counter", "Requests that were lost, perhaps: unread in a connection that was closed, or cut off.")
 	m.sample(float64(st.Total.Lost))
+	m.family("losses_total", "counter", "What else the loss ledger has, and what of the lost requests was cut off.")
+	m.sample(float64(st.Total.CutOff), "kind", "cut_off")
+	m.sample(float64(st.Total.Part), "kind", "part")
+	m.sample(float64(st.Total.Junk), "kind", "junk")
 	m.family("swaps_total", "counter", "Swaps of the binary, by how they ended.")
 	m.sample(float64(st.Total.Swaps), "result", "success")
 	m.sample(float64(st.Total.FailedSwaps), "result", "failure")

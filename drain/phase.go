@@ -77,6 +77,9 @@ type Totals struct {
 	Adopted     int64 `json:"adopted"`      // connections taken over from another generation
 	Moved       int64 `json:"moved"`        // connections handed over to another generation
 	Lost        int64 `json:"lost"`         // entries in the loss ledger: requests that may be lost
+	CutOff      int64 `json:"cut_off"`      // of these, those cut off; and connections cut off of which less is known
+	Part        int64 `json:"part"`         // beginnings of requests that their clients did not finish
+	Junk        int64 `json:"junk"`         // what was no request
 	Swaps       int   `json:"swaps"`        // that have ended with another main generation
 	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
 	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue full, or it returned an

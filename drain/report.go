@@ -108,6 +108,9 @@ func (t *Totals) add(now, base listener.Counts) {
 	t.Adopted += now.Adopted - base.Adopted
 	t.Moved += now.Moved - base.Moved
 	t.Lost += now.Lost - base.Lost
+	t.CutOff += now.CutOff - base.CutOff
+	t.Part += now.Part - base.Part
+	t.Junk += now.Junk - base.Junk
 }
 
 // bequeath makes m carry what the next generation goes on counting from: the totals, and of this generation what is in

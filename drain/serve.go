@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/baton-go/baton/listener"
 )
@@ -70,24 +71,54 @@ func (s *Service) confide(err error) {
 }
 
 // Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
-// Run return it. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and answers
-// Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve. Handlers that go on for ever,
+// Run return it. One srv may serve on several listeners, as in net/http, over TLS or not. Serve puts itself around srv's
+// Handler, ConnState, BaseContext and ConnContext, and answers Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve. Handlers that go on for ever,
 // and those that hijack their connection, which is waited for until it is closed, learn from Context that they should end.
-// Connections that ln wraps in a type of its own are not handed over but closed after Config.IdleGrace; for TLS there is
-// ServeTLS. HTTP/2 ends with a GOAWAY that loses nothing, see listener.Set.Leave.
+// What srv.RegisterOnShutdown was given is called when draining begins. Connections that ln wraps in a type of its own, as
+// a limiter or the PROXY protocol does, are closed after Config.IdleGrace, and handed over only where the wrapper is a
+// struct with the net.Conn that it embeds and nothing else, or has a method Movable() bool that returns true: the next
+// generation's ln wraps them again. For TLS there is ServeTLS. HTTP/2 ends with a GOAWAY that loses nothing, see listener.Set.Leave.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
+	s.served.Lock()
+	s.prepare(srv)
+	s.served.Unlock()
 	s.serve(server{srv, ln, nil}, ln)
 }
 
-// serve makes the server serve on ln.
-func (s *Service) serve(srv server, ln net.Listener) {
+// served are the servers that were given to Serve or ServeTLS. One that is there may be serving: nothing is written to it.
+type served struct {
+	sync.Mutex // held while a server's fields change; guards all
+	all        map[*http.Server]struct{}
+}
+
+// prepare does with srv, once, what must be done before it serves. The caller holds s.served.
+func (s *Service) prepare(srv *http.Server) {
+	if _, known := s.served.all[srv]; known {
+		return
+	}
+	if s.served.all == nil {
+		s.served.all = make(map[*http.Server]struct{})
+	}
+	s.served.all[srv] = struct{}{}
 	h := srv.Handler
 	if h == nil {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = s.front(h)
-	s.sign(srv.Server)
-	s.set.Track(srv.Server)
+	s.sign(srv)
+	s.set.Track(srv)
+	_ = s.set.Serve(srv, beforehand{}) // net/http's own changes of srv are made, and the set's
+}
+
+// beforehand is a listener without clients.
+type beforehand struct{ net.Listener }
+
+func (beforehand) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (beforehand) Close() error              { return nil }
+func (beforehand) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// serve makes the server serve on ln.
+func (s *Service) serve(srv server, ln net.Listener) {
 	if !s.call(func() {
 		s.servers = append(s.servers, srv)
 		go func() {
@@ -121,7 +152,7 @@ func (s *Service) front(next http.Handler) http.Handler {
 		}
 		if s.health.Pulled() {
 			s.health.Visited(r.RemoteAddr)
-			if listener.Requests(r.Context()) == 1 {
+			if listener.Requests(r.Context()) <= 1 { // 0: of a connection that nothing is known of
 				s.health.Arrived()
 			}
 		}

@@ -13,8 +13,9 @@
 // never for more than these have.
 //
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
-// accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. A connection that
-// is closed with something unread, which the promise excludes, is counted in Status().Open.Lost and logged.
+// accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. What was sent and is
+// not answered all the same, cut off or unread, is counted by its kind in Status().Open (Lost, CutOff, Part, Junk), and
+// logged. A client that has begun a request of HTTP/1, or a record of TLS, has one Config.IdleGrace to finish it.
 //
 // Not promised: that a client which sends on a connection the very moment it is closed after Config.IdleGrace gets an
 // answer. Handed-over connections are not closed; TLS and HTTP/2 ones are not handed over, and hijacked ones only by
@@ -30,6 +31,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/later"
@@ -50,6 +52,8 @@ type Service struct {
 	keeper   *os.File // closed when the keeper is gone; nil: there is none
 
 	tickets *ticketKeys
+	served  served
+	losses  atomic.Int64 // that were logged
 
 	listens sync.RWMutex // held while a socket is opened; guards late
 	late    bool         // too late for that: the sockets are those that the generation after this one gets
@@ -197,11 +201,6 @@ func (s *Service) inherit() (err error) {
 	s.holders = s.os.holders
 	s.cfg.Logger = s.cfg.Logger.With("generation", s.generation)
 	return err
-}
-
-func (s *Service) lost(l listener.Loss) {
-	s.cfg.Logger.Error("connection closed with unread bytes: a request may be lost",
-		"listener", l.Listener, "remote", l.Remote, "unread", l.Unread)
 }
 
 func (s *Service) starved(listener string, err error) {

@@ -250,6 +250,6 @@ func (s *Service) finish(why string, err error) {
 	if err != nil {
 		level = slog.LevelError
 	}
-	s.tell(level, why, err, "lost", n.Lost, "moved", n.Moved, "adopted", n.Adopted)
+	s.tell(level, why, err, "lost", n.Lost, "cutOff", n.CutOff, "part", n.Part, "junk", n.Junk, "moved", n.Moved, "adopted", n.Adopted)
 	s.cancel()
 }

@@ -37,7 +37,12 @@ import (
 //
 // Not promised: that sessions are resumed after a stop, or a crash, by the process that is started then.
 func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile string) error {
+	s.served.Lock()
 	sec, err := s.secure(ln, srv, certFile, keyFile)
+	if err == nil {
+		s.prepare(srv)
+	}
+	s.served.Unlock()
 	if err != nil {
 		err = fmt.Errorf("drain: ServeTLS %v: %w", ln.Addr(), err)
 		s.confide(err)
@@ -86,7 +91,8 @@ func (s *Service) secure(ln net.Listener, srv *http.Server, certFile, keyFile st
 		config = srv.TLSConfig.Clone()
 	}
 	sec := &secured{config: config, http1: srv.Protocols == nil || srv.Protocols.HTTP1()}
-	protos, err := nextProtos(srv, config)
+	_, serves := s.served.all[srv]
+	protos, err := nextProtos(srv, config, serves)
 	if err != nil {
 		return nil, err
 	}
@@ -150,10 +156,13 @@ func hasTicketKeys(config *tls.Config) bool {
 }
 
 // nextProtos makes net/http set srv up for HTTP/2 or not, which it decides by more than can be seen from here, and returns
-// the protocols to offer. It does so in the beginning of ServeTLS, which a file of this name then ends.
-func nextProtos(srv *http.Server, config *tls.Config) ([]string, error) {
+// the protocols to offer. It does so in the beginning of ServeTLS, which a file of this name then ends. For one that serves
+// already it has decided.
+func nextProtos(srv *http.Server, config *tls.Config, serves bool) ([]string, error) {
 	const noFile = "\x00"
-	srv.TLSConfig = config.Clone() // net/http adds to it
+	if !serves {
+		srv.TLSConfig = config.Clone() // net/http adds to it
+	}
 	if err := srv.ServeTLS(nil, noFile, noFile); !errors.As(err, new(*fs.PathError)) {
 		return nil, err
 	}

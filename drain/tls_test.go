@@ -27,7 +27,7 @@ func TestProtocolsAreNetHTTPs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := slices.Clone(c.config.NextProtos)
-			got, err := nextProtos(c.srv, c.config)
+			got, err := nextProtos(c.srv, c.config, false)
 			if err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%q, %v; want %q", got, err, c.want)
 			}
@@ -37,7 +37,7 @@ func TestProtocolsAreNetHTTPs(t *testing.T) {
 		})
 	}
 	bad := &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}, MaxVersion: tls.VersionTLS12}
-	if got, err := nextProtos(&http.Server{}, bad); err == nil {
+	if got, err := nextProtos(&http.Server{}, bad, false); err == nil {
 		t.Errorf("%q; want an error: HTTP/2 can't do with these cipher suites", got)
 	}
 }

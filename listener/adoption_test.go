@@ -60,10 +60,10 @@ func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 	return cl, c, d
 }
 
-func waits(c *conn) int {
+func setDeadlines(c *conn) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.waits
+	return c.deadlines
 }
 
 func about(d, want time.Duration) bool { return d > want-time.Minute && d < want+time.Minute }
@@ -100,7 +100,7 @@ func TestAdoptedIdleConnectionLivesByTheIdleTimeout(t *testing.T) {
 			cl, c, dd := adoptee(t, one, true)
 			d = dd
 			mu.Unlock()
-			one.await(t, "not waiting", func(Counts) bool { return x.header+x.read == 0 || waits(c) > 0 })
+			one.await(t, "not waiting", func(Counts) bool { return x.header+x.read == 0 || setDeadlines(c) > 0 })
 			if got := d.now(); !about(got, x.rests) && got != x.rests {
 				t.Errorf("at rest: %v, want %v", got, x.rests)
 			}
@@ -139,7 +139,7 @@ func TestAdoptedConnectionHasItsReadTimeoutFromItsFirstByte(t *testing.T) {
 		one := next(t, nil, srv)
 		cl, c, d := adoptee(t, one, true)
 		// With h2c, Go 1.25 sets no deadline before it has looked for the preface.
-		one.await(t, "not waiting", func(Counts) bool { return h2c || waits(c) > 0 })
+		one.await(t, "not waiting", func(Counts) bool { return h2c || setDeadlines(c) > 0 })
 		sent := time.Now()
 		cl.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
 		<-reached

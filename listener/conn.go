@@ -25,64 +25,89 @@ type conn struct {
 	state    atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
 	requests atomic.Int32 // how many have begun
 	heard    atomic.Bool  // bytes were read since the state became new or idle
-	wrapped  atomic.Bool  // the server sees a type of its own around this one (TLS, a limiter): it can't be moved
+	wrapped  atomic.Bool  // the server sees another type around this one (TLS, a limiter): it can't be moved
 	h2       atomic.Bool  // speaks HTTP/2
 	guest    atomic.Bool  // adopted idle, has not sent a byte here
 	gone     atomic.Bool  // another process has it
 	ended    atomic.Bool  // released: there is nothing to read any more
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
+	covered  atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
+	bare     atomic.Bool  // that wrapper has no state of its own
+	shaded   bool         // Conn is not one of a socket of ours, see shade
+
+	parted   atomic.Bool  // the client has closed it
+	half     atomic.Bool  // it was closed in the middle of a request
+	inRecord atomic.Bool  // of TLS: a part of a record has been read
+	early    atomic.Bool  // the first byte of the next request has been read
+	counted  atomic.Bool  // of HTTP/2: its first request has been
+	bodied   atomic.Bool  // the last request has a body
+	lines    requestLines // that were read
+	head     prefix       // what was read since the state became new or idle
 
 	pending chan struct{}           // closed when the process that it was adopted from has been told; nil where nobody is
 	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
 	led     atomic.Pointer[framed]  // by which Leave ends an HTTP/2 connection
 
-	mu       sync.Mutex // guards what follows, and the read deadline of Conn
-	waits    int        // read deadlines set since the state became new or idle
-	deadline time.Time  // as the user of the connection wants it
-	inForce  time.Time  // as Conn has it
-	rested   time.Time  // when the state became new or idle; under TLS, when a byte came after that
-	closeAt  time.Time  // while leaving, before when it is not closed
-	queued   int        // while leaving, how many bytes of the last answer the client had not received
-	closed   bool
-	packed   bool          // is handed over by the application, or was
-	header   time.Duration // a guest's time for its first header
-	whole    time.Duration // a guest's time for its first request, 0 for ever
-	woke     time.Time     // when a guest began its first request, until net/http has set the deadline for that
+	mu        sync.Mutex // guards what follows, and the read deadline of Conn
+	deadlines int        // how many read deadlines were set since the state became new or idle
+	deadline  time.Time  // as the user of the connection wants it
+	inForce   time.Time  // as Conn has it
+	since     time.Time  // when the state became new or idle; or the last answer was received, if that is later
+	rested    time.Time  // the same; under TLS, when a byte came after that
+	begun     time.Time  // when the client began what it has not finished
+	closeAt   time.Time  // while leaving, before when it is not closed
+	queued    int        // while leaving, how many bytes of the last answer the client had not received
+	closed    bool
+	packed    bool                      // is handed over by the application, or was
+	header    time.Duration             // a guest's time for its first header
+	whole     time.Duration             // a guest's time for its first request, 0 for ever
+	woke      time.Time                 // when a guest began its first request, until net/http has set the deadline for that
+	serving   request                   // of HTTP/1
+	streams   map[*http.Request]request // of HTTP/2
 }
 
-// Read reads like the connection it wraps. While the process leaves and no request can be under way, it hands the
-// connection to the departure instead, and returns io.EOF once it is gone.
+// Read reads like the connection it wraps. While the process leaves and no request can be under way on it, it hands the
+// connection to the departure instead, and returns an error once it is gone.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.pending != nil {
 		<-c.pending
 	}
 	for {
 		if c.ended.Load() { // net/http may ask again
-			return 0, io.EOF
+			return 0, c.end()
 		}
-		if d := c.set.leaving.Load(); d != nil && c.atRest(len(p)) && d.release(c) {
+		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p))) {
 			c.ended.Store(true)
 			continue
+		}
+		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
+			c.lines.clear() // the server's buffer is empty, or as good as that
 		}
 		n, err := c.read(p)
 		if n > 0 {
 			if c.armed.Load() {
 				c.armed.Store(false)
 			}
-			if !c.heard.Load() {
-				c.wake()
-			}
-			if r := c.records.Load(); r != nil {
-				r.feed(p[:n])
-				c.stir()
-			}
+			c.hear(p, n)
 			return n, err
 		}
 		if err == nil || !isTimeout(err) || c.due() {
+			if err != nil && !isTimeout(err) {
+				c.parted.Store(true)
+			}
 			return n, err
 		}
 	}
+}
+
+// end is what Read returns when there is nothing to read any more: what net/http closes the connection at without a word.
+// At an end in the middle of a request it would send an answer.
+func (c *conn) end() error {
+	if c.half.Load() {
+		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: net.ErrClosed}
+	}
+	return io.EOF
 }
 
 // read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
@@ -95,59 +120,6 @@ func (c *conn) read(p []byte) (int, error) {
 		}
 	}
 	return c.Conn.Read(p)
-}
-
-// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a request and holds none of
-// it, not even in a buffer. For net/http between two requests this takes three facts, and a test for each: nothing was
-// read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
-// as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
-// to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
-// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace. What crypto/tls has
-// read of an idle one, without the server setting its next deadline, was no request either (a KeyUpdate), unless it is a
-// part of a record.
-func (c *conn) atRest(offered int) bool {
-	if r := c.records.Load(); r != nil {
-		state := c.state.Load() - 1
-		return !r.inData() && (state == int32(http.StateNew) || state == int32(http.StateIdle) && c.waiting()) && !c.h2.Load()
-	}
-	switch c.state.Load() - 1 {
-	case int32(http.StateNew):
-		return (!c.heard.Load() || c.wrapped.Load()) && !c.h2.Load()
-	case int32(http.StateIdle):
-		return !c.heard.Load() && c.waiting() && (offered == readSize || c.wrapped.Load()) && !c.h2.Load()
-	}
-	return false
-}
-
-func (c *conn) waiting() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.waits == 1
-}
-
-// wake is told of the first bytes of a request.
-func (c *conn) wake() {
-	c.heard.Store(true)
-	if c.guest.Load() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.guest.Store(false)
-		c.woke = time.Now()
-		c.deadline = time.Time{}
-		if c.header > 0 {
-			c.deadline = c.woke.Add(c.header)
-		}
-		_ = c.force(c.deadline)
-	}
-}
-
-// stir gives a TLS connection on which something has come its whole grace again.
-func (c *conn) stir() {
-	if s := c.state.Load() - 1; s == int32(http.StateNew) || s == int32(http.StateIdle) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.rested = time.Now()
-	}
 }
 
 // due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a departure that wanted the
@@ -181,9 +153,12 @@ func (c *conn) force(t time.Time) error {
 
 // SetReadDeadline implements net.Conn.
 func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.answers(t) {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waits++
+	c.deadlines++
 	if c.armed.Load() != t.IsZero() {
 		c.armed.Store(t.IsZero())
 	}
@@ -208,47 +183,10 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// Close implements net.Conn.
-func (c *conn) Close() error { return c.close(false) }
-
-// close keeps the loss ledger, while leaving. A server that closes in the middle of a request has answered it, or its
-// handler has given up, and what is unread is the rest of it; but not where all is closed by force.
-func (c *conn) close(force bool) error {
-	c.mu.Lock()
-	again := c.closed
-	c.closed = true
-	c.mu.Unlock()
-	if again {
-		return c.Conn.Close()
-	}
-	if c.set.leaving.Load() != nil && c.ledgered(force) {
-		if n := unread(c.Conn); n > 0 && (n > maxAlert || c.records.Load() == nil) {
-			c.set.lost.Add(1)
-			c.set.onLoss(Loss{Listener: c.sock.key, Remote: c.RemoteAddr().String(), Unread: n})
-		}
-	}
-	err := c.Conn.Close()
-	c.set.remove(c)
-	return err
-}
-
 func (c *conn) isClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.closed
-}
-
-func (c *conn) ledgered(force bool) bool {
-	if c.gone.Load() || c.wrapped.Load() && (c.records.Load() == nil || c.h2.Load()) || c.h2.Load() && !force {
-		return false // of HTTP/2 it was no request after the two GOAWAYs, or the server has answered with an error
-	}
-	switch c.state.Load() - 1 {
-	case int32(http.StateNew), int32(http.StateIdle):
-		return true
-	case int32(http.StateActive):
-		return force
-	}
-	return false
 }
 
 // NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.

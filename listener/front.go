@@ -16,12 +16,13 @@ import (
 // stand in front of it. There, connections of ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2,
 // reach handlers that hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
 func (s *Set) Serve(srv *http.Server, ln net.Listener) error {
-	return srv.Serve(&fronts{Listener: ln})
+	return srv.Serve(&fronts{Listener: ln, set: s})
 }
 
 // fronts returns a front for each connection on which the server may speak HTTP/2.
 type fronts struct {
 	net.Listener
+	set           *Set
 	secure, plain bool // which they are; set before the first Accept
 }
 
@@ -35,8 +36,8 @@ func (l *fronts) Accept() (net.Conn, error) {
 	if secure && !l.secure || !secure && !l.plain {
 		return nc, nil
 	}
-	c, _ := ours(nc)
-	if c == nil {
+	c := l.set.meet(nc)
+	if c == nil || c.shaded {
 		return nc, nil
 	}
 	f := &front{Conn: nc, own: c, missing: preface}

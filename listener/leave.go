@@ -40,6 +40,8 @@ const firstGroup, lastGroup = 16, 256
 type departure struct {
 	set    *Set
 	grace  atomic.Int64 // a time.Duration
+	from   atomic.Int64 // when it began, or was hurried, in Unix nanoseconds
+	rush   atomic.Bool  // it was hurried
 	offers chan offer
 	moving atomic.Int32  // offers made and not answered
 	room   chan struct{} // has a value when one has been answered
@@ -57,24 +59,31 @@ type offer struct {
 // or did not want them, and for all others, a connection that has rested for grace with nothing unread is closed, but not
 // before half of the grace has passed here, over the rest of which the closes are spread. So a client that never rests as
 // long finds its connection open; its rest begins when it has received the last answer, or has stopped to. Requests that
-// arrive meanwhile are answered, with "Connection: close".
+// arrive meanwhile are answered, with "Connection: close"; of several that were sent one behind the other, the last is,
+// as far as that can be seen, which is not in TLS.
+//
+// A client that has sent a part of a request's head, or of a TLS record, has one grace to finish it, from its first byte or
+// from the beginning of Leave, whichever is later, unless the server's own timeouts are over before. Then the connection
+// is closed without a word, and counted. It has two at most, however often it begins. The body of a request is waited for.
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
 // one that does not answer a PING has grace for that, each time. Connections of untracked servers, and HTTP/2 of servers
 // that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed:
 // http.Server.Shutdown knows how, and must not be called before all others are gone, since it drops requests that it has
-// read. So are those whose client has sent the beginning of a request, be it a stray line end after a POST.
+// read.
 //
 // Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := &departure{set: s, offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
 	d.grace.Store(int64(max(0, grace)))
+	d.from.Store(time.Now().UnixNano())
 	if handover == nil {
 		close(d.over)
 	}
 	s.leaving.Store(d)
+	s.tracked.shutdown()
 	if handover == nil {
 		s.lastReads(ctx)
 	} else {
@@ -90,6 +99,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	}
 	conns := s.all()
 	d.farewell(conns, (*framed).leave)
+	turnAll(conns)
 	d.rouse(ctx, conns)
 	for _, gone := range []func() <-chan struct{}{func() <-chan struct{} { return swept }, s.drained} {
 		select {
@@ -219,14 +229,10 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 	}
 }
 
-// release is called by the goroutine that reads c while c is at rest; true means that c is gone.
-func (d *departure) release(c *conn) bool {
-	if d.moves(c) {
-		if d.offer(c) {
-			return true
-		}
-	}
-	return d.retire(c)
+// release is called by the goroutine that reads c while the server waits for a request; rest is whether nothing of one is
+// here. True means that c is gone.
+func (d *departure) release(c *conn, rest bool) bool {
+	return rest && d.moves(c) && d.offer(c) || d.retire(c, rest)
 }
 
 // offer waits for the answer to the offer of c.
@@ -284,7 +290,7 @@ func (d *departure) run(ctx context.Context, handover Handover) {
 		tickets := make([]Ticket, len(offers))
 		conns := make([]syscall.Conn, len(offers))
 		for i, o := range offers {
-			tickets[i] = Ticket{Listener: o.conn.sock.key, Idle: o.conn.requests.Load() > 0}
+			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0}
 			conns[i] = o.conn
 		}
 		took, err := handover(tickets, conns)

@@ -43,7 +43,7 @@ func TestLedgerHasWhatWasClosedUnread(t *testing.T) {
 	var book ledger
 	book.of(one)
 	lost, clean := dial(t, one), dial(t, one)
-	lost.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	lost.send("GET /?secret HTTP/1.1\r\nHost: x\r\n\r\n")
 	one.await(t, "no request", func(n Counts) bool { return n.Active == 1 && n.New == 1 })
 	ctx, cancel := context.WithCancel(context.Background())
 	left := make(chan error)
@@ -59,10 +59,14 @@ func TestLedgerHasWhatWasClosedUnread(t *testing.T) {
 		t.Errorf("cut off: %+v", n)
 	}
 	losses := book.all()
-	if len(losses) != 1 || one.set.Counts().Lost != 1 {
+	if n := one.set.Counts(); len(losses) != 1 || n.Lost != 1 || n.CutOff != 1 {
 		t.Fatalf("ledger: %+v, %+v", losses, one.set.Counts())
 	}
-	want := Loss{Listener: one.ln.(*socket).key, Remote: lost.nc.LocalAddr().String(), Unread: 17}
+	if age := losses[0].Age; age <= 0 || age > patience {
+		t.Errorf("age %v", age)
+	}
+	losses[0].Age = 0
+	want := Loss{Kind: LostCutOff, Listener: one.ln.(*socket).key, Remote: lost.nc.LocalAddr().String(), Unread: 17, Method: "GET", Path: "/"}
 	if losses[0].Unread == 16 { // net/http's background read was there before the departure
 		want.Unread = 16
 	}

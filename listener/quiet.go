@@ -28,7 +28,9 @@ func (s *Set) Hurry(grace time.Duration) {
 	if d == nil || int64(grace) >= d.grace.Load() {
 		return
 	}
+	d.from.Store(time.Now().UnixNano())
 	d.grace.Store(int64(max(0, grace)))
+	d.rush.Store(true)
 	conns := s.all()
 	d.farewell(conns, (*framed).hurry)
 	for _, c := range conns {
@@ -37,31 +39,70 @@ func (s *Set) Hurry(grace time.Duration) {
 		c.mu.Unlock()
 		c.rouse()
 	}
+	turnAll(conns)
 }
 
-// retire closes c if it has had its grace and nothing is unread, or sets it the time for that.
-func (d *departure) retire(c *conn) bool {
+func turnAll(conns []*conn) {
+	for _, c := range conns {
+		if c.shaded {
+			c.turn()
+		}
+	}
+}
+
+// retire closes c if it has had its grace and nothing is unread, or sets it the time for that. A client that has begun a
+// request, or a record of TLS, has one grace to finish it; one that begins again and again has two in all.
+func (d *departure) retire(c *conn, rest bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, grace := time.Now(), time.Duration(d.grace.Load())
+	now := time.Now()
 	// A client that still receives the last answer does not rest: the end of the connection would come just behind
 	// that, when the next request may be on its way. One that does not read on is given up as others are.
 	if n := unsent(c.Conn); n != c.queued {
-		c.queued, c.rested = n, now
+		c.queued, c.rested, c.since = n, now, now
 	}
-	if c.closeAt.IsZero() {
-		c.closeAt = now.Add(grace/2 + rand.N(grace/2+1))
-	}
-	wake := c.closeAt
-	if whole := c.rested.Add(grace); whole.After(wake) {
-		wake = whole // a client that uses its connection more often than that does so in time
-	}
+	wake := d.closes(c, rest, now)
 	if !now.Before(wake) {
-		return unread(c.Conn) == 0
+		if unread(c.Conn) > 0 {
+			return false
+		}
+		if !rest {
+			c.half.Store(true)
+			_ = c.CloseWrite() // net/http would answer to half a line that it is malformed
+		}
+		return true
 	}
 	if !c.deadline.IsZero() && c.deadline.Before(wake) {
 		wake = c.deadline
 	}
 	_ = c.force(wake)
 	return false
+}
+
+// closes tells when c is to be closed. The caller holds c.mu.
+func (d *departure) closes(c *conn, rest bool, now time.Time) time.Time {
+	from, grace := time.Unix(0, d.from.Load()), time.Duration(d.grace.Load())
+	if c.since.After(from) {
+		from = c.since
+	}
+	if c.closeAt.IsZero() {
+		c.closeAt = now.Add(grace/2 + rand.N(grace/2+1))
+	}
+	wake := c.closeAt
+	switch whole := c.rested.Add(grace); {
+	case !rest:
+		if wake = from.Add(grace); c.begun.After(from) {
+			wake = c.begun.Add(grace)
+		}
+	case whole.After(wake):
+		wake = whole // a client that uses its connection more often than that does so in time
+	}
+	last := from.Add(2 * grace)
+	if d.rush.Load() { // there may be no time for two
+		last = from.Add(grace)
+	}
+	if wake.After(last) {
+		return last
+	}
+	return wake
 }

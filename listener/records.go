@@ -6,14 +6,17 @@ import "encoding/binary"
 // as many bytes as that. Under crypto/tls it is the only thing that can be known of a request that has begun to arrive.
 type records struct {
 	head [5]byte
-	have int  // bytes of head
-	left int  // bytes of the record after the head
-	some bool // a record has come whole
+	have int // bytes of head
+	left int // bytes of the record after the head
 }
 
-// applicationData is the type of records that requests come in. In TLS 1.3 the last of a handshake, and what is said
-// about the connection later, such as a KeyUpdate, have it too.
-const applicationData = 23
+// Types of records. In TLS 1.3 the last of a handshake, and what is said about the connection later, such as a KeyUpdate,
+// are application data, too.
+const (
+	alertRecord     = 21
+	handshakeRecord = 22
+	applicationData = 23
+)
 
 func (r *records) feed(p []byte) {
 	for len(p) > 0 {
@@ -29,14 +32,11 @@ func (r *records) feed(p []byte) {
 		n := min(r.left, len(p))
 		r.left -= n
 		p = p[n:]
-		r.some = r.some || r.left == 0
 	}
 }
 
-// inData tells whether a part of such a record has come, and the rest has not. Nothing that begins with one is TLS.
-func (r *records) inData() bool {
-	return r.some && (r.have > 0 || r.left > 0) && r.head[0] == applicationData
-}
+// partial tells whether a part of a record has come, and the rest has not.
+func (r *records) partial() bool { return r.have > 0 || r.left > 0 }
 
 // maxAlert is the length of a record with an alert, as sent by clients that close a connection: with the longest that a
 // cipher adds in TLS 1.2 or 1.3 but for CBC, which pads. No request is as short.

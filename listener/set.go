@@ -28,13 +28,15 @@ import (
 type Set struct {
 	fds     Fds // nil: nothing is inherited or passed on
 	onLoss  func(Loss)
-	warning func(error)               // of Warn
+	warning func(error) // of Warn
+	tracked servers
 	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
 	leaving atomic.Pointer[departure] // nil until Leave
 
 	starved starvation
 
-	adopted, moved, lost atomic.Int64
+	adopted, moved              atomic.Int64
+	lost, cutOff, partial, junk atomic.Int64 // see Counts
 
 	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
 	open      bool
@@ -50,14 +52,6 @@ type Set struct {
 	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
 
-// Loss is one entry of the loss ledger: a connection that this process closed while it was leaving although bytes of
-// the client lay unread in it. A request may have been among them.
-type Loss struct {
-	Listener string // network and address, as given to Listen
-	Remote   string
-	Unread   int // bytes
-}
-
 // Counts says how many connections are open, by what they do, and what became of others.
 type Counts struct {
 	New      int `json:"new"`      // connected, has not sent a byte
@@ -69,7 +63,12 @@ type Counts struct {
 
 	Adopted int64 `json:"adopted"` // taken over from another process, in all
 	Moved   int64 `json:"moved"`   // handed over to another process, in all
-	Lost    int64 `json:"lost"`    // entries in the loss ledger, in all
+
+	// Entries in the loss ledger, in all, by their kind.
+	Lost   int64 `json:"lost"`              // requests, perhaps: unread, or cut off
+	CutOff int64 `json:"cut_off,omitempty"` // the latter of these; and connections that are hijacked, or "other"
+	Part   int64 `json:"part,omitempty"`    // beginnings of requests
+	Junk   int64 `json:"junk,omitempty"`
 }
 
 // Open is the number of open connections.
@@ -228,7 +227,7 @@ func (s *Set) Listeners() []string {
 
 // Counts returns the present counts.
 func (s *Set) Counts() Counts {
-	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load()}
+	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load(), CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

@@ -56,29 +56,35 @@ func dialHolding(t testing.TB, g *generation) (*client, *underTLS, *bytes.Buffer
 	return &client{t, tc, bufio.NewReader(tc)}, w, secrets
 }
 
-// The rest of a request may be on its way while its first bytes lie in crypto/tls, where nobody sees them.
-func TestHalfARecordKeepsATLSConnectionOpen(t *testing.T) {
-	const grace = 20 * time.Millisecond
-	one := secure(t, &http.Server{}, "http/1.1")
-	c, w, _ := dialHolding(t, one)
-	c.send(post("a"))
-	c.want("a")
-	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
-	w.hold = true
-	c.send(post("in two pieces"))
-	w.hold = false
-	w.release(t, 7)
-	one.wantHeard(t, 1)
-	witness := dialTLS(t, one)
-	witness.send(post("b"))
-	witness.want("b")
-	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
-	wait := one.depart(t, nil, grace)
-	witness.wantEnd()
-	time.Sleep(2 * grace) // a connection at rest would be closed by now
-	w.release(t, 1<<20)
-	c.wantLast("in two pieces")
-	wait()
+// The rest of a request may be on its way while its first bytes lie in crypto/tls, where nobody sees them. It has a grace.
+func TestHalfARecordGetsAGrace(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		one := secure(t, &http.Server{}, "http/1.1")
+		c, w, _ := dialHolding(t, one)
+		c.send(post("a"))
+		c.want("a")
+		one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+		w.hold = true
+		c.send(post("in two pieces"))
+		w.hold = false
+		w.release(t, 7)
+		one.wantHeard(t, 1)
+		grace := time.Hour
+		if !comes {
+			grace = 20 * time.Millisecond
+		}
+		wait := one.depart(t, nil, grace)
+		if comes {
+			w.release(t, 1<<20)
+			c.wantLast("in two pieces")
+		} else {
+			c.wantClosed()
+		}
+		wait()
+		if n := one.set.Counts(); n.Lost != 0 || n.CutOff != 0 || (n.Part == 0) != comes {
+			t.Errorf("the rest comes: %v: %+v", comes, n)
+		}
+	}
 }
 
 // A KeyUpdate (RFC 8446, 4.6.3) is no request, though its record looks like one.
@@ -187,19 +193,39 @@ func TestTheGraceBeginsWithTheRest(t *testing.T) {
 }
 
 func TestLedgerOfTLS(t *testing.T) {
-	for unread, lost := range map[int]int64{maxAlert: 0, maxAlert + 1: 1} {
+	record := func(kind byte, length int) string {
+		return string([]byte{kind, 3, 3, byte(length >> 8), byte(length)}) + strings.Repeat("x", length)
+	}
+	for sent, want := range map[string]LossKind{
+		record(applicationData, maxAlert-5):                                          "",
+		record(applicationData, maxAlert-4):                                          LostRequest,
+		record(applicationData, maxAlert-5) + record(applicationData, 1000):          LostRequest,
+		record(applicationData, 1000)[:1000]:                                         LostPart,
+		record(applicationData, 1000)[:3]:                                            LostPart,
+		record(alertRecord, 26):                                                      "",
+		record(handshakeRecord, 500):                                                 LostPart,
+		record(handshakeRecord, 500) + record(20, 1) + record(applicationData, 1000): LostRequest,
+		strings.Repeat("x", 1000):                                                    LostJunk,
+		"GET / HTTP/1.1\r\n\r\n":                                                     LostJunk,
+	} {
 		one := secure(t, &http.Server{}, "http/1.1")
+		var losses []Loss
+		one.set.onLoss = func(l Loss) { losses = append(losses, l) }
 		near, far := pair(t)
 		c := &conn{Conn: far, set: one.set, sock: one.ln.(*socket)}
 		one.set.add(c)
 		c.note(&http.Server{}, tls.Server(c, nil), http.StateNew)
 		c.wrapped.Store(true)
-		near.send(strings.Repeat("x", unread))
-		one.await(t, "no bytes", func(Counts) bool { return one.unread() == unread })
+		near.send(sent)
+		one.await(t, "no bytes", func(Counts) bool { return one.unread() == len(sent) })
 		one.set.leaving.Store(&departure{set: one.set, over: closedChan})
 		_ = c.Close()
-		if n := one.set.Counts().Lost; n != lost {
-			t.Errorf("%d lost with %d bytes unread, want %d", n, unread, lost)
+		var got LossKind
+		if len(losses) > 0 {
+			got = losses[0].Kind
+		}
+		if n := one.set.Counts(); got != want || n.Lost+n.Part+n.Junk != int64(len(losses)) || (n.Lost == 1) != (want == LostRequest) {
+			t.Errorf("%.30q: %q, %+v, want %q", sent, got, n, want)
 		}
 	}
 }
@@ -219,16 +245,15 @@ func FuzzRecords(f *testing.F) {
 		if whole != pieces {
 			t.Errorf("%+v in one piece, %+v in pieces of %d", whole, pieces, size+1)
 		}
-		some := false
 		for len(data) >= 5 { // the plain way
 			n := 5 + int(binary.BigEndian.Uint16(data[3:]))
 			if n > len(data) {
 				break
 			}
-			data, some = data[n:], true
+			data = data[n:]
 		}
-		if want := some && len(data) > 0 && data[0] == applicationData; whole.inData() != want {
-			t.Errorf("in data: %v with %q left", !want, data)
+		if whole.partial() != (len(data) > 0) {
+			t.Errorf("in a record: %v with %q left", whole.partial(), data)
 		}
 	})
 }

@@ -11,22 +11,34 @@ import (
 
 type connKey struct{}
 
-// Track makes srv tell the set what it does with each connection. It must be called before srv serves on a listener of
-// the set, with Serve, and at most once for a server. It puts itself around srv.ConnState, srv.BaseContext, srv.ConnContext and
-// srv.Handler, and, when srv begins to serve, around what net/http has put into srv.TLSNextProto; what was there goes on
-// being called. While the set leaves, answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
+// Track makes srv tell the set what it does with each connection. It must be called before srv serves, with Serve. A second call for
+// the same server changes nothing, so one server may serve on several listeners, as in net/http. Track puts itself around
+// srv.ConnState, srv.BaseContext, srv.ConnContext and srv.Handler, and, when srv begins to serve, around what net/http
+// has put into srv.TLSNextProto; what was there goes on being called. While the set leaves, answers of HTTP/1.1 on
+// connections that can't be moved carry "Connection: close".
+//
+// When Leave begins, it calls what srv.RegisterOnShutdown was given, each function once and in a goroutine of its own, as
+// srv.Shutdown does; nobody waits for them. Functions that are registered later are not called.
 func (s *Set) Track(srv *http.Server) {
+	s.tracked.mu.Lock()
+	defer s.tracked.mu.Unlock()
+	if !s.tracked.add(srv) {
+		return
+	}
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
 		nc = unframed(nc)
 		if hook != nil {
 			hook(nc, state) // first: it may set deadlines, which note is not to count
 		}
-		if c, wrapped := ours(nc); c != nil {
+		if c, wrapped := s.under(nc); c != nil {
 			if wrapped {
 				c.wrapped.Store(true)
 			}
 			c.note(srv, nc, state)
+			if c.covered.Load() && (state == http.StateClosed || state == http.StateHijacked) {
+				overlaid.Delete(nc)
+			}
 		}
 	}
 	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.lead(srv) })
@@ -40,7 +52,7 @@ func (s *Set) Track(srv *http.Server) {
 	with, unled := srv.ConnContext, new(sync.Once)
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		nc = unframed(nc)
-		if c, _ := ours(nc); c != nil {
+		if c := s.meet(nc); c != nil {
 			ctx = context.WithValue(ctx, connKey{}, c)
 		}
 		if with != nil {
@@ -53,16 +65,17 @@ func (s *Set) Track(srv *http.Server) {
 		h = http.DefaultServeMux
 	}
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 && r.Method != "PRI" {
-			if c, _ := r.Context().Value(connKey{}).(*conn); c != nil && c.led.Load() == nil {
+		c, _ := r.Context().Value(connKey{}).(*conn)
+		if c != nil {
+			if r.ProtoMajor == 2 && r.Method != "PRI" && c.led.Load() == nil {
 				c.h2.Store(true)
 				unled.Do(func() { s.warning(errUnled) })
 			}
+			c.enter(r)
+			defer c.leave(r)
 		}
-		if d := s.leaving.Load(); d != nil {
-			if c, _ := r.Context().Value(connKey{}).(*conn); c == nil || !d.moves(c) && c.led.Load() == nil {
-				w.Header().Set("Connection", "close")
-			}
+		if d := s.leaving.Load(); d != nil && (c == nil || !d.moves(c) && c.led.Load() == nil && !d.goesOn(c, r)) {
+			w.Header().Set("Connection", "close")
 		}
 		if u := upgrade(w, r); u != nil {
 			w = u
@@ -80,23 +93,6 @@ func Requests(ctx context.Context) int {
 	return 0
 }
 
-// ours finds the connection of this package, under what other listeners have wrapped around it if need be.
-func ours(nc net.Conn) (c *conn, wrapped bool) {
-	for {
-		switch own := nc.(type) {
-		case *conn:
-			return own, wrapped
-		case tcpConn:
-			return own.conn, wrapped
-		}
-		u, ok := nc.(interface{ NetConn() net.Conn })
-		if !ok {
-			return nil, false
-		}
-		nc, wrapped = u.NetConn(), true
-	}
-}
-
 // note is called by net/http on the goroutine that serves the connection, before it goes on.
 func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 	switch state {
@@ -104,7 +100,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
-		if _, ok := nc.(*tls.Conn); ok {
+		if _, ok := nc.(*tls.Conn); ok && !c.shaded {
 			c.records.Store(new(records))
 		}
 		fallthrough
@@ -112,14 +108,26 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
 			c.h2.Store(true)
 		}
-		c.heard.Store(false)
+		early := c.early.Swap(false)
+		c.heard.Store(early)
+		if !early {
+			c.head.Store(0)
+		}
 		c.mu.Lock()
-		c.waits, c.rested = 0, time.Now()
+		c.deadlines, c.rested, c.begun = 0, time.Now(), time.Time{}
+		c.since = c.rested
 		c.mu.Unlock()
 	case http.StateActive:
+		if c.led.Load() != nil && !c.counted.Swap(true) {
+			c.requests.Store(0) // HTTP/2 begins: what was read before it was its preface
+		}
 		c.requests.Add(1)
+		c.lines.take()
 	}
 	c.state.Store(int32(state) + 1)
+	if c.shaded {
+		c.turn()
+	}
 }
 
 // lodge gives a connection that was adopted between two requests the timeout of such a wait. net/http takes it for a new

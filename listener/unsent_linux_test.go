@@ -26,9 +26,9 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 	d.grace.Store(int64(time.Hour))
 	look := func() (closes bool) {
 		c.mu.Lock()
-		c.closeAt, c.rested = time.Now().Add(-time.Second), time.Now().Add(-2*time.Hour)
+		c.closeAt, c.rested, c.since = time.Now().Add(-time.Second), time.Now().Add(-2*time.Hour), time.Time{}
 		c.mu.Unlock()
-		return d.retire(c)
+		return d.retire(c, true)
 	}
 	receive := func() { // until the service can send more of it, or none is left
 		t.Helper()
@@ -44,7 +44,7 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 			left -= n
 		}
 	}
-	if d.retire(c) {
+	if d.retire(c, true) {
 		t.Error("closed before the grace begins")
 	}
 	for range 3 {

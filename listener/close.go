@@ -1,0 +1,64 @@
+package listener
+
+import (
+	"net/http"
+	"time"
+)
+
+// Close implements net.Conn.
+func (c *conn) Close() error { return c.close(false) }
+
+func (c *conn) close(force bool) error {
+	c.mu.Lock()
+	again := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if again {
+		return c.Conn.Close()
+	}
+	if c.set.leaving.Load() != nil {
+		c.account(force)
+		if !force {
+			c.linger()
+		}
+	}
+	err := c.Conn.Close()
+	c.set.remove(c)
+	return err
+}
+
+// lingering is how long the client of a connection that is closed behind an answer may take to receive it.
+const lingering = 500 * time.Millisecond
+
+// linger keeps the last answer from being thrown away. A client that has sent more than was read, such as a pipelined
+// request, has the connection reset by a close, and loses what it has not received.
+func (c *conn) linger() {
+	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) || unread(c.Conn) == 0 || c.CloseWrite() != nil {
+		return
+	}
+	for end := time.Now().Add(lingering); !discard(c.Conn, 64<<10) && unsent(c.Conn) > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
+// answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
+func (d *departure) goesOn(c *conn, r *http.Request) bool {
+	if r.ProtoMajor != 1 || c.records.Load() != nil || c.h2.Load() {
+		return false
+	}
+	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
+		return false
+	}
+	if c.lines.ahead.Load() > 0 {
+		return true
+	}
+	n := unread(c.Conn)
+	if n == 0 || r.ContentLength == 0 {
+		return n > 0
+	}
+	var l requestLines // is there one behind the body?
+	l.matched.Store(c.lines.matched.Load())
+	l.feed(peek(c.Conn, min(n, 2*readSize)))
+	return l.ahead.Load() > 0
+}

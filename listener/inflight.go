@@ -1,0 +1,67 @@
+package listener
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers change the Request's.
+type request struct {
+	method, target string
+	began          time.Time // zero: there is no request
+}
+
+func (q request) path() string {
+	path, _, _ := strings.Cut(q.target, "?") // what follows may be secret
+	const most = 200
+	if len(path) > most {
+		path = path[:most] + "…"
+	}
+	return path
+}
+
+// enter is told that a handler begins with r, leave that it has ended.
+func (c *conn) enter(r *http.Request) {
+	if c.bodied.Load() != (r.ContentLength != 0) {
+		c.bodied.Store(r.ContentLength != 0)
+	}
+	q := request{r.Method, r.RequestURI, time.Now()}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !isStream(r) {
+		c.serving = q
+		return
+	}
+	if c.streams == nil {
+		c.streams = make(map[*http.Request]request)
+	}
+	c.streams[r] = q
+}
+
+func (c *conn) leave(r *http.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if isStream(r) {
+		delete(c.streams, r)
+	} else if !c.hijacked() { // it goes on where that was done
+		c.serving = request{}
+	}
+}
+
+// isStream tells a request of HTTP/2 from one by which a handler has taken the connection to speak HTTP/2 itself.
+func isStream(r *http.Request) bool { return r.ProtoMajor == 2 && r.Method != "PRI" }
+
+// inFlight returns the requests that are being served, where the server does not wait for one; one without a began stands
+// for what is not known.
+func (c *conn) inFlight() (all []request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, q := range c.streams {
+		all = append(all, q)
+	}
+	if c.h2.Load() && (len(all) > 0 || c.serving.began.IsZero()) {
+		return all
+	}
+	return append(all, c.serving)
+}

@@ -1,0 +1,140 @@
+package listener
+
+import (
+	"net/http"
+	"time"
+)
+
+// Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it closed a connection while
+// it was leaving.
+type Loss struct {
+	Kind     LossKind
+	Listener string // network and address, as given to Listen
+	Remote   string
+	Unread   int // bytes that the client had sent and nobody had read
+
+	// Of a request that is cut off, as far as it is known: an answer that was on its way has no method any more.
+	Method, Path string
+	Age          time.Duration
+}
+
+// LossKind is what was lost.
+type LossKind string
+
+// The kinds of losses. Where it can't be seen what lies unread, which is so in TLS, and everywhere but on Linux, a
+// record of TLS that is long enough, or anything, counts as a request.
+const (
+	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
+	LostCutOff  LossKind = "cut off" // a request in flight, a hijacked connection, or one of a server that is not tracked
+	LostPart    LossKind = "part"    // the beginning of a request
+	LostJunk    LossKind = "junk"    // bytes that begin no request
+)
+
+func (c *conn) key() string {
+	if c.sock == nil {
+		return c.LocalAddr().Network() + " " + c.LocalAddr().String()
+	}
+	return c.sock.key
+}
+
+// lose makes an entry in the ledger.
+func (c *conn) lose(l Loss) {
+	s := c.set
+	switch l.Kind {
+	case LostRequest:
+		s.lost.Add(1)
+	case LostCutOff:
+		s.cutOff.Add(1)
+	case LostPart:
+		s.partial.Add(1)
+	case LostJunk:
+		s.junk.Add(1)
+	}
+	l.Listener, l.Remote = c.key(), c.RemoteAddr().String()
+	s.onLoss(l)
+}
+
+// account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are.
+func (c *conn) account(force bool) {
+	state := http.ConnState(c.state.Load() - 1)
+	waits := c.waits()
+	switch {
+	case c.gone.Load() || c.within():
+	case c.half.Load():
+		c.losePart()
+	case !waits && force:
+		for _, q := range c.inFlight() {
+			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path()}
+			if !q.began.IsZero() {
+				l.Age = time.Since(q.began)
+			}
+			if c.h2.Load() || state == http.StateActive {
+				c.set.lost.Add(1)
+			}
+			l.Unread = unread(c.Conn)
+			c.lose(l)
+		}
+	case waits:
+		if n := unread(c.Conn); n > 0 {
+			if kind := c.kindOf(n); kind != "" {
+				c.lose(Loss{Kind: kind, Unread: n})
+				return
+			}
+		}
+		if !c.parted.Load() && c.inHead(state) {
+			c.losePart()
+		}
+	case state == http.StateActive && !c.h2.Load():
+		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
+		// another request, or the server has one in its buffer, the client has sent that before it knew.
+		n := unread(c.Conn)
+		next := c.lines.ahead.Load() > 0 && !c.wrapped.Load() && !c.bodied.Load()
+		if next || n > 0 && c.records.Load() == nil && looksLikeHead(peek(c.Conn, n)) {
+			c.lose(Loss{Kind: LostRequest, Unread: n})
+		}
+	}
+}
+
+// losePart makes an entry of what was read, of a request that did not come whole.
+func (c *conn) losePart() {
+	kind := LostPart
+	if c.records.Load() == nil {
+		kind = c.head.kind()
+	}
+	if kind != "" {
+		c.lose(Loss{Kind: kind})
+	}
+}
+
+// inHead tells whether the server has a part of a request.
+func (c *conn) inHead(state http.ConnState) bool {
+	if c.records.Load() == nil {
+		return c.heard.Load()
+	}
+	return c.inRecord.Load() || state == http.StateIdle && c.heard.Load() && !c.settled()
+}
+
+// within tells whether the client is this process.
+func (c *conn) within() bool {
+	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
+}
+
+// kindOf tells what the n bytes are that lie unread; "" for what no client misses.
+func (c *conn) kindOf(n int) LossKind {
+	p := peek(c.Conn, n)
+	switch {
+	case c.records.Load() != nil:
+		if c.inRecord.Load() {
+			return LostPart
+		}
+		return recordsKind(p, n)
+	case len(p) == 0:
+		return LostRequest
+	case c.heard.Load():
+		if headEnds(p) {
+			return LostRequest
+		}
+		return LostPart
+	}
+	return headKind(p, n > len(p))
+}

@@ -1,0 +1,110 @@
+package listener
+
+import (
+	"net/http"
+	"time"
+)
+
+// waits tells whether the server waits for a request of HTTP/1, or for the rest of its head, in the read that is about to
+// begin: while it is new or idle, net/http reads nothing else, and it has no head that is whole.
+func (c *conn) waits() bool {
+	state := c.state.Load() - 1
+	return (state == int32(http.StateNew) || state == int32(http.StateIdle)) && !c.h2.Load()
+}
+
+// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a request and holds none of
+// it, not even in a buffer. For net/http between two requests this takes three facts, and a test for each: nothing was
+// read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
+// as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
+// to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
+// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace. What crypto/tls has
+// read of an idle one, without the server setting its next deadline, was no request either (a KeyUpdate), unless it is a
+// part of a record.
+func (c *conn) atRest(offered int) bool {
+	if !c.waits() {
+		return false
+	}
+	isNew := c.state.Load()-1 == int32(http.StateNew)
+	if r := c.records.Load(); r != nil {
+		return !r.partial() && (isNew || c.settled())
+	}
+	if isNew {
+		return !c.heard.Load()
+	}
+	return !c.heard.Load() && c.settled() && (offered == readSize || c.wrapped.Load())
+}
+
+// settled tells whether the server has set one read deadline since the connection is idle.
+func (c *conn) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deadlines == 1
+}
+
+// hear is told that n bytes were read into p.
+func (c *conn) hear(p []byte, n int) {
+	offered := len(p)
+	p = p[:n]
+	r := c.records.Load()
+	if !c.heard.Load() {
+		if r == nil && c.wrapped.Load() && p[0] == handshakeRecord && c.state.Load()-1 == int32(http.StateNew) {
+			r = new(records) // the wrapper is TLS, or there is some between
+			c.records.Store(r)
+		}
+		c.wake()
+	}
+	if r != nil {
+		begins := !r.partial()
+		r.feed(p)
+		if in := r.partial(); in != c.inRecord.Load() {
+			c.inRecord.Store(in)
+		}
+		c.stir(begins)
+		return
+	}
+	switch {
+	case c.waits():
+		c.head.add(p)
+	case offered == 1 && c.state.Load()-1 == int32(http.StateActive): // read behind a handler's back, see read
+		c.head.Store(0)
+		c.head.add(p)
+		c.early.Store(true)
+	}
+	if offered <= readSize { // what is larger is a handler's, for a body
+		c.lines.feed(p)
+	}
+}
+
+// wake is told of the first bytes of a request.
+func (c *conn) wake() {
+	c.heard.Store(true)
+	guest := c.guest.Load()
+	if !guest && c.set.leaving.Load() == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begun = time.Now()
+	if guest {
+		c.guest.Store(false)
+		c.woke = c.begun
+		c.deadline = time.Time{}
+		if c.header > 0 {
+			c.deadline = c.woke.Add(c.header)
+		}
+		_ = c.force(c.deadline)
+	}
+}
+
+// stir gives a TLS connection on which something has come its whole grace again. Begins is true where that begins a record.
+func (c *conn) stir(begins bool) {
+	if !c.waits() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rested = time.Now()
+	if begins {
+		c.begun = c.rested
+	}
+}

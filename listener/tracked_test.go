@@ -1,0 +1,109 @@
+//go:build unix
+
+package listener
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// What a server was given by RegisterOnShutdown is called once, when the set begins to leave, whenever it was given; but
+// not what net/http registers there to end HTTP/2.
+func TestOnShutdown(t *testing.T) {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	srv := &http.Server{Protocols: p}
+	called := make(chan string, 8)
+	block := make(chan struct{})
+	defer close(block)
+	srv.RegisterOnShutdown(func() { called <- "early"; <-block })
+	one := next(t, nil, srv)
+	one.set.Track(srv)
+	c := dial(t, one)
+	c.send(post("a"))
+	c.want("a")
+	srv.RegisterOnShutdown(func() { called <- "late" })
+	select {
+	case name := <-called:
+		t.Fatalf("%s is called while serving", name)
+	default:
+	}
+	field := 0
+	for range onShutdown(srv) {
+		field++
+	}
+	wait := one.depart(t, nil, time.Millisecond)
+	got := map[string]int{}
+	for range 2 {
+		got[<-called]++
+	}
+	if got["early"] != 1 || got["late"] != 1 {
+		t.Errorf("called: %v", got)
+	}
+	wait()
+	if len(called) > 0 {
+		t.Errorf("%s is called twice", <-called)
+	}
+	if field != 3 { // the two, and onShutdown's own
+		t.Errorf("%d functions; does this version of Go keep them, or HTTP/2's, elsewhere?", field)
+	}
+}
+
+// A server that is tracked twice counts each request once, also while it serves on another listener.
+func TestTrackTwice(t *testing.T) {
+	var served atomic.Int32
+	seen := make(chan int, 8)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		served.Add(1)
+		seen <- Requests(r.Context())
+		echo(1).ServeHTTP(w, r)
+	})}
+	one := next(t, nil, srv)
+	c := dial(t, one)
+	c.send(post("a"))
+	c.want("a")
+	second, err := one.set.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.set.Track(srv)
+	go func() { _ = srv.Serve(second) }()
+	c.send(post("b"))
+	c.want("b")
+	other := dial(t, &generation{ln: second})
+	other.send(post("c"))
+	other.want("c")
+	for i, want := range []int{1, 2, 1} {
+		if n := <-seen; n != want {
+			t.Errorf("request %d is number %d of its connection, want %d", i, n, want)
+		}
+	}
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 && n.Open() == 2 })
+	one.depart(t, nil, time.Millisecond)()
+}
+
+// The set holds no server that its user has dropped.
+func TestTrackedServerIsFreed(t *testing.T) {
+	set := New(nil, nil)
+	func() { set.Track(&http.Server{}) }()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		set.tracked.mu.Lock()
+		n := len(set.tracked.all)
+		set.tracked.mu.Unlock()
+		if n == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("still there")
+		}
+	}
+	if err := set.Leave(context.Background(), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+}
