@@ -9,15 +9,6 @@ import (
 	"time"
 )
 
-// wantClosed reads the end of a connection on which nothing more was said.
-func (c *client) wantClosed() {
-	c.t.Helper()
-	if b, err := c.br.ReadByte(); err == nil {
-		rest, _ := io.ReadAll(c.br)
-		c.t.Errorf("got %q, want the end of the connection", string(b)+string(rest))
-	}
-}
-
 // What a client has begun and doesn't finish holds nothing up for longer than a grace, ends without a word, and counts.
 func TestWhatIsBegunHasOneGrace(t *testing.T) {
 	const head = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"

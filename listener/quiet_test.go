@@ -57,6 +57,15 @@ func (c *client) wantEnd() {
 	}
 }
 
+// wantClosed reads the end of a connection on which nothing more was said.
+func (c *client) wantClosed() {
+	c.t.Helper()
+	if b, err := c.br.ReadByte(); err == nil {
+		rest, _ := io.ReadAll(c.br)
+		c.t.Errorf("got %q, want the end of the connection", string(b)+string(rest))
+	}
+}
+
 func TestQuietCloseAnswersALastRequest(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	idle, fresh := dial(t, one), dial(t, one)
