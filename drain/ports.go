@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
 )
 
 // heartbeatRetry is how long after a failure the heartbeat's port is tried again.
@@ -73,16 +73,7 @@ func listenPort(field, address string, beside []string) (net.Listener, error) {
 	if err == nil {
 		return ln, nil
 	}
-	cure := ""
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		cure = "; something listens there already: name a port of its own"
-	case errors.Is(err, syscall.EACCES):
-		cure = "; it takes root or CAP_NET_BIND_SERVICE: name another port"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		cure = "; no interface of this machine has the address"
-	}
-	return nil, fmt.Errorf("drain: Config.%s: %w%s", field, err, cure)
+	return nil, fmt.Errorf("drain: Config.%s: %w%s", field, err, listener.Cure("tcp", address, err))
 }
 
 // servePorts begins to answer.

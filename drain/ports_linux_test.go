@@ -304,8 +304,8 @@ func TestPortsThatCantBeOpened(t *testing.T) {
 		words         []string
 		beforeRunning bool
 	}{
-		{name: "heartbeat of another service", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = taken.Heartbeat }, words: []string{taken.Heartbeat, "in use", "name a port of its own"}},
-		{name: "agent of another service", field: "AgentAddress", change: func(p *plan) { p.Agent = taken.Agent }, words: []string{taken.Agent, "in use", "name a port of its own"}},
+		{name: "heartbeat of another service", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = taken.Heartbeat }, words: []string{taken.Heartbeat, "in use", "held by process", "use another address"}},
+		{name: "agent of another service", field: "AgentAddress", change: func(p *plan) { p.Agent = taken.Agent }, words: []string{taken.Agent, "in use", "held by process", "use another address"}},
 		{name: "no interface", field: "AgentAddress", change: func(p *plan) { p.Agent = "192.0.2.1:7002" }, words: []string{"no interface of this machine"}},
 		{name: "no port", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1" }, words: []string{"missing port", "want host:port"}},
 		{name: "port 0", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1:0" }, words: []string{"another one after each swap"}},

@@ -11,22 +11,31 @@ import (
 
 // explain says what was tried, why it failed and what helps.
 func explain(network, address string, err error) error {
-	cure := ""
+	return fmt.Errorf("listener: listen %s %q: %w%s", network, address, err, Cure(network, address, err))
+}
+
+// Cure says what helps against an error of net.Listen or net.ListenPacket, to be put behind it: it begins with "; ", or is
+// empty where nothing is known. Of an address that is in use it names the process that holds it, where the kernel tells: on
+// Linux, of this user's processes or to root. That takes up to half a second.
+func Cure(network, address string, err error) string {
 	var addrErr *net.AddrError
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		cure = "; another process, or a listener of this one that was opened by other means, holds the address: stop it, or open that listener here too"
+		if who := holder(network, address); who != "" {
+			return "; the address is held by " + who + ": stop it, use another address, or open that listener by Listen, too"
+		}
+		return "; another process, or a listener of this one that was opened by other means, holds the address: stop it, or open that listener here too"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		cure = "; no interface of this machine has the address: use one that it has, or none (\":8080\") for all"
+		return "; no interface of this machine has the address: use one that it has, or none (\":8080\") for all"
 	case errors.Is(err, fs.ErrPermission):
-		cure = "; this user may not: use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or a folder that it may write"
+		return "; this user may not: use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or a folder that it may write"
 	case errors.Is(err, fs.ErrNotExist):
-		cure = "; create the folder first"
+		return "; create the folder first"
 	case errors.As(err, &addrErr), errors.As(err, &dnsErr):
-		cure = "; want host:port, for instance \":8080\" or \"127.0.0.1:8080\""
+		return "; want host:port, for instance \":8080\" or \"127.0.0.1:8080\""
 	}
-	return fmt.Errorf("listener: listen %s %q: %w%s", network, address, err, cure)
+	return ""
 }
 
 // removeStale removes the file of a unix socket that its process left behind, which is known by nobody answering on it.

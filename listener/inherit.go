@@ -18,10 +18,6 @@ func (in Inherited) key() string { return in.Network + " " + in.Address }
 
 // Inherit tells the set which sockets the process before this one has passed on, so that Listen and ListenPacket find each
 // by what it is bound to, however network and address spell it. It must be called before them, and Manage may be called too.
-//
-// An address that overlaps that of an inherited socket which nobody has asked for, as ":80" does "127.0.0.1:80", can be
-// opened beside it (on Linux, for TCP): the new socket is bound at once, and listens from Open on. Until then the other
-// process serves all clients of the old one.
 func (s *Set) Inherit(sockets []Inherited) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,6 +98,26 @@ func (p *passed) chosen(want place) bool {
 	_, port, err := net.SplitHostPort(p.heir.Address)
 	have := p.place()
 	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.network == want.network && have.sameHost(want)
+}
+
+// overlapped returns the inherited sockets that nobody has asked for and that are in the way of a new one.
+func (s *Set) overlapped(network, address string) (old []*heir) {
+	if len(s.inherited) == 0 || isUnix(network) || network == "fd" {
+		return nil
+	}
+	want, err := wanted(network, address)
+	if err != nil {
+		return nil
+	}
+	for _, h := range s.inherited {
+		if p := h.open(); p != nil {
+			if p.place().overlaps(want) {
+				old = append(old, h)
+			}
+			p.close()
+		}
+	}
+	return old
 }
 
 // rename keeps what the service manager holds under the key that this process uses.

@@ -102,10 +102,19 @@ func (s *Set) passedNames() string {
 	return strings.Join(names, ", ")
 }
 
-// explain is like the function, but knows who holds an address that is in use when this process does so itself.
+// explain is like the function, but knows who holds an address that is in use when this process does so itself, or the one
+// before it.
 func (s *Set) explain(network, address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) && len(s.passed) > 0 {
-		return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, ask for it by the address it has, or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if old := s.overlapped(network, address); len(old) > 0 {
+			return fmt.Errorf("listener: listen %s %q: %w; the process before this one listens on %q, which this overlaps, and is not "+
+				"closed before this one takes over: restart the service, or leave the old address in one swap and take the new one in the next",
+				network, address, err, old[0].key())
+		}
+		if len(s.passed) > 0 {
+			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, ask for it by the address it has, "+
+				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
+		}
 	}
 	return explain(network, address, err)
 }
