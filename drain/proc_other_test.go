@@ -28,5 +28,6 @@ func living(pgid int) []int {
 }
 
 func (*gen) starve(string) error { return errors.ErrUnsupported }
+func (*gen) forgetStart() error  { return errors.ErrUnsupported }
 
 func mountTiny(t testing.TB, _ string) { t.Helper(); t.Skip("no small file system") }

@@ -113,8 +113,9 @@ type gen struct {
 }
 
 func serviceMain(path string) {
+	stdin := os.Stdin
 	go func() { // the test holds the other end, and may die
-		if _, err := io.Copy(io.Discard, os.Stdin); err == nil { // a keeper may not read from its terminal
+		if _, err := io.Copy(io.Discard, stdin); err == nil { // a keeper may not read from its terminal
 			os.Exit(9)
 		}
 	}()
@@ -185,6 +186,11 @@ func (g *gen) run() error {
 	}
 	if g.fault("no binary") {
 		_ = os.Remove(os.Args[0])
+	}
+	if g.Fault == "forgets its start" {
+		if err := g.forgetStart(); err != nil {
+			return err
+		}
 	}
 	if g.ChangeDir != "" {
 		if err := os.Chdir(g.ChangeDir); err != nil {
@@ -388,10 +394,13 @@ func (r record) String() string {
 	return fmt.Sprintf("%d/%d %s: %s %s; %+v", r.Gen, r.PID, r.Phase, r.Msg, r.Err, r.Open)
 }
 
+// stdout is where the test listens, whatever the program makes of os.Stdout.
+var stdout = os.Stdout
+
 func (r record) print() {
 	line, err := json.Marshal(r)
 	if err != nil {
 		panic(err)
 	}
-	_, _ = os.Stdout.Write(append(line, '\n')) // in one piece: several generations write
+	_, _ = stdout.Write(append(line, '\n')) // in one piece: several generations write
 }
