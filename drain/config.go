@@ -101,8 +101,8 @@ type Config struct {
 	// that crashed while an older one drained, before Linux 6.15.)
 	//
 	// Signals should go to the keeper alone: the generations have a process group of their own. With NOTIFY_SOCKET, the
-	// manager is told all but MAINPID. After a SIGKILL of the keeper the service stops as by SIGTERM: the next keeper needs
-	// its addresses. Linux only; elsewhere New returns an error. Default false.
+	// manager is told all but MAINPID; the variable is not in the environment of the program, nor of what that starts.
+	// After a SIGKILL of the keeper the service stops as by SIGTERM: the next keeper needs its addresses. Linux only; elsewhere New returns an error. Default false.
 	Keeper bool
 
 	// Join is called when the service becomes ready other than by a swap, and after a restore; Leave at each pull and, if

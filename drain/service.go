@@ -12,6 +12,17 @@
 // sd_notify(3). It is asked for more time while Config.Ready (for up to Config.SwapTimeout), a swap or a stop goes on, but
 // never for more than these have.
 //
+// The next generation is started as this process was: by the path, with the arguments, the environment and the standard
+// files that the kernel and the starter gave, whatever the program has made of them since, and in the folder of that name.
+// Links in both names are followed anew. So a program finds a secret again that it has unset, and reads its .env file
+// anew. The copies of the standard files that this needs stay open as long as the process lives.
+//
+// A new generation has a process group of its own until it takes over. If it fails, the whole group is killed; else it joins
+// the group of the old one. In the foreground of a terminal it is in that group from the beginning, and only the process
+// that was started is killed. Processes that the program starts inherit none of the library's descriptors and variables.
+//
+// From New on, and in a new generation from its start, a write to a standard output whose reader is gone returns EPIPE.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. What was sent and is
 // not answered all the same, cut off or unread, is counted by its kind in Status().Open (Lost, CutOff, Part, Junk), and

@@ -26,7 +26,7 @@ var Self = takeOrigin()
 
 func takeOrigin() *Origin {
 	o := &Origin{Args: execArgs(), Env: execEnv()}
-	physical, _ := os.Getwd()
+	physical, _ := unix.Getwd() // not the one of os, which trusts PWD
 	o.Dir = physical
 	if pwd := lookup(o.Env, "PWD"); o.namesDir(pwd) {
 		o.Dir = pwd

@@ -29,6 +29,7 @@ const modeEnv = "BATON_TEST_PROCESS"
 const hung = time.Minute
 
 func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	switch mode := os.Getenv(modeEnv); mode {
 	case "":
 		os.Exit(m.Run())
@@ -105,10 +106,15 @@ func run(t testing.TB, cmd *exec.Cmd) (got told) {
 	cmd.Env = append(cmd.Environ(), modeEnv+"=tell")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
-	if err == nil {
-		err = json.Unmarshal(out, &got)
-	}
 	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return parse(t, out)
+}
+
+func parse(t testing.TB, out []byte) (got told) {
+	t.Helper()
+	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return got
