@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/baton-go/baton/listener"
 )
@@ -29,14 +30,30 @@ func (s *Service) manageSockets() {
 	s.set.Manage(to, s.os.held, files)
 }
 
+// storeWait is how long the loop waits for the store of a service manager.
+const storeWait = 200 * time.Millisecond
+
 // keepSockets has the service manager hold what this process listens on, from when it is the main one: others don't get
 // a hearing under NotifyAccess=main. A stop leaves the store alone, or "systemctl restart" would close the port.
+//
+// A manager that reads has it all before READY=1. One that does not holds this up for a moment, and the rest goes on without.
 func (s *Service) keepSockets() {
-	unused, err := s.set.Keep()
-	if len(unused) > 0 {
-		s.tell(slog.LevelWarn, "passed sockets that nobody listens on are closed", nil, "unused", strings.Join(unused, ", "))
-	}
-	if err != nil {
-		s.tell(slog.LevelWarn, "the service manager's store does not hold every socket", err)
+	kept := make(chan func(), 1)
+	go func() {
+		unused, err := s.set.Keep()
+		kept <- func() {
+			if len(unused) > 0 {
+				s.tell(slog.LevelWarn, "passed sockets that nobody listens on are closed", nil, "unused", strings.Join(unused, ", "))
+			}
+			if err != nil {
+				s.tell(slog.LevelWarn, "the service manager's store does not hold every socket", err)
+			}
+		}
+	}()
+	select {
+	case say := <-kept:
+		say()
+	case <-time.After(storeWait):
+		go func() { s.call(<-kept) }()
 	}
 }

@@ -88,7 +88,7 @@ func (s *Service) beginLeads() {
 		if pid := s.heldBy(l.name); pid != 0 {
 			if l.held != pid {
 				l.held = pid
-				s.cfg.Logger.Info("Lead waits for an older generation", "name", l.name, "older_pid", pid, "generation", s.generation, "pid", s.os.pid)
+				s.cfg.Logger.Info("Lead waits for an older generation", "name", l.name, "older_pid", pid)
 			}
 			continue
 		}

@@ -215,6 +215,21 @@ func (s *Service) fail(err error) {
 	}
 }
 
+// closeServers does not wait for long: what the program has put around its listeners and connections runs in it.
+func (s *Service) closeServers() {
+	servers, closed := s.servers, make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, srv := range servers {
+			_ = srv.Close()
+		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(lastWords):
+	}
+}
+
 // replaced tells whether another generation is the main one.
 func (s *Service) replaced() bool { return s.swap != nil && s.lastSwap != nil && s.lastSwap.Err == "" }
 
@@ -229,9 +244,7 @@ func (s *Service) finish(why string, err error) {
 	s.farewell.begin(0)
 	s.set.Close()
 	s.work.end()
-	for _, srv := range s.servers {
-		_ = srv.Close()
-	}
+	s.closeServers()
 	if s.phase == Swapping && s.swap.child != nil {
 		s.swap.child.Kill()
 	}
