@@ -28,7 +28,7 @@ type generation struct {
 }
 
 // next starts a generation that listens where from does, or anew.
-func next(t testing.TB, from *generation, srv *http.Server) *generation {
+func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.Listener) net.Listener) *generation {
 	t.Helper()
 	g := &generation{set: New(nil, nil), srv: srv, n: 1}
 	if from == nil {
@@ -54,8 +54,12 @@ func next(t testing.TB, from *generation, srv *http.Server) *generation {
 	}
 	g.set.Track(srv)
 	g.set.Open()
+	ln := g.ln
+	for _, wrap := range around {
+		ln = wrap(ln)
+	}
 	go func() {
-		if err := g.set.Serve(srv, g.ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		if err := g.set.Serve(srv, ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("generation %d: Serve: %v", g.n, err)
 		}
 	}()
