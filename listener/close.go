@@ -6,7 +6,13 @@ import (
 )
 
 // Close implements net.Conn.
-func (c *conn) Close() error { return c.close(false) }
+func (c *conn) Close() error {
+	if c.set.cutting.Load() { // it is about to be closed, see cut
+		go func() { _ = c.close(true) }()
+		return nil
+	}
+	return c.close(false)
+}
 
 func (c *conn) close(force bool) error {
 	c.mu.Lock()

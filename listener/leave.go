@@ -186,9 +186,7 @@ func (s *Set) Close() Counts {
 	for _, in := range s.intakes() {
 		_ = in.close()
 	}
-	for _, c := range s.all() {
-		_ = c.close(true)
-	}
+	s.cut(s.all())
 	return left
 }
 

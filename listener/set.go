@@ -30,6 +30,7 @@ type Set struct {
 	onLoss  func(Loss)
 	warning func(error) // of Warn
 	tracked servers
+	cutting atomic.Bool               // Close was called
 	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
 	leaving atomic.Pointer[departure] // nil until Leave
 
