@@ -68,7 +68,8 @@ type offer struct {
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
 // closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
-// one that does not answer a PING has grace for that, each time. Connections of untracked servers, and HTTP/2 of servers
+// one that does not answer a PING has grace for that, each time; one that has begun a frame and stops, or does not take the
+// server's GOAWAY, has grace too, unless a request is under way. Connections of untracked servers, and HTTP/2 of servers
 // that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed:
 // http.Server.Shutdown knows how, and must not be called before all others are gone, since it drops requests that it has
 // read.
