@@ -214,7 +214,7 @@ func TestTwoVersionsHurryTheOldest(t *testing.T) {
 		s.event(1, "told to leave")
 		s.wantExit(s.pgid, 1)
 		s.stop()
-		s.wantNothingLost()
+		s.wantLostByCutOff()
 	})
 }
 
