@@ -307,9 +307,6 @@ func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 		"half a frame of 16 k": append([]byte(preface+string(settings)), 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 'x'),
 	} {
 		for _, kind := range bothKinds {
-			if name == "half a preface" && kind == "h2c" {
-				continue // it is half of HTTP/1's GET yet
-			}
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				one := serveHTTP2(t, kind, &http.Server{ErrorLog: log.New(io.Discard, "", 0)})
