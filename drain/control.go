@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,8 +38,28 @@ type control struct {
 	shut chan struct{}  // closed when nothing is accepted any more
 	busy sync.WaitGroup // the connections
 
-	main   context.Context // ends when another generation is the main one
-	resign context.CancelFunc
+	tenure atomic.Pointer[tenure]
+}
+
+// tenure is the time for which this generation answers: its ctx ends when another one is told to.
+type tenure struct {
+	ctx context.Context
+	end context.CancelFunc
+}
+
+// begin makes this generation the one that answers, for the first time or again.
+func (c *control) begin() {
+	if c != nil {
+		ctx, end := context.WithCancel(context.Background())
+		c.tenure.Store(&tenure{ctx, end})
+	}
+}
+
+// resign sends those who ask to the next generation.
+func (c *control) resign() {
+	if c != nil {
+		c.tenure.Load().end()
+	}
 }
 
 // refusal is the error of what was not even tried.
@@ -71,9 +92,9 @@ func (s *Service) openControl() (err error) {
 		return err
 	}
 	c := s.control
-	c.main, c.resign = context.WithCancel(context.Background())
+	c.begin()
 	c.srv = &http.Server{
-		Handler: s.commands(c.main), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
+		Handler: s.commands(c), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
 		ConnState: c.count, ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 	c.srv.SetKeepAlivesEnabled(false) // so that each request finds the generation that is the main one by then
@@ -91,15 +112,17 @@ func (c *control) serve() {
 	}
 }
 
-// leave stops accepting, because another generation is the main one. What is being answered goes on. It returns the path
-// of the socket, for the other to remove if it has no use for it.
-func (c *control) leave() (path string) {
-	if c == nil {
-		return ""
+// leave stops accepting, because another generation is the main one. What is being answered goes on.
+func (c *control) leave() {
+	if c != nil {
+		_ = c.ln.Close()
+		c.resign()
 	}
-	_ = c.ln.Close()
-	c.resign()
-	if !c.there() {
+}
+
+// place returns the path of the socket, for the next generation to remove if it has no use for it, or "".
+func (c *control) place() string {
+	if c == nil || !c.there() {
 		return ""
 	}
 	return c.path
@@ -162,21 +185,22 @@ func (s *Service) removeControl(path string) {
 
 // commands is what can be asked on the control socket. A request is answered when what it asks for is done, or has failed,
 // also if its client has ended its side of the connection.
-func (s *Service) commands(main context.Context) http.Handler {
+func (s *Service) commands(c *control) http.Handler {
 	mux := http.NewServeMux()
-	for pattern, do := range map[string]func() error{
-		"GET /status":   func() error { return nil },
-		"GET /metrics":  func() error { return nil },
-		"POST /swap":    func() error { return s.Swap(context.Background()) },
-		"POST /pull":    func() error { return s.Pull(main) },
-		"POST /restore": func() error { return s.Restore(main) },
-		"POST /stop":    func() error { return s.stop(main) }, // without waiting for the log
+	for pattern, do := range map[string]func(main context.Context) error{
+		"GET /status":   func(context.Context) error { return nil },
+		"GET /metrics":  func(context.Context) error { return nil },
+		"POST /swap":    func(context.Context) error { return s.Swap(context.Background()) },
+		"POST /pull":    func(main context.Context) error { return s.Pull(main) },
+		"POST /restore": func(main context.Context) error { return s.Restore(main) },
+		"POST /stop":    func(main context.Context) error { return s.stop(main) }, // without waiting for the log
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(pidHeader, strconv.Itoa(s.os.pid))
+			main := c.tenure.Load().ctx
 			err := main.Err()
 			if err == nil {
-				err = do()
+				err = do(main)
 			}
 			var refused refusal
 			switch {

@@ -2,6 +2,7 @@ package drain
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/listener"
 )
@@ -99,7 +101,11 @@ func closeAll(files []*os.File) {
 
 func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 	switch {
+	case m.Kind == kindElder && len(files) == 0: // it is gone, or this process is out of descriptors
+		s.coming = max(0, s.coming-1)
+		s.makeRoom()
 	case m.Kind == kindElder && len(files) == 1:
+		s.coming = max(0, s.coming-1)
 		l, err := link.Open(files[0])
 		if err != nil {
 			return
@@ -115,18 +121,21 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
 		go s.hear(older)
-		if s.phase == Swapping { // which began before this one was known
-			s.hurryOldest()
-		}
+		s.makeRoom()
 		return
 	case m.Kind == kindReport:
 		e.heed(m.Report)
 		s.beginLeads()
-	case m.Kind == kindPromoted && s.awaits:
-		s.promoted(m)
+	case m.Kind == kindPromoted && e == s.giver:
+		if s.word == nil {
+			s.word = &m
+		}
+		s.stepUp(lifecycle.OldPromotes)
 	case m.Kind == kindForward:
 		s.heed(m.Signal, nil)
-	case m.Kind == kindStop && s.awaits: // the parent had not seen our Ready; if it wants to stop it will say so again
+	case m.Kind == kindStop && s.side.Trusts && s.side.Phase == lifecycle.Main: // it hasn't heard of that yet
+	case m.Kind == kindStop && s.side.Phase == lifecycle.Awaiting: // a version that lets go then says stop once more
+		s.stepUp(lifecycle.OldRefuses)
 	case m.Kind == kindStop:
 		if s.phase == Starting && !s.running {
 			s.finish(m.Reason, nil)
@@ -142,29 +151,51 @@ func (s *Service) elderGone(e *elder) {
 	if e == s.parent {
 		s.keepHolder(e)
 		s.parent = nil
-		s.orphaned()
+		s.stepUp(lifecycle.OldGone)
+	}
+	if e == s.giver {
+		s.coming = 0 // it has sent those that it could
 	}
 	if i := slices.Index(s.older, e); i >= 0 {
 		s.older = slices.Delete(s.older, i, i+1)
 		s.past.add(e.Open, e.base)
 		_ = e.link.Close()
+		s.exiting = append(slices.DeleteFunc(s.exiting, func(pid int) bool { return !alive(pid) }), e.PID)
 		s.keepHolder(e)
 		s.beginLeads()
 		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID, "left", s.olderNames())
 		s.settle()
 	}
+	s.makeRoom()
 }
 
-// hurryOldest keeps the number of generations within Config.MaxGenerations when one more is to start.
-func (s *Service) hurryOldest() {
-	for i := range len(s.older) + 2 - s.cfg.MaxGenerations {
-		e := s.older[i]
+// awaitExits waits for the processes of generations whose links have ended: they may take a moment longer.
+func (s *Service) awaitExits(ctx context.Context) {
+	var pids []int
+	s.call(func() { pids = slices.Clone(s.exiting) })
+	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) && slices.ContainsFunc(pids, alive); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to leave, and the next one is
+// not started before they have.
+func (s *Service) makeRoom() {
+	if s.phase != Swapping || isClosed(s.swap.room) {
+		return
+	}
+	excess := len(s.older) + s.coming + 2 - s.cfg.MaxGenerations
+	if excess <= 0 {
+		close(s.swap.room)
+		return
+	}
+	for _, e := range s.older[:min(excess, len(s.older))] {
 		if e.Hurried {
 			continue
 		}
 		e.Hurried = true
 		e.send(message{Kind: kindHurry})
-		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the oldest is told to leave within %v", killGrace), nil,
+		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which is told to leave within %v", killGrace), nil,
 			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", s.cfg.MaxGenerations)
 	}
 }
@@ -177,6 +208,10 @@ func (s *Service) hurry() {
 		s.deadline.Stop()
 		s.deadlineAt = time.Now().Add(killGrace)
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
+		if s.settled {
+			s.settle() // there is no time to linger
+			return
+		}
 		s.deadline = time.AfterFunc(killGrace, func() {
 			s.call(func() { s.cutOff("a newer generation asked to leave", lastWords, s.bow) })
 		})

@@ -4,8 +4,11 @@ package drain_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -199,7 +202,7 @@ func TestMiddleGenerationIsKilled(t *testing.T) {
 	s.wantNothingLost()
 }
 
-// Three older ones and the next make four; the oldest of them is told to leave, and the next oldest at the next swap.
+// Three older ones and the next make five; the oldest of them is told to leave, and the swap waits until it has.
 func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
@@ -210,9 +213,9 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	}
 	s.olderAre(1, 1, 2, 3)
 	conns = append(conns, s.lingering())
-	s.swap()
+	s.signal(s.main().PID, syscall.SIGHUP)
 	st := s.eventualStatus("generation 1 to say that it is hurried", func(st drain.Status) bool {
-		return len(st.Older) == 4 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
+		return st.Phase == drain.Swapping && len(st.Older) == 3 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
 	})
 	for _, o := range st.Older[1:] {
 		if o.Hurried || o.Deadline.Sub(o.Since) < hung {
@@ -220,6 +223,7 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 		}
 	}
 	s.event(1, "cut off")
+	s.event(5, "promoted")
 	s.olderAre(1, 2, 3, 4)
 	for _, c := range conns[1:] {
 		c.wantEcho(s)
@@ -232,6 +236,42 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 			t.Error(r)
 		}
 	}
+}
+
+// However fast the signals come, and whatever the generations have to finish, there are never more processes than allowed.
+func TestMaxGenerationsHoldsInAStorm(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	s := start(t, plan{DrainTimeout: 2 * hung, MaxGenerations: most})
+	l := s.drive(2, 4*time.Millisecond)
+	over := make(chan struct{})
+	var storm sync.WaitGroup
+	storm.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if all := living(s.pgid); len(all) > most {
+				t.Errorf("processes %v live; want %d at most", all, most)
+				return
+			}
+			if text, err := os.ReadFile(s.plan.PIDFile); err == nil {
+				if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+					_ = syscall.Kill(pid, syscall.SIGHUP)
+				}
+			}
+		}
+	})
+	for gen := 2; gen <= 5; gen++ {
+		s.lingering()
+		s.event(gen, "promoted")
+	}
+	close(over)
+	storm.Wait()
+	l.end()
+	s.wantNothingLost()
 }
 
 func TestStopCutsEveryGenerationOff(t *testing.T) {

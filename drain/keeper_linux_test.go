@@ -274,6 +274,7 @@ func TestKeeperWaitsForTheOldAfterACrashOfTheMain(t *testing.T) {
 		s := start(t, plan{DrainTimeout: 2 * hung}, how)
 		c, open := s.slow("slow")
 		s.swapKept()
+		s.event(1, "replaced") // or it would serve on
 		keeper := s.keeper()
 		gen1 := children(keeper)[0].pid
 		s.tellMain("/exit?code=3")

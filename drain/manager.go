@@ -145,8 +145,14 @@ func (m *manager) becomeMain(named bool) {
 	}
 }
 
-// followed tells whether the manager follows the next generation already, which has not heard of it yet.
-func (s *Service) followed() bool { return s.phase == Swapping && s.manager != nil && !s.manager.main }
+// reclaim tells the manager that this generation is the main one still, after it was told of another. One with
+// NotifyAccess=main may not listen: it follows a process that is dead.
+func (s *Service) reclaim() {
+	if m := s.manager; m != nil && !m.main {
+		m.main, m.ready, m.reloading = true, true, false
+		m.post(letter{text: fmt.Sprintf("MAINPID=%d\n%s", s.os.pid, daemon.SdNotifyReady)})
+	}
+}
 
 // introduce tells the parent who we are, for tableflip keeps that to itself.
 func (s *Service) introduce() {

@@ -56,19 +56,29 @@ func (p *pending) add(c verb) {
 
 // then adds what was asked for after p.
 func (p *pending) then(later pending) {
-	if later.restored {
-		p.add(verbRestore)
+	for _, v := range later.verbs() {
+		p.add(v)
 	}
-	if later.pull && !later.pullLast {
-		p.add(verbPull)
+}
+
+// verbs are what is pending, in order.
+func (p pending) verbs() (all []verb) {
+	if p.restored {
+		all = append(all, verbRestore)
 	}
-	if later.swap {
-		p.add(verbSwap)
+	if p.pull && !p.pullLast {
+		all = append(all, verbPull)
 	}
-	if later.pullLast {
-		p.add(verbPull)
+	if p.swap {
+		all = append(all, verbSwap)
 	}
-	p.stop = p.stop || later.stop
+	if p.pullLast {
+		all = append(all, verbPull)
+	}
+	if p.stop {
+		all = append(all, verbStop)
+	}
+	return all
 }
 
 // next is what is pending for the generation to which the swap in p leads.

@@ -103,6 +103,21 @@ func (p pidFile) prepare(pid int) (place func() error, err error) {
 	return func() error { return explain(f, os.Rename(f.Name(), string(p))) }, explain(f, err)
 }
 
+// reclaim writes pid again if the file names a process that is dead by now.
+func (p pidFile) reclaim(pid int) error {
+	if p == "" {
+		return nil
+	}
+	if got, err := p.read(); err != nil || got == pid || alive(got) {
+		return nil
+	}
+	place, err := p.prepare(pid)
+	if err != nil {
+		return err
+	}
+	return place()
+}
+
 // remove removes the file if it holds pid.
 func (p pidFile) remove(pid int) error {
 	if p == "" {

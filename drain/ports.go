@@ -106,6 +106,14 @@ func (s *Service) serveHeartbeat(h *health.Heartbeat) {
 	}
 }
 
+// reopenPorts undoes closePorts.
+func (s *Service) reopenPorts() error {
+	s.ports, s.os.ports, s.os.pulled = ports{}, nil, false
+	err := s.openPorts()
+	s.servePorts()
+	return err
+}
+
 // closePorts is for a generation that is not the main one any more, or never was.
 func (s *Service) closePorts() {
 	if s.ports.agent != nil {

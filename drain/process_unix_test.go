@@ -143,7 +143,7 @@ type logger struct {
 
 func (l logger) Handle(ctx context.Context, r slog.Record) error {
 	switch r.Message {
-	case "signal", "swap refused":
+	case "signal", "swap refused", "next generation is ready":
 		r.Attrs(func(a slog.Attr) bool { l.gen.note("%s: %s", r.Message, a.Value); return false })
 	}
 	l.callback(r)

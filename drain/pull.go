@@ -59,7 +59,7 @@ func (s *Service) pullNow() {
 	case Ready:
 		s.pull("pulled")
 	case Swapping:
-		s.swap.later.add(verbPull)
+		s.keep(verbPull)
 		s.pull("pulled while swapping; the next generation starts pulled")
 	}
 }
@@ -99,7 +99,7 @@ func (s *Service) restoreNow() {
 	s.pullOver()
 	s.pullOver = nil
 	if s.phase == Swapping {
-		s.swap.later.add(verbRestore)
+		s.keep(verbRestore)
 		s.enter(Swapping, "restored while swapping")
 	} else {
 		s.enter(Ready, "restored")

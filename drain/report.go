@@ -114,39 +114,46 @@ func (t *Totals) add(now, base listener.Counts) {
 }
 
 // bequeath makes m carry what the next generation goes on counting from: the totals, and of this generation what is in
-// them. Of the elders it goes with their links.
-func (s *Service) bequeath(m *message) {
-	s.past.Swaps++
+// them. Of the elders, returned, it goes with their links. What changes here, takeBackLeads undoes.
+func (s *Service) bequeath(m *message) map[*elder]listener.Counts {
+	total, bases := s.past, make(map[*elder]listener.Counts)
+	total.Swaps++
 	for _, e := range s.older {
-		s.past.add(e.Open, e.base)
-		e.base = e.Open
+		total.add(e.Open, e.base)
+		bases[e] = e.Open
 	}
 	p := s.peer()
 	p.Phase, p.Since = Draining, time.Now().Round(0)
 	p.Deadline = p.Since.Add(s.cfg.DrainTimeout)
-	total := s.past
 	total.add(p.Open, listener.Counts{})
 	total.LogDropped += s.lines.Dropped()
 	m.Report, m.Totals = &p, &total
 	m.Holders = s.allHolders()
 	s.bequeathed = true
+	return bases
 }
 
-// takeBack undoes bequeath, where nobody has taken over.
-func (s *Service) takeBack() {
+// takeBackLeads undoes what bequeath has changed, where nobody has taken over.
+func (s *Service) takeBackLeads() {
 	s.bequeathed = false
 	s.beginLeads()
 }
 
-// inheritTotals is the other side of bequeath.
-func (s *Service) inheritTotals(m message) {
+// inheritTotals is the other side of bequeath. What this generation has seen of others before that comes on top.
+func (s *Service) inheritTotals(e *elder, m message) {
 	if m.Totals != nil {
+		seen := s.past
 		s.past = *m.Totals
+		s.past.Swaps += seen.Swaps
+		s.past.FailedSwaps += seen.FailedSwaps
+		s.past.add(listener.Counts{
+			Adopted: seen.Adopted, Moved: seen.Moved, Lost: seen.Lost, CutOff: seen.CutOff, Part: seen.Part, Junk: seen.Junk,
+		}, listener.Counts{})
 	}
-	if s.parent != nil {
-		s.parent.Phase = Draining
-		s.parent.heed(m.Report)
-		s.parent.base = s.parent.Open
+	if e != nil {
+		e.Phase = Draining
+		e.heed(m.Report)
+		e.base = e.Open
 	}
 	if m.Report != nil { // or what hello said is the last word
 		s.holders = m.Holders

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/baton-go/baton/drain/internal/later"
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
@@ -40,7 +41,7 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 		t.Fatal(err)
 	}
 	s := &Service{
-		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true, awaits: phase == Probation, work: newBackground(),
+		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true, work: newBackground(),
 		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
 		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}), over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),
 	}
@@ -57,8 +58,19 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	}
 	s.set.Open()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.side = lifecycle.New{Phase: lifecycle.Main}
+	if phase == Probation {
+		s.side.Phase = lifecycle.Awaiting
+	}
 	go s.loop()
 	return s, ln
+}
+
+// retired is a swap to the other end of that link, which has succeeded.
+func retired(near *link.Link) *swap {
+	sw := newSwap(3, nil, pending{})
+	sw.link, sw.side.Phase = near, lifecycle.Retired
+	return sw
 }
 
 func (s *Service) endTest() {
@@ -205,7 +217,7 @@ func FuzzElder(f *testing.F) {
 		s, ln := alone(t, phase)
 		near, p := newRogue(t)
 		e := newElder(near, 1, 1)
-		s.call(func() { s.parent = e })
+		s.call(func() { s.parent, s.giver = e, e })
 		heard := make(chan struct{})
 		go func() { defer close(heard); s.hear(e) }()
 		go func() { // servers
@@ -253,8 +265,8 @@ func FuzzSuccessor(f *testing.F) {
 		before := descriptors(t)
 		s, ln := alone(t, Draining)
 		near, p := newRogue(t)
-		sw := &swap{generation: 3, link: near, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
-		s.call(func() { s.swap, s.lastSwap = sw, &SwapResult{} })
+		sw := retired(near)
+		s.call(func() { s.swap = sw })
 		go s.hearSuccessor(sw)
 
 		var waiting sync.WaitGroup
@@ -322,8 +334,8 @@ func TestHandOverEndsWithTheService(t *testing.T) {
 	s, ln := alone(t, Draining)
 	near, p := newRogue(t)
 	defer p.close()
-	sw := &swap{generation: 3, link: near, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
-	s.call(func() { s.swap, s.lastSwap = sw, &SwapResult{} })
+	sw := retired(near)
+	s.call(func() { s.swap = sw })
 	go s.hearSuccessor(sw)
 	client, err := net.Dial("unix", ln.Addr().String())
 	if err != nil {

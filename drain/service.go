@@ -23,6 +23,11 @@
 //
 // From New on, and in a new generation from its start, a write to a standard output whose reader is gone returns EPIPE.
 //
+// A swap is a commit: until the new generation has said that its doors are open, the old one serves on, and takes everything
+// back when the new one dies, or does not say so within 10s, in which case it is killed. A new generation that is ready and
+// hears nothing from the old one for 15s opens its doors by itself. So at each moment of a swap somebody accepts. A service
+// manager with NotifyAccess=main does not hear that the old generation is main again; with NotifyAccess=all it does.
+//
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. What was sent and is
 // not answered all the same, cut off or unread, is counted by its kind in Status().Open (Lost, CutOff, Part, Junk), and
@@ -46,6 +51,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/later"
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -86,8 +92,13 @@ type Service struct {
 	stopping     bool
 	leaveNow     bool // the next stop signal ends everything
 	servers      []server
-	parent       *elder   // nil: this process was not started by another generation, or has outlived it
-	older        []*elder // the oldest first
+	side         lifecycle.New // how far this generation has come in taking over; not of the first
+	parent       *elder        // nil: this process was not started by another generation, or has outlived it
+	giver        *elder        // the parent, also when it is one of the older generations
+	word         *message      // promoted, once it has come
+	older        []*elder      // the oldest first
+	exiting      []int         // pids of older ones whose links have ended
+	coming       int           // older ones whose links are on their way here
 	leads        []*lead
 	holders      []holder     // older generations without a link that may run functions of Lead
 	holderPoll   *time.Timer  // looks for them; nil until there are some
@@ -95,7 +106,6 @@ type Service struct {
 	past         Totals       // without what this generation counts, and older ones since their elder.base
 	reports      *reporter    // nil until another generation is the main one
 	placePID     func() error // puts the prepared PID file in its place
-	awaits       bool         // Ready was sent, the parent's word is not there
 	swap         *swap        // under way, or the one that succeeded
 	control      *control     // nil: off, or not open yet
 	ports        ports
@@ -206,6 +216,7 @@ func (s *Service) inherit() (err error) {
 	}
 	s.parent, s.generation, err = s.os.predecessor()
 	if s.parent != nil {
+		s.giver, s.side.Trusts = s.parent, s.parent.peer.can(canServe)
 		err = cmp.Or(err, s.parent.peer.fits())
 		s.parent.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
 	}
@@ -301,41 +312,56 @@ func (s *Service) start() {
 			case s.os.inherits:
 				s.probation()
 			default:
-				s.becomeReady("ready")
+				s.becomeReady()
 			}
 		})
 	}()
 }
 
-// becomeReady opens the doors.
-func (s *Service) becomeReady(why string) {
+// becomeReady is for the first generation. See takeOver for the others.
+func (s *Service) becomeReady() {
+	if err := s.firstReady(); err != nil {
+		s.fail(err)
+		return
+	}
+	s.keepSockets()
+	s.openDoors("ready")
+	s.settleIn()
+}
+
+// openDoors begins to serve, and says so to an old generation that waits for it. What is served besides waits in the kernel's
+// queues for as long as that takes.
+func (s *Service) openDoors(why string) {
 	if s.later.pull {
 		s.health.Pull() // before the first probe
 	}
-	if !s.os.inherits {
-		if err := s.firstReady(); err != nil {
-			s.fail(err)
-			return
-		}
-	}
 	s.set.Open()
-	if s.os.inherits {
+	if s.placePID != nil {
 		if err := s.placePID(); err != nil {
 			s.tell(slog.LevelError, "the PID file names the old generation", err) // which is leaving: better so than not at all
 		}
 	}
+	if s.side.Trusts {
+		s.giver.send(message{Kind: kindServing})
+	}
 	s.work.begin()
-	s.keepSockets()
 	s.enter(Ready, why)
 	s.beginLeads()
 	s.control.serve()
 	s.servePorts()
+}
+
+// settleIn does what came before this generation was ready.
+func (s *Service) settleIn() {
 	if s.later.pull {
 		s.pullNow()
 	} else if s.join || !s.os.inherits {
 		s.joinHook()
 	}
-	if s.later.swap && !s.later.stop {
+	switch {
+	case s.later.stop:
+		s.stopNow(nil)
+	case s.later.swap:
 		s.beginSwap(nil, s.later.next())
 	}
 }

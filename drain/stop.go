@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -45,10 +46,10 @@ func (s *Service) stop(ctx context.Context) error {
 // stopNow begins a stop; a second one ends everything. Sig is nil where the program itself asks.
 func (s *Service) stopNow(sig os.Signal) {
 	switch {
-	case s.awaits: // the parent is letting go already: to leave now would leave nobody
+	case s.side.Phase == lifecycle.Awaiting: // it is meant for the service: whoever has this number may be following it already
 		s.later.add(verbStop)
-	case s.followed():
-		s.stopping = true // said to the next one, too, once it is told that it is the main one
+	case s.committing():
+		s.keep(verbStop) // and heeds it here if the next one doesn't come to serve
 	case s.leaveNow && sig != nil:
 		s.cutOff("asked twice", 0, s.finish)
 	case s.stopping:
@@ -195,18 +196,19 @@ func (s *Service) cutOff(why string, within time.Duration, last func(why string,
 
 // fail ends the service because of an error of its own.
 func (s *Service) fail(err error) {
-	if s.awaits {
+	if s.side.Phase == lifecycle.Awaiting && !s.side.Trusts { // the old generation is letting go already
 		s.result = err
 		s.later.add(verbStop)
 		return
 	}
 	switch s.phase {
 	case Starting, Probation:
+		s.side, _ = s.side.Step(lifecycle.Failed)
 		s.parent.send(message{Kind: kindFailed, Reason: reason(err)})
 		s.finish("failed", err)
 	case Draining, Stopped:
 	case Swapping: // the next generation is not to suffer from it
-		s.swap.ours = errors.Join(s.swap.ours, err)
+		s.swap.failure = errors.Join(s.swap.failure, err)
 		s.tell(slog.LevelError, "failed while swapping; stops if the swap fails", err)
 	default:
 		s.result = err
@@ -231,7 +233,7 @@ func (s *Service) closeServers() {
 }
 
 // replaced tells whether another generation is the main one.
-func (s *Service) replaced() bool { return s.swap != nil && s.lastSwap != nil && s.lastSwap.Err == "" }
+func (s *Service) replaced() bool { return s.swap != nil && s.swap.side.Phase == lifecycle.Retired }
 
 // finish is the last thing the loop does.
 func (s *Service) finish(why string, err error) {

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
 
 // checkTimeout bounds one request of the self-check.
@@ -42,24 +44,41 @@ func (s *Service) probation() {
 			case err != nil:
 				s.fail(fmt.Errorf("drain: self-check: %w", err))
 			default:
-				s.promote()
+				s.prove()
 			}
 		})
 	}()
 }
 
-// orphaned: the parent died before it could hand over.
-func (s *Service) orphaned() {
-	if s.endProbation != nil {
-		s.endProbation()
-	}
-	if s.awaits {
-		s.promoted(message{Join: true})
+// stepUp does what the machine of the new side says.
+func (s *Service) stepUp(e lifecycle.NewEvent) {
+	var effects []lifecycle.NewEffect
+	before := s.side.Phase
+	s.side, effects = s.side.Step(e)
+	for _, effect := range effects {
+		switch effect {
+		case lifecycle.Hasten:
+			if s.endProbation != nil {
+				s.endProbation()
+			}
+		case lifecycle.SayReady:
+			s.sayReady()
+		case lifecycle.TakeOver:
+			if before == lifecycle.Candidate {
+				_ = s.os.ready() // to a program that uses tableflip alone
+			}
+			s.takeOver()
+		case lifecycle.Inherit:
+			s.inheritLate(*s.word)
+		case lifecycle.Leave:
+			s.parent.send(message{Kind: kindFailed, Reason: "stopped before it was ready"})
+			s.finish("stopped before it was ready", nil)
+		}
 	}
 }
 
-// promote does everything that can fail before it tells the parent to let go.
-func (s *Service) promote() {
+// prove does everything that can fail before this generation says that it is ready.
+func (s *Service) prove() {
 	err := errors.Join(s.openControl(), s.openPorts())
 	if err != nil {
 		s.fail(err)
@@ -70,43 +89,86 @@ func (s *Service) promote() {
 		return
 	}
 	s.introduce()
-	if err = s.os.ready(); err != nil {
-		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
-	}
-	s.awaits = true
-	s.tell(slog.LevelInfo, "proven", nil)
-	if err != nil || s.parent == nil {
-		s.promoted(message{Join: true})
-	}
+	s.side.Alone = s.parent == nil
+	s.stepUp(lifecycle.Proven)
 }
 
-func (s *Service) promoted(m message) {
-	s.awaits = false
-	s.os.succeed()
-	if len(m.Ledger) > 0 {
-		if err := s.health.Import(m.Ledger); err != nil {
-			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)
-		}
+// sayReady also makes sure that somebody serves, should the old generation say nothing.
+func (s *Service) sayReady() {
+	err := s.os.ready()
+	s.tell(slog.LevelInfo, "proven", nil)
+	if err != nil {
+		s.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
+		s.stepUp(lifecycle.OldGone)
+		return
 	}
-	s.inheritTotals(m)
+	go func() {
+		tick := time.NewTicker(lifecycle.Tick)
+		defer tick.Stop()
+		for waits := true; waits; {
+			<-tick.C
+			waits = s.call(func() {
+				s.stepUp(lifecycle.NewTick)
+				waits = s.side.Phase == lifecycle.Awaiting
+			}) && waits
+		}
+	}()
+}
+
+// takeOver makes this generation the main one, which says so as soon as its doors are open.
+func (s *Service) takeOver() {
+	m := message{Join: true} // where the old generation has said nothing
+	if s.word != nil {
+		m = *s.word
+	}
+	s.importLedger(m.Ledger)
+	s.inheritTotals(s.parent, m)
 	if s.parent != nil {
 		s.older = append(s.older, s.parent)
 		s.parent = nil
 	}
-	asked := pending{swap: m.Swap, pull: m.Pulled, pullLast: m.PullLast}
+	asked := m.asked()
 	asked.then(s.later)
 	s.later = asked
 	s.join, s.hooks.joined = m.Join, !m.Join
-	s.manager.becomeMain(m.Kind == kindPromoted)
+	s.manager.becomeMain(s.word != nil)
 	s.beginTickets(m.TicketKeys)
-	s.becomeReady("promoted")
+	s.openDoors("promoted")
+	s.os.succeed()
+	s.keepSockets()
+	s.succeedAt(m)
+	s.settleIn()
+}
+
+// inheritLate takes what the old generation sends to one that has taken over without its word.
+func (s *Service) inheritLate(m message) {
+	s.importLedger(m.Ledger)
+	s.inheritTotals(s.giver, m)
+	s.succeedAt(m)
+	p := m.asked()
+	for _, v := range p.verbs() {
+		s.heed(v, nil)
+	}
+}
+
+// asked is what m asks for.
+func (m message) asked() pending { return pending{swap: m.Swap, pull: m.Pulled, pullLast: m.PullLast} }
+
+func (s *Service) importLedger(ledger []byte) {
+	if len(ledger) > 0 {
+		if err := s.health.Import(ledger); err != nil {
+			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)
+		}
+	}
+}
+
+// succeedAt takes the old generation's place in the file system, and waits for the links to older ones. It removes what the old generation has left at other places than this one's.
+func (s *Service) succeedAt(m message) {
+	s.coming = max(0, min(m.Older, 1<<16))
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
 		_ = pidFile(m.PIDFile).remove(m.PID)
 	}
 	s.removeControl(m.Control)
-	if s.later.stop {
-		s.stopNow(nil)
-	}
 }
 
 // selfCheck asks each server of ours for the ping path, through its own Accept, and then Config.Check.

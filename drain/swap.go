@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/listener"
 )
@@ -27,21 +28,26 @@ type child interface {
 }
 
 // swap is one attempt to start the next generation, seen from the old one. Its fields are the loop's, but for the
-// channels and what is set before they are used.
+// channels and what is set before they are used. How it goes on once the child is started: see commit.go.
 type swap struct {
 	generation int
 	reply      chan<- error
-	ctx        context.Context // ends when the swap is given up
+	ctx        context.Context // ends when the swap is given up, or over
 	giveUp     context.CancelFunc
-	link       *link.Link // nil until the child is about to be started
-	child      child      // nil until it is started
-	reason     string     // why it failed, as the child says
-	peer       *protocol  // what the child speaks; nil as long as it has not said
-	later      pending    // what came meanwhile, and goes to the next generation
-	aborted    string     // why
-	ours       error      // of a server of this generation, meanwhile
+	side       lifecycle.Old
+	link       *link.Link                 // nil until the child is about to be started
+	child      child                      // nil until it is started
+	peer       *protocol                  // what the child speaks; nil as long as it has not said
+	later      pending                    // what came meanwhile, and goes to the next generation
+	reason     string                     // why it failed, as the child says
+	aborted    string                     // why, as this generation does
+	failure    error                      // of a server of this generation, meanwhile
+	bases      map[*elder]listener.Counts // what of the older generations is in the totals that the child was told
 
+	room chan struct{} // closed when one more generation may live
+	able chan struct{} // closed when the child has said what it speaks
 	gone chan struct{} // closed when the child says nothing more
+	over chan struct{} // closed when the child is the main generation, or dead
 	pid  chan int      // the child's, once it says
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
@@ -49,6 +55,13 @@ type swap struct {
 	refused error              // why nothing more is sent
 
 	offers offers // of HandOver
+}
+
+func newSwap(generation int, reply chan<- error, later pending) *swap {
+	return &swap{
+		generation: generation, reply: reply, later: later,
+		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}), over: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64),
+	}
 }
 
 // Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
@@ -95,7 +108,7 @@ func (s *Service) swapNow(reply chan<- error) {
 	case reply != nil:
 		refuse("not ready, or a swap is under way")
 	case s.phase == Swapping:
-		s.swap.later.add(verbSwap)
+		s.keep(verbSwap)
 	default:
 		s.later.add(verbSwap)
 	}
@@ -103,20 +116,34 @@ func (s *Service) swapNow(reply chan<- error) {
 
 // beginSwap begins a swap; later is what is known already that the next generation is to do.
 func (s *Service) beginSwap(reply chan<- error, later pending) {
-	sw := &swap{generation: s.generation + 1, reply: reply, later: later, gone: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64)}
-	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, s.cfg.SwapTimeout)
+	sw := newSwap(s.generation+1, reply, later)
 	s.swap = sw
 	s.swaps++
+	timeout := s.cfg.SwapTimeout
+	if len(s.older)+s.coming+2 > s.cfg.MaxGenerations {
+		timeout += killGrace + lastWords // for the oldest to leave
+	}
+	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, timeout)
 	s.enter(Swapping, "swap begun", "to", sw.generation, "binary", s.os.binary)
-	s.hurryOldest()
+	s.makeRoom()
+	context.AfterFunc(sw.ctx, func() {
+		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
+	})
 	go func() {
-		err := s.launch(sw)
-		s.call(func() { s.swapEnded(sw, err) })
+		if err := s.launch(sw); err != nil {
+			s.call(func() { s.swapFailed(sw, err) })
+		}
 	}()
 }
 
-// launch starts the child and returns nil when it has taken over.
+// launch starts the child.
 func (s *Service) launch(sw *swap) error {
+	select {
+	case <-sw.room:
+		s.awaitExits(sw.ctx)
+	case <-sw.ctx.Done():
+		return errors.New("not started")
+	}
 	if err := preflight(s.os.binary, s.os.dir()); err != nil {
 		return err
 	}
@@ -132,101 +159,46 @@ func (s *Service) launch(sw *swap) error {
 		return err
 	}
 	defer far.Close()
-	if err := near.Post(message{
-		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(), Pulled: s.health.Pulled(),
-		Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(), Holders: holders,
-	}); err != nil {
-		_ = near.Close()
-		return err
-	}
-	proceed := false
+	err = near.Post(message{
+		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(),
+		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(), Holders: holders,
+	})
 	s.call(func() {
 		sw.link = near
-		proceed = sw.aborted == ""
-	})
-	if !proceed {
-		_ = near.Close()
-		return errors.New("not started")
-	}
-	go s.hearSuccessor(sw)
-	overstay := context.AfterFunc(sw.ctx, func() {
-		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
-	})
-	defer overstay()
-	child, err := s.os.startChild(far)
-	_ = far.Close()
-	if err == nil {
-		if !s.call(func() { sw.child = child }) { // so that finish kills it
-			child.Kill()
+		if sw.aborted != "" {
+			err = errors.New("not started")
 		}
-		err = s.becomesReady(sw, child)
+	})
+	var c child
+	if err == nil {
+		c, err = s.os.startChild(far)
 	}
 	if err != nil {
-		near.Finish() // what the child has said is read to its end
-		<-sw.gone
 		_ = near.Close()
 		return err
 	}
-	overstay()
-	s.announce(sw)
-	ctx, cancel := context.WithTimeout(s.ctx, killGrace)
-	defer cancel()
-	s.set.EndReads(ctx) // before the child is told to begin; outside of the loop, since a reader may wait for the loop
+	if !s.call(func() { sw.child = c }) { // so that finish kills it
+		c.Kill()
+	}
+	_ = far.Close() // or its end would not be heard
+	go s.hearSuccessor(sw)
+	go s.follow(sw)
 	return nil
 }
 
-// becomesReady waits until the child says that it is ready. Once the swap is given up, the child has been asked to leave;
-// if it doesn't, it is killed.
-func (s *Service) becomesReady(sw *swap, c child) error {
-	late := make(chan struct{})
-	defer context.AfterFunc(sw.ctx, func() {
-		select {
-		case <-time.After(killGrace):
-			close(late)
-		case <-c.Exited():
-		}
-	})()
-	select {
-	case <-c.Ready():
-		return nil
-	case <-c.Exited():
-		return c.Err()
-	case <-late:
-	}
-	c.Kill()
-	<-c.Exited()
-	return fmt.Errorf("killed: %w", c.Err())
-}
-
-// abortSwap asks the child to leave, see becomesReady.
+// abortSwap makes a swap fail whose child is not ready yet: it is asked to leave, and killed if it doesn't.
 func (s *Service) abortSwap(sw *swap, why string) {
-	if s.phase != Swapping || s.swap != sw || sw.aborted != "" {
+	if s.phase != Swapping || s.swap != sw || sw.aborted != "" || sw.side.Phase != lifecycle.Starting {
 		return
 	}
 	sw.aborted = why
 	sw.giveUp()
-	if sw.link != nil {
-		_ = sw.link.Post(message{Kind: kindStop, Reason: why})
-	}
+	s.step(sw, lifecycle.GiveUp)
 }
 
-func (s *Service) swapEnded(sw *swap, err error) {
-	sw.giveUp()
-	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation}
-	if err != nil {
-		s.swapFailed(sw, err)
-	} else {
-		s.succeeded(sw)
-	}
-	if sw.reply != nil {
-		if err != nil {
-			err = errors.New(s.lastSwap.Err)
-		}
-		sw.reply <- err
-	}
-}
-
+// swapFailed makes this generation what it was before.
 func (s *Service) swapFailed(sw *swap, err error) {
+	sw.giveUp()
 	if why := cmp.Or(sw.aborted, sw.reason); why != "" {
 		err = fmt.Errorf("%s (%w)", why, err)
 	}
@@ -235,57 +207,29 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	}
 	s.manager.swapFailed(err)
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
-	s.lastSwap.Err = err.Error()
+	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
 	s.swap = nil
 	s.past.FailedSwaps++
 	s.phase, s.since = Ready, time.Now()
 	if s.health.Pulled() {
 		s.phase = Pulled
 	}
-	s.takeBack()
+	s.takeBackLeads()
 	s.tell(slog.LevelError, "swap failed", err)
+	if sw.reply != nil {
+		sw.reply <- errors.New(s.lastSwap.Err)
+	}
 	switch {
 	case s.stopping:
-		s.result = sw.ours
+		s.result = sw.failure
 		s.lameDuck()
-	case sw.ours != nil:
-		s.fail(sw.ours)
+	case sw.failure != nil:
+		s.fail(sw.failure)
+	case sw.later.stop:
+		s.stopNow(nil)
 	case sw.later.swap:
 		s.beginSwap(nil, sw.later.next())
 	}
-}
-
-// succeeded tells the child that it is the main one, and drains what is here into it.
-func (s *Service) succeeded(sw *swap) {
-	sw.child.Release()
-	s.os.letGo(false)
-	m := message{Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast, Ledger: s.health.Export()}
-	m.TicketKeys = s.tickets.end()
-	s.bequeath(&m)
-	m.Control = s.control.leave()
-	s.closePorts()
-	m.Join = !s.hooks.joined
-	s.hooks.stop()
-	if err := sw.link.Post(m); err != nil {
-		s.tell(slog.LevelWarn, "the next generation is gone", err)
-	}
-	if s.stopping {
-		_ = sw.link.Post(message{Kind: kindStop, Reason: "asked for during the swap"})
-	}
-	s.result = sw.ours
-	s.stopping, s.leaveNow = false, false // from here on a signal is meant for what is left here
-	older := s.older
-	s.older = nil
-	s.drain("replaced", sw.handover, func() {
-		for _, e := range older {
-			e.link.Pause()
-			<-e.heard
-			_ = sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer, Base: &e.base}, e.link)
-			_ = e.link.Close()
-		}
-	})
-	// Whoever has the far end of the link gets them: what one main generation has not read, the next one does.
-	s.beginReports(func(p Peer) { _ = sw.link.Send(message{Kind: kindReport, Report: &p}) })
 }
 
 // handover is the listener.Handover to the child.
@@ -348,7 +292,9 @@ func (s *Service) hearSuccessor(sw *swap) {
 			default:
 			}
 		case kindAble:
-			s.call(func() { sw.peer = m.Protocol })
+			s.call(func() { s.meet(sw, m.Protocol) })
+		case kindServing:
+			s.call(func() { s.childServes(sw) })
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })
 		case kindHurry:

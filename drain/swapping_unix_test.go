@@ -223,7 +223,7 @@ func stoppedAtReady(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) (
 	t.Helper()
 	s = start(t, p, tweaks...)
 	open := s.beginSwap("in Ready")
-	s.signal(s.pgid, syscall.SIGSTOP)
+	s.halt(s.pgid)
 	open()
 	child = s.event(2, "proven").PID
 	return s, child

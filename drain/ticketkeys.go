@@ -112,7 +112,9 @@ func (t *ticketKeys) begin(inherited []ticketKey) error {
 		t.keys = inherited
 		t.apply()
 	}
-	t.turn = time.AfterFunc(t.due(), t.rotate)
+	if t.turn == nil {
+		t.turn = time.AfterFunc(t.due(), t.rotate)
+	}
 	return err
 }
 

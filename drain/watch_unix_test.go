@@ -93,11 +93,11 @@ func (s *service) noteSince(mark, pid int, note string) record {
 	})
 }
 
-// main is the generation that was last to become ready.
+// main is the generation that was last to become ready, or to find that the next one doesn't.
 func (s *service) main() record {
 	all := s.since(0)
 	for _, r := range slices.Backward(all) {
-		if r.Phase == drain.Ready && (r.Msg == "ready" || r.Msg == "promoted") {
+		if r.Phase == drain.Ready && (r.Msg == "ready" || r.Msg == "promoted") || r.Msg == "swap failed" {
 			return r
 		}
 	}

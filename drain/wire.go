@@ -50,6 +50,7 @@ type message struct {
 	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
 	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
 	Totals     *Totals           `json:"totals,omitempty"`
+	Older      int               `json:"older,omitempty"`     // of promoted: how many links to older generations will come
 	Protocol   *protocol         `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	Signal     verb              `json:"signal,omitempty"`
@@ -100,7 +101,7 @@ const (
 )
 
 // spoken is what this version speaks.
-var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canForward}}
+var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward}}
 
 func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
 

@@ -21,6 +21,7 @@ type door int
 const (
 	waiting door = iota // lets them wait
 	opened              // lets them go to the socket
+	paused              // lets them wait again, for what may be in vain
 	last                // lets one at a time go while there is something to read, until there is nothing
 	over                // ends them
 	closed              // and the socket is closed
@@ -148,6 +149,17 @@ func (in *intake) pass(ctx context.Context, d door) {
 	select {
 	case <-left:
 	case <-ctx.Done():
+	}
+}
+
+// resume undoes a pass to paused.
+func (in *intake) resume() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.door == paused {
+		in.door = opened
+		_ = in.pc.SetReadDeadline(in.deadline)
+		in.changed.Broadcast()
 	}
 }
 

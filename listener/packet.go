@@ -92,6 +92,21 @@ func (s *Set) EndReads(ctx context.Context) {
 	}
 }
 
+// PauseReads makes reads from the packet sockets wait, and returns when none is under way any more, or ctx is over. Then
+// another process may begin to read; if it doesn't, ResumeReads lets them go on. EndReads and Leave end them as ever.
+func (s *Set) PauseReads(ctx context.Context) {
+	for _, in := range s.intakes() {
+		in.pass(ctx, paused)
+	}
+}
+
+// ResumeReads undoes PauseReads.
+func (s *Set) ResumeReads() {
+	for _, in := range s.intakes() {
+		in.resume()
+	}
+}
+
 func (s *Set) intakes() []*intake {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,5 +25,9 @@ func (*Link) Send(any, ...syscall.Conn) error       { return errors.ErrUnsupport
 func (*Link) Post(any) error                        { return errors.ErrUnsupported }
 func (*Link) Flush(time.Duration)                   {}
 func (*Link) Receive(any) ([]*os.File, error)       { return nil, errors.ErrUnsupported }
-func (*Link) Pause()                                {}
-func (*Link) Finish()                               {}
+func (*Link) Hung() bool                            { return true }
+func (*Link) Begin(any, ...syscall.Conn) (func() error, error) {
+	return nil, errors.ErrUnsupported
+}
+func (*Link) Pause()  {}
+func (*Link) Finish() {}

@@ -182,3 +182,17 @@ func (l *Link) Pause() {
 		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
+
+// Hung tells whether the other end is closed everywhere; what has arrived may not have been received.
+func (l *Link) Hung() (hung bool) {
+	rc, err := l.conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = rc.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(poll, 0)
+		hung = err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return hung || err != nil
+}

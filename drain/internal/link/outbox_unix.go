@@ -57,27 +57,42 @@ func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
 // Send sends msg as JSON, with copies of the descriptors of files, and returns when it is in the kernel's hands. A peer that
 // doesn't read for Patience is an error. After an error nothing of msg has arrived as far as the receiver is concerned.
 func (l *Link) Send(msg any, files ...syscall.Conn) error {
-	f, err := newParcel(msg, files)
+	wait, err := l.Begin(msg, files...)
 	if err != nil {
 		return err
+	}
+	return wait()
+}
+
+// Begin takes the place in the order that Send has, without waiting; the function returned does the rest.
+func (l *Link) Begin(msg any, files ...syscall.Conn) (wait func() error, err error) {
+	f, err := newParcel(msg, files)
+	if err != nil {
+		return nil, err
 	}
 	f.by = time.Now().Add(Patience)
 	mine, err := l.out.queue(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if mine {
-		f.sent <- l.out.write(f)
-		l.out.next()
-	}
+	return func() error {
+		if mine {
+			f.sent <- l.out.write(f)
+			l.out.next()
+		}
+		return l.out.await(f)
+	}, nil
+}
+
+func (o *outbox) await(f *parcel) error {
 	late := time.NewTimer(time.Until(f.by))
 	defer late.Stop()
 	select {
-	case err = <-f.sent:
+	case err := <-f.sent:
 		return err
 	case <-late.C:
 	}
-	if l.out.withdraw(f) {
+	if o.withdraw(f) {
 		return fmt.Errorf("link: send: the peer reads nothing: %w", os.ErrDeadlineExceeded)
 	}
 	return <-f.sent // it is being written, which has the same bound

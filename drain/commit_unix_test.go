@@ -1,0 +1,185 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// The steps of a promotion at which either side is killed or halted. The package lifecycle goes through all of them; here
+// are real processes. The old generation is halted when the new one is about to say that it is ready.
+
+// wantBack wants the old generation to have taken everything back: it serves, and the next swap works.
+func (s *service) wantBack(reason string) {
+	s.Helper()
+	r := s.event(1, "swap failed")
+	if !strings.Contains(r.Err, reason) {
+		s.Errorf("the reason is %q; want it to say %q", r.Err, reason)
+	}
+	s.wantServed(s.pgid)
+	s.wantNothingLost()
+}
+
+// halt halts a process, and returns when it is.
+func (s *service) halt(pid int) {
+	s.Helper()
+	s.signal(pid, syscall.SIGSTOP)
+	for timeout := time.After(hung); ; {
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if _, after, ok := strings.Cut(string(state), ") "); ok {
+			state = []byte(after)
+		} else if state, err = exec.Command("ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output(); err != nil {
+			s.Fatal(err)
+		}
+		if strings.HasPrefix(string(state), "T") {
+			return
+		}
+		select {
+		case <-timeout:
+			s.Fatalf("process %d is not halted but %s", pid, state)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestNewKilledBeforeTheOldHearsThatItIsReady(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{UDP: true})
+	s.signal(child, syscall.SIGKILL)
+	s.signal(s.pgid, syscall.SIGCONT)
+	s.wantBack("signal: killed")
+}
+
+// It has opened the doors, since it heard nothing, and its pid is in the PID file.
+func TestNewKilledBeforeTheOldHearsThatItServes(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{}, withControl)
+	s.event(2, "promoted")
+	s.awaitPIDFile(child)
+	s.signal(child, syscall.SIGKILL)
+	s.exit(child)
+	waiting := s.connect()
+	if err := waiting.send("POST", "/echo", "patience"); err != nil {
+		t.Fatal(err)
+	}
+	s.signal(s.pgid, syscall.SIGCONT)
+	s.wantBack("signal: killed")
+	if a, err := waiting.receive(); err != nil || a.pid != s.pgid {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+func TestNewHaltedBeforeItServes(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{UDP: true})
+	s.halt(child)
+	s.signal(s.pgid, syscall.SIGCONT)
+	l := s.drive(4, 4*time.Millisecond)
+	r := s.event(1, "swap failed")
+	l.end()
+	if !strings.Contains(r.Err, "did not serve within 10s") {
+		t.Error(r)
+	}
+	s.wantServed(s.pgid)
+}
+
+func TestNewHaltedForAWhileBeforeItServes(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{})
+	s.halt(child)
+	s.signal(s.pgid, syscall.SIGCONT)
+	l := s.drive(4, 4*time.Millisecond)
+	for range 3 {
+		s.tell(s.pgid, syscall.SIGUSR1) // it serves, and does what it is told
+	}
+	s.wantNone(0, "replaced")
+	s.signal(child, syscall.SIGCONT)
+	s.event(1, "replaced")
+	l.end()
+	s.wantServed(child)
+}
+
+// The new one waits for 15s, and opens the doors. The old one, which finds out late, drains into it, and what came to it
+// meanwhile holds.
+func TestOldHaltedWhileTheNewIsReady(t *testing.T) {
+	t.Parallel()
+	s, child := stoppedAtReady(t, plan{SwapTimeout: 8 * time.Second})
+	waiting := s.connect()
+	if err := waiting.send("POST", "/echo", "patience"); err != nil {
+		t.Fatal(err)
+	}
+	s.event(2, "promoted")
+	if a, err := waiting.receive(); err != nil || a.pid != child {
+		t.Errorf("%+v, %v", a, err)
+	}
+	s.signal(s.pgid, syscall.SIGUSR2)
+	s.signal(s.pgid, syscall.SIGCONT)
+	s.event(1, "replaced")
+	s.settled(drain.Pulled)
+	s.awaitPIDFile(child)
+	s.stop()
+}
+
+func TestStopWhileTheNewIsHalted(t *testing.T) {
+	t.Parallel()
+	halted := func(t *testing.T) (s *service, child int) {
+		s, child = stoppedAtReady(t, plan{})
+		s.halt(child)
+		s.signal(s.pgid, syscall.SIGCONT)
+		s.noteSince(0, s.pgid, "next generation is ready")
+		s.tell(s.pgid, syscall.SIGTERM)
+		return s, child
+	}
+	t.Run("goes on", func(t *testing.T) {
+		t.Parallel()
+		s, child := halted(t)
+		s.tell(s.pgid, syscall.SIGTERM) // impatience leaves nobody without a word
+		s.signal(child, syscall.SIGCONT)
+		s.event(2, "stopped")
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		s.noteSince(0, child, "exit 0")
+	})
+	t.Run("killed", func(t *testing.T) {
+		t.Parallel()
+		s, child := halted(t)
+		s.signal(child, syscall.SIGKILL)
+		s.event(1, "swap failed")
+		s.wantEnd(0, "")
+	})
+}
+
+// A server of the old generation that fails while the next one gets ready: that is no reason to stop it.
+func TestAServerOfTheOldFailsInASwap(t *testing.T) {
+	t.Parallel()
+	for _, succeeds := range []bool{true, false} {
+		t.Run(map[bool]string{true: "that succeeds", false: "that fails"}[succeeds], func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{})
+			c := s.connect()
+			open := s.beginSwap("in Ready")
+			if a, err := c.ask("POST", "/do?it=close+listener", ""); err != nil || a.status != 200 {
+				t.Fatal(a, err)
+			}
+			s.event(1, "failed while swapping")
+			if !succeeds {
+				s.signal(s.noteSince(0, 0, "at the gate").PID, syscall.SIGKILL)
+				s.wantEnd(1, "use of closed network connection")
+				return
+			}
+			open()
+			child := s.event(2, "promoted")
+			s.event(2, "older generation is gone")
+			s.wantServed(child.PID)
+		})
+	}
+}
