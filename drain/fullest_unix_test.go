@@ -1,0 +1,73 @@
+//go:build unix
+
+package drain
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// The fullest message of each kind that this version makes goes over a link.
+func TestTheFullestMessagesFitTheLink(t *testing.T) {
+	t.Parallel()
+	long := func(n int) string { return strings.Repeat("<", n) } // six bytes each, as JSON
+	held := make(map[string]string)
+	for i := range 256 {
+		held[fmt.Sprint("unix ", i, long(108))] = fmt.Sprint("baton.", i, long(200))
+	}
+	var keys []ticketKey
+	for range maxTicketKeys {
+		keys = append(keys, ticketKey{bytes.Repeat([]byte{0xff}, 32), time.Now()})
+	}
+	var holders []holder
+	for i := range 64 {
+		holders = append(holders, holder{PID: i, Leads: []string{long(maxHeld / 64)}, Until: time.Now()})
+	}
+	var tickets []listener.Ticket
+	for range 64 {
+		tickets = append(tickets, listener.Ticket{Listener: long(128), Idle: true})
+	}
+	peer := &Peer{Phase: Draining, Since: time.Now(), Deadline: time.Now()}
+	for _, m := range []message{
+		{Kind: kindHello, Protocol: &spoken, Dir: long(4096), Held: held, Ports: []string{long(300), long(300)}, TicketKeys: keys, Holders: holders},
+		{Kind: kindAble, Protocol: &spoken},
+		{Kind: kindFailed, Reason: long(maxReason)},
+		{Kind: kindPromoted, PIDFile: long(4096), Control: long(108), Ledger: bytes.Repeat([]byte("<"), 64<<10), TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}},
+		{Kind: kindElder, Report: peer, Base: &listener.Counts{}},
+		{Kind: kindConns, Tickets: tickets},
+		{Kind: kindAdopt, ID: 1, Tickets: []listener.Ticket{{Listener: long(128), State: bytes.Repeat([]byte{0xff}, maxState)}}},
+		{Kind: kindTook, Took: make([]bool, 64), Reason: long(maxReason)},
+	} {
+		near, far, err := link.Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := link.Open(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			var arrived message
+			_, err := to.Receive(&arrived)
+			if err == nil && arrived.Kind != m.Kind {
+				err = fmt.Errorf("%q arrives", arrived.Kind)
+			}
+			got <- err
+		}()
+		if err := near.Send(m); err != nil {
+			t.Errorf("%s: %v", m.Kind, err)
+			_ = near.Close()
+		}
+		if err := <-got; err != nil {
+			t.Errorf("%s: %v", m.Kind, err)
+		}
+		_, _ = near.Close(), to.Close()
+	}
+}
