@@ -84,6 +84,9 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		close(d.over)
 	}
 	s.leaving.Store(d)
+	if most := s.hurried.Load(); most != nil {
+		s.Hurry(*most)
+	}
 	s.tracked.shutdown()
 	if handover == nil {
 		s.lastReads(ctx)

@@ -22,9 +22,16 @@ func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Dura
 }
 
 // Hurry gives the connections that are at rest during a Leave less grace than that was called with, from now on. More
-// changes nothing, and neither does Hurry before Leave. HTTP/2 clients have that grace for all PINGs together.
+// changes nothing. A Hurry that comes before Leave holds from its beginning. HTTP/2 clients have that grace for all PINGs
+// together.
 func (s *Set) Hurry(grace time.Duration) {
-	d := s.leaving.Load()
+	early := &grace
+	for old := s.hurried.Load(); old == nil || grace < *old; old = s.hurried.Load() {
+		if s.hurried.CompareAndSwap(old, early) {
+			break
+		}
+	}
+	d := s.leaving.Load() // after hurried is set: Leave looks at that when it has set leaving
 	if d == nil || int64(grace) >= d.grace.Load() {
 		return
 	}

@@ -103,7 +103,6 @@ func TestQuietCloseEndsConnectionsAtRestAfterTheGrace(t *testing.T) {
 // Who is hurried still answers what comes in time; more grace, or Hurry before Leave, changes nothing.
 func TestHurryShortensTheGrace(t *testing.T) {
 	one := next(t, nil, &http.Server{})
-	one.set.Hurry(0)
 	idle, fresh, busy := dial(t, one), dial(t, one), dial(t, one)
 	idle.send(post("a"))
 	idle.want("a")
@@ -123,6 +122,19 @@ func TestHurryShortensTheGrace(t *testing.T) {
 	if n := one.set.Counts(); n.Lost != 0 {
 		t.Errorf("%+v", n)
 	}
+}
+
+// A generation that is replaced in the moment in which it is told to hurry may not have begun to leave.
+func TestHurryBeforeLeaveHolds(t *testing.T) {
+	one := next(t, nil, &http.Server{})
+	idle := dial(t, one)
+	idle.send(post("a"))
+	idle.want("a")
+	one.set.Hurry(10 * time.Millisecond)
+	one.set.Hurry(time.Minute)
+	wait := one.depart(t, nil, time.Hour)
+	idle.wantEnd()
+	wait()
 }
 
 // unread is the number of bytes that nobody has read from the connections of g.

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cloudflare/tableflip"
 )
@@ -30,9 +31,10 @@ type Set struct {
 	onLoss  func(Loss)
 	warning func(error) // of Warn
 	tracked servers
-	cutting atomic.Bool               // Close was called
-	adopts  sync.Mutex                // held while connections are taken in, and while the doors are closed
-	leaving atomic.Pointer[departure] // nil until Leave
+	cutting atomic.Bool                   // Close was called
+	adopts  sync.Mutex                    // held while connections are taken in, and while the doors are closed
+	leaving atomic.Pointer[departure]     // nil until Leave
+	hurried atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
 	starved starvation
 
