@@ -55,7 +55,7 @@ func (s *Service) step(sw *swap, e lifecycle.OldEvent) {
 	for _, effect := range effects {
 		switch effect {
 		case lifecycle.Announce:
-			s.cfg.Logger.Info("next generation is ready", "next", sw.generation, "generation", s.generation, "pid", s.os.pid)
+			s.cfg.Logger.Info("next generation is ready", "next", sw.generation)
 			go s.prepareToLetGo(sw)
 		case lifecycle.Promote:
 			s.promoteChild(sw)
