@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -51,13 +52,17 @@ func (s *servers) shutdown() {
 // it has read; so there is no way but to look. A net/http that keeps the functions elsewhere has none for us; a test
 // tells. The functions by which HTTP/2 ends its connections are left out: they throw requests away, see framed.
 func onShutdown(srv *http.Server) []func() {
-	srv.RegisterOnShutdown(func() {}) // under the server's lock: what others have registered is visible now
-	field := reflect.ValueOf(srv).Elem().FieldByName("onShutdown")
-	if !field.IsValid() || field.Type() != reflect.TypeFor[[]func()]() {
+	field, lock := reflect.ValueOf(srv).Elem().FieldByName("onShutdown"), reflect.ValueOf(srv).Elem().FieldByName("mu")
+	if !field.IsValid() || field.Type() != reflect.TypeFor[[]func()]() ||
+		!lock.IsValid() || lock.Type() != reflect.TypeFor[sync.Mutex]() {
 		return nil
 	}
+	mu := (*sync.Mutex)(unsafe.Pointer(lock.UnsafeAddr()))
+	mu.Lock() // others may register more
+	registered := slices.Clone(*(*[]func())(unsafe.Pointer(field.UnsafeAddr())))
+	mu.Unlock()
 	var all []func()
-	for _, f := range *(*[]func())(unsafe.Pointer(field.UnsafeAddr())) {
+	for _, f := range registered {
 		if !endsHTTP2(runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()) {
 			all = append(all, f)
 		}
