@@ -32,13 +32,18 @@ type answer struct {
 	close    bool // the server will close the connection
 }
 
-func dial(s *service) (*client, error) {
-	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
+func dial(s *service) (*client, error) { return s.dialAt(s.address(), s.plan.Cert != "") }
+
+func (s *service) dialAt(address string, secure bool) (*client, error) {
+	nc, err := net.DialTimeout(s.plan.Network, address, hung)
 	if err != nil {
 		return nil, err
 	}
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
-	if s.plan.Cert != "" {
+	if s.plan.Wrap == "proxy" {
+		_, _ = io.WriteString(nc, proxyHeader) // an error comes again
+	}
+	if secure {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 	}
 	return &client{nc, bufio.NewReader(nc)}, nil
@@ -149,6 +154,7 @@ func (s *service) finishSlow(c *client, open func()) answer {
 // load is a number of clients that send POST requests on connections that they keep.
 type load struct {
 	s       *service
+	dial    func() (*client, error)
 	quit    chan struct{}
 	clients sync.WaitGroup
 	beats   []atomic.Int64 // requests answered or failed, by client
@@ -162,7 +168,12 @@ type load struct {
 // drive starts n clients and waits until each has had an answer.
 func (s *service) drive(n int, think time.Duration) *load {
 	s.Helper()
-	l := &load{s: s, quit: make(chan struct{}), beats: make([]atomic.Int64, n), gens: make(map[int]int)}
+	return s.driveBy(func() (*client, error) { return dial(s) }, n, think)
+}
+
+func (s *service) driveBy(dial func() (*client, error), n int, think time.Duration) *load {
+	s.Helper()
+	l := &load{s: s, dial: dial, quit: make(chan struct{}), beats: make([]atomic.Int64, n), gens: make(map[int]int)}
 	for i := range n {
 		l.clients.Go(func() { l.client(i, think) })
 	}
@@ -185,7 +196,7 @@ func (l *load) client(i int, think time.Duration) {
 		}
 		if c == nil {
 			var err error
-			if c, err = dial(l.s); err != nil {
+			if c, err = l.dial(); err != nil {
 				l.note(i, answer{}, err)
 				return // nobody listens: there is no more to learn
 			}
@@ -243,12 +254,15 @@ func (l *load) settle() {
 }
 
 // end ends the load and wants that it has noticed nothing.
-func (l *load) end() {
+func (l *load) end() { l.s.Helper(); l.endWith(0) }
+
+// endWith ends the load and wants no failure, and no more reconnects than that.
+func (l *load) endWith(reconnects int) {
 	l.s.Helper()
 	l.settle()
 	close(l.quit)
 	l.clients.Wait()
-	if len(l.failures) > 0 || l.reconnects > 0 {
+	if len(l.failures) > 0 || l.reconnects > reconnects {
 		l.s.Errorf("%d failed, %d reconnects; by generation %v\n%s", len(l.failures), l.reconnects, l.gens,
 			strings.Join(l.failures[:min(len(l.failures), 8)], "\n"))
 	}

@@ -52,8 +52,9 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 	}
 }
 
-// Dial connects to ln, which Listen has made, inside this process: its Accept returns the other end, also while nothing
-// is accepted from outside. It is for Config.Check of what Config.Check's client doesn't speak.
+// Dial connects to ln, which Listen has made or which wraps such a listener and has its Addr, inside this process: its
+// Accept returns the other end, also while nothing is accepted from outside. It is for Config.Check of what
+// Config.Check's client doesn't speak.
 func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }
 
 // door counts the connections that were accepted and not touched since. A graceful stop comes after they have been: when

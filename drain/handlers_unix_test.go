@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
-
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/listener"
 )
 
 func (g *gen) handler() http.Handler {
@@ -81,6 +81,8 @@ func (g *gen) handler() http.Handler {
 		os.Exit(code)
 	})
 	mux.HandleFunc("/do", g.do)
+	mux.HandleFunc("/events", g.events)
+	mux.HandleFunc("/number", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, listener.Requests(r.Context())) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
 		w.Header().Set("X-Generation", fmt.Sprint(g.n.Load()))

@@ -76,6 +76,9 @@ type plan struct {
 	Datagrams      [][2]string // where it answers datagrams besides
 	Lines          bool        // serves lines too, on connections that are handed over, see lineServer
 	Polite         bool        // has a politeServer too
+	Wrap           string      // what its listener is wrapped in, see wrap
+	Again          [][3]string // addresses where its server serves too; files of a certificate and a key, or ""
+	OnShutdown     bool        // its server has a function to call, see onShutdown
 	Fault          string      // what goes wrong, see the uses of gen.fault
 	Callback       string      // what OnEvent or the logger does, see gen.callback
 	Gate           string      // a FIFO that the step named by Fault waits for
@@ -102,6 +105,7 @@ type gen struct {
 	n    atomic.Int32
 	line *lineServer
 	jobs chan string
+	over chan struct{} // closed by onShutdown
 
 	known atomic.Pointer[drain.Service] // svc, for who may ask while New returns
 
@@ -119,7 +123,7 @@ func serviceMain(path string) {
 			os.Exit(9)
 		}
 	}()
-	g := &gen{path: path}
+	g := &gen{path: path, over: make(chan struct{})}
 	var err error
 	if g.plan, err = readPlan(path); err != nil {
 		panic(err)
@@ -240,9 +244,16 @@ func (g *gen) run() error {
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
 	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout}
+	if g.OnShutdown {
+		srv.RegisterOnShutdown(g.onShutdown)
+	}
+	ln = wrap(g.Wrap, ln)
 	if g.Cert == "" {
 		svc.Serve(ln, srv)
 	} else if err := g.serveTLS(svc, ln, srv); err != nil {
+		return err
+	}
+	if err := g.serveAgain(srv); err != nil {
 		return err
 	}
 	for _, also := range g.Also {

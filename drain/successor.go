@@ -230,11 +230,12 @@ func (s *Service) askServers(path, otherwise string, any bool) (servers []server
 
 // checkServer speaks HTTP by itself: a client's Transport would double the time that a swap takes in this process.
 func (s *Service) checkServer(srv server, path string) error {
+	if !s.set.Made(srv.ln) {
+		return nil // what wraps our listener may want TLS: only Config.Check knows how to talk to it
+	}
 	nc, err := s.set.Dial(srv.ln)
-	if errors.Is(err, net.ErrClosed) {
+	if err != nil {
 		return err
-	} else if err != nil {
-		return nil // a listener that wraps ours, and may want TLS: only Config.Check knows how to talk to it
 	}
 	defer nc.Close()
 	if path == "-" {

@@ -102,9 +102,9 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 // end is what Read returns when there is nothing to read any more: what net/http closes the connection at without a word.
-// At an end in the middle of a request it would send an answer.
+// At an end in the middle of a request it would send an answer, and a wrapper may hold the beginning of one.
 func (c *conn) end() error {
-	if c.half.Load() {
+	if c.half.Load() || c.wrapped.Load() {
 		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: net.ErrClosed}
 	}
 	return io.EOF

@@ -75,7 +75,10 @@ func (d *departure) retire(c *conn, rest bool) bool {
 		}
 		if !rest {
 			c.half.Store(true)
-			_ = c.CloseWrite() // net/http would answer to half a line that it is malformed
+		}
+		// Net/http would answer to half a line that it is malformed. A wrapper that has read ahead may have half a line.
+		if !rest || c.wrapped.Load() && c.records.Load() == nil {
+			_ = c.CloseWrite()
 		}
 		return true
 	}

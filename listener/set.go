@@ -207,10 +207,11 @@ func (s *Set) Open() {
 	}
 }
 
-// Dial connects to ln, which Listen made, inside this process: its Accept returns the other end, also before Open.
+// Dial connects to ln, which Listen made, inside this process: its Accept returns the other end, also before Open. Ln may
+// be one that wraps such a listener, and has its Addr.
 func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
-	so, ok := ln.(*socket)
-	if !ok || so.set != s {
+	so := s.below(ln)
+	if so == nil {
 		return nil, errors.New("listener: dial: not a listener of this set")
 	}
 	near, far := net.Pipe()
@@ -219,6 +220,31 @@ func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
 		return nil, fmt.Errorf("listener: dial %s: %w", so.key, net.ErrClosed)
 	}
 	return near, nil
+}
+
+// Made tells whether Listen has returned ln, with nothing around it.
+func (s *Set) Made(ln net.Listener) bool {
+	so, ok := ln.(*socket)
+	return ok && so.set == s
+}
+
+// below is the socket that ln is, or wraps.
+func (s *Set) below(ln net.Listener) *socket {
+	if s.Made(ln) {
+		return ln.(*socket)
+	}
+	if _, other := ln.(*socket); other {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := ln.Addr()
+	for _, so := range s.sockets {
+		if have := so.Addr(); have.Network() == at.Network() && have.String() == at.String() {
+			return so
+		}
+	}
+	return nil
 }
 
 // Listeners returns the network and address of each listener, as given to Listen, in order.
