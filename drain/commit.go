@@ -108,9 +108,10 @@ func (s *Service) meet(sw *swap, p *protocol) {
 	}
 }
 
-// childServes is told that the child serves. One that is dead by now has done so in vain.
-func (s *Service) childServes(sw *swap) {
+// childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in vain.
+func (s *Service) childServes(sw *swap, unused []string) {
 	if sw.child != nil && !isClosed(sw.child.Exited()) && !sw.link.Hung() {
+		sw.unused = unused
 		s.step(sw, lifecycle.ChildServes)
 	}
 }
@@ -188,6 +189,7 @@ func (s *Service) letGo(sw *swap) {
 		sw.reply <- nil
 	}
 	s.os.letGo(false)
+	s.set.Orphan(sw.unused)
 	s.control.leave()
 	if s.stopping && !sw.later.stop {
 		sw.passOn(pending{stop: true})

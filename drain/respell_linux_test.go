@@ -1,12 +1,10 @@
 package drain_test
 
 import (
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -72,39 +70,5 @@ func TestNewVersionSpellsItsAddressesOtherwise(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			t.Errorf("%s is left behind", name)
 		}
-	}
-}
-
-// An address that overlaps the old one can't be opened beside it: the swap fails with the reason, and the cure is one.
-func TestNewVersionOverlapsItsOldAddress(t *testing.T) {
-	t.Parallel()
-	for name, x := range map[string][2]string{"wider": {"127.0.0.1", ""}, "narrower": {"", "127.0.0.1"}, "another family": {"", "0.0.0.0"}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, port, _ := net.SplitHostPort(freePort(t))
-			s := start(t, plan{Also: [][2]string{{"tcp", net.JoinHostPort(x[0], port)}}})
-			s.plan.Also[0][1] = net.JoinHostPort(x[1], port)
-			if name == "another family" {
-				s.plan.Also[0][0] = "tcp4"
-			}
-			wider := s.plan.Also
-			s.replan()
-			mark := s.mark()
-			s.signal(s.pgid, syscall.SIGHUP)
-			s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), wider[0][1], "in use", "which this overlaps", "restart the service", "in one swap")
-			s.plan.Also = nil
-			s.replan()
-			s.swap()
-			s.wantExit(s.pgid, 0)
-			s.plan.Also = wider
-			s.replan()
-			s.swap()
-			nc, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port))
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = nc.Close()
-			s.stop()
-		})
 	}
 }

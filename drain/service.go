@@ -304,7 +304,7 @@ func (s *Service) openDoors(why string) {
 		}
 	}
 	if s.side.Trusts {
-		s.giver.send(message{Kind: kindServing})
+		s.giver.send(message{Kind: kindServing, Unused: s.set.Unclaimed()})
 	}
 	s.work.begin()
 	s.enter(Ready, why)

@@ -42,6 +42,7 @@ type swap struct {
 	reason     string                     // why it failed, as the child says
 	aborted    string                     // why, as this generation does
 	failure    error                      // of a server of this generation, meanwhile
+	unused     []string                   // sockets of this generation, as the child says
 	bases      map[*elder]listener.Counts // what of the older generations is in the totals that the child was told
 
 	room chan struct{} // closed when one more generation may live
@@ -209,6 +210,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
 	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
 	s.swap = nil
+	s.set.Unshare()
 	s.past.FailedSwaps++
 	s.phase, s.since = Ready, time.Now()
 	if s.health.Pulled() {
@@ -294,7 +296,7 @@ func (s *Service) hearSuccessor(sw *swap) {
 		case kindAble:
 			s.call(func() { s.meet(sw, m.Protocol) })
 		case kindServing:
-			s.call(func() { s.childServes(sw) })
+			s.call(func() { s.childServes(sw, m.Unused) })
 		case kindFailed:
 			s.call(func() { sw.reason = m.Reason })
 		case kindHurry:

@@ -15,7 +15,7 @@ import (
 //	new → old   proven     I am process N, where a service manager is to follow it
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one, and this is what goes with it
-//	new → old   serving    I am: my doors are open
+//	new → old   serving    I am: my doors are open, and these sockets of yours I don't use
 //	old → new   elder      a link to a generation that drains still
 //	old → new   conns      take these connections
 //	old → new   adopt      take this connection of the application's, and its state
@@ -55,6 +55,7 @@ type message struct {
 	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	Signal     verb              `json:"signal,omitempty"`
 	Dir        string            `json:"dir,omitempty"`     // of hello: the name of the working folder, links left in it
+	Unused     []string          `json:"unused,omitempty"`  // of serving: see listener.Set.Unclaimed
 	Holders    []holder          `json:"holders,omitempty"` // of hello and promoted: others that may run functions of Lead
 }
 

@@ -130,13 +130,23 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 	s.mu.Lock()
 	s.closed = true
 	sockets := slices.Collect(maps.Values(s.sockets))
-	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool { return s.held[so.key] != "" })
+	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool {
+		if last {
+			return s.held[so.key] != ""
+		}
+		return !sweep || !slices.Contains(s.orphans, so.key)
+	})
+	hides := func(so *socket) bool { return !last && s.held[so.key] == "" && hide(so.ln) }
+	dropped := false
+	for _, so := range dying {
+		dropped = hides(so) || dropHandshakes(so.ln) || dropped
+	}
 	s.mu.Unlock()
-	if last && dropAll(dying) {
+	if dropped {
 		time.Sleep(handshake)
 	}
 	for _, so := range dying {
-		so.dying.Store(last)
+		so.dying.Store(true)
 	}
 	var starved []*socket
 	for _, so := range sockets {
@@ -172,14 +182,6 @@ func (s *Set) feed(ctx context.Context, sockets []*socket) {
 			_ = so.half.Close()
 		}
 	}
-}
-
-// dropAll reports whether any of the sockets has stopped taking handshakes.
-func dropAll(sockets []*socket) (any bool) {
-	for _, so := range sockets {
-		any = dropHandshakes(so.ln) || any
-	}
-	return any
 }
 
 // Close closes every listener, packet socket and connection at once and returns what was open.

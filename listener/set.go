@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -51,6 +52,7 @@ type Set struct {
 	store     Store             // nil: there is none
 	inherits  bool              // Inherit has been called
 	inherited []*heir           // by the process before this one, not in use yet
+	orphans   []string          // of Orphan
 	conns     map[*conn]struct{}
 	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
@@ -103,6 +105,9 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 // network and address as they are written. The caller, or the http.Server it gives it to, closes the listener. What a
 // service manager has passed, and network "fd": see Manage.
 //
+// An address that overlaps that of an inherited listener which nobody has asked for, ":80" instead of "127.0.0.1:80", can
+// be had on Linux, for TCP: it refuses clients until Open, and they reach the inherited one as long. See Unclaimed.
+//
 // A unix socket's file that nobody listens on any more is replaced.
 func (s *Set) Listen(network, address string) (net.Listener, error) {
 	switch network {
@@ -127,6 +132,7 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 		return nil, s.explain(network, address, err)
 	}
 	so := newSocket(s, key, ln.(rawListener), s.open)
+	so.bound = !listens(so.ln)
 	so.path = madeFile(network, address, made)
 	s.sockets[key] = so
 	return so, nil
@@ -171,7 +177,12 @@ func (s *Set) listen(network, address string) (ln net.Listener, made bool, err e
 	default:
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false) // its sockets take no filter, see dropHandshakes
-		if ln, err = lc.Listen(context.Background(), network, address); err != nil {
+		if ln, err = lc.Listen(context.Background(), network, address); errors.Is(err, syscall.EADDRINUSE) {
+			if beside := s.beside(network, address); beside != nil {
+				ln, err = beside, nil
+			}
+		}
+		if err != nil {
 			return nil, false, err
 		}
 	}

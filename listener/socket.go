@@ -34,6 +34,7 @@ type socket struct {
 	open   bool // accepts from outside
 	ending bool // accepts nothing any more, but is not closed yet
 	closed bool
+	bound  bool // does not listen yet, see Set.beside
 	roused bool // the deadline of ln is over, to end a blocked accept
 	inside int  // how many are in ln.Accept; one of them would keep a closed socket alive
 }
@@ -69,6 +70,10 @@ func (so *socket) Accept() (net.Conn, error) {
 		if so.closed {
 			so.mu.Unlock()
 			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
+		}
+		if err := so.begin(); err != nil {
+			so.mu.Unlock()
+			return nil, err
 		}
 		if so.roused {
 			so.roused = false
@@ -120,6 +125,7 @@ func (so *socket) admit() {
 	so.mu.Lock()
 	defer so.mu.Unlock()
 	so.open = true
+	_ = so.begin() // Accept tries again, and reports
 	so.cond.Broadcast()
 }
 

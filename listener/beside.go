@@ -1,0 +1,116 @@
+package listener
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A new version may want an address that overlaps the one of the process before it, ":80" instead of "127.0.0.1:80". On
+// Linux its TCP socket is bound beside the old one, by SO_REUSEPORT on both, and listens when Open is called: before, it
+// would take clients from a process that serves on if the swap fails. The old process is told of what Unclaimed returns,
+// takes in whoever waits in the queue of the old socket, and closes that.
+//
+// A UDP socket receives from when it is bound, so there is no such way for it.
+
+// beside returns a socket that is bound and does not listen yet, or nil where that can't be or nothing inherited is in
+// the way. SO_REUSEPORT on the inherited sockets stays until Unshare: processes of this user alone could make use of it.
+func (s *Set) beside(network, address string) rawListener {
+	if !strings.HasPrefix(network, "tcp") || s.open {
+		return nil
+	}
+	old := s.overlapped(network, address)
+	want, err := wanted(network, address)
+	if len(old) == 0 || err != nil {
+		return nil
+	}
+	for _, h := range old {
+		if name := s.held[h.key()]; name != "" && !strings.HasPrefix(name, storePrefix) {
+			return nil // the service manager goes on to listen there, and would get the clients
+		}
+	}
+	for _, so := range s.sockets { // SO_REUSEPORT would let two of this process in, but only this time
+		if placeOfSocket(so.ln, so.Addr()).overlaps(want) {
+			return nil
+		}
+	}
+	share(old, true)
+	ln := bind(want)
+	if ln == nil {
+		share(old, false)
+	}
+	return ln
+}
+
+func share(old []*heir, yes bool) {
+	for _, h := range old {
+		if p := h.open(); p != nil {
+			if p.ln != nil {
+				_ = setShared(p.ln, yes)
+			}
+			p.close()
+		}
+	}
+}
+
+// Unshare undoes what a new process that has failed may have done to the sockets, to listen beside them.
+func (s *Set) Unshare() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, so := range s.sockets {
+		if s.held[key] == "" { // or it may be the service manager's wish
+			_ = setShared(so.ln, false)
+		}
+	}
+}
+
+// Unclaimed returns the inherited sockets that nobody has asked for, by network and address as the process before this one
+// gave them to Listen or ListenPacket, where it is to close them. It is for that process's Orphan.
+func (s *Set) Unclaimed() (keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.inherited {
+		if name := s.held[h.key()]; name == "" || strings.HasPrefix(name, storePrefix) {
+			keys = append(keys, h.key())
+		}
+	}
+	return keys
+}
+
+// Orphan says which sockets no process will listen on after this one, although one takes over: Leave serves the clients in
+// their queues before it closes them.
+func (s *Set) Orphan(keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orphans = slices.Clone(keys)
+}
+
+// begin makes a socket listen that is only bound. It is for those who hold mu.
+func (so *socket) begin() error {
+	if !so.bound {
+		return nil
+	}
+	if err := startListening(so.ln); err != nil {
+		return notYet{so.key, err}
+	}
+	so.bound = false
+	_ = setShared(so.ln, false)
+	return nil
+}
+
+// notYet is an error of Accept after which servers try again.
+type notYet struct {
+	key string
+	err error
+}
+
+func (e notYet) Error() string {
+	if errors.Is(e.err, syscall.EADDRINUSE) {
+		return "listener: listen " + e.key + ": " + e.err.Error() + "; another process has taken the address during the swap: stop it"
+	}
+	return "listener: listen " + e.key + ": " + e.err.Error()
+}
+func (e notYet) Unwrap() error   { return e.err }
+func (e notYet) Timeout() bool   { return false }
+func (e notYet) Temporary() bool { return true }
