@@ -3,6 +3,7 @@
 package process
 
 import (
+	"bytes"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func Start(cmd Command) (*Child, error) {
 	}
 	defer namesR.Close()
 	group := !slices.ContainsFunc(cmd.Stdio[:], Foreground)
-	pid, names, err := cmd.exec(number(readyW), number(namesR), group)
+	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, group)
 	if err != nil {
 		_, _ = readyR.Close(), namesW.Close()
 		return nil, fmt.Errorf("can't start child: %w", err)
@@ -73,16 +74,19 @@ func Start(cmd Command) (*Child, error) {
 		panic(err)
 	}
 	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), exited: make(chan struct{}), group: group}
-	go func() { _ = gob.NewEncoder(namesW).Encode(names) }()
+	if len(rest) > 0 {
+		go func() { _, _ = namesW.Write(rest) }()
+	}
 	go c.hear(readyR)
 	go c.wait(readyR)
 	return c, nil
 }
 
-// exec starts the process, and returns the names of the descriptors passed.
-func (cmd *Command) exec(ready, names int, group bool) (pid int, passed [][]string, err error) {
+// exec starts the process. What it is to know lies in the pipe by then: this process may be killed the moment after. It
+// returns what of the names the pipe did not take.
+func (cmd *Command) exec(ready, names int, namesW *os.File, group bool) (pid int, rest []byte, err error) {
 	fds := []uintptr{uintptr(cmd.Stdio[0]), uintptr(cmd.Stdio[1]), uintptr(cmd.Stdio[2]), uintptr(ready), uintptr(names)}
-	passed = [][]string{} // gob refuses nil
+	passed := [][]string{} // gob refuses nil
 	for name, f := range cmd.Also {
 		passed = append(passed, []string{kindFile, name, ""})
 		fds = append(fds, uintptr(number(f)))
@@ -91,12 +95,33 @@ func (cmd *Command) exec(ready, names int, group bool) (pid int, passed [][]stri
 		passed = append(passed, []string{name.Kind, name.Network, name.Address})
 		fds = append(fds, uintptr(fd))
 	}, func() {
+		var text bytes.Buffer
+		if err = gob.NewEncoder(&text).Encode(passed); err != nil {
+			return
+		}
+		rest = fill(namesW, text.Bytes())
 		pid, _, err = syscall.StartProcess(cmd.Path, cmd.Args, &syscall.ProcAttr{
 			Dir: cmd.Dir, Env: append(cmd.Env[:len(cmd.Env):len(cmd.Env)], Sentinel+"=yes"), Files: fds,
 			Sys: &syscall.SysProcAttr{Setpgid: group},
 		})
 	})
-	return pid, passed, err
+	return pid, rest, err
+}
+
+// fill writes what the pipe takes at once, and returns the rest.
+func fill(pipe *os.File, text []byte) []byte {
+	rc, err := pipe.SyscallConn()
+	if err != nil {
+		return text
+	}
+	_ = rc.Write(func(fd uintptr) bool {
+		n, err := unix.Write(int(fd), text)
+		if err == nil {
+			text = text[n:]
+		}
+		return true // os.Pipe's ends don't block
+	})
+	return text
 }
 
 // number is the descriptor of f, which, unlike by Fd, stays in the mode that it is in.

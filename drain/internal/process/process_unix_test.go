@@ -45,6 +45,12 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(files.Inherited(), err)
 		_, _ = io.Copy(io.Discard, os.Stdin)
+	case "orphan": // dies as soon as it has started a child, which tells
+		_, _ = Start(Command{Path: Self.Binary, Args: []string{"child"}, Env: append(Without(Self.Env, modeEnv), modeEnv+"=tell late"), Dir: "/", Stdio: [3]int{0, 1, 2}})
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	case "tell late":
+		tell()
 	case "fail": // having started another process, and told which
 		cmd := exec.Command("sleep", "1000")
 		_ = cmd.Start()
@@ -208,6 +214,22 @@ func TestChildIsReady(t *testing.T) {
 func living(pid string) bool {
 	out, err := exec.Command("ps", "-o", "stat=", "-p", pid).Output()
 	return err == nil && len(out) > 0 && out[0] != 'Z'
+}
+
+// A parent that is killed the moment after it has started a child has told it everything.
+func TestParentIsKilledAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		cmd := exec.Command(self(t))
+		cmd.Env = append(os.Environ(), modeEnv+"=orphan")
+		out, err := cmd.Output() // once the child has ended, too
+		if err == nil || len(out) == 0 {
+			t.Fatalf("%v: %q", err, out)
+		}
+		if got := parse(t, out); got.Err != "" || !got.Started {
+			t.Fatalf("%+v", got)
+		}
+	}
 }
 
 // A candidate that fails, or is killed, takes along what it has started: it may hold a port.
