@@ -253,7 +253,16 @@ func TestMaxGenerationsHoldsInAStorm(t *testing.T) {
 				return
 			case <-time.After(5 * time.Millisecond):
 			}
-			if all := living(s.pgid); len(all) > most {
+			all := living(s.pgid)
+			for range 20 { // a look may find a helper of the runtime's, which tries pidfds out: generations live longer
+				if len(all) <= most {
+					break
+				}
+				<-time.After(time.Millisecond)
+				now := living(s.pgid)
+				all = slices.DeleteFunc(all, func(pid int) bool { return !slices.Contains(now, pid) })
+			}
+			if len(all) > most {
 				t.Errorf("processes %v live; want %d at most", all, most)
 				return
 			}

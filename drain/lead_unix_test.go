@@ -177,6 +177,7 @@ func TestLeadBeginsWhenTheOldOneIsKilled(t *testing.T) {
 				open()
 			}
 			s.await(0, "gated", noted(2, "gated begun"))
+			s.event(2, "promoted") // or stop would signal the dead one: two files are read by turns
 			s.stop()
 			s.wantNoOverlap()
 		})

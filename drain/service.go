@@ -80,6 +80,7 @@ type Service struct {
 	later        pending            // what came before the service was ready
 	pulled       context.Context    // ends with the present pull
 	pullOver     context.CancelFunc // ends it; nil while not pulled
+	pullAt       time.Time          // of the last signal to pull
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
 	hurried      bool     // a newer generation has shortened it

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 )
 
 func (sets *Signals) all() []os.Signal {
@@ -48,8 +49,21 @@ func (s *Service) watch() {
 
 func (s *Service) handle(sig os.Signal) {
 	s.cfg.Logger.Info("signal", "signal", sig.String(), "phase", string(s.phase))
-	s.heed(s.cfg.Signals.verb(sig), sig)
+	v := s.cfg.Signals.verb(sig)
+	s.heed(v, sig)
+	switch {
+	case v == verbPull:
+		s.pullAt = time.Now()
+	case v == verbRestore:
+		s.pullAt = time.Time{}
+	case v == verbSwap && time.Since(s.pullAt) < sameInstant:
+		s.heed(verbPull, sig)
+	}
 }
+
+// sameInstant is how close a pull and a swap come where their order is not known: two threads take signals from the kernel.
+// The pull holds then. Nobody pulls a service whose next generation is to be back before a balancer can have noticed.
+const sameInstant = 2 * time.Millisecond
 
 // heed does what a command says, here or in the main generation. Sig is nil where another generation has forwarded it, which
 // makes no second signal of it: a manager signals every process of the service.

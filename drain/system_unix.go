@@ -54,7 +54,7 @@ func newSystem() (sys system, err error) {
 		}
 	}
 	if sys.flip, err = process.NewUpgrader(); err != nil {
-		return sys, fmt.Errorf("drain: %w (a process can have one Service)", err)
+		return sys, fmt.Errorf("drain: %w (a process can have one Service, and starts in a folder that exists)", err)
 	}
 	return sys, nil
 }
