@@ -61,8 +61,8 @@ func (s *Service) handle(sig os.Signal) {
 	}
 }
 
-// sameInstant is how close a pull and a swap come where their order is not known: two threads take signals from the kernel.
-// The pull holds then. Nobody pulls a service whose next generation is to be back before a balancer can have noticed.
+// sameInstant is how close a pull and a swap come where their order is not known: two threads take signals from the
+// kernel. The pull holds then. An operator who means the swap to end a pull gives the balancer time to notice first.
 const sameInstant = 2 * time.Millisecond
 
 // heed does what a command says, here or in the main generation. Sig is nil where another generation has forwarded it, which
