@@ -124,8 +124,8 @@ func TestNewKilledRightAfterPromotion(t *testing.T) {
 	c, open := s.slow("one")
 	idle := s.connect()
 	child := s.swap()
+	s.event(1, "replaced") // or it takes everything back, see TestNewKilledBeforeTheOldHearsThatItServes
 	s.signal(child.PID, syscall.SIGKILL)
-	s.event(1, "replaced")
 	_, _ = idle.ask("POST", "/echo", "with whom?") // with the new one, and so dead, or not
 	_ = idle.Close()
 	s.finishSlow(c, open)
