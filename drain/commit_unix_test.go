@@ -37,8 +37,10 @@ func (s *service) halt(pid int) {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if _, after, ok := strings.Cut(string(state), ") "); ok {
 			state = []byte(after)
-		} else if state, err = exec.Command("ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output(); err != nil {
-			s.Fatal(err)
+		} else if err != nil { // no /proc here
+			if state, err = exec.Command("ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output(); err != nil {
+				s.Fatal(err)
+			}
 		}
 		if strings.HasPrefix(string(state), "T") {
 			return

@@ -13,7 +13,7 @@ import (
 
 // bind returns a TCP socket that is bound to a place beside others that have SO_REUSEPORT, or nil.
 func bind(at place) rawListener {
-	family, addr := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.addr.Port())})
+	family, addr := unix.AF_INET, unix.Sockaddr(nil)
 	if ip := at.addr.Addr(); ip.Is4() {
 		addr = &unix.SockaddrInet4{Port: int(at.addr.Port()), Addr: ip.As4()}
 	} else {

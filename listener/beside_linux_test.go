@@ -85,7 +85,7 @@ func TestListensLater(t *testing.T) {
 	_ = setShared(ln.(*socket).ln, false) // now the inherited one is in the way
 	next.Open()
 	_, err = ln.Accept()
-	var again net.Error
+	var again interface{ Temporary() bool } // by which net/http knows that it may try again
 	if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &again) || !again.Temporary() {
 		t.Fatalf("%v; want a temporary error", err)
 	}
