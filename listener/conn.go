@@ -41,7 +41,7 @@ type conn struct {
 	inRecord atomic.Bool  // of TLS: a part of a record has been read
 	early    atomic.Bool  // the first byte of the next request has been read
 	counted  atomic.Bool  // of HTTP/2: its first request has been
-	bodied   atomic.Bool  // the last request has a body
+	body     atomic.Int64 // how long the body of the last request is; -1: not known
 	lines    requestLines // that were read
 	head     prefix       // what was read since the state became new or idle
 

@@ -16,11 +16,14 @@ type requestLines struct {
 // version is the end of a request line, but for a digit and the beginning of a line end.
 const version = " HTTP/1."
 
+// lineEnd is how many bytes such an end has, as far as it is looked at.
+const lineEnd = len(version) + 2
+
 // feed is called by one goroutine at a time.
 func (l *requestLines) feed(p []byte) {
 	if m := int(l.matched.Load()); m > 0 {
 		l.matched.Store(0)
-		end := len(version) + 2 - m
+		end := lineEnd - m
 		if n := matchVersion(m, p); n == end {
 			l.ahead.Add(1)
 		} else if n == len(p) {
@@ -34,7 +37,7 @@ func (l *requestLines) feed(p []byte) {
 			break
 		}
 		n := matchVersion(0, p[i:])
-		if p = p[i+n:]; n == len(version)+2 {
+		if p = p[i+n:]; n == lineEnd {
 			l.ahead.Add(1)
 		} else if len(p) == 0 {
 			l.matched.Store(int32(n))
@@ -49,7 +52,7 @@ func (l *requestLines) feed(p []byte) {
 
 // matchVersion tells how many of the first bytes of p are the end of a request line, of which m bytes came before.
 func matchVersion(m int, p []byte) (n int) {
-	for n = 0; n < len(p) && m+n < len(version)+2; n++ {
+	for n = 0; n < len(p) && m+n < lineEnd; n++ {
 		switch b, i := p[n], m+n; {
 		case i < len(version) && b == version[i]:
 		case i == len(version) && '0' <= b && b <= '9':
@@ -109,7 +112,7 @@ func headKind(p []byte, more bool) LossKind {
 		}
 		return LostPart
 	}
-	if i := bytes.Index(line, []byte(version)); i < 1 || !ended || matchVersion(0, append(line[i:len(line):len(line)], '\n')) != len(version)+2 {
+	if i := bytes.Index(line, []byte(version)); i < 1 || !ended || matchVersion(0, append(line[i:len(line):len(line)], '\n')) != lineEnd {
 		return LostJunk
 	}
 	if headEnds(p) || more {

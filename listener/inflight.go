@@ -23,8 +23,8 @@ func (q request) path() string {
 
 // enter is told that a handler begins with r, leave that it has ended.
 func (c *conn) enter(r *http.Request) {
-	if c.bodied.Load() != (r.ContentLength != 0) {
-		c.bodied.Store(r.ContentLength != 0)
+	if c.body.Load() != r.ContentLength {
+		c.body.Store(r.ContentLength)
 	}
 	q := request{r.Method, r.RequestURI, time.Now()}
 	c.mu.Lock()

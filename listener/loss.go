@@ -87,12 +87,36 @@ func (c *conn) account(force bool) {
 	case state == http.StateActive && !c.h2.Load():
 		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
 		// another request, or the server has one in its buffer, the client has sent that before it knew.
-		n := unread(c.Conn)
-		next := c.lines.ahead.Load() > 0 && !c.wrapped.Load() && !c.bodied.Load()
-		if next || n > 0 && c.records.Load() == nil && looksLikeHead(peek(c.Conn, n)) {
+		if n := unread(c.Conn); c.followed(n) {
 			c.lose(Loss{Kind: LostRequest, Unread: n})
 		}
 	}
+}
+
+// followed tells whether the client has sent another request line behind the last request. Of what it has sent, n bytes
+// lie unread. They seldom begin with a request: the server's buffer cuts one in two wherever it is full.
+func (c *conn) followed(n int) bool {
+	body := c.body.Load()
+	ahead := int64(c.lines.ahead.Load())
+	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(lineEnd) { // a body has no room for as many
+		return true
+	}
+	if n == 0 || c.records.Load() != nil {
+		return false
+	}
+	p := peek(c.Conn, n)
+	if looksLikeHead(p) {
+		return true
+	}
+	if body < 0 || body >= int64(len(p)) {
+		return false // all of it may be the body
+	}
+	var l requestLines
+	if body == 0 {
+		l.matched.Store(c.lines.matched.Load())
+	}
+	l.feed(p[body:])
+	return l.ahead.Load() > 0
 }
 
 // losePart makes an entry of what was read, of a request that did not come whole.
