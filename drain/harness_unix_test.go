@@ -258,3 +258,6 @@ func (s *service) cleanup() {
 	}
 	_ = os.RemoveAll(s.dir)
 }
+
+// notAtOnce keeps two signals apart: a pull and a swap in the same instant have no order, and the pull holds.
+func notAtOnce() { <-time.After(10 * time.Millisecond) }

@@ -262,6 +262,7 @@ func TestPortsOfAnUpgradeThatEndsThePull(t *testing.T) {
 	s.signal(s.pgid, syscall.SIGUSR2)
 	s.event(1, "pulled")
 	s.wantRefused(s.knock())
+	notAtOnce()
 	s.swap()
 	s.awaitKnock(true)
 	s.wantAgent("up ready\n")

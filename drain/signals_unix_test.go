@@ -107,6 +107,7 @@ func TestTheLastSignalWins(t *testing.T) {
 			open := s.beginSwap("in Ready")
 			for _, sig := range c.signals {
 				s.tell(s.pgid, sig)
+				notAtOnce()
 			}
 			open()
 			s.event(c.gen, "promoted")
