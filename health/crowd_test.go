@@ -21,6 +21,8 @@ type clientsBehind struct {
 	same      bool    // a request looks exactly like a probe
 	late      bool    // they begin 5 s before the pull, else with the balancer
 	young     bool    // the balancer, too, has begun lately: it has asked four times or so before they come
+
+	chance *rand.Rand // of one goroutine
 }
 
 func (c clientsBehind) String() string {
@@ -41,9 +43,9 @@ func (c clientsBehind) ask(s *State) {
 func (c clientsBehind) pause() time.Duration {
 	mean := float64(time.Second) / c.rate
 	if c.regular {
-		return time.Duration(mean) + rand.N(3*time.Millisecond)
+		return time.Duration(mean) + time.Duration(c.chance.Int64N(int64(3*time.Millisecond)))
 	}
-	return time.Duration(mean * rand.ExpFloat64())
+	return time.Duration(mean * c.chance.ExpFloat64())
 }
 
 // behind pulls the node of a balancer whose clients ask for /ping, too, and returns when it was taken out and when the
@@ -123,10 +125,11 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 					continue
 				}
 				b := simulated{host: balancer, interval: inter, fall: 3}
-				for range 3 {
-					b.phase = rand.Float64()
+				for seed := range uint64(3) { // the same each time: in one of some thousands a few at random look like a rhythm
+					c.chance = rand.New(rand.NewPCG(seed, uint64(inter)))
+					b.phase = c.chance.Float64()
 					synctest.Test(t, func(t *testing.T) {
-						out, noticed := behind(t, b, c, 2*time.Millisecond, healthy+rand.N(inter))
+						out, noticed := behind(t, b, c, 2*time.Millisecond, healthy+time.Duration(c.chance.Int64N(int64(inter))))
 						late := noticed - out
 						if late > inter+inter*3/100+acting+10*time.Millisecond {
 							slow++ // what is random has a rhythm by chance, now and then; that costs time
@@ -158,10 +161,10 @@ func TestTheSlowestRhythmOfACrowd(t *testing.T) {
 		{1, 0, 0, 100 * time.Second, false},
 		{0.3, 0, 0, 300 * time.Second, false},
 	} {
-		wrong := 0
+		wrong, chance := 0, rand.New(rand.NewPCG(1, 1))
 		for range 100 {
 			var times []time.Duration
-			for at := time.Duration(0); at < tc.history; at += (clientsBehind{rate: tc.rate}).pause() {
+			for at := time.Duration(0); at < tc.history; at += (clientsBehind{rate: tc.rate, chance: chance}).pause() {
 				times = append(times, at)
 			}
 			for at := time.Duration(0); tc.found && at < tc.history; at += tc.inter - tc.jitter + rand.N(2*tc.jitter) {
@@ -184,7 +187,7 @@ func BenchmarkSlowest(b *testing.B) {
 	for _, rate := range []float64{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(rate), func(b *testing.B) {
 			var times []time.Duration
-			for at := time.Duration(0); len(times) < maxTimes; at += (clientsBehind{rate: rate}).pause() {
+			for at := time.Duration(0); len(times) < maxTimes; at += (clientsBehind{rate: rate, chance: rand.New(rand.NewPCG(1, 2))}).pause() {
 				times = append(times, at)
 			}
 			for b.Loop() {

@@ -64,7 +64,8 @@
 // names the networks that count. Clients who ask through a balancer that adds no header, in
 // the very form of its probes, hide its rhythm if they do so from the beginning, and
 // more than about 25 times in one of its intervals; or if its own distances differ by more than about one in
-// 200 then. Who begins to do that during the pull, after the balancer's first failing answer,
+// 200 then. A few of them who come at random when the balancer, too, has just begun may by chance look like
+// one that is faster. Who begins to do that during the pull, after the balancer's first failing answer,
 // may be taken for its rechecks. Workers that share all of it, and happen to probe
 // at even distances, look like one prober that is faster; then only their
 // traffic holds the pull, and Config.Failures should be multiplied by their number.
