@@ -196,7 +196,10 @@ func (s *Service) letGo(sw *swap) {
 	}
 	s.result = sw.failure
 	s.stopping, s.leaveNow = false, false // from here on a signal is meant for what is left here
-	older := s.older
+	older, reader := s.older, sw.peer
+	if reader == nil {
+		reader = &protocol{Version: 1}
+	}
 	for _, e := range older {
 		e.base = sw.bases[e]
 	}
@@ -205,6 +208,9 @@ func (s *Service) letGo(sw *swap) {
 		for _, e := range older {
 			e.link.Pause()
 			<-e.heard
+			if !reader.can(canConfirm) { // and can't say so
+				e.tell(message{Kind: kindAble, Protocol: reader})
+			}
 			if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer, Base: &e.base}, e.link) != nil {
 				_ = sw.link.Post(message{Kind: kindElder})
 			}
@@ -212,7 +218,7 @@ func (s *Service) letGo(sw *swap) {
 		}
 	})
 	// Whoever has the far end of the link gets them: what one main generation has not read, the next one does.
-	s.beginReports(func(p Peer) { _ = sw.link.Send(message{Kind: kindReport, Report: &p}) })
+	s.beginReports(func(p Peer) { _ = sw.link.Wait(message{Kind: kindReport, Report: &p}) })
 }
 
 // takeBack makes this generation the main one again, whose child is dead.

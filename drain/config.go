@@ -122,7 +122,9 @@ type Config struct {
 	// with it; conn is closed then, without its client noticing. So an application refuses state that it doesn't understand.
 	//
 	// Each call has a goroutine of its own. It should return soon, having started what serves conn: Read and HandOver of conn
-	// wait until it has returned and the old generation knows, and so does the old generation, and a further swap.
+	// wait until it has returned and the old generation knows, and so does a further swap. The old generation waits for 5 s,
+	// see HandOver; if that was too short, conn is closed here, without its client noticing. So conn is not to be written to
+	// before the first Read.
 	// Default: none, every HandOver is refused.
 	Adopt func(conn net.Conn, state []byte) error
 

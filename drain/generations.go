@@ -24,6 +24,8 @@ type elder struct {
 	link  *link.Link
 	peer  *protocol     // of a parent: what it speaks
 	heard chan struct{} // closed when nobody hears it any more
+
+	claims claims
 }
 
 func newElder(l *link.Link, generation, pid int) *elder {
@@ -72,14 +74,37 @@ func (s *Service) hear(e *elder) {
 		files, err := e.link.Receive(&m)
 		if err != nil {
 			closeAll(files)
-			if !errors.Is(err, link.ErrPaused) {
+			paused := errors.Is(err, link.ErrPaused)
+			if paused && e.claims.outlast(e.link) {
+				continue
+			}
+			e.claims.end(paused)
+			if !paused {
 				go s.call(func() { s.elderGone(e) })
 			}
 			return
 		}
 		switch m.Kind {
 		case kindAdopt:
-			adopting.Go(func() { s.adopt(e, m, files) })
+			adopting.Go(func() {
+				s.adopt(m, files, func(reply message) error {
+					reply.Kind, reply.ID = kindTook, m.ID
+					return e.link.Send(reply)
+				})
+			})
+			continue
+		case kindOffer:
+			if word := e.claims.begin(m.ID); word != nil {
+				adopting.Go(func() { s.consider(e, m, files, word) })
+				continue
+			}
+		case kindYours:
+			closeAll(files)
+			e.claims.settle(m.ID, nil)
+			continue
+		case kindWithdrawn:
+			closeAll(files)
+			e.claims.settle(m.ID, listener.ErrWithdrawn)
 			continue
 		case kindConns:
 			_ = s.set.Adopt(m.Tickets, files, func(took []bool) error {
@@ -120,6 +145,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
 		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
+		older.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken}) // the reader before may have been another version
 		go s.hear(older)
 		s.makeRoom()
 		return

@@ -1,15 +1,12 @@
 package drain
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
-	"sync"
 	"syscall"
 
 	"github.com/baton-go/baton/listener"
@@ -20,7 +17,8 @@ const maxState = 64 << 10 // bytes
 // HandOver gives a connection of the application's to the next generation, whose Config.Adopt gets it with state: at most
 // 64 KiB in whatever form the next version understands. Nil means that the connection is the other generation's, and
 // conn is closed here, which the client doesn't notice. After an error conn is as it was, still the caller's to use and to
-// close: the other side may have refused it, or died, and HandOver may be tried again until Config.DrainTimeout.
+// close: the other side may have refused it, died, or not answered for 5 s, or a quarter of Config.DrainTimeout if that is
+// less. An answer after that does not count. HandOver may be tried again until Config.DrainTimeout.
 //
 // It works once draining has begun because of a swap, which DrainStarted and Draining tell. Before that, and in a
 // stop, it fails at once. It returns when Config.Adopt has, so call it for many connections at the same time.
@@ -37,7 +35,7 @@ func (s *Service) HandOver(conn net.Conn, state []byte) error {
 	}
 	to, err := s.successor()
 	if err == nil {
-		err = s.set.HandOver(conn, state, func(t listener.Ticket, c syscall.Conn) error { return to.offer(s.ctx, t, c) })
+		err = s.set.HandOver(conn, state, func(t listener.Ticket, c syscall.Conn) error { return to.giveOwn(s.ctx, t, c) })
 	}
 	if err != nil {
 		return fmt.Errorf("drain: hand over: %w", err)
@@ -62,81 +60,16 @@ func (s *Service) successor() (sw *swap, err error) {
 	return sw, err
 }
 
-// offers are those of HandOver that wait for an answer.
-type offers struct {
-	mu      sync.Mutex
-	last    int
-	waiting map[int]chan<- error
-}
-
-func (o *offers) add(answer chan<- error) (id int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.waiting == nil {
-		o.waiting = make(map[int]chan<- error)
-	}
-	o.last++
-	o.waiting[o.last] = answer
-	return o.last
-}
-
-func (o *offers) remove(id int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.waiting, id)
-}
-
-// answered is told of each answer. One to no question is none.
-func (o *offers) answered(m message) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	answer, ok := o.waiting[m.ID]
-	if !ok {
-		return
-	}
-	delete(o.waiting, m.ID)
-	if len(m.Took) == 1 && m.Took[0] {
-		answer <- nil
-	} else {
-		answer <- fmt.Errorf("the next generation refuses: %s", cmp.Or(m.Reason, "no reason"))
-	}
-}
-
-// offer sends one connection to whichever generation is the main one, and returns nil when it has it. When ctx ends, so does
-// the link: a generation that is about to exit can't be given anything back.
-func (sw *swap) offer(ctx context.Context, t listener.Ticket, c syscall.Conn) error {
-	answer := make(chan error, 1)
-	id := sw.offers.add(answer)
-	defer sw.offers.remove(id)
-	defer context.AfterFunc(ctx, func() { _ = sw.link.Close() })()
-	if err := sw.link.Send(message{Kind: kindAdopt, ID: id, Tickets: []listener.Ticket{t}}, c); err != nil {
-		return err
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-sw.gone:
-	}
-	select {
-	case err := <-answer: // its last word
-		return err
-	default:
-		return errors.New("the next generation is gone")
-	}
-}
-
-// adopt answers an offer.
-func (s *Service) adopt(e *elder, m message, files []*os.File) {
-	why := s.unfit(m, files)
+// adopt answers an offer of HandOver by ack, which returns an error when the old generation is gone, or has withdrawn it.
+func (s *Service) adopt(m message, files []*os.File, ack func(message) error) {
 	answer := func(err error) error {
-		reply := message{Kind: kindTook, ID: m.ID, Took: []bool{err == nil}}
 		if err != nil {
-			reply.Reason = reason(err)
 			s.cfg.Logger.Warn("connection not adopted", "err", err)
+			return ack(message{Took: []bool{false}, Reason: reason(err)})
 		}
-		return e.link.Send(reply)
+		return ack(message{Took: []bool{true}})
 	}
-	if why != nil {
+	if why := s.unfit(m, files); why != nil {
 		closeAll(files)
 		_ = answer(why)
 		return

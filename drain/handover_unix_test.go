@@ -343,18 +343,49 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	s.stop()
 }
 
-func TestDrainTimeoutWhileAConnectionIsOffered(t *testing.T) {
+// What was not taken in time is served here until DrainTimeout. Its client hears of the end, though the new generation has a
+// descriptor still.
+func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{Lines: true, DrainTimeout: time.Second})
+	s := start(t, plan{Lines: true, DrainTimeout: 2 * time.Second})
 	l := s.liner()
+	l.half()
 	s.plan.DrainTimeout = hung
 	atGate("adopt is slow")(s, nil)
 	open := s.opener(s.plan.Gate)
 	s.swap()
+	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 500ms") {
+		t.Error(r)
+	}
+	if gen, hops := l.rest(); gen != 1 || hops != 0 {
+		t.Errorf("generation %d answers, after %d", gen, hops)
+	}
 	s.wantExit(s.pgid, 1)
+	l.wantClosed()
 	open()
-	l.wantLine(2, 1)
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
+	s.stop()
+}
+
+// A generation that is halted before it could adopt has nothing when it wakes: the old one serves on.
+func TestHandOverToAHaltedGeneration(t *testing.T) {
+	t.Parallel()
+	s, l, open := late(t)
+	child := s.swap()
+	s.event(1, "replaced")
+	s.halt(child.PID)
+	open()
+	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 5s") {
+		t.Error(r)
+	}
+	if gen, hops := l.rest(); gen != 1 || hops != 0 {
+		t.Errorf("generation %d answers, after %d", gen, hops)
+	}
+	s.signal(child.PID, syscall.SIGCONT)
+	_ = s.serving(child).Close()
+	for range 5 {
+		l.wantLine(1, 0)
+	}
+	_ = l.nc.Close()
+	s.wantExit(s.pgid, 0)
 	s.stop()
 }

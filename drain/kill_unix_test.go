@@ -3,9 +3,13 @@
 package drain_test
 
 import (
+	"fmt"
+	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -180,6 +184,54 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 	s.wantMoved(slow, child)
 	l.end()
 	s.stop()
+	s.wantNothingLost()
+}
+
+// A new generation that is halted for longer than the old one lives: what the old one holds it serves to the end, and its
+// clients hear of that.
+func TestNewHaltedForLongerThanTheOldDrains(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{DrainTimeout: 8 * time.Second})
+	const n = 16
+	path, open := s.gate("all")
+	clients := make([]*client, n)
+	for i := range clients {
+		mark := s.mark()
+		clients[i] = s.connect()
+		if err := clients[i].send("GET", "/slow?gate="+url.QueryEscape(path), ""); err != nil {
+			t.Fatal(err)
+		}
+		s.noteSince(mark, s.pgid, "slow begun")
+	}
+	child := s.swap()
+	s.event(1, "replaced")
+	s.halt(child.PID)
+	open()
+	var all sync.WaitGroup
+	for i, c := range clients {
+		all.Go(func() {
+			if a, err := c.receive(); err != nil || a.body != "slow but done" {
+				t.Errorf("client %d: %+v, %v", i, a, err)
+			}
+			for round := 0; ; round++ {
+				a, err := c.ask("POST", "/echo", fmt.Sprint(i, round))
+				if err != nil || a.body != fmt.Sprint(i, round) || a.pid != s.pgid {
+					t.Errorf("client %d, round %d: %+v, %v", i, round, a, err)
+					return
+				}
+				if a.close {
+					break
+				}
+			}
+			if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
+				t.Errorf("client %d then has %q, %v", i, rest, err)
+			}
+		})
+	}
+	all.Wait()
+	s.wantExit(s.pgid, 0)
+	s.signal(child.PID, syscall.SIGCONT)
+	s.wantServed(child.PID)
 	s.wantNothingLost()
 }
 

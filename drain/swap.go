@@ -55,7 +55,7 @@ type swap struct {
 	asked   chan chan<- []bool // who waits for the child's answers
 	refused error              // why nothing more is sent
 
-	offers offers // of HandOver
+	offers offers
 }
 
 func newSwap(generation int, reply chan<- error, later pending) *swap {
@@ -118,6 +118,7 @@ func (s *Service) swapNow(reply chan<- error) {
 // beginSwap begins a swap; later is what is known already that the next generation is to do.
 func (s *Service) beginSwap(reply chan<- error, later pending) {
 	sw := newSwap(s.generation+1, reply, later)
+	sw.offers.bound = min(offerTime, s.cfg.DrainTimeout/4)
 	s.swap = sw
 	s.swaps++
 	timeout := s.cfg.SwapTimeout
@@ -236,6 +237,10 @@ func (s *Service) swapFailed(sw *swap, err error) {
 
 // handover is the listener.Handover to the child.
 func (sw *swap) handover(tickets []listener.Ticket, conns []syscall.Conn) ([]bool, error) {
+	if sw.offers.confirmed() {
+		a, err := sw.offer(context.Background(), message{Kind: kindOffer, Tickets: tickets}, conns...)
+		return a.Took, err
+	}
 	answer := make(chan []bool, 1)
 	if err := sw.ask(message{Kind: kindConns, Tickets: tickets}, conns, answer); err != nil {
 		return nil, err
@@ -267,6 +272,7 @@ func (sw *swap) ask(m message, conns []syscall.Conn, answer chan<- []bool) error
 func (s *Service) hearSuccessor(sw *swap) {
 	defer close(sw.gone)
 	defer sw.link.Close() // what it says from now on is not heard, so it is to say nothing
+	defer sw.withdrawAll()
 	for {
 		var m message
 		files, err := sw.link.Receive(&m)
@@ -279,7 +285,7 @@ func (s *Service) hearSuccessor(sw *swap) {
 		switch m.Kind {
 		case kindTook:
 			if m.ID != 0 {
-				sw.offers.answered(m)
+				sw.answered(m)
 				continue
 			}
 			select {
@@ -294,6 +300,7 @@ func (s *Service) hearSuccessor(sw *swap) {
 			default:
 			}
 		case kindAble:
+			sw.meetReader(m.Protocol)
 			s.call(func() { s.meet(sw, m.Protocol) })
 		case kindServing:
 			s.call(func() { s.childServes(sw, m.Unused) })

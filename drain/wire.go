@@ -20,6 +20,10 @@ import (
 //	old → new   conns      take these connections
 //	old → new   adopt      take this connection of the application's, and its state
 //	new → old   took       I have these, or none because
+//	old → new   offer      as conns, or adopt where it is its own: take these, and wait for my word
+//	new → old   took       I can have these, or none because
+//	old → new   yours      they are yours
+//	old → new   withdrawn  they are not: your answer was too late; close them without a word to their clients
 //	old → new   report     so far am I with my drain
 //	old → new   stop       leave
 //	old → new   forward    a signal that was meant for the main generation
@@ -45,7 +49,8 @@ type message struct {
 	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
 	Tickets    []listener.Ticket `json:"tickets,omitempty"`
 	Took       []bool            `json:"took,omitempty"`
-	ID         int               `json:"id,omitempty"` // of adopt and its answer, which may come out of order
+	ID         int               `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
+	Own        bool              `json:"own,omitempty"` // of offer: the connection is the application's
 	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
 	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
 	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
@@ -72,10 +77,15 @@ const (
 	kindConns    kind = "conns"
 	kindAdopt    kind = "adopt"
 	kindTook     kind = "took"
-	kindReport   kind = "report"
-	kindStop     kind = "stop"
-	kindForward  kind = "forward"
-	kindHurry    kind = "hurry"
+
+	kindOffer     kind = "offer"
+	kindYours     kind = "yours"
+	kindWithdrawn kind = "withdrawn"
+
+	kindReport  kind = "report"
+	kindStop    kind = "stop"
+	kindForward kind = "forward"
+	kindHurry   kind = "hurry"
 )
 
 // maxReason is the most of an error that goes into a message, in bytes.
@@ -99,10 +109,11 @@ type ability string
 const (
 	canServe   ability = "serving" // says when its doors are open, and is waited for
 	canForward ability = "forward" // heeds forwarded signals
+	canConfirm ability = "confirm" // waits for the word on what it is offered
 )
 
 // spoken is what this version speaks.
-var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward}}
+var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm}}
 
 func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
 

@@ -1,25 +1,37 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
+
+// ErrWithdrawn is what ack of Adopt and AdoptOwn returns when the other side serves on: the connections are not taken.
+// They are closed here, which their clients don't notice.
+var ErrWithdrawn = errors.New("listener: the offer is withdrawn")
+
+// wordTime is how long Leave waits for an ack that has begun.
+const wordTime = 5 * time.Second
 
 // Adopt takes over connections that another process's Leave hands over: tickets and files are what its Handover was
 // given, as far as it arrived, and are in the same order. Adopt first finds out which of them it can take, then calls ack
 // with that, and only then lets Accept return them: until the other side has the answer it still reads. An error of ack
-// means that the other side is gone, and the connections are kept. Adopt closes the files.
+// means that the other side is gone, and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave
+// waits for an ack that has begun, for 5 s at most.
 //
 // A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) error) error {
-	s.adopts.Lock()
-	defer s.adopts.Unlock()
+	open := s.beginAdopt()
+	if open {
+		defer s.adopting.Done()
+	}
 	took := make([]bool, len(tickets))
 	conns := make([]*conn, len(tickets))
 	for i, f := range files {
-		if i < len(tickets) {
+		if i < len(tickets) && open {
 			c, err := s.restore(tickets[i], f)
 			conns[i], took[i] = c, err == nil
 		}
@@ -30,13 +42,39 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 		if c == nil {
 			continue
 		}
-		if c.sock.enqueue(c) {
+		if !errors.Is(err, ErrWithdrawn) && c.sock.enqueue(c) {
 			s.adopted.Add(1)
-		} else { // its server failed just now and closed the listener
+		} else { // or its server failed just now and closed the listener
 			_ = c.Conn.Close()
 		}
 	}
 	return err
+}
+
+// beginAdopt tells whether the doors stay open until adopting is done, or somebody is out of patience.
+func (s *Set) beginAdopt() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.adopting.Add(1)
+	}
+	return !s.closed
+}
+
+// awaitAdopts waits for what beginAdopt has begun.
+func (s *Set) awaitAdopts(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.adopting.Wait()
+	}()
+	late := time.NewTimer(wordTime)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	case <-ctx.Done():
+	}
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {

@@ -28,9 +28,20 @@ func (c *conn) close(force bool) error {
 			c.linger()
 		}
 	}
+	if c.shared.Load() && !c.gone.Load() {
+		c.part()
+	}
 	err := c.Conn.Close()
 	c.set.remove(c)
 	return err
+}
+
+// part tells the client that the connection ends, whoever has a descriptor of it.
+func (c *conn) part() {
+	if sc, ok := c.Conn.(interface{ CloseRead() error }); ok {
+		_ = c.CloseWrite()
+		_ = sc.CloseRead()
+	}
 }
 
 // lingering is how long the client of a connection that is closed behind an answer may take to receive it.

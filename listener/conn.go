@@ -32,6 +32,7 @@ type conn struct {
 	ended    atomic.Bool  // released: there is nothing to read any more
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	refused  atomic.Bool  // another process did not want it
+	shared   atomic.Bool  // another process may have a descriptor of it that it doesn't serve
 	covered  atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
 	bare     atomic.Bool  // that wrapper has no state of its own
 	shaded   bool         // Conn is not one of a socket of ours, see shade

@@ -22,7 +22,8 @@ type Ticket struct {
 
 // Handover gives connections to another process and returns, in the same order, which of them it took: from that answer
 // on they are its own, whatever becomes of it. It may not return before the other side has answered or can't answer any
-// more. After an error nothing more is handed over; the connections of that call stay here.
+// more, or has been told that its answer will not count. After an error nothing more is handed over; the connections of
+// that call stay here.
 type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
 
 // batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
@@ -125,10 +126,15 @@ var handshake = 200 * time.Millisecond
 // socket, in whose queue clients wait for the next process. What it returns is closed when the sockets are, which takes
 // until ctx is over where there are too few descriptors for those who wait in the queue of a dying one.
 func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
-	s.adopts.Lock()
-	defer s.adopts.Unlock()
+	s.shuts.Lock()
+	defer s.shuts.Unlock()
 	s.mu.Lock()
 	s.closed = true
+	s.mu.Unlock()
+	if sweep {
+		s.awaitAdopts(ctx)
+	}
+	s.mu.Lock()
 	sockets := slices.Collect(maps.Values(s.sockets))
 	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool {
 		if last {
@@ -303,6 +309,8 @@ func (d *departure) run(ctx context.Context, handover Handover) {
 			if ok {
 				o.conn.gone.Store(true)
 				d.set.moved.Add(1)
+			} else {
+				o.conn.shared.Store(true)
 			}
 			o.took <- ok
 		}

@@ -33,6 +33,7 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 	c.packed = err == nil
 	c.mu.Unlock()
 	if err != nil {
+		c.shared.Store(true)
 		return err
 	}
 	s.moved.Add(1)
@@ -86,22 +87,34 @@ func (c *conn) pack() error {
 // AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given. It calls adopt with the
 // connection, and then ack with the error of that or of its own, which says why the connection is not taken and stays
 // over there. Reads of the connection wait until ack has returned, so that whoever has it in the end has all its bytes. An
-// error of ack means that the other side is gone, and the connection is kept. AdoptOwn closes f.
+// error of ack means that the other side is gone, and the connection is kept; unless it is ErrWithdrawn. AdoptOwn closes f.
 //
 // A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack func(error) error) error {
 	c, err := s.restoreOwn(t, f)
 	_ = f.Close()
-	if err == nil {
-		defer close(c.pending)
-		if err = adopt(c.face()); err != nil {
-			c.gone.Store(true)
-			_ = c.close(false)
-		} else {
-			s.adopted.Add(1)
-		}
+	if err != nil {
+		return ack(err)
 	}
-	return ack(err)
+	defer close(c.pending)
+	refusal := adopt(c.face())
+	if refusal != nil {
+		c.drop()
+	}
+	switch err = ack(refusal); {
+	case refusal != nil:
+	case errors.Is(err, ErrWithdrawn):
+		c.drop()
+	default:
+		s.adopted.Add(1)
+	}
+	return err
+}
+
+// drop closes c here, which its client doesn't notice.
+func (c *conn) drop() {
+	c.gone.Store(true)
+	_ = c.close(false)
 }
 
 func (s *Set) restoreOwn(t Ticket, f *os.File) (*conn, error) {

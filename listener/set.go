@@ -28,14 +28,15 @@ import (
 
 // Set is the sockets and connections of one process. Its methods may be called from any goroutine.
 type Set struct {
-	fds     Fds // nil: nothing is inherited or passed on
-	onLoss  func(Loss)
-	warning func(error) // of Warn
-	tracked servers
-	cutting atomic.Bool                   // Close was called
-	adopts  sync.Mutex                    // held while connections are taken in, and while the doors are closed
-	leaving atomic.Pointer[departure]     // nil until Leave
-	hurried atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
+	fds      Fds // nil: nothing is inherited or passed on
+	onLoss   func(Loss)
+	warning  func(error) // of Warn
+	tracked  servers
+	cutting  atomic.Bool                   // Close was called
+	shuts    sync.Mutex                    // held while the doors are closed
+	adopting sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
+	leaving  atomic.Pointer[departure]     // nil until Leave
+	hurried  atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
 	starved starvation
 

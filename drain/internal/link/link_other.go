@@ -29,5 +29,11 @@ func (*Link) Hung() bool                            { return true }
 func (*Link) Begin(any, ...syscall.Conn) (func() error, error) {
 	return nil, errors.ErrUnsupported
 }
-func (*Link) Pause()  {}
-func (*Link) Finish() {}
+func (*Link) Insist(any) error { return errors.ErrUnsupported }
+func (*Link) Lodge(any, ...syscall.Conn) (func() bool, error) {
+	return nil, errors.ErrUnsupported
+}
+func (*Link) Wait(any) error { return errors.ErrUnsupported }
+func (*Link) Pause()         {}
+func (*Link) Resume()        {}
+func (*Link) Finish()        {}

@@ -183,6 +183,14 @@ func (l *Link) Pause() {
 	}
 }
 
+// Resume undoes Pause.
+func (l *Link) Resume() {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	l.paused = false
+	_ = l.conn.SetReadDeadline(time.Time{})
+}
+
 // Hung tells whether the other end is closed everywhere; what has arrived may not have been received.
 func (l *Link) Hung() (hung bool) {
 	rc, err := l.conn.SyscallConn()

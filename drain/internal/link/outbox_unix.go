@@ -37,6 +37,7 @@ type parcel struct {
 	data  []byte
 	files []syscall.Conn
 	by    time.Time  // zero: for as long as the link lives
+	must  bool       // it waits however many do
 	sent  chan error // has the result; with room for it
 }
 
@@ -106,11 +107,52 @@ func (l *Link) Post(msg any) error {
 	if err != nil {
 		return err
 	}
-	mine, err := l.out.queue(f)
-	switch {
-	case err != nil:
+	if err = l.post(f); err != nil {
 		_ = l.Close()
-	case mine:
+	}
+	return err
+}
+
+// Insist is Post for what the peer must hear before the link ends: however many messages wait, it does too.
+func (l *Link) Insist(msg any) error {
+	f, err := newParcel(msg, nil)
+	if err != nil {
+		return err
+	}
+	f.must = true
+	return l.post(f)
+}
+
+// Lodge is Post with copies of the descriptors of files, which the caller holds open until the message is sent. Too many
+// messages that wait are an error, and leave the link as it is. Recall takes the message back, and tells whether nothing of
+// it was sent, nor will be.
+func (l *Link) Lodge(msg any, files ...syscall.Conn) (recall func() bool, err error) {
+	f, err := newParcel(msg, files)
+	if err == nil {
+		err = l.post(f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() bool { return l.out.withdraw(f) }, nil
+}
+
+// Wait sends msg when the peer reads, for as long as the link lives.
+func (l *Link) Wait(msg any) error {
+	f, err := newParcel(msg, nil)
+	if err == nil {
+		err = l.post(f)
+	}
+	if err != nil {
+		return err
+	}
+	return <-f.sent
+}
+
+// post sends f in the background.
+func (l *Link) post(f *parcel) error {
+	mine, err := l.out.queue(f)
+	if mine {
 		go func() {
 			f.sent <- l.out.write(f)
 			l.out.next()
@@ -127,7 +169,7 @@ func (o *outbox) queue(f *parcel) (mine bool, err error) {
 	case !o.writing:
 		o.writing = true
 		return true, nil
-	case len(o.waiting) >= maxWaiting:
+	case len(o.waiting) >= maxWaiting && !f.must:
 		return false, fmt.Errorf("link: send: the peer reads nothing, and %d messages wait", len(o.waiting))
 	}
 	o.waiting = append(o.waiting, f)

@@ -1,0 +1,107 @@
+package drain
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// claims are the offers of an elder that this generation has no word on yet. Until it comes, the connections are the
+// elder's. The link can't be handed on meanwhile: the word is meant for this process.
+type claims struct {
+	mu      sync.Mutex           // guards what follows
+	open    map[int]chan<- error // has room for the word
+	passing *link.Link           // to be handed on as soon as none is open
+	late    *time.Timer          // ends the wait for that
+	over    bool                 // it has ended
+}
+
+// begin returns where the word on an offer will come: nil, an error if nobody is left to say it, or listener.ErrWithdrawn.
+func (c *claims) begin(id int) <-chan error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = make(map[int]chan<- error)
+	}
+	if c.open[id] != nil {
+		return nil
+	}
+	word := make(chan error, 1)
+	c.open[id] = word
+	return word
+}
+
+func (c *claims) settle(id int, word error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[id] == nil {
+		return
+	}
+	c.open[id] <- word
+	delete(c.open, id)
+	if len(c.open) == 0 && c.passing != nil {
+		c.passing.Pause()
+	}
+}
+
+// outlast makes a paused link go on while claims are open, and tells whether it does. An elder that answers nothing for
+// longer than its own offers last is halted.
+func (c *claims) outlast(l *link.Link) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.open) == 0 || c.over {
+		return false
+	}
+	if c.passing == nil {
+		c.passing = l
+		c.late = time.AfterFunc(offerTime+time.Second, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.over = true
+			l.Pause()
+		})
+	}
+	l.Resume()
+	return true
+}
+
+// end is called when no word can come any more. An elder that is gone has left what it has not withdrawn; of one that lives,
+// it is not known.
+func (c *claims) end(lives bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.late != nil {
+		c.late.Stop()
+	}
+	for id, word := range c.open {
+		if lives {
+			word <- listener.ErrWithdrawn
+		} else {
+			word <- errors.New("drain: the old generation is gone")
+		}
+		delete(c.open, id)
+	}
+}
+
+// consider answers an offer, and takes what it can when the word has come.
+func (s *Service) consider(e *elder, m message, files []*os.File, word <-chan error) {
+	ack := func(reply message) error {
+		select {
+		case err := <-word: // the answer is too late
+			return err
+		default:
+		}
+		reply.Kind, reply.ID = kindTook, m.ID
+		e.send(reply)
+		return <-word
+	}
+	if m.Own {
+		s.adopt(m, files, ack)
+		return
+	}
+	_ = s.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
+}

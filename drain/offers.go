@@ -1,0 +1,153 @@
+package drain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/listener"
+)
+
+// offerTime is how long the next generation may take to answer an offer, or a quarter of Config.DrainTimeout where that
+// is less. The connections wait as long, and then are served here.
+const offerTime = 5 * time.Second
+
+var errOfferLate = errors.New("the next generation does not answer")
+
+// offers are those that the next generation has not answered. One that confirms takes nothing before it has heard that
+// its answer counts: an offer is answered once, by "yours" or by "withdrawn", under mu. The end of the link counts as "yours"
+// over there, so the link does not end before a "withdrawn" is through, but with this process.
+type offers struct {
+	bound time.Duration // set before use
+
+	mu       sync.Mutex // guards what follows
+	confirms bool       // whoever reads the other end now does
+	last     int
+	waiting  map[int]chan<- answer
+}
+
+type answer struct {
+	message
+	err error // why there is none
+}
+
+func (o *offers) confirmed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.confirms
+}
+
+func (o *offers) add() (id int, answered <-chan answer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waiting == nil {
+		o.waiting = make(map[int]chan<- answer)
+	}
+	o.last++
+	c := make(chan answer, 1)
+	o.waiting[o.last] = c
+	return o.last, c
+}
+
+// remove returns nil where the offer has been answered.
+func (o *offers) remove(id int) chan<- answer {
+	c := o.waiting[id]
+	delete(o.waiting, id)
+	return c
+}
+
+// offer offers connections, and returns the answer. After an error they are this generation's, unless it is about to exit,
+// as the end of ctx says: it can't be given anything back.
+func (sw *swap) offer(ctx context.Context, m message, conns ...syscall.Conn) (message, error) {
+	o := &sw.offers
+	id, answered := o.add()
+	m.ID = id
+	recall, err := sw.link.Lodge(m, conns...)
+	if err != nil {
+		recall = func() bool { return true }
+	}
+	var late <-chan time.Time
+	if m.Kind == kindOffer {
+		t := time.NewTimer(o.bound)
+		defer t.Stop()
+		late = t.C
+	}
+	if err == nil {
+		select {
+		case a := <-answered:
+			return a.message, a.err
+		case <-late:
+			err = fmt.Errorf("%w within %v", errOfferLate, o.bound)
+		case <-sw.gone:
+			err = errors.New("the next generation is gone")
+		case <-ctx.Done():
+			_ = sw.link.Close()
+			err = ctx.Err()
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.remove(id) == nil { // its last word
+		a := <-answered
+		return a.message, a.err
+	}
+	if !recall() && m.Kind == kindOffer && ctx.Err() == nil {
+		_ = sw.link.Insist(message{Kind: kindWithdrawn, ID: id})
+	}
+	return message{}, err
+}
+
+// answered is told of each answer. One to no question is none, nor is one that is too late.
+func (sw *swap) answered(m message) {
+	o := &sw.offers
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if c := o.remove(m.ID); c != nil {
+		if o.confirms {
+			_ = sw.link.Insist(message{Kind: kindYours, ID: m.ID})
+		}
+		c <- answer{message: m}
+	}
+}
+
+// meetReader is told what the one speaks that reads the other end of the link from now on.
+func (sw *swap) meetReader(p *protocol) {
+	o := &sw.offers
+	o.mu.Lock()
+	before := o.confirms
+	o.confirms = p.can(canConfirm)
+	stops := before && !o.confirms
+	o.mu.Unlock()
+	if stops {
+		sw.withdrawAll() // it doesn't know what an offer is
+	}
+}
+
+// withdrawAll withdraws what is not answered. The link may be closed then.
+func (sw *swap) withdrawAll() {
+	o := &sw.offers
+	o.mu.Lock()
+	for id := range o.waiting {
+		_ = sw.link.Insist(message{Kind: kindWithdrawn, ID: id})
+		o.remove(id) <- answer{err: errors.New("the next generation is gone")}
+	}
+	o.mu.Unlock()
+	sw.link.Flush(lastWords)
+}
+
+// giveOwn offers a connection of the application's to whichever generation is the main one, and returns nil when it has it.
+func (sw *swap) giveOwn(ctx context.Context, t listener.Ticket, c syscall.Conn) error {
+	m := message{Kind: kindOffer, Own: true, Tickets: []listener.Ticket{t}}
+	if !sw.offers.confirmed() {
+		m.Kind, m.Own = kindAdopt, false
+	}
+	a, err := sw.offer(ctx, m, c)
+	if err == nil && (len(a.Took) != 1 || !a.Took[0]) {
+		err = fmt.Errorf("the next generation refuses: %s", cmp.Or(a.Reason, "no reason"))
+	}
+	return err
+}
