@@ -171,8 +171,10 @@ func (g *gen) fault(name string) bool {
 	return g.Fault == name
 }
 
+// waitGate waits until the gate has been opened and is closed again, so that it lets nobody else pass.
 func waitGate(fifo string) {
 	if f, err := os.Open(fifo); err == nil {
+		_, _ = io.Copy(io.Discard, f)
 		_ = f.Close()
 	}
 }
