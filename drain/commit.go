@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -66,7 +67,7 @@ func (s *Service) step(sw *swap, e lifecycle.OldEvent) {
 				_ = sw.link.Post(message{Kind: kindStop, Reason: sw.aborted})
 			}
 		case lifecycle.Kill:
-			sw.aborted = orElse(sw.aborted, fmt.Sprintf("it was ready, and did not serve within %v", lifecycle.ServeTicks*lifecycle.Tick))
+			sw.aborted = cmp.Or(sw.aborted, fmt.Sprintf("it was ready, and did not serve within %v", lifecycle.ServeTicks*lifecycle.Tick))
 			sw.child.Kill()
 		case lifecycle.PassOn:
 			sw.passOn(sw.later)
@@ -74,13 +75,6 @@ func (s *Service) step(sw *swap, e lifecycle.OldEvent) {
 			s.takeBack(sw)
 		}
 	}
-}
-
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // committing tells whether the child is ready, and this generation still the main one.
@@ -156,7 +150,7 @@ func (s *Service) promoteChild(sw *swap) {
 				return
 			}
 			if !isClosed(sw.gone) {
-				sw.aborted = orElse(sw.aborted, "can't be told that it is the main one: "+reason(err))
+				sw.aborted = cmp.Or(sw.aborted, "can't be told that it is the main one: "+reason(err))
 			}
 			s.step(sw, lifecycle.NotPromoted)
 		})
