@@ -69,7 +69,10 @@ func (b *balancer) event(name, status string) (at time.Time) {
 	return at
 }
 
-var drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* phase=draining `)
+var (
+	stoppingLine = regexp.MustCompile(`(?m)^time=(\S+) .* msg=stopping `)
+	drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* phase=draining `)
+)
 
 // drains tells whether a node has stopped accepting in order to stop.
 func drains(n *flow.Node) bool {
@@ -78,17 +81,23 @@ func drains(n *flow.Node) bool {
 }
 
 // draining returns when a node stopped accepting: the last time.
-func draining(t testing.TB, n *flow.Node) (at time.Time) {
+func draining(t testing.TB, n *flow.Node) time.Time {
+	t.Helper()
+	return logged(t, n, drainingLine)
+}
+
+// logged returns the time of the last line of a node's log that matches.
+func logged(t testing.TB, n *flow.Node, line *regexp.Regexp) (at time.Time) {
 	t.Helper()
 	log, _ := os.ReadFile(n.Path("log"))
-	for _, m := range drainingLine.FindAllSubmatch(log, -1) {
+	for _, m := range line.FindAllSubmatch(log, -1) {
 		var err error
 		if at, err = time.Parse(time.RFC3339Nano, string(m[1])); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if at.IsZero() {
-		t.Fatalf("%s has not stopped accepting", n.Addr)
+		t.Fatalf("the log of %s has no line that matches %s", n.Addr, line)
 	}
 	return at
 }
