@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/internal/testcert"
 )
 
 func TestCertificateOfANewGeneration(t *testing.T) {
@@ -19,7 +19,7 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 	if n := s.serial(); n != 1 {
 		t.Errorf("certificate %d", n)
 	}
-	cert, key := drain.NewPair(t, 2)
+	cert, key := testcert.New(t, 2)
 	put(t, s.plan.Cert, cert)
 	mark := s.mark()
 	s.signal(s.main().PID, syscall.SIGHUP)
@@ -48,7 +48,7 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
 	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
-	cert, key := drain.NewPair(t, 2)
+	cert, key := testcert.New(t, 2)
 	put(t, s.plan.Cert, cert)
 	s.awaitLog("the certificate stays as it was", func() { s.serial() })
 	if n := s.serial(); n != 1 {

@@ -133,7 +133,7 @@ func (s *Service) promoteChild(sw *swap) {
 	m := message{
 		Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Control: s.control.place(), Join: !s.hooks.joined, Older: len(s.older) + s.coming,
 		Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast,
-		Ledger: s.health.Export(), TicketKeys: s.tickets.end(),
+		Ledger: s.health.Export(), TicketKeys: s.tickets.End(),
 	}
 	sw.bases = s.bequeath(&m)
 	s.hooks.stop()

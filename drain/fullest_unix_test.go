@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -21,9 +22,9 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 	for i := range 256 {
 		held[fmt.Sprint("unix ", i, long(108))] = fmt.Sprint("baton.", i, long(200))
 	}
-	var keys []ticketKey
-	for range maxTicketKeys {
-		keys = append(keys, ticketKey{bytes.Repeat([]byte{0xff}, 32), time.Now()})
+	var keys []tlsconf.TicketKey
+	for range tlsconf.MaxTicketKeys {
+		keys = append(keys, tlsconf.TicketKey{Key: bytes.Repeat([]byte{0xff}, 32), Made: time.Now()})
 	}
 	var holders []holder
 	for i := range 64 {

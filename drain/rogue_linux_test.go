@@ -20,6 +20,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -48,7 +49,7 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	if s.tickets, err = newTicketKeys(nil); err != nil {
+	if s.tickets, err = tlsconf.NewTicketKeys(nil); err != nil {
 		t.Fatal(err)
 	}
 	s.set = listener.New(nil, nil)

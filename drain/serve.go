@@ -7,14 +7,15 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
 // server is an http.Server and the listener it serves.
 type server struct {
 	*http.Server
-	ln  net.Listener // as the user has it
-	sec *secured     // nil: it does not speak TLS, or ln does
+	ln  net.Listener    // as the user has it
+	sec *tlsconf.Server // nil: it does not speak TLS, or ln does
 }
 
 // Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or

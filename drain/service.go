@@ -14,6 +14,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -30,7 +31,7 @@ type Service struct {
 	farewell farewell
 	keeper   *os.File // closed when the keeper is gone; nil: there is none
 
-	tickets *ticketKeys
+	tickets *tlsconf.TicketKeys
 	served  served
 	losses  atomic.Int64 // that were logged
 
@@ -129,7 +130,7 @@ func New(cfg Config) (*Service, error) {
 	s.set.Warn(func(err error) {
 		s.cfg.Logger.Warn("HTTP/2", "err", err)
 	})
-	if s.tickets, err = newTicketKeys(s.os.tickets); err != nil {
+	if s.tickets, err = tlsconf.NewTicketKeys(s.os.tickets); err != nil {
 		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err)
 	}
 	s.manageSockets()

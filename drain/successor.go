@@ -206,7 +206,7 @@ func (s *Service) dialSelf(ctx context.Context, servers []server, addr string) (
 		return nc, err
 	}
 	name, _, _ := net.SplitHostPort(addr)
-	tc, err := srv.sec.shake(ctx, nc, name)
+	tc, err := srv.sec.Handshake(ctx, nc, name)
 	if err != nil {
 		_ = nc.Close()
 		return nil, err
@@ -249,8 +249,8 @@ func (s *Service) checkServer(srv server, path string) error {
 	_ = nc.SetDeadline(time.Now().Add(checkTimeout))
 	wire := nc
 	if srv.sec != nil {
-		switch wire, err = srv.sec.shake(s.ctx, nc, ""); {
-		case err != nil && srv.sec.choosey, err == nil && !srv.sec.http1:
+		switch wire, err = srv.sec.Handshake(s.ctx, nc, ""); {
+		case err != nil && srv.sec.Chooses, err == nil && !srv.sec.HTTP1:
 			return nil
 		case err != nil:
 			return err

@@ -163,7 +163,7 @@ func (s *Service) launch(sw *swap) error {
 	defer far.Close()
 	err = near.Post(message{
 		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(),
-		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.export(), Holders: holders,
+		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.Export(), Holders: holders,
 	})
 	s.call(func() {
 		sw.link = near

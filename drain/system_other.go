@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -20,7 +21,7 @@ type system struct {
 	ports    []string
 	held     map[string]string
 	sockets  []listener.Inherited
-	tickets  []ticketKey
+	tickets  []tlsconf.TicketKey
 	holders  []holder
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -34,7 +35,7 @@ type system struct {
 	ports    []string            // where that one listens, see ports
 	held     map[string]string
 	sockets  []listener.Inherited
-	tickets  []ticketKey
+	tickets  []tlsconf.TicketKey
 	holders  []holder // of functions of Lead, besides that one
 }
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/internal/testcert"
 )
 
 // put replaces a file.
@@ -31,7 +31,7 @@ func tlsPlan(t testing.TB, p plan) plan {
 	t.Helper()
 	dir := t.TempDir()
 	p.Cert, p.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	cert, key := drain.NewPair(t, 1)
+	cert, key := testcert.New(t, 1)
 	put(t, p.Cert, cert)
 	put(t, p.Key, key)
 	return p

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -35,33 +36,33 @@ import (
 // Two versions of the library meet in every upgrade, and in every rollback. So the names here are frozen: what is new gets
 // a new one, and an entry in abilities. A kind or a field that a version doesn't know, it ignores.
 type message struct {
-	Kind       kind              `json:"kind"`
-	Generation int               `json:"generation,omitempty"`
-	PID        int               `json:"pid,omitempty"`
-	Reason     string            `json:"reason,omitempty"`
-	Pulled     bool              `json:"pulled,omitempty"`
-	Swap       bool              `json:"swap,omitempty"`
-	Join       bool              `json:"join,omitempty"` // the old generation is not in the registry
-	Ledger     []byte            `json:"ledger,omitempty"`
-	PIDFile    string            `json:"pid_file,omitempty"` // which the new one owns from now on
-	Control    string            `json:"control,omitempty"`  // the control socket, likewise
-	Ports      []string          `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
-	Held       map[string]string `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
-	Tickets    []listener.Ticket `json:"tickets,omitempty"`
-	Took       []bool            `json:"took,omitempty"`
-	ID         int               `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
-	Own        bool              `json:"own,omitempty"` // of offer: the connection is the application's
-	TicketKeys []ticketKey       `json:"ticket_keys,omitempty"`
-	Report     *Peer             `json:"report,omitempty"` // on who sends it, or whose link it is
-	Base       *listener.Counts  `json:"base,omitempty"`   // what of that is in the totals
-	Totals     *Totals           `json:"totals,omitempty"`
-	Older      int               `json:"older,omitempty"`     // of promoted: how many links to older generations will come
-	Protocol   *protocol         `json:"protocol,omitempty"`  // of hello and able
-	PullLast   bool              `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
-	Signal     verb              `json:"signal,omitempty"`
-	Dir        string            `json:"dir,omitempty"`     // of hello: the name of the working folder, links left in it
-	Unused     []string          `json:"unused,omitempty"`  // of serving: see listener.Set.Unclaimed
-	Holders    []holder          `json:"holders,omitempty"` // of hello and promoted: others that may run functions of Lead
+	Kind       kind                `json:"kind"`
+	Generation int                 `json:"generation,omitempty"`
+	PID        int                 `json:"pid,omitempty"`
+	Reason     string              `json:"reason,omitempty"`
+	Pulled     bool                `json:"pulled,omitempty"`
+	Swap       bool                `json:"swap,omitempty"`
+	Join       bool                `json:"join,omitempty"` // the old generation is not in the registry
+	Ledger     []byte              `json:"ledger,omitempty"`
+	PIDFile    string              `json:"pid_file,omitempty"` // which the new one owns from now on
+	Control    string              `json:"control,omitempty"`  // the control socket, likewise
+	Ports      []string            `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
+	Held       map[string]string   `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
+	Tickets    []listener.Ticket   `json:"tickets,omitempty"`
+	Took       []bool              `json:"took,omitempty"`
+	ID         int                 `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
+	Own        bool                `json:"own,omitempty"` // of offer: the connection is the application's
+	TicketKeys []tlsconf.TicketKey `json:"ticket_keys,omitempty"`
+	Report     *Peer               `json:"report,omitempty"` // on who sends it, or whose link it is
+	Base       *listener.Counts    `json:"base,omitempty"`   // what of that is in the totals
+	Totals     *Totals             `json:"totals,omitempty"`
+	Older      int                 `json:"older,omitempty"`     // of promoted: how many links to older generations will come
+	Protocol   *protocol           `json:"protocol,omitempty"`  // of hello and able
+	PullLast   bool                `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
+	Signal     verb                `json:"signal,omitempty"`
+	Dir        string              `json:"dir,omitempty"`     // of hello: the name of the working folder, links left in it
+	Unused     []string            `json:"unused,omitempty"`  // of serving: see listener.Set.Unclaimed
+	Holders    []holder            `json:"holders,omitempty"` // of hello and promoted: others that may run functions of Lead
 }
 
 type kind string

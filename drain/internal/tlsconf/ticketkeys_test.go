@@ -1,4 +1,4 @@
-package drain
+package tlsconf
 
 import (
 	"bytes"
@@ -11,18 +11,18 @@ import (
 )
 
 // newest is the key that seals.
-func newest(t *ticketKeys) []byte { return t.export()[0].Key }
+func newest(t *TicketKeys) []byte { return t.Export()[0].Key }
 
 func TestTicketKeysRotate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		keys, err := newTicketKeys(nil)
+		keys, err := NewTicketKeys(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := keys.begin(nil); err != nil {
+		if err := keys.Begin(nil); err != nil {
 			t.Fatal(err)
 		}
-		defer keys.end()
+		defer keys.End()
 		var made [][]byte
 		for day := range 20 {
 			made = append(made, newest(keys))
@@ -39,7 +39,7 @@ func TestTicketKeysRotate(t *testing.T) {
 			// A ticket sealed in the last moment of a day is good for seven more.
 			for back, k := range slices.Backward(made) {
 				age := day - back // in whole days since it sealed last
-				has := slices.ContainsFunc(keys.export(), func(have ticketKey) bool { return bytes.Equal(have.Key, k) })
+				has := slices.ContainsFunc(keys.Export(), func(have TicketKey) bool { return bytes.Equal(have.Key, k) })
 				if want := age < 7; has != want {
 					t.Fatalf("day %d: the key of day %d opens: %v", day, back, has)
 				}
@@ -51,9 +51,9 @@ func TestTicketKeysRotate(t *testing.T) {
 // A generation that does not lead must not seal with keys that the one which leads does not know.
 func TestTicketKeysStayWithTheMainGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		old, _ := newTicketKeys(nil)
-		_ = old.begin(nil)
-		next, err := newTicketKeys(old.export()) // hello
+		old, _ := NewTicketKeys(nil)
+		_ = old.Begin(nil)
+		next, err := NewTicketKeys(old.Export()) // hello
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,10 +62,10 @@ func TestTicketKeysStayWithTheMainGeneration(t *testing.T) {
 		if bytes.Equal(newest(old), newest(next)) {
 			t.Fatal("the main generation has not rotated, or the next one has before it was promoted")
 		}
-		if err := next.begin(old.end()); err != nil { // promoted
+		if err := next.Begin(old.End()); err != nil { // promoted
 			t.Fatal(err)
 		}
-		defer next.end()
+		defer next.End()
 		if !bytes.Equal(newest(old), newest(next)) {
 			t.Error("the keys of the promotion are not in use")
 		}
@@ -76,8 +76,8 @@ func TestTicketKeysStayWithTheMainGeneration(t *testing.T) {
 		if !bytes.Equal(newest(old), sealing) {
 			t.Error("the old generation rotates on")
 		}
-		if len(next.export()) != 5 {
-			t.Errorf("%d keys", len(next.export()))
+		if len(next.Export()) != 5 {
+			t.Errorf("%d keys", len(next.Export()))
 		}
 	})
 }
@@ -85,13 +85,13 @@ func TestTicketKeysStayWithTheMainGeneration(t *testing.T) {
 // One that was promoted by nobody goes on with what it had, and makes up for days that it has missed.
 func TestTicketKeysOfAnOrphan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		old, _ := newTicketKeys(nil)
-		orphan, _ := newTicketKeys(old.export())
+		old, _ := NewTicketKeys(nil)
+		orphan, _ := NewTicketKeys(old.Export())
 		time.Sleep(36 * time.Hour)
-		_ = orphan.begin(nil)
-		defer orphan.end()
+		_ = orphan.Begin(nil)
+		defer orphan.End()
 		synctest.Wait()
-		keys := orphan.export()
+		keys := orphan.Export()
 		if len(keys) != 2 || !bytes.Equal(keys[1].Key, newest(old)) {
 			t.Errorf("%d keys; want a new one, and that of the old generation", len(keys))
 		}
@@ -100,29 +100,29 @@ func TestTicketKeysOfAnOrphan(t *testing.T) {
 
 func TestTicketKeysThatCanNotBeUsed(t *testing.T) {
 	now := time.Now()
-	good := func(age time.Duration) ticketKey {
-		return ticketKey{bytes.Repeat([]byte{7}, 32), now.Add(-age)}
+	good := func(age time.Duration) TicketKey {
+		return TicketKey{bytes.Repeat([]byte{7}, 32), now.Add(-age)}
 	}
-	for name, keys := range map[string][]ticketKey{
-		"too many": slices.Repeat([]ticketKey{good(0)}, maxTicketKeys+1),
+	for name, keys := range map[string][]TicketKey{
+		"too many": slices.Repeat([]TicketKey{good(0)}, MaxTicketKeys+1),
 		"short":    {good(0), {Key: make([]byte, 31), Made: now}},
 		"long":     {{Key: bytes.Repeat([]byte{7}, 33), Made: now}},
 		"zeros":    {{Key: make([]byte, 32), Made: now}},
 		"to come":  {good(-25 * time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := newTicketKeys(keys)
-			if err == nil || len(got.export()) != 1 || bytes.Equal(newest(got), keys[0].Key) {
-				t.Errorf("%v; %d keys: want an error, and a key of its own", err, len(got.export()))
+			got, err := NewTicketKeys(keys)
+			if err == nil || len(got.Export()) != 1 || bytes.Equal(newest(got), keys[0].Key) {
+				t.Errorf("%v; %d keys: want an error, and a key of its own", err, len(got.Export()))
 			}
 			before := newest(got)
-			if err := got.begin(keys); err == nil || !bytes.Equal(newest(got), before) {
+			if err := got.Begin(keys); err == nil || !bytes.Equal(newest(got), before) {
 				t.Errorf("promoted: %v", err)
 			}
-			got.end()
+			got.End()
 		})
 	}
-	if _, err := newTicketKeys([]ticketKey{good(0), good(time.Hour)}); err != nil {
+	if _, err := NewTicketKeys([]TicketKey{good(0), good(time.Hour)}); err != nil {
 		t.Error(err)
 	}
 }
@@ -141,25 +141,25 @@ func TestTicketKeysDifferByServer(t *testing.T) {
 }
 
 func FuzzTicketKeys(f *testing.F) {
-	good, _ := json.Marshal([]ticketKey{newTicketKey()})
+	good, _ := json.Marshal([]TicketKey{newTicketKey()})
 	f.Add(good)
 	f.Add([]byte(`[{"key":"AAAA","made":"2026-01-01T00:00:00Z"}]`))
 	f.Add([]byte(`[{"key":null}]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		var keys []ticketKey
+		var keys []TicketKey
 		if json.Unmarshal(text, &keys) != nil {
 			return
 		}
-		for _, k := range []func() *ticketKeys{
-			func() *ticketKeys { k, _ := newTicketKeys(keys); return k },
-			func() *ticketKeys { k, _ := newTicketKeys(nil); _ = k.begin(keys); return k },
+		for _, k := range []func() *TicketKeys{
+			func() *TicketKeys { k, _ := NewTicketKeys(keys); return k },
+			func() *TicketKeys { k, _ := NewTicketKeys(nil); _ = k.Begin(keys); return k },
 		} {
 			got := k()
 			config := new(tls.Config)
 			got.serve(ticketUser{config, "x"}) // panics without a key
-			_ = got.begin(nil)
+			_ = got.Begin(nil)
 			got.rotate()
-			sealed := got.end()
+			sealed := got.End()
 			if err := checkTicketKeys(sealed, time.Now().Add(ticketRotation)); err != nil {
 				t.Errorf("%v of %s", err, text)
 			}

@@ -1,48 +1,17 @@
-package drain
+package tlsconf
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-)
 
-// NewPair is for the tests of both packages: it returns a certificate of its own issue, and its key, in PEM.
-func NewPair(t testing.TB, serial int64) (cert, key []byte) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"test"}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b, kb bytes.Buffer
-	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	_ = pem.Encode(&kb, &pem.Block{Type: "PRIVATE KEY", Bytes: secret})
-	return b.Bytes(), kb.Bytes()
-}
+	"github.com/baton-go/baton/drain/internal/testcert"
+)
 
 func TestCertificateIsLookedAtOnceASecond(t *testing.T) {
 	dir := t.TempDir()
@@ -55,7 +24,7 @@ func TestCertificateIsLookedAtOnceASecond(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		cert, key := NewPair(t, 1)
+		cert, key := testcert.New(t, 1)
 		write(certFile, cert)
 		write(keyFile, key)
 		c, err := newCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(&log, nil)))
@@ -76,7 +45,7 @@ func TestCertificateIsLookedAtOnceASecond(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		want(1, 0, 0, "untouched")
-		cert, key = NewPair(t, 222)
+		cert, key = testcert.New(t, 222)
 		write(keyFile, key)
 		want(1, 0, 0, "within the second")
 		for range 3 {

@@ -1,4 +1,5 @@
-package drain
+// Package tlsconf keeps the certificates and the session ticket keys of servers that speak TLS fresh, across generations.
+package tlsconf
 
 import (
 	"crypto/hmac"
@@ -16,20 +17,20 @@ const (
 	ticketLife     = 7 * 24 * time.Hour
 )
 
-// maxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in time make their own.
-const maxTicketKeys = 16
+// MaxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in time make their own.
+const MaxTicketKeys = 16
 
-// ticketKey is what session tickets are sealed with, or what their keys are made of: see ticketUser.
-type ticketKey struct {
+// TicketKey is what session tickets are sealed with, or what their keys are made of: see ticketUser.
+type TicketKey struct {
 	Key  []byte    `json:"key"`
 	Made time.Time `json:"made"`
 }
 
-// ticketKeys are the session ticket keys of all generations: the first makes one, the main one a new one each day, and each
+// TicketKeys are the session ticket keys of all generations: the first makes one, the main one a new one each day, and each
 // gives them to the next. They are nowhere else: who stops the service, and starts it, starts with new ones.
-type ticketKeys struct {
+type TicketKeys struct {
 	mu    sync.Mutex   // guards what follows
-	keys  []ticketKey  // the newest first, which seals; the others still open. At least one
+	keys  []TicketKey  // the newest first, which seals; the others still open. At least one
 	users []ticketUser // whose keys these are
 	turn  *time.Timer  // of the next rotation; nil where this is not the main generation
 }
@@ -41,34 +42,34 @@ type ticketUser struct {
 	name   string // the same in each generation, unless the keys are to be another's
 }
 
-func (u ticketUser) derive(k ticketKey) (key [32]byte) {
+func (u ticketUser) derive(k TicketKey) (key [32]byte) {
 	h := hmac.New(sha256.New, k.Key)
 	_, _ = h.Write([]byte("session tickets of " + u.name))
 	h.Sum(key[:0])
 	return key
 }
 
-// newTicketKeys begins with the keys of the generation before. Those that can't be used are an error, and replaced.
-func newTicketKeys(inherited []ticketKey) (*ticketKeys, error) {
+// NewTicketKeys begins with the keys of the generation before. Those that can't be used are an error, and replaced.
+func NewTicketKeys(inherited []TicketKey) (*TicketKeys, error) {
 	err := checkTicketKeys(inherited, time.Now())
-	t := &ticketKeys{keys: inherited}
+	t := &TicketKeys{keys: inherited}
 	if err != nil || len(inherited) == 0 {
-		t.keys = []ticketKey{newTicketKey()}
+		t.keys = []TicketKey{newTicketKey()}
 	}
 	return t, err
 }
 
-func newTicketKey() ticketKey {
+func newTicketKey() TicketKey {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	return ticketKey{key, time.Now().Round(0)}
+	return TicketKey{key, time.Now().Round(0)}
 }
 
 // checkTicketKeys looks at what has come over the link: at as many keys as there can be, none weak, and none from a clock
 // so far ahead that it would not be replaced in time.
-func checkTicketKeys(keys []ticketKey, now time.Time) error {
-	if len(keys) > maxTicketKeys {
-		return fmt.Errorf("%d session ticket keys: more than %d", len(keys), maxTicketKeys)
+func checkTicketKeys(keys []TicketKey, now time.Time) error {
+	if len(keys) > MaxTicketKeys {
+		return fmt.Errorf("%d session ticket keys: more than %d", len(keys), MaxTicketKeys)
 	}
 	for i, k := range keys {
 		switch {
@@ -84,7 +85,7 @@ func checkTicketKeys(keys []ticketKey, now time.Time) error {
 }
 
 // serve gives config the keys, those there are and those to come.
-func (t *ticketKeys) serve(u ticketUser) {
+func (t *TicketKeys) serve(u ticketUser) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.users = append(t.users, u)
@@ -92,7 +93,7 @@ func (t *ticketKeys) serve(u ticketUser) {
 }
 
 // apply is called with mu held.
-func (t *ticketKeys) apply() {
+func (t *TicketKeys) apply() {
 	for _, u := range t.users {
 		var keys [][32]byte
 		for _, k := range t.keys {
@@ -102,9 +103,9 @@ func (t *ticketKeys) apply() {
 	}
 }
 
-// begin is told that this generation is the main one, which rotates the keys; inherited are those that the old one had
+// Begin is told that this generation is the main one, which rotates the keys; inherited are those that the old one had
 // at its end, or none.
-func (t *ticketKeys) begin(inherited []ticketKey) error {
+func (t *TicketKeys) Begin(inherited []TicketKey) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	err := checkTicketKeys(inherited, time.Now())
@@ -118,8 +119,8 @@ func (t *ticketKeys) begin(inherited []ticketKey) error {
 	return err
 }
 
-// end is told that this generation is not the main one any more, and returns the keys for the next.
-func (t *ticketKeys) end() []ticketKey {
+// End is told that this generation is not the main one any more, and returns the keys for the next.
+func (t *TicketKeys) End() []TicketKey {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.turn != nil {
@@ -129,35 +130,28 @@ func (t *ticketKeys) end() []ticketKey {
 	return t.keys
 }
 
-// export returns the keys as they are.
-func (t *ticketKeys) export() []ticketKey {
+// Export returns the keys as they are.
+func (t *TicketKeys) Export() []TicketKey {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.keys
 }
 
-// beginTickets is begin for the service.
-func (s *Service) beginTickets(inherited []ticketKey) {
-	if err := s.tickets.begin(inherited); err != nil {
-		s.cfg.Logger.Warn("the session ticket keys stay as they were", "err", err)
-	}
-}
-
-func (t *ticketKeys) due() time.Duration {
+func (t *TicketKeys) due() time.Duration {
 	return max(0, time.Until(t.keys[0].Made.Add(ticketRotation)))
 }
 
 // rotate makes a new key, and forgets those that no ticket is sealed with any more.
-func (t *ticketKeys) rotate() {
+func (t *TicketKeys) rotate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.turn == nil {
 		return
 	}
-	keys := []ticketKey{newTicketKey()}
+	keys := []TicketKey{newTicketKey()}
 	for _, k := range t.keys {
 		// It has sealed until the next was made, a day later, and its tickets live on.
-		if time.Since(k.Made) < ticketRotation+ticketLife && len(keys) < maxTicketKeys {
+		if time.Since(k.Made) < ticketRotation+ticketLife && len(keys) < MaxTicketKeys {
 			keys = append(keys, k)
 		}
 	}

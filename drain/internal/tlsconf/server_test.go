@@ -1,4 +1,4 @@
-package drain
+package tlsconf
 
 import (
 	"crypto/tls"
