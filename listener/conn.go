@@ -41,7 +41,8 @@ type conn struct {
 	half     atomic.Bool  // it was closed in the middle of a request
 	inRecord atomic.Bool  // of TLS: a part of a record has been read
 	early    atomic.Bool  // the first byte of the next request has been read
-	counted  atomic.Bool  // of HTTP/2: its first request has been
+	h2begun  atomic.Bool  // HTTP/2 has begun, see note
+	counted  atomic.Bool  // of HTTP/2: each request is, as its handler begins
 	body     atomic.Int64 // how long the body of the last request is; -1: not known
 	lines    requestLines // that were read
 	head     prefix       // what was read since the state became new or idle

@@ -37,6 +37,10 @@ func (c *conn) enter(r *http.Request) {
 		c.streams = make(map[*http.Request]request)
 	}
 	c.streams[r] = q
+	if !c.counted.Swap(true) {
+		c.requests.Store(0) // net/http says that it is active before there is a request, and not for each
+	}
+	c.requests.Add(1)
 }
 
 func (c *conn) leave(r *http.Request) {

@@ -118,10 +118,12 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		c.since = c.rested
 		c.mu.Unlock()
 	case http.StateActive:
-		if c.led.Load() != nil && !c.counted.Swap(true) {
-			c.requests.Store(0) // HTTP/2 begins: what was read before it was its preface
+		switch {
+		case c.led.Load() != nil && !c.h2begun.Swap(true):
+			c.requests.Store(0) // HTTP/2 begins, without a request: what was read before is its preface
+		case !c.counted.Load():
+			c.requests.Add(1)
 		}
-		c.requests.Add(1)
 		c.lines.take()
 	}
 	c.state.Store(int32(state) + 1)

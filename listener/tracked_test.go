@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,5 +106,54 @@ func TestTrackedServerIsFreed(t *testing.T) {
 	}
 	if err := set.Leave(context.Background(), nil, 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A visitor is known by the first request of its connection: net/http calls an HTTP/2 connection active before it has one.
+func TestHTTP2RequestsAreNumbered(t *testing.T) {
+	for _, kind := range bothKinds {
+		t.Run(kind, func(t *testing.T) {
+			const both = 2
+			var inside sync.WaitGroup
+			inside.Add(both)
+			numbers := make(chan int, both)
+			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/both" {
+					inside.Done()
+					inside.Wait()
+				}
+				numbers <- Requests(r.Context())
+			})})
+			for visitor := range 2 {
+				tr, scheme := transport(t, kind)
+				ask := func(path string) {
+					resp, err := (&http.Client{Transport: tr}).Get(scheme + "://" + one.ln.Addr().String() + path)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_ = resp.Body.Close()
+				}
+				for want := 1; want <= 3; want++ {
+					ask("/")
+					if n := <-numbers; n != want {
+						t.Errorf("visitor %d: request %d is number %d", visitor, want, n)
+					}
+				}
+				if visitor == 0 {
+					continue
+				}
+				var asking sync.WaitGroup
+				for range both {
+					asking.Go(func() { ask("/both") })
+				}
+				asking.Wait()
+				for range both {
+					if n := <-numbers; n != 3+both && n != 4 {
+						t.Errorf("one of two at once is number %d", n)
+					}
+				}
+			}
+		})
 	}
 }
