@@ -97,8 +97,15 @@ func (s *Service) meet(sw *swap, p *protocol) {
 	}
 	sw.peer = p
 	close(sw.able)
-	if err := p.fits(); err != nil {
-		s.abortSwap(sw, err.Error())
+	s.refuseMisfit(sw)
+}
+
+// refuseMisfit makes a swap fail to a child that speaks what this generation doesn't.
+func (s *Service) refuseMisfit(sw *swap) {
+	err := sw.peer.fits()
+	if err != nil && s.swap == sw && sw.aborted == "" && sw.side.Phase <= lifecycle.Announcing {
+		sw.aborted = err.Error()
+		s.step(sw, lifecycle.GiveUp)
 	}
 }
 
@@ -117,13 +124,32 @@ func (s *Service) prepareToLetGo(sw *swap) {
 	case <-sw.gone:
 	case <-time.After(ableTime):
 	}
+	announcing := false
+	s.call(func() {
+		s.refuseMisfit(sw)
+		announcing = sw.side.Phase == lifecycle.Announcing
+	})
+	if !announcing {
+		return
+	}
 	s.announce(sw)
-	ctx, done := context.WithTimeout(s.ctx, killGrace)
-	defer done()
-	s.set.PauseReads(ctx) // before the child is told to begin
+	s.pause(sw)
 	s.call(func() {
 		sw.side.Mute = !sw.peer.can(canServe)
 		s.step(sw, lifecycle.Announced)
+	})
+}
+
+// pause makes reads of packet sockets wait, before the child is told to begin. Where it dies meanwhile, takeBack may come
+// before the pause does.
+func (s *Service) pause(sw *swap) {
+	ctx, done := context.WithTimeout(s.ctx, killGrace)
+	defer done()
+	s.set.PauseReads(ctx)
+	s.call(func() {
+		if sw.side.Phase == lifecycle.Back && (s.swap == nil || s.swap.side.Phase == lifecycle.Starting) {
+			s.set.ResumeReads()
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ package drain_test
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,6 +83,7 @@ type plan struct {
 	Fault          string      // what goes wrong, see the uses of gen.fault
 	Callback       string      // what OnEvent or the logger does, see gen.callback
 	Gate           string      // a FIFO that the step named by Fault waits for
+	Speaks         [2]int      // see drain.Speak; none if 0
 }
 
 // record is one line of what a generation prints: an event of the library, or a note of the service itself.
@@ -187,6 +189,9 @@ func (g *gen) run() error {
 		<-time.After(time.Hour)
 	}
 	g.fault("before New")
+	if g.Speaks[0] > 0 {
+		drain.Speak(g.Speaks[0], g.Speaks[1])
+	}
 	if pid := os.Getenv("LISTEN_PID"); pid != "" {
 		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))
 	}
@@ -246,6 +251,9 @@ func (g *gen) run() error {
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
 	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout}
+	if g.fault("HTTP/2 of its own") {
+		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
+	}
 	if g.OnShutdown {
 		srv.RegisterOnShutdown(g.onShutdown)
 	}

@@ -34,7 +34,7 @@ const (
 	ChildServes                  // the new process has opened the doors
 	ChildGone                    // it is dead, and all that it said was heard
 	ChildDeaf                    // it lives, but its end of the link is closed
-	GiveUp                       // the swap takes too long, or the service is to stop
+	GiveUp                       // the swap takes too long, the new process does not fit, or the service is to stop
 	OldTick                      // a second is over
 	oldEventsEnd                 // for tests
 )
@@ -85,7 +85,7 @@ func (o Old) Step(e OldEvent) (Old, []OldEffect) {
 	switch {
 	case o.Phase == Starting && e == ChildReady:
 		return o.to(Announcing, Announce)
-	case o.Phase == Starting && e == GiveUp:
+	case o.Phase <= Announcing && e == GiveUp:
 		return o.to(Leaving, AskToLeave)
 	case o.Phase == Announcing && e == Announced:
 		return o.to(Promoting, Promote)
