@@ -25,8 +25,11 @@
 //
 // A swap is a commit: until the new generation has said that its doors are open, the old one serves on, and takes everything
 // back when the new one dies, or does not say so within 10s, in which case it is killed. A new generation that is ready and
-// hears nothing from the old one for 15s opens its doors by itself. So at each moment of a swap somebody accepts. A service
-// manager with NotifyAccess=main does not hear that the old generation is main again; with NotifyAccess=all it does.
+// hears nothing from the old one for 15s opens its doors by itself. So at each moment of a swap somebody accepts.
+//
+// A service manager is told of the new generation just before that opens its doors. If the new one fails right then, a
+// manager with NotifyAccess=all hears that the old one is the main one again. With NotifyAccess=main it hears nothing more:
+// it follows the dead process, and restarts the service when the time of its watchdog is over.
 //
 // Promised: a request that has arrived on a connection of an http.Server given to Serve, or on one that the kernel has
 // accepted, is answered, as long as its generation neither crashes nor reaches Config.DrainTimeout. What was sent and is

@@ -146,7 +146,7 @@ func (m *manager) becomeMain(named bool) {
 }
 
 // reclaim tells the manager that this generation is the main one still, after it was told of another. One with
-// NotifyAccess=main may not listen: it follows a process that is dead.
+// NotifyAccess=main drops that: it follows a process that is dead, and its watchdog ends the service.
 func (s *Service) reclaim() {
 	if m := s.manager; m != nil && !m.main {
 		m.main, m.ready, m.reloading = true, true, false
