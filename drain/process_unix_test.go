@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -84,6 +85,10 @@ type plan struct {
 	Callback       string      // what OnEvent or the logger does, see gen.callback
 	Gate           string      // a FIFO that the step named by Fault waits for
 	Speaks         [2]int      // see drain.Speak; none if 0
+	PingPath       string
+	LivePath       string
+	PingStatus     int
+	Probers        []netip.Prefix
 }
 
 // record is one line of what a generation prints: an event of the library, or a note of the service itself.
@@ -217,6 +222,7 @@ func (g *gen) run() error {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: cmp.Or(g.IdleGrace, time.Second), PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
+		PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,
 		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join: g.join, Gone: g.gone,
