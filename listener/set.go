@@ -6,8 +6,8 @@
 // request can be under way on it: plaintext HTTP/1.1 connections at rest go, open, to another process that calls
 // [Set.Adopt]; the others are closed after a grace, each when nothing is left unread in it.
 //
-// Not promised: what the kernel has accepted on behalf of a listening socket is lost when the last process that holds
-// the socket closes it (Leave takes out what is there at that moment).
+// When the last process that holds a listening socket leaves, it serves the clients in the kernel's queue. Not promised: an
+// answer to a client that connects at that very moment. On Linux it is served or refused; elsewhere it can be reset.
 package listener
 
 import (
