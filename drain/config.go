@@ -142,7 +142,8 @@ type Config struct {
 	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
 	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM and INT stop; on Windows
-	// os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
+	// os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none. The kernel keeps no order between signals that
+	// come within a few milliseconds: a pull wins over a swap or a restore that comes with it, a stop over all.
 	Signals *Signals
 }
 

@@ -259,5 +259,5 @@ func (s *service) cleanup() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// notAtOnce keeps two signals apart: a pull and a swap in the same instant have no order, and the pull holds.
-func notAtOnce() { <-time.After(10 * time.Millisecond) }
+// notAtOnce keeps two signals apart: a pull, and a swap or a restore, in the same instant have no order, and the pull holds.
+func notAtOnce() { <-time.After(50 * time.Millisecond) }

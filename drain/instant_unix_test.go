@@ -4,6 +4,7 @@ package drain
 
 import (
 	"log/slog"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -11,33 +12,66 @@ import (
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
-// A pull and a swap in the same instant may be delivered in any order: the pull holds. One that is older ends.
-func TestPullAndSwapInTheSameInstant(t *testing.T) {
+// A pull and a swap, or a restore, in the same instant may be delivered in any order: the pull holds. An older pull ends.
+func TestPullInTheSameInstant(t *testing.T) {
 	t.Parallel()
+	const pull, restore, swap = syscall.SIGUSR2, syscall.SIGUSR1, syscall.SIGHUP
+	const later = time.Second
 	for _, c := range []struct {
 		name    string
 		signals []syscall.Signal
-		before  time.Duration // the swap
+		after   []time.Duration // the one before
 		holds   bool
 	}{
-		{"pull first", []syscall.Signal{syscall.SIGUSR2, syscall.SIGHUP}, 0, true},
-		{"swap first", []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR2}, 0, true},
-		{"pull before", []syscall.Signal{syscall.SIGUSR2, syscall.SIGHUP}, time.Second, false},
-		{"restored", []syscall.Signal{syscall.SIGUSR2, syscall.SIGUSR1, syscall.SIGHUP}, 0, false},
+		{"pull, swap", []syscall.Signal{pull, swap}, []time.Duration{0, 0}, true},
+		{"swap, pull", []syscall.Signal{swap, pull}, []time.Duration{0, 0}, true},
+		{"pull, later swap", []syscall.Signal{pull, swap}, []time.Duration{0, later}, false},
+		{"swap, later pull", []syscall.Signal{swap, pull}, []time.Duration{0, later}, true},
+		{"swap, pull, restore", []syscall.Signal{swap, pull, restore}, []time.Duration{0, 0, 0}, true},
+		{"swap, restore, pull", []syscall.Signal{swap, restore, pull}, []time.Duration{0, 0, 0}, true},
+		{"pull, restore, swap", []syscall.Signal{pull, restore, swap}, []time.Duration{0, 0, 0}, true},
+		{"swap, pull, later restore", []syscall.Signal{swap, pull, restore}, []time.Duration{0, 0, later}, false},
+		{"pull, later restore and swap", []syscall.Signal{pull, restore, swap}, []time.Duration{0, later, 0}, false},
+		{"restore, later swap and pull", []syscall.Signal{restore, swap, pull}, []time.Duration{0, later, 0}, true},
 	} {
 		cfg, err := Config{Logger: slog.New(slog.DiscardHandler)}.complete()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &Service{cfg: cfg, phase: Starting, os: system{fds: &process.Files{}}}
-		for _, sig := range c.signals {
-			if sig == syscall.SIGHUP {
-				s.pullAt = s.pullAt.Add(-c.before)
-			}
-			s.handle(sig)
+		s, at := &Service{cfg: cfg, phase: Starting, os: system{fds: &process.Files{}}}, time.Now()
+		for i, sig := range c.signals {
+			at = at.Add(c.after[i])
+			s.handle(arrival{sig, at})
 		}
 		if !s.later.swap || s.later.next().pull != c.holds {
 			t.Errorf("%s: %+v", c.name, s.later)
 		}
+	}
+}
+
+// What the loop has no time for waits in order, and a storm takes no memory. That a stop came twice is not forgotten.
+func TestSignalsThatWait(t *testing.T) {
+	t.Parallel()
+	const hup, pull, term = syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGTERM
+	s := &Service{
+		cfg: Config{Signals: &defaultSignals}, signals: make(chan os.Signal), arrivals: make(chan arrival), ended: make(chan struct{}),
+	}
+	defer close(s.ended)
+	go s.takeSignals()
+	for range 1000 {
+		s.signals <- hup
+	}
+	for _, sig := range []os.Signal{pull, hup, hup, term, term, term} {
+		s.signals <- sig
+	}
+	for i, want := range []os.Signal{hup, pull, hup, term, term} {
+		if got := <-s.arrivals; got.Signal != want {
+			t.Errorf("%d: %v; want %v", i, got, want)
+		}
+	}
+	select {
+	case got := <-s.arrivals:
+		t.Errorf("%v waits too", got)
+	default:
 	}
 }

@@ -38,8 +38,9 @@ type Service struct {
 	listens sync.RWMutex // held while a socket is opened; guards late
 	late    bool         // too late for that: the sockets are those that the generation after this one gets
 
-	calls   chan func()
-	signals chan os.Signal
+	calls    chan func()
+	signals  chan os.Signal
+	arrivals chan arrival // of signals, for the loop
 	ended   chan struct{}   // closed when the loop is over
 	over    chan struct{}   // closed when, besides, what it had to say is said
 	lines   *later.Handler  // behind cfg.Logger
@@ -96,7 +97,7 @@ type Service struct {
 func New(cfg Config) (*Service, error) {
 	s := &Service{
 		phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
-		calls: make(chan func()), signals: make(chan os.Signal, 16), ended: make(chan struct{}),
+		calls: make(chan func()), signals: make(chan os.Signal, 16), arrivals: make(chan arrival), ended: make(chan struct{}),
 		over: make(chan struct{}),
 	}
 	outlivePipes()
@@ -119,6 +120,7 @@ func New(cfg Config) (*Service, error) {
 	watching.Wait()
 	if err != nil {
 		signal.Stop(s.signals)
+		close(s.ended)
 		s.parent.tell(message{Kind: kindFailed, Reason: reason(err)})
 		return nil, err
 	}
@@ -203,8 +205,8 @@ func (s *Service) loop() {
 		select {
 		case f := <-s.calls:
 			f()
-		case sig := <-s.signals:
-			s.handle(sig)
+		case a := <-s.arrivals:
+			s.handle(a)
 		}
 	}
 	s.manager.close()

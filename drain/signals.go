@@ -40,30 +40,80 @@ func (s *Service) heedEarly() (over func()) {
 	return func() { signal.Stop(early); close(done) }
 }
 
+// arrival is a signal, and when it came.
+type arrival struct {
+	os.Signal
+	at time.Time
+}
+
 // watch installs the handlers. From here on a signal is remembered until the loop handles it.
 func (s *Service) watch() {
 	if all := s.cfg.Signals.all(); len(all) > 0 { // Notify without signals would mean all of them
 		signal.Notify(s.signals, all...)
+		go s.takeSignals()
 	}
 }
 
-func (s *Service) handle(sig os.Signal) {
-	s.cfg.Logger.Info("signal", "signal", sig.String(), "phase", string(s.phase))
-	v := s.cfg.Signals.verb(sig)
-	s.heed(v, sig)
+// takeSignals keeps room in s.signals, for os/signal drops what finds none: a TERM after a storm of HUPs, before New has
+// returned. What waits for the loop keeps its order and its time.
+func (s *Service) takeSignals() {
+	var waiting []arrival
+	for {
+		var out chan<- arrival
+		var first arrival
+		if len(waiting) > 0 {
+			out, first = s.arrivals, waiting[0]
+		}
+		select {
+		case sig := <-s.signals:
+			waiting = s.cfg.Signals.remember(waiting, arrival{sig, time.Now()})
+		case out <- first:
+			waiting = waiting[1:]
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// remember adds a signal, unless the last ones say the same: a storm takes no memory. Two to stop say more than one.
+func (sets *Signals) remember(waiting []arrival, a arrival) []arrival {
+	enough := 1
+	if sets.verb(a.Signal) == verbStop {
+		enough = 2
+	}
+	same := 0
+	for same < len(waiting) && waiting[len(waiting)-1-same].Signal == a.Signal {
+		same++
+	}
+	if same >= enough {
+		return waiting
+	}
+	return append(waiting, a)
+}
+
+func (s *Service) handle(a arrival) {
+	s.cfg.Logger.Info("signal", "signal", a.String(), "phase", string(s.phase))
+	v := s.cfg.Signals.verb(a.Signal)
+	together := a.at.Sub(s.pullAt) < sameInstant
+	if v == verbRestore && together {
+		s.cfg.Logger.Warn("restore ignored: it came in the same instant as a pull; send it again")
+		return
+	}
+	s.heed(v, a.Signal)
 	switch {
 	case v == verbPull:
-		s.pullAt = time.Now()
+		s.pullAt = a.at
 	case v == verbRestore:
 		s.pullAt = time.Time{}
-	case v == verbSwap && time.Since(s.pullAt) < sameInstant:
-		s.heed(verbPull, sig)
+	case v == verbSwap && together:
+		s.heed(verbPull, a.Signal)
 	}
 }
 
-// sameInstant is how close a pull and a swap come where their order is not known: two threads take signals from the
-// kernel. The pull holds then. An operator who means the swap to end a pull gives the balancer time to notice first.
-const sameInstant = 2 * time.Millisecond
+// sameInstant is how close a pull comes to a swap or a restore where their order is not known: the kernel keeps none between
+// signals that wait, and two threads may take them. The pull holds then, which is safe. An operator who means the
+// other gives the balancer time to notice first.
+const sameInstant = 5 * time.Millisecond
 
 // heed does what a command says, here or in the main generation. Sig is nil where another generation has forwarded it, which
 // makes no second signal of it: a manager signals every process of the service.

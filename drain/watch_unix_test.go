@@ -107,6 +107,9 @@ func (s *service) main() record {
 
 func (s *service) signal(pid int, sig syscall.Signal) {
 	s.Helper()
+	if sig == syscall.SIGUSR1 { // a pull may have been sent a moment ago
+		notAtOnce()
+	}
 	if err := syscall.Kill(pid, sig); err != nil {
 		s.Fatalf("signal %v to %d: %v", sig, pid, err)
 	}
