@@ -111,7 +111,8 @@ func (s *Service) refuseMisfit(sw *swap) {
 
 // childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in vain.
 func (s *Service) childServes(sw *swap, unused []string) {
-	if sw.child != nil && !isClosed(sw.child.Exited()) && !sw.link.Hung() {
+	doubtful := sw.side.Over() || sw.side.Phase == lifecycle.Dying
+	if sw.child != nil && !doubtful && !sw.link.Hung() && sw.child.Release() {
 		sw.unused = unused
 		s.step(sw, lifecycle.ChildServes)
 	}

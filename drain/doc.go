@@ -19,7 +19,10 @@
 //
 // A new generation has a process group of its own until it takes over. If it fails, the whole group is killed; else it joins
 // the group of the old one. In the foreground of a terminal it is in that group from the beginning, and only the process
-// that was started is killed. Processes that the program starts inherit none of the library's descriptors and variables.
+// that was started is killed. Linux kills besides, in both cases, every process that it has left its end of the link or of
+// the pipe that says "ready": a daemon would keep the sockets. The program may be started by a script that waits for it; one
+// that calls exec leaves nothing that holds the sockets longer.
+// Processes that the program starts inherit none of the library's descriptors and variables.
 //
 // From New on, and in a new generation from its start, a write to a standard output whose reader is gone returns EPIPE.
 //

@@ -235,7 +235,7 @@ func (s *Service) hurry() {
 		s.deadlineAt = time.Now().Add(killGrace)
 		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 		if s.settled {
-			s.settle() // there is no time to linger
+			s.settle()
 			return
 		}
 		s.deadline = time.AfterFunc(killGrace, func() {

@@ -13,7 +13,7 @@ func (s *Service) settle() {
 	case s.phase != Draining || !s.settled || s.cutting != nil || s.hooks.gone:
 	case len(s.older) > 0:
 		s.tell(slog.LevelInfo, "waiting for older generations", nil, "older", s.olderNames())
-	case s.replaced() && !s.hurried && time.Since(s.since) < lingerTime:
+	case s.replaced() && time.Since(s.since) < lingerTime:
 		time.AfterFunc(lingerTime-time.Since(s.since), func() { s.call(s.settle) })
 	default:
 		s.bow("stopped", s.result)

@@ -40,13 +40,13 @@ type Service struct {
 
 	calls    chan func()
 	signals  chan os.Signal
-	arrivals chan arrival // of signals, for the loop
-	ended   chan struct{}   // closed when the loop is over
-	over    chan struct{}   // closed when, besides, what it had to say is said
-	lines   *later.Handler  // behind cfg.Logger
-	events  later.Queue     // of calls of Config.OnEvent
-	ctx     context.Context // ends then
-	cancel  context.CancelFunc
+	arrivals chan arrival    // of signals, for the loop
+	ended    chan struct{}   // closed when the loop is over
+	over     chan struct{}   // closed when, besides, what it had to say is said
+	lines    *later.Handler  // behind cfg.Logger
+	events   later.Queue     // of calls of Config.OnEvent
+	ctx      context.Context // ends then
+	cancel   context.CancelFunc
 
 	// Owned by the loop.
 	phase        Phase
@@ -163,13 +163,13 @@ func (s *Service) configure(cfg Config) (err error) {
 	if s.cfg.ControlSocket, err = controlPath(s.cfg.ControlSocket); err != nil {
 		return err
 	}
-	ours := []int{os.Getpid()}
 	if inherits() {
-		ours = append(ours, os.Getppid())
-	} else if err = checkControl(s.cfg.ControlSocket); err != nil {
+		return nil // what lies in the file system is the old generation's: see inherit
+	}
+	if err = checkControl(s.cfg.ControlSocket); err != nil {
 		return err
 	}
-	return pidFile(s.cfg.PIDFile).check(ours...)
+	return pidFile(s.cfg.PIDFile).check(os.Getpid())
 }
 
 // inherit takes over from the generation that has started this process.
@@ -185,6 +185,13 @@ func (s *Service) inherit() (err error) {
 		s.giver, s.side.Trusts = s.parent, s.parent.peer.can(canServe)
 		err = cmp.Or(err, s.parent.peer.fits())
 		s.parent.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
+	}
+	if s.os.inherits {
+		ours := []int{s.os.pid, os.Getppid()}
+		if s.parent != nil {
+			ours = append(ours, s.parent.PID) // not the parent process, where a script is between the two
+		}
+		err = cmp.Or(err, pidFile(s.cfg.PIDFile).check(ours...))
 	}
 	s.holders = s.os.holders
 	s.cfg.Logger = s.cfg.Logger.With("generation", s.generation)

@@ -87,6 +87,20 @@ func TestStormOfSignalsLosesNothing(t *testing.T) {
 	s.wantNothingLost()
 }
 
+// One that has to make room stays as long, too: whoever has just read its number in the PID file is heard.
+func TestGenerationThatMakesRoomForwardsSignals(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{MaxGenerations: 2})
+	open := s.beginSwap("in Ready")
+	s.tell(s.pgid, syscall.SIGHUP)
+	open()
+	s.event(1, "told to leave within 5s")
+	s.tell(s.pgid, syscall.SIGUSR2)
+	s.event(3, "promoted")
+	s.settled(drain.Pulled)
+	s.stop()
+}
+
 // A stop in the middle of a storm of HUPs stops the service, whenever it comes, and a request in flight is finished.
 func TestStopInAStormOfHUPs(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,7 @@ type child interface {
 	Exited() <-chan struct{}
 	Err() error
 	Kill()
-	Release()
+	Release() bool
 }
 
 // swap is one attempt to start the next generation, seen from the old one. Its fields are the loop's, but for the
@@ -173,7 +173,7 @@ func (s *Service) launch(sw *swap) error {
 	})
 	var c child
 	if err == nil {
-		c, err = s.os.startChild(far)
+		c, err = s.os.startChild(far, func() bool { return !near.Hung() })
 	}
 	if err != nil {
 		_ = near.Close()
@@ -305,7 +305,10 @@ func (s *Service) hearSuccessor(sw *swap) {
 		case kindServing:
 			s.call(func() { s.childServes(sw, m.Unused) })
 		case kindFailed:
-			s.call(func() { sw.reason = m.Reason })
+			s.call(func() {
+				sw.reason = m.Reason
+				s.abortSwap(sw, m.Reason) // or what has started it, a script for example, could hold up the end
+			})
 		case kindHurry:
 			s.call(s.hurry)
 		}

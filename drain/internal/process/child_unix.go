@@ -28,10 +28,12 @@ type Command struct {
 
 	Files *Files              // passed to every child; may be nil
 	Also  map[string]*os.File // passed to this one alone, by name
+
+	Held func() bool // tells whether a process holds what is in Also; nil: none does
 }
 
-// Child is a process that Start has started. Until Release it is a candidate: its process group dies with it, if it has one
-// of its own.
+// Child is a process that Start has started. Until Release it is a candidate: with it dies its process group, if it has one
+// of its own, and on Linux whoever else has what was passed to it alone, a daemon that it has started, for example.
 type Child struct {
 	PID int
 
@@ -41,13 +43,16 @@ type Child struct {
 	exited chan struct{}
 	err    error // set before exited is closed
 
-	mu     sync.Mutex // guards what follows
-	group  bool       // it has a group of its own, which is to die with it
-	reaped bool
+	alone passed      // what no process but the child and its children has
+	held  func() bool // see Command
+
+	mu       sync.Mutex // guards what follows
+	group    bool       // it has a group of its own, which is to die with it
+	released bool
+	reaped   bool
 }
 
-// Start starts a process with a process group of its own. What it has started itself is in the group too, unless that
-// has made a group of its own. The error is one of the system calls', so that errors.Is finds syscall.ENOEXEC.
+// Start starts a process with a process group of its own. The error is one of the system calls', so that errors.Is finds syscall.ENOEXEC.
 //
 // In the foreground of a terminal the child stays in this process's group. The terminal would stop a group in the
 // background that reads from it.
@@ -64,6 +69,10 @@ func Start(cmd Command) (*Child, error) {
 	}
 	defer namesR.Close()
 	group := !slices.ContainsFunc(cmd.Stdio[:], Foreground)
+	alone := passed{passedTo(readyW)}
+	for _, f := range cmd.Also {
+		alone = append(alone, passedTo(f))
+	}
 	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, group)
 	if err != nil {
 		_, _ = readyR.Close(), namesW.Close()
@@ -73,7 +82,7 @@ func Start(cmd Command) (*Child, error) {
 	if err != nil { // never on Unix
 		panic(err)
 	}
-	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), exited: make(chan struct{}), group: group}
+	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held}
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
 	}
@@ -142,11 +151,13 @@ func (c *Child) Exited() <-chan struct{} { return c.exited }
 // Err says how the child has exited. It is to be called after Exited.
 func (c *Child) Err() error { return c.err }
 
-// Release makes the child a process of its own: its group is left alone from now on, also when the child exits.
-func (c *Child) Release() {
+// Release makes the child a process of its own: what comes from it is left alone from now on, also when the child exits. It
+// reports whether it could: not when the child has exited before.
+func (c *Child) Release() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.group = false
+	c.released = c.released || !c.reaped
+	return c.released
 }
 
 // Kill kills the child, and its group if it is a candidate.
@@ -156,7 +167,7 @@ func (c *Child) Kill() {
 	if c.reaped {
 		return
 	}
-	if c.group {
+	if c.group && !c.released {
 		_ = unix.Kill(-c.PID, unix.SIGKILL)
 	}
 	_ = c.proc.Kill()
@@ -179,14 +190,18 @@ func (c *Child) wait(ready *os.File) {
 		state, err = c.proc.Wait()
 	}
 	c.mu.Lock()
-	if c.group { // as long as nobody has reaped the child, no other group can have its number
+	if c.group && !c.released { // as long as nobody has reaped the child, no other group can have its number
 		_ = unix.Kill(-c.PID, unix.SIGKILL)
 	}
 	if waitable {
 		state, err = c.proc.Wait()
 	}
 	c.reaped = true
+	candidate := !c.released
 	c.mu.Unlock()
+	if candidate {
+		c.killEscaped(ready)
+	}
 
 	c.err = fmt.Errorf("child pid=%d exited", c.PID)
 	if err == nil && !state.Success() {
@@ -203,6 +218,25 @@ func (c *Child) wait(ready *os.File) {
 func Foreground(fd int) bool {
 	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
+}
+
+// killEscaped kills who has left the child's group, and so would keep the sockets, or even serve.
+func (c *Child) killEscaped(ready *os.File) {
+	for range 20 { // one that is killed may have started another
+		if !writable(ready) && (c.held == nil || !c.held()) {
+			return
+		}
+		if !c.alone.killHolders() {
+			return
+		}
+	}
+}
+
+// writable tells whether some process has the other end of a pipe.
+func writable(pipe *os.File) bool {
+	poll := []unix.PollFd{{Fd: int32(number(pipe)), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && (n == 0 || poll[0].Revents&(unix.POLLHUP|unix.POLLNVAL) == 0)
 }
 
 // Group is the process group of a process, or 0.

@@ -1,0 +1,184 @@
+package drain_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// family is every process that comes from the service, whatever session or group it has made for itself: each has the
+// variable by which the test binary is a service.
+func (s *service) family() (pids []int) {
+	s.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // of a zombie it is empty
+		if err == nil && bytes.Contains(env, []byte(planEnv+"="+s.planned+"\x00")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// wantFamily wants these processes of the service to be left, soon.
+func (s *service) wantFamily(want ...int) {
+	s.Helper()
+	for timeout := time.After(hung / 4); ; {
+		got := s.family()
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-timeout:
+			out, _ := exec.Command("ps", "-o", "pid,ppid,pgid,sid,args", "-p", strings.Trim(fmt.Sprint(got), "[]")).CombinedOutput()
+			s.Errorf("processes %v are left; want %v\n%s", got, want, out)
+			for _, pid := range got {
+				if !slices.Contains(want, pid) {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// script is a program that has the whole binary as $real, and says as which process it has begun.
+func (s *service) script(text string) func(string) error {
+	return write(fmt.Sprintf("#!/bin/sh\nreal=%s.real\n%s\n", s.binary, text), 0o755)
+}
+
+// installReal puts the whole binary where a script finds it.
+func (s *service) installReal() {
+	s.Helper()
+	self, err := os.Executable()
+	if err == nil {
+		err = linkOrCopy(self, s.binary+".real")
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// Whatever the new program does, but to serve: the swap fails with a reason, nothing of it is left, and nothing is lost.
+func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, reason, text, fault string }{
+		{name: "ends well at once", reason: "exited", text: "exit 0"},
+		{name: "leaves a child", reason: "exited", text: "sleep 1000 & exit 0"},
+		{name: "leaves a child that ignores signals", reason: "exit status 4", text: "(trap '' TERM HUP INT; sleep 1000; sleep 1000) & exit 4"},
+		{name: "leaves a daemon", reason: "exited", text: "setsid sh -c 'sleep 1000; sleep 1000' & exit 0"},
+		{name: "leaves a daemon of a daemon", reason: "exited", text: "(setsid sh -c 'setsid sh -c \"sleep 1000; sleep 1000\" & exit 0' &); sleep 0.2; exit 0"},
+		{name: "is a daemon", reason: "exited", text: "setsid $real </proc/$$/fd/0 & exit 0"},
+		{name: "never calls drain", reason: "not ready within", text: "sleep 1000"},
+		{name: "never calls drain, with a daemon", reason: "not ready within", text: "setsid sleep 1000 & sleep 1000"},
+		{name: "says it is ready and dies", reason: "exited", text: `printf '*' >&3; exit 0`},
+		{name: "says something else", reason: "exited", text: `printf 'x*' >&3; exit 0`},
+		{name: "closes everything", reason: "exited", text: "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec /bin/sleep 0.2"},
+		{name: "is loud", reason: "exited", text: "head -c 64000000 /dev/zero >&2; exit 0"},
+		{name: "a wrapper of one that fails", reason: "the cache is cold", text: "$real", fault: "ready fails"},
+		{name: "a wrapper of one that crashes", reason: "exit status 3", text: "$real; exit $?", fault: "crash in probation"},
+		{name: "a wrapper that forgets to end", reason: "the cache is cold", text: "$real; sleep 1000", fault: "ready fails"},
+		{name: "a wrapper of one that hangs", reason: "not ready within", text: "$real </proc/$$/fd/0 & wait", fault: "hang at start"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{SwapTimeout: 4 * time.Second}, silent)
+			s.installReal()
+			l := s.drive(2, 4*time.Millisecond)
+			s.wantFailure(l, c.reason, func() {
+				s.replace(s.script(c.text))
+				s.plan.Fault, s.plan.SwapTimeout = c.fault, 0
+				s.replan()
+			})
+			s.wantFamily(s.pgid)
+			s.plan.Fault = ""
+			s.replan()
+			s.install()
+			s.swap()
+			l.end()
+			s.stop()
+			s.wantFamily()
+			s.wantNothingLost()
+		})
+	}
+}
+
+// silent drops what the service says on standard error.
+func silent(s *service, cmd *exec.Cmd) {
+	r, w := s.pipe()
+	go func() { _, _ = io.Copy(io.Discard, r); _ = r.Close() }()
+	s.Cleanup(func() { _ = w.Close() })
+	cmd.Stderr = w
+}
+
+// A file that somebody writes still.
+func TestSwapToABusyFileFailsAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{})
+	l := s.drive(2, 4*time.Millisecond)
+	self, err := os.ReadFile(s.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var busy *os.File
+	s.wantFailure(l, "text file busy", func() {
+		s.replace(func(path string) error {
+			if busy, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755); err == nil {
+				_, err = busy.Write(self)
+			}
+			return err
+		})
+	})
+	_ = busy.Close()
+	s.swap()
+	l.end()
+	s.stop()
+}
+
+// Wrappers of good programs work, whether they become the program or wait for it.
+func TestSwapThroughAWrapper(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?", "setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done"} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{}, withControl)
+			s.installReal()
+			l := s.drive(2, 4*time.Millisecond)
+			s.replace(s.script(text))
+			for gen := 2; gen <= 4; gen++ {
+				s.signal(s.main().PID, syscall.SIGHUP)
+				s.event(gen, "promoted")
+				s.event(gen, "older generation is gone")
+			}
+			_ = os.Remove(s.binary) // some wait for that, and leave the program alone
+			l.end()
+			if st := s.mustControl("status"); st.Generation != 4 || st.Phase != drain.Ready {
+				t.Errorf("%+v", st)
+			}
+			if text == "exec $real" {
+				s.wantFamily(s.main().PID)
+			}
+			s.mustControl("stop")
+			s.wantFamily()
+			s.wantNothingLost()
+		})
+	}
+}
