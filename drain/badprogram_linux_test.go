@@ -100,7 +100,7 @@ func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, plan{SwapTimeout: 4 * time.Second}, silent)
+			s := start(t, plan{SwapTimeout: 4 * time.Second}, unheard)
 			s.installReal()
 			l := s.drive(2, 4*time.Millisecond)
 			s.wantFailure(l, c.reason, func() {
@@ -121,8 +121,8 @@ func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// silent drops what the service says on standard error.
-func silent(s *service, cmd *exec.Cmd) {
+// unheard drops what the service says on standard error.
+func unheard(s *service, cmd *exec.Cmd) {
 	r, w := s.pipe()
 	go func() { _, _ = io.Copy(io.Discard, r); _ = r.Close() }()
 	s.Cleanup(func() { _ = w.Close() })
