@@ -44,13 +44,14 @@ func newBackground() *background {
 // waits for that; a service that ends before never runs it. Name tells it apart in Status and in the report of what was
 // cut off.
 //
-// Handlers hand in work, so f goes on while they do: ctx ends when this generation drains and its last connection is
-// closed or handed over. What was handed in by then is f's to finish. Handlers may call Go while their generation drains,
-// and so may functions that Go runs. When all of it is over, Go returns an error, and f does not run.
+// Handlers hand in work, so f goes on while they do: ctx ends when this generation drains and its
+// last connection is closed or handed over. What was handed in by then is f's to finish. Handlers
+// may call Go while their generation drains, and so may functions that Go runs. When all of it is
+// over, Go returns an error, and f does not run.
 //
-// A handler or a hijacked connection must not wait for the end of ctx, which waits for its end: Draining and DrainStarted
-// tell when draining begins. At Config.DrainTimeout the connections that are left are closed and ctx ends; what returns
-// within another second is not cut off.
+// A handler or a hijacked connection must not wait for the end of ctx, which waits for its end:
+// Draining and DrainStarted tell when draining begins. At Config.DrainTimeout the connections that
+// are left are closed and ctx ends; what returns within another second is not cut off.
 //
 // The new generation runs its functions while the old one's finish. Lead is for what must not run twice.
 func (s *Service) Go(name string, f func(ctx context.Context)) error {

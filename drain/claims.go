@@ -20,7 +20,8 @@ type claims struct {
 	over    bool                 // it has ended
 }
 
-// begin returns where the word on an offer will come: nil, an error if nobody is left to say it, or listener.ErrWithdrawn.
+// begin returns where the word on an offer will come: nil, an error if nobody is left to say it, or
+// listener.ErrWithdrawn.
 func (c *claims) begin(id int) <-chan error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,8 +70,8 @@ func (c *claims) outlast(l *link.Link) bool {
 	return true
 }
 
-// end is called when no word can come any more. An elder that is gone has left what it has not withdrawn; of one that lives,
-// it is not known.
+// end is called when no word can come any more. An elder that is gone has left what it has not
+// withdrawn; of one that lives, it is not known.
 func (c *claims) end(lives bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
 
-// ableTime is how long a child that is ready may take to say what it speaks: it has said so long before. One of a version
-// that says nothing is taken for what it is then.
+// ableTime is how long a child that is ready may take to say what it speaks: it has said so long
+// before. One of a version that says nothing is taken for what it is then.
 const ableTime = time.Second
 
 // follow tells the machine what becomes of the child, until the swap is over.
@@ -67,7 +67,8 @@ func (s *Service) step(sw *swap, e lifecycle.OldEvent) {
 				_ = sw.link.Post(message{Kind: kindStop, Reason: sw.aborted})
 			}
 		case lifecycle.Kill:
-			sw.aborted = cmp.Or(sw.aborted, fmt.Sprintf("it was ready, and did not serve within %v", lifecycle.ServeTicks*lifecycle.Tick))
+			sw.aborted = cmp.Or(sw.aborted, fmt.Sprintf("it was ready, and did not serve within %v",
+				lifecycle.ServeTicks*lifecycle.Tick))
 			sw.child.Kill()
 		case lifecycle.PassOn:
 			sw.passOn(sw.later)
@@ -141,8 +142,8 @@ func (s *Service) prepareToLetGo(sw *swap) {
 	})
 }
 
-// pause makes reads of packet sockets wait, before the child is told to begin. Where it dies meanwhile, takeBack may come
-// before the pause does.
+// pause makes reads of packet sockets wait, before the child is told to begin. Where it dies
+// meanwhile, takeBack may come before the pause does.
 func (s *Service) pause(sw *swap) {
 	ctx, done := context.WithTimeout(s.ctx, killGrace)
 	defer done()
@@ -154,11 +155,12 @@ func (s *Service) pause(sw *swap) {
 	})
 }
 
-// promoteChild tells the child that it is the main one, with all that goes along. What is taken from this generation here,
-// takeBack gives it again.
+// promoteChild tells the child that it is the main one, with all that goes along. What is taken
+// from this generation here, takeBack gives it again.
 func (s *Service) promoteChild(sw *swap) {
 	m := message{
-		Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Control: s.control.place(), Join: !s.hooks.joined, Older: len(s.older) + s.coming,
+		Kind: kindPromoted, PID: s.os.pid, PIDFile: s.cfg.PIDFile, Control: s.control.place(),
+		Join: !s.hooks.joined, Older: len(s.older) + s.coming,
 		Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast,
 		Ledger: s.health.Export(), TicketKeys: s.tickets.End(),
 	}
@@ -232,7 +234,8 @@ func (s *Service) letGo(sw *swap) {
 			if !reader.can(canConfirm) { // and can't say so
 				e.tell(message{Kind: kindAble, Protocol: reader})
 			}
-			if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer, Base: &e.base}, e.link) != nil {
+			if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer,
+				Base: &e.base}, e.link) != nil {
 				_ = sw.link.Post(message{Kind: kindElder})
 			}
 			_ = e.link.Close()

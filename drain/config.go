@@ -16,54 +16,62 @@ import (
 
 // Config is what a Service can be told. The zero value works. New refuses negative durations and numbers.
 type Config struct {
-	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is replaced by rename when
-	// the service becomes ready or is promoted, and removed at the end. What is there before, a small regular file with no
-	// living process of another program, is replaced; a swap fails when its folder can't be written. Default: none.
+	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is
+	// replaced by rename when the service becomes ready or is promoted, and removed at the end.
+	// What is there before, a small regular file with no living process of another program, is
+	// replaced; a swap fails when its folder can't be written. Default: none.
 	PIDFile string
 
-	// ControlSocket is the path of a unix socket on which the main generation answers the commands of Control, which also
-	// says what HTTP it speaks. Its mode is 0600, and processes of another user get nothing, but root's. It moves along with
-	// a swap and is removed at the end; one that a dead process has left is replaced. The folder must be this user's or
-	// root's, and nobody else's to write, nor those above it everybody's; with the sticky bit, as in /tmp, they may be. Each
-	// generation refuses another place. Unix only. Default: none.
+	// ControlSocket is the path of a unix socket on which the main generation answers the commands
+	// of Control, which also says what HTTP it speaks. Its mode is 0600, and processes of another
+	// user get nothing, but root's. It moves along with a swap and is removed at the end; one that
+	// a dead process has left is replaced. The folder must be this user's or root's, and nobody
+	// else's to write, nor those above it everybody's; with the sticky bit, as in /tmp, they may
+	// be. Each generation refuses another place. Unix only. Default: none.
 	ControlSocket string
 
-	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of TCP. It is open while the
-	// service is ready and closed while it is pulled; see health.Heartbeat, which says what counts as noticed. A handshake
-	// that is half done in the moment of a swap in which the old generation closes its port is reset, so a balancer should
+	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of
+	// TCP. It is open while the service is ready and closed while it is pulled; see
+	// health.Heartbeat, which says what counts as noticed. A handshake that is half done in the
+	// moment of a swap in which the old generation closes its port is reset, so a balancer should
 	// want two failures at least before it takes a node out. Default: none.
 	HeartbeatAddress string
-	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down" while the service drains for
-	// a stop; see health.State.ServeAgent. Default: none.
+	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down"
+	// while the service drains for a stop; see health.State.ServeAgent. Default: none.
 	//
-	// Both ports are opened by each generation before it takes over, and closed by the old one when it has; like the control
-	// socket they are no listeners of the service, and their connections are not counted.
+	// Both ports are opened by each generation before it takes over, and closed by the old one when
+	// it has; like the control socket they are no listeners of the service, and their connections
+	// are not counted.
 	AgentAddress string
 
-	// Probation is how long a new generation runs, checking itself, before it takes over. It accepts nothing from
-	// outside meanwhile: the old one does, so a new one that fails costs no request. Default 1s; for less, set less, for
-	// none 1ns: one self-check always is.
+	// Probation is how long a new generation runs, checking itself, before it takes over. It
+	// accepts nothing from outside meanwhile: the old one does, so a new one that fails costs no
+	// request. Default 1s; for less, set less, for none 1ns: one self-check always is.
 	Probation time.Duration
 	// SwapTimeout bounds a swap, from the start of the new process until it takes over. Then it is asked to leave, and
 	// killed 5s later. Default 1m.
 	SwapTimeout time.Duration
-	// MaxGenerations is how many processes of the service may live at once. A swap that would make them more waits until the
-	// oldest has left, which is told to do so within 5s, whatever its DrainTimeout and IdleGrace; what it has left then is cut
-	// off, and its Run returns an error. Who waits long for connections that can't be handed over, such as WebSockets, should allow for as
-	// many swaps as may come in one DrainTimeout: each old generation costs its memory, and no more than that while it is
-	// idle. Status.Older says what is left where. Default 4, at least 2.
+	// MaxGenerations is how many processes of the service may live at once. A swap that would make
+	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
+	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
+	// Who waits long for connections that can't be handed over, such as WebSockets, should allow
+	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
+	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least
+	// 2.
 	MaxGenerations int
 
-	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that says what, and so the
-	// exit code is not 0. Each generation has its own, from its own draining, as its configuration was when it started. In
-	// a stop that also counts for older generations that still drain, which are told to leave then. Default 30s.
+	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that
+	// says what, and so the exit code is not 0. Each generation has its own, from its own draining,
+	// as its configuration was when it started. In a stop that also counts for older generations
+	// that still drain, which are told to leave then. Default 30s.
 	DrainTimeout time.Duration
-	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before it is closed, and how
-	// long an HTTP/2 client may take to answer a PING. It should be longer than the time for which the balancer keeps idle
-	// connections, and shorter than DrainTimeout: when three quarters of that are over, an eighth of it is the most, so that
-	// nobody who rests is cut off. Default 5s in a swap, so that a client whose machine is busy for a second, or whose first
-	// packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest; 1s in a stop, for whose end somebody
-	// waits; or half of DrainTimeout if that is less.
+	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
+	// it is closed, and how long an HTTP/2 client may take to answer a PING. It should be longer
+	// than the time for which the balancer keeps idle connections, and shorter than DrainTimeout:
+	// when three quarters of that are over, an eighth of it is the most, so that nobody who rests
+	// is cut off. Default 5s in a swap, so that a client whose machine is busy for a second, or
+	// whose first packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest;
+	// 1s in a stop, for whose end somebody waits; or half of DrainTimeout if that is less.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
@@ -71,9 +79,9 @@ type Config struct {
 	PullMin, PullMax time.Duration
 	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
 	Failures int
-	// Probers are the networks that the balancers' probes come from; probes from elsewhere are answered, but count for
-	// nothing, so that no outsider can hold up a stop by asking for /ping. See health.Config. Default: whoever asks in a
-	// rhythm is a prober.
+	// Probers are the networks that the balancers' probes come from; probes from elsewhere are
+	// answered, but count for nothing, so that no outsider can hold up a stop by asking for /ping.
+	// See health.Config. Default: whoever asks in a rhythm is a prober.
 	Probers []netip.Prefix
 	// PingStatus is what /ping answers while pulled. Default 501.
 	PingStatus int
@@ -82,68 +90,79 @@ type Config struct {
 	// KeepPull makes a new generation start pulled when the old one was. By default an upgrade ends the pull.
 	KeepPull bool
 
-	// Ready is waited for before the service becomes ready, and in a new generation before its probation. An error makes
-	// Run return it. Ctx ends with the service.
+	// Ready is waited for before the service becomes ready, and in a new generation before its
+	// probation. An error makes Run return it. Ctx ends with the service.
 	Ready func(ctx context.Context) error
-	// Check is asked by a new generation before it takes over, besides its own check, which is that /ping of each server
-	// answers 200. The client reaches the service's own listeners whatever the host in the URL is: the first one, or the
-	// one whose address is the host. It speaks TLS to those of ServeTLS and trusts their certificates; "https" reaches only these.
+	// Check is asked by a new generation before it takes over, besides its own check, which is that
+	// /ping of each server answers 200. The client reaches the service's own listeners whatever the
+	// host in the URL is: the first one, or the one whose address is the host. It speaks TLS to
+	// those of ServeTLS and trusts their certificates; "https" reaches only these.
 	Check func(ctx context.Context, client *http.Client) error
 	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
 	// "binary -t".
 	Preflight func(ctx context.Context, binary string) error
 
-	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit, s6, docker --init, a pod
-	// that shares its process namespace. PID 1, which the process is in most other containers, stays without it. New does
-	// not return in a keeper, so call it before anything is opened or started. The keeper starts the same binary, with the
-	// same arguments, environment and descriptors, as generation 1; it forwards signals to the main generation, reaps
-	// orphans, and exits after the last generation with the exit code of the last main one, 128+n for signal n. (1 if
-	// that crashed while an older one drained, before Linux 6.15.)
+	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
+	// s6, docker --init, a pod that shares its process namespace. PID 1, which the process is in
+	// most other containers, stays without it. New does not return in a keeper, so call it before
+	// anything is opened or started. The keeper starts the same binary, with the same arguments,
+	// environment and descriptors, as generation 1; it forwards signals to the main generation,
+	// reaps orphans, and exits after the last generation with the exit code of the last main one,
+	// 128+n for signal n. (1 if that crashed while an older one drained, before Linux 6.15.)
 	//
-	// Signals should go to the keeper alone: the generations have a process group of their own. With NOTIFY_SOCKET, the
-	// manager is told all but MAINPID; the variable is not in the environment of the program, nor of what that starts.
-	// After a SIGKILL of the keeper the service stops as by SIGTERM: the next keeper needs its addresses. Linux only; elsewhere New returns an error. Default false.
+	// Signals should go to the keeper alone: the generations have a process group of their own.
+	// With NOTIFY_SOCKET, the manager is told all but MAINPID; the variable is not in the
+	// environment of the program, nor of what that starts. After a SIGKILL of the keeper the
+	// service stops as by SIGTERM: the next keeper needs its addresses. Linux only; elsewhere New
+	// returns an error. Default false.
 	Keeper bool
 
-	// Join is called when the service becomes ready other than by a swap, and after a restore; Leave at each pull and, if
-	// it is not pulled yet, at a stop, which waits for it. For registries. Both have PullMax. After a swap Join is called
-	// too where the old generation's has not succeeded.
+	// Join is called when the service becomes ready other than by a swap, and after a restore;
+	// Leave at each pull and, if it is not pulled yet, at a stop, which waits for it. For
+	// registries. Both have PullMax. After a swap Join is called too where the old generation's has
+	// not succeeded.
 	//
-	// Gone is called at the end of a stop, when nothing is in flight any more, in older generations neither, and before
-	// Run returns. It has 5s. It is not called by a generation that is replaced, so that the service stays in the registry
-	// under one name, by one that never was the main one, or after a second signal to stop.
+	// Gone is called at the end of a stop, when nothing is in flight any more, in older generations
+	// neither, and before Run returns. It has 5s. It is not called by a generation that is
+	// replaced, so that the service stays in the registry under one name, by one that never was the
+	// main one, or after a second signal to stop.
 	//
 	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged.
 	Join, Leave, Gone func(ctx context.Context) error
 
-	// Adopt is called, once the service has taken over, with each connection that the old generation gives to HandOver, and
-	// with its state. Nil means that conn is the application's, as if it had been accepted or hijacked here: it is counted,
-	// waited for, and can be handed over again. An error, or a panic, gives it back to the old generation, which serves on
-	// with it; conn is closed then, without its client noticing. So an application refuses state that it doesn't understand.
+	// Adopt is called, once the service has taken over, with each connection that the old
+	// generation gives to HandOver, and with its state. Nil means that conn is the application's,
+	// as if it had been accepted or hijacked here: it is counted, waited for, and can be handed
+	// over again. An error, or a panic, gives it back to the old generation, which serves on with
+	// it; conn is closed then, without its client noticing. So an application refuses state that it
+	// doesn't understand.
 	//
-	// Each call has a goroutine of its own. It should return soon, having started what serves conn: Read and HandOver of conn
-	// wait until it has returned and the old generation knows, and so does a further swap. The old generation waits for 5 s,
-	// see HandOver; if that was too short, conn is closed here, without its client noticing. So conn is not to be written to
-	// before the first Read.
-	// Default: none, every HandOver is refused.
+	// Each call has a goroutine of its own. It should return soon, having started what serves conn:
+	// Read and HandOver of conn wait until it has returned and the old generation knows, and so
+	// does a further swap. The old generation waits for 5 s, see HandOver; if that was too short,
+	// conn is closed here, without its client noticing. So conn is not to be written to before the
+	// first Read. Default: none, every HandOver is refused.
 	Adopt func(conn net.Conn, state []byte) error
 
-	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of its own. It may block,
-	// which holds up later events and nothing else, and call any method of the Service. The service goes on meanwhile, so
-	// Event tells how it was, Status how it is. The first call comes after New has returned, when Listen, ListenPacket or Run
-	// is called. Before Run returns, OnEvent has returned from all calls; Run waits 1s for that. Default: none.
+	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of
+	// its own. It may block, which holds up later events and nothing else, and call any method of
+	// the Service. The service goes on meanwhile, so Event tells how it was, Status how it is. The
+	// first call comes after New has returned, when Listen, ListenPacket or Run is called. Before
+	// Run returns, OnEvent has returned from all calls; Run waits 1s for that. Default: none.
 	OnEvent func(Event)
-	// Logger gets the same and more, in order, on another goroutine: the time of a record is when it happened. A handler may
-	// block, and call any method of the Service. Up to 1024 lines and 1 MiB wait for it; more are dropped, counted in
-	// Totals.LogDropped, and a line in their place says how many. Run, ListenAndServe and a keeper wait up to 1s for the
-	// last lines at the end; an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
+	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
+	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
+	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
+	// says how many. Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
+	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
 	//
 	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
 	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
-	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM and INT stop; on Windows
-	// os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none. The kernel keeps no order between signals that
-	// come within a few milliseconds: a pull wins over a swap or a restore that comes with it, a stop over all.
+	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM
+	// and INT stop; on Windows os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
+	// The kernel keeps no order between signals that come within a few milliseconds: a pull wins
+	// over a swap or a restore that comes with it, a stop over all.
 	Signals *Signals
 }
 
@@ -167,18 +186,22 @@ func (c Config) complete() (Config, error) {
 		{"PullMin", &c.PullMin, 0},
 	} {
 		if *f.d < 0 {
-			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more", f.name, *f.d, f.def))
+			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more",
+				f.name, *f.d, f.def))
 		}
 		*f.d = cmp.Or(*f.d, f.def)
 	}
 	if c.IdleGrace < 0 {
-		errs = append(errs, fmt.Errorf("drain: Config.IdleGrace is %v: want 0 for the default (%v, in a stop %v), or more", c.IdleGrace, swapGrace, stopGrace))
+		errs = append(errs, fmt.Errorf("drain: Config.IdleGrace is %v: want 0 for the default (%v, in a "+
+			"stop %v), or more", c.IdleGrace, swapGrace, stopGrace))
 	}
 	if c.MaxGenerations < 0 || c.MaxGenerations == 1 {
-		errs = append(errs, fmt.Errorf("drain: Config.MaxGenerations is %d: want 0 for the default (4), or at least 2: a swap needs two", c.MaxGenerations))
+		errs = append(errs, fmt.Errorf("drain: Config.MaxGenerations is %d: want 0 for the default (4), "+
+			"or at least 2: a swap needs two", c.MaxGenerations))
 	}
 	if c.SwapTimeout <= c.Probation {
-		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than Config.Probation (%v), which it covers", c.SwapTimeout, c.Probation))
+		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than "+
+			"Config.Probation (%v), which it covers", c.SwapTimeout, c.Probation))
 	}
 	if err := c.checkPorts(); err != nil {
 		errs = append(errs, err)
@@ -188,7 +211,8 @@ func (c Config) complete() (Config, error) {
 	c.LivePath = cmp.Or(c.LivePath, "/livez")
 	for _, p := range []struct{ name, path string }{{"PingPath", c.PingPath}, {"LivePath", c.LivePath}} {
 		if p.path != "-" && !strings.HasPrefix(p.path, "/") {
-			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: want a path that begins with \"/\", or \"-\" for none", p.name, p.path))
+			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: want a path that begins with \"/\", "+
+				"or \"-\" for none", p.name, p.path))
 		}
 	}
 	if c.Logger == nil {

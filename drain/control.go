@@ -183,8 +183,8 @@ func (s *Service) removeControl(path string) {
 	}
 }
 
-// commands is what can be asked on the control socket. A request is answered when what it asks for is done, or has failed,
-// also if its client has ended its side of the connection.
+// commands is what can be asked on the control socket. A request is answered when what it asks for
+// is done, or has failed, also if its client has ended its side of the connection.
 func (s *Service) commands(c *control) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func(main context.Context) error{

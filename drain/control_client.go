@@ -21,18 +21,21 @@ const (
 	controlAgain = time.Millisecond
 )
 
-// Control tells the service whose Config.ControlSocket is socket what to do, and returns when that is done, with the
-// service's Status as JSON. Command is "status", "swap" (or "reload", which is the same), "pull", "restore" or "stop"; or
-// "metrics", whose answer is that of Status.WriteMetrics. An error has the reason for which the service could not do it, or says that there is no service to ask. After "stop",
-// also one that had to cut something off, the processes of the service are gone, older generations included; for that it
-// must not be called by the service itself.
+// Control tells the service whose Config.ControlSocket is socket what to do, and returns when that
+// is done, with the service's Status as JSON. Command is "status", "swap" (or "reload", which is
+// the same), "pull", "restore" or "stop"; or "metrics", whose answer is that of
+// Status.WriteMetrics. An error has the reason for which the service could not do it, or says that
+// there is no service to ask. After "stop", also one that had to cut something off, the processes
+// of the service are gone, older generations included; for that it must not be called by the
+// service itself.
 //
-// The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as the service's own bounds
-// (SwapTimeout; PullMax and DrainTimeout) let it.
+// The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as
+// the service's own bounds (SwapTimeout; PullMax and DrainTimeout) let it.
 //
-// Other clients speak HTTP: GET /status, POST /swap, /pull, /restore and /stop answer 200 and the Status as JSON when it is
-// done, or 409 (refused), 500 (tried and failed) and 503 (another generation has taken over meanwhile: ask again) with the
-// reason as text. GET /metrics is for Prometheus, by way of a proxy: it does not scrape unix sockets itself.
+// Other clients speak HTTP: GET /status, POST /swap, /pull, /restore and /stop answer 200 and the
+// Status as JSON when it is done, or 409 (refused), 500 (tried and failed) and 503 (another
+// generation has taken over meanwhile: ask again) with the reason as text. GET /metrics is for
+// Prometheus, by way of a proxy: it does not scrape unix sockets itself.
 func Control(ctx context.Context, socket, command string) (answer []byte, err error) {
 	method, verb := http.MethodPost, command
 	switch command {
@@ -42,7 +45,8 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 		verb = "swap"
 	case "swap", "pull", "restore", "stop":
 	default:
-		return nil, fmt.Errorf("drain: control: %q is no command: want status, metrics, swap, reload, pull, restore or stop", command)
+		return nil, fmt.Errorf("drain: control: %q is no command: want status, metrics, swap, reload, "+
+			"pull, restore or stop", command)
 	}
 	if socket == "" {
 		return nil, errors.New("drain: control: no socket: name the one of Config.ControlSocket")
@@ -58,7 +62,8 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 		if err != nil {
 			return nil, fmt.Errorf("drain: control: %s: %w", command, err)
 		}
-		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "0" && ctx.Err() == nil {
+		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "0" &&
+			ctx.Err() == nil {
 			time.Sleep(controlAgain)
 			continue
 		}
@@ -93,7 +98,8 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 	case errors.As(err, &op) && op.Op == "dial":
 		return nil, fmt.Errorf("%w; does the service run, with this Config.ControlSocket?", op)
 	case errors.Is(err, io.EOF):
-		return nil, errors.New("the service has closed the connection without an answer: it has died, or is not this user's")
+		return nil, errors.New("the service has closed the connection without an answer: it has died, or " +
+			"is not this user's")
 	case errors.As(err, &inURL):
 		return nil, inURL.Err
 	case err != nil:
@@ -102,7 +108,8 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxControlAnswer+1))
 	if len(body) > maxControlAnswer {
-		return nil, fmt.Errorf("the answer has more than %d bytes: what answers there is no service of this library", maxControlAnswer)
+		return nil, fmt.Errorf("the answer has more than %d bytes: what answers there is no service of "+
+			"this library", maxControlAnswer)
 	}
 	return &response{resp, body}, err
 }

@@ -8,7 +8,8 @@ import (
 	"log/slog"
 )
 
-var errNoControl = fmt.Errorf("drain: Config.ControlSocket: not on this platform, where nothing tells whose a client is: leave it empty (%w)", errors.ErrUnsupported)
+var errNoControl = fmt.Errorf("drain: Config.ControlSocket: not on this platform, where nothing tells "+
+	"whose a client is: leave it empty (%w)", errors.ErrUnsupported)
 
 func (*system) openControl(string, *slog.Logger) (*control, error) { return nil, errNoControl }
 

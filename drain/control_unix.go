@@ -25,7 +25,8 @@ const controlTemp = ".control"
 // openControl returns the control socket: the one of the generation before, or a new one.
 func (sys *system) openControl(path string, log *slog.Logger) (*control, error) {
 	explain := func(err error) error {
-		return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder that this user may write", path, err)
+		return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder "+
+			"that this user may write", path, err)
 	}
 	if err := checkFolder(path); err != nil {
 		return nil, err
@@ -82,8 +83,10 @@ func checkControl(path string) error {
 		return fmt.Errorf("drain: Config.ControlSocket: %s "+format, append([]any{path}, args...)...)
 	}
 	var addr unix.RawSockaddrUnix
-	if bound := filepath.Join(filepath.Dir(path), controlTemp+"4294967295", "s"); max(len(path), len(bound)) >= len(addr.Path) {
-		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
+	bound := filepath.Join(filepath.Dir(path), controlTemp+"4294967295", "s")
+	if max(len(path), len(bound)) >= len(addr.Path) {
+		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of "+
+			"fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
 	}
 	if err := checkFolder(path); err != nil {
 		return err
@@ -111,9 +114,10 @@ func checkControl(path string) error {
 	return nil
 }
 
-// checkFolder tells whether somebody else may put another socket in the place of the one at path, and so hear and answer
-// what is meant for the service: who may write its folder, or one above it. Where the sticky bit is set, as in /tmp, others
-// may write but take nothing away. Root may in any case.
+// checkFolder tells whether somebody else may put another socket in the place of the one at path,
+// and so hear and answer what is meant for the service: who may write its folder, or one above it.
+// Where the sticky bit is set, as in /tmp, others may write but take nothing away. Root may in any
+// case.
 func checkFolder(path string) error {
 	dir := filepath.Dir(path)
 	for at := dir; ; at = filepath.Dir(at) {
@@ -133,7 +137,8 @@ func checkFolder(path string) error {
 		}
 		if why != "" {
 			return fmt.Errorf("drain: Config.ControlSocket: %s can't be trusted there: %s %s: "+
-				"name a file in a folder that is this user's alone to write, or take the right from the others", path, at, why)
+				"name a file in a folder that is this user's alone to write, or take the right from the "+
+				"others", path, at, why)
 		}
 		if at == filepath.Dir(at) {
 			return nil
@@ -163,8 +168,9 @@ func bindControl(path string) (*net.UnixListener, error) {
 	return ln, nil
 }
 
-// gate lets in processes of this user and of root only, should the file's mode be changed, or the folder's owner not heed
-// it (unix(7): connecting needs write permission on Linux; POSIX promises nothing).
+// gate lets in processes of this user and of root only, should the file's mode be changed, or the
+// folder's owner not heed it (unix(7): connecting needs write permission on Linux; POSIX promises
+// nothing).
 type gate struct {
 	*net.UnixListener
 	log *slog.Logger

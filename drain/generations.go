@@ -143,9 +143,11 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 			older.base = *m.Base
 		}
 		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
-		i, _ := slices.BinarySearchFunc(s.older, m.Generation, func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
+		i, _ := slices.BinarySearchFunc(s.older, m.Generation,
+			func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
 		s.older = slices.Insert(s.older, i, older)
-		older.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken}) // the reader before may have been another version
+		// the reader before may have been another version
+		older.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
 		go s.hear(older)
 		s.makeRoom()
 		return
@@ -189,7 +191,8 @@ func (s *Service) elderGone(e *elder) {
 		s.exiting = append(slices.DeleteFunc(s.exiting, func(pid int) bool { return !alive(pid) }), e.PID)
 		s.keepHolder(e)
 		s.beginLeads()
-		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID, "left", s.olderNames())
+		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID,
+			"left", s.olderNames())
 		s.settle()
 	}
 	s.makeRoom()
@@ -199,13 +202,14 @@ func (s *Service) elderGone(e *elder) {
 func (s *Service) awaitExits(ctx context.Context) {
 	var pids []int
 	s.call(func() { pids = slices.Clone(s.exiting) })
-	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) && slices.ContainsFunc(pids, alive); {
+	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) &&
+		slices.ContainsFunc(pids, alive); {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to leave, and the next one is
-// not started before they have.
+// makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to
+// leave, and the next one is not started before they have.
 func (s *Service) makeRoom() {
 	if s.phase != Swapping || isClosed(s.swap.room) {
 		return
@@ -221,7 +225,8 @@ func (s *Service) makeRoom() {
 		}
 		e.Hurried = true
 		e.send(message{Kind: kindHurry})
-		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which is told to leave within %v", killGrace), nil,
+		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
+			"is told to leave within %v", killGrace), nil,
 			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", s.cfg.MaxGenerations)
 	}
 }

@@ -57,8 +57,9 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 // Config.Check's client doesn't speak.
 func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }
 
-// door counts the connections that were accepted and not touched since. A graceful stop comes after they have been: when
-// it begins, grpc.Server closes those that a goroutine of its own is about to look at, with the requests in them.
+// door counts the connections that were accepted and not touched since. A graceful stop comes after
+// they have been: when it begins, grpc.Server closes those that a goroutine of its own is about to
+// look at, with the requests in them.
 type door struct {
 	net.Listener
 	untouched sync.WaitGroup // nothing is added once the server has stopped accepting

@@ -14,19 +14,21 @@ import (
 
 const maxState = 64 << 10 // bytes
 
-// HandOver gives a connection of the application's to the next generation, whose Config.Adopt gets it with state: at most
-// 64 KiB in whatever form the next version understands. Nil means that the connection is the other generation's, and
-// conn is closed here, which the client doesn't notice. After an error conn is as it was, still the caller's to use and to
-// close: the other side may have refused it, died, or not answered for 5 s, or a quarter of Config.DrainTimeout if that is
-// less. An answer after that does not count. HandOver may be tried again until Config.DrainTimeout.
+// HandOver gives a connection of the application's to the next generation, whose Config.Adopt gets
+// it with state: at most 64 KiB in whatever form the next version understands. Nil means that the
+// connection is the other generation's, and conn is closed here, which the client doesn't notice.
+// After an error conn is as it was, still the caller's to use and to close: the other side may have
+// refused it, died, or not answered for 5 s, or a quarter of Config.DrainTimeout if that is less.
+// An answer after that does not count. HandOver may be tried again until Config.DrainTimeout.
 //
 // It works once draining has begun because of a swap, which DrainStarted and Draining tell. Before that, and in a
 // stop, it fails at once. It returns when Config.Adopt has, so call it for many connections at the same time.
 //
-// Conn was accepted from a listener of Listen, or hijacked from a server given to Serve, or came to Config.Adopt. A wrapper
-// that has a NetConn method, as tls.Conn has, is taken off: what it has buffered is the caller's to put into state, as is
-// all that was read and not answered. TLS connections can't be handed over. Nobody may read or write conn while HandOver
-// runs: a reader is stopped by SetReadDeadline. Deadlines don't go along.
+// Conn was accepted from a listener of Listen, or hijacked from a server given to Serve, or came to
+// Config.Adopt. A wrapper that has a NetConn method, as tls.Conn has, is taken off: what it has
+// buffered is the caller's to put into state, as is all that was read and not answered. TLS
+// connections can't be handed over. Nobody may read or write conn while HandOver runs: a reader is
+// stopped by SetReadDeadline. Deadlines don't go along.
 //
 // Not promised: that a connection outlives the generation that has adopted it, if that crashes.
 func (s *Service) HandOver(conn net.Conn, state []byte) error {
@@ -35,7 +37,9 @@ func (s *Service) HandOver(conn net.Conn, state []byte) error {
 	}
 	to, err := s.successor()
 	if err == nil {
-		err = s.set.HandOver(conn, state, func(t listener.Ticket, c syscall.Conn) error { return to.giveOwn(s.ctx, t, c) })
+		err = s.set.HandOver(conn, state, func(t listener.Ticket, c syscall.Conn) error {
+			return to.giveOwn(s.ctx, t, c)
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("drain: hand over: %w", err)
@@ -60,7 +64,8 @@ func (s *Service) successor() (sw *swap, err error) {
 	return sw, err
 }
 
-// adopt answers an offer of HandOver by ack, which returns an error when the old generation is gone, or has withdrawn it.
+// adopt answers an offer of HandOver by ack, which returns an error when the old generation is
+// gone, or has withdrawn it.
 func (s *Service) adopt(m message, files []*os.File, ack func(message) error) {
 	answer := func(err error) error {
 		if err != nil {
@@ -103,7 +108,8 @@ func (s *Service) unfit(m message, files []*os.File) error {
 func (s *Service) callAdopt(nc net.Conn, state []byte) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.cfg.Logger.Log(s.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack", string(debug.Stack()))
+			s.cfg.Logger.Log(s.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack",
+				string(debug.Stack()))
 			err = fmt.Errorf("Config.Adopt panicked: %v", r)
 		}
 	}()

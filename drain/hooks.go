@@ -19,8 +19,9 @@ type hooks struct {
 	goneBy   time.Time          // and must have returned
 }
 
-// hook calls a hook of the user in the background, and ends the ctx of the one before, which must have returned first: a
-// registry would end up with whichever came last. The channel is closed when it has returned, or had its time.
+// hook calls a hook of the user in the background, and ends the ctx of the one before, which must
+// have returned first: a registry would end up with whichever came last. The channel is closed when
+// it has returned, or had its time.
 func (s *Service) hook(name string, f func(context.Context) error, within time.Duration) <-chan struct{} {
 	ctx, done := context.WithTimeout(s.ctx, within)
 	if f == nil {

@@ -59,7 +59,8 @@ func (c *Config) keep(lines *later.Handler) error {
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
 	if err := k.start(); err != nil {
-		return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start generation 1: %w", err)
+		return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start "+
+			"generation 1: %w", err)
 	}
 	code := k.run()
 	late, done := context.WithTimeout(context.Background(), lastWords)
@@ -106,12 +107,13 @@ func (k *keeper) start() (err error) {
 	return nil
 }
 
-// startFirst starts generation 1 as this process was started, with the far end. It is in a process group of its own, in
-// the foreground if this one was: a signal to the group, which Ctrl-C is, would reach it directly and through the keeper,
-// and two of them mean to leave now.
+// startFirst starts generation 1 as this process was started, with the far end. It is in a process
+// group of its own, in the foreground if this one was: a signal to the group, which Ctrl-C is,
+// would reach it directly and through the keeper, and two of them mean to leave now.
 func startFirst(socket string, far int) (int, error) {
 	self := process.Self
-	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket, fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
+	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket,
+		fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
 	sys := &syscall.SysProcAttr{Setpgid: true}
 	sys.Foreground = process.Foreground(0)
 	// By number, not through Files: the far end must not take the place of something that was passed to this process.
@@ -119,7 +121,8 @@ func startFirst(socket string, far int) (int, error) {
 		return 0, err
 	}
 	files := []uintptr{uintptr(self.Stdio[0]), uintptr(self.Stdio[1]), uintptr(self.Stdio[2])}
-	pid, err := syscall.ForkExec(self.Binary, self.Args, &syscall.ProcAttr{Dir: self.Dir, Env: env, Files: files, Sys: sys})
+	pid, err := syscall.ForkExec(self.Binary, self.Args,
+		&syscall.ProcAttr{Dir: self.Dir, Env: env, Files: files, Sys: sys})
 	if err == nil {
 		closePassed()
 	}
@@ -141,8 +144,8 @@ func closePassed() {
 	}
 }
 
-// forwarded is every signal but those that are about the keeper itself. SIGPIPE is among them, and not passed on: taken, a
-// log that nobody reads does not end the keeper.
+// forwarded is every signal but those that are about the keeper itself. SIGPIPE is among them, and
+// not passed on: taken, a log that nobody reads does not end the keeper.
 func forwarded() (all []os.Signal) {
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {
@@ -216,7 +219,8 @@ func (k *keeper) forward(sig os.Signal) {
 
 // ends tells whether a signal may be meant to end a generation that has not come as far as New.
 func (k *keeper) ends(sig os.Signal) bool {
-	return slices.Contains(k.cfg.Signals.Stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, sig)
+	return slices.Contains(k.cfg.Signals.Stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM,
+		unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, sig)
 }
 
 // reap waits for every child that has exited, the generations' orphans too.

@@ -22,7 +22,8 @@ const (
 // relayTimeout bounds the passing on of one datagram.
 const relayTimeout = 5 * time.Second
 
-// dying is how long a process that was killed may take to exit after its descriptors are closed, from which the others know.
+// dying is how long a process that was killed may take to exit after its descriptors are closed,
+// from which the others know.
 const dying = time.Second
 
 func listenNotices(name string) (*net.UnixConn, error) {
@@ -33,7 +34,9 @@ func listenNotices(name string) (*net.UnixConn, error) {
 	rc, err := conn.SyscallConn()
 	if err == nil {
 		var optErr error
-		err = rc.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+		err = rc.Control(func(fd uintptr) {
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+		})
 		err = errors.Join(err, optErr)
 	}
 	if err != nil {
@@ -43,8 +46,8 @@ func listenNotices(name string) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-// hear reads what the generations tell. A datagram is done with before the next is read, so that who sees the descriptor
-// of a BARRIER=1 closed knows that all before was heeded.
+// hear reads what the generations tell. A datagram is done with before the next is read, so that
+// who sees the descriptor of a BARRIER=1 closed knows that all before was heeded.
 func (k *keeper) hear() {
 	text := make([]byte, noticeSize+1)
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*noticeFDs))
@@ -101,9 +104,9 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 	}
 }
 
-// believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's does, and a barrier of
-// our user, because it comes from who has just ceased to be main. A generation that names itself has taken the place of a
-// main one that was killed in a swap.
+// believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's
+// does, and a barrier of our user, because it comes from who has just ceased to be main. A
+// generation that names itself has taken the place of a main one that was killed in a swap.
 func (k *keeper) believes(from *unix.Ucred, pid int, barrier bool) bool {
 	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)
 	var main *kept
@@ -130,7 +133,8 @@ func (k *keeper) relay(text string, fds []int) error {
 		oob = unix.UnixRights(fds...)
 	}
 	_ = k.notices.SetWriteDeadline(time.Now().Add(relayTimeout))
-	if _, _, err := k.notices.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: k.upstream}); err != nil {
+	if _, _, err := k.notices.WriteMsgUnix([]byte(text), oob,
+		&net.UnixAddr{Net: "unixgram", Name: k.upstream}); err != nil {
 		return fmt.Errorf("%q: %w", text, err)
 	}
 	return nil

@@ -60,7 +60,8 @@ func (g *kept) ends(within time.Duration) bool {
 		return !alive(g.pid)
 	}
 	for until := time.Now().Add(within); ; {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}}, int(max(0, time.Until(until)).Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}},
+			int(max(0, time.Until(until)).Milliseconds()))
 		if err != unix.EINTR {
 			return err == nil && n > 0
 		}
@@ -108,7 +109,8 @@ func takeFarEnd() (*os.File, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || fd < 3 || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return nil, fmt.Errorf("drain: %s is %q, but descriptor %d is no socket of the keeper's; unset it to start without a keeper", process.KeeperEnv, told, fd)
+		return nil, fmt.Errorf("drain: %s is %q, but descriptor %d is no socket of the keeper's; unset "+
+			"it to start without a keeper", process.KeeperEnv, told, fd)
 	}
 	unix.CloseOnExec(fd)
 	process.OutliveReaders()

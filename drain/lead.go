@@ -27,19 +27,20 @@ type lead struct {
 	held  int // the pid of the process that was said to hold it up
 }
 
-// holder is a generation that may still run functions of Lead, and whose link is not here: it is yet to come, or has ended
-// before the process did.
+// holder is a generation that may still run functions of Lead, and whose link is not here: it is
+// yet to come, or has ended before the process did.
 type holder struct {
 	PID   int       `json:"pid"`
 	Leads []string  `json:"leads,omitempty"` // none: it may be any
 	Until time.Time `json:"until,omitzero"`  // when the process has ended in any case
 }
 
-// Lead runs f in one generation of the service at a time: a scheduler, a lease, a consumer that must not run twice. It
-// begins when this generation is the main one and no older one runs its function of that name any more; ctx ends when
-// draining begins, in a swap or a stop. A swap that fails does not touch it. A swap or stop waits for f, at most
-// Config.DrainTimeout, and the next generation waits with its own for as long as that takes. It waits until the process is
-// gone where the old one is killed, or is of a version of this library that did not know Lead.
+// Lead runs f in one generation of the service at a time: a scheduler, a lease, a consumer that
+// must not run twice. It begins when this generation is the main one and no older one runs its
+// function of that name any more; ctx ends when draining begins, in a swap or a stop. A swap that
+// fails does not touch it. A swap or stop waits for f, at most Config.DrainTimeout, and the next
+// generation waits with its own for as long as that takes. It waits until the process is gone where
+// the old one is killed, or is of a version of this library that did not know Lead.
 //
 // When f returns before draining begins, it is over in this generation: it is not begun again, and the next generation
 // runs its own. A generation that is replaced, or stops, while it still waits does not run f.
@@ -93,7 +94,8 @@ func (s *Service) beginLeads() {
 			continue
 		}
 		l.begun = true
-		s.work.add(task{name: l.name, lead: true, f: func() { l.f(s.work.draining) }, over: func() { s.call(s.reportLeads) }})
+		s.work.add(task{name: l.name, lead: true, f: func() { l.f(s.work.draining) },
+			over: func() { s.call(s.reportLeads) }})
 	}
 }
 
@@ -153,7 +155,8 @@ func (s *Service) dropHolder(pid int) {
 	s.holders = slices.DeleteFunc(s.holders, func(h holder) bool { return h.PID == pid })
 }
 
-// allHolders are the older generations that may run something, for the next one, which may come to be without another word.
+// allHolders are the older generations that may run something, for the next one, which may come to
+// be without another word.
 func (s *Service) allHolders() []holder {
 	all := slices.Clone(s.holders)
 	for _, e := range s.older {

@@ -12,9 +12,10 @@ import (
 // stop waits for the rest.
 const headerTimeout = 10 * time.Second
 
-// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. A client has 10s for the header of
-// a request. When the service has been stopped, or replaced, cleanly, the process exits with 0, so that log.Fatal around
-// it does not report an error; otherwise ListenAndServe returns the error.
+// ListenAndServe runs h as a whole service on the TCP address, with the zero Config. A client has
+// 10s for the header of a request. When the service has been stopped, or replaced, cleanly, the
+// process exits with 0, so that log.Fatal around it does not report an error; otherwise
+// ListenAndServe returns the error.
 func ListenAndServe(address string, h http.Handler) error {
 	return listenAndServe(address, h, func(s *Service, ln net.Listener, srv *http.Server) error {
 		s.Serve(ln, srv)

@@ -63,8 +63,8 @@ func (b *mailbox) post(l letter) {
 // behind tells that the manager has much to read already. What comes again by itself can wait.
 func (b *mailbox) behind() bool { return len(b.letters) > cap(b.letters)/8 }
 
-// barrier returns a channel that is closed when the manager has read everything up to here: BARRIER=1 makes it close the
-// descriptor that comes with it.
+// barrier returns a channel that is closed when the manager has read everything up to here:
+// BARRIER=1 makes it close the descriptor that comes with it.
 func (b *mailbox) barrier() (<-chan struct{}, error) {
 	r, w, err := os.Pipe()
 	if err != nil {

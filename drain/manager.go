@@ -9,8 +9,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// manager is what the service manager has been told through NOTIFY_SOCKET; it is nil, and nothing is done, where that is
-// not set. The messages are those of sd_notify(3):
+// manager is what the service manager has been told through NOTIFY_SOCKET; it is nil, and nothing
+// is done, where that is not set. The messages are those of sd_notify(3):
 //
 //	generation 1 is ready    READY=1
 //	a swap begins            RELOADING=1 MONOTONIC_USEC=…
@@ -18,9 +18,10 @@ import (
 //	it succeeds              MAINPID=… READY=1, then BARRIER=1, by the old generation: its last words
 //	a stop begins            STOPPING=1
 //
-// with STATUS and EXTEND_TIMEOUT_USEC in these, and by themselves while something goes on, and WATCHDOG=1. Only the main
-// generation speaks. What a manager with NotifyAccess=main hears from another it drops, and what one with NotifyAccess=all
-// hears from an old one, it believes: a late STOPPING=1 would end the service.
+// with STATUS and EXTEND_TIMEOUT_USEC in these, and by themselves while something goes on, and
+// WATCHDOG=1. Only the main generation speaks. What a manager with NotifyAccess=main hears from
+// another it drops, and what one with NotifyAccess=all hears from an old one, it believes: a late
+// STOPPING=1 would end the service.
 //
 // All fields are the loop's.
 type manager struct {
@@ -161,9 +162,10 @@ func (s *Service) introduce() {
 	}
 }
 
-// announce tells the manager that the child is the main process, and returns when it has understood, which is before the
-// child is told. Otherwise a message of the child's might come first, and be dropped, or this process be gone before
-// the manager has looked at who it was. It runs outside of the loop, which serves on.
+// announce tells the manager that the child is the main process, and returns when it has
+// understood, which is before the child is told. Otherwise a message of the child's might come
+// first, and be dropped, or this process be gone before the manager has looked at who it was. It
+// runs outside of the loop, which serves on.
 func (s *Service) announce(sw *swap) {
 	if s.manager == nil {
 		return
@@ -196,7 +198,8 @@ func (s *Service) tellMain(sw *swap) error {
 		m := s.manager
 		m.main = false
 		m.timer.Stop()
-		m.post(letter{text: fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid, daemon.SdNotifyReady, sw.generation)})
+		m.post(letter{text: fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid,
+			daemon.SdNotifyReady, sw.generation)})
 		understood, err = m.barrier()
 	}) || err != nil {
 		return err

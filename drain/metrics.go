@@ -13,10 +13,11 @@ import (
 // metricsType is the Content-Type of what WriteMetrics writes.
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
-// WriteMetrics writes the status as Prometheus metrics, in the text format 0.0.4, all under names that begin with "baton_".
-// A handler for /metrics calls it with the w of its answer, whose Content-Type is "text/plain; version=0.0.4", before or
-// after the program's own metrics; the control socket answers GET /metrics with it, and Control the command "metrics",
-// which is for node_exporter's textfile collector.
+// WriteMetrics writes the status as Prometheus metrics, in the text format 0.0.4, all under names
+// that begin with "baton_". A handler for /metrics calls it with the w of its answer, whose
+// Content-Type is "text/plain; version=0.0.4", before or after the program's own metrics; the
+// control socket answers GET /metrics with it, and Control the command "metrics", which is for
+// node_exporter's textfile collector.
 //
 // Gauges have a label generation, one value for the main one and each that still drains, and end with it:
 //
@@ -40,12 +41,14 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 // alone. The error is that of w.
 func (st Status) WriteMetrics(w io.Writer) error {
 	var m metrics
-	main := Peer{Generation: st.Generation, PID: st.PID, Phase: st.Phase, Since: st.Since, Deadline: st.Deadline, Open: st.Open, Tasks: len(st.Background)}
+	main := Peer{Generation: st.Generation, PID: st.PID, Phase: st.Phase, Since: st.Since,
+		Deadline: st.Deadline, Open: st.Open, Tasks: len(st.Background)}
 	all := append([]Peer{main}, st.Older...)
 
 	m.family("generation_info", "gauge", "The living generations of the service.")
 	for i, p := range all {
-		m.sample(1, "generation", strconv.Itoa(p.Generation), "pid", strconv.Itoa(p.PID), "role", []string{"main", "older"}[min(i, 1)])
+		m.sample(1, "generation", strconv.Itoa(p.Generation), "pid", strconv.Itoa(p.PID), "role",
+			[]string{"main", "older"}[min(i, 1)])
 	}
 	m.family("phase", "gauge", "What a generation is doing: 1 for its phase, 0 for the others.")
 	for _, p := range all {
@@ -53,10 +56,13 @@ func (st Status) WriteMetrics(w io.Writer) error {
 			m.sample(truth(p.Phase == phase), "generation", strconv.Itoa(p.Generation), "phase", string(phase))
 		}
 	}
-	m.times("phase_start_timestamp_seconds", "When a generation entered its phase.", all, func(p Peer) time.Time { return p.Since })
-	m.times("drain_deadline_timestamp_seconds", "When what is left of a generation that drains is cut off.", all, func(p Peer) time.Time { return p.Deadline })
+	m.times("phase_start_timestamp_seconds", "When a generation entered its phase.", all,
+		func(p Peer) time.Time { return p.Since })
+	m.times("drain_deadline_timestamp_seconds", "When what is left of a generation that drains is cut off.",
+		all, func(p Peer) time.Time { return p.Deadline })
 	if len(st.Older) > 0 {
-		m.family("drain_hurried", "gauge", "Whether an older generation was told to leave sooner than its configuration says.")
+		m.family("drain_hurried", "gauge", "Whether an older generation was told to leave sooner than "+
+			"its configuration says.")
 		for _, p := range st.Older {
 			m.sample(truth(p.Hurried), "generation", strconv.Itoa(p.Generation))
 		}
@@ -79,7 +85,8 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.sample(float64(st.Total.Adopted))
 	m.family("connections_handed_over_total", "counter", "Connections that a generation handed over to another.")
 	m.sample(float64(st.Total.Moved))
-	m.family("connections_lost_total", "counter", "Requests that were lost, perhaps: unread in a connection that was closed, or cut off.")
+	m.family("connections_lost_total", "counter", "Requests that were lost, perhaps: unread in a "+
+		"connection that was closed, or cut off.")
 	m.sample(float64(st.Total.Lost))
 	m.family("losses_total", "counter", "What else the loss ledger has, and what of the lost requests was cut off.")
 	m.sample(float64(st.Total.CutOff), "kind", "cut_off")
@@ -151,5 +158,6 @@ type state struct {
 }
 
 func states(n listener.Counts) []state {
-	return []state{{"new", n.New}, {"idle", n.Idle}, {"active", n.Active}, {"hijacked", n.Hijacked}, {"http2", n.HTTP2}, {"other", n.Other}}
+	return []state{{"new", n.New}, {"idle", n.Idle}, {"active", n.Active}, {"hijacked", n.Hijacked},
+		{"http2", n.HTTP2}, {"other", n.Other}}
 }

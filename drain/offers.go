@@ -18,9 +18,10 @@ const offerTime = 5 * time.Second
 
 var errOfferLate = errors.New("the next generation does not answer")
 
-// offers are those that the next generation has not answered. One that confirms takes nothing before it has heard that
-// its answer counts: an offer is answered once, by "yours" or by "withdrawn", under mu. The end of the link counts as "yours"
-// over there, so the link does not end before a "withdrawn" is through, but with this process.
+// offers are those that the next generation has not answered. One that confirms takes nothing
+// before it has heard that its answer counts: an offer is answered once, by "yours" or by
+// "withdrawn", under mu. The end of the link counts as "yours" over there, so the link does not end
+// before a "withdrawn" is through, but with this process.
 type offers struct {
 	bound time.Duration // set before use
 
@@ -60,8 +61,8 @@ func (o *offers) remove(id int) chan<- answer {
 	return c
 }
 
-// offer offers connections, and returns the answer. After an error they are this generation's, unless it is about to exit,
-// as the end of ctx says: it can't be given anything back.
+// offer offers connections, and returns the answer. After an error they are this generation's,
+// unless it is about to exit, as the end of ctx says: it can't be given anything back.
 func (sw *swap) offer(ctx context.Context, m message, conns ...syscall.Conn) (message, error) {
 	o := &sw.offers
 	id, answered := o.add()
@@ -139,7 +140,8 @@ func (sw *swap) withdrawAll() {
 	sw.link.Flush(lastWords)
 }
 
-// giveOwn offers a connection of the application's to whichever generation is the main one, and returns nil when it has it.
+// giveOwn offers a connection of the application's to whichever generation is the main one, and
+// returns nil when it has it.
 func (sw *swap) giveOwn(ctx context.Context, t listener.Ticket, c syscall.Conn) error {
 	m := message{Kind: kindOffer, Own: true, Tickets: []listener.Ticket{t}}
 	if !sw.offers.confirmed() {

@@ -31,8 +31,8 @@ func (sets *Signals) verb(sig os.Signal) verb {
 	return ""
 }
 
-// pending is what was asked for and has to wait until a generation is ready, this one or the next. The order counts: a swap
-// ends a pull that came before it, and not one that came after.
+// pending is what was asked for and has to wait until a generation is ready, this one or the next.
+// The order counts: a swap ends a pull that came before it, and not one that came after.
 type pending struct {
 	swap     bool
 	pull     bool
@@ -85,11 +85,11 @@ func (p pending) verbs() (all []verb) {
 func (p *pending) next() pending { return pending{pull: p.pullLast} }
 
 const (
-	// forwardTime is how long after its end as the main one a generation forwards signals: the sender may have read the PID
-	// file before it was replaced.
+	// forwardTime is how long after its end as the main one a generation forwards signals: the
+	// sender may have read the PID file before it was replaced.
 	forwardTime = 2 * time.Second
-	// lingerTime is how long a generation stays at least, to do so: a sender that has just read the PID file must not find
-	// that there is no such process.
+	// lingerTime is how long a generation stays at least, to do so: a sender that has just read the
+	// PID file must not find that there is no such process.
 	lingerTime = 250 * time.Millisecond
 )
 

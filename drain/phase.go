@@ -65,14 +65,15 @@ type Peer struct {
 	Phase      Phase           `json:"phase"`
 	Since      time.Time       `json:"since,omitzero"`    // of the phase
 	Deadline   time.Time       `json:"deadline,omitzero"` // when it is cut off
-	Hurried    bool            `json:"hurried"`           // was told to leave sooner than Config.DrainTimeout, see MaxGenerations
+	Hurried    bool            `json:"hurried"`           // is to leave sooner, see Config.MaxGenerations
 	Open       listener.Counts `json:"open"`
 	Tasks      int             `json:"tasks"` // of Go and Lead, still running
 	Leads      []string        `json:"leads"` // the names of what Lead runs; nil: it has not said
 }
 
-// Totals are what all generations of the service have counted since the first, as far as the main one knows: they pass on
-// with each swap. They begin anew with the first generation, and where one was killed before it could pass them on.
+// Totals are what all generations of the service have counted since the first, as far as the main
+// one knows: they pass on with each swap. They begin anew with the first generation, and where one
+// was killed before it could pass them on.
 type Totals struct {
 	Adopted     int64 `json:"adopted"`      // connections taken over from another generation
 	Moved       int64 `json:"moved"`        // connections handed over to another generation
@@ -82,8 +83,8 @@ type Totals struct {
 	Junk        int64 `json:"junk"`         // what was no request
 	Swaps       int   `json:"swaps"`        // that have ended with another main generation
 	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
-	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue full, or it returned an
-	// error. What older generations drop while they drain is not in it.
+	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue
+	// full, or it returned an error. What older generations drop while they drain is not in it.
 	LogDropped int64 `json:"log_dropped"`
 }
 
@@ -101,10 +102,12 @@ func (s *Service) enter(p Phase, message string, attrs ...any) {
 }
 
 func (s *Service) tell(level slog.Level, message string, err error, attrs ...any) {
-	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message, Err: err, Open: s.set.Counts()}
+	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message,
+		Err: err, Open: s.set.Counts()}
 	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
 	if e.Open.Open() > 0 && s.phase != Ready {
-		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked", e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
+		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked",
+			e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
 	}
 	if err != nil {
 		all = append(all, "err", err)

@@ -27,14 +27,16 @@ func (p pidFile) check(ours ...int) error {
 	}
 	if pid, err := p.read(); err == nil && alive(pid) {
 		if !slices.Contains(ours, pid) {
-			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not ours: stop it, or remove the file if it is none of this service", p, pid, command(pid))
+			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not "+
+				"ours: stop it, or remove the file if it is none of this service", p, pid, command(pid))
 		}
 	} else if errors.As(err, new(noPIDFile)) {
 		return fmt.Errorf("drain: Config.PIDFile: %s %w: name another", p, err)
 	}
 	probe, err := os.CreateTemp(filepath.Dir(string(p)), filepath.Base(string(p))+".*")
 	if err != nil {
-		return fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; name a file in a folder that exists and that this user may write", p, err)
+		return fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; name a file in a folder that "+
+			"exists and that this user may write", p, err)
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
@@ -78,9 +80,9 @@ func (p pidFile) read() (int, error) {
 	return strconv.Atoi(string(bytes.TrimSpace(text)))
 }
 
-// prepare writes pid beside the file, which is what can fail: on a full disk the old file stays. The function returned
-// puts it in the file's place by rename, so that a reader sees the old or the new pid. On ext4 that takes a millisecond,
-// during which clients need not wait.
+// prepare writes pid beside the file, which is what can fail: on a full disk the old file stays.
+// The function returned puts it in the file's place by rename, so that a reader sees the old or the
+// new pid. On ext4 that takes a millisecond, during which clients need not wait.
 func (p pidFile) prepare(pid int) (place func() error, err error) {
 	if p == "" {
 		return func() error { return nil }, nil
@@ -90,7 +92,8 @@ func (p pidFile) prepare(pid int) (place func() error, err error) {
 			_ = os.Remove(f.Name())
 		}
 		if err != nil {
-			err = fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; this user must be able to write its folder, also in a swap", p, err)
+			err = fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; this user must be able to write "+
+				"its folder, also in a swap", p, err)
 		}
 		return err
 	}

@@ -25,7 +25,9 @@ type ports struct {
 // checkPorts finds what can be found wrong without opening anything.
 func (c Config) checkPorts() error {
 	var errs []error
-	for _, f := range []struct{ name, address string }{{"HeartbeatAddress", c.HeartbeatAddress}, {"AgentAddress", c.AgentAddress}} {
+	for _, f := range []struct{ name, address string }{
+		{"HeartbeatAddress", c.HeartbeatAddress}, {"AgentAddress", c.AgentAddress},
+	} {
 		if f.address == "" {
 			continue
 		}
@@ -37,18 +39,21 @@ func (c Config) checkPorts() error {
 			}
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: %w; want host:port or :port", f.name, f.address, err))
+			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: %w; want host:port or :port", f.name,
+				f.address, err))
 		}
 	}
 	if c.HeartbeatAddress != "" && c.HeartbeatAddress == c.AgentAddress {
-		errs = append(errs, fmt.Errorf("drain: Config.HeartbeatAddress and Config.AgentAddress are both %q: each needs a port of its own", c.AgentAddress))
+		errs = append(errs, fmt.Errorf("drain: Config.HeartbeatAddress and Config.AgentAddress are both "+
+			"%q: each needs a port of its own", c.AgentAddress))
 	}
 	return errors.Join(errs...)
 }
 
 // openPorts does what can fail before this generation becomes the main one.
 func (s *Service) openPorts() (err error) {
-	if s.ports.agent, err = listenPort("AgentAddress", s.cfg.AgentAddress, s.os.ports); err != nil || s.cfg.HeartbeatAddress == "" {
+	if s.ports.agent, err = listenPort("AgentAddress", s.cfg.AgentAddress, s.os.ports); err != nil ||
+		s.cfg.HeartbeatAddress == "" {
 		return err
 	}
 	beside := s.os.ports
@@ -57,7 +62,9 @@ func (s *Service) openPorts() (err error) {
 		return listenPort("HeartbeatAddress", s.cfg.HeartbeatAddress, beside)
 	}
 	if s.os.pulled && s.cfg.KeepPull {
-		s.health.Pull() // or a heartbeat would find that the node is back, until the old generation has said that it is not
+		// or a heartbeat would find that the node is back, until the old generation has said that
+		// it is not
+		s.health.Pull()
 		defer s.health.Restore()
 	}
 	s.ports.heartbeat, err = s.health.NewHeartbeat(listen)

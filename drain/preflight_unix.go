@@ -21,16 +21,20 @@ import (
 func preflight(binary, dir string) error {
 	switch folder, err := os.Stat(dir); {
 	case dir == "":
-		return errors.New("preflight: the working folder was gone when this process started; start the service in one that stays")
+		return errors.New("preflight: the working folder was gone when this process started; start the " +
+			"service in one that stays")
 	case err != nil:
-		return fmt.Errorf("preflight: the working folder %s: %w; the next generation is started where this one was: put a folder, or a link to one, there", dir, err)
+		return fmt.Errorf("preflight: the working folder %s: %w; the next generation is started where "+
+			"this one was: put a folder, or a link to one, there", dir, err)
 	case !folder.IsDir():
-		return fmt.Errorf("preflight: the working folder %s is no folder; the next generation is started where this one was", dir)
+		return fmt.Errorf("preflight: the working folder %s is no folder; the next generation is started "+
+			"where this one was", dir)
 	}
 	info, err := os.Stat(binary)
 	switch {
 	case binary == "":
-		return fmt.Errorf("preflight: no path leads to the binary of this process (%s); start it by its path", process.Self.Args)
+		return fmt.Errorf("preflight: no path leads to the binary of this process (%s); start it by its "+
+			"path", process.Self.Args)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("preflight: %s is missing; put the new binary there, by rename", binary)
 	case err != nil:
@@ -42,13 +46,15 @@ func preflight(binary, dir string) error {
 	case info.Size() == 0:
 		return fmt.Errorf("preflight: %s is empty; copy beside it and rename", binary)
 	case os.Geteuid() == 0 && info.Mode().Perm()&0o002 != 0:
-		return fmt.Errorf("preflight: %s may be written by everybody (%s), and this process is root; chmod o-w it", binary, info.Mode())
+		return fmt.Errorf("preflight: %s may be written by everybody (%s), and this process is root; "+
+			"chmod o-w it", binary, info.Mode())
 	}
 	return nil
 }
 
-// alive tells whether a process exists. One that has exited but is not yet waited for counts as gone where /proc tells, and
-// so does the number of a thread: in a container the threads of PID 1 get the numbers that processes had before.
+// alive tells whether a process exists. One that has exited but is not yet waited for counts as
+// gone where /proc tells, and so does the number of a thread: in a container the threads of PID 1
+// get the numbers that processes had before.
 func alive(pid int) bool {
 	if pid <= 0 || pid > math.MaxInt32 { // the kernel would heed the lower half alone
 		return false
@@ -61,7 +67,8 @@ func alive(pid int) bool {
 		}
 	}
 	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
-		if _, rest, ok := strings.Cut(string(status), "\nTgid:\t"); ok && !strings.HasPrefix(rest, fmt.Sprintf("%d\n", pid)) {
+		if _, rest, ok := strings.Cut(string(status), "\nTgid:\t"); ok &&
+			!strings.HasPrefix(rest, fmt.Sprintf("%d\n", pid)) {
 			return false
 		}
 	}

@@ -6,9 +6,10 @@ import (
 	"log/slog"
 )
 
-// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out, and returns nil when their
-// probers have noticed: each has had Config.Failures failing answers and no visitor comes any more, or Config.PullMax is
-// over. Pulling a pulled service waits only. Everything is served as before.
+// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out, and
+// returns nil when their probers have noticed: each has had Config.Failures failing answers and no
+// visitor comes any more, or Config.PullMax is over. Pulling a pulled service waits only.
+// Everything is served as before.
 func (s *Service) Pull(ctx context.Context) error {
 	var noticed, over <-chan struct{}
 	if !s.call(func() {

@@ -8,7 +8,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// reporter tells the main generation how far this one is with its drain. Its fields are the loop's, but for the channels.
+// reporter tells the main generation how far this one is with its drain. Its fields are the loop's,
+// but for the channels.
 type reporter struct {
 	out  chan Peer     // closed by close
 	sent chan struct{} // closed when all of out is
@@ -35,9 +36,10 @@ func (s *Service) beginReports(send func(Peer)) {
 	r.tell(s.peer())
 }
 
-// tell does not wait for a main generation that does not read, such as one that is halted: the newest report takes the place
-// of one that waits. Leads are said again each time:
-// the main generation that has heard of them may be one that does not know what they are, and the next one may.
+// tell does not wait for a main generation that does not read, such as one that is halted: the
+// newest report takes the place of one that waits. Leads are said again each time: the main
+// generation that has heard of them may be one that does not know what they are, and the next one
+// may.
 func (r *reporter) tell(p Peer) {
 	if reflect.DeepEqual(p, r.told) && len(p.Leads) == 0 {
 		return
@@ -147,7 +149,8 @@ func (s *Service) inheritTotals(e *elder, m message) {
 		s.past.Swaps += seen.Swaps
 		s.past.FailedSwaps += seen.FailedSwaps
 		s.past.add(listener.Counts{
-			Adopted: seen.Adopted, Moved: seen.Moved, Lost: seen.Lost, CutOff: seen.CutOff, Part: seen.Part, Junk: seen.Junk,
+			Adopted: seen.Adopted, Moved: seen.Moved, Lost: seen.Lost, CutOff: seen.CutOff, Part: seen.Part,
+			Junk: seen.Junk,
 		}, listener.Counts{})
 	}
 	if e != nil {

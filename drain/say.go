@@ -11,8 +11,9 @@ import (
 	"github.com/baton-go/baton/drain/internal/later"
 )
 
-// What a service says, it says in log lines, in events and to a service manager. Each has a queue with a goroutine of its
-// own: the program's code and a reader that has stopped block there, and the loop, which only puts into them, goes on.
+// What a service says, it says in log lines, in events and to a service manager. Each has a queue
+// with a goroutine of its own: the program's code and a reader that has stopped block there, and
+// the loop, which only puts into them, goes on.
 
 // lastWords is how long what is left to say at the end may take.
 const lastWords = time.Second
@@ -34,8 +35,8 @@ func (s *Service) happened(e Event) {
 // keeps the Service in.
 func (s *Service) observe() { s.events.Start() }
 
-// sayLast waits until the queues and links are empty, for lastWords at most, or until an operator who has waited long enough
-// sends another signal to stop.
+// sayLast waits until the queues and links are empty, for lastWords at most, or until an operator
+// who has waited long enough sends another signal to stop.
 func (s *Service) sayLast() {
 	s.observe()
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)

@@ -18,11 +18,13 @@ type server struct {
 	sec *tlsconf.Server // nil: it does not speak TLS, or ln does
 }
 
-// Listen returns the listener that the previous generation has passed on, or opens one: network is "tcp", "tcp4", "tcp6" or
-// "unix". Nothing is accepted from outside before the service is ready. It must be called before Run, or in Config.Ready:
-// later it returns an error, since the next generation takes over only what it asks for before it is ready itself. What is to
-// answer later can be served later. The service closes the listener. A new version may spell an address otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a
-// unix path through a link): it has the socket that is bound to it. What it no longer listens on is closed when it takes over.
+// Listen returns the listener that the previous generation has passed on, or opens one: network is
+// "tcp", "tcp4", "tcp6" or "unix". Nothing is accepted from outside before the service is ready. It
+// must be called before Run, or in Config.Ready: later it returns an error, since the next
+// generation takes over only what it asks for before it is ready itself. What is to answer later
+// can be served later. The service closes the listener. A new version may spell an address
+// otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a unix path through a link): it
+// has the socket that is bound to it. What it no longer listens on is closed when it takes over.
 //
 // Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
 // Listen("fd", name) is the one with that FileDescriptorName=. Where the unit has a FileDescriptorStoreMax=, every
@@ -38,23 +40,28 @@ func (s *Service) Listen(network, address string) (net.Listener, error) {
 }
 
 // inTime calls listen, unless it is too late for that.
-func inTime[T any](s *Service, what, network, address string, listen func(network, address string) (T, error)) (so T, err error) {
+func inTime[T any](s *Service, what, network, address string,
+	listen func(network, address string) (T, error)) (so T, err error) {
 	s.listens.RLock()
 	defer s.listens.RUnlock()
 	if s.late {
-		return so, fmt.Errorf("drain: %s %s %q: too late: the next generation takes over only what it asks for before it is ready; "+
+		return so, fmt.Errorf("drain: %s %s %q: too late: the next generation takes over only what it "+
+			"asks for before it is ready; "+
 			"call %[1]s before Run, or in Config.Ready", what, network, address)
 	}
 	return listen(network, address)
 }
 
-// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd", before Run too; see listener.Set.ListenPacket for what it returns.
-// One generation at a time reads: a new one's reads wait until it has taken over, the old one's end with net.ErrClosed
-// before. No datagram in the kernel's queue is lost: the next generation reads it or, in a stop, this one does before its
-// reads end. The old one can write, to answer what it has read, until its work is done; then the service closes the socket.
+// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd", before Run too; see
+// listener.Set.ListenPacket for what it returns. One generation at a time reads: a new one's reads
+// wait until it has taken over, the old one's end with net.ErrClosed before. No datagram in the
+// kernel's queue is lost: the next generation reads it or, in a stop, this one does before its
+// reads end. The old one can write, to answer what it has read, until its work is done; then the
+// service closes the socket.
 //
-// So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its context ends; a goroutine of
-// your own may be gone with the process before it has answered. A datagram that was read when its generation crashes is lost.
+// So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its
+// context ends; a goroutine of your own may be gone with the process before it has answered. A
+// datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	s.observe()
 	pc, err := inTime(s, "ListenPacket", network, address, s.set.ListenPacket)
@@ -71,14 +78,17 @@ func (s *Service) confide(err error) {
 	}
 }
 
-// Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve makes
-// Run return it. One srv may serve on several listeners, as in net/http, over TLS or not. Serve puts itself around srv's
-// Handler, ConnState, BaseContext and ConnContext, and answers Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve. Handlers that go on for ever,
-// and those that hijack their connection, which is waited for until it is closed, learn from Context that they should end.
-// What srv.RegisterOnShutdown was given is called when draining begins. Connections that ln wraps in a type of its own, as
-// a limiter or the PROXY protocol does, are closed after Config.IdleGrace, and handed over only where the wrapper is a
-// struct with the net.Conn that it embeds and nothing else, or has a method Movable() bool that returns true: the next
-// generation's ln wraps them again. For TLS there is ServeTLS. HTTP/2 ends with a GOAWAY that loses nothing, see listener.Set.Leave.
+// Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error
+// of srv.Serve makes Run return it. One srv may serve on several listeners, as in net/http, over
+// TLS or not. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and
+// answers Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve.
+// Handlers that go on for ever, and those that hijack their connection, which is waited for until
+// it is closed, learn from Context that they should end. What srv.RegisterOnShutdown was given is
+// called when draining begins. Connections that ln wraps in a type of its own, as a limiter or the
+// PROXY protocol does, are closed after Config.IdleGrace, and handed over only where the wrapper is
+// a struct with the net.Conn that it embeds and nothing else, or has a method Movable() bool that
+// returns true: the next generation's ln wraps them again. For TLS there is ServeTLS. HTTP/2 ends
+// with a GOAWAY that loses nothing, see listener.Set.Leave.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.served.Lock()
 	s.prepare(srv)
@@ -86,7 +96,8 @@ func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.serve(server{srv, ln, nil}, ln)
 }
 
-// served are the servers that were given to Serve or ServeTLS. One that is there may be serving: nothing is written to it.
+// served are the servers that were given to Serve or ServeTLS. One that is there may be serving:
+// nothing is written to it.
 type served struct {
 	sync.Mutex // held while a server's fields change; guards all
 	all        map[*http.Server]struct{}

@@ -92,13 +92,15 @@ type Service struct {
 	result       error    // of Run
 }
 
-// New prepares the service: it installs the signal handlers, finds out whether another generation has started this
-// process, and takes over its sockets. Nothing is served before Run. An error names the field of cfg that can't be used.
+// New prepares the service: it installs the signal handlers, finds out whether another generation
+// has started this process, and takes over its sockets. Nothing is served before Run. An error
+// names the field of cfg that can't be used.
 func New(cfg Config) (*Service, error) {
 	s := &Service{
 		phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
-		calls: make(chan func()), signals: make(chan os.Signal, 16), arrivals: make(chan arrival), ended: make(chan struct{}),
-		over: make(chan struct{}),
+		calls: make(chan func()), signals: make(chan os.Signal, 16), arrivals: make(chan arrival),
+		ended: make(chan struct{}),
+		over:  make(chan struct{}),
 	}
 	outlivePipes()
 	err := s.configure(cfg)
@@ -199,12 +201,13 @@ func (s *Service) inherit() (err error) {
 }
 
 func (s *Service) starved(listener string, err error) {
-	s.cfg.Logger.Error("clients wait in the queue, this process can't accept: raise its limit of open files (LimitNOFILE=, ulimit -n)",
+	s.cfg.Logger.Error("clients wait in the queue, this process can't accept: raise its limit of open "+
+		"files (LimitNOFILE=, ulimit -n)",
 		"listener", listener, "err", err, "pid", s.os.pid)
 }
 
-// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols (Probed, Watched). Pull and
-// Restore are the service's to call.
+// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols
+// (Probed, Watched). Pull and Restore are the service's to call.
 func (s *Service) Health() *health.State { return s.health }
 
 func (s *Service) loop() {
@@ -302,8 +305,8 @@ func (s *Service) becomeReady() {
 	s.settleIn()
 }
 
-// openDoors begins to serve, and says so to an old generation that waits for it. What is served besides waits in the kernel's
-// queues for as long as that takes.
+// openDoors begins to serve, and says so to an old generation that waits for it. What is served
+// besides waits in the kernel's queues for as long as that takes.
 func (s *Service) openDoors(why string) {
 	if s.later.pull {
 		s.health.Pull() // before the first probe
@@ -311,7 +314,8 @@ func (s *Service) openDoors(why string) {
 	s.set.Open()
 	if s.placePID != nil {
 		if err := s.placePID(); err != nil {
-			s.tell(slog.LevelError, "the PID file names the old generation", err) // which is leaving: better so than not at all
+			// which is leaving: better so than not at all
+			s.tell(slog.LevelError, "the PID file names the old generation", err)
 		}
 	}
 	if s.side.Trusts {

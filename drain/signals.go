@@ -54,8 +54,8 @@ func (s *Service) watch() {
 	}
 }
 
-// takeSignals keeps room in s.signals, for os/signal drops what finds none: a TERM after a storm of HUPs, before New has
-// returned. What waits for the loop keeps its order and its time.
+// takeSignals keeps room in s.signals, for os/signal drops what finds none: a TERM after a storm of
+// HUPs, before New has returned. What waits for the loop keeps its order and its time.
 func (s *Service) takeSignals() {
 	var waiting []arrival
 	for {
@@ -110,13 +110,14 @@ func (s *Service) handle(a arrival) {
 	}
 }
 
-// sameInstant is how close a pull comes to a swap or a restore where their order is not known: the kernel keeps none between
-// signals that wait, and two threads may take them. The pull holds then, which is safe. An operator who means the
-// other gives the balancer time to notice first.
+// sameInstant is how close a pull comes to a swap or a restore where their order is not known: the
+// kernel keeps none between signals that wait, and two threads may take them. The pull holds then,
+// which is safe. An operator who means the other gives the balancer time to notice first.
 const sameInstant = 5 * time.Millisecond
 
-// heed does what a command says, here or in the main generation. Sig is nil where another generation has forwarded it, which
-// makes no second signal of it: a manager signals every process of the service.
+// heed does what a command says, here or in the main generation. Sig is nil where another
+// generation has forwarded it, which makes no second signal of it: a manager signals every process
+// of the service.
 func (s *Service) heed(c verb, sig os.Signal) {
 	if s.forward(c) && c != verbStop {
 		return

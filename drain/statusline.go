@@ -82,7 +82,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// oneLine is what a datagram's line can hold: systemd drops a message of more than 4096 bytes, and a STATUS that is no UTF-8.
+// oneLine is what a datagram's line can hold: systemd drops a message of more than 4096 bytes, and
+// a STATUS that is no UTF-8.
 func oneLine(text string) string {
 	const most = 1024
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")

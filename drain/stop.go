@@ -14,9 +14,9 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// Stop stops the service as SIGTERM does, and returns what Run returns, when it does: in the main generation, when older ones
-// are gone too. The end of ctx ends the waiting, not the stop. It waits for OnEvent and the last log lines, too, for half a
-// second at most.
+// Stop stops the service as SIGTERM does, and returns what Run returns, when it does: in the main
+// generation, when older ones are gone too. The end of ctx ends the waiting, not the stop. It waits
+// for OnEvent and the last log lines, too, for half a second at most.
 func (s *Service) Stop(ctx context.Context) error {
 	err := s.stop(ctx)
 	if isClosed(s.ended) {
@@ -46,7 +46,8 @@ func (s *Service) stop(ctx context.Context) error {
 // stopNow begins a stop; a second one ends everything. Sig is nil where the program itself asks.
 func (s *Service) stopNow(sig os.Signal) {
 	switch {
-	case s.side.Phase == lifecycle.Awaiting: // it is meant for the service: whoever has this number may be following it already
+	// it is meant for the service: whoever has this number may be following it already
+	case s.side.Phase == lifecycle.Awaiting:
 		s.later.add(verbStop)
 	case s.committing():
 		s.keep(verbStop) // and heeds it here if the next one doesn't come to serve
@@ -113,7 +114,8 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 		if first != nil {
 			first()
 		}
-		// An HTTP/2 client that is slow to answer its PINGs, or who rests while IdleGrace is longer, is not to be cut off.
+		// An HTTP/2 client that is slow to answer its PINGs, or who rests while IdleGrace is
+		// longer, is not to be cut off.
 		last := time.AfterFunc(timeout-timeout/4, func() { s.set.Hurry(timeout / 8) })
 		defer last.Stop()
 		if s.set.Leave(s.ctx, handover, grace) != nil {
@@ -154,7 +156,8 @@ func (s *Service) cutOff(why string, within time.Duration, last func(why string,
 	for _, k := range []struct {
 		count int
 		name  string
-	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"}, {n.Other, "other"}} {
+	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"},
+		{n.Other, "other"}} {
 		if k.count > 0 {
 			left = append(left, fmt.Sprintf("%d %s", k.count, k.name))
 		}
@@ -265,6 +268,7 @@ func (s *Service) finish(why string, err error) {
 	if err != nil {
 		level = slog.LevelError
 	}
-	s.tell(level, why, err, "lost", n.Lost, "cutOff", n.CutOff, "part", n.Part, "junk", n.Junk, "moved", n.Moved, "adopted", n.Adopted)
+	s.tell(level, why, err, "lost", n.Lost, "cutOff", n.CutOff, "part", n.Part, "junk", n.Junk, "moved",
+		n.Moved, "adopted", n.Adopted)
 	s.cancel()
 }

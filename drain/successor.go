@@ -17,8 +17,9 @@ import (
 // checkTimeout bounds one request of the self-check.
 const checkTimeout = 5 * time.Second
 
-// probation lets a new generation show that it works, before anybody depends on it: not a single connection from outside
-// is accepted, so that nothing is lost if it doesn't. It checks itself at once and at each quarter of the time.
+// probation lets a new generation show that it works, before anybody depends on it: not a single
+// connection from outside is accepted, so that nothing is lost if it doesn't. It checks itself at
+// once and at each quarter of the time.
 func (s *Service) probation() {
 	s.enter(Probation, "probation", "for", s.cfg.Probation)
 	over := time.NewTimer(s.cfg.Probation)
@@ -162,7 +163,8 @@ func (s *Service) importLedger(ledger []byte) {
 	}
 }
 
-// succeedAt takes the old generation's place in the file system, and waits for the links to older ones. It removes what the old generation has left at other places than this one's.
+// succeedAt takes the old generation's place in the file system, and waits for the links to older
+// ones. It removes what the old generation has left at other places than this one's.
 func (s *Service) succeedAt(m message) {
 	s.coming = max(0, min(m.Older, 1<<16))
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
@@ -181,7 +183,9 @@ func (s *Service) selfCheck() error {
 		return nil
 	}
 	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return s.dialSelf(ctx, servers, addr) },
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			return s.dialSelf(ctx, servers, addr)
+		},
 		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			secured := slices.DeleteFunc(slices.Clone(servers), func(srv server) bool { return srv.sec == nil })
 			return s.dialSelf(ctx, secured, addr)

@@ -61,7 +61,8 @@ type swap struct {
 func newSwap(generation int, reply chan<- error, later pending) *swap {
 	return &swap{
 		generation: generation, reply: reply, later: later,
-		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}), over: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64),
+		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}),
+		over: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64),
 	}
 }
 
@@ -162,8 +163,10 @@ func (s *Service) launch(sw *swap) error {
 	}
 	defer far.Close()
 	err = near.Post(message{
-		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(), Held: s.set.Held(),
-		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress}, TicketKeys: s.tickets.Export(), Holders: holders,
+		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(),
+		Held:   s.set.Held(),
+		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress},
+		TicketKeys: s.tickets.Export(), Holders: holders,
 	})
 	s.call(func() {
 		sw.link = near
@@ -208,7 +211,8 @@ func (s *Service) swapFailed(sw *swap, err error) {
 		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
 	}
 	s.manager.swapFailed(err)
-	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation, s.generation, err)
+	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation,
+		s.generation, err)
 	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
 	s.swap = nil
 	s.set.Unshare()

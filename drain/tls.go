@@ -9,26 +9,30 @@ import (
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 )
 
-// ServeTLS is Serve over TLS, with HTTP/2 where srv.Protocols and the client want it. The files hold a certificate, with
-// those of its issuers, and its key, in PEM. Both are "" where srv.TLSConfig knows the certificate. An error, as of files
-// that do not fit, names them; nothing is served then, and ln is the caller's.
+// ServeTLS is Serve over TLS, with HTTP/2 where srv.Protocols and the client want it. The files
+// hold a certificate, with those of its issuers, and its key, in PEM. Both are "" where
+// srv.TLSConfig knows the certificate. An error, as of files that do not fit, names them; nothing
+// is served then, and ln is the caller's.
 //
-// Each generation reads the files, so that a swap to a pair that can't be used fails. Without a swap they are looked at
-// again at a handshake, at most once a second, and read where they have changed; a pair that does not fit, as when one of
-// the two has been replaced, leaves the old one in use, is logged, and tried again.
+// Each generation reads the files, so that a swap to a pair that can't be used fails. Without a
+// swap they are looked at again at a handshake, at most once a second, and read where they have
+// changed; a pair that does not fit, as when one of the two has been replaced, leaves the old one
+// in use, is logged, and tried again.
 //
-// Clients resume their sessions after a swap: the keys of the session tickets go to the next generation, and the main
-// one adds a new one each day, as crypto/tls does by itself; a ticket is good for seven days. They do not go along, since a
-// new version may demand other things of its clients, where srv.TLSConfig has a ClientAuth or a GetConfigForClient; and
-// they are left alone where it has keys of its own, by SetSessionTicketKeys, or SessionTicketsDisabled.
+// Clients resume their sessions after a swap: the keys of the session tickets go to the next
+// generation, and the main one adds a new one each day, as crypto/tls does by itself; a ticket is
+// good for seven days. They do not go along, since a new version may demand other things of its
+// clients, where srv.TLSConfig has a ClientAuth or a GetConfigForClient; and they are left alone
+// where it has keys of its own, by SetSessionTicketKeys, or SessionTicketsDisabled.
 //
-// The connections are not handed over: while this generation drains, an answer of HTTP/1.1 is the last on its connection
-// and says so, and a connection that has rested for Config.IdleGrace is closed. A client whose connections rest for less
-// loses nothing.
+// The connections are not handed over: while this generation drains, an answer of HTTP/1.1 is the
+// last on its connection and says so, and a connection that has rested for Config.IdleGrace is
+// closed. A client whose connections rest for less loses nothing.
 //
-// The self-check, Config.Check and the watchdog speak TLS too. They trust every certificate, have none themselves, and are
-// asked for none; but for Config.Check they name no server, and where srv.TLSConfig chooses the certificate by
-// GetCertificate or GetConfigForClient, what these refuse to them is no failure. Srv.TLSConfig is cloned: changes of it have no effect any more.
+// The self-check, Config.Check and the watchdog speak TLS too. They trust every certificate, have
+// none themselves, and are asked for none; but for Config.Check they name no server, and where
+// srv.TLSConfig chooses the certificate by GetCertificate or GetConfigForClient, what these refuse
+// to them is no failure. Srv.TLSConfig is cloned: changes of it have no effect any more.
 //
 // Not promised: that sessions are resumed after a stop, or a crash, by the process that is started then.
 func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile string) error {
@@ -48,9 +52,10 @@ func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile 
 	return nil
 }
 
-// TLSConfig is for servers that do TLS by themselves, as those of gRPC: what it returns is made of config, which may be
-// nil, and of the files, and does on ln what ServeTLS says of certificates and of session tickets. It may be cloned, and ln
-// should be Listen's. What config doesn't say, NextProtos for one, can't be added later: gRPC's is []string{"h2"}.
+// TLSConfig is for servers that do TLS by themselves, as those of gRPC: what it returns is made of
+// config, which may be nil, and of the files, and does on ln what ServeTLS says of certificates and
+// of session tickets. It may be cloned, and ln should be Listen's. What config doesn't say,
+// NextProtos for one, can't be added later: gRPC's is []string{"h2"}.
 func (s *Service) TLSConfig(ln net.Listener, config *tls.Config, certFile, keyFile string) (*tls.Config, error) {
 	live, err := tlsconf.Live(config, s.files(ln, certFile, keyFile))
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// watchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1; without it the variable
-// is every later one's too.
+// watchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1;
+// without it the variable is every later one's too.
 func watchdogTime(log *slog.Logger) time.Duration {
 	d, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -22,8 +22,8 @@ func watchdogTime(log *slog.Logger) time.Duration {
 	return max(d, 0)
 }
 
-// guard says WATCHDOG=1 in each half of the watchdog's time, for as long as this generation is the main one, its loop runs
-// and every server of ours answers.
+// guard says WATCHDOG=1 in each half of the watchdog's time, for as long as this generation is the
+// main one, its loop runs and every server of ours answers.
 func (s *Service) guard(watchdog time.Duration) {
 	tick := time.NewTicker(max(watchdog/2, time.Millisecond))
 	defer tick.Stop()

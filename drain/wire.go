@@ -33,8 +33,9 @@ import (
 // A generation that drains keeps its end; the other end is handed on to each main generation in turn. So connections
 // that come to rest late go straight to the main one, and a link's end tells it that the elder is gone.
 //
-// Two versions of the library meet in every upgrade, and in every rollback. So the names here are frozen: what is new gets
-// a new one, and an entry in abilities. A kind or a field that a version doesn't know, it ignores.
+// Two versions of the library meet in every upgrade, and in every rollback. So the names here are
+// frozen: what is new gets a new one, and an entry in abilities. A kind or a field that a version
+// doesn't know, it ignores.
 type message struct {
 	Kind       kind                `json:"kind"`
 	Generation int                 `json:"generation,omitempty"`
@@ -47,7 +48,7 @@ type message struct {
 	PIDFile    string              `json:"pid_file,omitempty"` // which the new one owns from now on
 	Control    string              `json:"control,omitempty"`  // the control socket, likewise
 	Ports      []string            `json:"ports,omitempty"`    // where the old one listens too, or may; see ports
-	Held       map[string]string   `json:"held,omitempty"`     // sockets that a service manager holds, see listener.Held
+	Held       map[string]string   `json:"held,omitempty"`     // by a service manager, see listener.Held
 	Tickets    []listener.Ticket   `json:"tickets,omitempty"`
 	Took       []bool              `json:"took,omitempty"`
 	ID         int                 `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
@@ -56,13 +57,13 @@ type message struct {
 	Report     *Peer               `json:"report,omitempty"` // on who sends it, or whose link it is
 	Base       *listener.Counts    `json:"base,omitempty"`   // what of that is in the totals
 	Totals     *Totals             `json:"totals,omitempty"`
-	Older      int                 `json:"older,omitempty"`     // of promoted: how many links to older generations will come
+	Older      int                 `json:"older,omitempty"`     // of promoted: links to come
 	Protocol   *protocol           `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool                `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	Signal     verb                `json:"signal,omitempty"`
-	Dir        string              `json:"dir,omitempty"`     // of hello: the name of the working folder, links left in it
+	Dir        string              `json:"dir,omitempty"`     // of hello: see process.Origin.Dir
 	Unused     []string            `json:"unused,omitempty"`  // of serving: see listener.Set.Unclaimed
-	Holders    []holder            `json:"holders,omitempty"` // of hello and promoted: others that may run functions of Lead
+	Holders    []holder            `json:"holders,omitempty"` // of hello and promoted: see Lead
 }
 
 type kind string
@@ -126,9 +127,13 @@ func (p *protocol) fits() error {
 	}
 	switch {
 	case version < spoken.Oldest:
-		return fmt.Errorf("drain: the other generation speaks version %d of the protocol between generations, this one needs %d; swap to a version of the library between the two first", version, spoken.Oldest)
+		return fmt.Errorf("drain: the other generation speaks version %d of the protocol between "+
+			"generations, this one needs %d; swap to a version of the library between the two first",
+			version, spoken.Oldest)
 	case p != nil && p.Oldest > spoken.Version:
-		return fmt.Errorf("drain: the other generation needs version %d of the protocol between generations, this one speaks %d; swap to a version of the library between the two first", p.Oldest, spoken.Version)
+		return fmt.Errorf("drain: the other generation needs version %d of the protocol between "+
+			"generations, this one speaks %d; swap to a version of the library between the two first",
+			p.Oldest, spoken.Version)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ignoreBody keeps net/http from reading the body of a request, before the answer or after it: the client may never send
-// it, and what is being answered holds up a stop.
+// ignoreBody keeps net/http from reading the body of a request, before the answer or after it: the
+// client may never send it, and what is being answered holds up a stop.
 func ignoreBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 {
 		return

@@ -66,7 +66,8 @@ func strongest(times []time.Duration, doubt float64) (best comb) {
 				hits := float64(len(members) - 2)
 				if score := -hits * math.Log(chance); hits >= 2 && score > best.score {
 					first, last := members[len(members)-1], members[0]
-					best = comb{(times[last] - times[first]) / time.Duration(len(members)-1), slices.Clone(members), score}
+					best = comb{(times[last] - times[first]) / time.Duration(len(members)-1),
+						slices.Clone(members), score}
 				}
 			}
 		}
@@ -78,7 +79,8 @@ func strongest(times []time.Duration, doubt float64) (best comb) {
 	return best
 }
 
-// follow goes back from a pair of arrivals in steps of their distance, as long as there is an arrival at the end of each.
+// follow goes back from a pair of arrivals in steps of their distance, as long as there is an
+// arrival at the end of each.
 func follow(times []time.Duration, end, next int, slack time.Duration, members []int) []int {
 	members = append(members, end, next)
 	for at := next; ; {

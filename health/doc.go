@@ -25,14 +25,15 @@
 // just seen a failure do not count; three probes at even distances are enough, four
 // where they are more than 5 s apart. A few late, lost or doubled probes do not disturb it.
 //
-// A prober is live while it was seen within three of its intervals, within one
-// and a half as long as it has come three times only. One without a rhythm is
-// either a balancer that has just begun or a person with curl, and nothing tells
-// them apart until it comes back. It is waited for until 3 s are over since it was last seen, and since
-// the pull began; beside probers with a rhythm until one and a half of the slowest interval are, and so no longer than
-// for these. Where its host sends requests, too, see [State.Visited], it is a balancer that has just begun, as long as it goes
-// on sending, but at most until half of PullMax is over since it was last seen. So a service that is stopped before a
-// balancer has asked three times may lose requests if they are rare, less than one in a second; PullMin is the cure.
+// A prober is live while it was seen within three of its intervals, within one and a half as long
+// as it has come three times only. One without a rhythm is either a balancer that has just begun or
+// a person with curl, and nothing tells them apart until it comes back. It is waited for until 3 s
+// are over since it was last seen, and since the pull began; beside probers with a rhythm until one
+// and a half of the slowest interval are, and so no longer than for these. Where its host sends
+// requests, too, see [State.Visited], it is a balancer that has just begun, as long as it goes on
+// sending, but at most until half of PullMax is over since it was last seen. So a service that is
+// stopped before a balancer has asked three times may lose requests if they are rare, less than one
+// in a second; PullMin is the cure.
 //
 // A prober that first comes in during a pull has never heard that all is well;
 // it counts once it has a rhythm, learned from the failing answers.

@@ -19,7 +19,7 @@ const (
 // failing answers: those belong to a pull of one State.
 type exported struct {
 	Version int            `json:"version"`
-	Probers []exportedLine `json:"probers"` // those with a rhythm first, the oldest acquaintance first; then the others, the one seen last first
+	Probers []exportedLine `json:"probers"` // in the order in which they are worth keeping
 }
 
 type exportedLine struct {
@@ -75,7 +75,8 @@ func (s *State) Import(b []byte) error {
 	defer s.mu.Unlock()
 	now := s.now()
 	for _, line := range in.Probers {
-		p := &prober{identity: identity{line.kind(), line.Host, line.UserAgent, line.Form, line.Via}, last: now - line.Age}
+		p := &prober{identity: identity{line.kind(), line.Host, line.UserAgent, line.Form, line.Via},
+			last: now - line.Age}
 		at := p.last
 		for _, gap := range line.Gaps {
 			at -= gap
@@ -124,7 +125,8 @@ func (l exportedLine) kind() string {
 
 func (l exportedLine) check() error {
 	switch {
-	case slices.ContainsFunc([]string{l.Host, l.UserAgent, l.Form.Method, l.Form.Version, l.Form.Host, l.Via}, func(s string) bool { return clip(s) != s }):
+	case slices.ContainsFunc([]string{l.Host, l.UserAgent, l.Form.Method, l.Form.Version, l.Form.Host,
+		l.Via}, func(s string) bool { return clip(s) != s }):
 		return fmt.Errorf("host, user agent, form or via longer than %d bytes", maxText)
 	case l.Age < 0 || l.Age > longestGap:
 		return fmt.Errorf("age %v out of range", l.Age)

@@ -19,7 +19,8 @@ type identity struct {
 
 func (id identity) clone() identity {
 	id.host, id.agent, id.via = strings.Clone(id.host), strings.Clone(id.agent), strings.Clone(id.via)
-	id.form.Method, id.form.Version, id.form.Host = strings.Clone(id.form.Method), strings.Clone(id.form.Version), strings.Clone(id.form.Host)
+	id.form.Method, id.form.Version, id.form.Host = strings.Clone(id.form.Method),
+		strings.Clone(id.form.Version), strings.Clone(id.form.Host)
 	return id
 }
 

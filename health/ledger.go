@@ -13,11 +13,12 @@ const (
 	maxCrowds  = 16          // that a pull searches for a rhythm, some milliseconds each
 )
 
-// ledger holds the probers, bounded. Who has no rhythm never drives out who has one, and who has one drives out no other
-// that is still live: whatever an outsider sends, the balancers stay. It is not safe for concurrent use.
+// ledger holds the probers, bounded. Who has no rhythm never drives out who has one, and who has
+// one drives out no other that is still live: whatever an outsider sends, the balancers stay. It is
+// not safe for concurrent use.
 type ledger struct {
 	index   map[identity]*list.Element
-	steady  list.List // of *prober, those with a rhythm, the oldest acquaintance in front: a balancer was there before a scan
+	steady  list.List // of *prober, those with a rhythm, the oldest acquaintance in front
 	passing list.List // of *prober, the others, the one seen last in front
 
 	opened time.Duration // when heartbeats could last begin to be seen
@@ -26,8 +27,8 @@ type ledger struct {
 
 func newLedger() ledger { return ledger{index: make(map[identity]*list.Element)} }
 
-// seen enters a probe of id; pull is the number of the present pull, 0 if there is none. It returns nil where there is no
-// room for one more.
+// seen enters a probe of id; pull is the number of the present pull, 0 if there is none. It returns
+// nil where there is no room for one more.
 func (l *ledger) seen(id identity, now time.Duration, pull uint64) *prober {
 	l.beaten = l.beaten || id.kind == kindHeartbeat
 	e, ok := l.index[id]
@@ -49,7 +50,8 @@ func (l *ledger) enter(id identity, now time.Duration, pull uint64) *prober {
 	// The strings may be small parts of a large request.
 	id = id.clone()
 	p := &prober{identity: id, last: now, born: pull}
-	// The version before this one did not say how its probers ask. All of them who may be the one it knew begin as that.
+	// The version before this one did not say how its probers ask. All of them who may be the one
+	// it knew begin as that.
 	plain := identity{kind: id.kind, host: id.host, agent: id.agent}
 	if e, ok := l.index[plain]; ok && id.form != (form{}) && id.via == "" && e.Value.(*prober).heirs < maxHeirs {
 		old := e.Value.(*prober)
@@ -157,8 +159,8 @@ func (l *ledger) slowest(now time.Duration) (slowest time.Duration) {
 	return slowest
 }
 
-// young returns the hosts that have asked lately, but not often enough to be known, as if they had sent something 2 s ago: a
-// balancer that sends to this node does so again soon.
+// young returns the hosts that have asked lately, but not often enough to be known, as if they had
+// sent something 2 s ago: a balancer that sends to this node does so again soon.
 func (l *ledger) young(now, assumed time.Duration) map[string]time.Duration {
 	hosts := make(map[string]time.Duration)
 	for e := l.passing.Front(); e != nil; e = e.Next() {

@@ -25,9 +25,10 @@ func (s *State) Arrived() {
 	s.arrived.Store(int64(s.now()))
 }
 
-// Visited tells the State that a request other than a probe has come from remote, on whatever connection. While pulled, a
-// host that has asked for the route, but not often enough to be known, is taken for a balancer that has just begun as long
-// as it sends requests. It is cheap, and does nothing when not pulled.
+// Visited tells the State that a request other than a probe has come from remote, on whatever
+// connection. While pulled, a host that has asked for the route, but not often enough to be known,
+// is taken for a balancer that has just begun as long as it sends requests. It is cheap, and does
+// nothing when not pulled.
 func (s *State) Visited(remote string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +96,7 @@ func (s *State) wait(now time.Duration) time.Duration {
 	var (
 		noticed = s.untold == 0
 		slowest time.Duration                      // interval of the slowest live prober
-		death   = over                             // until the first of the live ones no longer is, or has failed in silence
+		death   = over                             // until one of the live ones no longer is, or has failed unseen
 		acted   = s.lastTold + longestMargin - now // until all of them have had the time to act on what they were told
 	)
 	direct := s.ledger.direct(now)
@@ -129,8 +130,9 @@ func (s *State) wait(now time.Duration) time.Duration {
 	return min(death, max(least, quiet, acted))
 }
 
-// life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0 or less if it is not.
-// Slowest is the interval of the slowest known prober. Of a heartbeat whose interval is unknown the interval is assumed; who asks through a proxy is not waited for where
+// life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0
+// or less if it is not. Slowest is the interval of the slowest known prober. Of a heartbeat whose
+// interval is unknown the interval is assumed; who asks through a proxy is not waited for where
 // somebody asks directly.
 func (s *State) life(p *prober, slowest time.Duration, direct bool, now time.Duration) (interval, life time.Duration) {
 	interval, _ = p.pace()
@@ -196,8 +198,9 @@ func (s *State) patience(slowest time.Duration) time.Duration {
 	return max(slowest+slowest/2, shortestLife)
 }
 
-// due returns how long after the beginning of the pull p, no heartbeat, has noticed at the earliest, whatever answers it
-// has had: where others share its identity nobody knows whose they were.
+// due returns how long after the beginning of the pull p, no heartbeat, has noticed at the
+// earliest, whatever answers it has had: where others share its identity nobody knows whose they
+// were.
 func (s *State) due(p *prober) time.Duration {
 	interval, longest := p.pace()
 	switch {

@@ -2,9 +2,10 @@ package health
 
 import "time"
 
-// Probed enters a probe that came by another protocol than HTTP, such as a Check of gRPC's health service. Remote is the
-// prober's address and agent its User-Agent, or what else tells it from others at that address. Failed must be called
-// when an answer that tells the prober to go away has been written; while not pulled it does nothing.
+// Probed enters a probe that came by another protocol than HTTP, such as a Check of gRPC's health
+// service. Remote is the prober's address and agent its User-Agent, or what else tells it from
+// others at that address. Failed must be called when an answer that tells the prober to go away has
+// been written; while not pulled it does nothing.
 func (s *State) Probed(remote, agent string) (failed func()) {
 	id, known := s.identify(kindPing, remote, agent)
 	if !known {
@@ -24,10 +25,11 @@ func (s *State) Probed(remote, agent string) (failed func()) {
 	}
 }
 
-// Watched enters a prober that does not ask again and again but is told of each change, such as a Watch of gRPC's health
-// service, when it has been told that all is well. Failed must be called when it has been told to go away, and gone when
-// it can be told nothing any more. A pull is not noticed before one of them was called for each, and a moment (100 ms)
-// to act has passed after the last failed.
+// Watched enters a prober that does not ask again and again but is told of each change, such as a
+// Watch of gRPC's health service, when it has been told that all is well. Failed must be called
+// when it has been told to go away, and gone when it can be told nothing any more. A pull is not
+// noticed before one of them was called for each, and a moment (100 ms) to act has passed after the
+// last failed.
 //
 // It is no part of what Export returns: the next process is asked anew.
 func (s *State) Watched(remote, agent string) (failed, gone func()) {

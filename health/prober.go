@@ -19,17 +19,17 @@ const (
 	kindWatch     = "watch"
 )
 
-// Prober is one line of the ledger.
+// Prober is one line of the ledger. Its kind is that of Probed, ServeAgent, Heartbeat or Watched; "ping" is also HTTP's.
 type Prober struct {
-	Kind      string        `json:"kind"` // "ping" by HTTP, or see Probed; "agent", "heartbeat" and "watch" see ServeAgent, Heartbeat and Watched
-	Host      string        `json:"host"` // "unix" for all clients of unix sockets; empty for a heartbeat that may be there unseen
+	Kind      string        `json:"kind"` // "ping" (and Probed), "agent", "heartbeat" or "watch"
+	Host      string        `json:"host"` // "unix" for all unix sockets; "" for a heartbeat never seen
 	UserAgent string        `json:"user_agent"`
-	Form      string        `json:"form,omitempty"` // of a request: method, version, Host, and a sum of the names of its headers
+	Form      string        `json:"form,omitempty"` // method, version, Host, sum of header names
 	Via       string        `json:"via,omitempty"`  // for whom Host says to have forwarded it
 	Interval  time.Duration `json:"interval_ns"`    // 0 while unknown
 	LastSeen  time.Time     `json:"last_seen"`      // now, if unseen
-	Failures  int           `json:"failures"`       // failing answers it has had in the present pull; of a heartbeat those it must have had by its interval
-	Needs     int           `json:"needs"`          // failing answers it must have had: Config.Failures; of an agent and a watch 1
+	Failures  int           `json:"failures"`       // failing answers in this pull; of a heartbeat by its interval
+	Needs     int           `json:"needs"`          // Config.Failures; of an agent and a watch 1
 	Noticed   bool          `json:"noticed"`        // it has had them
 	Live      bool          `json:"live"`           // seen lately enough to be waited for
 }
@@ -115,7 +115,8 @@ func (p *prober) sight(now time.Duration, pull uint64, opened time.Duration) {
 	case pull == 0:
 		p.born = 0
 	case interval > 0 && p.failures(pull) == 0 && now-p.last < interval*7/10:
-		// The first failing answer is not on the beat, so it is not the balancer's recheck, which comes after a failing answer.
+		// The first failing answer is not on the beat, so it is not the balancer's recheck, which
+		// comes after a failing answer.
 		p.mixed = true
 	}
 	// A prober may recheck faster, or slower, once it has had a failing answer.

@@ -28,8 +28,9 @@ type rhythm struct {
 	interval time.Duration   // of the last gaps, if they are even; 0 while unknown
 	longest  time.Duration   // of those that make up the interval; 0 while that is unknown
 
-	// slow is the slowest rhythm that was found so far, and beat its last arrival. It is kept while something arrives on
-	// the beat, whatever comes between: a crowd that joins in can't hide it, nor flush it out.
+	// slow is the slowest rhythm that was found so far, and beat its last arrival. It is kept while
+	// something arrives on the beat, whatever comes between: a crowd that joins in can't hide it,
+	// nor flush it out.
 	slow, beat time.Duration
 	missed     int // beats in a row
 

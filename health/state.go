@@ -28,10 +28,11 @@ type Config struct {
 	// balancers takes a node out. Default 3.
 	Failures int
 
-	// Probers are the networks that the balancers' probes come from. Where there are some, nobody else is a prober: others
-	// are answered, and neither wait nor are waited for. What a proxy in these networks has forwarded must have come
-	// from these networks, too, by the last address in its X-Forwarded-For. Clients of unix sockets may always be
-	// probers. Default: whoever asks may be one; the package comment says what an outsider can do then.
+	// Probers are the networks that the balancers' probes come from. Where there are some, nobody
+	// else is a prober: others are answered, and neither wait nor are waited for. What a proxy in
+	// these networks has forwarded must have come from these networks, too, by the last address in
+	// its X-Forwarded-For. Clients of unix sockets may always be probers. Default: whoever asks may
+	// be one; the package comment says what an outsider can do then.
 	Probers []netip.Prefix
 
 	// PullMin is the least time between a pull and its being noticed, PullMax
@@ -54,7 +55,8 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switch {
 	case c.Status < 400 || c.Status > 599:
-		return c, fmt.Errorf("health: Config.Status is %d, which does not tell a balancer to go away: use 400 to 599, or 0 for 501", c.Status)
+		return c, fmt.Errorf("health: Config.Status is %d, which does not tell a balancer to go away: "+
+			"use 400 to 599, or 0 for 501", c.Status)
 	case c.Failures < 0:
 		return c, fmt.Errorf("health: Config.Failures is %d: use 1 or more, or 0 for 3", c.Failures)
 	case c.PullMin < 0:
@@ -62,9 +64,11 @@ func (c Config) withDefaults() (Config, error) {
 	case c.PullMax < 0:
 		return c, fmt.Errorf("health: Config.PullMax is %v: use more than 0, or 0 for 30s", c.PullMax)
 	case slices.ContainsFunc(c.Probers, func(p netip.Prefix) bool { return !p.IsValid() }):
-		return c, errors.New("health: Config.Probers has a network that is not valid: make it with netip.ParsePrefix, such as 10.0.0.0/8")
+		return c, errors.New("health: Config.Probers has a network that is not valid: make it with " +
+			"netip.ParsePrefix, such as 10.0.0.0/8")
 	case c.PullMin > c.PullMax:
-		return c, fmt.Errorf("health: Config.PullMin is %v, longer than PullMax, which is %v: raise PullMax or lower PullMin", c.PullMin, c.PullMax)
+		return c, fmt.Errorf("health: Config.PullMin is %v, longer than PullMax, which is %v: raise "+
+			"PullMax or lower PullMin", c.PullMin, c.PullMax)
 	}
 	return c, nil
 }
@@ -85,7 +89,7 @@ type State struct {
 	pulled  bool
 	down    bool                     // pulled for good; see Down
 	since   time.Duration            // when the present pull began
-	slowest time.Duration            // the interval of the slowest live prober at the beginning of the present pull, 0 if none was known
+	slowest time.Duration            // live prober's interval when the pull began; 0: unknown
 	young   map[string]time.Duration // hosts of probers that were not known then; when they last sent another request
 	noticed chan struct{}            // nil unless pulled; made by Pull, closed by settle
 	settled bool                     // noticed is closed

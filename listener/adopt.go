@@ -16,11 +16,12 @@ var ErrWithdrawn = errors.New("listener: the offer is withdrawn")
 // wordTime is how long Leave waits for an ack that has begun.
 const wordTime = 5 * time.Second
 
-// Adopt takes over connections that another process's Leave hands over: tickets and files are what its Handover was
-// given, as far as it arrived, and are in the same order. Adopt first finds out which of them it can take, then calls ack
-// with that, and only then lets Accept return them: until the other side has the answer it still reads. An error of ack
-// means that the other side is gone, and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave
-// waits for an ack that has begun, for 5 s at most.
+// Adopt takes over connections that another process's Leave hands over: tickets and files are what
+// its Handover was given, as far as it arrived, and are in the same order. Adopt first finds out
+// which of them it can take, then calls ack with that, and only then lets Accept return them: until
+// the other side has the answer it still reads. An error of ack means that the other side is gone,
+// and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave waits for
+// an ack that has begun, for 5 s at most.
 //
 // A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) error) error {

@@ -7,15 +7,17 @@ import (
 	"syscall"
 )
 
-// A new version may want an address that overlaps the one of the process before it, ":80" instead of "127.0.0.1:80". On
-// Linux its TCP socket is bound beside the old one, by SO_REUSEPORT on both, and listens when Open is called: before, it
-// would take clients from a process that serves on if the swap fails. The old process is told of what Unclaimed returns,
-// takes in whoever waits in the queue of the old socket, and closes that.
+// A new version may want an address that overlaps the one of the process before it, ":80" instead
+// of "127.0.0.1:80". On Linux its TCP socket is bound beside the old one, by SO_REUSEPORT on both,
+// and listens when Open is called: before, it would take clients from a process that serves on if
+// the swap fails. The old process is told of what Unclaimed returns, takes in whoever waits in the
+// queue of the old socket, and closes that.
 //
 // A UDP socket receives from when it is bound, so there is no such way for it.
 
-// beside returns a socket that is bound and does not listen yet, or nil where that can't be or nothing inherited is in
-// the way. SO_REUSEPORT on the inherited sockets stays until Unshare: processes of this user alone could make use of it.
+// beside returns a socket that is bound and does not listen yet, or nil where that can't be or
+// nothing inherited is in the way. SO_REUSEPORT on the inherited sockets stays until Unshare:
+// processes of this user alone could make use of it.
 func (s *Set) beside(network, address string) rawListener {
 	if !strings.HasPrefix(network, "tcp") || s.open {
 		return nil
@@ -65,8 +67,9 @@ func (s *Set) Unshare() {
 	}
 }
 
-// Unclaimed returns the inherited sockets that nobody has asked for, by network and address as the process before this one
-// gave them to Listen or ListenPacket, where it is to close them. It is for that process's Orphan.
+// Unclaimed returns the inherited sockets that nobody has asked for, by network and address as the
+// process before this one gave them to Listen or ListenPacket, where it is to close them. It is for
+// that process's Orphan.
 func (s *Set) Unclaimed() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,8 +81,8 @@ func (s *Set) Unclaimed() (keys []string) {
 	return keys
 }
 
-// Orphan says which sockets no process will listen on after this one, although one takes over: Leave serves the clients in
-// their queues before it closes them.
+// Orphan says which sockets no process will listen on after this one, although one takes over:
+// Leave serves the clients in their queues before it closes them.
 func (s *Set) Orphan(keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +110,8 @@ type notYet struct {
 
 func (e notYet) Error() string {
 	if errors.Is(e.err, syscall.EADDRINUSE) {
-		return "listener: listen " + e.key + ": " + e.err.Error() + "; another process has taken the address during the swap: stop it"
+		return "listener: listen " + e.key + ": " + e.err.Error() + "; another process has taken the " +
+			"address during the swap: stop it"
 	}
 	return "listener: listen " + e.key + ": " + e.err.Error()
 }

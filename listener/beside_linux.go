@@ -17,7 +17,8 @@ func bind(at place) rawListener {
 	if ip := at.addr.Addr(); ip.Is4() {
 		addr = &unix.SockaddrInet4{Port: int(at.addr.Port()), Addr: ip.As4()}
 	} else {
-		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.addr.Port()), ZoneId: zoneID(ip.Zone()), Addr: ip.As16()}
+		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.addr.Port()),
+			ZoneId: zoneID(ip.Zone()), Addr: ip.As16()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
@@ -69,9 +70,10 @@ func setShared(ln rawListener, yes bool) error {
 	return control(ln, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value) })
 }
 
-// hide makes the kernel give new clients to a socket that overlaps this one, or refuse them, while handshakes under way
-// come to their end here: a socket that is bound to a network interface has clients from there alone, and this one does not
-// exist. From Linux 5.7 on that takes no privilege; to undo it does.
+// hide makes the kernel give new clients to a socket that overlaps this one, or refuse them, while
+// handshakes under way come to their end here: a socket that is bound to a network interface has
+// clients from there alone, and this one does not exist. From Linux 5.7 on that takes no privilege;
+// to undo it does.
 func hide(ln rawListener) bool {
 	return ln.Addr().Network() == "tcp" && control(ln, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, math.MaxInt32)

@@ -50,7 +50,8 @@ const lingering = 500 * time.Millisecond
 // linger keeps the last answer from being thrown away. A client that has sent more than was read, such as a pipelined
 // request, has the connection reset by a close, and loses what it has not received.
 func (c *conn) linger() {
-	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) || unread(c.Conn) == 0 || c.CloseWrite() != nil {
+	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
+		unread(c.Conn) == 0 || c.CloseWrite() != nil {
 		return
 	}
 	for end := time.Now().Add(lingering); !discard(c.Conn, 64<<10) && unsent(c.Conn) > 0 && time.Now().Before(end); {

@@ -47,7 +47,7 @@ type conn struct {
 	lines    requestLines // that were read
 	head     prefix       // what was read since the state became new or idle
 
-	pending chan struct{}           // closed when the process that it was adopted from has been told; nil where nobody is
+	pending chan struct{}           // closed when its giver has been told; nil: no giver
 	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
 	led     atomic.Pointer[framed]  // by which Leave ends an HTTP/2 connection
 
@@ -64,7 +64,7 @@ type conn struct {
 	packed    bool                      // is handed over by the application, or was
 	header    time.Duration             // a guest's time for its first header
 	whole     time.Duration             // a guest's time for its first request, 0 for ever
-	woke      time.Time                 // when a guest began its first request, until net/http has set the deadline for that
+	woke      time.Time                 // when a guest began its first request; 0 from its deadline on
 	serving   request                   // of HTTP/1
 	streams   map[*http.Request]request // of HTTP/2
 }
@@ -103,11 +103,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// end is what Read returns when there is nothing to read any more: what net/http closes the connection at without a word.
-// At an end in the middle of a request it would send an answer, and a wrapper may hold the beginning of one.
+// end is what Read returns when there is nothing to read any more: what net/http closes the
+// connection at without a word. At an end in the middle of a request it would send an answer, and a
+// wrapper may hold the beginning of one.
 func (c *conn) end() error {
 	if c.half.Load() || c.wrapped.Load() {
-		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: net.ErrClosed}
+		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
+			Addr: c.RemoteAddr(), Err: net.ErrClosed}
 	}
 	return io.EOF
 }
@@ -124,8 +126,8 @@ func (c *conn) read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a departure that wanted the
-// reader's attention, and the user's deadline is put back.
+// due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a
+// departure that wanted the reader's attention, and the user's deadline is put back.
 func (c *conn) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,8 +148,8 @@ func (c *conn) rouse() {
 	_ = c.force(time.Unix(1, 0))
 }
 
-// force sets the read deadline of Conn. Net/http clears it six times a request, most often when it is clear already, which
-// costs more than to know that; the time won pays for what this type does.
+// force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
+// is clear already, which costs more than to know that; the time won pays for what this type does.
 func (c *conn) force(t time.Time) error {
 	if t.IsZero() && c.inForce.IsZero() {
 		return nil
@@ -197,8 +199,8 @@ func (c *conn) isClosed() bool {
 // NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// tcpConn is a conn that can send files. Others must not have the method: net/http then goes another way for files, which
-// is the dearer one without the kernel's help.
+// tcpConn is a conn that can send files. Others must not have the method: net/http then goes
+// another way for files, which is the dearer one without the kernel's help.
 type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Closing a connection waits until the goroutines that read and write have let go of its descriptor. With a flood of work
-// they may take long to get their turn, one connection after the other, while the owner of the set is to go on: many are
-// closed at once, and after cutWait the rest goes on by itself.
+// Closing a connection waits until the goroutines that read and write have let go of its
+// descriptor. With a flood of work they may take long to get their turn, one connection after the
+// other, while the owner of the set is to go on: many are closed at once, and after cutWait the
+// rest goes on by itself.
 const (
 	cutLanes = 256
 	cutWait  = time.Second

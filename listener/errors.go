@@ -14,18 +14,21 @@ func explain(network, address string, err error) error {
 	return fmt.Errorf("listener: listen %s %q: %w%s", network, address, err, Cure(network, address, err))
 }
 
-// Cure says what helps against an error of net.Listen or net.ListenPacket, to be put behind it: it begins with "; ", or is
-// empty where nothing is known. Of an address that is in use it names the process that holds it, where the kernel tells: on
-// Linux, of this user's processes or to root. That takes up to half a second.
+// Cure says what helps against an error of net.Listen or net.ListenPacket, to be put behind it: it
+// begins with "; ", or is empty where nothing is known. Of an address that is in use it names the
+// process that holds it, where the kernel tells: on Linux, of this user's processes or to root.
+// That takes up to half a second.
 func Cure(network, address string, err error) string {
 	var addrErr *net.AddrError
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		if who := holder(network, address); who != "" {
-			return "; the address is held by " + who + ": stop it, use another address, or open that listener by Listen, too"
+			return "; the address is held by " + who + ": stop it, use another address, or open that " +
+				"listener by Listen, too"
 		}
-		return "; another process, or a listener of this one that was opened by other means, holds the address: stop it, or open that listener here too"
+		return "; another process, or a listener of this one that was opened by other means, holds the " +
+			"address: stop it, or open that listener here too"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "; no interface of this machine has the address: use one that it has, or none (\":8080\") for all"
 	case errors.Is(err, fs.ErrPermission):

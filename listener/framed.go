@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// framed is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the connection the way
-// RFC 9113, 6.8 recommends, which net/http does not: its only GOAWAY names the last stream that it has read, so that what
-// the client has sent since is thrown away, and clients can't repeat a POST whose body they no longer have.
+// framed is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the
+// connection the way RFC 9113, 6.8 recommends, which net/http does not: its only GOAWAY names the
+// last stream that it has read, so that what the client has sent since is thrown away, and clients
+// can't repeat a POST whose body they no longer have.
 //
-// While leaving, the client is first told to begin nothing new, by a GOAWAY that still lets everything pass. A PING behind
-// it comes back after all that the client had begun before it knew. Go's client may yet send the head of one request
-// that it was about to send: PINGs are repeated, with a pause, until some rounds have brought no new stream. Only then the
-// server is told, by a GOAWAY that it takes for the client's: it finishes what it has, says its own GOAWAY and closes.
+// While leaving, the client is first told to begin nothing new, by a GOAWAY that still lets
+// everything pass. A PING behind it comes back after all that the client had begun before it knew.
+// Go's client may yet send the head of one request that it was about to send: PINGs are repeated,
+// with a pause, until some rounds have brought no new stream. Only then the server is told, by a
+// GOAWAY that it takes for the client's: it finishes what it has, says its own GOAWAY and closes.
 type framed struct {
 	net.Conn        // a *tls.Conn, or what the server has accepted
 	own      *conn  // of this package, under Conn
@@ -55,8 +57,9 @@ type encrypted interface {
 	ConnectionState() tls.ConnectionState
 }
 
-// frame wraps nc, which is c or lies over it. Ahead is how many bytes of the client's preface are yet to be read, early is
-// what has been read of nc and is to be read again, and seen what the server has got already.
+// frame wraps nc, which is c or lies over it. Ahead is how many bytes of the client's preface are
+// yet to be read, early is what has been read of nc and is to be read again, and seen what the
+// server has got already.
 func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *framed {
 	f := &framed{Conn: nc, own: c, early: early, in: frames{preface: ahead}}
 	f.follow(seen)
@@ -100,8 +103,8 @@ func (f *framed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// say sends the PING that is due, if it can be sent now. It must follow the server's first frame, which has to be SETTINGS,
-// and is of no use after a GOAWAY of the server's own.
+// say sends the PING that is due, if it can be sent now. It must follow the server's first frame,
+// which has to be SETTINGS, and is of no use after a GOAWAY of the server's own.
 func (f *framed) say() {
 	p := f.parting.Load()
 	if p == nil || p.due.Load() == 0 || !f.out.settings || !f.out.between() || f.broken != nil || f.alien.Load() {
@@ -253,10 +256,10 @@ func (f *framed) done() bool {
 	return f.broken == nil && f.out.goaway && f.out.between()
 }
 
-// linger ends the connection when the client has all that was written. A server closes a second after it has written its
-// last frame, which the kernel may still have: it would throw that away when the next frame of the client's arrives, and
-// clients that are slow to read send many. One that takes nothing for its grace is given up, as is what it sends; conn.close
-// ends the wait.
+// linger ends the connection when the client has all that was written. A server closes a second
+// after it has written its last frame, which the kernel may still have: it would throw that away
+// when the next frame of the client's arrives, and clients that are slow to read send many. One
+// that takes nothing for its grace is given up, as is what it sends; conn.close ends the wait.
 func (f *framed) linger(p *parting) {
 	if tc, ok := f.Conn.(closeWriter); ok { // of TLS
 		_ = tc.CloseWrite()
@@ -281,8 +284,9 @@ func (f *framed) linger(p *parting) {
 
 type closeWriter interface{ CloseWrite() error }
 
-// A close that lingers looks every lingerPause, throws away lingerRead bytes of what the client sends, and gives one that
-// takes nothing lingerLeast, which is what net/http gives to clients that have not read its GOAWAY.
+// A close that lingers looks every lingerPause, throws away lingerRead bytes of what the client
+// sends, and gives one that takes nothing lingerLeast, which is what net/http gives to clients that
+// have not read its GOAWAY.
 const (
 	lingerPause = 20 * time.Millisecond
 	lingerRead  = 64 << 10

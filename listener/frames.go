@@ -21,8 +21,8 @@ const (
 // mark begins the data of our PINGs; their number follows.
 const mark = "baton"
 
-// frames follows one direction of an HTTP/2 connection, to know where another frame may be put in. The zero value is where
-// the first frame is about to begin.
+// frames follows one direction of an HTTP/2 connection, to know where another frame may be put in.
+// The zero value is where the first frame is about to begin.
 type frames struct {
 	preface int  // bytes that are still to come before the first frame
 	alien   bool // what came there was something else; nothing is known of the rest
@@ -86,7 +86,8 @@ func (f *frames) room() int {
 // between tells whether another frame may be put in now.
 func (f *frames) between() bool { return f.preface == 0 && f.got == 0 && !f.open }
 
-// place changes whenever a frame has passed; inside tells whether one has begun, or a header block, or the beginning of all.
+// place changes whenever a frame has passed; inside tells whether one has begun, or a header block,
+// or the beginning of all.
 func (f *frames) place() int64 {
 	if f.between() && f.settings {
 		return f.whole << 1
@@ -98,7 +99,8 @@ func inside(place int64) bool { return place&1 != 0 }
 
 // ack tells whether the frame that passes acknowledges a PING.
 func (f *frames) ack() bool {
-	return f.header[3] == typePing && f.header[4]&flagAck != 0 && f.header[0] == 0 && f.header[1] == 0 && f.header[2] == 8
+	return f.header[3] == typePing && f.header[4]&flagAck != 0 && f.header[0] == 0 && f.header[1] == 0 &&
+		f.header[2] == 8
 }
 
 func (f *frames) end() {
@@ -131,5 +133,6 @@ func goAway(last uint32) []byte {
 
 // ping is our n-th PING.
 func ping(n uint32) []byte {
-	return append([]byte{0, 0, 8, typePing, 0, 0, 0, 0, 0}, mark[0], mark[1], mark[2], mark[3], mark[4], byte(n>>16), byte(n>>8), byte(n))
+	return append([]byte{0, 0, 8, typePing, 0, 0, 0, 0, 0}, mark[0], mark[1], mark[2], mark[3], mark[4],
+		byte(n>>16), byte(n>>8), byte(n))
 }

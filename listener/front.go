@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// Serve is srv.Serve(ln) for a server that was given to Track: so that HTTP/2 connections end without losing a request with
-// every version of net/http, which from Go 1.27 on speaks HTTP/2 on what its listener returns and leaves no other way to
-// stand in front of it. There, connections of ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2,
-// reach handlers that hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
+// Serve is srv.Serve(ln) for a server that was given to Track: so that HTTP/2 connections end
+// without losing a request with every version of net/http, which from Go 1.27 on speaks HTTP/2 on
+// what its listener returns and leaves no other way to stand in front of it. There, connections of
+// ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2, reach handlers that
+// hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
 func (s *Set) Serve(srv *http.Server, ln net.Listener) error {
 	return srv.Serve(&fronts{Listener: ln, set: s})
 }
@@ -51,8 +52,8 @@ func (l *fronts) Accept() (net.Conn, error) {
 	return f, nil
 }
 
-// front is what a server gets instead of what the listener has returned. It does nothing until HTTP/2 begins; from then on
-// all goes through a framed.
+// front is what a server gets instead of what the listener has returned. It does nothing until
+// HTTP/2 begins; from then on all goes through a framed.
 type front struct {
 	net.Conn
 	own     *conn // of this package, under Conn

@@ -112,7 +112,8 @@ func headKind(p []byte, more bool) LossKind {
 		}
 		return LostPart
 	}
-	if i := bytes.Index(line, []byte(version)); i < 1 || !ended || matchVersion(0, append(line[i:len(line):len(line)], '\n')) != lineEnd {
+	if i := bytes.Index(line, []byte(version)); i < 1 || !ended ||
+		matchVersion(0, append(line[i:len(line):len(line)], '\n')) != lineEnd {
 		return LostJunk
 	}
 	if headEnds(p) || more {

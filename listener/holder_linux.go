@@ -17,8 +17,8 @@ import (
 // holderTime bounds the search for who holds an address: a machine may have many processes.
 const holderTime = 500 * time.Millisecond
 
-// holder says which process holds an address that is in use: "process 1234 (nginx)", or of another user's process the user. It
-// is "" where the kernel does not tell.
+// holder says which process holds an address that is in use: "process 1234 (nginx)", or of another
+// user's process the user. It is "" where the kernel does not tell.
 func holder(network, address string) string {
 	want, err := wanted(network, address)
 	if err != nil {

@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// unencrypted is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and golang.org/x/net/http2 where it
-// has configured the server, keep a function that serves HTTP/2 on any connection whose preface has been read. They hide
-// the connection in a *tls.Conn, whose NetConn has the method of carrier.
+// unencrypted is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and
+// golang.org/x/net/http2 where it has configured the server, keep a function that serves HTTP/2 on
+// any connection whose preface has been read. They hide the connection in a *tls.Conn, whose
+// NetConn has the method of carrier.
 const unencrypted = "unencrypted_http2"
 
 type carrier struct {
@@ -35,10 +36,12 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		}
 		own, all := standard()
 		if own != pointer(plain) {
-			return false, errLed("its TLSNextProto serves HTTP/2 by another package: use golang.org/x/net v0.31.0 or later, or none")
+			return false, errLed("its TLSNextProto serves HTTP/2 by another package: use " +
+				"golang.org/x/net v0.31.0 or later, or none")
 		}
 		if !all && srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() {
-			return false, errLed("this version of net/http offers no way: use an older version of Go, or a newer one of this library")
+			return false, errLed("this version of net/http offers no way: use an older version of Go, or " +
+				"a newer one of this library")
 		}
 		return all, nil
 	}
@@ -103,7 +106,8 @@ var errUnled = errLed("it is to serve by Set.Serve (with package drain: by Servi
 
 // errLed is for a server whose HTTP/2 connections can't be led.
 func errLed(why string) error {
-	return errors.New("listener: HTTP/2 connections of an http.Server end with net/http's GOAWAY, which loses requests: " + why)
+	return errors.New("listener: HTTP/2 connections of an http.Server end with net/http's GOAWAY, which " +
+		"loses requests: " + why)
 }
 
 // readPreface gives the client as much time as net/http does.
@@ -114,8 +118,8 @@ func readPreface(nc net.Conn) bool {
 	return err == nil && string(buf) == preface && nc.SetReadDeadline(time.Time{}) == nil
 }
 
-// upgrading is the ResponseWriter for a request that a handler may answer by taking the connection and speaking HTTP/2 on
-// it, as golang.org/x/net/http2/h2c does.
+// upgrading is the ResponseWriter for a request that a handler may answer by taking the connection
+// and speaking HTTP/2 on it, as golang.org/x/net/http2/h2c does.
 type upgrading struct {
 	http.ResponseWriter
 	c     *conn

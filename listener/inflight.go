@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers change the Request's.
+// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers
+// change the Request's.
 type request struct {
 	method, target string
 	began          time.Time // zero: there is no request
@@ -56,8 +57,8 @@ func (c *conn) leave(r *http.Request) {
 // isStream tells a request of HTTP/2 from one by which a handler has taken the connection to speak HTTP/2 itself.
 func isStream(r *http.Request) bool { return r.ProtoMajor == 2 && r.Method != "PRI" }
 
-// inFlight returns the requests that are being served, where the server does not wait for one; one without a began stands
-// for what is not known.
+// inFlight returns the requests that are being served, where the server does not wait for one; one
+// without a began stands for what is not known.
 func (c *conn) inFlight() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

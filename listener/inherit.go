@@ -16,8 +16,9 @@ type Inherited struct {
 // Key is what the process before this one calls the socket, in tickets and elsewhere.
 func (in Inherited) key() string { return in.Network + " " + in.Address }
 
-// Inherit tells the set which sockets the process before this one has passed on, so that Listen and ListenPacket find each
-// by what it is bound to, however network and address spell it. It must be called before them, and Manage may be called too.
+// Inherit tells the set which sockets the process before this one has passed on, so that Listen and
+// ListenPacket find each by what it is bound to, however network and address spell it. It must be
+// called before them, and Manage may be called too.
 func (s *Set) Inherit(sockets []Inherited) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,8 +52,9 @@ func (h *heir) open() *passed {
 	return p
 }
 
-// inherit returns the inherited socket to use for network and address, or nil, and takes it out of those that nobody has
-// asked for: the one of that name, or else the one that is bound to what a new socket would be bound to.
+// inherit returns the inherited socket to use for network and address, or nil, and takes it out of
+// those that nobody has asked for: the one of that name, or else the one that is bound to what a
+// new socket would be bound to.
 func (s *Set) inherit(network, address string, packet bool) *passed {
 	key := network + " " + address
 	match := func(fits func(*passed) bool, candidates func(*heir) bool) *passed {
@@ -97,7 +99,8 @@ func (p *passed) chosen(want place) bool {
 	}
 	_, port, err := net.SplitHostPort(p.heir.Address)
 	have := p.place()
-	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.network == want.network && have.sameHost(want)
+	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.network == want.network &&
+		have.sameHost(want)
 }
 
 // overlapped returns the inherited sockets that nobody has asked for and that are in the way of a new one.

@@ -132,8 +132,8 @@ func (in *intake) move(d door) (moved bool) {
 	return true
 }
 
-// pass changes the door, unless it is there already or beyond, and returns when nobody reads under the old rule any more
-// or ctx is over.
+// pass changes the door, unless it is there already or beyond, and returns when nobody reads under
+// the old rule any more or ctx is over.
 func (in *intake) pass(ctx context.Context, d door) {
 	in.mu.Lock()
 	if !in.move(d) || d <= opened || in.inside == 0 {

@@ -31,8 +31,8 @@ func storeName(key string) string {
 	return name
 }
 
-// Held returns under which name a service manager holds each socket, by network and address as given to Listen; it is to
-// be given to the next generation's Manage.
+// Held returns under which name a service manager holds each socket, by network and address as
+// given to Listen; it is to be given to the next generation's Manage.
 //
 // A socket that is held is nobody's last: Leave lets clients wait in its queue for the next process, and the file of a
 // unix socket stays. What a store that is switched off does not tell is that it holds nothing.
@@ -42,10 +42,11 @@ func (s *Set) Held() map[string]string {
 	return maps.Clone(s.held)
 }
 
-// Keep puts what is listened on into the store, but for what it or the manager itself holds already, takes out what
-// earlier processes of the service have put there and this one does not listen on, and closes the sockets that were
-// passed for nothing; unused names these. It is to be called once, when all listeners are there and the store listens to
-// this process: systemd does to the main process alone. After an error the next generation tries again.
+// Keep puts what is listened on into the store, but for what it or the manager itself holds
+// already, takes out what earlier processes of the service have put there and this one does not
+// listen on, and closes the sockets that were passed for nothing; unused names these. It is to be
+// called once, when all listeners are there and the store listens to this process: systemd does to
+// the main process alone. After an error the next generation tries again.
 //
 // What came under a name that Keep has not given, say from a .socket unit, is the manager's to keep.
 func (s *Set) Keep() (unused []string, err error) {
@@ -98,7 +99,8 @@ func (s *Set) Keep() (unused []string, err error) {
 }
 
 // restock brings the store and held to what is in use.
-func restock(store Store, held map[string]string, inUse map[string]syscall.Conn, drop map[string]string) (errs []error) {
+func restock(store Store, held map[string]string, inUse map[string]syscall.Conn,
+	drop map[string]string) (errs []error) {
 	for _, name := range slices.Sorted(maps.Keys(drop)) {
 		if err := store.Remove(name); err != nil {
 			errs = append(errs, err)

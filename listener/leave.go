@@ -32,9 +32,10 @@ const batch = 64
 // lanes is how many calls of a Handover may be under way.
 const lanes = 4
 
-// Connections are roused in groups, each when most of the one before has been moved. The first is small, since the other
-// process answers for all that come at once before it serves one of them: with 64 its first answer came 2 ms later. The
-// last are large, since many are moved faster that way.
+// Connections are roused in groups, each when most of the one before has been moved. The first is
+// small, since the other process answers for all that come at once before it serves one of them:
+// with 64 its first answer came 2 ms later. The last are large, since many are moved faster that
+// way.
 const firstGroup, lastGroup = 16, 256
 
 // departure is what connections at rest come to while the set leaves.
@@ -55,25 +56,29 @@ type offer struct {
 	took chan bool
 }
 
-// Leave stops accepting, lets each connection go as soon as no request can be under way on it, and returns nil when none
-// is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers go to handover; where it is nil, has failed
-// or did not want them, and for all others, a connection that has rested for grace with nothing unread is closed, but not
-// before half of the grace has passed here, over the rest of which the closes are spread. So a client that never rests as
-// long finds its connection open; its rest begins when it has received the last answer, or has stopped to. Requests that
-// arrive meanwhile are answered, with "Connection: close"; of several that were sent one behind the other, the last is,
-// as far as that can be seen, which is not in TLS.
+// Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
+// returns nil when none is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers
+// go to handover; where it is nil, has failed or did not want them, and for all others, a
+// connection that has rested for grace with nothing unread is closed, but not before half of the
+// grace has passed here, over the rest of which the closes are spread. So a client that never rests
+// as long finds its connection open; its rest begins when it has received the last answer, or has
+// stopped to. Requests that arrive meanwhile are answered, with "Connection: close"; of several
+// that were sent one behind the other, the last is, as far as that can be seen, which is not in
+// TLS.
 //
-// A client that has sent a part of a request's head, or of a TLS record, has one grace to finish it, from its first byte or
-// from the beginning of Leave, whichever is later, unless the server's own timeouts are over before. Then the connection
-// is closed without a word, and counted. It has two at most, however often it begins. The body of a request is waited for.
+// A client that has sent a part of a request's head, or of a TLS record, has one grace to finish
+// it, from its first byte or from the beginning of Leave, whichever is later, unless the server's
+// own timeouts are over before. Then the connection is closed without a word, and counted. It has
+// two at most, however often it begins. The body of a request is waited for.
 //
-// HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their streams have: net/http
-// closes those whose client does not, one second later. The client's requests until it has seen the GOAWAY are answered;
-// one that does not answer a PING has grace for that, each time; one that has begun a frame and stops, or does not take the
-// server's GOAWAY, has grace too, unless a request is under way. Connections of untracked servers, and HTTP/2 of servers
-// that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but never closed:
-// http.Server.Shutdown knows how, and must not be called before all others are gone, since it drops requests that it has
-// read.
+// HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their
+// streams have: net/http closes those whose client does not, one second later. The client's
+// requests until it has seen the GOAWAY are answered; one that does not answer a PING has grace for
+// that, each time; one that has begun a frame and stops, or does not take the server's GOAWAY, has
+// grace too, unless a request is under way. Connections of untracked servers, and HTTP/2 of servers
+// that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but
+// never closed: http.Server.Shutdown knows how, and must not be called before all others are gone,
+// since it drops requests that it has read.
 //
 // Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
 // Leave may be called once. Hurry shortens the grace.
@@ -120,11 +125,12 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 // listening socket. It is the time of one round trip; tests on loopback need less.
 var handshake = 200 * time.Millisecond
 
-// shut closes the listening sockets. With sweep, who has connected is taken in: the next generation may have
-// closed the sockets before this one does. With last, there is no next one: who is about to connect is waited for, and
-// whoever comes then is refused by the kernel and knows that nothing of him was read; unless a service manager holds the
-// socket, in whose queue clients wait for the next process. What it returns is closed when the sockets are, which takes
-// until ctx is over where there are too few descriptors for those who wait in the queue of a dying one.
+// shut closes the listening sockets. With sweep, who has connected is taken in: the next generation
+// may have closed the sockets before this one does. With last, there is no next one: who is about
+// to connect is waited for, and whoever comes then is refused by the kernel and knows that nothing
+// of him was read; unless a service manager holds the socket, in whose queue clients wait for the
+// next process. What it returns is closed when the sockets are, which takes until ctx is over where
+// there are too few descriptors for those who wait in the queue of a dying one.
 func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
 	s.shuts.Lock()
 	defer s.shuts.Unlock()
@@ -239,8 +245,8 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 	}
 }
 
-// release is called by the goroutine that reads c while the server waits for a request; rest is whether nothing of one is
-// here. True means that c is gone.
+// release is called by the goroutine that reads c while the server waits for a request; rest is
+// whether nothing of one is here. True means that c is gone.
 func (d *departure) release(c *conn, rest bool) bool {
 	return rest && d.moves(c) && d.offer(c) || d.retire(c, rest)
 }

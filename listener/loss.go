@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it closed a connection while
-// it was leaving.
+// Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it
+// closed a connection while it was leaving.
 type Loss struct {
 	Kind     LossKind
 	Listener string // network and address, as given to Listen
@@ -25,7 +25,7 @@ type LossKind string
 // record of TLS that is long enough, or anything, counts as a request.
 const (
 	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
-	LostCutOff  LossKind = "cut off" // a request in flight, a hijacked connection, or one of a server that is not tracked
+	LostCutOff  LossKind = "cut off" // a request in flight; a hijacked or untracked connection
 	LostPart    LossKind = "part"    // the beginning of a request
 	LostJunk    LossKind = "junk"    // bytes that begin no request
 )

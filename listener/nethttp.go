@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// standard finds out what this version of net/http does about HTTP/2, by a server that is given connections within the
-// process: the function that it keeps in TLSNextProto, by which its own HTTP/2 is known from that of others, and whether
-// it speaks HTTP/2, encrypted or not, on any type of connection that its listener returns.
+// standard finds out what this version of net/http does about HTTP/2, by a server that is given
+// connections within the process: the function that it keeps in TLSNextProto, by which its own
+// HTTP/2 is known from that of others, and whether it speaks HTTP/2, encrypted or not, on any type
+// of connection that its listener returns.
 var standard = sync.OnceValues(func() (function uintptr, any bool) {
 	any = true
 	for _, encrypted := range []bool{true, false} {
@@ -59,7 +60,8 @@ type probe struct {
 type probeTLS struct{ *probe }
 
 func (p probeTLS) ConnectionState() tls.ConnectionState {
-	return tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, NegotiatedProtocol: "h2", CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	return tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true, NegotiatedProtocol: "h2",
+		CipherSuite: tls.TLS_AES_128_GCM_SHA256}
 }
 
 func (p *probe) Accept() (net.Conn, error) {

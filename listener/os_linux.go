@@ -28,8 +28,9 @@ func queue(nc net.Conn, which uint) (n int) {
 	return n
 }
 
-// discard throws away what the client has sent, up to a number of bytes, and tells whether nothing can come any more. It
-// must not go on as long as something comes: meanwhile nobody can close the connection, and a flood has no end.
+// discard throws away what the client has sent, up to a number of bytes, and tells whether nothing
+// can come any more. It must not go on as long as something comes: meanwhile nobody can close the
+// connection, and a flood has no end.
 func discard(nc net.Conn, most int) (over bool) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -73,7 +74,8 @@ func awaitEnd(nc net.Conn, _ []byte) (int, error) {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			return false
 		case err != nil:
-			end = &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: err}
+			end = &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(),
+				Addr: nc.RemoteAddr(), Err: err}
 		case n == 0:
 			end = io.EOF
 		}
@@ -96,9 +98,9 @@ func listens(ln rawListener) (yes bool) {
 	return yes
 }
 
-// dropHandshakes makes a TCP listening socket ignore new handshakes, while those under way come to their end: a classic BPF
-// program for the socket drops segments with SYN in the flags, the 14th byte of the header. Their clients send again a
-// second later.
+// dropHandshakes makes a TCP listening socket ignore new handshakes, while those under way come to
+// their end: a classic BPF program for the socket drops segments with SYN in the flags, the 14th
+// byte of the header. Their clients send again a second later.
 func dropHandshakes(ln rawListener) bool {
 	rc, err := ln.SyscallConn()
 	if err != nil || ln.Addr().Network() != "tcp" {
@@ -137,8 +139,8 @@ func refuse(ln rawListener) {
 	}
 }
 
-// queueLen is how many connections wait in the queue of a listening socket, and how many have room there. Of unix sockets
-// the kernel tells neither: then it is as many as any socket may have.
+// queueLen is how many connections wait in the queue of a listening socket, and how many have room
+// there. Of unix sockets the kernel tells neither: then it is as many as any socket may have.
 func queueLen(ln rawListener) (now, most int) {
 	now = somaxconn()
 	most = now
@@ -147,7 +149,8 @@ func queueLen(ln rawListener) (now, most int) {
 		return now, most
 	}
 	_ = rc.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State == listening {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil &&
+			info.State == listening {
 			now, most = int(info.Unacked), int(info.Sacked)+1
 		}
 	})
@@ -168,8 +171,9 @@ func somaxconn() int {
 // sweepTime bounds a sweep of the queue, which clients may fill as fast as it is emptied.
 const sweepTime = time.Second
 
-// backlog takes connections out of the kernel's queue and gives them to take, until that says no: those that are there, but
-// not more than most, nor for longer than sweepTime. For want of a descriptor they stay in the queue.
+// backlog takes connections out of the kernel's queue and gives them to take, until that says no:
+// those that are there, but not more than most, nor for longer than sweepTime. For want of a
+// descriptor they stay in the queue.
 func backlog(ln syscall.Conn, most int, take func(*os.File) bool) (err error) {
 	rc, err := ln.SyscallConn()
 	if err != nil {
@@ -235,7 +239,8 @@ func seal(pc rawPacketConn) {
 			}
 		}
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: 1, Filter: &drop})
 	})
 }
 

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// The loss ledger, the wait until what was written has arrived, the sweep of the queue, the wait without reading, service
-// managers that pass sockets and keeping datagrams out of a queue are Linux's.
+// The loss ledger, the wait until what was written has arrived, the sweep of the queue, the wait
+// without reading, service managers that pass sockets and keeping datagrams out of a queue are
+// Linux's.
 
 func listens(rawListener) bool             { return true }
 func dropHandshakes(rawListener) bool      { return false }

@@ -10,13 +10,15 @@ import (
 	"syscall"
 )
 
-// HandOver moves a connection of the application's to another process, together with the state that belongs to it: give
-// sends it there and returns nil when the other process has it, as AdoptOwn says there. Then nc is closed here, which its
-// client doesn't notice. After an error nc is as it was.
+// HandOver moves a connection of the application's to another process, together with the state that
+// belongs to it: give sends it there and returns nil when the other process has it, as AdoptOwn
+// says there. Then nc is closed here, which its client doesn't notice. After an error nc is as it
+// was.
 //
-// nc was returned by a listener of the set whose server was not given to Track, or was hijacked from such a server. A
-// wrapper with a NetConn method is taken off, unless it is TLS, whose keys can't go along. Nobody may read nc meanwhile, and
-// what was read and not used belongs in state. Deadlines stay here.
+// nc was returned by a listener of the set whose server was not given to Track, or was hijacked
+// from such a server. A wrapper with a NetConn method is taken off, unless it is TLS, whose keys
+// can't go along. Nobody may read nc meanwhile, and what was read and not used belongs in state.
+// Deadlines stay here.
 func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn) error) error {
 	c, err := s.own(nc)
 	if err != nil {
@@ -84,10 +86,11 @@ func (c *conn) pack() error {
 	return nil
 }
 
-// AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given. It calls adopt with the
-// connection, and then ack with the error of that or of its own, which says why the connection is not taken and stays
-// over there. Reads of the connection wait until ack has returned, so that whoever has it in the end has all its bytes. An
-// error of ack means that the other side is gone, and the connection is kept; unless it is ErrWithdrawn. AdoptOwn closes f.
+// AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given.
+// It calls adopt with the connection, and then ack with the error of that or of its own, which says
+// why the connection is not taken and stays over there. Reads of the connection wait until ack has
+// returned, so that whoever has it in the end has all its bytes. An error of ack means that the
+// other side is gone, and the connection is kept; unless it is ErrWithdrawn. AdoptOwn closes f.
 //
 // A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
 func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack func(error) error) error {

@@ -14,15 +14,17 @@ import (
 // ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a *net.UDPConn or
 // *net.UnixConn but has all of its methods, for type assertions to interfaces.
 //
-// One process at a time reads: reads wait until Open, and end with net.ErrClosed after EndReads or Leave; a datagram that
-// was read before is the reader's to answer. Writes go on until Close, which Leave leaves to the caller. At the last
-// Leave, where nobody takes over and no service manager holds the socket, what the kernel has queued is read before
-// reads end. On Linux nothing is added to it from then on: who sends to a unixgram socket gets EPIPE, to a UDP socket
-// bound to one address ICMP's port unreachable; what comes to one that is bound to all is dropped, without a word. So
-// the goroutine that reads must go on until net.ErrClosed.
+// One process at a time reads: reads wait until Open, and end with net.ErrClosed after EndReads or
+// Leave; a datagram that was read before is the reader's to answer. Writes go on until Close, which
+// Leave leaves to the caller. At the last Leave, where nobody takes over and no service manager
+// holds the socket, what the kernel has queued is read before reads end. On Linux nothing is added
+// to it from then on: who sends to a unixgram socket gets EPIPE, to a UDP socket bound to one
+// address ICMP's port unreachable; what comes to one that is bound to all is dropped, without a
+// word. So the goroutine that reads must go on until net.ErrClosed.
 //
-// Not promised: that the client of a unixgram socket finds the answers that it has not read when it sends again after the
-// last process has ended. If it is connected, Linux empties its queue then (unix_dgram_disconnected in af_unix.c).
+// Not promised: that the client of a unixgram socket finds the answers that it has not read when it
+// sends again after the last process has ended. If it is connected, Linux empties its queue then
+// (unix_dgram_disconnected in af_unix.c).
 //
 // A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
@@ -84,16 +86,18 @@ func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made boo
 	return pc, p == nil, nil
 }
 
-// EndReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is under way any more, or ctx
-// is over. Then another process may begin to read: Leave, which ends reads too, leaves the sockets alone after EndReads.
+// EndReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is
+// under way any more, or ctx is over. Then another process may begin to read: Leave, which ends
+// reads too, leaves the sockets alone after EndReads.
 func (s *Set) EndReads(ctx context.Context) {
 	for _, in := range s.intakes() {
 		in.pass(ctx, over)
 	}
 }
 
-// PauseReads makes reads from the packet sockets wait, and returns when none is under way any more, or ctx is over. Then
-// another process may begin to read; if it doesn't, ResumeReads lets them go on. EndReads and Leave end them as ever.
+// PauseReads makes reads from the packet sockets wait, and returns when none is under way any more,
+// or ctx is over. Then another process may begin to read; if it doesn't, ResumeReads lets them go
+// on. EndReads and Leave end them as ever.
 func (s *Set) PauseReads(ctx context.Context) {
 	for _, in := range s.intakes() {
 		in.pass(ctx, paused)
@@ -116,7 +120,8 @@ func (s *Set) intakes() []*intake {
 // settle is how long the kernel may take to queue what it was about to when a socket was sealed.
 const settle = 5 * time.Millisecond
 
-// lastReads lets reads go on until what is queued is read, and keeps out what comes then, where nobody else will read it.
+// lastReads lets reads go on until what is queued is read, and keeps out what comes then, where
+// nobody else will read it.
 func (s *Set) lastReads(ctx context.Context) {
 	var dying []*intake
 	held := s.Held()

@@ -94,7 +94,8 @@ func (in *intake) setDeadline(t time.Time) error {
 	return in.pc.SetWriteDeadline(t)
 }
 
-// rawIntake makes those who read by system calls of their own, as x/net does for whole batches, read through the intake.
+// rawIntake makes those who read by system calls of their own, as x/net does for whole batches,
+// read through the intake.
 type rawIntake struct {
 	syscall.RawConn
 	in *intake

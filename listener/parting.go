@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// parting is how a framed connection comes to its end. It exists from leave on, and nothing that the client sends reaches
-// it before: the framed has a pointer to it, or nil.
+// parting is how a framed connection comes to its end. It exists from leave on, and nothing that
+// the client sends reaches it before: the framed has a pointer to it, or nil.
 //
 // One PING is under way at a time. Only its acknowledgement counts, and only once.
 type parting struct {
@@ -32,15 +32,16 @@ type parting struct {
 	queued int       // bytes that the client had not received
 }
 
-// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a goroutine of the client's
-// that was about to send has that long, and the way here. A client that takes long to answer a PING, being busy, has longer.
+// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a
+// goroutine of the client's that was about to send has that long, and the way here. A client that
+// takes long to answer a PING, being busy, has longer.
 const (
 	pause = 50 * time.Millisecond
 	calm  = 3
 )
 
-// leave begins to end the connection; a client that does not answer a PING within grace, or goes on with new streams for
-// as long, is not waited for. It may block as long as a client does not read.
+// leave begins to end the connection; a client that does not answer a PING within grace, or goes on
+// with new streams for as long, is not waited for. It may block as long as a client does not read.
 func (f *framed) leave(grace time.Duration) {
 	p := &parting{f: f, grace: grace}
 	p.due.Store(1)
@@ -142,8 +143,8 @@ func (p *parting) ask(n uint32, renew bool) {
 	p.f.trySay()
 }
 
-// over is called when a grace has passed: the server is to be told. What has kept it from being told for as long, or the
-// client from taking what the server said, is not waited for.
+// over is called when a grace has passed: the server is to be told. What has kept it from being
+// told for as long, or the client from taking what the server said, is not waited for.
 func (p *parting) over() {
 	p.mu.Lock()
 	stuck := !p.shut && p.stuck()
@@ -187,9 +188,9 @@ func (p *parting) mark(wait time.Duration) {
 	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), unsent(p.f.own.Conn)
 }
 
-// stuck tells whether the connection can be closed, after a grace, because its client has begun a frame or a header block
-// without a word more, or does not read the server's GOAWAY. A client with a request under way is waited for, as is one
-// that receives something.
+// stuck tells whether the connection can be closed, after a grace, because its client has begun a
+// frame or a header block without a word more, or does not read the server's GOAWAY. A client with
+// a request under way is waited for, as is one that receives something.
 func (p *parting) stuck() bool {
 	switch p.f.own.state.Load() - 1 {
 	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open

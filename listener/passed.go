@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// passed is a socket that a service manager has passed to this process, and that nobody has asked for yet. One of ln and
-// pc is set, or none of them where the descriptor is nothing to listen on.
+// passed is a socket that a service manager has passed to this process, and that nobody has asked
+// for yet. One of ln and pc is set, or none of them where the descriptor is nothing to listen on.
 type passed struct {
 	name string // its FDNAME
 	ln   rawListener
@@ -20,9 +20,10 @@ type passed struct {
 	heir *heir // the process before this one has passed it, and no service manager
 }
 
-// Manage tells the set of a service manager that holds sockets for the service, as systemd does: files are those that it
-// has passed to this process, each with its FDNAME as the file's name; the set closes them. Held is what Held has
-// returned in the generation before. Store, unless nil, is where Keep puts what is in use.
+// Manage tells the set of a service manager that holds sockets for the service, as systemd does:
+// files are those that it has passed to this process, each with its FDNAME as the file's name; the
+// set closes them. Held is what Held has returned in the generation before. Store, unless nil, is
+// where Keep puts what is in use.
 //
 // Manage must be called before Listen, which then prefers, to opening a socket, the one passed that an earlier process
 // of the service has stored for the same network and address, and then one that is bound to the address: "", 0.0.0.0
@@ -102,17 +103,20 @@ func (s *Set) passedNames() string {
 	return strings.Join(names, ", ")
 }
 
-// explain is like the function, but knows who holds an address that is in use when this process does so itself, or the one
-// before it.
+// explain is like the function, but knows who holds an address that is in use when this process
+// does so itself, or the one before it.
 func (s *Set) explain(network, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if old := s.overlapped(network, address); len(old) > 0 {
-			return fmt.Errorf("listener: listen %s %q: %w; the process before this one listens on %q, which this overlaps, and is not "+
-				"closed before this one takes over: restart the service, or leave the old address in one swap and take the new one in the next",
+			return fmt.Errorf("listener: listen %s %q: %w; the process before this one listens on %q, "+
+				"which this overlaps, and is not "+
+				"closed before this one takes over: restart the service, or leave the old address in one "+
+				"swap and take the new one in the next",
 				network, address, err, old[0].key())
 		}
 		if len(s.passed) > 0 {
-			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, ask for it by the address it has, "+
+			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, "+
+				"ask for it by the address it has, "+
 				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
 		}
 	}
@@ -143,9 +147,13 @@ func (s *Set) claim(network, address string, packet bool) (*passed, error) {
 	}
 	switch {
 	case network == "fd" && len(candidates) > 1:
-		return nil, fmt.Errorf("%d passed sockets have that name, and clients would hang on the others: name each by a FileDescriptorName= of its own, or ask for it by its address; passed: %s", len(candidates), s.passedNames())
+		return nil, fmt.Errorf("%d passed sockets have that name, and clients would hang on the others: "+
+			"name each by a FileDescriptorName= of its own, or ask for it by its address; passed: %s",
+			len(candidates), s.passedNames())
 	case network == "fd" && len(candidates) == 0:
-		return nil, fmt.Errorf("the service manager has passed no such socket (passed: %s); name it by FileDescriptorName= in the .socket unit, which is passed on to the first generation only: after a change restart the service", s.passedNames())
+		return nil, fmt.Errorf("the service manager has passed no such socket (passed: %s); name it by "+
+			"FileDescriptorName= in the .socket unit, which is passed on to the first generation only: "+
+			"after a change restart the service", s.passedNames())
 	case len(candidates) == 0:
 		return nil, nil
 	}

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more than a thousand a second:
-// their clients connect anew.
+// farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more
+// than a thousand a second: their clients connect anew.
 func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Duration)) {
 	led := make([]*framed, 0, len(conns))
 	for _, c := range conns {
@@ -21,9 +21,9 @@ func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Dura
 	}
 }
 
-// Hurry gives the connections that are at rest during a Leave less grace than that was called with, from now on. More
-// changes nothing. A Hurry that comes before Leave holds from its beginning. HTTP/2 clients have that grace for all PINGs
-// together.
+// Hurry gives the connections that are at rest during a Leave less grace than that was called with,
+// from now on. More changes nothing. A Hurry that comes before Leave holds from its beginning.
+// HTTP/2 clients have that grace for all PINGs together.
 func (s *Set) Hurry(grace time.Duration) {
 	early := &grace
 	for old := s.hurried.Load(); old == nil || grace < *old; old = s.hurried.Load() {
@@ -57,8 +57,9 @@ func turnAll(conns []*conn) {
 	}
 }
 
-// retire closes c if it has had its grace and nothing is unread, or sets it the time for that. A client that has begun a
-// request, or a record of TLS, has one grace to finish it; one that begins again and again has two in all.
+// retire closes c if it has had its grace and nothing is unread, or sets it the time for that. A
+// client that has begun a request, or a record of TLS, has one grace to finish it; one that begins
+// again and again has two in all.
 func (d *departure) retire(c *conn, rest bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,7 +77,8 @@ func (d *departure) retire(c *conn, rest bool) bool {
 		if !rest {
 			c.half.Store(true)
 		}
-		// Net/http would answer to half a line that it is malformed. A wrapper that has read ahead may have half a line.
+		// Net/http would answer to half a line that it is malformed. A wrapper that has read ahead
+		// may have half a line.
 		if !rest || c.wrapped.Load() && c.records.Load() == nil {
 			_ = c.CloseWrite()
 		}

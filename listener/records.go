@@ -10,8 +10,8 @@ type records struct {
 	left int // bytes of the record after the head
 }
 
-// Types of records. In TLS 1.3 the last of a handshake, and what is said about the connection later, such as a KeyUpdate,
-// are application data, too.
+// Types of records. In TLS 1.3 the last of a handshake, and what is said about the connection
+// later, such as a KeyUpdate, are application data, too.
 const (
 	alertRecord     = 21
 	handshakeRecord = 22

@@ -5,21 +5,23 @@ import (
 	"time"
 )
 
-// waits tells whether the server waits for a request of HTTP/1, or for the rest of its head, in the read that is about to
-// begin: while it is new or idle, net/http reads nothing else, and it has no head that is whole.
+// waits tells whether the server waits for a request of HTTP/1, or for the rest of its head, in the
+// read that is about to begin: while it is new or idle, net/http reads nothing else, and it has no
+// head that is whole.
 func (c *conn) waits() bool {
 	state := c.state.Load() - 1
 	return (state == int32(http.StateNew) || state == int32(http.StateIdle)) && !c.h2.Load()
 }
 
-// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a request and holds none of
-// it, not even in a buffer. For net/http between two requests this takes three facts, and a test for each: nothing was
-// read since it called itself idle; it set its deadline for the wait and has not set the next, which it does as soon
-// as four bytes are there (a pipelined request line may have emptied the buffer since); and it offers its whole buffer
-// to Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may have been a TLS
-// handshake, and a wrapper's buffer can't be known: such connections are only closed, after a grace. What crypto/tls has
-// read of an idle one, without the server setting its next deadline, was no request either (a KeyUpdate), unless it is a
-// part of a record.
+// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a
+// request and holds none of it, not even in a buffer. For net/http between two requests this takes
+// three facts, and a test for each: nothing was read since it called itself idle; it set its
+// deadline for the wait and has not set the next, which it does as soon as four bytes are there (a
+// pipelined request line may have emptied the buffer since); and it offers its whole buffer to
+// Read, so nothing of a pipelined request is in it. What a wrapper has read of a new connection may
+// have been a TLS handshake, and a wrapper's buffer can't be known: such connections are only
+// closed, after a grace. What crypto/tls has read of an idle one, without the server setting its
+// next deadline, was no request either (a KeyUpdate), unless it is a part of a record.
 func (c *conn) atRest(offered int) bool {
 	if !c.waits() {
 		return false
@@ -96,7 +98,8 @@ func (c *conn) wake() {
 	}
 }
 
-// stir gives a TLS connection on which something has come its whole grace again. Begins is true where that begins a record.
+// stir gives a TLS connection on which something has come its whole grace again. Begins is true
+// where that begins a record.
 func (c *conn) stir(begins bool) {
 	if !c.waits() {
 		return

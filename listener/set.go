@@ -6,8 +6,9 @@
 // request can be under way on it: plaintext HTTP/1.1 connections at rest go, open, to another process that calls
 // [Set.Adopt]; the others are closed after a grace, each when nothing is left unread in it.
 //
-// When the last process that holds a listening socket leaves, it serves the clients in the kernel's queue. Not promised: an
-// answer to a client that connects at that very moment. On Linux it is served or refused; elsewhere it can be reset.
+// When the last process that holds a listening socket leaves, it serves the clients in the kernel's
+// queue. Not promised: an answer to a client that connects at that very moment. On Linux it is
+// served or refused; elsewhere it can be reset.
 package listener
 
 import (
@@ -98,16 +99,22 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
 	}
-	return &Set{fds: fds, onLoss: onLoss, warning: func(error) {}, sockets: make(map[string]*socket), packets: make(map[string]*intake), held: make(map[string]string), conns: make(map[*conn]struct{})}
+	return &Set{
+		fds: fds, onLoss: onLoss, warning: func(error) {},
+		sockets: make(map[string]*socket), packets: make(map[string]*intake),
+		held: make(map[string]string), conns: make(map[*conn]struct{}),
+	}
 }
 
-// Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address, or opens one. After
-// Inherit, an inherited listener is found by what it is bound to, however it is spelled; without, tableflip's are found by
-// network and address as they are written. The caller, or the http.Server it gives it to, closes the listener. What a
-// service manager has passed, and network "fd": see Manage.
+// Listen returns the inherited listener for network ("tcp", "tcp4", "tcp6" or "unix") and address,
+// or opens one. After Inherit, an inherited listener is found by what it is bound to, however it is
+// spelled; without, tableflip's are found by network and address as they are written. The caller,
+// or the http.Server it gives it to, closes the listener. What a service manager has passed, and
+// network "fd": see Manage.
 //
-// An address that overlaps that of an inherited listener which nobody has asked for, ":80" instead of "127.0.0.1:80", can
-// be had on Linux, for TCP: it refuses clients until Open, and they reach the inherited one as long. See Unclaimed.
+// An address that overlaps that of an inherited listener which nobody has asked for, ":80" instead
+// of "127.0.0.1:80", can be had on Linux, for TCP: it refuses clients until Open, and they reach
+// the inherited one as long. See Unclaimed.
 //
 // A unix socket's file that nobody listens on any more is replaced.
 func (s *Set) Listen(network, address string) (net.Listener, error) {
@@ -139,8 +146,9 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	return so, nil
 }
 
-// kept is added to the network under which tableflip knows a unix socket that a service manager may hold. It would remove
-// the file of one that it knows as "unix" or "unixgram" when the process stops.
+// kept is added to the network under which tableflip knows a unix socket that a service manager may
+// hold. It would remove the file of one that it knows as "unix" or "unixgram" when the process
+// stops.
 const kept = ", kept"
 
 // aliases are the networks under which tableflip may know a socket.
@@ -219,8 +227,8 @@ func (s *Set) Open() {
 	}
 }
 
-// Dial connects to ln, which Listen made, inside this process: its Accept returns the other end, also before Open. Ln may
-// be one that wraps such a listener, and has its Addr.
+// Dial connects to ln, which Listen made, inside this process: its Accept returns the other end,
+// also before Open. Ln may be one that wraps such a listener, and has its Addr.
 func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
 	so := s.below(ln)
 	if so == nil {
@@ -268,7 +276,8 @@ func (s *Set) Listeners() []string {
 
 // Counts returns the present counts.
 func (s *Set) Counts() Counts {
-	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load(), CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load()}
+	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load(),
+		CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

@@ -160,9 +160,10 @@ func (so *socket) close() error {
 // spare is how many descriptors a sweep leaves free where another process holds the socket, too: handlers need some.
 const spare = 16
 
-// sweep takes what clients have connected already out of the kernel's queue, which may die with the socket. Nothing is
-// accepted any more. It reports whether some are left for want of descriptors. Where another process holds the socket they
-// are its own; where none does, they wait until it is called again: others end, and give theirs back.
+// sweep takes what clients have connected already out of the kernel's queue, which may die with the
+// socket. Nothing is accepted any more. It reports whether some are left for want of descriptors.
+// Where another process holds the socket they are its own; where none does, they wait until it is
+// called again: others end, and give theirs back.
 func (so *socket) sweep() (left bool) {
 	so.mu.Lock()
 	if so.closed || !so.open {
@@ -215,8 +216,8 @@ func (so *socket) sweep() (left bool) {
 	return dying && scarce(err)
 }
 
-// finish makes Accept return the connection that a sweep has taken out of the queue, which takes one more descriptor for a
-// moment. An error means that there is none; it is to be called again.
+// finish makes Accept return the connection that a sweep has taken out of the queue, which takes
+// one more descriptor for a moment. An error means that there is none; it is to be called again.
 func (so *socket) finish() error {
 	if so.half == nil {
 		return nil

@@ -16,9 +16,10 @@ type starvation struct {
 	last atomic.Int64 // when it was told of, in Unix nanoseconds
 }
 
-// OnStarved makes the set call f when this process can't take a client who has connected, for want of descriptors or of
-// memory in the kernel: the client stays in the kernel's queue, for a later Accept or another process. Listener is network and
-// address, as given to Listen. F is called at most once a minute, on the goroutine that accepts.
+// OnStarved makes the set call f when this process can't take a client who has connected, for want
+// of descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later
+// Accept or another process. Listener is network and address, as given to Listen. F is called at
+// most once a minute, on the goroutine that accepts.
 func (s *Set) OnStarved(f func(listener string, err error)) { s.starved.tell.Store(&f) }
 
 func (s *Set) starve(listener string, err error) {
@@ -31,7 +32,8 @@ func (s *Set) starve(listener string, err error) {
 	}
 }
 
-// scarce tells whether an error of accept(2) is about what this process or the kernel has not got, and not about a client.
+// scarce tells whether an error of accept(2) is about what this process or the kernel has not got,
+// and not about a client.
 func scarce(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, e) {

@@ -11,14 +11,16 @@ import (
 
 type connKey struct{}
 
-// Track makes srv tell the set what it does with each connection. It must be called before srv serves, with Serve. A second call for
-// the same server changes nothing, so one server may serve on several listeners, as in net/http. Track puts itself around
-// srv.ConnState, srv.BaseContext, srv.ConnContext and srv.Handler, and, when srv begins to serve, around what net/http
-// has put into srv.TLSNextProto; what was there goes on being called. While the set leaves, answers of HTTP/1.1 on
-// connections that can't be moved carry "Connection: close".
+// Track makes srv tell the set what it does with each connection. It must be called before srv
+// serves, with Serve. A second call for the same server changes nothing, so one server may serve on
+// several listeners, as in net/http. Track puts itself around srv.ConnState, srv.BaseContext,
+// srv.ConnContext and srv.Handler, and, when srv begins to serve, around what net/http has put into
+// srv.TLSNextProto; what was there goes on being called. While the set leaves, answers of HTTP/1.1
+// on connections that can't be moved carry "Connection: close".
 //
-// When Leave begins, it calls what srv.RegisterOnShutdown was given, each function once and in a goroutine of its own, as
-// srv.Shutdown does; nobody waits for them. Functions that are registered later are not called.
+// When Leave begins, it calls what srv.RegisterOnShutdown was given, each function once and in a
+// goroutine of its own, as srv.Shutdown does; nobody waits for them. Functions that are registered
+// later are not called.
 func (s *Set) Track(srv *http.Server) {
 	s.tracked.mu.Lock()
 	defer s.tracked.mu.Unlock()
@@ -84,8 +86,9 @@ func (s *Set) Track(srv *http.Server) {
 	})
 }
 
-// Requests tells how many requests the connection of the request with context ctx has brought, this one included; 0 when
-// it is no connection of a tracked server. One that was adopted between two requests had at least one before.
+// Requests tells how many requests the connection of the request with context ctx has brought, this
+// one included; 0 when it is no connection of a tracked server. One that was adopted between two
+// requests had at least one before.
 func Requests(ctx context.Context) int {
 	if c, ok := ctx.Value(connKey{}).(*conn); ok {
 		return int(c.requests.Load())
@@ -132,8 +135,8 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 	}
 }
 
-// lodge gives a connection that was adopted between two requests the timeout of such a wait. net/http takes it for a new
-// one, which must send its first header within ReadHeaderTimeout.
+// lodge gives a connection that was adopted between two requests the timeout of such a wait.
+// net/http takes it for a new one, which must send its first header within ReadHeaderTimeout.
 func (c *conn) lodge(srv *http.Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -69,10 +69,10 @@ func (s *Set) under(nc net.Conn) (c *conn, wrapped bool) {
 	return c, wrapped
 }
 
-// meet is under for a connection that a server is about to serve. A wrapper that only embeds a net.Conn, as most do, says
-// nothing of what it wraps; but it passes deadlines on, or net/http's own would have no effect. So a deadline that is
-// nobody else's is set, and the connection that gets it is the one. It works whatever goroutine has accepted that, and
-// without a read.
+// meet is under for a connection that a server is about to serve. A wrapper that only embeds a
+// net.Conn, as most do, says nothing of what it wraps; but it passes deadlines on, or net/http's
+// own would have no effect. So a deadline that is nobody else's is set, and the connection that
+// gets it is the one. It works whatever goroutine has accepted that, and without a read.
 func (s *Set) meet(nc net.Conn) *conn {
 	c, _ := ours(nc)
 	if c == nil && reflect.ValueOf(nc).Comparable() {
@@ -88,8 +88,9 @@ func (s *Set) meet(nc net.Conn) *conn {
 	return c
 }
 
-// stateless tells whether a connection that a listener has wrapped can be moved: the next process's listener wraps it again.
-// A wrapper that has nothing but the connection it embeds has nothing to lose. Others say so by a method Movable.
+// stateless tells whether a connection that a listener has wrapped can be moved: the next process's
+// listener wraps it again. A wrapper that has nothing but the connection it embeds has nothing to
+// lose. Others say so by a method Movable.
 func stateless(nc net.Conn) bool {
 	if m, ok := nc.(interface{ Movable() bool }); ok {
 		return m.Movable()
@@ -102,7 +103,8 @@ func stateless(nc net.Conn) bool {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
-	if v.Kind() != reflect.Struct || v.NumField() != 1 || !v.Type().Field(0).Anonymous || !v.Type().Field(0).IsExported() {
+	if v.Kind() != reflect.Struct || v.NumField() != 1 || !v.Type().Field(0).Anonymous ||
+		!v.Type().Field(0).IsExported() {
 		return false
 	}
 	below, ok := v.Field(0).Interface().(net.Conn)

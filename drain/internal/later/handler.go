@@ -14,8 +14,9 @@ const (
 	maxBytes = 1 << 20 // of messages and strings in attributes
 )
 
-// Handler is a slog.Handler that never blocks. It passes each record on to the next handler, in order, on one goroutine;
-// all methods of the next handler are called there. So Enabled does not know what the next handler wants, and returns true.
+// Handler is a slog.Handler that never blocks. It passes each record on to the next handler, in
+// order, on one goroutine; all methods of the next handler are called there. So Enabled does not
+// know what the next handler wants, and returns true.
 //
 // Where records were dropped, a line says how many, once the next handler takes lines again.
 type Handler struct {
@@ -53,8 +54,9 @@ func NewHandler(next slog.Handler) *Handler {
 // Enabled implements slog.Handler.
 func (h *Handler) Enabled(context.Context, slog.Level) bool { return true }
 
-// WithAttrs implements slog.Handler. The attributes go into each record, behind its own: the next handler's WithAttrs is not
-// used, for it returns another handler, which in a type that embeds slog.Handler is the embedded one.
+// WithAttrs implements slog.Handler. The attributes go into each record, behind its own: the next
+// handler's WithAttrs is not used, for it returns another handler, which in a type that embeds
+// slog.Handler is the embedded one.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &Handler{lines: h.lines, next: h.next, parent: h, attrs: slices.Clone(attrs)}
 }

@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// Queue runs functions one after the other, in the order of Put, on a goroutine of its own, which lives only while there is
-// something to run. A function that never returns stops those behind it and nothing else. A panic in one ends the process.
+// Queue runs functions one after the other, in the order of Put, on a goroutine of its own, which
+// lives only while there is something to run. A function that never returns stops those behind it
+// and nothing else. A panic in one ends the process.
 //
 // The zero Queue runs nothing before Start.
 type Queue struct {

@@ -1,5 +1,5 @@
-// Package lifecycle decides what the two sides of a swap do. It does nothing by itself: a side is a value, Step says what it
-// becomes when something happens, and what is to be done then.
+// Package lifecycle decides what the two sides of a swap do. It does nothing by itself: a side is a
+// value, Step says what it becomes when something happens, and what is to be done then.
 //
 //	old                                          new
 //	Starting   start the process ──────────────▶ Candidate  checks itself behind closed doors
@@ -11,13 +11,14 @@
 //	           ◀──────────────────────── serving
 //	Retired    close the doors, drain into it
 //
-// Until it hears "serving" the old side serves as before, and can take everything back: it does when the new process is
-// dead, and kills one that lets it wait. The new side doesn't wait for ever either: when it hears nothing it opens the
-// doors by itself. So for a moment both may accept, which loses nothing; and at no moment does neither. In the end exactly
-// one is the main one; the package's test goes through all that can happen.
+// Until it hears "serving" the old side serves as before, and can take everything back: it does
+// when the new process is dead, and kills one that lets it wait. The new side doesn't wait for ever
+// either: when it hears nothing it opens the doors by itself. So for a moment both may accept,
+// which loses nothing; and at no moment does neither. In the end exactly one is the main one; the
+// package's test goes through all that can happen.
 //
-// Time is counted in ticks of a process's own: one that was halted for an hour has missed no more than one of them, and hears
-// first what was said meanwhile.
+// Time is counted in ticks of a process's own: one that was halted for an hour has missed no more
+// than one of them, and hears first what was said meanwhile.
 package lifecycle
 
 import "time"

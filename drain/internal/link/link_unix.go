@@ -2,9 +2,10 @@
 
 // Package link carries messages with descriptors between two generations of a service.
 //
-// It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs a frame: the length of the
-// JSON text and the number of descriptors, as two big-endian 32-bit words, then the text. The descriptors travel with
-// the frame's first byte. A socketpair has no name, so nobody but the two generations can talk on it.
+// It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs a
+// frame: the length of the JSON text and the number of descriptors, as two big-endian 32-bit words,
+// then the text. The descriptors travel with the frame's first byte. A socketpair has no name, so
+// nobody but the two generations can talk on it.
 package link
 
 import (
@@ -83,8 +84,9 @@ func (l *Link) Close() error { return l.conn.Close() }
 // SyscallConn lets a Link be sent over another.
 func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
 
-// Receive waits for a message and stores it in msg. The caller closes the files, also when there is an error; there are
-// fewer than were sent if this process is out of descriptors. It returns io.EOF when the other end is closed everywhere.
+// Receive waits for a message and stores it in msg. The caller closes the files, also when there is
+// an error; there are fewer than were sent if this process is out of descriptors. It returns io.EOF
+// when the other end is closed everywhere.
 func (l *Link) Receive(msg any) ([]*os.File, error) {
 	var head [8]byte
 	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
@@ -173,7 +175,8 @@ func takeRights(oob []byte) (files []*os.File, err error) {
 // Finish makes Receive return io.EOF once it has returned what has arrived, although others hold the other end open.
 func (l *Link) Finish() { _ = l.conn.CloseRead() }
 
-// Pause makes Receive return ErrPaused between two messages, now and from now on: whoever gets the link next loses none.
+// Pause makes Receive return ErrPaused between two messages, now and from now on: whoever gets the
+// link next loses none.
 func (l *Link) Pause() {
 	l.pause.Lock()
 	defer l.pause.Unlock()

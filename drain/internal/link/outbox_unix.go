@@ -47,7 +47,8 @@ func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
 		return nil, fmt.Errorf("link: send: %w", err)
 	}
 	if len(text) > MaxText || len(files) > maxFiles {
-		return nil, fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text), len(files), MaxText, maxFiles)
+		return nil, fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text),
+			len(files), MaxText, maxFiles)
 	}
 	data := make([]byte, 8, 8+len(text))
 	binary.BigEndian.PutUint32(data, uint32(len(text)))
@@ -55,8 +56,9 @@ func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
 	return &parcel{data: append(data, text...), files: files, sent: make(chan error, 1)}, nil
 }
 
-// Send sends msg as JSON, with copies of the descriptors of files, and returns when it is in the kernel's hands. A peer that
-// doesn't read for Patience is an error. After an error nothing of msg has arrived as far as the receiver is concerned.
+// Send sends msg as JSON, with copies of the descriptors of files, and returns when it is in the
+// kernel's hands. A peer that doesn't read for Patience is an error. After an error nothing of msg
+// has arrived as far as the receiver is concerned.
 func (l *Link) Send(msg any, files ...syscall.Conn) error {
 	wait, err := l.Begin(msg, files...)
 	if err != nil {
@@ -99,9 +101,10 @@ func (o *outbox) await(f *parcel) error {
 	return <-f.sent // it is being written, which has the same bound
 }
 
-// Post sends msg, in order with Send, and returns at once: it is for the goroutine that must not wait. The message waits
-// for a peer that doesn't read, for as long as the link lives; a peer that lets too many wait loses the link. An error says
-// that the message is too large, or that the link is lost.
+// Post sends msg, in order with Send, and returns at once: it is for the goroutine that must not
+// wait. The message waits for a peer that doesn't read, for as long as the link lives; a peer that
+// lets too many wait loses the link. An error says that the message is too large, or that the link
+// is lost.
 func (l *Link) Post(msg any) error {
 	f, err := newParcel(msg, nil)
 	if err != nil {
@@ -123,9 +126,9 @@ func (l *Link) Insist(msg any) error {
 	return l.post(f)
 }
 
-// Lodge is Post with copies of the descriptors of files, which the caller holds open until the message is sent. Too many
-// messages that wait are an error, and leave the link as it is. Recall takes the message back, and tells whether nothing of
-// it was sent, nor will be.
+// Lodge is Post with copies of the descriptors of files, which the caller holds open until the
+// message is sent. Too many messages that wait are an error, and leave the link as it is. Recall
+// takes the message back, and tells whether nothing of it was sent, nor will be.
 func (l *Link) Lodge(msg any, files ...syscall.Conn) (recall func() bool, err error) {
 	f, err := newParcel(msg, files)
 	if err == nil {

@@ -32,8 +32,9 @@ type Command struct {
 	Held func() bool // tells whether a process holds what is in Also; nil: none does
 }
 
-// Child is a process that Start has started. Until Release it is a candidate: with it dies its process group, if it has one
-// of its own, and on Linux whoever else has what was passed to it alone, a daemon that it has started, for example.
+// Child is a process that Start has started. Until Release it is a candidate: with it dies its
+// process group, if it has one of its own, and on Linux whoever else has what was passed to it
+// alone, a daemon that it has started, for example.
 type Child struct {
 	PID int
 
@@ -52,7 +53,8 @@ type Child struct {
 	reaped   bool
 }
 
-// Start starts a process with a process group of its own. The error is one of the system calls', so that errors.Is finds syscall.ENOEXEC.
+// Start starts a process with a process group of its own. The error is one of the system calls', so
+// that errors.Is finds syscall.ENOEXEC.
 //
 // In the foreground of a terminal the child stays in this process's group. The terminal would stop a group in the
 // background that reads from it.
@@ -82,7 +84,8 @@ func Start(cmd Command) (*Child, error) {
 	if err != nil { // never on Unix
 		panic(err)
 	}
-	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held}
+	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}),
+		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held}
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
 	}
@@ -94,7 +97,8 @@ func Start(cmd Command) (*Child, error) {
 // exec starts the process. What it is to know lies in the pipe by then: this process may be killed the moment after. It
 // returns what of the names the pipe did not take.
 func (cmd *Command) exec(ready, names int, namesW *os.File, group bool) (pid int, rest []byte, err error) {
-	fds := []uintptr{uintptr(cmd.Stdio[0]), uintptr(cmd.Stdio[1]), uintptr(cmd.Stdio[2]), uintptr(ready), uintptr(names)}
+	fds := []uintptr{uintptr(cmd.Stdio[0]), uintptr(cmd.Stdio[1]), uintptr(cmd.Stdio[2]), uintptr(ready),
+		uintptr(names)}
 	passed := [][]string{} // gob refuses nil
 	for name, f := range cmd.Also {
 		passed = append(passed, []string{kindFile, name, ""})
@@ -151,8 +155,8 @@ func (c *Child) Exited() <-chan struct{} { return c.exited }
 // Err says how the child has exited. It is to be called after Exited.
 func (c *Child) Err() error { return c.err }
 
-// Release makes the child a process of its own: what comes from it is left alone from now on, also when the child exits. It
-// reports whether it could: not when the child has exited before.
+// Release makes the child a process of its own: what comes from it is left alone from now on, also
+// when the child exits. It reports whether it could: not when the child has exited before.
 func (c *Child) Release() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,8 +252,9 @@ func Group(pid int) int {
 	return group
 }
 
-// Join moves this process to a process group, if that is still there and of the same session. A candidate has a group of
-// its own; the main generation belongs where its predecessor was: a terminal, a shell or a supervisor signals that group.
+// Join moves this process to a process group, if that is still there and of the same session. A
+// candidate has a group of its own; the main generation belongs where its predecessor was: a
+// terminal, a shell or a supervisor signals that group.
 func Join(group int) {
 	if group > 0 && unix.Getpgrp() != group {
 		_ = unix.Setpgid(0, group)

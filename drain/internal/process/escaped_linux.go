@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passed names what was passed to one child alone, as /proc/PID/fd does. The kernel gives no name to two things that exist.
+// passed names what was passed to one child alone, as /proc/PID/fd does. The kernel gives no name
+// to two things that exist.
 type passed []string
 
 func passedTo(f *os.File) string {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// execArgs and execEnv are what the kernel was given: other packages' init may have changed os.Args, or loaded a .env file.
+// execArgs and execEnv are what the kernel was given: other packages' init may have changed
+// os.Args, or loaded a .env file.
 func execArgs() []string {
 	if text, err := os.ReadFile("/proc/self/cmdline"); err == nil && len(text) > 0 {
 		return split(text)
@@ -68,7 +69,8 @@ func execPath() string {
 	}
 	for _, entry := range vector {
 		if entry[0] == execFN && entry[1] != 0 {
-			return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1]))) // above the stack, where the kernel put it
+			// above the stack, where the kernel put it
+			return unix.BytePtrToString(*(**byte)(unsafe.Pointer(&entry[1])))
 		}
 	}
 	return ""

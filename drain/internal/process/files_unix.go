@@ -26,8 +26,9 @@ const (
 // Name is under which name something is passed. A file has its name as the network, and no address.
 type Name struct{ Kind, Network, Address string }
 
-// Files are what is passed on to each child: copies of listeners, packet sockets and files, under the names that the child
-// asks for. In a child, they are what was inherited too, until somebody asks for it.
+// Files are what is passed on to each child: copies of listeners, packet sockets and files, under
+// the names that the child asks for. In a child, they are what was inherited too, until somebody
+// asks for it.
 //
 // The methods may be called from any goroutine. Those of a nil *Files find nothing and close nothing.
 type Files struct {

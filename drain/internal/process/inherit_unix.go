@@ -32,8 +32,8 @@ const (
 	maxNames    = 1 << 20 // bytes
 )
 
-// inherited is what another process has passed to this one. It is taken before the program can start processes, which must
-// neither inherit it nor take themselves for generations.
+// inherited is what another process has passed to this one. It is taken before the program can
+// start processes, which must neither inherit it nor take themselves for generations.
 var inherited = takeInherited()
 
 type inheritance struct {
@@ -45,8 +45,8 @@ type inheritance struct {
 // Started tells whether another process has started this one to take over from it.
 func Started() bool { return inherited.started }
 
-// Inherit returns what another process has passed to this one, and an error if that can't be known. Descriptors that are
-// not what the protocol says are left alone: they are the program's.
+// Inherit returns what another process has passed to this one, and an error if that can't be known.
+// Descriptors that are not what the protocol says are left alone: they are the program's.
 func Inherit() (*Files, error) {
 	if inherited.err != nil {
 		return newFiles(nil), inherited.err
@@ -63,7 +63,8 @@ func takeInherited() (in inheritance) {
 	OutliveReaders()
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
 	if in.err != nil {
-		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it to start without", Sentinel, in.err)
+		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it "+
+			"to start without", Sentinel, in.err)
 	}
 	return in
 }
@@ -131,8 +132,9 @@ func passedMode(fd int) (uint32, error) {
 	return uint32(st.Mode & unix.S_IFMT), err
 }
 
-// OutliveReaders makes a write to a standard file whose reader is gone return EPIPE. Go ends the process otherwise, which
-// is right for a command in a pipeline, and wrong for a service whose log has lost its reader.
+// OutliveReaders makes a write to a standard file whose reader is gone return EPIPE. Go ends the
+// process otherwise, which is right for a command in a pipeline, and wrong for a service whose log
+// has lost its reader.
 func OutliveReaders() {
 	if !signal.Ignored(unix.SIGPIPE) { // subprocesses inherit that, and not this
 		signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)

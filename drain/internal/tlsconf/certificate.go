@@ -58,7 +58,8 @@ func (c *certificate) stat() (now [2]os.FileInfo, err error) {
 	return now, nil
 }
 
-// get returns the certificate, for a handshake. One of those that come at once looks at the files, the others do not wait.
+// get returns the certificate, for a handshake. One of those that come at once looks at the files,
+// the others do not wait.
 func (c *certificate) get() *tls.Certificate {
 	if c.mu.TryLock() {
 		defer c.mu.Unlock()

@@ -55,7 +55,8 @@ func Live(config *tls.Config, f Files) (*tls.Config, error) {
 		return nil, err
 	}
 	returned, choose := live.Clone(), config.GetConfigForClient
-	returned.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { // a clone has the keys of its time
+	// a clone has the keys of its time
+	returned.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if choose != nil {
 			if chosen, err := choose(hello); chosen != nil || err != nil {
 				return chosen, err
@@ -99,8 +100,8 @@ func (f Files) serve(config *tls.Config) (chooses bool, err error) {
 	return chooses, nil
 }
 
-// useCertificate does what http.Server.ServeTLS does with files: a GetCertificate is asked first, for clients that name the
-// server, and the files hold for all others.
+// useCertificate does what http.Server.ServeTLS does with files: a GetCertificate is asked first,
+// for clients that name the server, and the files hold for all others.
 func useCertificate(config *tls.Config, c *certificate) {
 	choose := config.GetCertificate
 	config.Certificates = nil
@@ -114,19 +115,21 @@ func useCertificate(config *tls.Config, c *certificate) {
 	}
 }
 
-// hasTicketKeys tells whether the user has given config keys for session tickets: by SetSessionTicketKeys, which leaves no
-// other trace, or by the field that crypto/tls otherwise writes to itself.
+// hasTicketKeys tells whether the user has given config keys for session tickets: by
+// SetSessionTicketKeys, which leaves no other trace, or by the field that crypto/tls otherwise
+// writes to itself.
 func hasTicketKeys(config *tls.Config) bool {
-	if keys := reflect.ValueOf(config).Elem().FieldByName("sessionTicketKeys"); keys.IsValid() && keys.Kind() == reflect.Slice && keys.Len() > 0 {
+	if keys := reflect.ValueOf(config).Elem().FieldByName("sessionTicketKeys"); keys.IsValid() &&
+		keys.Kind() == reflect.Slice && keys.Len() > 0 {
 		return true
 	}
 	//lint:ignore SA1019 users have it still
 	return config.SessionTicketKey != [32]byte{} && !bytes.HasPrefix(config.SessionTicketKey[:], []byte("DEPRECATED"))
 }
 
-// nextProtos makes net/http set srv up for HTTP/2 or not, which it decides by more than can be seen from here, and returns
-// the protocols to offer. It does so in the beginning of ServeTLS, which a file of this name then ends. For one that serves
-// already it has decided.
+// nextProtos makes net/http set srv up for HTTP/2 or not, which it decides by more than can be seen
+// from here, and returns the protocols to offer. It does so in the beginning of ServeTLS, which a
+// file of this name then ends. For one that serves already it has decided.
 func nextProtos(srv *http.Server, config *tls.Config, serves bool) ([]string, error) {
 	const noFile = "\x00"
 	if !serves {

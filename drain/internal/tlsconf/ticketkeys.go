@@ -1,4 +1,5 @@
-// Package tlsconf keeps the certificates and the session ticket keys of servers that speak TLS fresh, across generations.
+// Package tlsconf keeps the certificates and the session ticket keys of servers that speak TLS
+// fresh, across generations.
 package tlsconf
 
 import (
@@ -17,7 +18,8 @@ const (
 	ticketLife     = 7 * 24 * time.Hour
 )
 
-// MaxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in time make their own.
+// MaxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in
+// time make their own.
 const MaxTicketKeys = 16
 
 // TicketKey is what session tickets are sealed with, or what their keys are made of: see ticketUser.
@@ -26,8 +28,9 @@ type TicketKey struct {
 	Made time.Time `json:"made"`
 }
 
-// TicketKeys are the session ticket keys of all generations: the first makes one, the main one a new one each day, and each
-// gives them to the next. They are nowhere else: who stops the service, and starts it, starts with new ones.
+// TicketKeys are the session ticket keys of all generations: the first makes one, the main one a
+// new one each day, and each gives them to the next. They are nowhere else: who stops the service,
+// and starts it, starts with new ones.
 type TicketKeys struct {
 	mu    sync.Mutex   // guards what follows
 	keys  []TicketKey  // the newest first, which seals; the others still open. At least one
@@ -65,8 +68,8 @@ func newTicketKey() TicketKey {
 	return TicketKey{key, time.Now().Round(0)}
 }
 
-// checkTicketKeys looks at what has come over the link: at as many keys as there can be, none weak, and none from a clock
-// so far ahead that it would not be replaced in time.
+// checkTicketKeys looks at what has come over the link: at as many keys as there can be, none weak,
+// and none from a clock so far ahead that it would not be replaced in time.
 func checkTicketKeys(keys []TicketKey, now time.Time) error {
 	if len(keys) > MaxTicketKeys {
 		return fmt.Errorf("%d session ticket keys: more than %d", len(keys), MaxTicketKeys)
