@@ -19,7 +19,7 @@ const (
 	kindWatch     = "watch"
 )
 
-// Prober is one line of the ledger. Its kind is that of Probed, ServeAgent, Heartbeat or Watched; "ping" is also HTTP's.
+// Prober is one line of the ledger. Its kind is that of Probed, ServeAgent, Heartbeat or Watched; HTTP is "ping", too.
 type Prober struct {
 	Kind      string        `json:"kind"` // "ping" (and Probed), "agent", "heartbeat" or "watch"
 	Host      string        `json:"host"` // "unix" for all unix sockets; "" for a heartbeat never seen

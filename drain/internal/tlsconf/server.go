@@ -186,7 +186,7 @@ func exemptSelfCheck(config *tls.Config) {
 // net.Pipe they would stand in the way of the request.
 func selfClient(config *tls.Config, http1 bool) *tls.Config {
 	c := &tls.Config{
-		InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, //nolint:gosec // it is this process, see listener.Set.Dial
+		InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, //nolint:gosec // see listener.Set.Dial
 		MinVersion: config.MinVersion, MaxVersion: config.MaxVersion,
 		CipherSuites: config.CipherSuites, CurvePreferences: config.CurvePreferences,
 	}
