@@ -25,7 +25,7 @@ func (s *Service) follow(sw *swap) {
 			ready = nil
 			s.happens(sw, lifecycle.ChildReady)
 		case <-sw.child.Exited():
-			sw.link.Finish() // what the child has said is read to its end, whoever has its end of the link
+			sw.link.Finish() // what the child has said is read to its end
 			<-sw.gone
 			s.happens(sw, lifecycle.ChildGone)
 			return
@@ -241,7 +241,7 @@ func (s *Service) letGo(sw *swap) {
 			_ = e.link.Close()
 		}
 	})
-	// Whoever has the far end of the link gets them: what one main generation has not read, the next one does.
+	// The process that has the far end of the link gets them: what one main generation has not read, the next one does.
 	s.beginReports(func(p Peer) { _ = sw.link.Wait(message{Kind: kindReport, Report: &p}) })
 }
 

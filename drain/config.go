@@ -81,7 +81,7 @@ type Config struct {
 	Failures int
 	// Probers are the networks that the balancers' probes come from; probes from elsewhere are
 	// answered, but count for nothing, so that no outsider can hold up a stop by asking for /ping.
-	// See health.Config. Default: whoever asks in a rhythm is a prober.
+	// See health.Config. Default: a host that asks in a rhythm is a prober.
 	Probers []netip.Prefix
 	// PingStatus is what /ping answers while pulled. Default 501.
 	PingStatus int

@@ -24,7 +24,7 @@ func takeKeeperSocket() string {
 // notifySocket is where the service manager listens, or the keeper; "" if neither does.
 func notifySocket() string { return cmp.Or(keeperSocket, os.Getenv("NOTIFY_SOCKET")) }
 
-// sdNotify tells whoever listens there, see sd_notify(3). Nobody is no error.
+// sdNotify tells the service manager, see sd_notify(3). It is no error that there is none.
 func sdNotify(text string) error {
 	socket := notifySocket()
 	if socket == "" {

@@ -26,7 +26,7 @@ type offers struct {
 	bound time.Duration // set before use
 
 	mu       sync.Mutex // guards what follows
-	confirms bool       // whoever reads the other end now does
+	confirms bool       // the process that reads the other end now waits for the word
 	last     int
 	waiting  map[int]chan<- answer
 }

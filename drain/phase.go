@@ -72,7 +72,7 @@ type Peer struct {
 }
 
 // Totals are what all generations of the service have counted since the first, as far as the main
-// one knows: they pass on with each swap. They begin anew with the first generation, and where one
+// one knows: they pass on with each swap. They begin at 0 with the first generation, and where one
 // was killed before it could pass them on.
 type Totals struct {
 	Adopted     int64 `json:"adopted"`      // connections taken over from another generation

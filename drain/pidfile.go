@@ -43,7 +43,7 @@ func (p pidFile) check(ours ...int) error {
 	return nil
 }
 
-// noPIDFile is the error for what is there, is no PID file, and is not to be replaced.
+// noPIDFile is the error for a file that is no PID file, and is not to be replaced.
 type noPIDFile string
 
 func (e noPIDFile) Error() string { return string(e) }

@@ -135,7 +135,7 @@ func New(cfg Config) (*Service, error) {
 		s.cfg.Logger.Warn("HTTP/2", "err", err)
 	})
 	if s.tickets, err = tlsconf.NewTicketKeys(s.os.tickets); err != nil {
-		s.cfg.Logger.Warn("TLS sessions begin anew", "err", err)
+		s.cfg.Logger.Warn("clients can't resume their TLS sessions", "err", err)
 	}
 	s.manageSockets()
 	s.ctx, s.cancel = context.WithCancel(context.Background())

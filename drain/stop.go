@@ -46,7 +46,7 @@ func (s *Service) stop(ctx context.Context) error {
 // stopNow begins a stop; a second one ends everything. Sig is nil where the program itself asks.
 func (s *Service) stopNow(sig os.Signal) {
 	switch {
-	// it is meant for the service: whoever has this number may be following it already
+	// The signal is meant for the service: its sender may have read this number in the PID file.
 	case s.side.Phase == lifecycle.Awaiting:
 		s.later.add(verbStop)
 	case s.committing():

@@ -158,7 +158,7 @@ func (m message) asked() pending { return pending{swap: m.Swap, pull: m.Pulled, 
 func (s *Service) importLedger(ledger []byte) {
 	if len(ledger) > 0 {
 		if err := s.health.Import(ledger); err != nil {
-			s.tell(slog.LevelWarn, "the ledger of probers begins anew", err)
+			s.tell(slog.LevelWarn, "the ledger of probers is lost", err)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (sys *system) startChild(far *os.File, held func() bool) (child, error) {
 // dir is the name of the folder in which the next generation is started.
 func (*system) dir() string { return process.Self.Dir }
 
-// ready tells whoever has started this process that it is ready.
+// ready tells the process that has started this one that it is ready.
 func (sys *system) ready() error { return sys.flip.Ready() }
 
 // succeed makes this process what its predecessor was: what that one had and this version has no use for is closed.

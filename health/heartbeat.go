@@ -219,8 +219,8 @@ func (s *State) missed(p *prober, now time.Duration) int {
 
 // assume returns what to think of a heartbeat's interval that is unknown: it is
 // that of the slowest live prober, since balancers that stand side by side are mostly
-// set alike, and where there is none a third of PullMax, since whoever has
-// slower balancers has set a longer PullMax.
+// set alike, and where there is none a third of PullMax, since an operator
+// with slower balancers has set a longer PullMax.
 func (s *State) assume(slowest time.Duration) time.Duration {
 	if slowest == 0 {
 		return s.cfg.PullMax / 3

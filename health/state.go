@@ -31,7 +31,7 @@ type Config struct {
 	// Probers are the networks that the balancers' probes come from. Where there are some, nobody
 	// else is a prober: others are answered, and neither wait nor are waited for. What a proxy in
 	// these networks has forwarded must have come from these networks, too, by the last address in
-	// its X-Forwarded-For. Clients of unix sockets may always be probers. Default: whoever asks may
+	// its X-Forwarded-For. Clients of unix sockets may always be probers. Default: each host may
 	// be one; the package comment says what an outsider can do then.
 	Probers []netip.Prefix
 

@@ -10,7 +10,7 @@ import (
 // A new version may want an address that overlaps the one of the process before it, ":80" instead
 // of "127.0.0.1:80". On Linux its TCP socket is bound beside the old one, by SO_REUSEPORT on both,
 // and listens when Open is called: before, it would take clients from a process that serves on if
-// the swap fails. The old process is told of what Unclaimed returns, takes in whoever waits in the
+// the swap fails. The old process is told of what Unclaimed returns, serves the clients in the
 // queue of the old socket, and closes that.
 //
 // A UDP socket receives from when it is bound, so there is no such way for it.

@@ -36,7 +36,7 @@ func (c *conn) close(force bool) error {
 	return err
 }
 
-// part tells the client that the connection ends, whoever has a descriptor of it.
+// part tells the client that the connection ends, though other processes may have a descriptor of it.
 func (c *conn) part() {
 	if sc, ok := c.Conn.(interface{ CloseRead() error }); ok {
 		_ = c.CloseWrite()

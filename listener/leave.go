@@ -125,12 +125,12 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 // listening socket. It is the time of one round trip; tests on loopback need less.
 var handshake = 200 * time.Millisecond
 
-// shut closes the listening sockets. With sweep, who has connected is taken in: the next generation
-// may have closed the sockets before this one does. With last, there is no next one: who is about
-// to connect is waited for, and whoever comes then is refused by the kernel and knows that nothing
-// of him was read; unless a service manager holds the socket, in whose queue clients wait for the
-// next process. What it returns is closed when the sockets are, which takes until ctx is over where
-// there are too few descriptors for those who wait in the queue of a dying one.
+// shut closes the listening sockets. With sweep, it accepts the clients in their queues: the next
+// generation may have closed the sockets before this one does. With last, there is no next one. It
+// waits for clients that are about to connect. The kernel refuses those that come later, so that
+// they know that nothing of theirs was read. In the queue of a socket that a service manager holds,
+// clients wait for the next process. The channel is closed when the sockets are. That takes until
+// ctx is over where there are too few descriptors for the clients in a queue.
 func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
 	s.shuts.Lock()
 	defer s.shuts.Unlock()

@@ -6,7 +6,7 @@ import (
 )
 
 // farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more
-// than a thousand a second: their clients connect anew.
+// than a thousand a second: their clients connect again.
 func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Duration)) {
 	led := make([]*framed, 0, len(conns))
 	for _, c := range conns {

@@ -175,8 +175,8 @@ func takeRights(oob []byte) (files []*os.File, err error) {
 // Finish makes Receive return io.EOF once it has returned what has arrived, although others hold the other end open.
 func (l *Link) Finish() { _ = l.conn.CloseRead() }
 
-// Pause makes Receive return ErrPaused between two messages, now and from now on: whoever gets the
-// link next loses none.
+// Pause makes Receive return ErrPaused between two messages, now and from now on: the process that
+// gets the link next loses none.
 func (l *Link) Pause() {
 	l.pause.Lock()
 	defer l.pause.Unlock()

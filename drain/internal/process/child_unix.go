@@ -33,8 +33,8 @@ type Command struct {
 }
 
 // Child is a process that Start has started. Until Release it is a candidate: with it dies its
-// process group, if it has one of its own, and on Linux whoever else has what was passed to it
-// alone, a daemon that it has started, for example.
+// process group, if it has one of its own, and on Linux each process that has what was passed
+// to it alone: a daemon that it has started, for example.
 type Child struct {
 	PID int
 
