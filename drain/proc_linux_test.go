@@ -103,7 +103,7 @@ func (g *gen) starve(spare string) error {
 // mountTiny mounts a file system on dir that holds one small file.
 func mountTiny(t testing.TB, dir string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8k,nr_inodes=8"); err != nil {
 		t.Skipf("can't mount a small file system: %v", err)
 	}
 	t.Cleanup(func() {

@@ -204,7 +204,11 @@ func (s *Service) abortSwap(sw *swap, why string) {
 // swapFailed makes this generation what it was before.
 func (s *Service) swapFailed(sw *swap, err error) {
 	sw.giveUp()
-	if why := cmp.Or(sw.aborted, sw.reason); why != "" {
+	why := cmp.Or(sw.aborted, sw.reason)
+	if sw.aborted != "" && sw.reason != "" { // a script that has started it may not have ended
+		why += ": " + sw.reason
+	}
+	if why != "" {
 		err = fmt.Errorf("%s (%w)", why, err)
 	}
 	if errors.Is(err, syscall.ENOEXEC) {
@@ -310,8 +314,9 @@ func (s *Service) hearSuccessor(sw *swap) {
 			s.call(func() { s.childServes(sw, m.Unused) })
 		case kindFailed:
 			s.call(func() {
-				sw.reason = m.Reason
-				s.abortSwap(sw, m.Reason) // or what has started it, a script for example, could hold up the end
+				if sw.aborted == "" { // or it says that it was asked to leave
+					sw.reason = m.Reason
+				}
 			})
 		case kindHurry:
 			s.call(s.hurry)

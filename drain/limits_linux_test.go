@@ -1,0 +1,183 @@
+package drain_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a bad machine keeps from the new program makes the swap fail with a reason, and costs nothing.
+func TestSwapWithoutResourcesFailsAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{}, unheard)
+	s.installReal()
+	l := s.drive(2, 4*time.Millisecond)
+	for _, c := range []struct{ name, reason, text string }{
+		{"no memory", "exit", "ulimit -v 20000; exec $real"},
+		{"few descriptors", "exit status 1", "ulimit -n 16; exec $real"},
+		{"no descriptors", "exit", "ulimit -n 9; exec $real"},
+		{"no room in files", "file too large", "ulimit -f 0; exec $real"},
+		{"no time", "signal: killed", "ulimit -t 1; while :; do :; done"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := s.in(t)
+			s.wantFailure(l, c.reason, func() { s.replace(s.script(c.text)) })
+			s.wantFamily(s.pgid)
+		})
+	}
+	s.install()
+	s.swap()
+	l.end()
+	s.stop()
+	s.wantNothingLost()
+}
+
+// fillDisk leaves no room in a file system, for data or for names.
+func fillDisk(t testing.TB, dir string) (empty func()) {
+	t.Helper()
+	var all []string
+	for i := 0; ; i++ {
+		path := filepath.Join(dir, "fill"+string(rune('a'+i)))
+		err := os.WriteFile(path, make([]byte, 1<<16), 0o644)
+		all = append(all, path)
+		if _, statErr := os.Lstat(path); statErr != nil {
+			break
+		}
+		if !errors.Is(err, syscall.ENOSPC) || i > 20 {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		for _, path := range all {
+			_ = os.Remove(path)
+		}
+	}
+}
+
+// A log on a full disk holds nothing up.
+func TestLogOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	mountTiny(t, dir)
+	t.Parallel()
+	empty := func() {}
+	s := start(t, plan{}, withControl, func(_ *service, cmd *exec.Cmd) {
+		f, err := os.Create(filepath.Join(dir, "log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		empty = fillDisk(t, dir)
+		cmd.Stderr = f
+	})
+	defer empty()
+	l := s.drive(2, 4*time.Millisecond)
+	for range 2 {
+		s.mustControl("swap")
+		s.mustControl("pull")
+		s.mustControl("restore")
+	}
+	if st := s.mustControl("status"); st.Total.LogDropped == 0 {
+		t.Errorf("%+v; want lines that the log has no room for to be counted", st.Total)
+	}
+	l.end()
+	s.mustControl("stop")
+	s.wantNoControl()
+}
+
+// So does a full disk, or one that has become read-only, at the places of the PID file and the control socket: the swap
+// fails, the old generation serves on and answers, and the next swap works when there is room.
+func TestSwapOnAFullOrReadOnlyDiskFailsAndLosesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name, reason string
+		pid, moved   bool // where the PID file lies; the control socket comes there in the swap, or is there
+		spoil        func(t testing.TB, dir string) (mend func())
+	}{
+		{name: "full, PID file", reason: "Config.PIDFile: can't write", pid: true, spoil: fillDisk},
+		{name: "full, control socket", reason: "no space left on device; name a file", moved: true, spoil: fillDisk},
+		{name: "read-only, PID file", reason: "read-only file system", pid: true, spoil: readOnly},
+		{name: "read-only, control socket", reason: "read-only file system", moved: true, spoil: readOnly},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := shortDir(t)
+			mountTiny(t, dir)
+			p := plan{}
+			if c.pid {
+				p.PIDFile = filepath.Join(dir, "pid")
+			}
+			s := start(t, p, withControl)
+			control := s.plan.Control
+			l := s.drive(2, 4*time.Millisecond)
+			mend := func() {}
+			s.wantFailure(l, c.reason, func() {
+				mend = c.spoil(t, dir)
+				if c.moved {
+					s.plan.Control = filepath.Join(dir, "control")
+					s.replan()
+				}
+			})
+			if _, err := s.controlAt(control, "status"); err != nil {
+				t.Error(err)
+			}
+			mend()
+			if names, _ := filepath.Glob(filepath.Join(dir, "*.*")); len(names) > 0 {
+				t.Errorf("%v is left", names)
+			}
+			s.swap()
+			l.end()
+			s.mustControl("stop")
+			s.wantNoControl()
+			s.wantNothingLost()
+		})
+	}
+}
+
+func readOnly(t testing.TB, dir string) (mend func()) {
+	t.Helper()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skip(err)
+	}
+	return func() {
+		if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Fifty swaps that fail, each in a way of its own, leave no descriptor and no goroutine.
+func TestFailedSwapsOfAllKindsAreFlat(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{SwapTimeout: 2 * time.Second}, withControl, unheard)
+	s.installReal()
+	fail := func() {
+		for _, text := range []string{
+			"exit 0", "kill -9 $$", "printf '*' >&3", "setsid sleep 1000 & exit 0", "ulimit -n 11; exec $real", "ulimit -v 20000; exec $real",
+			"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-",
+		} {
+			mark := s.mark()
+			s.replace(s.script(text))
+			s.signal(s.pgid, syscall.SIGHUP)
+			s.eventSince(mark, 1, "swap failed")
+		}
+		for _, create := range []func(string) error{foreign, write("", 0o755), write("#!/nowhere\n", 0o755)} {
+			mark := s.mark()
+			s.replace(create)
+			s.signal(s.pgid, syscall.SIGHUP)
+			s.eventSince(mark, 1, "swap failed")
+		}
+	}
+	fail()
+	early := s.rested(nil)
+	for range *rounds {
+		fail()
+	}
+	late := s.rested(&burden{early.fds + 1, early.goroutines + 1})
+	t.Logf("after 10 failed swaps %+v, after %d %+v", early, 10+10**rounds, late)
+	s.install()
+	s.swap()
+	s.stop()
+}
