@@ -31,10 +31,10 @@ type Config struct {
 	ControlSocket string
 
 	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of
-	// TCP. It is open while the service is ready and closed while it is pulled; see
-	// health.Heartbeat, which says what counts as noticed. A handshake that is half done in the
-	// moment of a swap in which the old generation closes its port is reset, so a balancer should
-	// want two failures at least before it takes a node out. Default: none.
+	// TCP. It is open while the service is ready and closed while it is pulled. See
+	// health.Heartbeat, which says what counts as noticed. A handshake that is half done when the
+	// old generation closes its port, in a swap, is reset. So a balancer should want two failures
+	// at least before it takes a node out. Default: none.
 	HeartbeatAddress string
 	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down"
 	// while the service drains for a stop; see health.State.ServeAgent. Default: none.
@@ -66,12 +66,15 @@ type Config struct {
 	// that still drain, which are told to leave then. Default 30s.
 	DrainTimeout time.Duration
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
-	// it is closed, and how long an HTTP/2 client may take to answer a PING. It should be longer
-	// than the time for which the balancer keeps idle connections, and shorter than DrainTimeout:
-	// when three quarters of that are over, an eighth of it is the most, so that nobody who rests
-	// is cut off. Default 5s in a swap, so that a client whose machine is busy for a second, or
-	// whose first packet is lost and sent again after 1s or 3s (RFC 6298), does not seem to rest;
-	// 1s in a stop, for whose end somebody waits; or half of DrainTimeout if that is less.
+	// it is closed. It is also how long an HTTP/2 client may take to answer a PING. It should be
+	// longer than the time for which the balancer keeps idle connections, and shorter than
+	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
+	// that no connection at rest is cut off.
+	//
+	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
+	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
+	// The default in a stop is 1s, since an operator waits for its end. Either is half of
+	// DrainTimeout if that is less.
 	IdleGrace time.Duration
 
 	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
@@ -106,9 +109,10 @@ type Config struct {
 	// s6, docker --init, a pod that shares its process namespace. PID 1, which the process is in
 	// most other containers, stays without it. New does not return in a keeper, so call it before
 	// anything is opened or started. The keeper starts the same binary, with the same arguments,
-	// environment and descriptors, as generation 1; it forwards signals to the main generation,
-	// reaps orphans, and exits after the last generation with the exit code of the last main one,
-	// 128+n for signal n. (1 if that crashed while an older one drained, before Linux 6.15.)
+	// environment and descriptors, as generation 1. It forwards signals to the main generation, and
+	// reaps orphans. It exits after the last generation with the exit code of the last main one,
+	// 128+n for signal n. Before Linux 6.15 that is 1 if the main one crashed while an older one
+	// drained.
 	//
 	// Signals should go to the keeper alone: the generations have a process group of their own.
 	// With NOTIFY_SOCKET, the manager is told all but MAINPID; the variable is not in the
@@ -117,15 +121,15 @@ type Config struct {
 	// returns an error. Default false.
 	Keeper bool
 
-	// Join is called when the service becomes ready other than by a swap, and after a restore;
-	// Leave at each pull and, if it is not pulled yet, at a stop, which waits for it. For
-	// registries. Both have PullMax. After a swap Join is called too where the old generation's has
-	// not succeeded.
+	// Join is called when the service becomes ready other than by a swap, and after a restore.
+	// Leave is called at each pull, and at a stop if the service is not pulled yet; the stop waits
+	// for it. Both are for registries, and have PullMax. After a swap Join is called too where the
+	// old generation's has not succeeded.
 	//
-	// Gone is called at the end of a stop, when nothing is in flight any more, in older generations
-	// neither, and before Run returns. It has 5s. It is not called by a generation that is
-	// replaced, so that the service stays in the registry under one name, by one that never was the
-	// main one, or after a second signal to stop.
+	// Gone is called at the end of a stop, before Run returns, when nothing is in flight any more,
+	// in older generations neither. It has 5s. A generation that is replaced does not call it, so
+	// that the service stays in the registry under one name. Nor does one that never was the main
+	// one, nor any after a second signal to stop.
 	//
 	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged.
 	Join, Leave, Gone func(ctx context.Context) error

@@ -32,10 +32,10 @@ const (
 // The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as
 // the service's own bounds (SwapTimeout; PullMax and DrainTimeout) let it.
 //
-// Other clients speak HTTP: GET /status, POST /swap, /pull, /restore and /stop answer 200 and the
-// Status as JSON when it is done, or 409 (refused), 500 (tried and failed) and 503 (another
-// generation has taken over meanwhile: ask again) with the reason as text. GET /metrics is for
-// Prometheus, by way of a proxy: it does not scrape unix sockets itself.
+// Other clients speak HTTP. GET /status, POST /swap, /pull, /restore and /stop answer when it is
+// done, with 200 and the Status as JSON. Otherwise they answer with the reason as text, and 409
+// (refused), 500 (tried and failed) or 503: another generation has taken over meanwhile, so ask
+// again. GET /metrics is for Prometheus, by way of a proxy: it does not scrape unix sockets itself.
 func Control(ctx context.Context, socket, command string) (answer []byte, err error) {
 	method, verb := http.MethodPost, command
 	switch command {

@@ -13,14 +13,15 @@ import (
 var errDraining = errors.New("drain: the service is draining")
 
 // Draining returns a context that ends when ctx does, or when this generation drains and it is time
-// for the caller to come to an end: for WebSockets, event streams, gRPC streams, chats and whatever
-// else would go on for ever, which a stop or swap waits for, at most Config.DrainTimeout. ctx
-// should be the request's, or end when the work does, so that nothing is kept of it.
+// for the caller to come to an end. It is for WebSockets, event streams, gRPC streams, chats and
+// other handlers that would go on for ever: a stop or swap waits for them, at most
+// Config.DrainTimeout. ctx should be the request's, or end when the work does, so that nothing is
+// kept of it.
 //
 // Each call draws its own moment, evenly from Config.IdleGrace after the beginning of draining, or
-// from half of Config.DrainTimeout where that is less, so that ten thousand clients are not told to
-// come back all at once; if the moment is over, the context has ended already. When the generation
-// is told to leave sooner (Config.MaxGenerations), all end within 2.5s. DrainStarted tells the
+// from half of Config.DrainTimeout where that is less. So ten thousand clients are not told to come
+// back all at once. If the moment is over, the context has ended already. When the generation is
+// told to leave sooner (Config.MaxGenerations), all end within 2.5s. DrainStarted tells the
 // beginning itself.
 //
 // The end of the context closes nothing: the handler says goodbye in the way of its protocol and returns.

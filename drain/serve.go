@@ -81,14 +81,17 @@ func (s *Service) confide(err error) {
 // Serve makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error
 // of srv.Serve makes Run return it. One srv may serve on several listeners, as in net/http, over
 // TLS or not. Serve puts itself around srv's Handler, ConnState, BaseContext and ConnContext, and
-// answers Config.PingPath and LivePath; the service calls srv.Close when nothing is left to serve.
-// Handlers that go on for ever, and those that hijack their connection, which is waited for until
-// it is closed, learn from Context that they should end. What srv.RegisterOnShutdown was given is
-// called when draining begins. Connections that ln wraps in a type of its own, as a limiter or the
-// PROXY protocol does, are closed after Config.IdleGrace, and handed over only where the wrapper is
-// a struct with the net.Conn that it embeds and nothing else, or has a method Movable() bool that
-// returns true: the next generation's ln wraps them again. For TLS there is ServeTLS. HTTP/2 ends
-// with a GOAWAY that loses nothing, see listener.Set.Leave.
+// answers Config.PingPath and LivePath. The service calls srv.Close when nothing is left to serve.
+// What srv.RegisterOnShutdown was given is called when draining begins.
+//
+// Handlers that go on for ever learn from Context that they should end. So do those that hijack
+// their connection, which is waited for until it is closed. HTTP/2 ends with a GOAWAY that loses
+// nothing, see listener.Set.Leave. For TLS there is ServeTLS.
+//
+// Connections that ln wraps in a type of its own, as a limiter or the PROXY protocol does, are
+// closed after Config.IdleGrace. They are handed over only where the wrapper is a struct with the
+// net.Conn that it embeds and nothing else, or has a method Movable() bool that returns true. The
+// next generation's ln wraps them again.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.served.Lock()
 	s.prepare(srv)

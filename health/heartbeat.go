@@ -12,14 +12,13 @@ import (
 // closes them at once. [State.Pull] closes the port before it returns, so that
 // connecting is refused, and after a [State.Restore] it is opened again.
 //
-// A failing heartbeat can't be seen. What can be known is when the last of
-// Config.Failures has come: so a prober of that kind has noticed a pull when
-// Failures times its interval, the longest of those lately seen, are over since
-// its last heartbeat, and a tenth of one, at most 100 ms. For a balancer whose
-// heartbeats keep their distance when they fail that is never before it has
-// taken the node out, and never more than one interval after. Where they keep a
-// longer one then, because of a firewall that drops what it should refuse or of
-// a slower recheck, set PullMin.
+// A failing heartbeat can't be seen. What can be known is when the last of Config.Failures has
+// come. A prober of that kind has noticed a pull when Failures times its interval are over since
+// its last heartbeat, and a moment: a tenth of its interval, at most 100 ms. Its interval is the
+// longest of those lately seen. For a balancer whose heartbeats keep their distance when they fail
+// that is never before it has taken the node out, and never more than one interval after. Where
+// they keep a longer one then, because of a firewall that drops what it should refuse or of a
+// slower recheck, set PullMin.
 //
 // Some balancers reset a heartbeat before the handshake is complete, HAProxy's
 // plain "check" among them, and no process gets to see that. As long as nobody

@@ -26,9 +26,9 @@ func (s *State) Arrived() {
 }
 
 // Visited tells the State that a request other than a probe has come from remote, on whatever
-// connection. While pulled, a host that has asked for the route, but not often enough to be known,
-// is taken for a balancer that has just begun as long as it sends requests. It is cheap, and does
-// nothing when not pulled.
+// connection. While pulled, the State takes a host for a balancer that has just begun, as long as
+// it sends requests, if it has asked for the route, but not often enough to be known. It is cheap,
+// and does nothing when not pulled.
 func (s *State) Visited(remote string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,10 +26,10 @@ func (s *State) Probed(remote, agent string) (failed func()) {
 }
 
 // Watched enters a prober that does not ask again and again but is told of each change, such as a
-// Watch of gRPC's health service, when it has been told that all is well. Failed must be called
-// when it has been told to go away, and gone when it can be told nothing any more. A pull is not
-// noticed before one of them was called for each, and a moment (100 ms) to act has passed after the
-// last failed.
+// Watch of gRPC's health service. It is to be called when the prober has been told that all is
+// well. Failed must be called when it has been told to go away, and gone when it can be told
+// nothing any more. A pull is not noticed before one of them was called for each, and a moment (100
+// ms) to act has passed after the last failed.
 //
 // It is no part of what Export returns: the next process is asked anew.
 func (s *State) Watched(remote, agent string) (failed, gone func()) {

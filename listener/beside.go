@@ -67,9 +67,9 @@ func (s *Set) Unshare() {
 	}
 }
 
-// Unclaimed returns the inherited sockets that nobody has asked for, by network and address as the
-// process before this one gave them to Listen or ListenPacket, where it is to close them. It is for
-// that process's Orphan.
+// Unclaimed returns the inherited sockets that nobody has asked for, by network and address, as the
+// process before this one gave them to Listen or ListenPacket. That process is to close them: it is
+// for its Orphan.
 func (s *Set) Unclaimed() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

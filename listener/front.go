@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Serve is srv.Serve(ln) for a server that was given to Track: so that HTTP/2 connections end
-// without losing a request with every version of net/http, which from Go 1.27 on speaks HTTP/2 on
-// what its listener returns and leaves no other way to stand in front of it. There, connections of
+// Serve is srv.Serve(ln) for a server that was given to Track. With it, HTTP/2 connections end
+// without losing a request with every version of net/http: from Go 1.27 on that speaks HTTP/2 on
+// what its listener returns, and leaves no other way to stand in front of it. There, connections of
 // ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2, reach handlers that
 // hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
 func (s *Set) Serve(srv *http.Server, ln net.Listener) error {

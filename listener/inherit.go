@@ -16,9 +16,9 @@ type Inherited struct {
 // Key is what the process before this one calls the socket, in tickets and elsewhere.
 func (in Inherited) key() string { return in.Network + " " + in.Address }
 
-// Inherit tells the set which sockets the process before this one has passed on, so that Listen and
-// ListenPacket find each by what it is bound to, however network and address spell it. It must be
-// called before them, and Manage may be called too.
+// Inherit tells the set which sockets the process before this one has passed on. Listen and
+// ListenPacket then find each by what it is bound to, however network and address spell it. It must
+// be called before them, and Manage may be called too.
 func (s *Set) Inherit(sockets []Inherited) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

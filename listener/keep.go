@@ -42,9 +42,9 @@ func (s *Set) Held() map[string]string {
 	return maps.Clone(s.held)
 }
 
-// Keep puts what is listened on into the store, but for what it or the manager itself holds
-// already, takes out what earlier processes of the service have put there and this one does not
-// listen on, and closes the sockets that were passed for nothing; unused names these. It is to be
+// Keep puts what is listened on into the store, but for what the store or the manager itself holds
+// already. It takes out what earlier processes of the service have put there and this one does not
+// listen on. It closes the sockets that were passed for nothing; unused names these. It is to be
 // called once, when all listeners are there and the store listens to this process: systemd does to
 // the main process alone. After an error the next generation tries again.
 //

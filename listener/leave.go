@@ -58,29 +58,31 @@ type offer struct {
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
 // returns nil when none is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers
-// go to handover; where it is nil, has failed or did not want them, and for all others, a
-// connection that has rested for grace with nothing unread is closed, but not before half of the
-// grace has passed here, over the rest of which the closes are spread. So a client that never rests
-// as long finds its connection open; its rest begins when it has received the last answer, or has
-// stopped to. Requests that arrive meanwhile are answered, with "Connection: close"; of several
-// that were sent one behind the other, the last is, as far as that can be seen, which is not in
-// TLS.
+// go to handover. It closes the others, and those that handover did not want, or all where handover
+// is nil or has failed: each when it has rested for grace with nothing unread. It closes none
+// before half of the grace has passed here, and spreads the closes over the other half. So a client
+// that never rests as long finds its connection open. Its rest begins when it has received the last
+// answer, or has stopped to receive.
+//
+// Requests that arrive meanwhile are answered, with "Connection: close". Of several that were sent
+// one behind the other, the last answer says so, as far as that can be seen, which is not in TLS.
 //
 // A client that has sent a part of a request's head, or of a TLS record, has one grace to finish
-// it, from its first byte or from the beginning of Leave, whichever is later, unless the server's
-// own timeouts are over before. Then the connection is closed without a word, and counted. It has
-// two at most, however often it begins. The body of a request is waited for.
+// it, unless the server's own timeouts are over before. The grace begins with its first byte, or
+// with Leave if that is later. Then the connection is closed without a word, and counted. A client
+// has two graces at most, however often it begins. The body of a request is waited for.
 //
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their
-// streams have: net/http closes those whose client does not, one second later. The client's
-// requests until it has seen the GOAWAY are answered; one that does not answer a PING has grace for
-// that, each time; one that has begun a frame and stops, or does not take the server's GOAWAY, has
-// grace too, unless a request is under way. Connections of untracked servers, and HTTP/2 of servers
-// that net/http or golang.org/x/net/http2 (from v0.31.0) have not configured, are waited for but
-// never closed: http.Server.Shutdown knows how, and must not be called before all others are gone,
-// since it drops requests that it has read.
+// streams have. net/http closes those whose client does not, one second later. The requests that a
+// client sends until it has seen the GOAWAY are answered. A client that does not answer a PING has
+// grace for that, each time. One that has begun a frame and stops, or does not take the server's
+// GOAWAY, has grace too, unless a request is under way.
 //
-// Reads from the packet sockets end, see ListenPacket; Leave does not wait for who has read.
+// Connections of untracked servers, and HTTP/2 of servers that net/http or golang.org/x/net/http2
+// (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown knows
+// how. It must not be called before all others are gone, since it drops requests that it has read.
+//
+// Reads from the packet sockets end, see ListenPacket. Leave does not wait for a reader's work.
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := &departure{set: s, offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}

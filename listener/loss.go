@@ -21,8 +21,8 @@ type Loss struct {
 // LossKind is what was lost.
 type LossKind string
 
-// The kinds of losses. Where it can't be seen what lies unread, which is so in TLS, and everywhere but on Linux, a
-// record of TLS that is long enough, or anything, counts as a request.
+// The kinds of losses. In TLS, and everywhere but on Linux, it can't be seen what lies unread. Then
+// a record of TLS that is long enough, or anything at all outside of TLS, counts as a request.
 const (
 	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
 	LostCutOff  LossKind = "cut off" // a request in flight; a hijacked or untracked connection

@@ -25,9 +25,10 @@ type passed struct {
 // set closes them. Held is what Held has returned in the generation before. Store, unless nil, is
 // where Keep puts what is in use.
 //
-// Manage must be called before Listen, which then prefers, to opening a socket, the one passed that an earlier process
-// of the service has stored for the same network and address, and then one that is bound to the address: "", 0.0.0.0
-// and :: are the same one. Network "fd" is for those with a name: the address is the FDNAME.
+// Manage must be called before Listen. To opening a socket, Listen then prefers the one passed that
+// an earlier process of the service has stored for the same network and address, and next one that
+// is bound to the address: "", 0.0.0.0 and :: are the same one. Network "fd" is for those with a
+// name: the address is the FDNAME.
 func (s *Set) Manage(store Store, held map[string]string, files []*os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
