@@ -50,9 +50,12 @@ type world struct {
 	exits   map[int]chan int
 }
 
-// begin starts a service; it waits for nothing.
+// begin starts a service; it waits for nothing. It skips the test under -short: what starts processes is `make e2e`.
 func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
 	dir, err := os.MkdirTemp("", "baton")
 	if err != nil {
 		t.Fatal(err)

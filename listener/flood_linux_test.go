@@ -40,6 +40,9 @@ func flood(t testing.TB, g *generation, first, again []byte) {
 
 // However many clients send however much and read nothing, a departure and a close by force end when they should.
 func TestFloodsHoldNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes both processors for seconds")
+	}
 	begin := slices.Concat([]byte(preface), rawFrame(typeSettings, 0, 0, nil))
 	request := rawFrame(typeHeaders, flagEndBlock|1, 1, postHead)
 	for name, x := range map[string]struct{ first, again []byte }{

@@ -338,6 +338,9 @@ func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 
 // A client that reads nothing gets no GOAWAY, and must not keep anybody longer than its time.
 func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for ten seconds")
+	}
 	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {

@@ -62,6 +62,7 @@ func Examples() string {
 // package. Fault is what examples/internal/faulty calls it, "" for none.
 func Build(t testing.TB, service, version, fault string) string {
 	t.Helper()
+	whole(t)
 	builds.Lock()
 	defer builds.Unlock()
 	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault)
@@ -84,10 +85,19 @@ func Build(t testing.TB, service, version, fault string) string {
 	return bin
 }
 
+// whole skips a test under -short: what builds services and drives balancers is `make flows`.
+func whole(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds services or starts programs")
+	}
+}
+
 // Tool returns the path of a program that a test cannot do without. Install
 // says how one gets it.
 func Tool(t testing.TB, name, install string) string {
 	t.Helper()
+	whole(t)
 	path, err := exec.LookPath(name)
 	switch {
 	case err == nil:
@@ -103,6 +113,7 @@ func Tool(t testing.TB, name, install string) string {
 // Root skips a test that makes network namespaces, unless it may.
 func Root(t testing.TB) {
 	t.Helper()
+	whole(t)
 	switch {
 	case os.Geteuid() == 0:
 	case os.Getenv("CI") != "":

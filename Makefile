@@ -1,0 +1,88 @@
+# What there is to run; .ci/run calls the same. It needs Go, and where a target says so, more.
+
+GO ?= go
+MODULES = . examples
+
+# Analysers by version, run from the module proxy: none is a dependency of a module here.
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Each fuzz test with the number of inputs that it gets: some seconds of them on a quiet machine. A time limit instead of a
+# number makes failures by itself, "context deadline exceeded" (golang/go#75804).
+FUZZERS = \
+	FuzzReceive:./drain/internal/link:5000 \
+	FuzzElder:./drain:1500 \
+	FuzzSuccessor:./drain:1500 \
+	FuzzTicketKeys:./drain/internal/tlsconf:10000 \
+	FuzzFrames:./listener:10000 \
+	FuzzRecords:./listener:30000 \
+	FuzzConn:./listener:5000 \
+	FuzzFramedConn:./listener:20000 \
+	FuzzTLSConn:./listener:10000 \
+	FuzzImport:./health:10000
+
+.PHONY: help test e2e flows bench alloc lint cross deps fuzz versions oldest
+
+help: ## print this list
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' Makefile
+
+test: ## tests that start no service: under a minute, no root, no tools
+	$(GO) test -short ./...
+
+e2e: ## all tests of the library: real processes, with the race detector; some minutes
+	$(GO) test -race ./...
+
+flows: ## the examples behind real balancers: root and the tools of .ci/run; ten minutes
+	$(GO) -C examples test -race ./...
+
+bench: ## what tracking costs: the ratio to bare net/http, and allocations
+	$(GO) test -run '^$$' -bench TrackedOverBare -benchtime 2s ./listener
+	$(GO) test -run '^$$' -bench KeepAlive -benchmem ./listener
+
+alloc: ## the tests of allocations, which the race detector hides
+	$(GO) test -count=1 -run Alloc ./listener ./health
+
+lint: ## format, vet, golangci-lint (.golangci.yml), shellcheck
+	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
+		[ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	@set -e; for module in $(MODULES); do \
+		echo "lint $$module"; \
+		$(GO) -C $$module vet ./...; \
+		(cd $$module && $(GO) run $(GOLANGCI) run ./...); \
+	done
+	git ls-files '*.sh' '.ci/*' | xargs shellcheck
+
+cross: ## vet and build for macOS, FreeBSD and Windows
+	@set -e; for os in darwin freebsd windows; do \
+		echo "vet and build for $$os"; \
+		GOOS=$$os $(GO) vet ./...; \
+		GOOS=$$os CGO_ENABLED=0 $(GO) build ./...; \
+		into=$$(mktemp -d); \
+		GOOS=$$os CGO_ENABLED=0 $(GO) -C examples build -o "$$into/" ./...; \
+		rm -rf "$$into"; \
+	done
+
+deps: ## the modules are as go.sum says, and the library depends on three and no more
+	@set -e; for module in $(MODULES); do $(GO) -C $$module mod verify >/dev/null; done
+	git diff --exit-code -- go.mod go.sum examples/go.mod examples/go.sum
+	@direct=$$($(GO) list -m -f '{{if not .Indirect}}{{.Path}}{{end}}' all | tail -n +2 | tr '\n' ' '); \
+		[ "$$direct" = "github.com/cloudflare/tableflip github.com/coreos/go-systemd/v22 golang.org/x/sys " ] || \
+		{ echo "dependencies of the root module: $$direct"; exit 1; }
+
+fuzz: ## what another process may send, from seeds that nobody chose
+	@forgotten=$$(git grep -hoE '^func Fuzz[A-Za-z0-9]+' -- 'drain/*_test.go' 'listener/*_test.go' 'health/*_test.go' | \
+		sed 's/^func //' | sort | while read -r f; do case " $(FUZZERS)" in *" $$f:"*) ;; *) echo "$$f" ;; esac; done); \
+		[ -z "$$forgotten" ] || { echo "FUZZERS in the Makefile lacks $$forgotten"; exit 1; }
+	@set -e; for f in $(FUZZERS); do \
+		name=$${f%%:*}; rest=$${f#*:}; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$${rest##*:}x" "$${rest%:*}"; \
+	done
+
+versions: ## two versions of the library in one swap: needs the history of the repository
+	$(GO) test -count=1 -run 'TwoVersions|Frozen' ./drain
+
+oldest: ## what depends on net/http and crypto/tls, with the oldest Go and the newest
+	@set -e; for go in go1.25.4 go1.27.2; do \
+		echo "$$go"; \
+		GOTOOLCHAIN=$$go $(GO) test -count=1 ./listener ./health; \
+		GOTOOLCHAIN=$$go $(GO) test -count=1 -run 'TenSwaps|TLS|Sessions|HandOver|TwoVersions|Jobs' ./drain; \
+	done
