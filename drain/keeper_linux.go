@@ -251,7 +251,7 @@ func (k *keeper) lives(g *kept) bool {
 // exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.
 func (k *keeper) exists(g *kept) bool {
 	_, reaped := k.codes[g.pid]
-	return !reaped && g.signal(syscall.Signal(0)) != unix.ESRCH
+	return !reaped && !errors.Is(g.signal(syscall.Signal(0)), unix.ESRCH)
 }
 
 // promote makes the process the main generation.

@@ -76,7 +76,7 @@ func (g *kept) exitCode() (code int, known bool) {
 		ids          [11]uint32
 		status       int32
 	}{mask: exited}
-	request := uintptr(3<<30 | unsafe.Sizeof(info)<<16 | 0xFF<<8 | 11) // PIDFD_GET_INFO
+	request := 3<<30 | unsafe.Sizeof(info)<<16 | 0xFF<<8 | 11 // PIDFD_GET_INFO
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(g.fd), request, uintptr(unsafe.Pointer(&info)))
 	if errno != 0 || info.mask&exited == 0 {
 		return 0, false

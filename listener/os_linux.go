@@ -185,7 +185,7 @@ func backlog(ln syscall.Conn, most int, take func(*os.File) bool) (err error) {
 			var nfd int
 			nfd, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			switch {
-			case err == unix.EINTR || err == unix.ECONNABORTED:
+			case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
 				continue
 			case err != nil || !take(os.NewFile(uintptr(nfd), "accepted")):
 				return
@@ -256,10 +256,10 @@ func queued(pc rawPacketConn) (some bool) {
 	_ = rc.Control(func(fd uintptr) {
 		var b [1]byte
 		err := error(unix.EINTR)
-		for err == unix.EINTR {
+		for errors.Is(err, unix.EINTR) {
 			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		}
-		some = err != unix.EAGAIN // an error is the reader's to get
+		some = !errors.Is(err, unix.EAGAIN) // an error is the reader's to get
 	})
 	return some
 }

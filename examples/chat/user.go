@@ -33,10 +33,10 @@ func (u *user) listen() {
 			if !whole {
 				break
 			}
-			switch u.hall.heard(u, strings.TrimSpace(string(line))) {
-			case errLeaving: // it goes along
+			switch err := u.hall.heard(u, strings.TrimSpace(string(line))); {
+			case errors.Is(err, errLeaving): // it goes along
 				return
-			case errQuit:
+			case errors.Is(err, errQuit):
 				u.hall.exit(u)
 				return
 			}

@@ -4,6 +4,7 @@ package kubernetes
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,7 +101,7 @@ func TestNumbers(t *testing.T) {
 	if noticed := time.Duration(ready.PeriodSeconds*ready.FailureThreshold) * time.Second; noticed >= m.duration(t, "APP_PULL_MAX") {
 		t.Errorf("the kubelet takes %v to notice, and APP_PULL_MAX is %v", noticed, m.duration(t, "APP_PULL_MAX"))
 	}
-	if want := string(rune('0' + ready.FailureThreshold)); m.env("APP_FAILURES") != want {
+	if want := fmt.Sprint(ready.FailureThreshold); m.env("APP_FAILURES") != want {
 		t.Errorf("APP_FAILURES is %s, want the readiness probe's failureThreshold, %s", m.env("APP_FAILURES"), want)
 	}
 	if ready.HTTPGet.Path != "/ping" || live.HTTPGet.Path != "/livez" {

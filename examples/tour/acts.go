@@ -101,7 +101,7 @@ func (s *side) swapMeantToFail(ctx context.Context, what string, e, back edition
 		return fmt.Errorf("after the swap to a binary that %s, the PID file has %d instead of %d", what, pid, cur.pid)
 	}
 	if who, err := s.whoami(); err != nil || who.PID != cur.pid {
-		return fmt.Errorf("after the swap to a binary that %s, %+v answers instead of %d: %v", what, who, cur.pid, err)
+		return fmt.Errorf("after the swap to a binary that %s, %+v answers instead of %d: %v", what, who, cur.pid, err) //nolint:errorlint // it may be nil
 	}
 	s.mu.Lock()
 	s.refusals = append(s.refusals, failedSwap{what, reason, took})

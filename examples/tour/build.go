@@ -39,7 +39,7 @@ func (e edition) build(ctx context.Context, dir string, race bool) error {
 	}
 	out, err := exec.CommandContext(ctx, "go", append(args, module+e.pkg)...).CombinedOutput()
 	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("go build %s: %v\n%s", e.pkg, err, out)
+		return fmt.Errorf("go build %s: %w\n%s", e.pkg, err, out)
 	}
 	return err
 }

@@ -68,7 +68,7 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	}
 	var err error
 	if c.thinkMin, c.thinkMax, err = parseThink(think); err != nil {
-		return c, fmt.Errorf("-think %s: %v", think, err)
+		return c, fmt.Errorf("-think %s: %w", think, err)
 	}
 	c.acts = map[string]bool{}
 	for _, act := range strings.Split(only, ",") {

@@ -130,7 +130,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// Alive: a zombie is not.
+// Alive tells whether a process lives: a zombie does not.
 func Alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))
