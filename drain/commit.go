@@ -167,7 +167,7 @@ func (s *Service) promoteChild(sw *swap) {
 	sw.bases = s.bequeath(&m)
 	s.hooks.stop()
 	s.control.resign() // no two generations answer in turn
-	s.closePorts()     // or who connects there when this process closes them would be reset; the next one's are open
+	s.closePorts()     // a client that connects at that moment would be reset, and the next one's are open
 	sent, err := sw.link.Begin(m)
 	go func() {
 		if err == nil {

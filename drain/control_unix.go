@@ -115,7 +115,7 @@ func checkControl(path string) error {
 }
 
 // checkFolder tells whether somebody else may put another socket in the place of the one at path,
-// and so hear and answer what is meant for the service: who may write its folder, or one above it.
+// and so hear and answer what is meant for the service: those that may write its folder, or one above it.
 // Where the sticky bit is set, as in /tmp, others may write but take nothing away. Root may in any
 // case.
 func checkFolder(path string) error {

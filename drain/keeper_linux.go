@@ -22,9 +22,10 @@ import (
 // keeper is the process that stays where whoever has started the service follows one pid. It serves nothing: it starts
 // generation 1, forwards signals to the main generation, reaps, and leaves after the last generation.
 //
-// Who is main it learns as a service manager does, from the datagrams that the generations send to NOTIFY_SOCKET, which
-// is its own socket. That no generation is left it learns from a socket pair: each has the far end, with close-on-exec,
-// so that the service's subprocesses don't count. The generations, in turn, learn from it that the keeper is gone.
+// It learns which generation is main as a service manager does, from the datagrams that the
+// generations send to NOTIFY_SOCKET, which is its own socket. That no generation is left it learns
+// from a socket pair: each has the far end, with close-on-exec, so that the service's subprocesses
+// don't count. The generations, in turn, learn from it that the keeper is gone.
 //
 // One goroutine, in run, owns the state.
 type keeper struct {

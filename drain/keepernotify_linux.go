@@ -47,14 +47,14 @@ func listenNotices(name string) (*net.UnixConn, error) {
 }
 
 // hear reads what the generations tell. A datagram is done with before the next is read, so that
-// who sees the descriptor of a BARRIER=1 closed knows that all before was heeded.
+// a generation that sees the descriptor of its BARRIER=1 closed knows that all before was heeded.
 func (k *keeper) hear() {
 	text := make([]byte, noticeSize+1)
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*noticeFDs))
 	for {
 		n, oobn, flags, _, err := k.notices.ReadMsgUnix(text, oob)
 		if err != nil {
-			k.tell(slog.LevelError, "keeper: can't hear who is main any more", "err", err)
+			k.tell(slog.LevelError, "keeper: can't hear which generation is main any more", "err", err)
 			return
 		}
 		from, fds := parseControl(oob[:oobn])
@@ -79,7 +79,7 @@ func parseControl(oob []byte) (from *unix.Ucred, fds []int) {
 	return from, fds
 }
 
-// heed takes out who is main and passes the rest on: for those above, that is the keeper.
+// heed takes out which generation is main and passes the rest on: for a manager above, the keeper is.
 func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 	var rest []string
 	pid := 0
@@ -105,7 +105,7 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 }
 
 // believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's
-// does, and a barrier of our user, because it comes from who has just ceased to be main. A
+// does, and a barrier of our user, because it comes from the one that has just ceased to be main. A
 // generation that names itself has taken the place of a main one that was killed in a swap.
 func (k *keeper) believes(from *unix.Ucred, pid int, barrier bool) bool {
 	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)

@@ -12,7 +12,7 @@ type mailbox struct {
 	letters chan letter // closed by close
 	sent    chan struct{}
 	log     *slog.Logger
-	closed  bool // owned by who posts
+	closed  bool // owned by the goroutine that posts
 }
 
 // letter is one datagram. The file, which goes along, is closed once it is sent.

@@ -26,7 +26,7 @@ import (
 // All fields are the loop's.
 type manager struct {
 	*mailbox
-	main      bool // this generation is whom the manager follows
+	main      bool // the manager follows this generation
 	orphan    bool // the old one has perhaps not said so
 	ready     bool
 	reloading bool
@@ -155,7 +155,7 @@ func (s *Service) reclaim() {
 	}
 }
 
-// introduce tells the parent who we are, for tableflip keeps that to itself.
+// introduce tells the parent the pid of this process, which tableflip keeps to itself.
 func (s *Service) introduce() {
 	if s.manager != nil {
 		s.parent.send(message{Kind: kindProven, PID: s.os.pid})
@@ -188,7 +188,7 @@ func (s *Service) tellMain(sw *swap) error {
 			return nil // there is nobody to follow
 		}
 	case <-over.C:
-		return fmt.Errorf("drain: the new generation does not say who it is within %v", barrierWait)
+		return fmt.Errorf("drain: the new generation does not say its pid within %v", barrierWait)
 	}
 	var (
 		understood <-chan struct{}

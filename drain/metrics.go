@@ -128,7 +128,7 @@ func (m *metrics) sample(value float64, labels ...string) {
 	m.WriteByte('\n')
 }
 
-// times is a family of those who have such a time; there is none if nobody has.
+// times is a family of the generations that have such a time; there is none if none has.
 func (m *metrics) times(name, help string, of []Peer, at func(Peer) time.Time) {
 	begun := false
 	for _, p := range of {

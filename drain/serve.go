@@ -31,7 +31,8 @@ type server struct {
 // listener is kept in systemd's file descriptor store, under a name made of network and address: a crash, a kill -9 or
 // "systemctl restart" does not close the port, clients wait for the next process. See listener.Set.Manage and Keep.
 //
-// Not promised: with the store, that nobody connects after a stop for good; who does is reset when systemd empties it.
+// Not promised: with the store, that nobody connects after a stop for good. Such a client is reset
+// when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
 	s.observe()
 	ln, err := inTime(s, "Listen", network, address, s.set.Listen)

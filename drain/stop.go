@@ -88,7 +88,7 @@ func (s *Service) lameDuck() {
 			}
 		}
 		s.call(func() {
-			s.os.letGo(true) // or our copies of the listening sockets would collect clients whom nobody serves
+			s.os.letGo(true) // or our copies of the listening sockets would collect clients that nobody serves
 			s.health.Down()
 			s.drain("draining", nil, nil)
 		})

@@ -52,7 +52,7 @@ type swap struct {
 	pid  chan int      // the child's, once it says
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
-	asked   chan chan<- []bool // who waits for the child's answers
+	asked   chan chan<- []bool // those that wait for the child's answers
 	refused error              // why nothing more is sent
 
 	offers offers

@@ -54,7 +54,7 @@ type message struct {
 	ID         int                 `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
 	Own        bool                `json:"own,omitempty"` // of offer: the connection is the application's
 	TicketKeys []tlsconf.TicketKey `json:"ticket_keys,omitempty"`
-	Report     *Peer               `json:"report,omitempty"` // on who sends it, or whose link it is
+	Report     *Peer               `json:"report,omitempty"` // on its sender, or on the generation whose link it is
 	Base       *listener.Counts    `json:"base,omitempty"`   // what of that is in the totals
 	Totals     *Totals             `json:"totals,omitempty"`
 	Older      int                 `json:"older,omitempty"`     // of promoted: links to come

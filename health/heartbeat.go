@@ -181,7 +181,7 @@ func (s *State) watching(now time.Duration) iter.Seq[*prober] {
 // reach returns how long after the beginning of the present pull p, a
 // heartbeat, has failed often enough and its balancer has had a moment to act.
 // It is reckoned from the last one that was seen. One that has come once or
-// twice is a balancer that has just begun, or somebody who scans ports: it can
+// twice is a balancer that has just begun, or a scan of the ports: it can
 // hold a pull for 6 s, or for three intervals of the slowest known prober.
 func (s *State) reach(p *prober) time.Duration {
 	known, interval := p.pace()

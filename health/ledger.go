@@ -13,9 +13,9 @@ const (
 	maxCrowds  = 16          // that a pull searches for a rhythm, some milliseconds each
 )
 
-// ledger holds the probers, bounded. Who has no rhythm never drives out who has one, and who has
-// one drives out no other that is still live: whatever an outsider sends, the balancers stay. It is
-// not safe for concurrent use.
+// ledger holds the probers, bounded. A prober without a rhythm never drives out one that has one,
+// which drives out no other that is still live. So the balancers stay, whatever an outsider sends.
+// It is not safe for concurrent use.
 type ledger struct {
 	index   map[identity]*list.Element
 	steady  list.List // of *prober, those with a rhythm, the oldest acquaintance in front
@@ -50,8 +50,8 @@ func (l *ledger) enter(id identity, now time.Duration, pull uint64) *prober {
 	// The strings may be small parts of a large request.
 	id = id.clone()
 	p := &prober{identity: id, last: now, born: pull}
-	// The version before this one did not say how its probers ask. All of them who may be the one
-	// it knew begin as that.
+	// The version before this one did not say how its probers ask. Each that may be the one it knew
+	// begins as that.
 	plain := identity{kind: id.kind, host: id.host, agent: id.agent}
 	if e, ok := l.index[plain]; ok && id.form != (form{}) && id.via == "" && e.Value.(*prober).heirs < maxHeirs {
 		old := e.Value.(*prober)

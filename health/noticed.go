@@ -132,7 +132,7 @@ func (s *State) wait(now time.Duration) time.Duration {
 
 // life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0
 // or less if it is not. Slowest is the interval of the slowest known prober. Of a heartbeat whose
-// interval is unknown the interval is assumed; who asks through a proxy is not waited for where
+// interval is unknown the interval is assumed; a prober behind a proxy is not waited for where
 // somebody asks directly.
 func (s *State) life(p *prober, slowest time.Duration, direct bool, now time.Duration) (interval, life time.Duration) {
 	interval, _ = p.pace()
@@ -222,7 +222,7 @@ func times(n int, d time.Duration) time.Duration {
 	return time.Duration(n) * d
 }
 
-// longestMargin is that of who is told, too.
+// longestMargin is that of a watch, too.
 const longestMargin = 100 * time.Millisecond
 
 // margin is what a balancer gets to read its last failing answer and to act on it. Without it, and with a quiet time of

@@ -47,8 +47,8 @@ func (s *State) Watched(remote, agent string) (failed, gone func()) {
 	return func() { s.told(w, false) }, func() { s.told(w, true) }
 }
 
-// watch is one who is told. There is one for each stream, and so no other bound to them; they would drive the probers
-// out of the ledger.
+// watch is a prober that is told. There is one for each stream, and so no other bound to them; they
+// would drive the probers out of the ledger.
 type watch struct {
 	identity
 	pull uint64 // number of the last pull that it was told of

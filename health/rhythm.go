@@ -8,7 +8,7 @@ import (
 const (
 	remembered = 8 // gaps that decide, and that go to another process
 
-	quick = 5 * time.Second // who asks as often is known after three times, others after four
+	quick = 5 * time.Second // a prober that asks as often is known after three times, others after four
 
 	compared = 24 // gaps, where those that decide are uneven
 

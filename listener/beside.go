@@ -89,7 +89,7 @@ func (s *Set) Orphan(keys []string) {
 	s.orphans = slices.Clone(keys)
 }
 
-// begin makes a socket listen that is only bound. It is for those who hold mu.
+// begin makes a socket listen that is only bound. The caller holds mu.
 func (so *socket) begin() error {
 	if !so.bound {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// holderTime bounds the search for who holds an address: a machine may have many processes.
+// holderTime bounds the search for the process that holds an address: a machine may have many processes.
 const holderTime = 500 * time.Millisecond
 
 // holder says which process holds an address that is in use: "process 1234 (nginx)", or of another

@@ -41,7 +41,7 @@ type intake struct {
 	trying   bool          // one does so behind the last door
 	left     chan struct{} // closed when none does; nil while nobody waits for that
 	deadline time.Time     // as the user wants it
-	timer    *time.Timer   // for those who wait until then
+	timer    *time.Timer   // for reads that wait until then
 	until    time.Time     // how long reads are the last ones, where newcomers can't be kept out
 }
 
@@ -119,7 +119,7 @@ func (in *intake) leave(err error) (again bool) {
 	return true
 }
 
-// move is for those who hold mu.
+// move is for callers that hold mu.
 func (in *intake) move(d door) (moved bool) {
 	if d <= in.door {
 		return false

@@ -14,13 +14,15 @@ import (
 // ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a *net.UDPConn or
 // *net.UnixConn but has all of its methods, for type assertions to interfaces.
 //
-// One process at a time reads: reads wait until Open, and end with net.ErrClosed after EndReads or
-// Leave; a datagram that was read before is the reader's to answer. Writes go on until Close, which
-// Leave leaves to the caller. At the last Leave, where nobody takes over and no service manager
-// holds the socket, what the kernel has queued is read before reads end. On Linux nothing is added
-// to it from then on: who sends to a unixgram socket gets EPIPE, to a UDP socket bound to one
-// address ICMP's port unreachable; what comes to one that is bound to all is dropped, without a
-// word. So the goroutine that reads must go on until net.ErrClosed.
+// One process at a time reads. Reads wait until Open, and end with net.ErrClosed after EndReads or
+// Leave. A datagram that was read before is the reader's to answer. Writes go on until Close, which
+// Leave leaves to the caller.
+//
+// At the last Leave, where no process takes over and no service manager holds the socket, what the
+// kernel has queued is read before reads end. So the goroutine that reads must go on until
+// net.ErrClosed. On Linux nothing is added to the queue from then on: a client of a unixgram socket
+// gets EPIPE, and one of a UDP socket that is bound to one address gets ICMP's port unreachable.
+// What comes to one that is bound to all is dropped, without a word.
 //
 // Not promised: that the client of a unixgram socket finds the answers that it has not read when it
 // sends again after the last process has ended. If it is connected, Linux empties its queue then

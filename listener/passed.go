@@ -104,7 +104,7 @@ func (s *Set) passedNames() string {
 	return strings.Join(names, ", ")
 }
 
-// explain is like the function, but knows who holds an address that is in use when this process
+// explain is like the function, but knows which process holds an address that is in use when this process
 // does so itself, or the one before it.
 func (s *Set) explain(network, address string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {

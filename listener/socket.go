@@ -140,7 +140,8 @@ func (so *socket) rouse() {
 // Close stops accepting. Where other processes hold the socket too, its queue in the kernel is theirs.
 func (so *socket) Close() error { return so.close() }
 
-// close without another word: who has connected and is not accepted is lost, unless another process holds the socket.
+// close without another word: a client that has connected and is not accepted is lost, unless
+// another process holds the socket.
 func (so *socket) close() error {
 	so.mu.Lock()
 	defer so.mu.Unlock()

@@ -16,7 +16,7 @@ type starvation struct {
 	last atomic.Int64 // when it was told of, in Unix nanoseconds
 }
 
-// OnStarved makes the set call f when this process can't take a client who has connected, for want
+// OnStarved makes the set call f when this process can't take a client that has connected, for want
 // of descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later
 // Accept or another process. Listener is network and address, as given to Listen. F is called at
 // most once a minute, on the goroutine that accepts.

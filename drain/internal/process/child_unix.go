@@ -224,7 +224,7 @@ func Foreground(fd int) bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// killEscaped kills who has left the child's group, and so would keep the sockets, or even serve.
+// killEscaped kills the processes that have left the child's group: they would keep the sockets, or even serve.
 func (c *Child) killEscaped(ready *os.File) {
 	for range 20 { // one that is killed may have started another
 		if !writable(ready) && (c.held == nil || !c.held()) {

@@ -4,7 +4,7 @@ package process
 
 import "os"
 
-// passed would find who has left a child's process group.
+// passed would find what has left a child's process group.
 type passed []string
 
 func passedTo(*os.File) string { return "" }

@@ -14,7 +14,7 @@ import (
 const certificateAge = time.Second
 
 // certificate is a pair of files, read anew when they have changed. What is in use stays so until they hold a pair that
-// fits: who replaces them, replaces one before the other.
+// fits: an operator replaces one before the other.
 type certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
