@@ -21,7 +21,8 @@ import (
 // client is a connection on which requests are sent one after another. It never retries.
 type client struct {
 	net.Conn
-	r *bufio.Reader
+	r      *bufio.Reader
+	single bool // of a load: is for one request
 }
 
 // answer is a response, read to its end.
@@ -40,13 +41,13 @@ func (s *service) dialAt(address string, secure bool) (*client, error) {
 		return nil, err
 	}
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
-	if s.plan.Wrap == "proxy" {
+	if strings.Contains(s.plan.Wrap, "proxy") {
 		_, _ = io.WriteString(nc, proxyHeader) // an error comes again
 	}
 	if secure {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 	}
-	return &client{nc, bufio.NewReader(nc)}, nil
+	return &client{Conn: nc, r: bufio.NewReader(nc)}, nil
 }
 
 // address is where the service listens.
@@ -212,7 +213,7 @@ func (l *load) client(i int, think time.Duration) {
 			err = fmt.Errorf("%d %q", a.status, a.body)
 		}
 		l.note(i, a, err)
-		if err != nil || a.close {
+		if err != nil || a.close || c.single {
 			_ = c.Close()
 			c = nil
 		}

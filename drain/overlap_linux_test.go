@@ -52,7 +52,7 @@ func visit(address string) error {
 	if err != nil {
 		return err
 	}
-	c := &client{nc, bufio.NewReader(nc)}
+	c := &client{Conn: nc, r: bufio.NewReader(nc)}
 	defer c.Close()
 	a, err := c.ask("POST", "/echo", "hello")
 	if err == nil && a.body != "hello" {

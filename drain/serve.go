@@ -93,6 +93,10 @@ func (s *Service) confide(err error) {
 // closed after Config.IdleGrace. They are handed over only where the wrapper is a struct with the
 // net.Conn that it embeds and nothing else, or has a method Movable() bool that returns true. The
 // next generation's ln wraps them again.
+//
+// What ln has accepted and not returned yet is handed over if its client has said nothing. It is
+// closed after Config.IdleGrace if that has said a part of a PROXY header, of a handshake or of a
+// request's head.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.served.Lock()
 	s.prepare(srv)

@@ -64,7 +64,7 @@ func (s *service) dialTLS(config *tls.Config) *tls.Conn {
 func (s *service) greet(config *tls.Config) (c *client, resumed bool) {
 	s.Helper()
 	tc := s.dialTLS(config)
-	c = &client{tc, bufio.NewReader(tc)}
+	c = &client{Conn: tc, r: bufio.NewReader(tc)}
 	if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
 		s.Fatalf("%+v, %v", a, err)
 	}

@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net"
@@ -17,22 +18,46 @@ import (
 const proxyHeader = "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n"
 
 // wrap puts one of the usual wrappers around ln.
-func wrap(kind string, ln net.Listener) net.Listener {
-	switch kind {
+func (g *gen) wrap(ln net.Listener) net.Listener {
+	switch g.Wrap {
 	case "embeds":
 		return wrapping{ln, func(nc net.Conn) net.Conn { return &embedding{nc} }}
 	case "limit":
-		room := make(chan struct{}, 64)
-		return wrapping{ln, func(nc net.Conn) net.Conn {
-			room <- struct{}{}
-			return &limited{Conn: nc, release: func() { <-room }}
-		}}
+		return limit(ln, 64)
+	case "limit one":
+		return limit(ln, 1)
+	case "queue":
+		return newQueue(ln, 64)
+	case "queue one":
+		return newQueue(ln, 1)
 	case "ahead":
 		return wrapping{ln, func(nc net.Conn) net.Conn { return &ahead{nc, bufio.NewReaderSize(nc, 1<<15)} }}
 	case "proxy":
 		return newProxied(ln)
+	case "proxy in Accept":
+		return reading{ln, readProxyHeader}
+	case "TLS in Accept":
+		pair, err := tls.LoadX509KeyPair(g.Cert, g.Key)
+		if err != nil {
+			panic(err)
+		}
+		return reading{ln, shake(&tls.Config{Certificates: []tls.Certificate{pair}})}
+	case "mux":
+		return newMux(ln)
 	}
 	return ln
+}
+
+// shakes tells whether that speaks TLS.
+func (g *gen) shakes() bool { return g.Wrap == "TLS in Accept" }
+
+// limit accepts a connection before it waits for room.
+func limit(ln net.Listener, most int) net.Listener {
+	room := make(chan struct{}, most)
+	return wrapping{ln, func(nc net.Conn) net.Conn {
+		room <- struct{}{}
+		return &limited{Conn: nc, release: func() { <-room }}
+	}}
 }
 
 type wrapping struct {

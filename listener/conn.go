@@ -36,6 +36,9 @@ type conn struct {
 	covered  atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
 	bare     atomic.Bool  // that wrapper has no state of its own
 	shaded   bool         // Conn is not one of a socket of ours, see shade
+	spoke    atomic.Bool  // something was written
+	claimed  atomic.Bool  // the departure holds first, and may let go of it
+	greeted  atomic.Int32 // what the client has said before a server got it, a said
 
 	parted   atomic.Bool  // the client has closed it
 	half     atomic.Bool  // it was closed in the middle of a request
@@ -46,6 +49,9 @@ type conn struct {
 	body     atomic.Int64 // how long the body of the last request is; -1: not known
 	lines    requestLines // that were read
 	head     prefix       // what was read since the state became new or idle
+
+	first    sync.Mutex // held by who reads before a server got it, and by a departure that lets it go
+	greeting *greeting  // the reader's
 
 	pending chan struct{}           // closed when its giver has been told; nil: no giver
 	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
@@ -75,12 +81,24 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.pending != nil {
 		<-c.pending
 	}
+	// In this order: a departure that has claimed c looks at the state then.
+	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == saidMore {
+		return c.readOn(p)
+	}
+	c.first.Lock()
+	defer c.first.Unlock()
+	return c.readOn(p)
+}
+
+func (c *conn) readOn(p []byte) (int, error) {
 	for {
 		if c.ended.Load() { // net/http may ask again
 			return 0, c.end()
 		}
 		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p))) {
-			c.ended.Store(true)
+			if c.ended.Store(true); c.state.Load() == 0 {
+				c.leaveUnmet()
+			}
 			continue
 		}
 		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
@@ -204,7 +222,12 @@ func (c *conn) NetConn() net.Conn { return c.Conn }
 type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.
-func (c tcpConn) ReadFrom(r io.Reader) (int64, error) { return c.Conn.(io.ReaderFrom).ReadFrom(r) }
+func (c tcpConn) ReadFrom(r io.Reader) (int64, error) {
+	if !c.spoke.Load() {
+		c.speak()
+	}
+	return c.Conn.(io.ReaderFrom).ReadFrom(r)
+}
 
 // face is what Accept returns for c.
 func (c *conn) face() net.Conn {
@@ -252,6 +275,13 @@ func (c *conn) count(n *Counts) {
 	case int32(http.StateHijacked):
 		n.Hijacked++
 	default:
-		n.Other++
+		switch {
+		case !c.unmet():
+			n.Other++
+		case c.hasSaid() == saidNothing:
+			n.New++
+		default:
+			n.Active++
+		}
 	}
 }

@@ -2,9 +2,7 @@ package listener
 
 import (
 	"context"
-	"maps"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -72,6 +70,11 @@ type offer struct {
 // with Leave if that is later. Then the connection is closed without a word, and counted. A client
 // has two graces at most, however often it begins. The body of a request is waited for.
 //
+// A listener around one of this set may hold a connection before its tracked server gets it. One
+// whose client has said nothing goes to handover or has its grace; a part of a PROXY header, of a
+// handshake or of a request's head has one grace. What may be a request, of any protocol, is waited
+// for, and so is a connection on which another server has answered.
+//
 // HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their
 // streams have. net/http closes those whose client does not, one second later. The requests that a
 // client sends until it has seen the GOAWAY are answered. A client that does not answer a PING has
@@ -123,81 +126,6 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	return nil
 }
 
-// handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
-// listening socket. It is the time of one round trip; tests on loopback need less.
-var handshake = 200 * time.Millisecond
-
-// shut closes the listening sockets. With sweep, it accepts the clients in their queues: the next
-// generation may have closed the sockets before this one does. With last, there is no next one. It
-// waits for clients that are about to connect. The kernel refuses those that come later, so that
-// they know that nothing of theirs was read. In the queue of a socket that a service manager holds,
-// clients wait for the next process. The channel is closed when the sockets are. That takes until
-// ctx is over where there are too few descriptors for the clients in a queue.
-func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
-	s.shuts.Lock()
-	defer s.shuts.Unlock()
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	if sweep {
-		s.awaitAdopts(ctx)
-	}
-	s.mu.Lock()
-	sockets := slices.Collect(maps.Values(s.sockets))
-	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool {
-		if last {
-			return s.held[so.key] != ""
-		}
-		return !sweep || !slices.Contains(s.orphans, so.key)
-	})
-	hides := func(so *socket) bool { return !last && s.held[so.key] == "" && hide(so.ln) }
-	dropped := false
-	for _, so := range dying {
-		dropped = hides(so) || dropHandshakes(so.ln) || dropped
-	}
-	s.mu.Unlock()
-	if dropped {
-		time.Sleep(handshake)
-	}
-	for _, so := range dying {
-		so.dying.Store(true)
-	}
-	var starved []*socket
-	for _, so := range sockets {
-		if sweep && so.sweep() {
-			starved = append(starved, so)
-		} else {
-			_ = so.close()
-		}
-	}
-	if len(starved) == 0 {
-		return closedChan
-	}
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		s.feed(ctx, starved)
-	}()
-	return closed
-}
-
-// feed takes in what waits in the queues of dying sockets as descriptors become free, and closes the sockets.
-func (s *Set) feed(ctx context.Context, sockets []*socket) {
-	const again = 5 * time.Millisecond
-	for _, so := range sockets {
-		for ctx.Err() == nil && so.sweep() {
-			select {
-			case <-time.After(again):
-			case <-ctx.Done():
-			}
-		}
-		_ = so.close()
-		if so.half != nil {
-			_ = so.half.Close()
-		}
-	}
-}
-
 // Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
@@ -214,6 +142,9 @@ var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); retu
 
 // moves tells whether c will be handed over once it is at rest, as far as one can know.
 func (d *departure) moves(c *conn) bool {
+	if c.state.Load() == 0 && c.heard.Load() { // what a wrapper has read stays here
+		return false
+	}
 	return !d.isOver() && !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
 }
 
@@ -233,7 +164,7 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 		group := conns[:min(size, len(conns))]
 		conns = conns[len(group):]
 		for _, c := range group {
-			c.rouse()
+			d.call(c)
 		}
 		runtime.Gosched() // let them make their offers
 		for !d.isOver() && d.moving.Load() >= int32(size) {
@@ -245,6 +176,15 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 			}
 		}
 	}
+}
+
+// call makes whoever has c look at the departure, or does so where nobody has it yet.
+func (d *departure) call(c *conn) {
+	if c.unmet() {
+		go d.attend(c)
+		return
+	}
+	c.rouse()
 }
 
 // release is called by the goroutine that reads c while the server waits for a request; rest is

@@ -93,8 +93,9 @@ func (c *conn) account(force bool) {
 	}
 }
 
-// followed tells whether the client has sent another request line behind the last request. Of what it has sent, n bytes
-// lie unread. They seldom begin with a request: the server's buffer cuts one in two wherever it is full.
+// followed tells whether the client has sent another request line behind the last request. Of what
+// it has sent, n bytes lie unread. They seldom begin with a request: the server's buffer cuts one
+// in two wherever it is full.
 func (c *conn) followed(n int) bool {
 	body := c.body.Load()
 	ahead := int64(c.lines.ahead.Load())
@@ -122,7 +123,12 @@ func (c *conn) followed(n int) bool {
 // losePart makes an entry of what was read, of a request that did not come whole.
 func (c *conn) losePart() {
 	kind := LostPart
-	if c.records.Load() == nil {
+	switch {
+	case c.state.Load() == 0:
+		if c.hasSaid() == saidJunk {
+			kind = LostJunk
+		}
+	case c.records.Load() == nil:
 		kind = c.head.kind()
 	}
 	if kind != "" {
@@ -132,7 +138,10 @@ func (c *conn) losePart() {
 
 // inHead tells whether the server has a part of a request.
 func (c *conn) inHead(state http.ConnState) bool {
-	if c.records.Load() == nil {
+	switch {
+	case c.state.Load() == 0:
+		return c.hasSaid() == saidPart || c.hasSaid() == saidJunk
+	case c.records.Load() == nil:
 		return c.heard.Load()
 	}
 	return c.inRecord.Load() || state == http.StateIdle && c.heard.Load() && !c.settled()
@@ -146,6 +155,9 @@ func (c *conn) within() bool {
 // kindOf tells what the n bytes are that lie unread; "" for what no client misses.
 func (c *conn) kindOf(n int) LossKind {
 	p := peek(c.Conn, n)
+	if c.state.Load() == 0 && !c.heard.Load() {
+		return unmetKind(p, n)
+	}
 	switch {
 	case c.records.Load() != nil:
 		if c.inRecord.Load() {
@@ -161,4 +173,20 @@ func (c *conn) kindOf(n int) LossKind {
 		return LostPart
 	}
 	return headKind(p, n > len(p))
+}
+
+// unmetKind tells what the n bytes are that a client has sent on a connection that no server has
+// got, of which p are the first.
+func unmetKind(p []byte, n int) LossKind {
+	rest, part := behindProxy(p)
+	n -= len(p) - len(rest)
+	switch {
+	case len(p) == 0:
+		return LostRequest
+	case part:
+		return LostPart
+	case n > 0 && len(rest) > 0 && rest[0] == handshakeRecord:
+		return recordsKind(rest, n)
+	}
+	return headKind(rest, n > len(rest))
 }

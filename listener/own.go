@@ -74,6 +74,9 @@ func (c *conn) hijacked() bool { return c.state.Load()-1 == int32(http.StateHija
 
 // pack claims c for the one who hands it over.
 func (c *conn) pack() error {
+	if c.claimed.Load() {
+		c.yield()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -84,6 +87,12 @@ func (c *conn) pack() error {
 	}
 	c.packed = true
 	return nil
+}
+
+func (c *conn) isPacked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.packed
 }
 
 // AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given.

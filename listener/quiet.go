@@ -44,7 +44,7 @@ func (s *Set) Hurry(grace time.Duration) {
 		c.mu.Lock()
 		c.closeAt = time.Time{}
 		c.mu.Unlock()
-		c.rouse()
+		d.call(c)
 	}
 	turnAll(conns)
 }

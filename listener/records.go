@@ -6,13 +6,17 @@ import "encoding/binary"
 // as many bytes as that. Under crypto/tls it is the only thing that can be known of a request that has begun to arrive.
 type records struct {
 	head [5]byte
-	have int // bytes of head
-	left int // bytes of the record after the head
+	have int  // bytes of head
+	left int  // bytes of the record after the head
+	apps int  // records that say they are application data
+	last bool // the next handshake record is the last of TLS 1.2
+	old  bool // it has come, or has begun
 }
 
 // Types of records. In TLS 1.3 the last of a handshake, and what is said about the connection
 // later, such as a KeyUpdate, are application data, too.
 const (
+	cipherChange    = 20
 	alertRecord     = 21
 	handshakeRecord = 22
 	applicationData = 23
@@ -28,10 +32,22 @@ func (r *records) feed(p []byte) {
 				return
 			}
 			r.have, r.left = 0, int(binary.BigEndian.Uint16(r.head[3:]))
+			r.begin(r.head[0])
 		}
 		n := min(r.left, len(p))
 		r.left -= n
 		p = p[n:]
+	}
+}
+
+func (r *records) begin(kind byte) {
+	switch kind {
+	case cipherChange:
+		r.last = true
+	case handshakeRecord:
+		r.old = r.last
+	case applicationData:
+		r.apps++
 	}
 }
 

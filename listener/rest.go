@@ -9,8 +9,11 @@ import (
 // read that is about to begin: while it is new or idle, net/http reads nothing else, and it has no
 // head that is whole.
 func (c *conn) waits() bool {
-	state := c.state.Load() - 1
-	return (state == int32(http.StateNew) || state == int32(http.StateIdle)) && !c.h2.Load()
+	switch c.state.Load() - 1 {
+	case int32(http.StateNew), int32(http.StateIdle):
+		return !c.h2.Load()
+	}
+	return c.unmet()
 }
 
 // atRest tells, on the goroutine that reads, whether the server waits for the first byte of a
@@ -25,6 +28,9 @@ func (c *conn) waits() bool {
 func (c *conn) atRest(offered int) bool {
 	if !c.waits() {
 		return false
+	}
+	if c.state.Load() == 0 {
+		return c.hasSaid() == saidNothing || c.hasSaid() == saidHello
 	}
 	isNew := c.state.Load()-1 == int32(http.StateNew)
 	if r := c.records.Load(); r != nil {
@@ -55,9 +61,16 @@ func (c *conn) hear(p []byte, n int) {
 		}
 		c.wake()
 	}
+	greets := c.state.Load() == 0 && c.sock != nil && c.sock.tracked.Load() && c.hasSaid() != saidMore
+	if greets {
+		c.greet(p)
+		r = c.records.Load()
+	}
 	if r != nil {
 		begins := !r.partial()
-		r.feed(p)
+		if !greets {
+			r.feed(p)
+		}
 		if in := r.partial(); in != c.inRecord.Load() {
 			c.inRecord.Store(in)
 		}
@@ -65,6 +78,7 @@ func (c *conn) hear(p []byte, n int) {
 		return
 	}
 	switch {
+	case greets:
 	case c.waits():
 		c.head.add(p)
 	case offered == 1 && c.state.Load()-1 == int32(http.StateActive): // read behind a handler's back, see read

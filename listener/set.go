@@ -66,7 +66,7 @@ type Counts struct {
 	Active   int `json:"active"`   // a request is being read or answered
 	Hijacked int `json:"hijacked"` // taken over by a handler, not yet closed by it
 	HTTP2    int `json:"http2"`    // HTTP/2, whatever it does
-	Other    int `json:"other"`    // of servers that were not given to Track
+	Other    int `json:"other"`    // of servers that were not given to Track, or not with a server yet
 
 	Adopted int64 `json:"adopted"` // taken over from another process, in all
 	Moved   int64 `json:"moved"`   // handed over to another process, in all

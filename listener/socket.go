@@ -25,6 +25,9 @@ type socket struct {
 	ln   rawListener // closed by Close
 	path string      // the file that this process has made; "" for none
 
+	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
+	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
+
 	dying atomic.Bool // no other process holds ln when it is closed
 	half  *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
 
@@ -57,6 +60,16 @@ func isTimeout(err error) bool     { return errors.Is(err, os.ErrDeadlineExceede
 
 // Accept implements net.Listener.
 func (so *socket) Accept() (net.Conn, error) {
+	so.holding.Store(nil)
+	c, err := so.accept()
+	if err != nil {
+		return nil, err
+	}
+	so.holding.Store(c)
+	return c.face(), nil
+}
+
+func (so *socket) accept() (*conn, error) {
 	for {
 		so.mu.Lock()
 		for len(so.queue) == 0 && !so.closed && (!so.open || so.ending) {
@@ -65,10 +78,14 @@ func (so *socket) Accept() (net.Conn, error) {
 		if len(so.queue) > 0 {
 			c := so.next()
 			so.mu.Unlock()
-			return c.face(), nil
+			if c.ended.Load() { // see departure.attend
+				continue
+			}
+			return c, nil
 		}
 		if so.closed {
 			so.mu.Unlock()
+			so.awaitMet()
 			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
 		}
 		if err := so.begin(); err != nil {
@@ -89,7 +106,7 @@ func (so *socket) Accept() (net.Conn, error) {
 		so.left()
 		switch {
 		case err == nil:
-			return c.face(), nil
+			return c, nil
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
 		default:

@@ -46,6 +46,7 @@ func (s *Set) Track(srv *http.Server) {
 	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.lead(srv) })
 	srv.BaseContext = func(ln net.Listener) context.Context {
 		ln = s.stand(srv, ln, lead()) // by now srv has been configured for HTTP/2, and has accepted nothing
+		s.expect(ln)
 		if base != nil {
 			return base(ln)
 		}
@@ -103,7 +104,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
-		if _, ok := nc.(*tls.Conn); ok && !c.shaded {
+		if _, ok := nc.(*tls.Conn); ok && !c.shaded && c.records.Load() == nil { // or the wrapper has shaken hands
 			c.records.Store(new(records))
 		}
 		fallthrough
