@@ -251,9 +251,6 @@ func (s *Service) takeBack(sw *swap) {
 	_ = sw.link.Close()
 	s.set.ResumeReads()
 	s.beginTickets(nil)
-	if err := pidFile(s.cfg.PIDFile).reclaim(s.os.pid); err != nil {
-		s.tell(slog.LevelError, "the PID file names a process that is dead", err)
-	}
 	s.reclaim()
 	if sw.bases != nil { // promoteChild has closed the ports, and ended a Join that was under way
 		s.control.begin()
@@ -264,5 +261,16 @@ func (s *Service) takeBack(sw *swap) {
 			s.joinHook()
 		}
 	}
-	s.swapFailed(sw, sw.child.Err())
+	go func() { // a disk that is slow holds up the next swap, and nothing else
+		err := pidFile(s.cfg.PIDFile).reclaim(s.os.pid)
+		s.call(func() {
+			if s.swap != sw || s.phase == Stopped {
+				return
+			}
+			if err != nil {
+				s.tell(slog.LevelError, "the PID file names a process that is dead", err)
+			}
+			s.swapFailed(sw, sw.child.Err())
+		})
+	}()
 }

@@ -45,7 +45,7 @@ func (s *Service) sayLast() {
 	go func() {
 		defer close(over)
 		var all sync.WaitGroup
-		all.Go(s.flush)
+		all.Go(func() { s.reports.close(s.lastReport); s.flush() })
 		all.Go(func() { s.events.Flush(ctx) })
 		all.Go(func() { s.manager.flush(ctx) })
 		all.Go(func() { s.lines.Flush(ctx) })
@@ -60,6 +60,10 @@ func (s *Service) sayLast() {
 			return
 		case sig := <-s.signals:
 			if slices.Contains(s.cfg.Signals.Stop, sig) {
+				return
+			}
+		case a := <-s.arrivals: // from takeSignals, until that has ended
+			if slices.Contains(s.cfg.Signals.Stop, a.Signal) {
 				return
 			}
 		}

@@ -69,6 +69,7 @@ type Service struct {
 	bequeathed   bool         // the next generation has been told what is run here
 	past         Totals       // without what this generation counts, and older ones since their elder.base
 	reports      *reporter    // nil until another generation is the main one
+	lastReport   Peer         // set by finish
 	placePID     func() error // puts the prepared PID file in its place
 	swap         *swap        // under way, or the one that succeeded
 	control      *control     // nil: off, or not open yet
@@ -312,12 +313,7 @@ func (s *Service) openDoors(why string) {
 		s.health.Pull() // before the first probe
 	}
 	s.set.Open()
-	if s.placePID != nil {
-		if err := s.placePID(); err != nil {
-			// which is leaving: better so than not at all
-			s.tell(slog.LevelError, "the PID file names the old generation", err)
-		}
-	}
+	s.placePIDFile()
 	if s.side.Trusts {
 		s.giver.send(message{Kind: kindServing, Unused: s.set.Unclaimed()})
 	}

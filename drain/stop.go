@@ -262,7 +262,7 @@ func (s *Service) finish(why string, err error) {
 	s.control.end(replaced, guest)
 	s.closePorts()
 	s.phase, s.since = Stopped, time.Now()
-	s.reports.close(s.peer())
+	s.lastReport = s.peer()
 	n := s.set.Counts()
 	level := slog.LevelInfo
 	if err != nil {

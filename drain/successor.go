@@ -94,6 +94,30 @@ func (s *Service) prove() {
 	s.stepUp(lifecycle.Proven)
 }
 
+// slowDisk is how long the loop waits for a disk.
+const slowDisk = 250 * time.Millisecond
+
+// placePIDFile waits for a moment, so that whoever hears that this generation serves finds its pid
+// in the file. A slow disk may take longer.
+func (s *Service) placePIDFile() {
+	if s.placePID == nil {
+		return
+	}
+	placed := make(chan struct{})
+	go func() {
+		err := s.placePID()
+		close(placed)
+		if err != nil { // the old generation is leaving: better so than not at all
+			s.call(func() { s.tell(slog.LevelError, "the PID file names the old generation", err) })
+		}
+	}()
+	select {
+	case <-placed:
+	case <-time.After(slowDisk):
+		s.cfg.Logger.Warn("the disk of the PID file is slow: it names the old generation still", "path", s.cfg.PIDFile)
+	}
+}
+
 // sayReady also makes sure that somebody serves, should the old generation say nothing.
 func (s *Service) sayReady() {
 	err := s.os.ready()
