@@ -1,12 +1,17 @@
 package drain
 
 import (
+	"fmt"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/health"
 )
 
 // Each test that PROMISES.md names is there, and each promise in it names one.
@@ -65,4 +70,48 @@ func testsByPackage(t *testing.T) map[string]bool {
 		t.Fatal(err)
 	}
 	return there
+}
+
+// The README's table of the configuration names fields that exist, and their defaults.
+func TestREADMESaysTheDefaults(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := Config{}.complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "\n## Configuration\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := regexp.MustCompile("(?m)^\\| (`\\w+`(?:, `\\w+`)*) \\| ([^|]*) \\|").FindAllStringSubmatch(table, -1)
+	if len(rows) == 0 {
+		t.Fatal("no table")
+	}
+	for _, row := range rows {
+		for _, name := range regexp.MustCompile(`\w+`).FindAllString(row[1], -1) {
+			f := reflect.ValueOf(cfg).FieldByName(name)
+			if !f.IsValid() {
+				t.Errorf("Config has no field %s", name)
+				continue
+			}
+			is := fmt.Sprint(f)
+			switch {
+			case name == "IdleGrace":
+				is = fmt.Sprintf("%v in a swap, %v in a stop", swapGrace, stopGrace)
+			case name == "Failures": // health's own
+				h, _ := health.New(health.Config{Failures: cfg.Failures})
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/ping", nil))
+				is = fmt.Sprint(h.Probers()[0].Needs)
+			case name == "Keeper":
+				is = "in PID 1 only"
+			case f.IsZero():
+				is = "none"
+			}
+			if row[2] != is {
+				t.Errorf("the default of %s is said to be %s, and is %s", name, row[2], is)
+			}
+		}
+	}
 }
