@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,6 +32,7 @@ type conn struct {
 	gone     atomic.Bool  // another process has it
 	ended    atomic.Bool  // released: there is nothing to read any more
 	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
+	aborted  atomic.Bool  // net/http wants the read behind a handler's back to end
 	refused  atomic.Bool  // another process did not want it
 	shared   atomic.Bool  // another process may have a descriptor of it that it doesn't serve
 	covered  atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
@@ -91,11 +93,15 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
+	ahead := c.lines.ahead.Load() > 0
 	for {
 		if c.ended.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p))) {
+		if c.aborted.Load() && c.state.Load()-1 == int32(http.StateActive) {
+			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
+		}
+		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p), ahead)) {
 			if c.ended.Store(true); c.state.Load() == 0 {
 				c.leaveUnmet()
 			}
@@ -163,7 +169,7 @@ func (c *conn) rouse() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.force(time.Unix(1, 0))
+	_ = c.force(longAgo)
 }
 
 // force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
@@ -184,9 +190,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deadlines++
-	if c.armed.Load() != t.IsZero() {
-		c.armed.Store(t.IsZero())
-	}
+	c.arm(t)
 	if c.guest.Load() {
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
@@ -199,6 +203,24 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.deadline = t
 	return c.force(t)
 }
+
+// arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and ends that by one that is
+// long over. What a wrapper's Read sets comes between: it is neither.
+func (c *conn) arm(t time.Time) {
+	clear, abort := t.IsZero(), t.Equal(longAgo)
+	if c.covered.Load() && !clear && !abort {
+		return
+	}
+	if c.armed.Load() != clear {
+		c.armed.Store(clear)
+	}
+	if c.aborted.Load() != abort {
+		c.aborted.Store(abort)
+	}
+}
+
+// longAgo is the deadline by which net/http, and this package, end a read.
+var longAgo = time.Unix(1, 0)
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {

@@ -25,7 +25,10 @@ func (c *conn) waits() bool {
 // have been a TLS handshake, and a wrapper's buffer can't be known: such connections are only
 // closed, after a grace. What crypto/tls has read of an idle one, without the server setting its
 // next deadline, was no request either (a KeyUpdate), unless it is a part of a record.
-func (c *conn) atRest(offered int) bool {
+//
+// A wrapper that sets a deadline in its own Read, as an idle timeout does, hides the second fact.
+// Then a pipelined request line that was read ahead, and not begun when this Read was, tells the same.
+func (c *conn) atRest(offered int, ahead bool) bool {
 	if !c.waits() {
 		return false
 	}
@@ -34,12 +37,13 @@ func (c *conn) atRest(offered int) bool {
 	}
 	isNew := c.state.Load()-1 == int32(http.StateNew)
 	if r := c.records.Load(); r != nil {
-		return !r.partial() && (isNew || c.settled())
+		return !r.partial() && (isNew || c.settled() || c.covered.Load() && !c.heard.Load())
 	}
 	if isNew {
 		return !c.heard.Load()
 	}
-	return !c.heard.Load() && c.settled() && (offered == readSize || c.wrapped.Load())
+	between := c.settled() || (c.covered.Load() || c.wrapped.Load()) && !ahead
+	return !c.heard.Load() && between && (offered == readSize || c.wrapped.Load())
 }
 
 // settled tells whether the server has set one read deadline since the connection is idle.

@@ -39,7 +39,7 @@ func (s *Set) Track(srv *http.Server) {
 			}
 			c.note(srv, nc, state)
 			if c.covered.Load() && (state == http.StateClosed || state == http.StateHijacked) {
-				overlaid.Delete(nc)
+				overlaid.Delete(identity(nc))
 			}
 		}
 	}

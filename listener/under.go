@@ -7,11 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // overlaid has, for a connection that a tracked server sees and that doesn't lead to ours by NetConn, the one of ours
 // below it. An entry ends when the server is done with the connection.
-var overlaid sync.Map // of net.Conn and *conn
+var overlaid sync.Map // of identity and *conn
 
 // knocks are the deadlines that look for a connection of ours, and where the one that was given such a deadline goes.
 var (
@@ -50,11 +51,17 @@ func ours(nc net.Conn) (c *conn, wrapped bool) {
 	return nil, false
 }
 
-func lookUp(nc net.Conn) (*conn, bool) {
-	if !reflect.ValueOf(nc).Comparable() {
-		return nil, false
+// identity is what a connection is known by: itself or, if Go can't compare it, the place in memory of the struct that the
+// server got. Net/http keeps and passes on one interface value.
+func identity(nc net.Conn) any {
+	if reflect.ValueOf(nc).Comparable() {
+		return nc
 	}
-	c, ok := overlaid.Load(nc)
+	return (*struct{ kind, value unsafe.Pointer })(unsafe.Pointer(&nc)).value
+}
+
+func lookUp(nc net.Conn) (*conn, bool) {
+	c, ok := overlaid.Load(identity(nc))
 	if !ok {
 		return nil, false
 	}
@@ -75,12 +82,12 @@ func (s *Set) under(nc net.Conn) (c *conn, wrapped bool) {
 // gets it is the one. It works whatever goroutine has accepted that, and without a read.
 func (s *Set) meet(nc net.Conn) *conn {
 	c, _ := ours(nc)
-	if c == nil && reflect.ValueOf(nc).Comparable() {
+	if c == nil {
 		if c = knock(nc); c == nil || c.covered.Swap(true) {
 			c = s.shade(nc)
 		}
 		c.bare.Store(!c.shaded && stateless(nc))
-		overlaid.Store(nc, c)
+		overlaid.Store(identity(nc), c)
 	}
 	if c == nil || c.set != s {
 		return nil

@@ -80,7 +80,7 @@ func (d *departure) letGo(c *conn) (gone bool) {
 	if !c.unmet() || c.isPacked() {
 		return false
 	}
-	rest := c.atRest(0)
+	rest := c.atRest(0, false)
 	gone = rest && d.moves(c) && d.offer(c) || peeks && d.retire(c, rest) // elsewhere it can't be known what lies unread
 	if gone {
 		c.leaveUnmet()
