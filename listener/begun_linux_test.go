@@ -83,6 +83,42 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 }
 
 // A client that is slow to send a head, and one that is slow to shake hands, have the grace that was promised.
+// A handler that takes the connection to speak HTTP/2, as golang.org/x/net/http2/h2c does, waits for the client's preface.
+func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
+	const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+	for name, sends := range map[string][2]string{
+		"half of the preface":                     {preface[:18]},
+		"a preface that goes on":                  {preface[:18], "SM"},
+		"an upgrade":                              {upgrade},
+		"an upgrade, and half of the preface":     {upgrade, preface[:10]},
+		"an upgrade, and half a frame":            {upgrade, preface + "\x00\x00\x06\x04"},
+		"an upgrade, and its preface comes later": {upgrade + preface[:5], preface[5:12]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			taken := make(chan struct{})
+			one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				nc, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				close(taken)
+				_, _ = io.Copy(io.Discard, rw)
+				_ = nc.Close()
+			})})
+			c := dial(t, one)
+			c.send(sends[0])
+			<-taken
+			wait := one.depart(t, nil, 40*time.Millisecond)
+			c.send(sends[1])
+			wait()
+			if n := one.set.Counts(); n.Lost != 0 || n.CutOff != 0 {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
 func TestHeadThatIsFinishedInTheGraceIsAnswered(t *testing.T) {
 	whole := post("slow")
 	for _, moves := range []bool{false, true} {

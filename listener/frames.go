@@ -95,6 +95,9 @@ func (f *frames) place() int64 {
 	return f.whole<<1 | 1
 }
 
+// unbegun is the place of a peer whose first frame has not passed.
+const unbegun = 1
+
 func inside(place int64) bool { return place&1 != 0 }
 
 // ack tells whether the frame that passes acknowledges a PING.

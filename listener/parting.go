@@ -194,6 +194,10 @@ func (p *parting) mark(wait time.Duration) {
 func (p *parting) stuck() bool {
 	switch p.f.own.state.Load() - 1 {
 	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open
+	case int32(http.StateHijacked): // by a handler that speaks HTTP/2, see upgrade
+		if p.f.place.Load() != unbegun {
+			return false
+		}
 	default:
 		return false
 	}
