@@ -96,11 +96,14 @@ func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			taken := make(chan struct{})
-			one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				nc, rw, err := http.NewResponseController(w).Hijack()
 				if err != nil {
 					t.Error(err)
 					return
+				}
+				if r.ProtoMajor == 1 { // it is the first stream
+					r.Context().Value(http.ServerContextKey).(*http.Server).ConnState(nc, http.StateActive)
 				}
 				close(taken)
 				_, _ = io.Copy(io.Discard, rw)

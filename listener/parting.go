@@ -192,16 +192,16 @@ func (p *parting) mark(wait time.Duration) {
 // frame or a header block without a word more, or does not read the server's GOAWAY. A client with
 // a request under way is waited for, as is one that receives something.
 func (p *parting) stuck() bool {
+	place := p.f.place.Load()
 	switch p.f.own.state.Load() - 1 {
 	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open
-	case int32(http.StateHijacked): // by a handler that speaks HTTP/2, see upgrade
-		if p.f.place.Load() != unbegun {
+	default:
+		// A handler that has taken the connection can't answer before the client's first frame, see upgrade.
+		if place != unbegun {
 			return false
 		}
-	default:
-		return false
 	}
-	place, queued := p.f.place.Load(), unsent(p.f.own.Conn)
+	queued := unsent(p.f.own.Conn)
 	if queued != p.queued {
 		return false
 	}
