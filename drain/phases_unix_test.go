@@ -3,6 +3,7 @@
 package drain_test
 
 import (
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,6 +129,17 @@ func TestStartingStopsAtOnce(t *testing.T) {
 			s.wantEnd(c.code, "")
 		})
 	}
+}
+
+// A shell that starts a service with "&" has it ignore SIGINT, and nohup SIGHUP.
+func TestAnIgnoredSignalStopsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := begin(t, plan{}, atGate("before Run"), func(s *service, cmd *exec.Cmd) {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" INT; exec "$0"`, s.binary}
+	})
+	s.noteSince(0, 0, "at the gate")
+	s.signal(s.pgid, syscall.SIGINT)
+	s.wantEnd(128+int(syscall.SIGINT), "")
 }
 
 func TestReadyIsPulledAndRestoredBySignals(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		os.Exit(0)
+	}
+	for _, sig := range []os.Signal{syscall.SIGHUP, os.Interrupt} {
+		if signal.Ignored(sig) { // by nohup, or a shell's "&": or the services would inherit that
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 	becomeSubreaper()
 	os.Exit(m.Run())

@@ -244,7 +244,7 @@ func (s *Service) call(f func()) bool {
 // service as a signal would.
 func (s *Service) Run(ctx context.Context) error {
 	started := false
-	s.call(func() {
+	heard := s.call(func() {
 		started = !s.running
 		if started {
 			s.running = true
@@ -261,6 +261,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	if started {
 		s.control.finish()
+	}
+	if started || !heard { // a service that has failed before Run says its last words, too
 		<-s.over
 	}
 	if !started && s.result == nil {

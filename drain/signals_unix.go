@@ -27,10 +27,24 @@ func init() {
 	}
 }
 
-// raise lets sig do what it does to a process without handlers.
+// ignored holds the signals that this process was started with as ignored, by nohup or by a shell's "&".
+var ignored = map[os.Signal]bool{}
+
+func init() {
+	for n := syscall.Signal(1); n < 32; n++ {
+		ignored[n] = signal.Ignored(n)
+	}
+}
+
+// raise lets sig do what it does to a process without handlers. One that would be ignored ends the process with the code that a
+// shell gives to its victims.
 func raise(sig os.Signal) {
+	n, ok := sig.(syscall.Signal)
+	if ok && ignored[sig] {
+		os.Exit(128 + int(n))
+	}
 	signal.Reset(sig)
-	if n, ok := sig.(syscall.Signal); ok {
+	if ok {
 		_ = syscall.Kill(os.Getpid(), n)
 	}
 }
