@@ -3,7 +3,6 @@
 package drain_test
 
 import (
-	"math/rand/v2"
 	"os"
 	"syscall"
 	"testing"
@@ -43,9 +42,7 @@ func TestNewWithoutDescriptorsLosesNothing(t *testing.T) {
 // A random walk through what an operator may do. Whatever comes, no request is lost.
 func TestRandomWalkLosesNothing(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := dice(t)
 	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung})
 	l := s.drive(8, 3*time.Millisecond)
 	faults := []string{"", "", "", "crash at start", "crash in probation", "panic in probation", "ready fails", "check fails", "preflight fails"}

@@ -347,14 +347,14 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 // descriptor still.
 func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{Lines: true, DrainTimeout: 2 * time.Second})
+	s := start(t, plan{Lines: true, DrainTimeout: 16 * time.Second})
 	l := s.liner()
 	l.half()
 	s.plan.DrainTimeout = hung
 	atGate("adopt is slow")(s, nil)
 	open := s.opener(s.plan.Gate)
 	s.swap()
-	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 500ms") {
+	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 4s") {
 		t.Error(r)
 	}
 	if gen, hops := l.rest(); gen != 1 || hops != 0 {

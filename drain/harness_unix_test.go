@@ -4,9 +4,11 @@ package drain_test
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -260,6 +262,20 @@ func (s *service) cleanup() {
 		s.Logf("log:\n%s", log)
 	}
 	_ = os.RemoveAll(s.dir)
+}
+
+// dice falls the same in each run. BATON_SEED, a number, makes it fall otherwise.
+func dice(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed := uint64(1)
+	if text := os.Getenv("BATON_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("BATON_SEED: %v; want a number", err)
+		}
+	}
+	t.Logf("BATON_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // notAtOnce keeps two signals apart: a pull, and a swap or a restore, in the same instant have no order, and the pull holds.

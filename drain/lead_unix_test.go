@@ -5,7 +5,6 @@ package drain_test
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,9 +209,7 @@ func TestLeadWaitsForOneWhoseSuccessorIsKilled(t *testing.T) {
 // Whenever something is killed, no two lead at once, and one that serves leads soon.
 func TestLeadSurvivesRandomKills(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := dice(t)
 	swaps := 0
 	for services := 0; swaps < 20 && services < 40 && !t.Failed(); services++ {
 		s := start(t, plan{Leads: []string{"one"}, LeadTail: 100 * time.Millisecond, MaxGenerations: 8})

@@ -189,8 +189,8 @@ func TestNothingIsLostInAnyDialect(t *testing.T) {
 			}
 			gen := next(t, nil, fresh())
 			var wg sync.WaitGroup
+			seed := seed(t)
 			for i := range 2 * len(dialects) {
-				seed := rand.Uint64()
 				rnd := rand.New(rand.NewPCG(seed, uint64(i)))
 				c := dial(t, gen)
 				wg.Go(func() {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -90,6 +91,20 @@ func (g *generation) handTo(to *generation) Handover {
 		err = to.set.Adopt(tickets, files, func(t []bool) error { took = t; return nil })
 		return took, err
 	}
+}
+
+// seed is the same in each run, if not set by BATON_SEED.
+func seed(t testing.TB) uint64 {
+	t.Helper()
+	seed := uint64(1)
+	if text := os.Getenv("BATON_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("BATON_SEED: %v; want a number", err)
+		}
+	}
+	t.Logf("BATON_SEED=%d", seed)
+	return seed
 }
 
 func dup(c syscall.Conn) (f *os.File) {
