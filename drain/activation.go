@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -17,7 +18,7 @@ func (s *Service) manageSockets() {
 	if s.os.inherits {
 		_ = os.Unsetenv("LISTEN_PID") // left by a version that did not know of it
 	}
-	files, others := passedSockets()
+	files, others := sdnotify.PassedSockets()
 	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
 	}
@@ -26,7 +27,7 @@ func (s *Service) manageSockets() {
 			"of these", others)
 	}
 	var to listener.Store
-	if st, ok := theStore(); ok {
+	if st, ok := sdnotify.TheStore(); ok {
 		to = st
 	}
 	s.set.Manage(to, s.os.held, files)

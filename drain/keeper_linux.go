@@ -17,6 +17,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
 // keeper is the process that stays where whoever has started the service follows one pid. It serves nothing: it starts
@@ -78,9 +79,9 @@ func (k *keeper) start() (err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
-	name := aloneSocket
+	name := sdnotify.AloneSocket
 	if k.upstream != "" {
-		name = relaySocket
+		name = sdnotify.RelaySocket
 	}
 	name += rand.Text()
 	if k.notices, err = listenNotices(name); err != nil {

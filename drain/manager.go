@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
 // manager is what the service manager has been told through NOTIFY_SOCKET; it is nil, and nothing
@@ -25,7 +27,7 @@ import (
 //
 // All fields are the loop's.
 type manager struct {
-	*mailbox
+	*sdnotify.Queue
 	main      bool // the manager follows this generation
 	orphan    bool // the old one has perhaps not said so
 	ready     bool
@@ -40,19 +42,18 @@ type manager struct {
 }
 
 const (
-	reportBusy  = time.Second      // between two reports while something goes on
-	reportIdle  = 10 * time.Second // and otherwise: the number of open connections changes without an event
-	extension   = 10 * time.Second // for which the manager is asked at a time: a loop that hangs is soon found out
-	barrierWait = 5 * time.Second
+	reportBusy = time.Second      // between two reports while something goes on
+	reportIdle = 10 * time.Second // and otherwise: the number of open connections changes without an event
+	extension  = 10 * time.Second // for which the manager is asked at a time: a loop that hangs is soon found out
 )
 
 // newManager is called before the program can start processes that would misread what is meant for this one.
 func (s *Service) newManager() *manager {
-	if notifySocket() == "" {
+	if sdnotify.Socket() == "" {
 		return nil
 	}
-	m := &manager{mailbox: newMailbox(s.cfg.Logger), main: !s.os.inherits}
-	m.watchdog = watchdogTime(s.cfg.Logger)
+	m := &manager{Queue: sdnotify.NewQueue(s.cfg.Logger), main: !s.os.inherits}
+	m.watchdog = sdnotify.WatchdogTime(s.cfg.Logger)
 	return m
 }
 
@@ -84,7 +85,7 @@ func (s *Service) report() {
 		go s.guard(m.watchdog)
 		m.watchdog = 0
 	}
-	urgent, behind := len(lines) > 0, m.behind()
+	urgent, behind := len(lines) > 0, m.Behind()
 	if status := s.statusLine(); status != m.told && (urgent || !behind) {
 		m.told = status
 		lines = append(lines, "STATUS="+status)
@@ -95,7 +96,7 @@ func (s *Service) report() {
 		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", min(patience, extension).Microseconds()))
 	}
 	if len(lines) > 0 {
-		m.post(letter{text: strings.Join(lines, "\n")})
+		m.Post(strings.Join(lines, "\n"))
 	}
 	again := reportIdle
 	if patience > 0 || behind || len(s.older) > 0 || s.health.Pulled() {
@@ -151,7 +152,7 @@ func (m *manager) becomeMain(named bool) {
 func (s *Service) reclaim() {
 	if m := s.manager; m != nil && !m.main {
 		m.main, m.ready, m.reloading = true, true, false
-		m.post(letter{text: fmt.Sprintf("MAINPID=%d\n%s", s.os.pid, daemon.SdNotifyReady)})
+		m.Post(fmt.Sprintf("MAINPID=%d\n%s", s.os.pid, daemon.SdNotifyReady))
 	}
 }
 
@@ -176,7 +177,7 @@ func (s *Service) announce(sw *swap) {
 }
 
 func (s *Service) tellMain(sw *swap) error {
-	over := time.NewTimer(barrierWait)
+	over := time.NewTimer(sdnotify.Wait)
 	defer over.Stop()
 	var pid int
 	select {
@@ -188,7 +189,7 @@ func (s *Service) tellMain(sw *swap) error {
 			return nil // there is nobody to follow
 		}
 	case <-over.C:
-		return fmt.Errorf("drain: the new generation does not say its pid within %v", barrierWait)
+		return fmt.Errorf("drain: the new generation does not say its pid within %v", sdnotify.Wait)
 	}
 	var (
 		understood <-chan struct{}
@@ -198,9 +199,9 @@ func (s *Service) tellMain(sw *swap) error {
 		m := s.manager
 		m.main = false
 		m.timer.Stop()
-		m.post(letter{text: fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid,
-			daemon.SdNotifyReady, sw.generation)})
-		understood, err = m.barrier()
+		m.Post(fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid,
+			daemon.SdNotifyReady, sw.generation))
+		understood, err = m.Barrier()
 	}) || err != nil {
 		return err
 	}
@@ -210,20 +211,19 @@ func (s *Service) tellMain(sw *swap) error {
 	case <-sw.gone:
 		return nil
 	case <-over.C:
-		return fmt.Errorf("drain: no answer to BARRIER=1 within %v", barrierWait)
+		return fmt.Errorf("drain: no answer to BARRIER=1 within %v", sdnotify.Wait)
 	}
 }
 
 // close ends the reports.
 func (m *manager) close() {
-	if m == nil || m.closed {
+	if m == nil {
 		return
 	}
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	m.closed = true
-	close(m.letters)
+	m.Queue.Close()
 }
 
 // flush waits until the last words are sent, or for the end of ctx.
@@ -232,7 +232,7 @@ func (m *manager) flush(ctx context.Context) {
 		return
 	}
 	select {
-	case <-m.sent:
+	case <-m.Sent():
 	case <-ctx.Done():
 	}
 }

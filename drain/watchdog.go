@@ -1,26 +1,10 @@
 package drain
 
 import (
-	"log/slog"
-	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
-
-// watchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1;
-// without it the variable is every later one's too.
-func watchdogTime(log *slog.Logger) time.Duration {
-	d, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		log.Warn("the watchdog is left alone", "err", err)
-	}
-	_ = os.Unsetenv("WATCHDOG_PID")
-	if d <= 0 {
-		_ = os.Unsetenv("WATCHDOG_USEC") // meant for another process, and so not for our children
-	}
-	return max(d, 0)
-}
 
 // guard says WATCHDOG=1 in each half of the watchdog's time, for as long as this generation is the
 // main one, its loop runs and every server of ours answers.
@@ -36,8 +20,8 @@ func (s *Service) guard(watchdog time.Duration) {
 				over = true
 			case err != nil && s.phase != Draining: // when the servers take nothing any more
 				s.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(s.phase))
-			case !s.manager.behind():
-				s.manager.post(letter{text: daemon.SdNotifyWatchdog})
+			case !s.manager.Behind():
+				s.manager.Post(daemon.SdNotifyWatchdog)
 			}
 		}) || over {
 			return

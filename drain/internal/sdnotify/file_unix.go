@@ -1,6 +1,6 @@
 //go:build unix
 
-package drain
+package sdnotify
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ func sendFile(socket, text string, f syscall.Conn) error {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetWriteDeadline(time.Now().Add(barrierWait))
+	_ = conn.SetWriteDeadline(time.Now().Add(Wait))
 	to, err := conn.SyscallConn()
 	if err != nil {
 		return err

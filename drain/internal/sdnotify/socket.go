@@ -1,0 +1,54 @@
+// Package sdnotify tells a service manager about the service, as sd_notify(3) says; takes the sockets that it passes, as
+// sd_listen_fds(3) says; and keeps sockets in its file descriptor store.
+package sdnotify
+
+import (
+	"cmp"
+	"net"
+	"os"
+	"strings"
+	"time"
+)
+
+// Wait is how long this package waits for a manager that does not read, or does not answer.
+const Wait = 5 * time.Second
+
+// How the name of a keeper's socket begins, in the abstract namespace: nothing is left of it after a SIGKILL, and the file
+// system may be read-only. A keeper that is alone has no service manager above it: it heeds MAINPID and BARRIER, and nothing
+// is stored.
+const (
+	AloneSocket = "@baton-keeper-alone/"
+	RelaySocket = "@baton-keeper/"
+)
+
+// keeperSocket is NOTIFY_SOCKET if it is a keeper's. It is taken out of the environment before the program can start
+// processes: unlike a service manager's it is meant for generations alone.
+var keeperSocket = takeKeeperSocket()
+
+func takeKeeperSocket() string {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if !strings.HasPrefix(socket, AloneSocket) && !strings.HasPrefix(socket, RelaySocket) {
+		return ""
+	}
+	_ = os.Unsetenv("NOTIFY_SOCKET")
+	return socket
+}
+
+// Socket is where the service manager listens, or the keeper; "" if neither does.
+func Socket() string { return cmp.Or(keeperSocket, os.Getenv("NOTIFY_SOCKET")) }
+
+// send tells whoever listens there, see sd_notify(3). Nobody is no error.
+func send(text string) error {
+	socket := Socket()
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(Wait))
+	_, err = conn.Write([]byte(text))
+	return err
+}

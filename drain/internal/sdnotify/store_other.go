@@ -1,0 +1,20 @@
+//go:build !unix
+
+package sdnotify
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Store is a file descriptor store; this system has none.
+type Store string
+
+// TheStore returns false: this system has no such store.
+func TheStore() (Store, bool) { return "", false }
+
+// Put implements listener.Store.
+func (Store) Put(string, syscall.Conn) error { return errors.ErrUnsupported }
+
+// Remove implements listener.Store.
+func (Store) Remove(string) error { return errors.ErrUnsupported }
