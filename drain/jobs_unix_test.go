@@ -176,11 +176,13 @@ func TestHandlersThatDrainHandInWork(t *testing.T) {
 				s := start(t, p)
 				accepted := map[string]bool{}
 				var clients []*client
-				gate, open := s.gate("one")
+				var opens []func()
 				for i := range 5 {
 					mark := s.mark()
 					c := s.connect()
 					id := fmt.Sprint(i)
+					gate, open := s.gate(id) // each waits for its handler, however busy the machine is
+					opens = append(opens, open)
 					if err := c.send("POST", "/job?id="+id+"&gate="+gate, ""); err != nil {
 						t.Fatal(err)
 					}
@@ -190,7 +192,9 @@ func TestHandlersThatDrainHandInWork(t *testing.T) {
 				}
 				s.signal(s.pgid, sig)
 				s.await(0, "the drain", func(r record) bool { return r.PID == s.pgid && r.Phase == "draining" })
-				open()
+				for _, open := range opens {
+					open()
+				}
 				for _, c := range clients {
 					if a, err := c.receive(); err != nil || a.body != "accepted" {
 						t.Errorf("%+v, %v", a, err)
