@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/pidfile"
 )
 
 // ableTime is how long a child that is ready may take to say what it speaks: it has said so long
@@ -262,7 +263,7 @@ func (s *Service) takeBack(sw *swap) {
 		}
 	}
 	go func() { // a disk that is slow holds up the next swap, and nothing else
-		err := pidFile(s.cfg.PIDFile).reclaim(s.os.pid)
+		err := pidfile.Path(s.cfg.PIDFile).Reclaim(s.os.pid)
 		s.call(func() {
 			if s.swap != sw || s.phase == Stopped {
 				return

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/proc"
 )
 
 const (
@@ -120,7 +122,7 @@ func awaitGone(ctx context.Context, pid string) error {
 	if err != nil {
 		return fmt.Errorf("drain: control: what answers there is no service of this library (%s is %q)", pidHeader, pid)
 	}
-	for n != os.Getpid() && alive(n) {
+	for n != os.Getpid() && proc.Alive(n) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -188,7 +189,7 @@ func (s *Service) elderGone(e *elder) {
 		s.older = slices.Delete(s.older, i, i+1)
 		s.past.add(e.Open, e.base)
 		_ = e.link.Close()
-		s.exiting = append(slices.DeleteFunc(s.exiting, func(pid int) bool { return !alive(pid) }), e.PID)
+		s.exiting = append(slices.DeleteFunc(s.exiting, func(pid int) bool { return !proc.Alive(pid) }), e.PID)
 		s.keepHolder(e)
 		s.beginLeads()
 		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID,
@@ -203,7 +204,7 @@ func (s *Service) awaitExits(ctx context.Context) {
 	var pids []int
 	s.call(func() { pids = slices.Clone(s.exiting) })
 	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) &&
-		slices.ContainsFunc(pids, alive); {
+		slices.ContainsFunc(pids, proc.Alive); {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
@@ -48,7 +49,7 @@ func (g *kept) signal(sig os.Signal) error {
 // alive tells whether it has not exited; a zombie has.
 func (g *kept) alive() bool {
 	if g.fd < 0 {
-		return alive(g.pid)
+		return proc.Alive(g.pid)
 	}
 	return !g.ends(0)
 }
@@ -57,7 +58,7 @@ func (g *kept) alive() bool {
 func (g *kept) ends(within time.Duration) bool {
 	if g.fd < 0 {
 		time.Sleep(within)
-		return !alive(g.pid)
+		return !proc.Alive(g.pid)
 	}
 	for until := time.Now().Add(within); ; {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(g.fd), Events: unix.POLLIN}},

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/baton-go/baton/drain/internal/proc"
 )
 
 // What can be said of leads in a message.
@@ -117,7 +119,7 @@ func (s *Service) heldBy(name string) int {
 // dropHolders forgets the processes that are gone, and comes again for those that are not.
 func (s *Service) dropHolders() {
 	s.holders = slices.DeleteFunc(s.holders, func(h holder) bool {
-		return !alive(h.PID) || !h.Until.IsZero() && time.Now().After(h.Until)
+		return !proc.Alive(h.PID) || !h.Until.IsZero() && time.Now().After(h.Until)
 	})
 	switch {
 	case len(s.holders) == 0:

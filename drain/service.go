@@ -14,6 +14,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
@@ -172,7 +173,7 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err = checkControl(s.cfg.ControlSocket); err != nil {
 		return err
 	}
-	return pidFile(s.cfg.PIDFile).check(os.Getpid())
+	return pidfile.Path(s.cfg.PIDFile).Check(os.Getpid())
 }
 
 // inherit takes over from the generation that has started this process.
@@ -194,7 +195,7 @@ func (s *Service) inherit() (err error) {
 		if s.parent != nil {
 			ours = append(ours, s.parent.PID) // not the parent process, where a script is between the two
 		}
-		err = cmp.Or(err, pidFile(s.cfg.PIDFile).check(ours...))
+		err = cmp.Or(err, pidfile.Path(s.cfg.PIDFile).Check(ours...))
 	}
 	s.holders = s.os.holders
 	s.cfg.Logger = s.cfg.Logger.With("generation", s.generation)
@@ -346,7 +347,7 @@ func (s *Service) firstReady() error {
 	if err := errors.Join(s.openControl(), s.openPorts()); err != nil {
 		return err
 	}
-	place, err := pidFile(s.cfg.PIDFile).prepare(s.os.pid)
+	place, err := pidfile.Path(s.cfg.PIDFile).Prepare(s.os.pid)
 	if err == nil {
 		err = place()
 	}

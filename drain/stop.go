@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -255,7 +256,7 @@ func (s *Service) finish(why string, err error) {
 	}
 	s.os.letGo(!replaced && !guest)
 	if !replaced { // it is the new generation's, which is about to write it
-		if rmErr := pidFile(s.cfg.PIDFile).remove(s.os.pid); rmErr != nil {
+		if rmErr := pidfile.Path(s.cfg.PIDFile).Remove(s.os.pid); rmErr != nil {
 			s.tell(slog.LevelWarn, "PID file", rmErr)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/pidfile"
 )
 
 // checkTimeout bounds one request of the self-check.
@@ -85,7 +86,7 @@ func (s *Service) prove() {
 		s.fail(err)
 		return
 	}
-	if s.placePID, err = pidFile(s.cfg.PIDFile).prepare(s.os.pid); err != nil {
+	if s.placePID, err = pidfile.Path(s.cfg.PIDFile).Prepare(s.os.pid); err != nil {
 		s.fail(err)
 		return
 	}
@@ -192,7 +193,7 @@ func (s *Service) importLedger(ledger []byte) {
 func (s *Service) succeedAt(m message) {
 	s.coming = max(0, min(m.Older, 1<<16))
 	if m.PIDFile != s.cfg.PIDFile { // the old version's, or none
-		_ = pidFile(m.PIDFile).remove(m.PID)
+		_ = pidfile.Path(m.PIDFile).Remove(m.PID)
 	}
 	s.removeControl(m.Control)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -147,7 +148,7 @@ func (s *Service) launch(sw *swap) error {
 	case <-sw.ctx.Done():
 		return errors.New("not started")
 	}
-	if err := preflight(s.os.binary, s.os.dir()); err != nil {
+	if err := process.Preflight(s.os.binary, s.os.dir()); err != nil {
 		return err
 	}
 	if s.cfg.Preflight != nil {

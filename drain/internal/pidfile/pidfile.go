@@ -1,4 +1,5 @@
-package drain
+// Package pidfile keeps the PID file, which names the main generation, over swaps.
+package pidfile
 
 import (
 	"bytes"
@@ -11,26 +12,28 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+
+	"github.com/baton-go/baton/drain/internal/proc"
 )
 
-// pidFile is the path of a PID file; "" is none.
-type pidFile string
+// Path is the path of a PID file; "" is none.
+type Path string
 
 // maxPIDFile is more bytes than a PID file has.
 const maxPIDFile = 1 << 10
 
-// check tells, before anything is opened, whether the file can be written later and names no living process other than
+// Check tells, before anything is opened, whether the file can be written later and names no living process other than
 // ours: this one and its predecessor.
-func (p pidFile) check(ours ...int) error {
+func (p Path) Check(ours ...int) error {
 	if p == "" {
 		return nil
 	}
-	if pid, err := p.read(); err == nil && alive(pid) {
+	if pid, err := p.read(); err == nil && proc.Alive(pid) {
 		if !slices.Contains(ours, pid) {
 			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not "+
-				"ours: stop it, or remove the file if it is none of this service", p, pid, command(pid))
+				"ours: stop it, or remove the file if it is none of this service", p, pid, proc.Command(pid))
 		}
-	} else if errors.As(err, new(noPIDFile)) {
+	} else if errors.As(err, new(notPIDFile)) {
 		return fmt.Errorf("drain: Config.PIDFile: %s %w: name another", p, err)
 	}
 	probe, err := os.CreateTemp(filepath.Dir(string(p)), filepath.Base(string(p))+".*")
@@ -43,22 +46,22 @@ func (p pidFile) check(ours ...int) error {
 	return nil
 }
 
-// noPIDFile is the error for a file that is no PID file, and is not to be replaced.
-type noPIDFile string
+// notPIDFile is the error for a file that is no PID file, and is not to be replaced.
+type notPIDFile string
 
-func (e noPIDFile) Error() string { return string(e) }
+func (e notPIDFile) Error() string { return string(e) }
 
 // read returns the pid in the file. It opens nothing but a small regular file: a FIFO would make it wait, a device may
 // act, or never end.
-func (p pidFile) read() (int, error) {
+func (p Path) read() (int, error) {
 	look := func(info fs.FileInfo, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case !info.Mode().IsRegular():
-			return noPIDFile(fmt.Sprintf("is not a regular file (%s)", info.Mode()))
+			return notPIDFile(fmt.Sprintf("is not a regular file (%s)", info.Mode()))
 		case info.Size() > maxPIDFile:
-			return noPIDFile(fmt.Sprintf("has %d bytes and is no PID file", info.Size()))
+			return notPIDFile(fmt.Sprintf("has %d bytes and is no PID file", info.Size()))
 		}
 		return nil
 	}
@@ -80,10 +83,10 @@ func (p pidFile) read() (int, error) {
 	return strconv.Atoi(string(bytes.TrimSpace(text)))
 }
 
-// prepare writes pid beside the file, which is what can fail: on a full disk the old file stays.
+// Prepare writes pid beside the file, which is what can fail: on a full disk the old file stays.
 // The function returned puts it in the file's place by rename, so that a reader sees the old or the
 // new pid. On ext4 that takes a millisecond, during which clients need not wait.
-func (p pidFile) prepare(pid int) (place func() error, err error) {
+func (p Path) Prepare(pid int) (place func() error, err error) {
 	if p == "" {
 		return func() error { return nil }, nil
 	}
@@ -106,23 +109,23 @@ func (p pidFile) prepare(pid int) (place func() error, err error) {
 	return func() error { return explain(f, os.Rename(f.Name(), string(p))) }, explain(f, err)
 }
 
-// reclaim writes pid again if the file names a process that is dead by now.
-func (p pidFile) reclaim(pid int) error {
+// Reclaim writes pid again if the file names a process that is dead by now.
+func (p Path) Reclaim(pid int) error {
 	if p == "" {
 		return nil
 	}
-	if got, err := p.read(); err != nil || got == pid || alive(got) {
+	if got, err := p.read(); err != nil || got == pid || proc.Alive(got) {
 		return nil
 	}
-	place, err := p.prepare(pid)
+	place, err := p.Prepare(pid)
 	if err != nil {
 		return err
 	}
 	return place()
 }
 
-// remove removes the file if it holds pid.
-func (p pidFile) remove(pid int) error {
+// Remove removes the file if it holds pid.
+func (p Path) Remove(pid int) error {
 	if p == "" {
 		return nil
 	}

@@ -1,0 +1,10 @@
+//go:build !unix
+
+// Package proc knows of other processes, by their numbers.
+package proc
+
+// Alive returns false: this system does not tell.
+func Alive(int) bool { return false }
+
+// Command returns "": this system does not tell.
+func Command(int) string { return "" }
