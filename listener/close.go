@@ -44,17 +44,28 @@ func (c *conn) part() {
 	}
 }
 
-// lingering is how long the client of a connection that is closed behind an answer may take to receive it.
-const lingering = 500 * time.Millisecond
+// The client of a connection that is closed behind an answer is given up when it has received nothing for lingering, or
+// when it has taken longer than longest in all.
+const lingering, longest = 500 * time.Millisecond, 5 * time.Second
 
-// linger keeps the last answer from being thrown away. A client that has sent more than was read, such as a pipelined
-// request, has the connection reset by a close, and loses what it has not received.
+// linger keeps the last answer from being thrown away. A client that sends more than was read, such as a pipelined request,
+// has the connection reset by a close, and loses what it has not received. One that has sent requests one behind the other
+// may send the next when all before is read.
 func (c *conn) linger() {
 	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
-		unread(c.Conn) == 0 || c.CloseWrite() != nil {
+		unread(c.Conn) == 0 && !(c.lines.piled.Load() && unsent(c.Conn) > 0) || c.CloseWrite() != nil {
 		return
 	}
-	for end := time.Now().Add(lingering); !discard(c.Conn, 64<<10) && unsent(c.Conn) > 0 && time.Now().Before(end); {
+	begin := time.Now()
+	queued, since := -1, begin
+	for !discard(c.Conn, 64<<10) && time.Since(begin) < longest {
+		n := unsent(c.Conn)
+		if n != queued {
+			queued, since = n, time.Now()
+		}
+		if n == 0 || time.Since(since) > lingering {
+			return
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }

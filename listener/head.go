@@ -11,6 +11,7 @@ import (
 type requestLines struct {
 	ahead   atomic.Int32 // of requests that have not begun
 	matched atomic.Int32 // how much of such an end the last bytes are
+	piled   atomic.Bool  // one request was sent behind another
 }
 
 // version is the end of a request line, but for a digit and the beginning of a line end.
@@ -66,8 +67,12 @@ func matchVersion(m int, p []byte) (n int) {
 
 // take counts one off: a request begins.
 func (l *requestLines) take() {
-	if n := l.ahead.Load(); n > 0 {
+	n := l.ahead.Load()
+	if n > 0 {
 		l.ahead.Store(n - 1)
+	}
+	if n > 1 && !l.piled.Load() {
+		l.piled.Store(true)
 	}
 }
 
