@@ -36,8 +36,8 @@ func init() {
 	}
 }
 
-// raise lets sig do what it does to a process without handlers. One that would be ignored ends the process with the code that a
-// shell gives to its victims.
+// raise lets sig do what it does to a process without handlers. One that would be ignored ends the
+// process with the code that a shell gives to its victims.
 func raise(sig os.Signal) {
 	n, ok := sig.(syscall.Signal)
 	if ok && ignored[sig] {

@@ -204,8 +204,8 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.force(t)
 }
 
-// arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and ends that by one that is
-// long over. What a wrapper's Read sets comes between: it is neither.
+// arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and
+// ends that by one that is long over. What a wrapper's Read sets comes between: it is neither.
 func (c *conn) arm(t time.Time) {
 	clear, abort := t.IsZero(), t.Equal(longAgo)
 	if c.covered.Load() && !clear && !abort {

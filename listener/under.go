@@ -51,8 +51,8 @@ func ours(nc net.Conn) (c *conn, wrapped bool) {
 	return nil, false
 }
 
-// identity is what a connection is known by: itself or, if Go can't compare it, the place in memory of the struct that the
-// server got. Net/http keeps and passes on one interface value.
+// identity is what a connection is known by: itself or, if Go can't compare it, the place in memory
+// of the struct that the server got. Net/http keeps and passes on one interface value.
 func identity(nc net.Conn) any {
 	if reflect.ValueOf(nc).Comparable() {
 		return nc

@@ -17,12 +17,14 @@ const (
 	maxListenFDs = 1 << 16
 )
 
-// PassedSockets returns the sockets that a service manager has passed, each with its FDNAME as the file's name, and how
-// many descriptors the variables promise beside them. Those are left alone, and so is what this process has opened itself,
-// which is close-on-exec: the variables may be anybody's, and the runtime has descriptors of its own.
+// PassedSockets returns the sockets that a service manager has passed, each with its FDNAME as the
+// file's name, and how many descriptors the variables promise beside them. Those are left alone,
+// and so is what this process has opened itself, which is close-on-exec: the variables may be
+// anybody's, and the runtime has descriptors of its own.
 func PassedSockets() (files []*os.File, others int) {
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if pid, pidErr := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pidErr != nil || pid != os.Getpid() || n <= 0 {
+	if pid, pidErr := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pidErr != nil ||
+		pid != os.Getpid() || n <= 0 {
 		return nil, 0
 	}
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")

@@ -79,8 +79,8 @@ func (q *Queue) post(n notice) {
 // Behind tells that the manager has much to read already. What comes again by itself can wait.
 func (q *Queue) Behind() bool { return len(q.notices) > cap(q.notices)/8 }
 
-// Barrier returns a channel that is closed when the manager has read everything up to here: BARRIER=1 makes it close the
-// descriptor that comes with it.
+// Barrier returns a channel that is closed when the manager has read everything up to here:
+// BARRIER=1 makes it close the descriptor that comes with it.
 func (q *Queue) Barrier() (<-chan struct{}, error) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package sdnotify tells a service manager about the service, as sd_notify(3) says; takes the sockets that it passes, as
-// sd_listen_fds(3) says; and keeps sockets in its file descriptor store.
+// Package sdnotify tells a service manager about the service, as sd_notify(3) says; takes the
+// sockets that it passes, as sd_listen_fds(3) says; and keeps sockets in its file descriptor store.
 package sdnotify
 
 import (
@@ -13,9 +13,9 @@ import (
 // Wait is how long this package waits for a manager that does not read, or does not answer.
 const Wait = 5 * time.Second
 
-// How the name of a keeper's socket begins, in the abstract namespace: nothing is left of it after a SIGKILL, and the file
-// system may be read-only. A keeper that is alone has no service manager above it: it heeds MAINPID and BARRIER, and nothing
-// is stored.
+// How the name of a keeper's socket begins, in the abstract namespace: nothing is left of it after
+// a SIGKILL, and the file system may be read-only. A keeper that is alone has no service manager
+// above it: it heeds MAINPID and BARRIER, and nothing is stored.
 const (
 	AloneSocket = "@baton-keeper-alone/"
 	RelaySocket = "@baton-keeper/"

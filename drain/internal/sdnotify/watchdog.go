@@ -8,8 +8,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// WatchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1; without it the variable
-// is every later one's too.
+// WatchdogTime is what WATCHDOG_USEC asks of this process. WATCHDOG_PID is that of generation 1;
+// without it the variable is every later one's too.
 func WatchdogTime(log *slog.Logger) time.Duration {
 	d, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
