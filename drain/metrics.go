@@ -33,7 +33,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 // Counters have none, and go on where a generation ends; see Totals:
 //
 //	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_lost_total
-//	baton_losses_total{kind}                               of the loss ledger: cut_off, part, junk; see listener.Counts
+//	baton_losses_total{kind}                               cut_off, part, junk; see listener.Counts
 //	baton_swaps_total{result}                              "success" or "failure"
 //	baton_log_dropped_total                                log lines that Config.Logger did not take
 //

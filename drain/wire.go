@@ -10,7 +10,7 @@ import (
 
 // message is what one generation tells another over their link. The old one begins:
 //
-//	old → new   hello      you are generation N, a service manager holds these sockets, and TLS sessions have these keys
+//	old → new   hello      you are generation N, a manager holds these sockets, TLS sessions have these keys
 //	new → old   able       this is what I can
 //	new → old   failed     I am leaving, because
 //	new → old   proven     I am process N, where a service manager is to follow it

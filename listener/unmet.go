@@ -81,7 +81,7 @@ func (d *departure) letGo(c *conn) (gone bool) {
 		return false
 	}
 	rest := c.atRest(0, false)
-	gone = rest && d.moves(c) && d.offer(c) || peeks && d.retire(c, rest) // elsewhere it can't be known what lies unread
+	gone = rest && d.moves(c) && d.offer(c) || peeks && d.retire(c, rest) // only Linux tells what lies unread
 	if gone {
 		c.leaveUnmet()
 	}
