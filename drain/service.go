@@ -12,9 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/keeper"
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/pidfile"
+	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
@@ -104,13 +106,13 @@ func New(cfg Config) (*Service, error) {
 		ended: make(chan struct{}),
 		over:  make(chan struct{}),
 	}
-	outlivePipes()
+	process.OutliveBrokenPipes()
 	err := s.configure(cfg)
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
-	if err == nil && s.cfg.keeps() {
-		return nil, s.cfg.keep(s.lines)
+	if err == nil && keeper.Wanted(s.cfg.Keeper) {
+		return nil, s.stay()
 	}
 	var watching sync.WaitGroup
 	if err == nil {

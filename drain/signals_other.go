@@ -6,6 +6,4 @@ import "os"
 
 var defaultSignals = Signals{Stop: []os.Signal{os.Interrupt}}
 
-func outlivePipes() {}
-
 func raise(os.Signal) { os.Exit(1) }

@@ -15,18 +15,6 @@ var defaultSignals = Signals{
 	Stop:    []os.Signal{syscall.SIGTERM, os.Interrupt},
 }
 
-// outlivePipes keeps a log whose reader has gone from ending the process: package os lets SIGPIPE
-// do that where standard output or error is a closed pipe, unless the signal is taken. Writes
-// return EPIPE.
-func outlivePipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
-
-// A new generation may log before New, to a reader that is gone. One that a keeper has started: see takeFarEnd.
-func init() {
-	if inherits() {
-		outlivePipes()
-	}
-}
-
 // ignored holds the signals that this process was started with as ignored, by nohup or by a shell's "&".
 var ignored = map[os.Signal]bool{}
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
+	"github.com/baton-go/baton/drain/internal/keeper"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
@@ -59,6 +60,9 @@ func newSystem() (sys system, err error) {
 	}
 	return sys, nil
 }
+
+// keeper returns the end of the keeper's socket pair, or nil if there is none.
+func (sys *system) keeper() (*os.File, error) { return keeper.File(sys.files) }
 
 // predecessor is the generation that started this process, and the number of this one.
 func (sys *system) predecessor() (*elder, int, error) {

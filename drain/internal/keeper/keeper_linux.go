@@ -1,4 +1,5 @@
-package drain
+// Package keeper is the process that stays where a container or a supervisor follows one pid.
+package keeper
 
 import (
 	"context"
@@ -15,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
@@ -30,7 +30,8 @@ import (
 //
 // One goroutine, in run, owns the state.
 type keeper struct {
-	cfg      Config
+	log      *slog.Logger
+	stop     []os.Signal
 	upstream string        // NOTIFY_SOCKET as it was given to the keeper, or ""
 	notices  *net.UnixConn // NOTIFY_SOCKET of the generations
 
@@ -41,35 +42,31 @@ type keeper struct {
 	gone     chan struct{}  // closed when no generation holds the far end; nil when run knows
 
 	// Owned by run.
-	main      *kept
-	before    []*kept // were main, the oldest first
+	main      *generation
+	before    []*generation // were main, the oldest first
 	held      []os.Signal
 	codes     map[int]int // exit codes of what was reaped: no more than there are pids
 	childless bool
 }
 
-// keeps tells whether this process is to become a keeper.
-func (c *Config) keeps() bool {
-	return (c.Keeper || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !inherits()
+// Wanted tells whether this process is to become a keeper: it is asked to, or has to as PID 1.
+func Wanted(asked bool) bool {
+	return (asked || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !process.Started()
 }
 
-// keep makes this process the keeper. It returns only if that can't be.
-func (c *Config) keep(lines *later.Handler) error {
+// Stay makes this process the keeper, and returns the exit code when no generation is left. Stop are the signals that
+// end the service.
+func Stay(log *slog.Logger, stop []os.Signal) (code int, err error) {
 	k := &keeper{
-		cfg: *c, upstream: os.Getenv("NOTIFY_SOCKET"), calls: make(chan func()),
+		log: log, stop: stop, upstream: os.Getenv("NOTIFY_SOCKET"), calls: make(chan func()),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
 	if err := k.start(); err != nil {
-		return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start "+
+		return 0, fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start "+
 			"generation 1: %w", err)
 	}
-	code := k.run()
-	late, done := context.WithTimeout(context.Background(), lastWords)
-	defer done()
-	lines.Flush(late)
-	os.Exit(code)
-	return nil
+	return k.run(), nil
 }
 
 func (k *keeper) start() (err error) {
@@ -102,7 +99,7 @@ func (k *keeper) start() (err error) {
 		signal.Stop(k.died)
 		return fmt.Errorf("%s: %w", process.Self.Binary, err)
 	}
-	k.main = newKept(pid)
+	k.main = newGeneration(pid)
 	k.tell(slog.LevelInfo, "keeper: generation 1 started", "main", pid)
 	go k.watch(near)
 	go k.hear()
@@ -208,7 +205,7 @@ func (k *keeper) forward(sig os.Signal) {
 		k.held = append(k.held, sig)
 		return
 	}
-	to := []*kept{k.main}
+	to := []*generation{k.main}
 	if !k.lives(k.main) {
 		to = k.before
 	}
@@ -221,7 +218,7 @@ func (k *keeper) forward(sig os.Signal) {
 
 // ends tells whether a signal may be meant to end a generation that has not come as far as New.
 func (k *keeper) ends(sig os.Signal) bool {
-	return slices.Contains(k.cfg.Signals.Stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM,
+	return slices.Contains(k.stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM,
 		unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, sig)
 }
 
@@ -239,19 +236,19 @@ func (k *keeper) reap() {
 			return
 		default:
 			k.codes[pid] = exitCode(ws)
-			k.before = slices.DeleteFunc(k.before, func(g *kept) bool { return g.pid == pid && g.close() })
+			k.before = slices.DeleteFunc(k.before, func(g *generation) bool { return g.pid == pid && g.close() })
 		}
 	}
 }
 
 // lives tells whether g has not exited.
-func (k *keeper) lives(g *kept) bool {
+func (k *keeper) lives(g *generation) bool {
 	_, reaped := k.codes[g.pid]
 	return !reaped && g.alive()
 }
 
 // exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.
-func (k *keeper) exists(g *kept) bool {
+func (k *keeper) exists(g *generation) bool {
 	_, reaped := k.codes[g.pid]
 	return !reaped && !errors.Is(g.signal(syscall.Signal(0)), unix.ESRCH)
 }
@@ -261,8 +258,8 @@ func (k *keeper) promote(pid int) {
 	if pid == k.main.pid {
 		return
 	}
-	k.before = append(slices.DeleteFunc(k.before, func(g *kept) bool { return !k.lives(g) && g.close() }), k.main)
-	k.main = newKept(pid)
+	k.before = append(slices.DeleteFunc(k.before, func(g *generation) bool { return !k.lives(g) && g.close() }), k.main)
+	k.main = newGeneration(pid)
 	if k.main.alive() {
 		delete(k.codes, pid) // of another process that had the number before
 	}
@@ -283,5 +280,5 @@ func (k *keeper) end() int {
 }
 
 func (k *keeper) tell(level slog.Level, message string, attrs ...any) {
-	k.cfg.Logger.Log(context.Background(), level, message, attrs...)
+	k.log.Log(context.Background(), level, message, attrs...)
 }

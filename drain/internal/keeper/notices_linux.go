@@ -1,4 +1,4 @@
-package drain
+package keeper
 
 import (
 	"errors"
@@ -109,7 +109,7 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 // generation that names itself has taken the place of a main one that was killed in a swap.
 func (k *keeper) believes(from *unix.Ucred, pid int, barrier bool) bool {
 	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)
-	var main *kept
+	var main *generation
 	k.call(func() { main = k.main })
 	yes := int(from.Pid) == main.pid
 	if !yes && ours && claims {

@@ -1,0 +1,56 @@
+package keeper
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/process"
+)
+
+// passedOn is the name under which the far end is passed on from generation to generation.
+const passedOn = "baton-keeper"
+
+// farEnd is what a keeper has passed to this process, generation 1. It is taken before the program can start
+// processes, which must not inherit it or take themselves for generations.
+var farEnd, farEndErr = takeFarEnd()
+
+func takeFarEnd() (*os.File, error) {
+	var keeper, fd int
+	told, ok := os.LookupEnv(process.KeeperEnv)
+	if !ok {
+		return nil, nil
+	}
+	_ = os.Unsetenv(process.KeeperEnv)
+	process.OutliveBrokenPipes() // it may log before New
+	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
+		return nil, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || fd < 3 || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return nil, fmt.Errorf("drain: %s is %q, but descriptor %d is no socket of the keeper's; unset "+
+			"it to start without a keeper", process.KeeperEnv, told, fd)
+	}
+	unix.CloseOnExec(fd)
+	process.OutliveReaders()
+	// The keeper could not know the pid. It is the process that was meant.
+	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
+		if os.Getenv(name) == strconv.Itoa(keeper) {
+			_ = os.Setenv(name, strconv.Itoa(os.Getpid()))
+		}
+	}
+	return os.NewFile(uintptr(fd), "keeper"), nil
+}
+
+// File returns the far end, or nil if there is no keeper, and passes it on to the generations to come.
+func File(files *process.Files) (*os.File, error) {
+	if process.Started() {
+		return files.File(passedOn) // which is passed on by that
+	}
+	if farEnd == nil {
+		return nil, farEndErr
+	}
+	return farEnd, files.AddFile(passedOn, farEnd)
+}
