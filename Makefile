@@ -47,7 +47,7 @@ lint: ## format, vet, golangci-lint (.golangci.yml), shellcheck
 	@set -e; for module in $(MODULES); do \
 		echo "lint $$module"; \
 		$(GO) -C $$module vet ./...; \
-		(cd $$module && $(GO) run $(GOLANGCI) run ./...); \
+		(cd $$module && $(GO) run $(GOLANGCI) run --allow-parallel-runners ./...); \
 	done
 	git ls-files '*.sh' '.ci/*' | xargs shellcheck
 
