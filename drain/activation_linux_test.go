@@ -268,8 +268,8 @@ func TestForeignListenPIDIsIgnored(t *testing.T) {
 	s.stop()
 }
 
-// Whatever the variables say, only sockets are touched that were passed: a number that is too large names descriptors of the
-// Go runtime, and of the program.
+// Whatever the variables say, only sockets are touched that were passed: a number that is too large names
+// descriptors of the Go runtime, and of the program.
 func TestListenVariablesThatAreWrong(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {

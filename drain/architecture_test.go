@@ -18,8 +18,8 @@ import (
 
 const module = "github.com/baton-go/baton/"
 
-// TestLayers: each package has a row in ARCHITECTURE.md, imports packages of rows below its own, and of other modules what
-// the row says.
+// TestLayers: each package has a row in ARCHITECTURE.md, imports packages of rows below its own, and of other
+// modules what the row says.
 func TestLayers(t *testing.T) {
 	t.Parallel()
 	imports := importsByPackage(t)

@@ -102,7 +102,8 @@ func TestJoinAndLeaveInOrder(t *testing.T) {
 	s.swap()
 	s.swap()
 	s.stop()
-	s.wantOrder(told(1, "ready"), noted(1, "join"), told(3, "promoted"), told(3, "stopping"), noted(3, "leave"), told(3, "draining"), told(3, "stopped"))
+	s.wantOrder(told(1, "ready"), noted(1, "join"), told(3, "promoted"), told(3, "stopping"), noted(3, "leave"),
+		told(3, "draining"), told(3, "stopped"))
 	n := 0
 	for _, r := range s.since(0) {
 		if r.Note == "join" || r.Note == "leave" {
@@ -123,7 +124,8 @@ func TestBinaryIsFoundThroughPATH(t *testing.T) {
 				cmd.Dir = filepath.Dir(s.dir)
 				cmd.Path = s.binary
 				cmd.Args = []string{"srv"}
-				cmd.Env = append(cmd.Env, "PATH="+map[string]string{"absolute": s.dir, "relative": filepath.Base(s.dir)}[path]+":/usr/bin:/bin")
+				cmd.Env = append(cmd.Env, "PATH="+map[string]string{"absolute": s.dir,
+					"relative": filepath.Base(s.dir)}[path]+":/usr/bin:/bin")
 			})
 			s.swap()
 			s.swap()

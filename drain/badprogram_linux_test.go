@@ -47,7 +47,8 @@ func (s *service) wantFamily(want ...int) {
 		}
 		select {
 		case <-timeout:
-			out, _ := exec.Command("ps", "-o", "pid,ppid,pgid,sid,args", "-p", strings.Trim(fmt.Sprint(got), "[]")).CombinedOutput()
+			out, _ := exec.Command("ps", "-o", "pid,ppid,pgid,sid,args", "-p",
+				strings.Trim(fmt.Sprint(got), "[]")).CombinedOutput()
 			s.Errorf("processes %v are left; want %v\n%s", got, want, out)
 			for _, pid := range got {
 				if !slices.Contains(want, pid) {
@@ -77,15 +78,18 @@ func (s *service) installReal() {
 	}
 }
 
-// Whatever the new program does, but to serve: the swap fails with a reason, nothing of it is left, and nothing is lost.
+// Whatever the new program does, but to serve: the swap fails with a reason, nothing of it is left, and
+// nothing is lost.
 func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, reason, text, fault string }{
 		{name: "ends well at once", reason: "exited", text: "exit 0"},
 		{name: "leaves a child", reason: "exited", text: "sleep 1000 & exit 0"},
-		{name: "leaves a child that ignores signals", reason: "exit status 4", text: "(trap '' TERM HUP INT; sleep 1000; sleep 1000) & exit 4"},
+		{name: "leaves a child that ignores signals", reason: "exit status 4",
+			text: "(trap '' TERM HUP INT; sleep 1000; sleep 1000) & exit 4"},
 		{name: "leaves a daemon", reason: "exited", text: "setsid sh -c 'sleep 1000; sleep 1000' & exit 0"},
-		{name: "leaves a daemon of a daemon", reason: "exited", text: "(setsid sh -c 'setsid sh -c \"sleep 1000; sleep 1000\" & exit 0' &); sleep 0.2; exit 0"},
+		{name: "leaves a daemon of a daemon", reason: "exited",
+			text: "(setsid sh -c 'setsid sh -c \"sleep 1000; sleep 1000\" & exit 0' &); sleep 0.2; exit 0"},
 		{name: "is a daemon", reason: "exited", text: "setsid $real </proc/$$/fd/0 & exit 0"},
 		{name: "never calls drain", reason: "not ready within", text: "sleep 1000"},
 		{name: "never calls drain, with a daemon", reason: "not ready within", text: "setsid sleep 1000 & sleep 1000"},
@@ -96,7 +100,8 @@ func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 		{name: "a wrapper of one that fails", reason: "the cache is cold", text: "$real", fault: "ready fails"},
 		{name: "a wrapper of one that crashes", reason: "exit status 3", text: "$real; exit $?", fault: "crash in probation"},
 		{name: "a wrapper that forgets to end", reason: "the cache is cold", text: "$real; sleep 1000", fault: "ready fails"},
-		{name: "a wrapper of one that hangs", reason: "not ready within", text: "$real </proc/$$/fd/0 & wait", fault: "hang at start"},
+		{name: "a wrapper of one that hangs", reason: "not ready within", text: "$real </proc/$$/fd/0 & wait",
+			fault: "hang at start"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +161,8 @@ func TestSwapToABusyFileFailsAndLosesNothing(t *testing.T) {
 // Wrappers of good programs work, whether they become the program or wait for it.
 func TestSwapThroughAWrapper(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?", "setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done"} {
+	for _, text := range []string{"exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?",
+		"setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done"} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, plan{}, withControl)

@@ -52,7 +52,8 @@ var begunTLS = []begun{
 	{name: "half of HTTP/2's preface", proto: "h2", says: h2Preface[:10]},
 	{name: "no frame", proto: "h2", says: h2Preface + settings},
 	{name: "half a frame", proto: "h2", says: h2Preface + settings + "\x00\x00\x10\x01"},
-	{name: "a header block without its end", proto: "h2", says: h2Preface + settings + "\x00\x00\x01\x01\x01\x00\x00\x00\x01\x82"},
+	{name: "a header block without its end", proto: "h2", says: h2Preface + settings +
+		"\x00\x00\x01\x01\x01\x00\x00\x00\x01\x82"},
 }
 
 // begin says it, and returns what the client has then.
@@ -95,8 +96,9 @@ func (b begun) wantSilentEnd(s *service, c *client) {
 	}
 }
 
-// A client that has begun something and falls silent holds up neither a stop nor a swap for longer than its grace, which is
-// far from DrainTimeout, and the exit code is 0. One whose request's body is on its way to a handler is waited for.
+// A client that has begun something and falls silent holds up neither a stop nor a swap for longer than its
+// grace, which is far from DrainTimeout, and the exit code is 0. One whose request's body is on its way to a
+// handler is waited for.
 func TestWhatIsBegunDecidesNoExitCode(t *testing.T) {
 	t.Parallel()
 	for _, wrap := range []string{"", "embeds", "limit", "ahead", "proxy"} {

@@ -24,7 +24,8 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 	mark := s.mark()
 	s.signal(s.main().PID, syscall.SIGHUP)
 	r := s.eventSince(mark, 1, "swap failed")
-	if !strings.Contains(r.Err, s.plan.Cert) || !strings.Contains(r.Err, s.plan.Key) || !strings.Contains(r.Err, "does not match") {
+	if !strings.Contains(r.Err, s.plan.Cert) || !strings.Contains(r.Err, s.plan.Key) ||
+		!strings.Contains(r.Err, "does not match") {
 		t.Errorf("%q; want the files and why", r.Err)
 	}
 	if n := s.serial(); n != 1 {

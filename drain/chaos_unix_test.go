@@ -45,7 +45,8 @@ func TestRandomWalkLosesNothing(t *testing.T) {
 	dice := dice(t)
 	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung})
 	l := s.drive(8, 3*time.Millisecond)
-	faults := []string{"", "", "", "crash at start", "crash in probation", "panic in probation", "ready fails", "check fails", "preflight fails"}
+	faults := []string{"", "", "", "crash at start", "crash in probation", "panic in probation", "ready fails",
+		"check fails", "preflight fails"}
 	type slow struct {
 		c    *client
 		open func()

@@ -73,11 +73,12 @@ func (s *service) connect() *client {
 	return c
 }
 
-// send begins the time that one request may take: its connection may live through more swaps than a slow machine does in
-// a while.
+// send begins the time that one request may take: its connection may live through more swaps than a slow
+// machine does in a while.
 func (c *client) send(method, target, body string) error {
 	_ = c.SetDeadline(time.Now().Add(2 * hung))
-	_, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s", method, target, len(body), body)
+	_, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s", method, target,
+		len(body), body)
 	return err
 }
 

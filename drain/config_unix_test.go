@@ -37,17 +37,25 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 		plan  plan
 		words []string
 	}{
-		{name: "address in use", plan: plan{Addr: taken.Addr().String()}, words: []string{taken.Addr().String(), "in use", "stop it"}},
+		{name: "address in use", plan: plan{Addr: taken.Addr().String()},
+			words: []string{taken.Addr().String(), "in use", "stop it"}},
 		{name: "no port", plan: plan{Addr: "127.0.0.1"}, words: []string{`"127.0.0.1"`, "missing port", "want host:port"}},
 		{name: "bad port", plan: plan{Addr: "127.0.0.1:70000"}, words: []string{"70000", "want host:port"}},
-		{name: "not ours to have", plan: plan{Addr: "192.0.2.1:0"}, words: []string{"192.0.2.1:0", "no interface of this machine has the address"}},
+		{name: "not ours to have", plan: plan{Addr: "192.0.2.1:0"},
+			words: []string{"192.0.2.1:0", "no interface of this machine has the address"}},
 		{name: "bad network", plan: plan{Network: "tpc"}, words: []string{`"tpc"`, "want tcp, tcp4, tcp6, unix or fd"}},
-		{name: "unix socket in no folder", plan: plan{Network: "unix", Addr: "/nowhere/sock"}, words: []string{"/nowhere/sock", "create the folder"}},
-		{name: "PID file in no folder", plan: plan{PIDFile: "/nowhere/pid"}, words: []string{"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"}},
-		{name: "PID file that is a folder", plan: plan{PIDFile: dir}, words: []string{"Config.PIDFile", dir, "not a regular file"}},
-		{name: "PID file that can't be written", plan: plan{PIDFile: filepath.Join(readOnly, "pid")}, words: []string{"Config.PIDFile", "may write"}},
-		{name: "PID file of another", plan: plan{PIDFile: ours}, words: []string{"Config.PIDFile", ours, fmt.Sprintf("process %d", os.Getpid()), "alive and not ours", "stop it, or remove the file"}},
-		{name: "PullMin beyond PullMax", plan: plan{PullMin: 2 * time.Second, PullMax: time.Second}, words: []string{"PullMin", "PullMax"}},
+		{name: "unix socket in no folder", plan: plan{Network: "unix", Addr: "/nowhere/sock"},
+			words: []string{"/nowhere/sock", "create the folder"}},
+		{name: "PID file in no folder", plan: plan{PIDFile: "/nowhere/pid"},
+			words: []string{"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"}},
+		{name: "PID file that is a folder", plan: plan{PIDFile: dir},
+			words: []string{"Config.PIDFile", dir, "not a regular file"}},
+		{name: "PID file that can't be written", plan: plan{PIDFile: filepath.Join(readOnly, "pid")},
+			words: []string{"Config.PIDFile", "may write"}},
+		{name: "PID file of another", plan: plan{PIDFile: ours}, words: []string{"Config.PIDFile", ours,
+			fmt.Sprintf("process %d", os.Getpid()), "alive and not ours", "stop it, or remove the file"}},
+		{name: "PullMin beyond PullMax", plan: plan{PullMin: 2 * time.Second, PullMax: time.Second},
+			words: []string{"PullMin", "PullMax"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +68,8 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 			}
 			s.gone()
 			s.wantExit(s.pgid, 1)
-			if text, err := os.ReadFile(ours); c.plan.PIDFile == ours && (err != nil || string(text) != fmt.Sprintln(os.Getpid())) {
+			if text, err := os.ReadFile(ours); c.plan.PIDFile == ours &&
+				(err != nil || string(text) != fmt.Sprintln(os.Getpid())) {
 				t.Errorf("the PID file of another process is %q now, %v", text, err)
 			}
 		})
@@ -69,7 +78,8 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 
 func TestStalePIDFileIsReplaced(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n", "gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"} {
+	for name, text := range map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n",
+		"gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "pid")
@@ -158,10 +168,12 @@ func TestMethodsReturnTheReason(t *testing.T) {
 	s := start(t, plan{})
 	s.plan.Fault = "check fails"
 	s.replan()
-	if got := s.do("swap"); !strings.Contains(got, "the database is away") || !strings.Contains(got, "generation 1 serves on") {
+	if got := s.do("swap"); !strings.Contains(got, "the database is away") ||
+		!strings.Contains(got, "generation 1 serves on") {
 		t.Errorf("Swap: %q", got)
 	}
-	if st := s.status(); st.Swaps != 1 || st.LastSwap == nil || !strings.Contains(st.LastSwap.Err, "the database is away") {
+	if st := s.status(); st.Swaps != 1 || st.LastSwap == nil ||
+		!strings.Contains(st.LastSwap.Err, "the database is away") {
 		t.Errorf("%+v", st)
 	}
 	if got := s.do("pull"); got != "" {

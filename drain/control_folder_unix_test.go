@@ -59,7 +59,8 @@ func TestControlSocketInAFolderOfOthers(t *testing.T) {
 			spoil()
 			mark := s.mark()
 			s.signal(s.pgid, syscall.SIGHUP)
-			s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), "Config.ControlSocket", p.Control, c.word, "name a file in")
+			s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), "Config.ControlSocket", p.Control, c.word,
+				"name a file in")
 			if err := errors.Join(os.Chown(dir, 0, 0), os.Chmod(dir, 0o700), os.Chmod(above, 0o700)); err != nil {
 				t.Fatal(err)
 			}
@@ -69,7 +70,8 @@ func TestControlSocketInAFolderOfOthers(t *testing.T) {
 
 			spoil()
 			s = begin(t, p)
-			s.wantWords(errors.New(s.noteSince(0, 0, "error ").Note), "Config.ControlSocket", p.Control, c.word, "name a file in")
+			s.wantWords(errors.New(s.noteSince(0, 0, "error ").Note), "Config.ControlSocket", p.Control, c.word,
+				"name a file in")
 			s.wantExit(s.pgid, 1)
 		})
 	}

@@ -188,7 +188,9 @@ func TestControlSaysWhyNot(t *testing.T) {
 	s.install()
 	fails(func() { s.plan.Fault = "crash at start"; s.replan() }, "exit status 3")
 	fails(func() { s.plan.Fault = "check fails"; s.replan() }, "the database is away")
-	if status, h, text := s.curl("POST", "/swap"); status != 500 || !strings.HasSuffix(text, "the database is away (child "+childIn(text)+" exited: exit status 1)\n") || !strings.HasPrefix(h.Get("Content-Type"), "text/plain") {
+	if status, h, text := s.curl("POST", "/swap"); status != 500 ||
+		!strings.HasSuffix(text, "the database is away (child "+childIn(text)+" exited: exit status 1)\n") ||
+		!strings.HasPrefix(h.Get("Content-Type"), "text/plain") {
 		t.Errorf("%d, %q", status, text)
 	}
 	s.plan.Fault = ""
@@ -208,13 +210,15 @@ func TestControlSaysWhyNot(t *testing.T) {
 		status       int
 		allow        string
 	}{
-		{"GET", "/swap", 405, "POST"}, {"PUT", "/stop", 405, "POST"}, {"POST", "/status", 405, "GET, HEAD"}, {"GET", "/", 404, ""}, {"POST", "/swap/x", 404, ""},
+		{"GET", "/swap", 405, "POST"}, {"PUT", "/stop", 405, "POST"}, {"POST", "/status", 405, "GET, HEAD"},
+		{"GET", "/", 404, ""}, {"POST", "/swap/x", 404, ""},
 	} {
 		if status, h, _ := s.curl(c.method, c.path); status != c.status || h.Get("Allow") != c.allow {
 			t.Errorf("%s %s: %d, Allow %q", c.method, c.path, status, h.Get("Allow"))
 		}
 	}
-	if status, h, text := s.curl("GET", "/status"); status != 200 || h.Get("Content-Type") != "application/json" || !strings.HasSuffix(text, "}\n") {
+	if status, h, text := s.curl("GET", "/status"); status != 200 || h.Get("Content-Type") != "application/json" ||
+		!strings.HasSuffix(text, "}\n") {
 		t.Errorf("%d, %v, %q", status, h, text)
 	}
 	_, err = s.control("start")
@@ -258,7 +262,8 @@ func TestControlMovesAlongUnderLoad(t *testing.T) {
 	for gen := 1; gen <= 10; gen++ {
 		status, h, text := s.curl("POST", "/swap")
 		var st drain.Status
-		if err := json.Unmarshal([]byte(text), &st); err != nil || status != 200 || st.Generation != gen || h.Get("Baton-Pid") != strconv.Itoa(st.PID) {
+		if err := json.Unmarshal([]byte(text), &st); err != nil || status != 200 || st.Generation != gen ||
+			h.Get("Baton-Pid") != strconv.Itoa(st.PID) {
 			t.Fatalf("swap %d: %d, %s", gen, status, text)
 		}
 		if st := s.mustControl("status"); st.Generation != gen+1 {

@@ -11,7 +11,8 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// A thousand clients that say nothing, or half of it, keep nobody else from the control socket, and are gone after a while.
+// A thousand clients that say nothing, or half of it, keep nobody else from the control socket, and are gone
+// after a while.
 func TestControlBearsACrowd(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{}, withControl)
@@ -49,8 +50,8 @@ func TestControlBearsACrowd(t *testing.T) {
 	s.wantNothingLost()
 }
 
-// Of swaps that are asked for at once, one is tried, or one after the other; whoever asks hears what became of his. One whose
-// client goes away goes on.
+// Of swaps that are asked for at once, one is tried, or one after the other; whoever asks hears what became
+// of his. One whose client goes away goes on.
 func TestControlSwapsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{}, withControl)
@@ -68,7 +69,8 @@ func TestControlSwapsAtOnce(t *testing.T) {
 				switch {
 				case err == nil:
 					done++
-				case !strings.Contains(err.Error(), "under way") && !strings.Contains(err.Error(), "another generation has taken over"):
+				case !strings.Contains(err.Error(), "under way") && !strings.Contains(err.Error(),
+					"another generation has taken over"):
 					t.Error(err)
 				}
 			})

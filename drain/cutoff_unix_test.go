@@ -77,12 +77,14 @@ func (s *service) stuck(secure string) (words [][]string) {
 		return n.Active == 6 && n.HTTP2 == 1 && n.Hijacked == 1
 	})
 	return [][]string{
-		{"method=GET", "path=/slow "}, {"method=PUT", "path=/slow "}, {"method=GET", "path=/slow "}, {"method=DELETE", "path=/slow "},
+		{"method=GET", "path=/slow "}, {"method=PUT", "path=/slow "}, {"method=GET", "path=/slow "},
+		{"method=DELETE", "path=/slow "},
 		{"method=POST", "path=/echo "}, {"method=GET", "path=/hijack "},
 	}
 }
 
-// wantCutOffs wants an entry for each, with its age and without what may be secret, and that they are counted as what they are.
+// wantCutOffs wants an entry for each, with its age and without what may be secret, and that they are counted
+// as what they are.
 func (s *service) wantCutOffs(words [][]string, got listener.Counts) {
 	s.Helper()
 	lines := s.cutOffs()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A unix datagram socket in the store keeps its file and its queue through a kill and a stop; a version that does not have
-// it any more removes both.
+// A unix datagram socket in the store keeps its file and its queue through a kill and a stop; a version that
+// does not have it any more removes both.
 func TestUnixDatagramSocketInTheStore(t *testing.T) {
 	t.Parallel()
 	d := newDepot(t)

@@ -93,7 +93,8 @@ func (d *depot) read() {
 	}
 }
 
-// take does with the store what systemd does: a socket that is there is not stored again, and a name may stand for many.
+// take does with the store what systemd does: a socket that is there is not stored again, and a name may
+// stand for many.
 func (d *depot) take(s saying, fds []int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +108,8 @@ func (d *depot) take(s saying, fds []int) {
 	for _, fd := range fds {
 		f := os.NewFile(uintptr(fd), name)
 		unix.CloseOnExec(fd)
-		if slices.Contains(lines, "FDSTORE=1") && !slices.ContainsFunc(d.held, func(h *os.File) bool { return inode(h) == inode(f) }) {
+		if slices.Contains(lines, "FDSTORE=1") && !slices.ContainsFunc(d.held,
+			func(h *os.File) bool { return inode(h) == inode(f) }) {
 			d.held = append(d.held, f)
 		} else {
 			_ = f.Close() // of a BARRIER=1, too
@@ -237,7 +239,8 @@ func (d *depot) pass(s *service, cmd *exec.Cmd) {
 	}
 }
 
-// crowd is clients who don't give up: each sends requests, one after the other, half of them on a connection of its own.
+// crowd is clients who don't give up: each sends requests, one after the other, half of them on a connection
+// of its own.
 type crowd struct {
 	s       *service // who answers now
 	quit    chan struct{}

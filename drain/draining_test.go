@@ -112,7 +112,8 @@ func TestAHurryNeverTellsLater(t *testing.T) {
 				if i < 0 {
 					i = len(all)
 				}
-				if told := float64(i) / 1000; c.within > 0 && (told < c.at.Seconds()/grace.Seconds()-0.1 || told > c.at.Seconds()/grace.Seconds()+0.1) {
+				if told := float64(i) / 1000; c.within > 0 && (told < c.at.Seconds()/grace.Seconds()-0.1 ||
+					told > c.at.Seconds()/grace.Seconds()+0.1) {
 					t.Errorf("%d of 1000 were told by %v of %v", i, c.at, grace)
 				}
 				if c.name == "early" {
@@ -161,7 +162,10 @@ func TestContextOfNoServiceIsReturned(t *testing.T) {
 func TestContextKeepsTheUsersBaseContext(t *testing.T) {
 	type key struct{}
 	var s Service
-	srv := &http.Server{BaseContext: func(net.Listener) context.Context { return context.WithValue(t.Context(), key{}, 1) }}
+	srv := &http.Server{BaseContext: func(net.Listener) context.Context {
+		return context.WithValue(t.Context(),
+			key{}, 1)
+	}}
 	s.sign(srv)
 	base := srv.BaseContext(nil)
 	if base.Value(key{}) != 1 {

@@ -86,7 +86,8 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 			s.wantGoodbye(later)
 			s.wantEnd(0, "")
 			s.wantNothingLost()
-			s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"), noted(2, "endless told"), told(2, "stopped"))
+			s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"),
+				noted(2, "endless told"), told(2, "stopped"))
 		})
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/link"
 )
 
-// When swaps come faster than links are handed on, a link may bring another that its last reader had not come to: that of
-// the oldest generation then comes last.
+// When swaps come faster than links are handed on, a link may bring another that its last reader had not come
+// to: that of the oldest generation then comes last.
 func TestElderLinksMayComeInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for _, order := range [][]int{{1, 2, 3}, {2, 1, 3}, {3, 2, 1}, {2, 3, 1}} {

@@ -97,8 +97,8 @@ func ExampleStatus_WriteMetrics() {
 	}
 }
 
-// A stream of events that ends when the process is to leave. Browsers come back, to the next generation, and say what they
-// have seen.
+// A stream of events that ends when the process is to leave. Browsers come back, to the next generation, and
+// say what they have seen.
 func ExampleContext() {
 	http.HandleFunc("/events", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

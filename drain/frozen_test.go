@@ -23,11 +23,12 @@ import (
 	"github.com/baton-go/baton/health"
 )
 
-// frozenFile lists what one version of the library says to another: over their link, in the environment, by the names of
-// the files that are passed on, and in a service manager's store.
+// frozenFile lists what one version of the library says to another: over their link, in the environment, by
+// the names of the files that are passed on, and in a service manager's store.
 const frozenFile = "testdata/frozen.txt"
 
-// TestWhatVersionsSayToEachOtherIsFrozen: every upgrade and every rollback of the library is a swap between two versions.
+// TestWhatVersionsSayToEachOtherIsFrozen: every upgrade and every rollback of the library is a swap between
+// two versions.
 func TestWhatVersionsSayToEachOtherIsFrozen(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(frozenFile)
@@ -165,7 +166,8 @@ func sources(t *testing.T, add func(string, ...any)) {
 					switch {
 					case err != nil:
 						return err
-					case of != nil && slices.Contains([]string{"kind", "Phase", "verb", "ability"}, of.Name) && filepath.Base(filepath.Dir(path)) == "drain":
+					case of != nil && slices.Contains([]string{"kind", "Phase", "verb", "ability"}, of.Name) &&
+						filepath.Base(filepath.Dir(path)) == "drain":
 						add("%s %s", strings.ToLower(of.Name), text)
 					case of == nil && ours.MatchString(text):
 						add("name %q", text)

@@ -36,13 +36,16 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 	}
 	peer := &Peer{Phase: Draining, Since: time.Now(), Deadline: time.Now()}
 	for _, m := range []message{
-		{Kind: kindHello, Protocol: &spoken, Dir: long(4096), Held: held, Ports: []string{long(300), long(300)}, TicketKeys: keys, Holders: holders},
+		{Kind: kindHello, Protocol: &spoken, Dir: long(4096), Held: held, Ports: []string{long(300), long(300)},
+			TicketKeys: keys, Holders: holders},
 		{Kind: kindAble, Protocol: &spoken},
 		{Kind: kindFailed, Reason: long(maxReason)},
-		{Kind: kindPromoted, PIDFile: long(4096), Control: long(108), Ledger: bytes.Repeat([]byte("<"), 64<<10), TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}},
+		{Kind: kindPromoted, PIDFile: long(4096), Control: long(108), Ledger: bytes.Repeat([]byte("<"), 64<<10),
+			TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}},
 		{Kind: kindElder, Report: peer, Base: &listener.Counts{}},
 		{Kind: kindConns, Tickets: tickets},
-		{Kind: kindAdopt, ID: 1, Tickets: []listener.Ticket{{Listener: long(128), State: bytes.Repeat([]byte{0xff}, maxState)}}},
+		{Kind: kindAdopt, ID: 1, Tickets: []listener.Ticket{{Listener: long(128),
+			State: bytes.Repeat([]byte{0xff}, maxState)}}},
 		{Kind: kindTook, Took: make([]bool, 64), Reason: long(maxReason)},
 	} {
 		near, far, err := link.Pair()

@@ -72,16 +72,17 @@ func (s *service) eventualStatus(what string, is func(drain.Status) bool) drain.
 // olderAre waits until the older generations have these numbers, and that many hijacked connections each.
 func (s *service) olderAre(hijacked int, generations ...int) drain.Status {
 	s.Helper()
-	return s.eventualStatus(fmt.Sprintf("generations %v with %d connections each", generations, hijacked), func(st drain.Status) bool {
-		var got []int
-		for _, o := range st.Older {
-			if o.Open.Hijacked != hijacked || o.Open.Open() != hijacked {
-				return false
+	return s.eventualStatus(fmt.Sprintf("generations %v with %d connections each", generations, hijacked),
+		func(st drain.Status) bool {
+			var got []int
+			for _, o := range st.Older {
+				if o.Open.Hijacked != hijacked || o.Open.Open() != hijacked {
+					return false
+				}
+				got = append(got, o.Generation)
 			}
-			got = append(got, o.Generation)
-		}
-		return slices.Equal(got, generations)
-	})
+			return slices.Equal(got, generations)
+		})
 }
 
 // fiveSwaps makes six generations, of which each has some hijacked connections when it is replaced.
@@ -111,7 +112,8 @@ func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
 			t.Errorf("%+v; want pid %d to drain", o, gens[i].PID)
 		}
 		if i > 0 && !o.Deadline.After(st.Older[i-1].Deadline) {
-			t.Errorf("generation %d ends at %v, the one before at %v: each has its own time", o.Generation, o.Deadline, st.Older[i-1].Deadline)
+			t.Errorf("generation %d ends at %v, the one before at %v: each has its own time", o.Generation, o.Deadline,
+				st.Older[i-1].Deadline)
 		}
 	}
 	for _, cs := range conns {
@@ -120,7 +122,8 @@ func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
 		}
 	}
 	_ = conns[2][0].Close()
-	s.eventualStatus("one connection less in generation 2", func(st drain.Status) bool { return st.Older[1].Open.Hijacked == each-1 })
+	s.eventualStatus("one connection less in generation 2",
+		func(st drain.Status) bool { return st.Older[1].Open.Hijacked == each-1 })
 	_ = conns[2][1].Close()
 	s.olderAre(each, 1, 3, 4, 5)
 	for i, gen := range []int{3, 5, 1} { // each leaves when its last connection goes, whatever the others do
@@ -162,7 +165,8 @@ func TestEachGenerationHasItsDeadline(t *testing.T) {
 	s.swap()
 	three := s.lingering()
 	s.swap()
-	if r := s.event(2, "cut off"); !strings.Contains(r.Err, "DrainTimeout (1s) is over: cut off 1 hijacked connection(s)") {
+	if r := s.event(2, "cut off"); !strings.Contains(r.Err,
+		"DrainTimeout (1s) is over: cut off 1 hijacked connection(s)") {
 		t.Error(r)
 	}
 	s.noteSince(0, two.PID, "error ")
@@ -215,7 +219,8 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	conns = append(conns, s.lingering())
 	s.signal(s.main().PID, syscall.SIGHUP)
 	st := s.eventualStatus("generation 1 to say that it is hurried", func(st drain.Status) bool {
-		return st.Phase == drain.Swapping && len(st.Older) == 3 && st.Older[0].Hurried && st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
+		return st.Phase == drain.Swapping && len(st.Older) == 3 && st.Older[0].Hurried &&
+			st.Older[0].Phase == drain.Draining && st.Older[0].Deadline.Sub(st.Older[0].Since) < hung
 	})
 	for _, o := range st.Older[1:] {
 		if o.Hurried || o.Deadline.Sub(o.Since) < hung {
@@ -238,7 +243,8 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 	}
 }
 
-// However fast the signals come, and whatever the generations have to finish, there are never more processes than allowed.
+// However fast the signals come, and whatever the generations have to finish, there are never more processes
+// than allowed.
 func TestMaxGenerationsHoldsInAStorm(t *testing.T) {
 	t.Parallel()
 	const most = 3
@@ -292,10 +298,12 @@ func TestStopCutsEveryGenerationOff(t *testing.T) {
 	s.swap()
 	s.olderAre(1, 1, 2, 3, 4, 5)
 	_, err := s.control("stop")
-	s.wantWords(err, "DrainTimeout (200ms) is over: cut off nothing; older generations: 1 (pid ", ", 5 (pid ", ", 1 open, until ")
+	s.wantWords(err, "DrainTimeout (200ms) is over: cut off nothing; older generations: 1 (pid ", ", 5 (pid ",
+		", 1 open, until ")
 	s.gone()
 	for gen := 1; gen <= 5; gen++ {
-		if r := s.event(gen, "cut off"); !strings.Contains(r.Err, "a newer generation asked to leave: cut off 1 hijacked connection(s)") {
+		if r := s.event(gen, "cut off"); !strings.Contains(r.Err,
+			"a newer generation asked to leave: cut off 1 hijacked connection(s)") {
 			t.Error(r)
 		}
 	}
@@ -311,7 +319,8 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 		t.Helper()
 		main := s.main().Gen // while that begins, the one before may answer, with its own
 		got := s.eventualStatus("the newest generation's", func(st drain.Status) bool { return st.Generation == main }).Total
-		if got.Adopted < last.Adopted || got.Moved < last.Moved || got.Swaps < last.Swaps || got.FailedSwaps < last.FailedSwaps {
+		if got.Adopted < last.Adopted || got.Moved < last.Moved || got.Swaps < last.Swaps ||
+			got.FailedSwaps < last.FailedSwaps {
 			t.Errorf("totals go back from %+v to %+v", last, got)
 		}
 		last = got
@@ -351,7 +360,8 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 	}
 	st := s.status()
 	sum.Adopted += st.Open.Adopted
-	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: 7, FailedSwaps: 1}); st.Total != want || sum.Moved == 0 {
+	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: 7,
+		FailedSwaps: 1}); st.Total != want || sum.Moved == 0 {
 		t.Errorf("%+v; want %+v", st.Total, want)
 	}
 	s.stop()

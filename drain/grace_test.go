@@ -19,7 +19,8 @@ func TestIdleGrace(t *testing.T) {
 			t.Fatal(err)
 		}
 		if swap, stop := c.idleGrace(false), c.idleGrace(true); swap != x.swap || stop != x.stop {
-			t.Errorf("IdleGrace %v, DrainTimeout %v: %v in a swap, %v in a stop; want %v, %v", x.set, x.timeout, swap, stop, x.swap, x.stop)
+			t.Errorf("IdleGrace %v, DrainTimeout %v: %v in a swap, %v in a stop; want %v, %v", x.set, x.timeout, swap,
+				stop, x.swap, x.stop)
 		}
 	}
 }

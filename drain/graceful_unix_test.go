@@ -142,7 +142,8 @@ func (l *guest) want(line any) {
 	}
 }
 
-// wantBoth wants two lines that don't wait for each other: a connection has been looked at when its first line is yet to be read.
+// wantBoth wants two lines that don't wait for each other: a connection has been looked at when its first
+// line is yet to be read.
 func (l *guest) wantBoth(a, b any) {
 	l.Helper()
 	got, err := l.r.ReadString('\n')

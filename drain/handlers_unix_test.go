@@ -82,7 +82,10 @@ func (g *gen) handler() http.Handler {
 	})
 	mux.HandleFunc("/do", g.do)
 	mux.HandleFunc("/events", g.events)
-	mux.HandleFunc("/number", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, listener.Requests(r.Context())) })
+	mux.HandleFunc("/number", func(w http.ResponseWriter, r *http.Request) {
+		_,
+			_ = fmt.Fprint(w, listener.Requests(r.Context()))
+	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
 		w.Header().Set("X-Generation", fmt.Sprint(g.n.Load()))
@@ -152,8 +155,8 @@ func (g *gen) datagrams(pc net.PacketConn) {
 	}
 }
 
-// notify sends a datagram, with some descriptors, where NOTIFY_SOCKET said when the process was started: a keeper's is taken
-// out of the environment.
+// notify sends a datagram, with some descriptors, where NOTIFY_SOCKET said when the process was started: a
+// keeper's is taken out of the environment.
 func notify(text string, files int) error {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 	if err != nil {

@@ -343,8 +343,8 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	s.stop()
 }
 
-// What was not taken in time is served here until DrainTimeout. Its client hears of the end, though the new generation has a
-// descriptor still.
+// What was not taken in time is served here until DrainTimeout. Its client hears of the end, though the new
+// generation has a descriptor still.
 func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{Lines: true, DrainTimeout: 16 * time.Second})

@@ -19,12 +19,12 @@ import (
 // hung is when something counts as hanging; nothing that works is near it.
 const hung = time.Minute
 
-// patient is an IdleGrace that no client which sends one request after another comes near. Whoever is not scheduled for a
-// second looks like one at rest, and one that is not to be handed over is closed then.
+// patient is an IdleGrace that no client which sends one request after another comes near. Whoever is not
+// scheduled for a second looks like one at rest, and one that is not to be handed over is closed then.
 const patient = 10 * time.Second
 
-// forwarding is for how long a generation that was replaced forwards signals to the main one. A test that means the old one
-// itself waits until that is over.
+// forwarding is for how long a generation that was replaced forwards signals to the main one. A test that
+// means the old one itself waits until that is over.
 const forwarding = 2100 * time.Millisecond
 
 const unknownExit = 1000
@@ -278,5 +278,6 @@ func dice(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// notAtOnce keeps two signals apart: a pull, and a swap or a restore, in the same instant have no order, and the pull holds.
+// notAtOnce keeps two signals apart: a pull, and a swap or a restore, in the same instant have no order, and
+// the pull holds.
 func notAtOnce() { <-time.After(50 * time.Millisecond) }

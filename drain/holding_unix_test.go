@@ -14,8 +14,8 @@ import (
 
 // What follows are listeners that hold a connection before a server knows of it.
 
-// reading returns what greet makes of each connection, and reads for that inside Accept. Who says nothing keeps the others
-// waiting.
+// reading returns what greet makes of each connection, and reads for that inside Accept. Who says nothing
+// keeps the others waiting.
 type reading struct {
 	net.Listener
 	greet func(net.Conn) (net.Conn, error)
@@ -70,8 +70,8 @@ func shake(config *tls.Config) func(net.Conn) (net.Conn, error) {
 	}
 }
 
-// mux looks at the first bytes of each connection to know whose it is, as cmux does, and like that closes those that it has
-// not given to anybody when its listener is closed.
+// mux looks at the first bytes of each connection to know whose it is, as cmux does, and like that closes
+// those that it has not given to anybody when its listener is closed.
 type mux struct {
 	net.Listener
 	web   chan net.Conn

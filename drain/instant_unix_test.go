@@ -12,7 +12,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
-// A pull and a swap, or a restore, in the same instant may be delivered in any order: the pull holds. An older pull ends.
+// A pull and a swap, or a restore, in the same instant may be delivered in any order: the pull holds. An
+// older pull ends.
 func TestPullInTheSameInstant(t *testing.T) {
 	t.Parallel()
 	const pull, restore, swap = syscall.SIGUSR2, syscall.SIGUSR1, syscall.SIGHUP
@@ -54,7 +55,8 @@ func TestSignalsThatWait(t *testing.T) {
 	t.Parallel()
 	const hup, pull, term = syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGTERM
 	s := &Service{
-		cfg: Config{Signals: &defaultSignals}, signals: make(chan os.Signal), arrivals: make(chan arrival), ended: make(chan struct{}),
+		cfg: Config{Signals: &defaultSignals}, signals: make(chan os.Signal), arrivals: make(chan arrival),
+		ended: make(chan struct{}),
 	}
 	defer close(s.ended)
 	go s.takeSignals()

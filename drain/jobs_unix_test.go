@@ -57,7 +57,8 @@ func (g *gen) beginJobs() error {
 	})
 }
 
-// job takes some time and then accepts two pieces of work: for the queue, and for a function that hands on a second one.
+// job takes some time and then accepts two pieces of work: for the queue, and for a function that hands on a
+// second one.
 func (g *gen) job(w http.ResponseWriter, r *http.Request) {
 	id := r.FormValue("id")
 	if gate := r.FormValue("gate"); gate != "" {
@@ -161,8 +162,8 @@ func TestAcceptedJobsAreDoneOnceOverTenSwapsAndAStop(t *testing.T) {
 	t.Logf("%d jobs", len(accepted))
 }
 
-// A handler that is answered long after the drain has begun has its work done, in a swap, a stop, and on a connection of
-// each kind; whatever the work is that a handler waits for.
+// A handler that is answered long after the drain has begun has its work done, in a swap, a stop, and on a
+// connection of each kind; whatever the work is that a handler waits for.
 func TestHandlersThatDrainHandInWork(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {

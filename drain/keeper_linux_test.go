@@ -43,7 +43,8 @@ func asPID1(s *service, cmd *exec.Cmd) {
 		s.Fatal(err)
 	}
 	cmd.Path = path
-	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", s.binary}, cmd.Args[1:]...)
+	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", s.binary},
+		cmd.Args[1:]...)
 }
 
 var namespaces = sync.OnceValue(func() error {
@@ -137,7 +138,8 @@ func (s *service) sh(script string) {
 	s.get("/sh?do=" + url.QueryEscape(script))
 }
 
-// tellMain sends a request, whose answer is not waited for, to the main generation: the one before may take its last connections still.
+// tellMain sends a request, whose answer is not waited for, to the main generation: the one before may take
+// its last connections still.
 func (s *service) tellMain(target string) {
 	s.Helper()
 	for main := s.main(); ; {

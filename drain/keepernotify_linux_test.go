@@ -18,7 +18,8 @@ import (
 // keeperSocket is what the generations of a keeper are started with in NOTIFY_SOCKET. Their subprocesses don't have it.
 func (s *service) keeperSocket() string {
 	s.Helper()
-	if text := s.get("/subprocess").body; strings.Contains(text, "NOTIFY_SOCKET") || strings.Contains(text, "BATON_KEEPER") {
+	if text := s.get("/subprocess").body; strings.Contains(text, "NOTIFY_SOCKET") ||
+		strings.Contains(text, "BATON_KEEPER") {
 		s.Errorf("a subprocess has %s", text)
 	}
 	copied := filepath.Join(s.dir, "environ")
@@ -106,7 +107,8 @@ func TestKeeperHeedsNobodyElse(t *testing.T) {
 		socket, keeper := s.keeperSocket(), s.keeper()
 		fdsBefore := len(fds(t, keeper))
 		for _, text := range []string{
-			"", "\n\n", "MAINPID=", "MAINPID=1", "MAINPID=-1\nREADY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()), "READY=1", "STOPPING=1",
+			"", "\n\n", "MAINPID=", "MAINPID=1", "MAINPID=-1\nREADY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()),
+			"READY=1", "STOPPING=1",
 			"BARRIER=1\nSTOPPING=1", "\x00\xff\n=\n=1", strings.Repeat("X", 4096), strings.Repeat("READY=1\n", 8000),
 		} {
 			s.sendTo(socket, text)
@@ -260,7 +262,10 @@ func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
 	s.finishSlow(c, open)
 	s.wantKeeperExit(0)
 	main := s.main().PID
-	signals := slices.DeleteFunc(s.since(mark), func(r record) bool { return r.PID != main || !strings.HasPrefix(r.Note, "signal:") })
+	signals := slices.DeleteFunc(s.since(mark), func(r record) bool {
+		return r.PID != main ||
+			!strings.HasPrefix(r.Note, "signal:")
+	})
 	if len(signals) != 1 || signals[0].Note != "signal: interrupt" {
 		t.Errorf("%v; want one interrupt", signals)
 	}

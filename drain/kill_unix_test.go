@@ -187,8 +187,8 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 	s.wantNothingLost()
 }
 
-// A new generation that is halted for longer than the old one lives: what the old one holds it serves to the end, and its
-// clients hear of that.
+// A new generation that is halted for longer than the old one lives: what the old one holds it serves to the
+// end, and its clients hear of that.
 func TestNewHaltedForLongerThanTheOldDrains(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{DrainTimeout: 8 * time.Second})

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A version that does not know Lead, between two that do, hands on what it does not understand as far as the new one needs it.
+// A version that does not know Lead, between two that do, hands on what it does not understand as far as the
+// new one needs it.
 func TestTwoVersionsLead(t *testing.T) {
 	t.Parallel()
 	v := bothVersions(t)

@@ -24,7 +24,8 @@ func TestLeadRefusesWhatCannotBeSaid(t *testing.T) {
 		"one":                     "",
 		strings.Repeat("\n", 100): "",
 	} {
-		if err := s.Lead(name, f); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if err := s.Lead(name, f); want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("Lead(%q): %v, want %q", name, err, want)
 		}
 	}
@@ -60,7 +61,8 @@ func TestLeadsFitIntoAMessage(t *testing.T) {
 	if err != nil || len(text) > 128<<10 {
 		t.Errorf("%d bytes, %v", len(text), err)
 	}
-	if all := s.allHolders(); len(all) != 64 || len(all[0].Leads) != maxLeads || all[63].Leads != nil || len(s.older[63].Leads) != maxLeads {
+	if all := s.allHolders(); len(all) != 64 || len(all[0].Leads) != maxLeads || all[63].Leads != nil ||
+		len(s.older[63].Leads) != maxLeads {
 		t.Errorf("%d holders; the last has %d leads, want any", len(all), len(all[63].Leads))
 	}
 }
@@ -80,7 +82,8 @@ func TestLeadIsHeldUp(t *testing.T) {
 		{"an elder leads one", []*elder{{Peer: Peer{PID: 7, Leads: []string{"one"}}}}, nil, []string{"one"}},
 		{"an elder leads nothing", []*elder{{Peer: Peer{PID: 7, Leads: []string{}}}}, nil, nil},
 		{"an elder has not said", []*elder{{Peer: Peer{PID: 7}}}, nil, []string{"one", "two"}},
-		{"two elders", []*elder{{Peer: Peer{PID: 7, Leads: []string{"one"}}}, {Peer: Peer{PID: 8, Leads: []string{"two"}}}}, nil, []string{"one", "two"}},
+		{"two elders", []*elder{{Peer: Peer{PID: 7, Leads: []string{"one"}}},
+			{Peer: Peer{PID: 8, Leads: []string{"two"}}}}, nil, []string{"one", "two"}},
 		{"a process without a link", nil, []holder{{PID: here, Leads: []string{"two"}}}, []string{"two"}},
 		{"a process without a word", nil, []holder{{PID: here}}, []string{"one", "two"}},
 		{"a process that is gone", nil, []holder{{PID: gone}}, nil},

@@ -24,7 +24,8 @@ func (g *gen) lead() error {
 
 // leads holds a lock for as long as it runs, and says so if another process holds it.
 func (g *gen) leads(ctx context.Context, name string) {
-	f, err := os.OpenFile(filepath.Join(filepath.Dir(g.path), "lead-"+strings.ReplaceAll(name, " ", "-")), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(g.path), "lead-"+strings.ReplaceAll(name, " ", "-")),
+		os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		g.note("lead: %v", err)
 		return
@@ -82,13 +83,15 @@ func TestLeadRunsInOneGenerationOverTenSwapsAndAStop(t *testing.T) {
 	s.wantNoOverlap()
 	s.wantNothingLost()
 	for gen := 1; gen <= 10; gen++ {
-		s.wantOrder(noted(gen, "one begun"), told(gen, "replaced"), noted(gen, "one told"), noted(gen, "one ended"), noted(gen+1, "one begun"))
+		s.wantOrder(noted(gen, "one begun"), told(gen, "replaced"), noted(gen, "one told"), noted(gen, "one ended"),
+			noted(gen+1, "one begun"))
 	}
 	s.wantOrder(told(11, "draining"), noted(11, "one told"), noted(11, "one ended"), told(11, "stopped"))
 	for gen := 1; gen <= 11; gen++ {
 		n := 0
 		for _, r := range s.since(0) {
-			if r.Gen == gen && strings.HasSuffix(r.Note, " begun") && (r.Note == "one begun" || r.Note == "another begun" || r.Note == "short begun") {
+			if r.Gen == gen && strings.HasSuffix(r.Note, " begun") &&
+				(r.Note == "one begun" || r.Note == "another begun" || r.Note == "short begun") {
 				n++
 			}
 		}
@@ -133,7 +136,8 @@ func TestLeadGoesOnWhereASwapFails(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{Leads: []string{"one"}})
 	s.await(0, "one", noted(1, "one begun"))
-	for _, fault := range []string{"crash at start", "ready fails", "check fails", "crash in probation", "preflight fails"} {
+	for _, fault := range []string{"crash at start", "ready fails", "check fails", "crash in probation",
+		"preflight fails"} {
 		s.plan.Fault = fault
 		s.replan()
 		mark := s.mark()
@@ -227,7 +231,8 @@ func TestLeadSurvivesRandomKills(t *testing.T) {
 	t.Logf("%d swaps", swaps)
 }
 
-// swapOrKill swaps, and kills the old generation some time after it was asked. It tells whether another one has taken over.
+// swapOrKill swaps, and kills the old generation some time after it was asked. It tells whether another one
+// has taken over.
 func (s *service) swapOrKill(kill bool, after time.Duration) bool {
 	s.Helper()
 	mark, main := s.mark(), s.main()

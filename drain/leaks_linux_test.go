@@ -51,13 +51,15 @@ func (s *service) rested(most *burden) (b burden) {
 		n, where := s.goroutines()
 		st := s.status()
 		b = burden{len(all), n}
-		if st.Open.Open() == 1 && len(st.Older) == 0 && (most == nil || b.fds <= most.fds && b.goroutines <= most.goroutines) {
+		if st.Open.Open() == 1 && len(st.Older) == 0 && (most == nil || b.fds <= most.fds &&
+			b.goroutines <= most.goroutines) {
 			return b
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-timeout:
-			s.Fatalf("generation %d has %d connections, and %+v; want at most %+v:\n%s\n%s", st.Generation, st.Open.Open(), b, most, strings.Join(all, "\n"), where)
+			s.Fatalf("generation %d has %d connections, and %+v; want at most %+v:\n%s\n%s", st.Generation,
+				st.Open.Open(), b, most, strings.Join(all, "\n"), where)
 		}
 	}
 }
@@ -83,8 +85,8 @@ func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
 	}
 }
 
-// Nothing is left over from a swap, whatever kind of connection it has to do with, in the newest generation as in one that
-// has seen them all go by. Some are overtaken by the next ones while they drain.
+// Nothing is left over from a swap, whatever kind of connection it has to do with, in the newest generation
+// as in one that has seen them all go by. Some are overtaken by the next ones while they drain.
 func TestFiftySwapsAreFlat(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung, Lines: true}, withControl)
@@ -119,7 +121,8 @@ func TestFiftySwapsAreFlat(t *testing.T) {
 		}
 		l.end()
 	}
-	more := func(b burden) *burden { return &burden{b.fds + 1, b.goroutines + 1} } // what is about to go may be counted or not
+	// what is about to go may be counted or not
+	more := func(b burden) *burden { return &burden{b.fds + 1, b.goroutines + 1} }
 	swaps(5)
 	early := s.rested(nil)
 	elder, c := s.main().PID, s.lingering()
@@ -131,7 +134,8 @@ func TestFiftySwapsAreFlat(t *testing.T) {
 	elderLate := s.elderRested(elder, c, more(elderEarly))
 	_ = c.Close()
 	late := s.rested(more(early))
-	t.Logf("the newest after 5 swaps %+v, after 50 %+v; an older one after 5 swaps %+v, after 45 %+v", early, late, elderEarly, elderLate)
+	t.Logf("the newest after 5 swaps %+v, after 50 %+v; an older one after 5 swaps %+v, after 45 %+v", early, late,
+		elderEarly, elderLate)
 	s.stop()
 	s.wantNothingLost()
 }

@@ -155,7 +155,8 @@ func TestFailedSwapsOfAllKindsAreFlat(t *testing.T) {
 	s.installReal()
 	fail := func() {
 		for _, text := range []string{
-			"exit 0", "kill -9 $$", "printf '*' >&3", "setsid sleep 1000 & exit 0", "ulimit -n 11; exec $real", "ulimit -v 20000; exec $real",
+			"exit 0", "kill -9 $$", "printf '*' >&3", "setsid sleep 1000 & exit 0", "ulimit -n 11; exec $real",
+			"ulimit -v 20000; exec $real",
 			"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-",
 		} {
 			mark := s.mark()

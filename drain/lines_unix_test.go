@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// lineServer answers each line with its generation, how many generations the connection has seen before, and the line. While
-// its generation drains it hands each connection over, with what has come of a line.
+// lineServer answers each line with its generation, how many generations the connection has seen before, and
+// the line. While its generation drains it hands each connection over, with what has come of a line.
 type lineServer struct {
 	g *gen
 

@@ -38,7 +38,8 @@ func TestManagerHearsAStartSwapsAndAStop(t *testing.T) {
 		child := s.swap()
 		at = n.next(at, main.PID, reloading)
 		var usec int64
-		if _, err := fmt.Sscanf(n.since(at - 1)[0].text, "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil || usec < before || usec > monotonic(t) {
+		if _, err := fmt.Sscanf(n.since(at - 1)[0].text, "RELOADING=1\nMONOTONIC_USEC=%d", &usec); err != nil ||
+			usec < before || usec > monotonic(t) {
 			t.Errorf("MONOTONIC_USEC is %d, %v; want it to be between %d and now", usec, err, before)
 		}
 		at = n.next(at, main.PID, takesOver(child.PID, child.Gen))
@@ -206,7 +207,8 @@ func TestManagerIsAskedForTime(t *testing.T) {
 		until time.Duration
 		begin func(s *service, n *notifySocket)
 	}{
-		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second, func(*service, *notifySocket) {}},
+		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second,
+			func(*service, *notifySocket) {}},
 		{"to swap", plan{SwapTimeout: 4500 * time.Millisecond}, 9500 * time.Millisecond, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
@@ -214,7 +216,8 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			s.replan()
 			s.signal(s.pgid, syscall.SIGHUP)
 		}},
-		{"for the balancers", plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond, PullMin: 4500 * time.Millisecond}, 9900 * time.Millisecond, func(s *service, n *notifySocket) {
+		{"for the balancers", plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond,
+			PullMin: 4500 * time.Millisecond}, 9900 * time.Millisecond, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
 			s.signal(s.pgid, syscall.SIGTERM)
@@ -226,12 +229,13 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			s.signal(s.pgid, syscall.SIGTERM)
 			s.event(1, "draining")
 		}},
-		{"to say that it is gone", plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second, func(s *service, n *notifySocket) {
-			s.event(1, "ready")
-			n.await(0, ready(1))
-			s.signal(s.pgid, syscall.SIGTERM)
-			s.noteSince(0, 0, "gone")
-		}},
+		{"to say that it is gone", plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second,
+			func(s *service, n *notifySocket) {
+				s.event(1, "ready")
+				n.await(0, ready(1))
+				s.signal(s.pgid, syscall.SIGTERM)
+				s.noteSince(0, 0, "gone")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -92,8 +92,8 @@ func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
 	}
 }
 
-// The old one has said already who is main, and takes that back: it is, and serves on. (With NotifyAccess=main that is not
-// heard.) Nobody waits for a manager.
+// The old one has said already who is main, and takes that back: it is, and serves on. (With
+// NotifyAccess=main that is not heard.) Nobody waits for a manager.
 func TestNewKilledBeforeTheManagerUnderstood(t *testing.T) {
 	t.Parallel()
 	n := newNotifySocket(t)

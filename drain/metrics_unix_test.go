@@ -21,8 +21,9 @@ func TestMetricsOfAStatus(t *testing.T) {
 		Generation: 3, PID: 30, Phase: drain.Ready, Since: time.UnixMilli(1_700_000_000_250),
 		Open: listener.Counts{Idle: 5, Active: 2, Moved: 9},
 		Older: []drain.Peer{{
-			Generation: 1, PID: 10, Phase: drain.Draining, Since: time.UnixMilli(1_600_000_000_000), Deadline: time.UnixMilli(1_600_000_030_000),
-			Hurried: true, Open: listener.Counts{Hijacked: 1}, Tasks: 3,
+			Generation: 1, PID: 10, Phase: drain.Draining, Since: time.UnixMilli(1_600_000_000_000),
+			Deadline: time.UnixMilli(1_600_000_030_000),
+			Hurried:  true, Open: listener.Counts{Hijacked: 1}, Tasks: 3,
 		}},
 		Total: drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
 	}
@@ -88,7 +89,8 @@ func TestControlAnswersWithMetrics(t *testing.T) {
 	if status != 200 || h.Get("Content-Type") != "text/plain; version=0.0.4; charset=utf-8" {
 		t.Errorf("%d %v", status, h)
 	}
-	for _, want := range []string{`baton_phase{generation="2",phase="ready"} 1`, `baton_connections{generation="1",state="hijacked"} 1`, `baton_swaps_total{result="success"} 1`} {
+	for _, want := range []string{`baton_phase{generation="2",phase="ready"} 1`,
+		`baton_connections{generation="1",state="hijacked"} 1`, `baton_swaps_total{result="success"} 1`} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no line %s in\n%s", want, body)
 		}

@@ -89,8 +89,8 @@ func (s *service) visit(n int) *visitors {
 	return v
 }
 
-// Whoever is killed: the other one serves, as long as it has not let go, and each visitor loses no more than what the dead
-// process had accepted.
+// Whoever is killed: the other one serves, as long as it has not let go, and each visitor loses no more than
+// what the dead process had accepted.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -147,7 +147,10 @@ func (s *service) outcome() int {
 			return 0
 		case len(all) > 1:
 		case all[0] != s.pgid:
-			s.await(0, "a main generation", func(r record) bool { return r.PID == all[0] && r.Msg == "promoted" || !isAlive(all[0]) })
+			s.await(0, "a main generation", func(r record) bool {
+				return r.PID == all[0] && r.Msg == "promoted" ||
+					!isAlive(all[0])
+			})
 			return all[0]
 		default:
 			for _, r := range s.since(0) {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// What a new version listens on besides works when it has taken over, what it does not any more refuses, its unix sockets
-// lose their files, and a later one may have it again. A version that fails leaves nothing behind.
+// What a new version listens on besides works when it has taken over, what it does not any more refuses, its
+// unix sockets lose their files, and a later one may have it again. A version that fails leaves nothing behind.
 func TestListenersOfANewVersion(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
@@ -148,8 +148,8 @@ func TestChosenPortsStayTheSame(t *testing.T) {
 
 var portsTried atomic.Int32
 
-// freePort is one that nobody has, for TCP and UDP. It is none of those among which the system chooses for who wants any,
-// as tests do all the time: they would get it as soon as it is free.
+// freePort is one that nobody has, for TCP and UDP. It is none of those among which the system chooses for
+// who wants any, as tests do all the time: they would get it as soon as it is free.
 func freePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {

@@ -112,8 +112,8 @@ func TestAnOfferIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// What was answered is kept when the old generation is gone without a word, and closed without one to the client when the
-// old generation serves on.
+// What was answered is kept when the old generation is gone without a word, and closed without one to the
+// client when the old generation serves on.
 func TestAClaimWaitsForTheWord(t *testing.T) {
 	t.Parallel()
 	var none message
@@ -156,7 +156,8 @@ func TestAClaimWaitsForTheWord(t *testing.T) {
 				mine, client := os.NewFile(uintptr(pair[0]), "mine"), os.NewFile(uintptr(pair[1]), "client")
 				defer client.Close()
 				ticket := listener.Ticket{Listener: "unix " + ln.Addr().String()}
-				if err := old.Send(message{Kind: kindOffer, ID: 7, Own: own, Tickets: []listener.Ticket{ticket}}, mine); err != nil {
+				if err := old.Send(message{Kind: kindOffer, ID: 7, Own: own, Tickets: []listener.Ticket{ticket}},
+					mine); err != nil {
 					t.Fatal(err)
 				}
 				if x.before.Kind != "" {

@@ -11,12 +11,13 @@ import (
 	"testing"
 )
 
-// oldVersion is the oldest version of this library whose generations this one takes over from and hands over to: the one
-// before what a link carries was frozen. The first release takes its place when there is one.
+// oldVersion is the oldest version of this library whose generations this one takes over from and hands over
+// to: the one before what a link carries was frozen. The first release takes its place when there is one.
 const oldVersion = "d47d631e7888ac12cd6d908bc8d0bb3f53c55864"
 
-// oldBinary builds the tests' service of oldVersion, once for each version of Go: it is kept in the user's cache. Its plan
-// and its records are those of process_unix_test.go as it was then, so what both have must keep its name there.
+// oldBinary builds the tests' service of oldVersion, once for each version of Go: it is kept in the user's
+// cache. Its plan and its records are those of process_unix_test.go as it was then, so what both have must
+// keep its name there.
 func oldBinary(t testing.TB) string {
 	t.Helper()
 	path, err := buildOld()
@@ -39,7 +40,8 @@ var buildOld = sync.OnceValues(func() (path string, err error) {
 	root := filepath.Dir(filepath.Dir(file))
 	out, err := exec.Command("git", "-C", root, "rev-parse", "--verify", oldVersion+"^{commit}").CombinedOutput()
 	if err != nil {
-		return "", missing(fmt.Sprintf("the history up to %.7s is missing (git fetch --unshallow gets it): %v\n%s", oldVersion, err, out))
+		return "", missing(fmt.Sprintf("the history up to %.7s is missing (git fetch --unshallow gets it): %v\n%s",
+			oldVersion, err, out))
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {

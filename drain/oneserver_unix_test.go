@@ -66,8 +66,8 @@ func (c *h2Client) post(body string) error {
 	return err
 }
 
-// Net/http lets one server have several listeners, and so does the service: through swaps and a stop nobody loses anything,
-// clients without TLS keep their connections, and each connection and each request counts once.
+// Net/http lets one server have several listeners, and so does the service: through swaps and a stop nobody
+// loses anything, clients without TLS keep their connections, and each connection and each request counts once.
 func TestOneServerOnSeveralListeners(t *testing.T) {
 	t.Parallel()
 	for _, tlsFirst := range []bool{false, true} {
@@ -75,7 +75,8 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 			t.Parallel()
 			cert, key := pair(t)
 			one, two := freePort(t), freePort(t)
-			p := plan{IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16, Again: [][3]string{{one}, {two, cert, key}}}
+			p := plan{IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16,
+				Again: [][3]string{{one}, {two, cert, key}}}
 			if tlsFirst {
 				p.Cert, p.Key, p.Again[1] = cert, key, [3]string{two}
 			}

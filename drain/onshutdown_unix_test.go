@@ -50,8 +50,8 @@ func stream(t testing.TB, client *http.Client, url string) (wantBye func()) {
 	}
 }
 
-// What the program has registered is called when draining begins, once in each generation, however many listeners the server
-// has, and not in a pull.
+// What the program has registered is called when draining begins, once in each generation, however many
+// listeners the server has, and not in a pull.
 func TestOnShutdown(t *testing.T) {
 	t.Parallel()
 	cert, key := pair(t)

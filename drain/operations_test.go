@@ -35,7 +35,10 @@ func TestOperationsPage(t *testing.T) {
 		"Exit codes":     exitCodes(sources),
 		"Control socket": controlRequests(t),
 	} {
-		t.Run(section, func(t *testing.T) { sameNames(t, "OPERATIONS.md, "+section, listed(t, string(text), section), there) })
+		t.Run(section, func(t *testing.T) {
+			sameNames(t, "OPERATIONS.md, "+section, listed(t, string(text), section),
+				there)
+		})
 	}
 }
 

@@ -84,8 +84,8 @@ func (s *service) respell(network, address string) {
 	s.replan()
 }
 
-// An address that overlaps the old one is taken in the same swap in which that is left, and no client on an address that
-// both cover notices.
+// An address that overlaps the old one is taken in the same swap in which that is left, and no client on an
+// address that both cover notices.
 func TestNewVersionOverlapsItsOldAddress(t *testing.T) {
 	t.Parallel()
 	at := freePort(t)
@@ -142,7 +142,8 @@ func TestNewVersionOverlapsItsOldAddressForDatagrams(t *testing.T) {
 	s.replan()
 	mark := s.mark()
 	s.signal(s.pgid, syscall.SIGHUP)
-	s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), wider[0][1], "in use", "which this overlaps", "restart the service", "in one swap")
+	s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), wider[0][1], "in use", "which this overlaps",
+		"restart the service", "in one swap")
 	s.plan.Datagrams = nil
 	s.replan()
 	s.swap()
@@ -153,8 +154,8 @@ func TestNewVersionOverlapsItsOldAddressForDatagrams(t *testing.T) {
 	s.stop()
 }
 
-// The old version's generations, too, inherit what was bound beside theirs, and leave theirs. Not promised: that a client
-// gets in who connects at the very moment when such a generation closes its socket.
+// The old version's generations, too, inherit what was bound beside theirs, and leave theirs. Not promised:
+// that a client gets in who connects at the very moment when such a generation closes its socket.
 func TestTwoVersionsOverlapEachOther(t *testing.T) {
 	t.Parallel()
 	v := bothVersions(t)

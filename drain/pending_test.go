@@ -32,8 +32,8 @@ func (c *chain) settle() {
 	c.stopped = c.stopped || c.later.stop
 }
 
-// Whatever is sent while it has to wait, and wherever it is passed on in between, the end is as if each command had been
-// heeded before the next came.
+// Whatever is sent while it has to wait, and wherever it is passed on in between, the end is as if each
+// command had been heeded before the next came.
 func TestPendingKeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	sequences(4, func(seq []verb) {
@@ -50,7 +50,8 @@ func TestPendingKeepsTheOrder(t *testing.T) {
 				want.stopped = true
 			}
 		}
-		for cut := range len(seq) + 1 { // this many come to the old generation, the rest to the new one before it has a word from the old
+		// this many come to the old generation, the rest to the new one before it has a word from the old
+		for cut := range len(seq) + 1 {
 			var got chain
 			var later pending
 			for _, c := range seq[:cut] {
@@ -62,7 +63,8 @@ func TestPendingKeepsTheOrder(t *testing.T) {
 			got.later.then(later)
 			got.settle()
 			if got.pulled != want.pulled || got.stopped != want.stopped {
-				t.Errorf("%v, of which %d to the old generation: pulled %v, stopped %v; want %v, %v", seq, cut, got.pulled, got.stopped, want.pulled, want.stopped)
+				t.Errorf("%v, of which %d to the old generation: pulled %v, stopped %v; want %v, %v", seq, cut, got.pulled,
+					got.stopped, want.pulled, want.stopped)
 			}
 		}
 	})

@@ -17,8 +17,10 @@ func TestPIDFileThatIsNone(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	sock, err := net.Listen("unix", at("socket"))
-	err = errors.Join(err, syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link")), os.Symlink("/dev/zero", at("zero")),
-		os.Symlink("/dev/tty", at("tty")), os.WriteFile(at("large"), nil, 0o600), os.Truncate(at("large"), 1<<40), os.Mkdir(at("folder"), 0o700))
+	err = errors.Join(err, syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link")),
+		os.Symlink("/dev/zero", at("zero")),
+		os.Symlink("/dev/tty", at("tty")), os.WriteFile(at("large"), nil, 0o600), os.Truncate(at("large"), 1<<40),
+		os.Mkdir(at("folder"), 0o700))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,8 @@ func TestPIDFileInAReadOnlyFolder(t *testing.T) {
 		open := s.beginSwap(at)
 		readOnly(unix.MS_RDONLY)
 		open()
-		s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), "Config.PIDFile", s.plan.PIDFile, "read-only", "write")
+		s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), "Config.PIDFile", s.plan.PIDFile,
+			"read-only", "write")
 		s.wantAlone(s.pgid)
 		s.wantPIDFile(s.pgid)
 		readOnly(0)

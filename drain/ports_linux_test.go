@@ -305,13 +305,21 @@ func TestPortsThatCantBeOpened(t *testing.T) {
 		words         []string
 		beforeRunning bool
 	}{
-		{name: "heartbeat of another service", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = taken.Heartbeat }, words: []string{taken.Heartbeat, "in use", "held by process", "use another address"}},
-		{name: "agent of another service", field: "AgentAddress", change: func(p *plan) { p.Agent = taken.Agent }, words: []string{taken.Agent, "in use", "held by process", "use another address"}},
-		{name: "no interface", field: "AgentAddress", change: func(p *plan) { p.Agent = "192.0.2.1:7002" }, words: []string{"no interface of this machine"}},
-		{name: "no port", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1" }, words: []string{"missing port", "want host:port"}},
-		{name: "port 0", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1:0" }, words: []string{"another one after each swap"}},
-		{name: "no such port", field: "AgentAddress", change: func(p *plan) { p.Agent = ":70000" }, words: []string{"70000", "want host:port"}},
-		{name: "both the same", field: "AgentAddress", change: func(p *plan) { p.Agent = p.Heartbeat }, words: []string{"HeartbeatAddress", "each needs a port of its own"}},
+		{name: "heartbeat of another service", field: "HeartbeatAddress",
+			change: func(p *plan) { p.Heartbeat = taken.Heartbeat }, words: []string{taken.Heartbeat, "in use",
+				"held by process", "use another address"}},
+		{name: "agent of another service", field: "AgentAddress", change: func(p *plan) { p.Agent = taken.Agent },
+			words: []string{taken.Agent, "in use", "held by process", "use another address"}},
+		{name: "no interface", field: "AgentAddress", change: func(p *plan) { p.Agent = "192.0.2.1:7002" },
+			words: []string{"no interface of this machine"}},
+		{name: "no port", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1" },
+			words: []string{"missing port", "want host:port"}},
+		{name: "port 0", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1:0" },
+			words: []string{"another one after each swap"}},
+		{name: "no such port", field: "AgentAddress", change: func(p *plan) { p.Agent = ":70000" },
+			words: []string{"70000", "want host:port"}},
+		{name: "both the same", field: "AgentAddress", change: func(p *plan) { p.Agent = p.Heartbeat },
+			words: []string{"HeartbeatAddress", "each needs a port of its own"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -329,7 +337,8 @@ func TestPortsThatCantBeOpened(t *testing.T) {
 			c.change(&s.plan)
 			s.replan()
 			s.signal(s.pgid, syscall.SIGHUP)
-			s.wantWords(errors.New(s.event(1, "swap failed").Err), append(c.words, "Config."+c.field, "generation 1 serves on")...)
+			s.wantWords(errors.New(s.event(1, "swap failed").Err), append(c.words, "Config."+c.field,
+				"generation 1 serves on")...)
 			s.plan = old
 			if err := s.knock(); err != nil {
 				t.Error(err)

@@ -22,7 +22,8 @@ func TestNewVersionSpellsItsAddressesOtherwise(t *testing.T) {
 	spell := func(p *plan, network, host, alsoNetwork, alsoHost, path string) {
 		p.Network, p.Addr = network, net.JoinHostPort(host, port)
 		p.Also = [][2]string{{alsoNetwork, net.JoinHostPort(alsoHost, alsoPort)}, {"unix", path + "s"}}
-		p.Datagrams = [][2]string{{strings.Replace(network, "tcp", "udp", 1), net.JoinHostPort(host, port)}, {"unixgram", path + "d"}}
+		p.Datagrams = [][2]string{{strings.Replace(network, "tcp", "udp", 1), net.JoinHostPort(host, port)},
+			{"unixgram", path + "d"}}
 	}
 	var p plan
 	spell(&p, "tcp", "127.0.0.1", "tcp", "", dir+"/")

@@ -44,7 +44,8 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	s := &Service{
 		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true, work: newBackground(),
 		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
-		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}), over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),
+		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}),
+		over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),
 	}
 	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
 		t.Fatal(err)
@@ -188,11 +189,16 @@ func seeds(f *testing.F) {
 	conn := []listener.Ticket{{Listener: "unix here", State: []byte("state")}}
 	for _, m := range []message{
 		{Kind: kindHello, Generation: -1}, {Kind: kindFailed, Reason: "x"}, {Kind: kindProven, PID: 1},
-		{Kind: kindPromoted, Swap: true, Pulled: true, Join: true, Ledger: []byte("{}")}, {Kind: kindElder, Generation: 1, PID: 2},
-		{Kind: kindConns, Tickets: append(conn, conn...)}, {Kind: kindAdopt, ID: 7, Tickets: conn}, {Kind: kindAdopt}, {Kind: kindStop},
-		{Kind: kindAdopt, ID: -1, Tickets: []listener.Ticket{{Listener: "unix here", State: []byte("panic"), Hijacked: true}}},
-		{Kind: kindTook, ID: 1, Took: []bool{true}}, {Kind: kindTook, ID: 2, Took: []bool{false}, Reason: "no"}, {Kind: kindTook, Took: []bool{true}},
-		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry}, {Kind: "?"}, {},
+		{Kind: kindPromoted, Swap: true, Pulled: true, Join: true, Ledger: []byte("{}")},
+		{Kind: kindElder, Generation: 1, PID: 2},
+		{Kind: kindConns, Tickets: append(conn, conn...)}, {Kind: kindAdopt, ID: 7, Tickets: conn}, {Kind: kindAdopt},
+		{Kind: kindStop},
+		{Kind: kindAdopt, ID: -1, Tickets: []listener.Ticket{{Listener: "unix here", State: []byte("panic"),
+			Hijacked: true}}},
+		{Kind: kindTook, ID: 1, Took: []bool{true}}, {Kind: kindTook, ID: 2, Took: []bool{false}, Reason: "no"},
+		{Kind: kindTook, Took: []bool{true}},
+		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry},
+		{Kind: "?"}, {},
 	} {
 		for i := range 15 {
 			f.Add(text(m), byte(i), byte(i%4), i%2 == 0, i > 0)
@@ -257,8 +263,8 @@ func fit(text []byte, ln net.Listener) []byte {
 	return text
 }
 
-// Whatever a newer generation answers, and whenever it dies, who hands over learns what became of it, and what was not taken
-// can be used.
+// Whatever a newer generation answers, and whenever it dies, who hands over learns what became of it, and
+// what was not taken can be used.
 func FuzzSuccessor(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, text []byte, first, n byte, _, framed bool) {

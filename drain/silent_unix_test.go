@@ -14,8 +14,9 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// What a listener around the service's has accepted, and no server knows yet, has begun no request as long as its client
-// has said nothing, or a part of what comes before one. It holds up neither a stop nor a swap for longer than its grace.
+// What a listener around the service's has accepted, and no server knows yet, has begun no request as long as
+// its client has said nothing, or a part of what comes before one. It holds up neither a stop nor a swap for
+// longer than its grace.
 func TestSilentClientsOfAWrapperHoldNobody(t *testing.T) {
 	t.Parallel()
 	const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -25,7 +26,8 @@ func TestSilentClientsOfAWrapperHoldNobody(t *testing.T) {
 		before bool // somebody takes the only place first
 		says   []string
 	}{
-		{wrap: "proxy in Accept", says: []string{"", "P", proxyHeader[:9], proxyHeader, proxyHeader2[:3], proxyHeader2[:15], proxyHeader2}},
+		{wrap: "proxy in Accept", says: []string{"", "P", proxyHeader[:9], proxyHeader, proxyHeader2[:3],
+			proxyHeader2[:15], proxyHeader2}},
 		{wrap: "proxy", says: []string{"", "P", proxyHeader[:9], "PO"}},
 		{wrap: "mux", says: []string{"", "G", "POST"}},
 		{wrap: "limit one", before: true, says: []string{"", "G"}},
@@ -82,7 +84,10 @@ func TestOtherServersOfAMuxAnswer(t *testing.T) {
 			s := start(t, plan{Wrap: "mux", IdleGrace: 200 * time.Millisecond, DrainTimeout: 2 * hung}, withControl)
 			asks := begun{says: "echo hello\n"}.raw(s)
 			begun{}.raw(s)
-			s.eventualControl("the clients are accepted", func(st drain.Status) bool { return st.Open.Other == 1 && st.Open.Open() == 2 })
+			s.eventualControl("the clients are accepted", func(st drain.Status) bool {
+				return st.Open.Other == 1 &&
+					st.Open.Open() == 2
+			})
 			if stops {
 				s.signal(s.pgid, syscall.SIGTERM)
 			} else {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// queueUp connects n clients that send one request each, and returns what waits for the answers and tells how many came.
+// queueUp connects n clients that send one request each, and returns what waits for the answers and tells how
+// many came.
 func (s *service) queueUp(n int) (answered func() int) {
 	s.Helper()
 	var clients []*client

@@ -20,15 +20,20 @@ func TestStatusLine(t *testing.T) {
 		want     string
 	}{
 		{Status{Generation: 1, Phase: Ready}, false, "generation 1 ready, 0 open connections"},
-		{Status{Generation: 2, Phase: Ready, Probers: probers, Open: listener.Counts{Idle: 1}}, false, "generation 2 ready, 1 open connection"},
+		{Status{Generation: 2, Phase: Ready, Probers: probers, Open: listener.Counts{Idle: 1}}, false,
+			"generation 2 ready, 1 open connection"},
 		{Status{Generation: 3, Phase: Ready, Open: listener.Counts{Idle: 1, HTTP2: 2, Lost: 4}, Older: []Peer{
 			{Generation: 1, PID: 10, Open: listener.Counts{Hijacked: 2}, Deadline: noon},
 			{Generation: 2, PID: 20, Tasks: 1}}}, false,
 			"generation 3 ready, 3 open connections, 4 perhaps lost; still draining: generation 1 (pid 10, 2 open, until 12:00:00), 2 (pid 20, 0 open, 1 background task)"},
-		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers}, false, "generation 1 pulled, 0 open connections, 2 of 3 probers noticed"},
-		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers[:2], Noticed: true}, true, "generation 1 pulled and stopping, 0 open connections, 2 of 2 probers noticed"},
-		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers, Noticed: true}, false, "generation 1 pulled, 0 open connections, 2 of 3 probers noticed within PullMax"},
-		{Status{Generation: 1, Phase: Pulled, Pulled: true, Noticed: true}, false, "generation 1 pulled, 0 open connections, no prober to wait for"},
+		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers}, false,
+			"generation 1 pulled, 0 open connections, 2 of 3 probers noticed"},
+		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers[:2], Noticed: true}, true,
+			"generation 1 pulled and stopping, 0 open connections, 2 of 2 probers noticed"},
+		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers, Noticed: true}, false,
+			"generation 1 pulled, 0 open connections, 2 of 3 probers noticed within PullMax"},
+		{Status{Generation: 1, Phase: Pulled, Pulled: true, Noticed: true}, false,
+			"generation 1 pulled, 0 open connections, no prober to wait for"},
 		{Status{Generation: 1, Phase: Draining, Pulled: true, Probers: probers, Background: []string{"mail", "upload"}}, true,
 			"generation 1 draining, 0 open connections, background work: mail, upload"},
 	} {

@@ -50,7 +50,8 @@ func (s *service) wantMoved(c *client, to record) {
 	}
 }
 
-// awaitOlder waits until the newest generation knows of n older ones, which their links tell it soon after its promotion.
+// awaitOlder waits until the newest generation knows of n older ones, which their links tell it soon after
+// its promotion.
 func (s *service) awaitOlder(n int) {
 	s.Helper()
 	for timeout := time.After(hung); len(s.status().Older) != n; {
@@ -165,7 +166,8 @@ func TestTooManyGenerationsHurryTheOldest(t *testing.T) {
 	r := s.event(3, "too many generations")
 	s.event(1, "told to leave")
 	s.wantExit(s.pgid, 1)
-	if r := s.event(1, "cut off"); !strings.Contains(r.Err, "a newer generation asked to leave: cut off 1 active connection(s)") {
+	if r := s.event(1, "cut off"); !strings.Contains(r.Err,
+		"a newer generation asked to leave: cut off 1 active connection(s)") {
 		t.Error(r)
 	}
 	if a, err := oldest.receive(); err == nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
 
-// Where the new generation dies while the old one prepares to let go, the old one may have taken everything back before it
-// comes to pause the reads of its packet sockets. It reads datagrams all the same.
+// Where the new generation dies while the old one prepares to let go, the old one may have taken everything
+// back before it comes to pause the reads of its packet sockets. It reads datagrams all the same.
 func TestDatagramsAreReadAfterASwapIsTakenBack(t *testing.T) {
 	t.Parallel()
 	s, _ := alone(t, Ready)

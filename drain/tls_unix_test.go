@@ -49,8 +49,8 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 	return svc.ServeTLS(ln, srv, g.Cert, g.Key)
 }
 
-// Every client that comes back resumes its session, whichever generation it meets, and so does one that comes back during
-// the stop.
+// Every client that comes back resumes its session, whichever generation it meets, and so does one that comes
+// back during the stop.
 func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 	t.Parallel()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -139,11 +139,12 @@ func TestSessionsAreResumedByAnOrphan(t *testing.T) {
 	s.stop()
 }
 
-// What a generation has agreed to may be more than the next one would, where it looks at client certificates; and who has
-// keys of their own has reasons.
+// What a generation has agreed to may be more than the next one would, where it looks at client certificates;
+// and who has keys of their own has reasons.
 func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"}, {"keys of its own", "keys of its own, new"}} {
+	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"},
+		{"keys of its own", "keys of its own, new"}} {
 		t.Run(c.before, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, tlsPlan(t, plan{Fault: c.before}))
@@ -259,7 +260,8 @@ func TestSelfCheckOverTLS(t *testing.T) {
 		s.replan()
 		mark := s.mark()
 		s.signal(s.pgid, syscall.SIGHUP)
-		if r := s.eventSince(mark, 1, "swap failed"); !strings.Contains(r.Err, "self-check") || !strings.Contains(r.Err, "TLS") {
+		if r := s.eventSince(mark, 1, "swap failed"); !strings.Contains(r.Err, "self-check") ||
+			!strings.Contains(r.Err, "TLS") {
 			t.Error(r)
 		}
 		s.stop()

@@ -75,7 +75,8 @@ func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 				}
 				for gen, hops := line.rest(); gen != to.Gen || hops != i+1; gen, hops = line.say() {
 					if gen != from.Gen || hops != i { // answered there just before it went over
-						t.Fatalf("%s: line %d is answered by generation %d, after %d others; want %d after %d", version, j, gen, hops, to.Gen, i+1)
+						t.Fatalf("%s: line %d is answered by generation %d, after %d others; want %d after %d", version, j, gen,
+							hops, to.Gen, i+1)
 					}
 				}
 			}
@@ -88,7 +89,8 @@ func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 				}
 			}
 			s.awaitOlder(1) // the one with the slow request
-			if st := s.mustControl("status"); st.PID != to.PID || st.Total.Swaps != i+1 || st.Total.Lost > 0 || st.Older[0].PID != s.pgid {
+			if st := s.mustControl("status"); st.PID != to.PID || st.Total.Swaps != i+1 || st.Total.Lost > 0 ||
+				st.Older[0].PID != s.pgid {
 				t.Errorf("%s: status %+v; want generation %d, %d swaps, nothing lost", version, st, to.Gen, i+1)
 			}
 			from = to

@@ -2,7 +2,8 @@ package drain_test
 
 import "testing"
 
-// What the listeners warn of reaches the log, with the cure, in each generation: here of a server whose HTTP/2 can't be led.
+// What the listeners warn of reaches the log, with the cure, in each generation: here of a server whose
+// HTTP/2 can't be led.
 func TestWarningsOfListenersReachTheLog(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{})

@@ -60,7 +60,8 @@ func TestWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
 	})
 	child := s.swap()
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", child.PID))
-	if err != nil || strings.Contains(string(env), "WATCHDOG_") || !strings.Contains(string(env), "NOTIFY_SOCKET="+n.path) {
+	if err != nil || strings.Contains(string(env), "WATCHDOG_") ||
+		!strings.Contains(string(env), "NOTIFY_SOCKET="+n.path) {
 		t.Errorf("the next generation's environment is %q, %v", env, err)
 	}
 	s.stop()

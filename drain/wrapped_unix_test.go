@@ -145,8 +145,8 @@ func (p *proxied) Accept() (net.Conn, error) {
 	}
 }
 
-// Clients that never retry are answered over swaps, a pull and a stop, whatever lies around the service's listener; and no
-// generation stays longer than it must, or ends badly.
+// Clients that never retry are answered over swaps, a pull and a stop, whatever lies around the service's
+// listener; and no generation stays longer than it must, or ends badly.
 func TestWrappedListenersLoseNothing(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {

@@ -91,7 +91,8 @@ func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
 		_ = nc.Close()
 		seen := time.Now()
 		wantNoticedAfter(t, s, acting)
-		want := Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1, Needs: 1, Noticed: true, Live: true}
+		want := Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1,
+			Needs: 1, Noticed: true, Live: true}
 		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
 			t.Errorf("%+v", got)
 		} else if got[0].LastSeen = want.LastSeen; got[0] != want {

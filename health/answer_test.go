@@ -52,17 +52,20 @@ func TestAnswersByteForByte(t *testing.T) {
 		no     = `{"code":-1,"message":"method not allowed"}`
 	)
 	healthy := func(proto, body string) string {
-		head := lines(proto+" 200 OK", "Cache-Control: no-store", "Content-Length: 30", "Content-Type: application/json", "Date: now")
+		head := lines(proto+" 200 OK", "Cache-Control: no-store", "Content-Length: 30",
+			"Content-Type: application/json", "Date: now")
 		if proto == "HTTP/1.1" { // an HTTP/1.0 client expects the close anyway
 			head = lines(head, "Connection: close")
 		}
 		return lines(head, "", body)
 	}
 	failing := func(proto, status, body string) string {
-		return lines(proto+" "+status, "Cache-Control: no-store", "Connection: close", "Content-Length: 40", "Content-Type: application/json",
+		return lines(proto+" "+status, "Cache-Control: no-store", "Connection: close", "Content-Length: 40",
+			"Content-Type: application/json",
 			"Date: now", "", body)
 	}
-	refused := lines("HTTP/1.1 405 Method Not Allowed", "Allow: GET, HEAD, OPTIONS", "Cache-Control: no-store", "Content-Length: 42",
+	refused := lines("HTTP/1.1 405 Method Not Allowed", "Allow: GET, HEAD, OPTIONS", "Cache-Control: no-store",
+		"Content-Length: 42",
 		"Content-Type: application/json", "Date: now", "Connection: close", "", no)
 	const rest = " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 	for _, tc := range []struct {
@@ -74,9 +77,12 @@ func TestAnswersByteForByte(t *testing.T) {
 		{"HEAD", "HEAD /ping" + rest, 0, healthy("HTTP/1.1", ""), failing("HTTP/1.1", "501 Not Implemented", "")},
 		{"OPTIONS", "OPTIONS /ping" + rest, 0, healthy("HTTP/1.1", ok), failing("HTTP/1.1", "501 Not Implemented", pulled)},
 		{"503", "GET /ping" + rest, 503, healthy("HTTP/1.1", ok), failing("HTTP/1.1", "503 Service Unavailable", pulled)},
-		{"HTTP/1.0 without Host", "GET /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ok), failing("HTTP/1.0", "501 Not Implemented", pulled)},
-		{"HTTP/1.0 HEAD without Host", "HEAD /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ""), failing("HTTP/1.0", "501 Not Implemented", "")},
-		{"HTTP/1.0 OPTIONS without Host", "OPTIONS /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ok), failing("HTTP/1.0", "501 Not Implemented", pulled)},
+		{"HTTP/1.0 without Host", "GET /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ok),
+			failing("HTTP/1.0", "501 Not Implemented", pulled)},
+		{"HTTP/1.0 HEAD without Host", "HEAD /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ""),
+			failing("HTTP/1.0", "501 Not Implemented", "")},
+		{"HTTP/1.0 OPTIONS without Host", "OPTIONS /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ok),
+			failing("HTTP/1.0", "501 Not Implemented", pulled)},
 		{"POST", "POST /ping" + rest, 0, refused, refused},
 		{"livez", "GET /livez" + rest, 0, healthy("HTTP/1.1", ok), healthy("HTTP/1.1", ok)},
 		{"livez HEAD", "HEAD /livez" + rest, 0, healthy("HTTP/1.1", ""), healthy("HTTP/1.1", "")},

@@ -51,7 +51,8 @@ func (b simulated) run(s *State, jitter time.Duration, stop <-chan struct{}, out
 // simulate lets balancers find out about a pull while they send traffic every
 // so often, and returns how long after the pull the last of them took the node
 // out, and how long after the pull it was noticed.
-func simulate(t *testing.T, failures int, bs []simulated, jitter, traffic, healthy time.Duration) (out, noticed time.Duration) {
+func simulate(t *testing.T, failures int, bs []simulated, jitter, traffic, healthy time.Duration) (out,
+	noticed time.Duration) {
 	s := newState(t, Config{PullMax: time.Hour, Failures: failures})
 	var (
 		wg    sync.WaitGroup

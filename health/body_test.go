@@ -41,7 +41,8 @@ func TestABodyIsNotWaitedFor(t *testing.T) {
 					want = "200"
 				}
 				b, err := io.ReadAll(nc)
-				if _, status, _ := strings.Cut(string(b), " "); err != nil || !strings.HasPrefix(status, want) || strings.Contains(string(b), "HTTP/1.1 4") && want != "405" {
+				if _, status, _ := strings.Cut(string(b), " "); err != nil || !strings.HasPrefix(status, want) ||
+					strings.Contains(string(b), "HTTP/1.1 4") && want != "405" {
 					t.Errorf("%q, %v; want %s and the end", b, err, want)
 				}
 			})

@@ -26,7 +26,8 @@ type clientsBehind struct {
 }
 
 func (c clientsBehind) String() string {
-	return fmt.Sprintf("%v/s regular=%v forwarded=%v same=%v late=%v young=%v", c.rate, c.regular, c.forwarded, c.same, c.late, c.young)
+	return fmt.Sprintf("%v/s regular=%v forwarded=%v same=%v late=%v young=%v", c.rate, c.regular, c.forwarded,
+		c.same, c.late, c.young)
 }
 
 func (c clientsBehind) ask(s *State) {
@@ -110,7 +111,8 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 		{rate: 5, same: true, late: true}, {rate: 1, same: true, late: true, regular: true},
 		{rate: 5, same: true, late: true, young: true}, {rate: 1, same: true, late: true, young: true},
 		{rate: 5, same: true, late: true, young: true, regular: true}, {rate: 50, same: true, late: true, young: true},
-		{rate: 50, same: true, late: true}, {rate: 500, same: true, late: true}, {rate: 200, same: true, late: true, regular: true},
+		{rate: 50, same: true, late: true}, {rate: 500, same: true, late: true},
+		{rate: 200, same: true, late: true, regular: true},
 	} {
 		t.Run(c.String(), func(t *testing.T) {
 			slow := 0
@@ -148,8 +150,8 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 	}
 }
 
-// The comb itself, over a range of crowds. Where it finds none, a crowd's rhythm is unknown; what matters is that it finds no
-// other, so that nobody is waited for who isn't there.
+// The comb itself, over a range of crowds. Where it finds none, a crowd's rhythm is unknown; what matters is
+// that it finds no other, so that nobody is waited for who isn't there.
 func TestTheSlowestRhythmOfACrowd(t *testing.T) {
 	for _, tc := range []struct {
 		rate          float64
@@ -191,7 +193,8 @@ func BenchmarkSlowest(b *testing.B) {
 	for _, rate := range []float64{1, 10, 100, 1000} {
 		b.Run(fmt.Sprint(rate), func(b *testing.B) {
 			var times []time.Duration
-			for at := time.Duration(0); len(times) < maxTimes; at += (clientsBehind{rate: rate, chance: rand.New(rand.NewPCG(1, 2))}).pause() {
+			for at := time.Duration(0); len(times) < maxTimes; at += (clientsBehind{rate: rate,
+				chance: rand.New(rand.NewPCG(1, 2))}).pause() {
 				times = append(times, at)
 			}
 			for b.Loop() {

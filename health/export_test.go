@@ -25,7 +25,8 @@ func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 		}
 		want := []Prober{
 			{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, Form: asked, LastSeen: time.Now(), Needs: 3, Live: true},
-			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: 2 * time.Second, LastSeen: time.Now(), Needs: 3, Live: true},
+			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: 2 * time.Second,
+				LastSeen: time.Now(), Needs: 3, Live: true},
 		}
 		if got := s.Probers(); !slices.EqualFunc(got, want, func(a, b Prober) bool {
 			same := a.LastSeen.Equal(b.LastSeen)

@@ -28,7 +28,8 @@ func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
 		wantRefused(t, d.knock(balancer))
 		meanwhile(t, func() { d.beatEvery(balancer, 2*time.Second, 3) })
 		time.Sleep(4 * time.Second)
-		want := Prober{Kind: "heartbeat", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: time.Now().Add(-6 * time.Second), Failures: 2, Needs: 3, Live: true}
+		want := Prober{Kind: "heartbeat", Host: "10.0.0.1", Interval: 2 * time.Second,
+			LastSeen: time.Now().Add(-6 * time.Second), Failures: 2, Needs: 3, Live: true}
 		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
 			t.Errorf("%+v", got)
 		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
@@ -368,7 +369,8 @@ func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		got := s.Probers()
-		if len(got) != 2 || got[0].Kind != "agent" || got[1].Kind != "heartbeat" || got[0].Interval != 2*time.Second || got[1].Interval != 2*time.Second {
+		if len(got) != 2 || got[0].Kind != "agent" || got[1].Kind != "heartbeat" ||
+			got[0].Interval != 2*time.Second || got[1].Interval != 2*time.Second {
 			t.Fatalf("%+v", got)
 		}
 		s.Pull()
@@ -407,7 +409,8 @@ func (d *door) checker(host string, interval, jitter, phase time.Duration, fall 
 
 func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T) {
 	for _, intervals := range [][]time.Duration{
-		{time.Second}, {2 * time.Second}, {5 * time.Second}, {time.Second, 5 * time.Second}, {6 * time.Second, 6 * time.Second, 2 * time.Second},
+		{time.Second}, {2 * time.Second}, {5 * time.Second}, {time.Second, 5 * time.Second},
+		{6 * time.Second, 6 * time.Second, 2 * time.Second},
 	} {
 		for _, fall := range []int{1, 2, 3} {
 			for range 10 {

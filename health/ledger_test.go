@@ -67,8 +67,10 @@ func TestProbersTellsWhoHasNoticed(t *testing.T) {
 		probe(s, "10.0.0.2:1")
 		now := time.Now()
 		want := []Prober{
-			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now, Failures: 2, Needs: 2, Noticed: true, Live: true},
-			{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now, Failures: 1, Needs: 2, Live: true},
+			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
+				Failures: 2, Needs: 2, Noticed: true, Live: true},
+			{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
+				Failures: 1, Needs: 2, Live: true},
 			{Kind: "ping", Host: "10.0.0.9", UserAgent: "curl", Form: asked, LastSeen: now.Add(-63 * time.Second), Needs: 2},
 		}
 		got := s.Probers()
@@ -112,8 +114,10 @@ func TestAScanCannotGrowTheLedgerAndTheLongestUnseenGoFirst(t *testing.T) {
 	for _, p := range s.Probers() {
 		hosts[p.Host] = true
 	}
-	if len(hosts) != maxProbers || len(s.ledger.index) != maxProbers || s.ledger.passing.Len()+s.ledger.steady.Len() != maxProbers {
-		t.Errorf("%d hosts, index %d, order %d", len(hosts), len(s.ledger.index), s.ledger.passing.Len()+s.ledger.steady.Len())
+	if len(hosts) != maxProbers || len(s.ledger.index) != maxProbers ||
+		s.ledger.passing.Len()+s.ledger.steady.Len() != maxProbers {
+		t.Errorf("%d hosts, index %d, order %d", len(hosts), len(s.ledger.index),
+			s.ledger.passing.Len()+s.ledger.steady.Len())
 	}
 	if !hosts["stays"] || hosts["gone"] {
 		t.Errorf("stays: %v, gone: %v", hosts["stays"], hosts["gone"])

@@ -20,7 +20,8 @@ func TestEveryFormOfAProbeCounts(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newState(t, Config{})
 			// Of what comes here, some a millisecond, it would learn an interval after whose triple the prober is dead.
-			if err := s.Import([]byte(`{"version":1,"probers":[{"host":"127.0.0.1","age_ns":60000000000,"gaps_ns":[` + strings.Repeat(`60000000000,`, 7) + `60000000000]}]}`)); err != nil {
+			if err := s.Import([]byte(`{"version":1,"probers":[{"host":"127.0.0.1","age_ns":60000000000,"gaps_ns":[` +
+				strings.Repeat(`60000000000,`, 7) + `60000000000]}]}`)); err != nil {
 				t.Fatal(err)
 			}
 			addr := serve(t, s)

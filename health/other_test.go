@@ -112,7 +112,8 @@ func TestEachPullIsToldAnew(t *testing.T) {
 		failed() // of something else
 		for range 2 {
 			s.Pull()
-			if got := s.Probers(); len(got) != 1 || got[0].Kind != "watch" || !got[0].Live || got[0].Noticed || closed(s.Noticed()) {
+			if got := s.Probers(); len(got) != 1 || got[0].Kind != "watch" || !got[0].Live || got[0].Noticed ||
+				closed(s.Noticed()) {
 				t.Errorf("%+v", got)
 			}
 			failed()

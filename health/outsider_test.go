@@ -27,7 +27,8 @@ func TestALoneVisitorHoldsAPullForThreeSeconds(t *testing.T) {
 		{"two", []time.Duration{time.Second, 0}, 3 * time.Second},
 		{"two, one long ago", []time.Duration{20 * time.Second, 0}, 3 * time.Second},
 		{"three at uneven distances", []time.Duration{9 * time.Second, time.Second, 0}, 3 * time.Second},
-		{"many at uneven distances", []time.Duration{30 * time.Second, 29 * time.Second, 25 * time.Second, 12 * time.Second, 11 * time.Second, time.Second, 0}, 3 * time.Second},
+		{"many at uneven distances", []time.Duration{30 * time.Second, 29 * time.Second, 25 * time.Second,
+			12 * time.Second, 11 * time.Second, time.Second, 0}, 3 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -65,7 +66,8 @@ func TestAVisitorDoesNotHoldAPullBesideABalancer(t *testing.T) {
 }
 
 // outsiders ask for /ping from a while before a pull, until it has been noticed, and return when that was.
-func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote, agent string)) (noticed time.Duration) {
+func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote,
+	agent string)) (noticed time.Duration) {
 	s := newState(t, Config{})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -96,10 +98,16 @@ func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 	}
 	for name, who := range map[string]func(i int) (string, string){
 		"another User-Agent each time": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
-		"another host each time":       func(i int) (string, string) { return fmt.Sprintf("10.%d.%d.1:1", i/250, i%250), "scan" },
-		"both":                         func(i int) (string, string) { return fmt.Sprintf("10.%d.%d.1:1", i/250, i%250), fmt.Sprint("scan/", i) },
-		"five User-Agents":             func(int) (string, string) { return outsider, fmt.Sprint("scan/", rand.N(5)) },
-		"one":                          func(int) (string, string) { return outsider, "scan" },
+		"another host each time": func(i int) (string, string) {
+			return fmt.Sprintf("10.%d.%d.1:1", i/250,
+				i%250), "scan"
+		},
+		"both": func(i int) (string, string) {
+			return fmt.Sprintf("10.%d.%d.1:1", i/250,
+				i%250), fmt.Sprint("scan/", i)
+		},
+		"five User-Agents": func(int) (string, string) { return outsider, fmt.Sprint("scan/", rand.N(5)) },
+		"one":              func(int) (string, string) { return outsider, "scan" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, mean := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
@@ -135,7 +143,10 @@ func TestAFloodLeavesTheBalancerInTheLedger(t *testing.T) {
 	for name, who := range map[string]func(i int) (string, string){
 		"User-Agents": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
 		"hosts":       func(i int) (string, string) { return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250), "scan" },
-		"both":        func(i int) (string, string) { return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250), fmt.Sprint("scan/", i) },
+		"both": func(i int) (string, string) {
+			return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250),
+				fmt.Sprint("scan/", i)
+		},
 	} {
 		for _, each := range []int{1, 3, 5} { // visits, at even distances if they are more than one
 			t.Run(fmt.Sprintf("%s, %d visits each", name, each), func(t *testing.T) {
@@ -215,7 +226,8 @@ func TestALedgerOfAnOlderVersion(t *testing.T) {
 		var b strings.Builder
 		b.WriteString(`{"version":1,"probers":[`)
 		for i := range maxProbers - 1 {
-			fmt.Fprintf(&b, `{"kind":"ping","host":"192.0.2.1","user_agent":"%04d%s","age_ns":1,"gaps_ns":[]},`, i, strings.Repeat("x", 250))
+			fmt.Fprintf(&b, `{"kind":"ping","host":"192.0.2.1","user_agent":"%04d%s","age_ns":1,"gaps_ns":[]},`, i,
+				strings.Repeat("x", 250))
 		}
 		b.WriteString(`{"kind":"ping","host":"10.0.0.1","user_agent":"balancer/1","age_ns":500000000,"gaps_ns":[2000000000,2000000000,2000000000,2000000000,2000000000]}]}`)
 		s := newState(t, Config{})
@@ -247,7 +259,8 @@ func TestOnlyProbersOfTheConfiguredNetworksCount(t *testing.T) {
 		{"likewise, with a port", "10.1.2.3:4", "198.51.100.7, 10.9.9.9:555", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newState(t, Config{Probers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}})
+			s := newState(t, Config{Probers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+				netip.MustParsePrefix("2001:db8::/32")}})
 			r := request("GET", tc.remote, "a")
 			if tc.forwarded != "" {
 				r.Header.Set("X-Forwarded-For", tc.forwarded)
@@ -293,7 +306,8 @@ func TestForwardedProbesCountWhereNobodyAsksDirectly(t *testing.T) {
 	}
 }
 
-// What a balancer's clients ask for through it says that it still sends; somebody else can say that, too, but isn't believed.
+// What a balancer's clients ask for through it says that it still sends; somebody else can say that, too, but
+// isn't believed.
 func TestForwardedPingsAreVisitorsOfABalancer(t *testing.T) {
 	for _, tc := range []struct {
 		remote string
@@ -323,7 +337,8 @@ func TestForwardedPingsAreVisitorsOfABalancer(t *testing.T) {
 // A balancer that has asked once or twice can't be known, but it sends requests.
 func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 	for _, inter := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
-		for _, asked := range []time.Duration{100 * time.Millisecond, 9 * inter / 10, 11 * inter / 10, 19 * inter / 10} { // before the pull, the first time
+		// before the pull, the first time
+		for _, asked := range []time.Duration{100 * time.Millisecond, 9 * inter / 10, 11 * inter / 10, 19 * inter / 10} {
 			synctest.Test(t, func(t *testing.T) {
 				s := newState(t, Config{})
 				var (
@@ -348,7 +363,8 @@ func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 				close(stop)
 				wg.Wait()
 				if out.IsZero() || noticed.Sub(out) > 3*time.Second {
-					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v", inter, asked, out.Sub(start), noticed.Sub(start))
+					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v", inter, asked, out.Sub(start),
+						noticed.Sub(start))
 				}
 			})
 		}

@@ -18,7 +18,8 @@ func TestNewRefusesAConfigAndNamesTheFieldAndTheCure(t *testing.T) {
 		{"negative failures", Config{Failures: -1}, []string{"Config.Failures is -1", "use 1 or more"}},
 		{"negative PullMin", Config{PullMin: -time.Second}, []string{"Config.PullMin is -1s", "use 0 or more"}},
 		{"negative PullMax", Config{PullMax: -time.Second}, []string{"Config.PullMax is -1s", "use more than 0"}},
-		{"PullMin beyond PullMax", Config{PullMin: 2 * time.Second, PullMax: time.Second}, []string{"PullMin is 2s", "raise PullMax"}},
+		{"PullMin beyond PullMax", Config{PullMin: 2 * time.Second, PullMax: time.Second},
+			[]string{"PullMin is 2s", "raise PullMax"}},
 		{"PullMin beyond the default", Config{PullMin: time.Minute}, []string{"PullMin is 1m0s", "PullMax, which is 30s"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

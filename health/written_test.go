@@ -37,7 +37,8 @@ func TestAFailingAnswerThatCannotBeWrittenDoesNotCount(t *testing.T) {
 	s := newState(t, Config{Failures: 1})
 	probe(s, balancer)
 	s.Pull()
-	s.ServeHTTP(writer{http.Header{}, func() error { return errors.New("broken pipe") }}, request("GET", balancer, "balancer/1"))
+	s.ServeHTTP(writer{http.Header{}, func() error { return errors.New("broken pipe") }},
+		request("GET", balancer, "balancer/1"))
 	if p := s.Probers()[0]; p.Failures != 0 || p.Noticed {
 		t.Errorf("%+v: it counted", p)
 	}

@@ -58,14 +58,17 @@ func TestManyIdleConnectionsMove(t *testing.T) {
 		_ = gen.srv.Close()
 		gen.set.Close()
 	}()
-	for end := time.Now().Add(patience); descriptors(t) > before || runtime.NumGoroutine() > goroutines+2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); descriptors(t) > before ||
+		runtime.NumGoroutine() > goroutines+2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("descriptors %d, then %d; goroutines %d, then %d", before, descriptors(t), goroutines, runtime.NumGoroutine())
+			t.Fatalf("descriptors %d, then %d; goroutines %d, then %d", before, descriptors(t), goroutines,
+				runtime.NumGoroutine())
 		}
 	}
 }
 
-// A dialect is a way to send requests on one connection; each is told in pieces, which the test sends with swaps between them.
+// A dialect is a way to send requests on one connection; each is told in pieces, which the test sends with
+// swaps between them.
 type dialect struct {
 	name string
 	say  func(c *client, rnd *rand.Rand, n int)
@@ -116,7 +119,8 @@ var dialects = []dialect{
 	}},
 	{"expect", func(c *client, rnd *rand.Rand, n int) {
 		body := fmt.Sprint(n)
-		c.scatter(rnd, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body)))
+		c.scatter(rnd, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+			len(body)))
 		line, err := c.br.ReadString('\n')
 		if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
 			panic(fmt.Errorf("expect: %q %w", line, err))
@@ -131,7 +135,8 @@ var dialects = []dialect{
 		if err != nil {
 			panic(err)
 		}
-		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "fixed" || resp.Header.Get("Connection") != "keep-alive" {
+		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "fixed" ||
+			resp.Header.Get("Connection") != "keep-alive" {
 			panic(fmt.Errorf("1.0: %q %w %v", b, err, resp.Header))
 		}
 	}},
@@ -183,7 +188,8 @@ func TestNothingIsLostInAnyDialect(t *testing.T) {
 				case "tiny headers":
 					srv.MaxHeaderBytes = 8 << 10
 				case "timeouts":
-					srv.IdleTimeout, srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout = time.Hour, time.Minute, 2*time.Minute, time.Minute
+					srv.IdleTimeout, srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout = time.Hour, time.Minute,
+						2*time.Minute, time.Minute
 				}
 				return srv
 			}
@@ -228,7 +234,8 @@ func TestNothingIsLostInAnyDialect(t *testing.T) {
 	}
 }
 
-// Old clients send CRLF after the body of a POST. Until the next request nobody knows that it isn't the beginning of one.
+// Old clients send CRLF after the body of a POST. Until the next request nobody knows that it isn't the
+// beginning of one.
 func TestStrayLineAfterPostStays(t *testing.T) {
 	for _, together := range []bool{true, false} {
 		one := next(t, nil, &http.Server{})

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A sweep ends, however fast clients come: where another process holds the socket it takes what was there when it began,
-// and in the last one no more than the queue has room for.
+// A sweep ends, however fast clients come: where another process holds the socket it takes what was there
+// when it began, and in the last one no more than the queue has room for.
 func TestSweepEndsInAFlood(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {

@@ -72,7 +72,8 @@ func TestNotBeside(t *testing.T) {
 	}
 }
 
-// A socket that can't listen at Open, since another one is in the way, does when that has gone: Accept says so meanwhile.
+// A socket that can't listen at Open, since another one is in the way, does when that has gone: Accept says
+// so meanwhile.
 func TestListensLater(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.1:0")
 	next := New(nil, nil)

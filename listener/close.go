@@ -48,9 +48,9 @@ func (c *conn) part() {
 // when it has taken longer than longest in all.
 const lingering, longest = 500 * time.Millisecond, 5 * time.Second
 
-// linger keeps the last answer from being thrown away. A client that sends more than was read, such as a pipelined request,
-// has the connection reset by a close, and loses what it has not received. One that has sent requests one behind the other
-// may send the next when all before is read.
+// linger keeps the last answer from being thrown away. A client that sends more than was read, such as a
+// pipelined request, has the connection reset by a close, and loses what it has not received. One that has sent
+// requests one behind the other may send the next when all before is read.
 func (c *conn) linger() {
 	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
 		unread(c.Conn) == 0 && !(c.lines.piled.Load() && unsent(c.Conn) > 0) || c.CloseWrite() != nil {

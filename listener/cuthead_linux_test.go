@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The server's buffer cuts the next request in two at any byte. The ledger counts it behind the last answer all the same.
+// The server's buffer cuts the next request in two at any byte. The ledger counts it behind the last answer
+// all the same.
 func TestRequestThatTheBufferCutsIsCounted(t *testing.T) {
 	const following = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, x := range []struct {

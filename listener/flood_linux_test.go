@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// flood is a client of unencrypted HTTP/2 that sends without a pause and reads nothing, with a receive buffer as small as
-// can be.
+// flood is a client of unencrypted HTTP/2 that sends without a pause and reads nothing, with a receive buffer
+// as small as can be.
 func flood(t testing.TB, g *generation, first, again []byte) {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
@@ -47,22 +47,27 @@ func TestFloodsHoldNobody(t *testing.T) {
 	request := rawFrame(typeHeaders, flagEndBlock|1, 1, postHead)
 	for name, x := range map[string]struct{ first, again []byte }{
 		"window updates": {slices.Concat(begin, request), slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
-		"forged acks":    {slices.Concat(begin, request), slices.Repeat(rawFrame(typePing, flagAck, 0, ping(1)[headerLen:]), 1000)},
+		"forged acks": {slices.Concat(begin, request),
+			slices.Repeat(rawFrame(typePing, flagAck, 0, ping(1)[headerLen:]), 1000)},
 		"unknown frames": {slices.Concat(begin, request), slices.Repeat(rawFrame(0x42, 0, 0, make([]byte, 1000)), 100)},
 		"data":           {slices.Concat(begin, request), slices.Repeat(rawFrame(0, 0, 1, make([]byte, 1000)), 100)},
 		"pings":          {slices.Concat(begin, request), slices.Repeat(rawFrame(typePing, 0, 0, make([]byte, 8)), 1000)},
 		"an ended one":   {begin, slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = w.Write(make([]byte, 60<<10)) // less than a stream's window
-			})}
+			srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0),
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					_, _ = w.Write(make([]byte, 60<<10)) // less than a stream's window
+				})}
 			one := serveHTTP2(t, "h2c", srv)
 			const clients = 16
 			for range clients {
 				flood(t, one, x.first, x.again)
 			}
-			one.await(t, "not HTTP/2", func(n Counts) bool { return n.HTTP2 == clients || n.HTTP2 == 0 && name != "an ended one" })
+			one.await(t, "not HTTP/2", func(n Counts) bool {
+				return n.HTTP2 == clients || n.HTTP2 == 0 &&
+					name != "an ended one"
+			})
 			ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 			defer cancel()
 			start := time.Now()

@@ -19,7 +19,8 @@ func talk(r *rand.Rand, n int) (all [][]byte) {
 		body := bytes.Repeat([]byte{byte(len(all))}, r.IntN(40))
 		switch r.IntN(3) {
 		case 0:
-			all = append(all, rawFrame(typeHeaders, 0, 1, body), rawFrame(typeContinued, 0, 1, nil), rawFrame(typeContinued, flagEndBlock, 1, body))
+			all = append(all, rawFrame(typeHeaders, 0, 1, body), rawFrame(typeContinued, 0, 1, nil),
+				rawFrame(typeContinued, flagEndBlock, 1, body))
 		case 1:
 			all = append(all, rawFrame(0, 0, 1, body))
 		default:

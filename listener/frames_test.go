@@ -25,21 +25,24 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 		{[]byte(preface[:23]), false, frames{awaited: n}},
 		{[]byte(preface[23:]), true, frames{awaited: n}},
 		{rawFrame(typeSettings, 0, 0, nil), true, frames{whole: 1, settings: true, awaited: n}},
-		{rawFrame(typeHeaders, 1, 5, []byte("abc")), false, frames{whole: 2, last: 5, open: true, settings: true, awaited: n}},
+		{rawFrame(typeHeaders, 1, 5, []byte("abc")), false, frames{whole: 2, last: 5, open: true, settings: true,
+			awaited: n}},
 		{rawFrame(typeContinued, 0, 5, nil), false, frames{whole: 3, last: 5, open: true, settings: true, awaited: n}},
 		{rawFrame(typeContinued, flagEndBlock, 5, []byte("d")), true, frames{whole: 4, last: 5, settings: true, awaited: n}},
 		{rawFrame(0, 1, 5, make([]byte, 70000))[:60000], false, frames{whole: 4, last: 5, settings: true, awaited: n}},
 		{make([]byte, 70000-60000+headerLen), true, frames{whole: 5, last: 5, settings: true, awaited: n}},
 		{rawFrame(typeHeaders, flagEndBlock, 3, nil), true, frames{whole: 6, last: 5, settings: true, awaited: n}},
 		{rawFrame(typePing, flagAck, 0, ping(9)[headerLen:]), true, frames{whole: 7, last: 5, settings: true, awaited: n}},
-		{rawFrame(typePing, flagAck, 0, []byte("batoN\x01\x02\x03")), true, frames{whole: 8, last: 5, settings: true, awaited: n}},
+		{rawFrame(typePing, flagAck, 0, []byte("batoN\x01\x02\x03")), true,
+			frames{whole: 8, last: 5, settings: true, awaited: n}},
 		{ping(n), true, frames{whole: 9, last: 5, settings: true, awaited: n}},
 		{rawFrame(typePing, flagAck, 0, ping(n)[headerLen:]), true, frames{whole: 10, last: 5, settings: true, back: true}},
 		{rawFrame(typePing, flagAck, 0, ping(0)[headerLen:]), true, frames{whole: 11, last: 5, settings: true, back: true}},
 		{goAway(maxStream), true, frames{whole: 12, last: 5, settings: true, back: true, goaway: true}},
 	} {
 		f.pass(step.bytes)
-		got := frames{whole: f.whole, last: f.last, open: f.open, goaway: f.goaway, settings: f.settings, awaited: f.awaited, back: f.back, alien: f.alien}
+		got := frames{whole: f.whole, last: f.last, open: f.open, goaway: f.goaway, settings: f.settings,
+			awaited: f.awaited, back: f.back, alien: f.alien}
 		if got != step.want || f.between() != step.between {
 			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v", step.bytes, got, f.between(), step.want, step.between)
 		}
@@ -62,7 +65,8 @@ func TestFramesKnowAliens(t *testing.T) {
 
 // However the bytes are cut, the same has passed; and the ends of frames are where a plain reading has them.
 func FuzzFrames(f *testing.F) {
-	f.Add(bytes.Join([][]byte{rawFrame(4, 0, 0, make([]byte, 12)), rawFrame(typeHeaders, 0, 1, []byte("x")), rawFrame(typeContinued, 4, 1, nil), goAway(7)}, nil), uint64(1))
+	f.Add(bytes.Join([][]byte{rawFrame(4, 0, 0, make([]byte, 12)), rawFrame(typeHeaders, 0, 1, []byte("x")),
+		rawFrame(typeContinued, 4, 1, nil), goAway(7)}, nil), uint64(1))
 	f.Add(append(ping(3), rawFrame(typePing, flagAck, 0, ping(3)[headerLen:])...), uint64(2))
 	f.Add([]byte{0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 1, 2}, uint64(3))
 	f.Add([]byte{0, 0, 8, typePing, flagAck}, uint64(4))

@@ -117,7 +117,8 @@ func (b *duplex) end() {
 	}
 }
 
-// wantInserted wants the server to have read what the client has sent, as far as it goes, with a GOAWAY at most, between frames.
+// wantInserted wants the server to have read what the client has sent, as far as it goes, with a GOAWAY at
+// most, between frames.
 func (b *duplex) wantInserted(ahead int) {
 	b.t.Helper()
 	if bytes.HasPrefix(b.sent, b.heard) {
@@ -128,7 +129,8 @@ func (b *duplex) wantInserted(ahead int) {
 		same++
 	}
 	for at := max(0, same-17); at <= same; at++ {
-		if rest, ok := bytes.CutPrefix(b.heard[at:], goAway(0)[:min(17, len(b.heard)-at)]); ok && bytes.HasPrefix(b.sent[at:], rest) {
+		if rest, ok := bytes.CutPrefix(b.heard[at:], goAway(0)[:min(17, len(b.heard)-at)]); ok &&
+			bytes.HasPrefix(b.sent[at:], rest) {
 			f := frames{preface: ahead}
 			if f.pass(b.sent[:at]); f.between() && f.settings {
 				return
@@ -162,12 +164,13 @@ func (b *duplex) wantOurs() {
 	}
 }
 
-// FuzzFramedConn: whatever the client sends and whenever it leaves, hurries, ends and closes, nothing panics or goes on, the
-// server reads what was sent, and the client gets what was said.
+// FuzzFramedConn: whatever the client sends and whenever it leaves, hurries, ends and closes, nothing panics
+// or goes on, the server reads what was sent, and the client gets what was said.
 func FuzzFramedConn(f *testing.F) {
 	settings := rawFrame(typeSettings, 0, 0, nil)
 	send := func(p []byte) []byte { return append([]byte{0, byte(len(p))}, p...) }
-	f.Add(slices.Concat([]byte{0, 64}, send(settings), []byte{5}, send(ack(1))))                     // an acknowledgement that nobody waits for
+	// an acknowledgement that nobody waits for
+	f.Add(slices.Concat([]byte{0, 64}, send(settings), []byte{5}, send(ack(1))))
 	f.Add(slices.Concat([]byte{0, 64}, send(settings), []byte{5, 1, 20, 1, 1, 8, 4, 1, 1, 8, 4}))    // those that count
 	f.Add(slices.Concat([]byte{0, 3}, send(settings), []byte{4, 2, 5, 1, 20, 0, 3, 0, 0, 4, 8, 80})) // half a frame
 	f.Add(slices.Concat([]byte{2, 64}, send([]byte(preface)), send(settings), []byte{5, 1, 20, 6, 4, 7, 5, 9}))

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// FuzzConn is a connection of HTTP/1 in every state, with what a peer may send, in pieces, and what may happen meanwhile.
-// Nothing of it may panic, hang, or leave the connection behind; what the ledger has, it has once.
+// FuzzConn is a connection of HTTP/1 in every state, with what a peer may send, in pieces, and what may
+// happen meanwhile. Nothing of it may panic, hang, or leave the connection behind; what the ledger has, it has once.
 func FuzzConn(f *testing.F) {
 	f.Add([]byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"), []byte{0, 1, 2, 3, 4, 5, 6, 7})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"), []byte{0x10, 2, 0x21, 5})
@@ -95,7 +95,8 @@ func FuzzConn(f *testing.F) {
 		set.Close()
 		_ = srv.Close()
 		<-served
-		if n := set.Counts(); n.Lost > 1 && n.CutOff == 0 || n.CutOff > 1 || int(n.Lost+n.Part+n.Junk) < len(entries)-int(n.CutOff) {
+		if n := set.Counts(); n.Lost > 1 && n.CutOff == 0 || n.CutOff > 1 ||
+			int(n.Lost+n.Part+n.Junk) < len(entries)-int(n.CutOff) {
 			t.Errorf("%+v, %d entries", n, len(entries))
 		}
 		for end := time.Now().Add(patience); set.Counts().Open() > 0; time.Sleep(time.Millisecond) {

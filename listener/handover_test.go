@@ -64,7 +64,8 @@ func TestRequestInTwoHalvesStays(t *testing.T) {
 	}
 }
 
-// A pipelined request whose beginning came with the one before: net/http has it in its buffer, or has consumed lines of it.
+// A pipelined request whose beginning came with the one before: net/http has it in its buffer, or has
+// consumed lines of it.
 func TestPipelinedHalfStays(t *testing.T) {
 	req := post("hello")
 	for cut := 0; cut <= len(req); cut++ {

@@ -43,7 +43,8 @@ func TestHolderIsNamed(t *testing.T) {
 					address = strings.ReplaceAll(address, "N", fmt.Sprint(ap.Port()))
 				}
 				_, err := in.is(t, New(nil, nil), network, address)
-				if err == nil || !strings.Contains(err.Error(), "in use") || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "this process itself") {
+				if err == nil || !strings.Contains(err.Error(), "in use") || !strings.Contains(err.Error(), want) ||
+					!strings.Contains(err.Error(), "this process itself") {
 					t.Errorf("%s: %v; want %s, and this process", ask, err, want)
 				}
 			}

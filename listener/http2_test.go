@@ -107,7 +107,8 @@ func (c *h2) read() (f h2frame, err error) {
 	if _, err := io.ReadFull(c.br, head[:]); err != nil {
 		return f, err
 	}
-	f = h2frame{head[3], head[4], binary.BigEndian.Uint32(head[5:]), make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))}
+	f = h2frame{head[3], head[4], binary.BigEndian.Uint32(head[5:]),
+		make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))}
 	_, err = io.ReadFull(c.br, f.payload)
 	if f.kind == 0 {
 		c.bodies[f.stream] += string(f.payload)
@@ -166,8 +167,8 @@ func (c *h2) wantAnswer(stream uint32, body string) {
 
 var bothKinds = []string{"h2", "h2c"}
 
-// What the client sends before it knows is answered, and so is what Go's client was about to send when it learned; net/http
-// learns of the end when all that has arrived.
+// What the client sends before it knows is answered, and so is what Go's client was about to send when it
+// learned; net/http learns of the end when all that has arrived.
 func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
 	t.Parallel()
 	for _, kind := range bothKinds {
@@ -268,7 +269,8 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 			half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
 			block.frame(typeHeaders, 0, 1, postHead[:3])
 			one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
-			wait := one.depart(t, nil, 2*time.Second) // after less a busy machine may come to its end before it says its beginning
+			// after less a busy machine may come to its end before it says its beginning
+			wait := one.depart(t, nil, 2*time.Second)
 			idle.wantGoAway(maxStream)
 			idle.until(typePing)
 			for _, c := range []*h2{half, block} {
@@ -289,21 +291,25 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 	}
 }
 
-// What a client has begun, where no request is under way, and does not go on with, gets one grace. It is no failure, and no loss.
+// What a client has begun, where no request is under way, and does not go on with, gets one grace. It is no
+// failure, and no loss.
 func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 	t.Parallel()
 	var settings = rawFrame(typeSettings, 0, 0, nil)
 	for name, said := range map[string][]byte{
-		"half a preface":       []byte(preface[:20]),
-		"no settings":          []byte(preface),
-		"half of settings":     append([]byte(preface), settings[:8]...),
-		"half a header":        append([]byte(preface+string(settings)), 0, 0, 4, typeHeaders),
-		"one byte":             append([]byte(preface+string(settings)), 0),
-		"half a header block":  append([]byte(preface+string(settings)), rawFrame(typeHeaders, flagEndBlock, 1, postHead)[:headerLen+2]...),
-		"headers without end":  append([]byte(preface+string(settings)), rawFrame(typeHeaders, 0, 1, postHead)...),
-		"half a continuation":  append([]byte(preface+string(settings)+string(rawFrame(typeHeaders, 0, 1, postHead[:3]))), 0, 0, 3, typeContinued, 0),
-		"half a ping":          append([]byte(preface+string(settings)), ping(1)[:12]...),
-		"half an ack":          append([]byte(preface+string(settings)), rawFrame(typePing, flagAck, 0, ping(1)[headerLen:])[:16]...),
+		"half a preface":   []byte(preface[:20]),
+		"no settings":      []byte(preface),
+		"half of settings": append([]byte(preface), settings[:8]...),
+		"half a header":    append([]byte(preface+string(settings)), 0, 0, 4, typeHeaders),
+		"one byte":         append([]byte(preface+string(settings)), 0),
+		"half a header block": append([]byte(preface+string(settings)),
+			rawFrame(typeHeaders, flagEndBlock, 1, postHead)[:headerLen+2]...),
+		"headers without end": append([]byte(preface+string(settings)), rawFrame(typeHeaders, 0, 1, postHead)...),
+		"half a continuation": append([]byte(preface+string(settings)+string(rawFrame(typeHeaders, 0, 1,
+			postHead[:3]))), 0, 0, 3, typeContinued, 0),
+		"half a ping": append([]byte(preface+string(settings)), ping(1)[:12]...),
+		"half an ack": append([]byte(preface+string(settings)),
+			rawFrame(typePing, flagAck, 0, ping(1)[headerLen:])[:16]...),
 		"half a frame of 16 k": append([]byte(preface+string(settings)), 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 'x'),
 	} {
 		for _, kind := range bothKinds {
@@ -388,7 +394,8 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 
 // transport is Go's client.
 func transport(t testing.TB, kind string) (tr *http.Transport, scheme string) {
-	tr, scheme = &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, "http"
+	tr, scheme = &http.Transport{Protocols: new(http.Protocols),
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, "http"
 	if kind == "h2" {
 		tr.Protocols.SetHTTP2(true)
 		scheme = "https"
@@ -494,7 +501,10 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 			c.calm()
 			c.wantGoAway(1)
 			close(release)
-			one.await(t, "the server does not close", func(n Counts) bool { return n.Open() == 0 || own.led.Load().lingers.Load() })
+			one.await(t, "the server does not close", func(n Counts) bool {
+				return n.Open() == 0 ||
+					own.led.Load().lingers.Load()
+			})
 			for range 3 {
 				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
 			}
@@ -545,7 +555,8 @@ func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, _ := io.ReadAll(resp.Body)
-			if want := fmt.Sprint("HTTP/2.0 ", kind == "h2", " base "); !strings.HasPrefix(string(got), want) || strings.HasSuffix(string(got), " 0") {
+			if want := fmt.Sprint("HTTP/2.0 ", kind == "h2", " base "); !strings.HasPrefix(string(got), want) ||
+				strings.HasSuffix(string(got), " 0") {
 				t.Errorf("%q, want %q and a number", got, want)
 			}
 			if strange.Load() > 0 || states.Load() == 0 {

@@ -27,9 +27,10 @@ type h2wire struct {
 
 func dialWire(t testing.TB, tracked bool) *h2wire {
 	t.Helper()
-	srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "hello")
-	})}
+	srv := &http.Server{Protocols: new(http.Protocols),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "hello")
+		})}
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	set := New(nil, nil)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +52,8 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 	t.Cleanup(func() { _ = nc.Close() })
 	get := slices.Concat([]byte{0x82}, postHead[1:])
 	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: rawFrame(typeHeaders, flagEndBlock|1, 0, get)}
-	_, _ = nc.Write(append([]byte(preface), slices.Concat(rawFrame(4, 0, 0, nil), rawFrame(8, 0, 0, []byte{0x7f, 0, 0, 0}))...)) // a window for all answers
+	_, _ = nc.Write(append([]byte(preface), slices.Concat(rawFrame(4, 0, 0, nil),
+		rawFrame(8, 0, 0, []byte{0x7f, 0, 0, 0}))...)) // a window for all answers
 	for range 50 {
 		w.roundTrip()
 	}

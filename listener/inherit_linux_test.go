@@ -60,7 +60,8 @@ func (in Inherited) is(t testing.TB, set *Set, network, address string) (same bo
 func TestInheritedByAnySpelling(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	if err := errors.Join(os.Symlink(dir, filepath.Join(dir, "link")), os.Symlink("s", filepath.Join(dir, "t")), os.Symlink("d", filepath.Join(dir, "e"))); err != nil {
+	if err := errors.Join(os.Symlink(dir, filepath.Join(dir, "link")), os.Symlink("s", filepath.Join(dir, "t")),
+		os.Symlink("d", filepath.Join(dir, "e"))); err != nil {
 		t.Fatal(err)
 	}
 	loopback6 := []string{"[::1]:N", "[0:0:0:0:0:0:0:1]:N", "[::1%lo]:N"}
@@ -69,8 +70,10 @@ func TestInheritedByAnySpelling(t *testing.T) {
 		yes, no          []string
 	}{
 		{"tcp", ":0",
-			[]string{"tcp :N", "tcp 0.0.0.0:N", "tcp [::]:N", "tcp [::0]:N", "tcp :0N", "tcp :0", "tcp 0.0.0.0:0", "tcp [::]:00"},
-			[]string{"tcp4 :N", "tcp4 0.0.0.0:N", "tcp6 :N", "tcp6 [::]:N", "tcp 127.0.0.1:N", "tcp [::1]:N", "tcp 127.0.0.1:0", "tcp4 :0", "udp :N", "unix N"}},
+			[]string{"tcp :N", "tcp 0.0.0.0:N", "tcp [::]:N", "tcp [::0]:N", "tcp :0N", "tcp :0", "tcp 0.0.0.0:0",
+				"tcp [::]:00"},
+			[]string{"tcp4 :N", "tcp4 0.0.0.0:N", "tcp6 :N", "tcp6 [::]:N", "tcp 127.0.0.1:N", "tcp [::1]:N",
+				"tcp 127.0.0.1:0", "tcp4 :0", "udp :N", "unix N"}},
 		{"tcp4", ":0",
 			[]string{"tcp4 :N", "tcp4 0.0.0.0:N", "tcp4 0.0.0.0:0"},
 			[]string{"tcp :N", "tcp 0.0.0.0:N", "tcp [::]:N", "tcp6 :N", "tcp 127.0.0.1:N"}},
@@ -78,8 +81,10 @@ func TestInheritedByAnySpelling(t *testing.T) {
 			[]string{"tcp6 :N", "tcp6 [::]:N"},
 			[]string{"tcp :N", "tcp4 :N", "tcp [::1]:N"}},
 		{"tcp", "localhost:0",
-			[]string{"tcp localhost:N", "tcp 127.0.0.1:N", "tcp4 127.0.0.1:N", "tcp4 localhost:N", "tcp [::ffff:127.0.0.1]:N", "tcp 127.0.0.1:0"},
-			[]string{"tcp6 localhost:N", "tcp 127.0.0.2:N", "tcp :N", "tcp [::1]:N", "tcp 127.0.0.1:1", "tcp 127.0.0.1:nonsense", "tcp nonsense", "udp 127.0.0.1:N"}},
+			[]string{"tcp localhost:N", "tcp 127.0.0.1:N", "tcp4 127.0.0.1:N", "tcp4 localhost:N",
+				"tcp [::ffff:127.0.0.1]:N", "tcp 127.0.0.1:0"},
+			[]string{"tcp6 localhost:N", "tcp 127.0.0.2:N", "tcp :N", "tcp [::1]:N", "tcp 127.0.0.1:1",
+				"tcp 127.0.0.1:nonsense", "tcp nonsense", "udp 127.0.0.1:N"}},
 		{"tcp", "[::1]:0",
 			append(prefixed("tcp ", loopback6), prefixed("tcp6 ", loopback6)...),
 			[]string{"tcp 127.0.0.1:N", "tcp4 127.0.0.1:N", "tcp :N"}},
@@ -143,7 +148,8 @@ func TestInheritedByNameFirst(t *testing.T) {
 	}
 }
 
-// What the service manager holds keeps its name there, and a name of its own finds the socket that was asked for by address.
+// What the service manager holds keeps its name there, and a name of its own finds the socket that was asked
+// for by address.
 func TestInheritedAndHeld(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.1:0")
 	key := in.Network + " " + in.Address

@@ -62,14 +62,18 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 		unled  bool // served by srv.Serve
 		warned string
 	}{
-		"default":           {set: func(*http.Server) {}},
-		"default, unled":    {set: func(*http.Server) {}, unled: true}, // it may never speak HTTP/2
-		"TLS":               {set: func(srv *http.Server) { srv.TLSConfig = &tls.Config{NextProtos: []string{"h2"}} }},
-		"h2c":               {set: unencrypted},
-		"TLSNextProto":      {set: func(srv *http.Server) { srv.TLSNextProto = other }, warned: "golang.org/x/net v0.31.0"},
-		"none in the map":   {set: func(srv *http.Server) { srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} }},
-		"h2c by srv.Serve":  {set: unencrypted, unled: true, warned: map[bool]string{true: "Set.Serve"}[fronts]},
-		"TLSNextProto, own": {set: func(srv *http.Server) { srv.TLSNextProto = other }, unled: true, warned: "golang.org/x/net v0.31.0"},
+		"default":        {set: func(*http.Server) {}},
+		"default, unled": {set: func(*http.Server) {}, unled: true}, // it may never speak HTTP/2
+		"TLS":            {set: func(srv *http.Server) { srv.TLSConfig = &tls.Config{NextProtos: []string{"h2"}} }},
+		"h2c":            {set: unencrypted},
+		"TLSNextProto":   {set: func(srv *http.Server) { srv.TLSNextProto = other }, warned: "golang.org/x/net v0.31.0"},
+		"none in the map": {set: func(srv *http.Server) {
+			srv.TLSNextProto = map[string]func(*http.Server,
+				*tls.Conn, http.Handler){}
+		}},
+		"h2c by srv.Serve": {set: unencrypted, unled: true, warned: map[bool]string{true: "Set.Serve"}[fronts]},
+		"TLSNextProto, own": {set: func(srv *http.Server) { srv.TLSNextProto = other }, unled: true,
+			warned: "golang.org/x/net v0.31.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set, srv := New(nil, nil), &http.Server{}
@@ -97,7 +101,8 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 		r.ProtoMajor = min(proto, 2)
 		c := &conn{set: set}
 		srv.Handler.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connKey{}, c)))
-		if got := said(); len(got) != want || want > 0 && !strings.Contains(got[0], "Set.Serve") || c.h2.Load() != (proto >= 2) {
+		if got := said(); len(got) != want || want > 0 && !strings.Contains(got[0], "Set.Serve") ||
+			c.h2.Load() != (proto >= 2) {
 			t.Errorf("HTTP/%d: %q, HTTP/2 %v", r.ProtoMajor, got, c.h2.Load())
 		}
 	}
@@ -106,7 +111,8 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 // With a version of net/http that needs fronts, and with one that doesn't, a front changes nothing of a connection that
 // speaks something else.
 func TestFrontsOfOtherConnections(t *testing.T) {
-	for _, said := range []string{"", "G", "PRI * HTTP/1.1\r\n", preface[:23], preface[:20] + "XXXX", strings.Repeat("x", 100)} {
+	for _, said := range []string{"", "G", "PRI * HTTP/1.1\r\n", preface[:23], preface[:20] + "XXXX",
+		strings.Repeat("x", 100)} {
 		set := New(nil, nil)
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 		set.Open()

@@ -48,7 +48,10 @@ func TestLedgerHasWhatWasClosedUnread(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	left := make(chan error)
 	go func() {
-		left <- one.set.Leave(ctx, func(t []Ticket, _ []syscall.Conn) ([]bool, error) { return make([]bool, len(t)), nil }, time.Hour)
+		left <- one.set.Leave(ctx, func(t []Ticket, _ []syscall.Conn) ([]bool, error) {
+			return make([]bool, len(t)),
+				nil
+		}, time.Hour)
 	}()
 	one.await(t, "listener still open", func(Counts) bool { return len(one.set.Listeners()) == 0 })
 	lost.send("POST / HTTP/1.1\r\n")
@@ -66,7 +69,8 @@ func TestLedgerHasWhatWasClosedUnread(t *testing.T) {
 		t.Errorf("age %v", age)
 	}
 	losses[0].Age = 0
-	want := Loss{Kind: LostCutOff, Listener: one.ln.(*socket).key, Remote: lost.nc.LocalAddr().String(), Unread: 17, Method: "GET", Path: "/"}
+	want := Loss{Kind: LostCutOff, Listener: one.ln.(*socket).key, Remote: lost.nc.LocalAddr().String(),
+		Unread: 17, Method: "GET", Path: "/"}
 	if losses[0].Unread == 16 { // net/http's background read was there before the departure
 		want.Unread = 16
 	}
@@ -106,7 +110,8 @@ func TestLedgerHasNoMovedConnection(t *testing.T) {
 	}
 }
 
-// The answer was given and said that it is the last: what the client still sends of a body that nobody wanted is no request.
+// The answer was given and said that it is the last: what the client still sends of a body that nobody wanted
+// is no request.
 func TestLedgerHasNoAnsweredRequest(t *testing.T) {
 	one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)

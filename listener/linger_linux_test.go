@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The last answer arrives whole when its client has sent another request that nobody reads, or sends one when the server is
-// done.
+// The last answer arrives whole when its client has sent another request that nobody reads, or sends one when
+// the server is done.
 func TestLastAnswerArrives(t *testing.T) {
 	const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, later := range []bool{false, true} {

@@ -258,7 +258,8 @@ func TestAdoptOwnOfWhatIsNoConnection(t *testing.T) {
 	key := two.ln.(*socket).key
 	for name, f := range oddFiles(t) {
 		t.Run(name, func(t *testing.T) {
-			err := two.set.AdoptOwn(Ticket{Listener: key}, f, func(net.Conn) error { t.Error("adopted"); return nil }, func(err error) error { return err })
+			err := two.set.AdoptOwn(Ticket{Listener: key}, f, func(net.Conn) error { t.Error("adopted"); return nil },
+				func(err error) error { return err })
 			if err == nil || two.set.Counts().Open() != 0 {
 				t.Errorf("%v, %+v", err, two.set.Counts())
 			}

@@ -49,7 +49,11 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 		all["ReadFromUDP"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDP(p); return n, err }
 		all["ReadFromUDPAddrPort"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDPAddrPort(p); return n, err }
 		all["ReadMsgUDP"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUDP(p, nil); return n, err }
-		all["ReadMsgUDPAddrPort"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUDPAddrPort(p, nil); return n, err }
+		all["ReadMsgUDPAddrPort"] = func(p []byte) (int, error) {
+			n, _, _, _,
+				err := pc.ReadMsgUDPAddrPort(p, nil)
+			return n, err
+		}
 	case unixgramSocket:
 		all["ReadFromUnix"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUnix(p); return n, err }
 		all["ReadMsgUnix"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUnix(p, nil); return n, err }
@@ -81,7 +85,8 @@ func eachPacketNetwork(t *testing.T, f func(t *testing.T, set *Set, pc net.Packe
 			}
 			var client net.Conn
 			if at[0] == "unixgram" {
-				client, err = net.DialUnix("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "c"), Net: "unixgram"}, pc.LocalAddr().(*net.UnixAddr))
+				client, err = net.DialUnix("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "c"), Net: "unixgram"},
+					pc.LocalAddr().(*net.UnixAddr))
 			} else {
 				client, err = net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", pc.LocalAddr().(*net.UDPAddr).Port))
 			}

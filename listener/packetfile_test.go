@@ -51,8 +51,8 @@ func TestPacketSocketFile(t *testing.T) {
 	}
 }
 
-// What a generation has made that never came to serve is removed; another process, which it was passed on to, has the file
-// of what did.
+// What a generation has made that never came to serve is removed; another process, which it was passed on to,
+// has the file of what did.
 func TestFilesOfAGenerationThatFails(t *testing.T) {
 	dir := shortDir(t)
 	for _, opened := range []bool{false, true} {

@@ -82,7 +82,8 @@ func TestPassedByAddress(t *testing.T) {
 	}{
 		{"tcp4", "127.0.0.1:0",
 			[]string{"tcp 127.0.0.1:0", "tcp4 127.0.0.1:0", "tcp localhost:0", "tcp [::ffff:127.0.0.1]:0"},
-			[]string{"tcp6 127.0.0.1:0", "tcp :0", "tcp 127.0.0.2:0", "tcp 127.0.0.1:1", "tcp nonsense", "tcp 127.0.0.1:nonsense", "unix 127.0.0.1:0", "udp 127.0.0.1:0"}},
+			[]string{"tcp6 127.0.0.1:0", "tcp :0", "tcp 127.0.0.2:0", "tcp 127.0.0.1:1", "tcp nonsense",
+				"tcp 127.0.0.1:nonsense", "unix 127.0.0.1:0", "udp 127.0.0.1:0"}},
 		{"tcp4", "0.0.0.0:0",
 			[]string{"tcp :0", "tcp 0.0.0.0:0", "tcp [::]:0", "tcp4 :0", "tcp4 0.0.0.0:0"},
 			[]string{"tcp6 :0", "tcp6 [::]:0", "tcp 127.0.0.1:0"}},
@@ -181,7 +182,8 @@ func TestPassedGarbage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := set.Listen("tcp", busy.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "passed: 0 (") {
+	if _, err := set.Listen("tcp", busy.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) ||
+		!strings.Contains(err.Error(), "passed: 0 (") {
 		t.Error(err)
 	}
 	_ = busy.Close()
@@ -198,8 +200,10 @@ func TestPassedGarbage(t *testing.T) {
 func TestStoreNames(t *testing.T) {
 	seen := make(map[string]string)
 	for _, key := range []string{
-		"tcp :80", "tcp [::]:80", "tcp 0.0.0.0:80", "unix /run/a b", "unix /run/a+b", "unix /run/a%2Bb", "unix /run/a:b", "unix /run/ä\n",
-		"unix @" + strings.Repeat("/", 107), "tcp " + strings.Repeat("a", 300) + ":80", "tcp " + strings.Repeat("a", 301) + ":80",
+		"tcp :80", "tcp [::]:80", "tcp 0.0.0.0:80", "unix /run/a b", "unix /run/a+b", "unix /run/a%2Bb",
+		"unix /run/a:b", "unix /run/ä\n",
+		"unix @" + strings.Repeat("/", 107), "tcp " + strings.Repeat("a", 300) + ":80", "tcp " +
+			strings.Repeat("a", 301) + ":80",
 	} {
 		name := storeName(key)
 		if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }) {
@@ -231,7 +235,8 @@ func TestKeep(t *testing.T) {
 	if unused, err := set.Keep(); err != nil || len(unused) != 3 {
 		t.Errorf("%q, %v", unused, err)
 	}
-	want := []string{"remove " + storeName(key), "remove " + storeName("unix "+path), "put " + storeName(key), "put " + storeName("tcp 127.0.0.1:0")}
+	want := []string{"remove " + storeName(key), "remove " + storeName("unix "+path), "put " + storeName(key),
+		"put " + storeName("tcp 127.0.0.1:0")}
 	slices.Sort(want)
 	if slices.Sort(store.did); !slices.Equal(store.did, want) {
 		t.Errorf("%q; want %q", store.did, want)

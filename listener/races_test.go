@@ -111,7 +111,8 @@ func TestOpenWhileConnectionsComeIn(t *testing.T) {
 	}
 }
 
-// net/http looks for the preface of HTTP/2 first, and reads once more after the EOF that says that a connection has moved.
+// net/http looks for the preface of HTTP/2 first, and reads once more after the EOF that says that a
+// connection has moved.
 func TestNewConnectionOfServerWithUnencryptedHTTP2MovesOnce(t *testing.T) {
 	h2c := func() *http.Server {
 		srv := &http.Server{Protocols: new(http.Protocols)}

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// BenchmarkTrackedOverBare prints the throughput of a tracked listener as a share of a bare one's. Blocks of requests to
-// either alternate, and the faster blocks of both are compared, so that a noisy machine troubles both alike.
+// BenchmarkTrackedOverBare prints the throughput of a tracked listener as a share of a bare one's. Blocks of
+// requests to either alternate, and the faster blocks of both are compared, so that a noisy machine troubles
+// both alike.
 func BenchmarkTrackedOverBare(b *testing.B) {
 	const block = 10
 	for _, x := range exchanges(b) {

@@ -184,7 +184,8 @@ func garbage(t testing.TB) (files []*os.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range []interface{ File() (*os.File, error) }{ln.(*net.TCPListener), uln.(*net.UnixListener), udp.(*net.UDPConn), ugram} {
+	for _, x := range []interface{ File() (*os.File, error) }{ln.(*net.TCPListener), uln.(*net.UnixListener),
+		udp.(*net.UDPConn), ugram} {
 		f, err := x.File()
 		if err != nil {
 			t.Fatal(err)
@@ -267,7 +268,8 @@ func TestAdoptKeepsWhatItCouldNotAcknowledge(t *testing.T) {
 	two := next(t, nil, &http.Server{Handler: echo(2)})
 	cl, far := pair(t)
 	tickets := []Ticket{{Listener: two.ln.(*socket).key}}
-	if err := two.set.Adopt(tickets, dups(t, []syscall.Conn{far}), func([]bool) error { return gone }); !errors.Is(err, gone) {
+	if err := two.set.Adopt(tickets, dups(t, []syscall.Conn{far}),
+		func([]bool) error { return gone }); !errors.Is(err, gone) {
 		t.Error(err)
 	}
 	_ = far.Close()

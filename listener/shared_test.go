@@ -21,7 +21,8 @@ func TestSocketThatOutlivesTheStopAccepts(t *testing.T) {
 	wantHandshake(t, two.ln.Addr().String())
 }
 
-// wantHandshake connects, and wants no handshake to have been dropped: the kernel would have tried again a second later.
+// wantHandshake connects, and wants no handshake to have been dropped: the kernel would have tried again a
+// second later.
 func wantHandshake(t testing.TB, address string) {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", address, patience)
@@ -34,7 +35,10 @@ func wantHandshake(t testing.TB, address string) {
 		t.Fatal(err)
 	}
 	var info *unix.TCPInfo
-	if cerr := rc.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO) }); cerr != nil || err != nil {
+	if cerr := rc.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP,
+			unix.TCP_INFO)
+	}); cerr != nil || err != nil {
 		t.Fatal(cerr, err)
 	}
 	if info.Total_retrans > 0 {

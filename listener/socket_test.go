@@ -162,7 +162,8 @@ func TestUnixSocketFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	stale.SetUnlinkOnClose(false)
-	if _, err := New(nil, nil).Listen("unix", path); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "process") {
+	if _, err := New(nil, nil).Listen("unix", path); !errors.Is(err, syscall.EADDRINUSE) ||
+		!strings.Contains(err.Error(), "process") {
 		t.Errorf("living socket: %v", err)
 	}
 	_ = stale.Close()
@@ -218,12 +219,14 @@ func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 				t.Errorf("%s %s: no error", x.network, x.address)
 				continue
 			}
-			if x.is != nil && !errors.Is(err, x.is) || !strings.Contains(err.Error(), x.says) || !strings.HasPrefix(err.Error(), "listener: ") {
+			if x.is != nil && !errors.Is(err, x.is) || !strings.Contains(err.Error(), x.says) ||
+				!strings.HasPrefix(err.Error(), "listener: ") {
 				t.Errorf("%s %s: %v", x.network, x.address, err)
 			}
 		}
 	}
-	if err := explain("tcp", ":80", &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}); !strings.Contains(err.Error(), "CAP_NET_BIND_SERVICE") {
+	if err := explain("tcp", ":80", &net.OpError{Op: "listen", Err: os.NewSyscallError("bind",
+		syscall.EACCES)}); !strings.Contains(err.Error(), "CAP_NET_BIND_SERVICE") {
 		t.Error(err)
 	}
 	if _, err := New(nil, nil).ListenPacket("tcp", ":0"); err == nil || !strings.Contains(err.Error(), "want udp") {

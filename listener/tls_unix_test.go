@@ -56,7 +56,8 @@ func dialHolding(t testing.TB, g *generation) (*client, *underTLS, *bytes.Buffer
 	return &client{t, tc, bufio.NewReader(tc)}, w, secrets
 }
 
-// The rest of a request may be on its way while its first bytes lie in crypto/tls, where nobody sees them. It has a grace.
+// The rest of a request may be on its way while its first bytes lie in crypto/tls, where nobody sees them. It
+// has a grace.
 func TestHalfARecordGetsAGrace(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		one := secure(t, &http.Server{}, "http/1.1")
@@ -148,7 +149,8 @@ func keyUpdate(t testing.TB, tc *tls.Conn, secrets string, number byte) []byte {
 // Whoever connects and says nothing that makes sense must not hold a departure.
 func TestStrangersAtATLSPortEnd(t *testing.T) {
 	one := secure(t, &http.Server{}, "http/1.1")
-	for _, said := range []string{"", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00", "\x17\x03\x03", "\x16"} {
+	for _, said := range []string{"", "GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00",
+		"\x17\x03\x03", "\x16"} {
 		dial(t, one).send(said)
 	}
 	one.await(t, "not accepted", func(n Counts) bool { return n.New+n.Active >= 4 })
@@ -224,7 +226,8 @@ func TestLedgerOfTLS(t *testing.T) {
 		if len(losses) > 0 {
 			got = losses[0].Kind
 		}
-		if n := one.set.Counts(); got != want || n.Lost+n.Part+n.Junk != int64(len(losses)) || (n.Lost == 1) != (want == LostRequest) {
+		if n := one.set.Counts(); got != want || n.Lost+n.Part+n.Junk != int64(len(losses)) ||
+			(n.Lost == 1) != (want == LostRequest) {
 			t.Errorf("%.30q: %q, %+v, want %q", sent, got, n, want)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// What a server was given by RegisterOnShutdown is called once, when the set begins to leave, whenever it was given; but
-// not what net/http registers there to end HTTP/2.
+// What a server was given by RegisterOnShutdown is called once, when the set begins to leave, whenever it was
+// given; but not what net/http registers there to end HTTP/2.
 func TestOnShutdown(t *testing.T) {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
@@ -109,7 +109,8 @@ func TestTrackedServerIsFreed(t *testing.T) {
 	}
 }
 
-// A visitor is known by the first request of its connection: net/http calls an HTTP/2 connection active before it has one.
+// A visitor is known by the first request of its connection: net/http calls an HTTP/2 connection active
+// before it has one.
 func TestHTTP2RequestsAreNumbered(t *testing.T) {
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {

@@ -104,8 +104,8 @@ func piped(nc net.Conn) net.Conn {
 	return near
 }
 
-// What wraps a connection, and however it came, the set knows what it does: it is counted, its requests are, it is closed
-// quietly in the grace, an answer while leaving is the last, and nothing is lost.
+// What wraps a connection, and however it came, the set knows what it does: it is counted, its requests are,
+// it is closed quietly in the grace, an answer while leaving is the last, and nothing is lost.
 func TestWrappedConnections(t *testing.T) {
 	for _, x := range []struct {
 		name   string

@@ -26,8 +26,8 @@ func sorting(kept chan<- net.Conn) func(net.Listener) net.Listener {
 	}
 }
 
-// Whom another server behind the same socket has answered, or whose words it may understand, is its own; who has said nothing
-// there is let go. Nobody need read from that connection, or close it.
+// Whom another server behind the same socket has answered, or whose words it may understand, is its own; who
+// has said nothing there is let go. Nobody need read from that connection, or close it.
 func TestOthersOfASocketGoOn(t *testing.T) {
 	for _, how := range []string{"stop", "swap"} {
 		t.Run(how, func(t *testing.T) {

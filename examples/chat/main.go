@@ -41,7 +41,8 @@ func run() error {
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
 	heartbeat := flag.String("heartbeat", "", "for balancers: a `host:port` that is open while this node is to get users")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a swap or stop may take to move or end its users")
+	drainTimeout := flag.Duration("drain-timeout", 30*time.Second,
+		"how long a swap or stop may take to move or end its users")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {

@@ -51,7 +51,8 @@ func TestRegister(t *testing.T) {
 	b := *body
 	check, _ := b["Check"].(map[string]any)
 	if b["ID"] != id || b["Name"] != "web" || b["Address"] != "10.0.0.7" || b["Port"] != 8080.0 ||
-		check["HTTP"] != "http://10.0.0.7:8080/ping" || check["Interval"] != "2s" || check["DeregisterCriticalServiceAfter"] != "1h0m0s" {
+		check["HTTP"] != "http://10.0.0.7:8080/ping" || check["Interval"] != "2s" ||
+		check["DeregisterCriticalServiceAfter"] != "1h0m0s" {
 		t.Errorf("registered %v", b)
 	}
 }
@@ -78,11 +79,13 @@ func TestNoSuchEntryIsWhatWasWanted(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	for _, addr := range []string{":8080", "0.0.0.0:8080", "[::]:8080", "10.0.0.7", "10.0.0.7:http", "10.0.0.7:0"} {
-		if _, err := newEntry("web", addr, time.Second, time.Hour); err == nil || !strings.Contains(err.Error(), "-addr "+addr) {
+		if _, err := newEntry("web", addr, time.Second, time.Hour); err == nil ||
+			!strings.Contains(err.Error(), "-addr "+addr) {
 			t.Errorf("-addr %s: %v, want an error that says so", addr, err)
 		}
 	}
-	if _, err := newEntry("web", "10.0.0.7:8080", time.Second, time.Second); err == nil || !strings.Contains(err.Error(), "-deregister-after") {
+	if _, err := newEntry("web", "10.0.0.7:8080", time.Second, time.Second); err == nil ||
+		!strings.Contains(err.Error(), "-deregister-after") {
 		t.Errorf("-deregister-after 1s: %v, want an error that says so", err)
 	}
 	t.Setenv("CONSUL_HTTP_ADDR", "http://a b")

@@ -42,7 +42,8 @@ func run() error {
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	name := flag.String("service", "web", "the service's `name` in the catalog")
 	interval := flag.Duration("check-interval", 2*time.Second, "how often Consul asks /ping")
-	expire := flag.Duration("deregister-after", time.Hour, "how long after a crash Consul forgets this node; a minute or more")
+	expire := flag.Duration("deregister-after", time.Hour,
+		"how long after a crash Consul forgets this node; a minute or more")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))

@@ -50,7 +50,8 @@ func (s *site) stats() string { return filepath.Join(s.dir, "stats") }
 // startAgent starts a server that keeps its data, and waits for its leader: itself.
 func (s *site) startAgent() {
 	s.t.Helper()
-	cmd := exec.Command(flow.Tool(s.t, "consul", "run .ci/get-consul DIR and put DIR on the PATH"), "agent", "-server", "-bootstrap-expect=1",
+	cmd := exec.Command(flow.Tool(s.t, "consul", "run .ci/get-consul DIR and put DIR on the PATH"), "agent",
+		"-server", "-bootstrap-expect=1",
 		"-data-dir", filepath.Join(s.dir, "data"), "-bind", s.host, "-client", s.host, "-node", "test", "-log-level", "warn",
 		"-hcl", `performance { raft_multiplier = 1 } leave_on_terminate = false disable_update_check = true`)
 	s.agent = flow.Start(s.t, cmd)
@@ -120,7 +121,8 @@ func (s *site) id(node int) string {
 // wantEntry waits until the catalog says that of the node; "" is that it has no entry.
 func (s *site) wantEntry(node int, status string) {
 	s.t.Helper()
-	flow.Eventually(s.t, s.id(node)+" is "+status+" in the catalog", func() bool { return s.entries()[s.id(node)].status == status })
+	flow.Eventually(s.t, s.id(node)+" is "+status+" in the catalog",
+		func() bool { return s.entries()[s.id(node)].status == status })
 }
 
 // wantUp waits until HAProxy would send requests to these nodes, and no others.

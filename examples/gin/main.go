@@ -71,7 +71,8 @@ func run() error {
 	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
 	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
-	heartbeat := flag.String("heartbeat", "", "for balancers that only connect: a `host:port` that is open while this node is to get traffic")
+	heartbeat := flag.String("heartbeat", "",
+		"for balancers that only connect: a `host:port` that is open while this node is to get traffic")
 	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
@@ -79,7 +80,8 @@ func run() error {
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
-	idleGrace := flag.Duration("idle-grace", 0, "how long an idle connection that can't be handed over is left to its client (default 5s, in a stop 1s)")
+	idleGrace := flag.Duration("idle-grace", 0,
+		"how long an idle connection that can't be handed over is left to its client (default 5s, in a stop 1s)")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {

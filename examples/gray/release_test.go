@@ -137,7 +137,8 @@ func TestRefused(t *testing.T) {
 exec dash node.sh "$@"
 `)
 	s.release(0, "continue", "AT_NODE=dash "+spy)
-	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") || !strings.Contains(string(said), "exit code 7") {
+	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") ||
+		!strings.Contains(string(said), "exit code 7") {
 		t.Errorf("a second release.sh says %q, want exit code 7", said)
 	}
 	s.want(nil, "v2", "v2", "v2")

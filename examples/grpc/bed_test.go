@@ -123,7 +123,8 @@ func (c *crowd) flows(n int) {
 	c.bed.t.Helper()
 	sent := func() int { c.mu.Lock(); defer c.mu.Unlock(); return c.Sent }
 	from := sent()
-	flow.Eventually(c.bed.t, fmt.Sprintf("%s, %s: %d more than %d", c.Name, c.Client, n, from), func() bool { return sent() >= from+n })
+	flow.Eventually(c.bed.t, fmt.Sprintf("%s, %s: %d more than %d", c.Name, c.Client, n, from),
+		func() bool { return sent() >= from+n })
 }
 
 // over tells whether the client has found nobody: what it was about to send

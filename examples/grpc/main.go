@@ -53,19 +53,23 @@ func run() error {
 	ping := flag.String("ping", "", "for probers that speak HTTP: answer /ping and /livez on this `host:port`")
 	cert := flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
 	key := flag.String("key", "", "the PEM `file` with the key of -cert")
-	handshake := flag.Duration("handshake", 10*time.Second, "how long a client may take to connect, TLS included: a stop waits that long for a port scan")
+	handshake := flag.Duration("handshake", 10*time.Second,
+		"how long a client may take to connect, TLS included: a stop waits that long for a port scan")
 	work := flag.Duration("work", 0, "how long a call of Say takes")
 	var cfg drain.Config
 	flag.StringVar(&cfg.PIDFile, "pidfile", "", "keep the pid of the process in charge in this `file`")
 	flag.StringVar(&cfg.ControlSocket, "control", "", "take commands on this unix `socket`; with -s, send one to it")
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
 	flag.DurationVar(&cfg.Probation, "probation", time.Second, "how long a new generation must live before it takes over")
-	flag.DurationVar(&cfg.SwapTimeout, "swap-timeout", time.Minute, "how long a swap may take, start and probation included")
+	flag.DurationVar(&cfg.SwapTimeout, "swap-timeout", time.Minute,
+		"how long a swap may take, start and probation included")
 	flag.DurationVar(&cfg.PullMin, "pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
 	flag.DurationVar(&cfg.PullMax, "pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
 	flag.IntVar(&cfg.Failures, "failures", 3, "after how many failing probes the balancer takes a node out")
-	flag.DurationVar(&cfg.IdleGrace, "idle-grace", 0, "within which time streams are told that the process is to leave (default 5s, in a stop 1s)")
-	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second, "how long a stop waits for calls and streams; more than -handshake")
+	flag.DurationVar(&cfg.IdleGrace, "idle-grace", 0,
+		"within which time streams are told that the process is to leave (default 5s, in a stop 1s)")
+	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second,
+		"how long a stop waits for calls and streams; more than -handshake")
 	flag.VisitAll(fromEnv)
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -104,7 +108,8 @@ func run() error {
 			return fmt.Errorf("-cert and -key: %w", err)
 		}
 		server = credentials.NewTLS(config)
-		client = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) // to itself, which is another name than the certificate's
+		// to itself, which is another name than the certificate's
+		client = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
 	}
 	g := grpc.NewServer(
 		grpc.Creds(server),
@@ -127,7 +132,8 @@ func run() error {
 }
 
 // check is what a new generation must pass before it takes over.
-func check(ctx context.Context, creds credentials.TransportCredentials, dial func(context.Context, string) (net.Conn, error)) error {
+func check(ctx context.Context, creds credentials.TransportCredentials,
+	dial func(context.Context, string) (net.Conn, error)) error {
 	cc, err := grpc.NewClient("passthrough:///self", grpc.WithTransportCredentials(creds), grpc.WithContextDialer(dial))
 	if err != nil {
 		return err

@@ -189,7 +189,8 @@ func (c *crowd) balanced(addrs ...string) *grpc.ClientConn {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: addr}}})
 	}
 	r.InitialState(state)
-	cc, err := grpc.NewClient("nodes:///", grpc.WithResolvers(r), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
+	cc, err := grpc.NewClient("nodes:///", grpc.WithResolvers(r),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`), grpc.WithStatsHandler(observer{c}))
 	if err != nil {
 		panic(err)

@@ -107,7 +107,8 @@ var echoDesc = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{{
 		MethodName: "Say",
-		Handler: func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(srv any, ctx context.Context, dec func(any) error,
+			interceptor grpc.UnaryServerInterceptor) (any, error) {
 			in := new(wrapperspb.StringValue)
 			if err := dec(in); err != nil {
 				return nil, err
@@ -129,14 +130,16 @@ var echoDesc = grpc.ServiceDesc{
 			if err := stream.RecvMsg(from); err != nil {
 				return err
 			}
-			return srv.(*echo).Count(from, &grpc.GenericServerStream[wrapperspb.UInt64Value, wrapperspb.UInt64Value]{ServerStream: stream})
+			return srv.(*echo).Count(from, &grpc.GenericServerStream[wrapperspb.UInt64Value,
+				wrapperspb.UInt64Value]{ServerStream: stream})
 		},
 	}, {
 		StreamName:    "Talk",
 		ServerStreams: true,
 		ClientStreams: true,
 		Handler: func(srv any, stream grpc.ServerStream) error {
-			return srv.(*echo).Talk(&grpc.GenericServerStream[wrapperspb.StringValue, wrapperspb.StringValue]{ServerStream: stream})
+			return srv.(*echo).Talk(&grpc.GenericServerStream[wrapperspb.StringValue,
+				wrapperspb.StringValue]{ServerStream: stream})
 		},
 	}},
 }

@@ -43,7 +43,8 @@ func TestTLS(t *testing.T) {
 	b := newBedAt(t, host, "-work", "5ms", "-cert", cert, "-key", key)
 	b.run(
 		(&crowd{n: 3, Kind: kind("gRPC over TLS, unary", "grpc-go, no retries"), client: unary}).secretly(pool),
-		(&crowd{n: 1, Kind: kind("gRPC over TLS, bidirectional stream", "grpc-go, talks on when told"), client: talking}).secretly(pool),
+		(&crowd{n: 1, Kind: kind("gRPC over TLS, bidirectional stream", "grpc-go, talks on when told"),
+			client: talking}).secretly(pool),
 	)
 }
 
@@ -65,7 +66,8 @@ func TestABadPairFailsTheSwap(t *testing.T) {
 		t.Errorf("%d, %s", code, said)
 	}
 	log, _ := os.ReadFile(b.Path("log"))
-	if !strings.Contains(string(log), "-cert and -key: drain: TLSConfig ") || !strings.Contains(string(log), cert) || !strings.Contains(string(log), "private key does not match public key") {
+	if !strings.Contains(string(log), "-cert and -key: drain: TLSConfig ") ||
+		!strings.Contains(string(log), cert) || !strings.Contains(string(log), "private key does not match public key") {
 		t.Error("the log does not say why")
 	}
 	if pid, err := c.whom(c.dial()); err != nil || pid != b.PID() {

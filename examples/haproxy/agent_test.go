@@ -53,7 +53,8 @@ func TestAgentAcrossSwaps(t *testing.T) {
 		t.Errorf("%d clients have lost their connection", load.Reconnects())
 	}
 	for _, name := range []string{"a", "b"} {
-		if st := s.server(name); st["status"] != "UP" || st["chkdown"] != "0" || st["agent_status"] != "L7OK" && st["agent_status"] != "* L7OK" {
+		if st := s.server(name); st["status"] != "UP" || st["chkdown"] != "0" || st["agent_status"] != "L7OK" &&
+			st["agent_status"] != "* L7OK" {
 			t.Errorf("%s: status %s, agent %s, %s times down", name, st["status"], st["agent_status"], st["chkdown"])
 		}
 	}

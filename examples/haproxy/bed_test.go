@@ -154,9 +154,11 @@ func newSite(t testing.TB, config, inter string, flags ...string) *site {
 func (s *site) another(config, addr, inter string) *balancer {
 	host, _, _ := net.SplitHostPort(addr)
 	text := strings.NewReplacer("default-server check", "default-server source "+host+" check",
-		"timeout connect 1s", "timeout connect 10s\n\ttimeout check 10s", "retries 3", "retries 0", "option redispatch 1", "no option redispatch").Replace(config)
+		"timeout connect 1s", "timeout connect 10s\n\ttimeout check 10s", "retries 3", "retries 0",
+		"option redispatch 1", "no option redispatch").Replace(config)
 	path := flow.WriteFile(s.tb, s.dir, "haproxy-"+host+".cfg", text)
-	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter, "AGENT_A=9081", "AGENT_B=9082")
+	return balance(s.tb, path, addr, "NODE_A="+s.a.Addr, "NODE_B="+s.b.Addr, "INTER="+inter, "AGENT_A=9081",
+		"AGENT_B=9082")
 }
 
 // command is rolling.sh, for the nodes or with what is given.

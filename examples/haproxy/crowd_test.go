@@ -54,7 +54,8 @@ func random(mean time.Duration) func() time.Duration {
 // TestClientsAskForPing: through HAProxy, from whose address they come then, and with as few headers as its own checks.
 func TestClientsAskForPing(t *testing.T) {
 	t.Parallel()
-	const simple, full = "option httpchk GET /ping", "option httpchk\n\thttp-check send meth GET uri /ping ver HTTP/1.1 hdr Host app"
+	const simple, full = "option httpchk GET /ping",
+		"option httpchk\n\thttp-check send meth GET uri /ping ver HTTP/1.1 hdr Host app"
 	for _, tc := range []struct {
 		name, check string
 		pause       func() time.Duration // twice as many as a node gets

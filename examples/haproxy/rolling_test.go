@@ -15,7 +15,8 @@ import (
 
 func TestScriptIsClean(t *testing.T) {
 	for _, check := range [][]string{{"dash", "-n"}, {"shellcheck"}} {
-		out, err := exec.Command(flow.Tool(t, check[0], "apt-get install "+check[0]), append(check[1:], "rolling.sh")...).CombinedOutput()
+		out, err := exec.Command(flow.Tool(t, check[0], "apt-get install "+check[0]),
+			append(check[1:], "rolling.sh")...).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", check, err, out)
 		}

@@ -45,7 +45,8 @@ func newSite(t *testing.T, stay bool) *site {
 	t.Helper()
 	t.Parallel()
 	flow.Root(t)
-	for tool, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables", "keepalived": "keepalived", "sysctl": "procps"} {
+	for tool, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables", "keepalived": "keepalived",
+		"sysctl": "procps"} {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &site{t: t, net: fmt.Sprintf("ka%d-%d", os.Getpid(), sites.Add(1)), nodes: map[string]*node{}}

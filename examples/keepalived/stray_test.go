@@ -33,7 +33,8 @@ func TestStray(t *testing.T) {
 	}
 	handed := 0
 	for _, n := range s.nodes {
-		for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(n.Run("nft", "list", "table", "ip", "stay"), -1) {
+		for _, m := range regexp.MustCompile(`counter packets (\d+)`).FindAllStringSubmatch(n.Run("nft", "list",
+			"table", "ip", "stay"), -1) {
 			count, _ := strconv.Atoi(m[1])
 			handed += count
 		}

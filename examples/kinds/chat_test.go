@@ -186,6 +186,7 @@ func TestChat(t *testing.T) {
 		}
 		sent, lost = sent+int(r.sent.Load()), lost+int(r.lost.Load())
 	}
-	flow.Kind{Name: "raw TCP", Client: "chat, lines in pieces, each heard by four", Sent: sent, Lost: lost, Resumed: -1}.Report(t)
+	flow.Kind{Name: "raw TCP", Client: "chat, lines in pieces, each heard by four", Sent: sent, Lost: lost,
+		Resumed: -1}.Report(t)
 	flow.Kind{Name: "raw TCP", Client: "chat, come for one line and go", Sent: visits, Resumed: -1, Closed: -1}.Report(t)
 }

@@ -86,7 +86,8 @@ func (c *talk) hear(conn net.Conn, first int) (late int, err error) {
 	for len(want) > 0 {
 		n, err := conn.Read(buf)
 		if err != nil {
-			return len(want), fmt.Errorf("%d datagrams from %d on, %d without an answer: %w", c.Sent-first, first, len(want), err)
+			return len(want), fmt.Errorf("%d datagrams from %d on, %d without an answer: %w", c.Sent-first, first,
+				len(want), err)
 		}
 		pid, number, _ := bytes.Cut(buf[:n], []byte(" "))
 		i, err := strconv.Atoi(string(number))
@@ -117,7 +118,8 @@ func converse(t *testing.T, b *bed, all []*talk) {
 	flowing := func() {
 		t.Helper()
 		for _, c := range all {
-			flow.Eventually(t, c.Name+", "+c.Client+": an answer of the process in charge", func() bool { return c.heard(b.PID()) || t.Failed() })
+			flow.Eventually(t, c.Name+", "+c.Client+": an answer of the process in charge",
+				func() bool { return c.heard(b.PID()) || t.Failed() })
 		}
 	}
 	for range 10 {
@@ -157,7 +159,8 @@ func TestUDP(t *testing.T) {
 	}
 	for range 2 {
 		// Of several that are refused the kernel may report one, so these end before.
-		all = append(all, &talk{Kind: kind("16 datagrams at once, not in the stop"), dial: dial, atOnce: 16, until: b.stopping})
+		all = append(all, &talk{Kind: kind("16 datagrams at once, not in the stop"), dial: dial, atOnce: 16,
+			until: b.stopping})
 	}
 	converse(t, b, all)
 }

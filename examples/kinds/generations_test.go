@@ -31,7 +31,8 @@ func TestGenerations(t *testing.T) {
 	const swaps = 10
 	b := newBed(t, "metrics", "-max-generations", strconv.Itoa(swaps+1))
 	b.Generations = swaps + 1
-	kind := flow.Kind{Name: "hijacked, stays with its generation", Client: "a session of each of 11 generations, lines", Resumed: -1}
+	kind := flow.Kind{Name: "hijacked, stays with its generation",
+		Client: "a session of each of 11 generations, lines", Resumed: -1}
 	var mu sync.Mutex // guards kind
 	var sessions sync.WaitGroup
 	open := func(generation int) {
@@ -84,8 +85,10 @@ func TestGenerations(t *testing.T) {
 	m := scrape(t, "http://"+b.Addr+"/metrics")
 	before := math.Inf(-1)
 	for gen := 1; gen <= swaps; gen++ {
-		since, deadline := m.value(`baton_phase_start_timestamp_seconds{generation="%d"}`, gen), m.value(`baton_drain_deadline_timestamp_seconds{generation="%d"}`, gen)
-		if m.value(`baton_phase{generation="%d",phase="draining"}`, gen) != 1 || m.value(`baton_drain_hurried{generation="%d"}`, gen) != 0 ||
+		since, deadline := m.value(`baton_phase_start_timestamp_seconds{generation="%d"}`, gen),
+			m.value(`baton_drain_deadline_timestamp_seconds{generation="%d"}`, gen)
+		if m.value(`baton_phase{generation="%d",phase="draining"}`, gen) != 1 ||
+			m.value(`baton_drain_hurried{generation="%d"}`, gen) != 0 ||
 			math.Abs(deadline-since-drainTimeout.Seconds()) > 1 || deadline <= before {
 			t.Errorf("generation %d drains from %f until %f; want %v, and its own", gen, since, deadline, drainTimeout)
 		}
@@ -118,7 +121,8 @@ func TestGenerations(t *testing.T) {
 	kind.Report(t)
 }
 
-// listens tells whether the process has a listening TCP socket: until it has closed that, new connections may be its own.
+// listens tells whether the process has a listening TCP socket: until it has closed that, new connections may
+// be its own.
 func listens(t *testing.T, pid int) bool {
 	t.Helper()
 	proc := fmt.Sprintf("/proc/%d/", pid)
@@ -220,7 +224,8 @@ func parse(t *testing.T, r io.Reader) samples {
 	}
 	m := samples{}
 	for name, f := range families {
-		if f.GetHelp() == "" || !strings.HasPrefix(name, "baton_") || strings.HasSuffix(name, "_total") != (f.GetType().String() == "COUNTER") {
+		if f.GetHelp() == "" || !strings.HasPrefix(name, "baton_") ||
+			strings.HasSuffix(name, "_total") != (f.GetType().String() == "COUNTER") {
 			t.Errorf("%s is a %s with help %q", name, f.GetType(), f.GetHelp())
 		}
 		for _, s := range f.GetMetric() {

@@ -38,7 +38,8 @@ func TestHTTP2(t *testing.T) {
 		flags                 []string
 		curl                  []string
 	}{
-		{"HTTP/2, nethttp", "nethttp", "https", []string{"-cert", cert, "-key", key}, []string{"--http2", "-k", "--parallel"}},
+		{"HTTP/2, nethttp", "nethttp", "https", []string{"-cert", cert, "-key", key},
+			[]string{"--http2", "-k", "--parallel"}},
 		// Without TLS curl 7.88 fails on the second request of a connection that has begun with HTTP/2.
 		{"h2c, nethttp", "nethttp", "http", []string{"-h2c"}, nil},
 		{"h2c, gin", "gin", "http", []string{"-h2c"}, []string{"--http2"}}, // by Upgrade
@@ -48,15 +49,18 @@ func TestHTTP2(t *testing.T) {
 			b := newBed(t, x.service, append(x.flags, "-idle-grace", "20s")...) // as in TestHTTP1
 			crowds := []*http2Crowd{
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST"}, ask: (*http2Client).repeats},
-				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST of a body that can't be read twice", Except: goLoses}, ask: (*http2Client).streams},
+				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST of a body that can't be read twice",
+					Except: goLoses}, ask: (*http2Client).streams},
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "x/net, one connection at a time, POST"}, ask: (*http2Client).single},
 			}
 			if x.scheme == "http" {
-				crowds = append(crowds, &http2Crowd{n: 1, Kind: flow.Kind{Name: x.name, Client: "`h2load -m 4`, POST", Closed: -1}, ask: (*http2Client).h2load})
+				crowds = append(crowds, &http2Crowd{n: 1, Kind: flow.Kind{Name: x.name, Client: "`h2load -m 4`, POST",
+					Closed: -1}, ask: (*http2Client).h2load})
 			}
 			if x.curl != nil {
 				how := "`curl " + strings.Join(x.curl, " ") + "`, POST"
-				crowds = append(crowds, &http2Crowd{n: 1, flags: x.curl, Kind: flow.Kind{Name: x.name, Client: how, Closed: -1}, ask: (*http2Client).curl})
+				crowds = append(crowds, &http2Crowd{n: 1, flags: x.curl,
+					Kind: flow.Kind{Name: x.name, Client: how, Closed: -1}, ask: (*http2Client).curl})
 			}
 			var clients sync.WaitGroup
 			for _, c := range crowds {
@@ -123,7 +127,8 @@ type http2Client struct {
 }
 
 func (c *http2Crowd) client() {
-	cl := &http2Client{http2Crowd: c, tls: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(0)}}
+	cl := &http2Client{http2Crowd: c, tls: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(0)}}
 	cl.transport = &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: cl.tls, DialContext: cl.dial}
 	cl.transport.Protocols.SetHTTP2(true)
 	cl.transport.Protocols.SetUnencryptedHTTP2(strings.HasPrefix(c.url, "http:"))
@@ -285,7 +290,8 @@ func (c *http2Client) post(by http.RoundTripper, body io.Reader) error {
 // curl has curl send some requests.
 func (c *http2Client) curl() error {
 	const requests = 20
-	args := append([]string{"-q", "-v", "-s", "--max-time", "120", "--data-binary", string(small), "-w", "status %{http_version} %{http_code}\n"}, c.flags...)
+	args := append([]string{"-q", "-v", "-s", "--max-time", "120", "--data-binary", string(small), "-w",
+		"status %{http_version} %{http_code}\n"}, c.flags...)
 	if c.flags[len(c.flags)-1] == "--parallel" {
 		args = append(args, "--parallel-max", "4")
 	} else {
@@ -330,7 +336,8 @@ func (c *http2Client) h2load() error {
 		return err
 	}
 	tool := flow.Tool(c.bed.t, "h2load", "apt-get install nghttp2-client")
-	cmd := exec.Command(tool, "-c", "1", "-m", "4", "-n", "60", "--rps", "200", "-d", body, "http://"+ln.Addr().String()+"/echo")
+	cmd := exec.Command(tool, "-c", "1", "-m", "4", "-n", "60", "--rps", "200", "-d", body,
+		"http://"+ln.Addr().String()+"/echo")
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {

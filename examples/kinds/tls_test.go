@@ -35,8 +35,10 @@ func TestHTTPSOverHTTP1(t *testing.T) {
 			name := "HTTPS, HTTP/1.1, " + service
 			crowds := []*tlsCrowd{
 				{n: 4, Kind: flow.Kind{Name: name, Client: "Go, keep-alive, POST"}},
-				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.3, POST", Closed: -1}, version: tls.VersionTLS13, fresh: true},
-				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.2, POST", Closed: -1}, version: tls.VersionTLS12, fresh: true},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.3, POST", Closed: -1},
+					version: tls.VersionTLS13, fresh: true},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.2, POST", Closed: -1},
+					version: tls.VersionTLS12, fresh: true},
 				{n: 2, Kind: flow.Kind{Name: name, Client: "`curl --http1.1`, keep-alive, POST", Closed: -1}, curl: true},
 			}
 			var clients sync.WaitGroup
@@ -169,7 +171,8 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 			return &closes{Conn: conn, tell: closed}, nil
 		},
 		TLSClientConfig: &tls.Config{
-			InsecureSkipVerify: true, MinVersion: c.version, MaxVersion: c.version, ClientSessionCache: tls.NewLRUClientSessionCache(4),
+			InsecureSkipVerify: true, MinVersion: c.version, MaxVersion: c.version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(4),
 			VerifyConnection: func(cs tls.ConnectionState) error {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -189,7 +192,8 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 		defer cancel()
 		var on httptrace.GotConnInfo
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { on = info }})
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.bed.Addr+"/echo", io.NopCloser(bytes.NewReader(small)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.bed.Addr+"/echo",
+			io.NopCloser(bytes.NewReader(small)))
 		if err != nil {
 			return 0, err
 		}
@@ -215,7 +219,8 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 // runCurl has curl send some requests, on one connection as far as that goes.
 func (c *tlsCrowd) runCurl() (sent int, err error) {
 	const requests = 20
-	args := []string{"-q", "-v", "-k", "-s", "--http1.1", "--rate", "1200/m", "--max-time", "120", "--data-binary", string(small)}
+	args := []string{"-q", "-v", "-k", "-s", "--http1.1", "--rate", "1200/m", "--max-time", "120", "--data-binary",
+		string(small)}
 	for range requests {
 		args = append(args, "-w", "\nstatus %{http_code}\n", "https://"+c.bed.Addr+"/echo")
 	}
@@ -231,7 +236,8 @@ func (c *tlsCrowd) runCurl() (sent int, err error) {
 	if shakes := strings.Count(log.String(), "SSL connection using"); shakes > 1 {
 		c.again += shakes - 1
 	}
-	c.Resumed += strings.Count(strings.ToLower(log.String()), "reusing session") + strings.Count(log.String(), "re-using session")
+	c.Resumed += strings.Count(strings.ToLower(log.String()), "reusing session") +
+		strings.Count(log.String(), "re-using session")
 	switch {
 	case answers+nobody < requests:
 		return requests - nobody, fmt.Errorf("%d answers and %d times nobody: %w\n%s", answers, nobody, runErr, log.String())

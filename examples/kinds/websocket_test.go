@@ -23,7 +23,8 @@ func TestWebSocket(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "websocket")
 	stays := &crowd{n: 4, Kind: webSocket("handed over: fragments and pings at random moments, several messages at once"), ask: new(users).ask}
-	reads := &crowd{n: 4, Kind: flow.Kind{Name: "SSE", Client: "comes back with `Last-Event-ID`", Resumed: -1}, ask: new(readers).ask}
+	reads := &crowd{n: 4, Kind: flow.Kind{Name: "SSE", Client: "comes back with `Last-Event-ID`", Resumed: -1},
+		ask: new(readers).ask}
 	b.run(stays, reads)
 	for _, c := range []*crowd{stays, reads} {
 		if c.Closed > 0 {
@@ -35,7 +36,8 @@ func TestWebSocket(t *testing.T) {
 func TestWebSocketThatIsNotHandedOver(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "websocket", "-hand-over=false", "-idle-grace", "100ms")
-	c := &crowd{n: 4, Kind: webSocket("closed with a frame, reconnects: sends again what was not answered"), ask: new(users).ask}
+	c := &crowd{n: 4, Kind: webSocket("closed with a frame, reconnects: sends again what was not answered"),
+		ask: new(users).ask}
 	b.run(c)
 	if c.Closed < 10 {
 		t.Errorf("%d closed by ten swaps", c.Closed)
@@ -72,7 +74,10 @@ var errGoodbye = errors.New("closed with a frame")
 // in order. After a close frame it comes back and sends those anew that were
 // not answered.
 func (us *users) ask(c *client) error {
-	u := of(&us.Map, c, func() *user { return &user{client: c, name: fmt.Sprintf("user%d", rand.IntN(1000)), goodbye: true} })
+	u := of(&us.Map, c, func() *user {
+		return &user{client: c, name: fmt.Sprintf("user%d", rand.IntN(1000)),
+			goodbye: true}
+	})
 	think(20 * time.Millisecond)
 	var texts []string
 	for range 1 + rand.IntN(4) {
@@ -119,7 +124,8 @@ func (u *user) enter() (gone bool, err error) {
 			return false, err
 		}
 	}
-	err = u.send([]byte("GET /ws?name=" + u.name + " HTTP/1.1\r\nHost: kinds\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	err = u.send([]byte("GET /ws?name=" + u.name +
+		" HTTP/1.1\r\nHost: kinds\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
 	if err != nil {
 		return false, fmt.Errorf("handshake: %w", err)
@@ -128,7 +134,8 @@ func (u *user) enter() (gone bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("handshake: %w", err)
 	}
-	if accept := res.Header.Get("Sec-WebSocket-Accept"); res.StatusCode != http.StatusSwitchingProtocols || accept != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+	if accept := res.Header.Get("Sec-WebSocket-Accept"); res.StatusCode != http.StatusSwitchingProtocols ||
+		accept != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 		return false, fmt.Errorf("handshake: %s, %q", res.Status, accept)
 	}
 	u.conn, u.goodbye, u.sent = u.client.conn, false, 0

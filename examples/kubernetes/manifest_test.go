@@ -59,7 +59,8 @@ func decode(text []byte) (runtime.Object, error) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
-	object, _, err := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer().Decode(text, nil, nil)
+	object, _, err := serializer.NewCodecFactory(scheme,
+		serializer.EnableStrict).UniversalDeserializer().Decode(text, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -96,16 +97,19 @@ func TestNumbers(t *testing.T) {
 	const margin = 5 * time.Second
 	least := m.duration(t, "APP_PULL_MAX") + m.duration(t, "APP_DRAIN_TIMEOUT") + margin
 	if grace := time.Duration(*m.pod().TerminationGracePeriodSeconds) * time.Second; grace != least {
-		t.Errorf("terminationGracePeriodSeconds is %v, want APP_PULL_MAX + APP_DRAIN_TIMEOUT + %v, which is %v", grace, margin, least)
+		t.Errorf("terminationGracePeriodSeconds is %v, want APP_PULL_MAX + APP_DRAIN_TIMEOUT + %v, which is %v",
+			grace, margin, least)
 	}
-	if noticed := time.Duration(ready.PeriodSeconds*ready.FailureThreshold) * time.Second; noticed >= m.duration(t, "APP_PULL_MAX") {
+	if noticed := time.Duration(ready.PeriodSeconds*ready.FailureThreshold) * time.Second; noticed >= m.duration(t,
+		"APP_PULL_MAX") {
 		t.Errorf("the kubelet takes %v to notice, and APP_PULL_MAX is %v", noticed, m.duration(t, "APP_PULL_MAX"))
 	}
 	if want := fmt.Sprint(ready.FailureThreshold); m.env("APP_FAILURES") != want {
 		t.Errorf("APP_FAILURES is %s, want the readiness probe's failureThreshold, %s", m.env("APP_FAILURES"), want)
 	}
 	if ready.HTTPGet.Path != "/ping" || live.HTTPGet.Path != "/livez" {
-		t.Errorf("probes at %s and %s, want /ping for readiness and /livez for liveness", ready.HTTPGet.Path, live.HTTPGet.Path)
+		t.Errorf("probes at %s and %s, want /ping for readiness and /livez for liveness", ready.HTTPGet.Path,
+			live.HTTPGet.Path)
 	}
 	if c.Lifecycle != nil {
 		t.Error("there is a lifecycle hook, want none")
@@ -119,7 +123,8 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 	port := c.Ports[0]
-	for _, name := range []string{m.Service.Spec.Ports[0].TargetPort.String(), ready.HTTPGet.Port.String(), live.HTTPGet.Port.String()} {
+	for _, name := range []string{m.Service.Spec.Ports[0].TargetPort.String(), ready.HTTPGet.Port.String(),
+		live.HTTPGet.Port.String()} {
 		if name != port.Name {
 			t.Errorf("port %s, want %s", name, port.Name)
 		}

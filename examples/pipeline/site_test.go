@@ -130,7 +130,8 @@ func (s *site) begin(env, build string, names ...string) {
 func (s *site) step(line string, env ...string) *exec.Cmd {
 	cmd := exec.Command("dash", "-e", "-c", line)
 	cmd.Dir = folder()
-	cmd.Env = append(append(os.Environ(), "DIST="+s.path("dist"), "ENVS="+s.path("env"), "GOFLAGS="+goflags, "ASK=20"), env...)
+	cmd.Env = append(append(os.Environ(), "DIST="+s.path("dist"), "ENVS="+s.path("env"), "GOFLAGS="+goflags,
+		"ASK=20"), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for the test that kills it
 	return cmd
 }
@@ -181,7 +182,8 @@ func environ(t testing.TB, n *flow.Node) (settings []string) {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(string(text), "\x00") {
-		if strings.HasPrefix(line, "APP_") && !strings.HasPrefix(line, "APP_ADDR=") && !strings.HasPrefix(line, "APP_CONTROL=") {
+		if strings.HasPrefix(line, "APP_") && !strings.HasPrefix(line, "APP_ADDR=") &&
+			!strings.HasPrefix(line, "APP_CONTROL=") {
 			settings = append(settings, line)
 		}
 	}

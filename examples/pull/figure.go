@@ -133,7 +133,8 @@ func draw(w io.Writer, ps []pair) error {
 		return err
 	}
 	// Who does not have the font has one with the same widths.
-	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
+	svg := bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans;"),
+		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif;"))
 	_, err = w.Write(svg)
 	return err
 }
@@ -141,7 +142,8 @@ func draw(w io.Writer, ps []pair) error {
 // bar adds a segment to the row at y.
 func bar(p *plot.Plot, y float64, s segment) error {
 	low, high := y-barHeight/2, y+barHeight/2
-	area, err := plotter.NewPolygon(plotter.XYs{{X: s.from, Y: low}, {X: s.to, Y: low}, {X: s.to, Y: high}, {X: s.from, Y: high}})
+	area, err := plotter.NewPolygon(plotter.XYs{{X: s.from, Y: low}, {X: s.to, Y: low}, {X: s.to, Y: high},
+		{X: s.from, Y: high}})
 	if err != nil {
 		return err
 	}

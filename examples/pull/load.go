@@ -59,7 +59,10 @@ func startLoad(ctx context.Context, addr string, keep, fresh int) (*load, error)
 }
 
 func (l *load) ask(ctx context.Context, keep bool) {
-	c := &flow.Client{Host: "pull", Dial: func() (net.Conn, error) { return net.DialTimeout("tcp", l.addr, flow.Patience) }}
+	c := &flow.Client{Host: "pull", Dial: func() (net.Conn, error) {
+		return net.DialTimeout("tcp", l.addr,
+			flow.Patience)
+	}}
 	defer c.Close()
 	body := bytes.Repeat([]byte("baton"), 20)
 	for rest(ctx, rand.N(thinkTime)) == nil {

@@ -88,7 +88,8 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	fs.IntVar(&c.keep, "keep", 3, "`clients` of each backend that keep their connection to the balancer")
 	fs.IntVar(&c.fresh, "fresh", 1, "`clients` of each backend that open one for each request")
 	fs.StringVar(&c.reuse, "reuse", "safe", "HAProxy's http-`reuse`: safe is its default; never opens most connections to a node")
-	fs.BoolVar(&c.redispatch, "redispatch", false, "let HAProxy try another node when one refuses a connection; off is its default")
+	fs.BoolVar(&c.redispatch, "redispatch", false,
+		"let HAProxy try another node when one refuses a connection; off is its default")
 	fs.StringVar(&c.svg, "svg", "", "`file` for the figure")
 	fs.StringVar(&c.table, "table", "", "put the table into this Markdown `file`, between its marks")
 	fs.BoolVar(&c.verbose, "v", false, "show what the services and HAProxy log")

@@ -54,8 +54,8 @@ func startNode(ctx context.Context, dir, name, app, addr string, verbose bool, f
 	return n, nil
 }
 
-// begin starts a program whose lines are handed to heard, and closes gone after the last. It is in a process group of its
-// own, since a Ctrl-C is ours alone, and dies with us.
+// begin starts a program whose lines are handed to heard, and closes gone after the last. It is in a process
+// group of its own, since a Ctrl-C is ours alone, and dies with us.
 func begin(cmd *exec.Cmd, heard func(line string), gone chan struct{}) error {
 	r, w, err := os.Pipe()
 	if err != nil {

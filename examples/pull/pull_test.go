@@ -11,8 +11,8 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// TestAShortRun: what is asserted is the order of events, and what was lost; how long things took is the command's matter.
-// Where no connection comes in, the failing answers are all that the service has to go by.
+// TestAShortRun: what is asserted is the order of events, and what was lost; how long things took is the
+// command's matter. Where no connection comes in, the failing answers are all that the service has to go by.
 func TestAShortRun(t *testing.T) {
 	flow.Tool(t, "haproxy", "apt-get install haproxy")
 	for name, args := range map[string]string{
@@ -47,7 +47,8 @@ func TestParseDown(t *testing.T) {
 		t.Errorf("%q, %v, %v", backend, at, ok)
 	}
 	for _, other := range []string{
-		"", strings.Replace(line, "DOWN", "UP", 1), strings.Replace(line, "/node", "/peer", 1), strings.Replace(line, "2026-11-21T", "", 1),
+		"", strings.Replace(line, "DOWN", "UP", 1), strings.Replace(line, "/node", "/peer", 1),
+		strings.Replace(line, "2026-11-21T", "", 1),
 	} {
 		if _, _, ok := parseDown(other); ok {
 			t.Errorf("%q passes for a node that is taken out", other)
@@ -76,7 +77,8 @@ func TestHeard(t *testing.T) {
 
 func TestFlags(t *testing.T) {
 	cfg, err := parseFlags(nil, io.Discard)
-	if err != nil || len(cfg.cells) != 8 || cfg.cells[0] != (cell{time.Second, 2}) || cfg.cells[7] != (cell{10 * time.Second, 3}) {
+	if err != nil || len(cfg.cells) != 8 || cfg.cells[0] != (cell{time.Second, 2}) ||
+		cfg.cells[7] != (cell{10 * time.Second, 3}) {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 	for args, want := range map[string]string{

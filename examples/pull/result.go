@@ -28,8 +28,8 @@ func (r result) wasted() time.Duration { return max(0, r.quit-r.out) }
 // tooShort: HAProxy may still send requests when the script has slept.
 func (p pair) tooShort() bool { return p.eject() > p.sleep }
 
-// slack is what a HAProxy gets to act on an answer, on a machine that has no time for it: the notice comes 100 ms after the last
-// one. One failing answer too soon or too late would be an interval, a second and more.
+// slack is what a HAProxy gets to act on an answer, on a machine that has no time for it: the notice comes
+// 100 ms after the last one. One failing answer too soon or too late would be an interval, a second and more.
 const slack = 500 * time.Millisecond
 
 // wrong returns what is not as promised.

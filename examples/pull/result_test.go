@@ -30,11 +30,13 @@ func TestVerdict(t *testing.T) {
 		redispatch bool
 		want       string // "" for nothing wrong
 	}{
-		"as promised":                    {func(*pair) {}, false, ""},
-		"noticed with HAProxy":           {func(p *pair) { p.aware.quit = p.aware.out }, false, ""},
-		"noticed one interval later":     {func(p *pair) { p.aware.quit = 8 * second }, false, ""},
-		"noticed before HAProxy":         {func(p *pair) { p.aware.quit = p.aware.out - 501*time.Millisecond }, false, "noticed 501ms before"},
-		"noticed more than one later":    {func(p *pair) { p.aware.quit = 8*second + 501*time.Millisecond }, false, "want at most 1"},
+		"as promised":                {func(*pair) {}, false, ""},
+		"noticed with HAProxy":       {func(p *pair) { p.aware.quit = p.aware.out }, false, ""},
+		"noticed one interval later": {func(p *pair) { p.aware.quit = 8 * second }, false, ""},
+		"noticed before HAProxy": {func(p *pair) { p.aware.quit = p.aware.out - 501*time.Millisecond }, false,
+			"noticed 501ms before"},
+		"noticed more than one later": {func(p *pair) { p.aware.quit = 8*second + 501*time.Millisecond }, false,
+			"want at most 1"},
 		"the pull lost one":              {func(p *pair) { p.aware.lost = 1 }, false, "lost 1 of 100"},
 		"the sleep lost none":            {func(p *pair) { p.slept.lost = 0 }, false, "the sleep lost none"},
 		"the sleep lost none, retried":   {func(p *pair) { p.slept.lost = 0 }, true, ""},

@@ -57,8 +57,8 @@ func (t *trial) addr() string { return t.host + ":" + strconv.Itoa(8000+t.index)
 func (t *trial) site() string { return t.host + ":" + strconv.Itoa(9000+t.index) } // of the balancer
 
 // flags are the service's. Both ways run the same service with the same polite drain, and differ in the wait alone: the
-// script's own sleep is the wait there, so that the service must not wait for anybody. A busy HAProxy probes late, and the
-// bound is not to be what ends the other one.
+// script's own sleep is the wait there, so that the service must not wait for anybody. A busy HAProxy probes
+// late, and the bound is not to be what ends the other one.
 func (t *trial) flags() []string {
 	if t.way == sleeping {
 		return []string{"-pull-max", "1ns"}
@@ -109,7 +109,8 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 			return fmt.Errorf("a request was lost before the pull: %w", f)
 		}
 	}
-	t.result = result{out: out.Sub(begun), quit: quit.Sub(begun), gone: gone.Sub(begun), requests: requests, lost: len(failed)}
+	t.result = result{out: out.Sub(begun), quit: quit.Sub(begun), gone: gone.Sub(begun), requests: requests,
+		lost: len(failed)}
 	t.say("%v, %s: HAProxy took it out after %.3f s, it stopped accepting after %.3f s, %d of %d requests lost",
 		t.cell, t.way, t.out.Seconds(), t.quit.Seconds(), t.lost, t.requests)
 	if t.lost > 0 && t.cfg.verbose {

@@ -223,7 +223,10 @@ func (b *bed) swapping(command ...string) {
 	b.t.Helper()
 	b.deploy(build(b.t, "bad", "hang"))
 	b.run(command...)
-	b.eventually("a swap is under way", func() bool { return b.show("SubState") == "reload" && b.status().Phase == "swapping" })
+	b.eventually("a swap is under way", func() bool {
+		return b.show("SubState") == "reload" &&
+			b.status().Phase == "swapping"
+	})
 	b.deploy(build(b.t, "v1", ""))
 }
 

@@ -65,7 +65,8 @@ func (b *bed) hold() *held {
 	b.t.Cleanup(func() { _ = conn.Close() })
 	h := &held{b, conn, bufio.NewReader(conn), pid}
 	_ = h.conn.SetDeadline(time.Now().Add(3 * patience))
-	fmt.Fprintf(h.conn, "POST /echo HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(heldBody))
+	fmt.Fprintf(h.conn, "POST /echo HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+		len(heldBody))
 	for _, want := range []string{"HTTP/1.1 100 Continue\r\n", "\r\n"} { // which net/http says when the handler reads
 		if line, err := h.from.ReadString('\n'); line != want {
 			b.t.Fatalf("a request that waits gets %q (%v), want %q", line, err, want)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestKillDuringReload: whichever of the two dies in the middle, the unit comes back to "running" and nobody is refused.
+// TestKillDuringReload: whichever of the two dies in the middle, the unit comes back to "running" and nobody
+// is refused.
 func TestKillDuringReload(t *testing.T) {
 	t.Run("new", func(t *testing.T) {
 		b := newBed(t)
@@ -64,7 +65,8 @@ func TestKillDuringReload(t *testing.T) {
 	})
 }
 
-// TestSignalAndReexec: a swap by signal is one to systemd too, which may meanwhile forget all that it does not write down.
+// TestSignalAndReexec: a swap by signal is one to systemd too, which may meanwhile forget all that it does
+// not write down.
 func TestSignalAndReexec(t *testing.T) {
 	b := newBed(t)
 	b.ctl(0, "start", "app")

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestNewVersionsListenElsewhere: each new version spells its address otherwise, or takes one that overlaps the old one's.
-// systemd's store holds the socket of the newest alone, and after a kill -9 clients wait in its queue.
+// TestNewVersionsListenElsewhere: each new version spells its address otherwise, or takes one that overlaps
+// the old one's. systemd's store holds the socket of the newest alone, and after a kill -9 clients wait in its queue.
 func TestNewVersionsListenElsewhere(t *testing.T) {
 	b := newBed(t)
 	b.ctl(0, "start", "app")

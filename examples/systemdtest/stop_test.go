@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestStopDrains: after a reload the main process is alien to systemd, which by itself would kill it at once. What is in
-// flight is answered all the same, by whichever generation has it.
+// TestStopDrains: after a reload the main process is alien to systemd, which by itself would kill it at once.
+// What is in flight is answered all the same, by whichever generation has it.
 func TestStopDrains(t *testing.T) {
 	for _, verb := range []string{"stop", "restart"} {
 		for _, where := range []struct {

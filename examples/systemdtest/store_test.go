@@ -32,8 +32,8 @@ func TestRestartUnderLoad(t *testing.T) {
 	b.gentle()
 }
 
-// TestKill: the main process dies with what it had in hand, but nobody is refused; neither by the first generation nor by
-// one that systemd did not start.
+// TestKill: the main process dies with what it had in hand, but nobody is refused; neither by the first
+// generation nor by one that systemd did not start.
 func TestKill(t *testing.T) {
 	b := newBed(t)
 	b.ctl(0, "start", "app")

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestTakenBack: the new process stands still just when systemd has heard that it is the main one. The old one serves on and
-// takes that back, which systemd believes with NotifyAccess=all. With NotifyAccess=main it follows a dead process, until the
-// watchdog's time is over: then it starts the service again.
+// TestTakenBack: the new process stands still just when systemd has heard that it is the main one. The old
+// one serves on and takes that back, which systemd believes with NotifyAccess=all. With NotifyAccess=main it
+// follows a dead process, until the watchdog's time is over: then it starts the service again.
 func TestTakenBack(t *testing.T) {
 	for _, access := range []string{"all", "main"} {
 		t.Run(access, func(t *testing.T) {

@@ -85,10 +85,11 @@ func (s *side) swapMeantToFail(ctx context.Context, what string, e, back edition
 		return err
 	}
 	var line string
-	if err := until(ctx, factLimit+s.cfg.swapTimeout, "the log has \"swap failed\" for a binary that "+what, func() (failed bool, err error) {
-		line, failed = s.svc.log.find(asked, "swap failed")
-		return failed, s.alive(cur.pid)
-	}); err != nil {
+	if err := until(ctx, factLimit+s.cfg.swapTimeout, "the log has \"swap failed\" for a binary that "+what,
+		func() (failed bool, err error) {
+			line, failed = s.svc.log.find(asked, "swap failed")
+			return failed, s.alive(cur.pid)
+		}); err != nil {
 		return err
 	}
 	took := time.Since(asked)
@@ -101,12 +102,14 @@ func (s *side) swapMeantToFail(ctx context.Context, what string, e, back edition
 		return fmt.Errorf("after the swap to a binary that %s, the PID file has %d instead of %d", what, pid, cur.pid)
 	}
 	if who, err := s.whoami(); err != nil || who.PID != cur.pid {
-		return fmt.Errorf("after the swap to a binary that %s, %+v answers instead of %d: %v", what, who, cur.pid, err) //nolint:errorlint // it may be nil
+		return fmt.Errorf("after the swap to a binary that %s, %+v answers instead of %d: %v", what, who, cur.pid,
+			err) //nolint:errorlint // it may be nil
 	}
 	s.mu.Lock()
 	s.refusals = append(s.refusals, failedSwap{what, reason, took})
 	s.mu.Unlock()
-	s.say("%s: a swap to a binary that %s: refused after %v, pid %d serves on: %s", s.title, what, ms(took), cur.pid, reason)
+	s.say("%s: a swap to a binary that %s: refused after %v, pid %d serves on: %s", s.title, what, ms(took),
+		cur.pid, reason)
 	return back.install(s.dir, s.svc.target)
 }
 
@@ -123,7 +126,8 @@ func (s *side) pull(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	s.say("%s: pulled (USR2): the balancer took the node out after %v; traffic goes elsewhere", s.title, ms(s.stats.now()-asked))
+	s.say("%s: pulled (USR2): the balancer took the node out after %v; traffic goes elsewhere", s.title,
+		ms(s.stats.now()-asked))
 	if err := s.rest(ctx, time.Second/2); err != nil {
 		return err
 	}

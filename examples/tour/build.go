@@ -33,7 +33,8 @@ func (e edition) file(dir string) string {
 
 // build builds an edition into dir. The parts that editions have in common are compiled once.
 func (e edition) build(ctx context.Context, dir string, race bool) error {
-	args := []string{"build", "-o", e.file(dir), "-ldflags", "-s -w -X main.version=" + e.version + " -X main.fault=" + e.fault}
+	args := []string{"build", "-o", e.file(dir), "-ldflags", "-s -w -X main.version=" + e.version +
+		" -X main.fault=" + e.fault}
 	if race {
 		args = append(args, "-race")
 	}

@@ -63,7 +63,8 @@ func newFakeServer(t *testing.T, serve func(c *net.TCPConn, request func() (body
 }
 
 func echoTo(c net.Conn, body, headers string) {
-	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Pid: 7\r\nX-Generation: 3\r\n%s\r\n%s", len(body), headers, body)
+	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-Pid: 7\r\nX-Generation: 3\r\n%s\r\n%s", len(body),
+		headers, body)
 }
 
 func always() bool { return true }
@@ -80,7 +81,8 @@ func TestLoadNeverResends(t *testing.T) {
 				}
 			})
 			st := newStats()
-			l := newLoad(config{clients: 3, idle: 1, idleThink: time.Millisecond, fresh: 200, slow: 1, odd: 1}, s.addr, st, always)
+			l := newLoad(config{clients: 3, idle: 1, idleThink: time.Millisecond, fresh: 200, slow: 1, odd: 1}, s.addr,
+				st, always)
 			l.start()
 			for range enough {
 				<-s.seen

@@ -57,7 +57,8 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	fs.DurationVar(&c.swapTimeout, "swap-timeout", 2*time.Second, "after which our service gives a swap up")
 	fs.BoolVar(&c.rival, "rival", true, "run the same load on tableflip's documented way too")
 	fs.StringVar(&only, "only", actNames, "`acts` to play: a list of swaps, faults, pull")
-	fs.StringVar(&c.html, "html", filepath.Join(os.TempDir(), "baton-tour.html"), "`file` for the timeline, empty for none")
+	fs.StringVar(&c.html, "html", filepath.Join(os.TempDir(), "baton-tour.html"),
+		"`file` for the timeline, empty for none")
 	fs.BoolVar(&c.race, "race", false, "build the services with the race detector")
 	fs.BoolVar(&c.verbose, "v", false, "show what the services log")
 	if err := fs.Parse(args); err != nil {

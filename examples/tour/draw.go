@@ -72,7 +72,8 @@ func draw(r *result, bs []bucket, sc scales) panel {
 	height := bottom + 24
 
 	p := &pen{}
-	p.f(`<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="timeline of %s">`, drawWidth, height, html.EscapeString(r.name()))
+	p.f(`<svg viewBox="0 0 %.0f %.0f" role="img" aria-label="timeline of %s">`, drawWidth, height,
+		html.EscapeString(r.name()))
 	drawAxis(p, sc, lanesTop, bottom)
 	for _, l := range labels {
 		y := lanesTop - 8 - float64(l.row)*labelHeight
@@ -88,7 +89,8 @@ func draw(r *result, bs []bucket, sc scales) panel {
 	drawFailed(p, bs, sc, failedTop)
 	drawLatency(p, bs, sc, latencyTop)
 	p.f(`<line class="cross" y1="%.1f" y2="%.1f" x1="-9" x2="-9"/></svg>`, lanesTop, bottom)
-	sub := fmt.Sprintf("%d swaps, %s requests, %d failed before the stop and %d at it", r.swapped, grouped(r.requests), r.failedSum, r.stopSum)
+	sub := fmt.Sprintf("%d swaps, %s requests, %d failed before the stop and %d at it", r.swapped,
+		grouped(r.requests), r.failedSum, r.stopSum)
 	return panel{
 		Title: r.name(), Sub: sub, SVG: template.HTML(p.String()), Hovers: hovers(bs),
 		Left: marginLeft, Width: drawWidth, BucketWidth: sc.x(bucketWidth) - marginLeft,
@@ -183,7 +185,8 @@ func drawFailed(p *pen, bs []bucket, sc scales, top float64) {
 		for ; i < len(bs) && i <= to+together; i++ {
 			if bs[i].Failed > 0 {
 				to, n = i, n+bs[i].Failed
-				p.f(`<rect x="%.2f" y="%.1f" width="%.2f" height="11" class="lost"/>`, marginLeft+float64(i)*width, top+4, max(width-0.4, 1.5))
+				p.f(`<rect x="%.2f" y="%.1f" width="%.2f" height="11" class="lost"/>`, marginLeft+float64(i)*width, top+4,
+					max(width-0.4, 1.5))
 			}
 		}
 		i--

@@ -68,7 +68,8 @@ func TestUntil(t *testing.T) {
 		want string
 	}{
 		{"true at once", cancelled, func() (bool, error) { return true, nil }, ""},
-		{"impossible", context.Background(), func() (bool, error) { return false, impossible }, "waiting until it is: impossible"},
+		{"impossible", context.Background(), func() (bool, error) { return false, impossible },
+			"waiting until it is: impossible"},
 		{"too late", context.Background(), func() (bool, error) { return false, nil }, "but never: it is"},
 		{"interrupted", cancelled, func() (bool, error) { return false, nil }, "context canceled"},
 	} {

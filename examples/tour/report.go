@@ -40,7 +40,8 @@ func rows(results []*result) []row {
 	}
 	add("failed requests before the stop", func(r *result) string { return counted(r.failedSum, r.failed) })
 	add("failed requests at the stop", func(r *result) string { return counted(r.stopSum, r.stopFailed) })
-	add(fmt.Sprintf("reconnects of the %d keep-alive clients", ours.cfg.clients), func(r *result) string { return strconv.Itoa(r.reconnects) })
+	add(fmt.Sprintf("reconnects of the %d keep-alive clients", ours.cfg.clients),
+		func(r *result) string { return strconv.Itoa(r.reconnects) })
 	if ours.cfg.idle+ours.cfg.slow+ours.cfg.odd > 0 {
 		add("reconnects of the idle, slow and odd clients", func(r *result) string { return strconv.Itoa(r.reconnected) })
 	}

@@ -85,8 +85,9 @@ func testSide() *side {
 		cfg: config{clients: 1, swaps: 1, acts: map[string]bool{"swaps": true}},
 		lives: []*life{
 			{pid: 1, generation: 1, superseded: 500 * time.Millisecond, gone: 510 * time.Millisecond, proc: exited(1)},
-			{pid: 2, generation: 2, asked: 400 * time.Millisecond, promoted: 500 * time.Millisecond, first: 505 * time.Millisecond,
-				gone: time.Second, proc: exited(2)},
+			{pid: 2, generation: 2, asked: 400 * time.Millisecond, promoted: 500 * time.Millisecond,
+				first: 505 * time.Millisecond,
+				gone:  time.Second, proc: exited(2)},
 		},
 	}
 }
@@ -175,7 +176,8 @@ func TestRatioComparesSwapsOfOnePace(t *testing.T) {
 	if x := ratio(side(25, 100), side(10, 110)); x != 2 {
 		t.Errorf("%v; want 2", x)
 	}
-	for name, rival := range map[string]*result{"slower pace": side(10, 200), "faster pace": side(10, 50), "none": nil, "no swap": {}} {
+	for name, rival := range map[string]*result{"slower pace": side(10, 200), "faster pace": side(10, 50),
+		"none": nil, "no swap": {}} {
 		if x := ratio(side(25, 100), rival); !math.IsNaN(x) {
 			t.Errorf("%s: %v; want none", name, x)
 		}
@@ -184,12 +186,14 @@ func TestRatioComparesSwapsOfOnePace(t *testing.T) {
 
 func TestAttr(t *testing.T) {
 	const line = `time=2026-01-02T03:04:05Z level=ERROR msg="swap failed" version=1.0 pid=12 err="it said \"no\": exit status 3" lost=4`
-	for key, want := range map[string]string{"msg": "swap failed", "pid": "12", "err": `it said "no": exit status 3`, "lost": "4", "id": "", "status": ""} {
+	for key, want := range map[string]string{"msg": "swap failed", "pid": "12",
+		"err": `it said "no": exit status 3`, "lost": "4", "id": "", "status": ""} {
 		if got, _ := attr(line, key); got != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
 	}
-	l := &logbook{lines: []logLine{{text: "pid=1 lost=2"}, {text: "pid=2 lost=1"}, {text: "pid=1 lost=5"}, {text: "pid=3 moved=1"}}}
+	l := &logbook{lines: []logLine{{text: "pid=1 lost=2"}, {text: "pid=2 lost=1"}, {text: "pid=1 lost=5"},
+		{text: "pid=3 moved=1"}}}
 	if got := l.ledger(); len(got) != 2 || got[1] != 5 || got[2] != 1 {
 		t.Errorf("ledger: %v", got)
 	}

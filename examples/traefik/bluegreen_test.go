@@ -81,7 +81,8 @@ func TestTheOldColourFinishes(t *testing.T) {
 	}
 
 	next := flow.Start(t, s.command(nil, "deploy", s.build("v3", "")))
-	flow.Eventually(t, "the next deploy waits for the old colour", func() bool { return strings.Contains(next.Output(), "waiting until") })
+	flow.Eventually(t, "the next deploy waits for the old colour",
+		func() bool { return strings.Contains(next.Output(), "waiting until") })
 	fmt.Fprint(c, "ton")
 	answer, err := io.ReadAll(c)
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") || !strings.HasSuffix(string(answer), "baton") {
@@ -107,7 +108,8 @@ func TestABrokenColourGetsNoTraffic(t *testing.T) {
 		{"hang", s.build("v3", "hang"), "START_TIMEOUT=2", "not ready after 2 s"},
 		{"not executable", script, "X=", "is no executable file"},
 		{"wrong version", s.build("v3", ""), "CHECK=curl -s $URL/whoami | grep -q '\"version\":\"v4\"'", "fails its check\n"},
-		{"wrong through Traefik", s.build("v3", ""), "CHECK=case $URL in *:8001) exit 1 ;; esac", "fails its check through Traefik"},
+		{"wrong through Traefik", s.build("v3", ""), "CHECK=case $URL in *:8001) exit 1 ;; esac",
+			"fails its check through Traefik"},
 	} {
 		said := s.bluegreen(1, []string{tc.env}, "deploy", tc.build)
 		if !strings.Contains(said, tc.says) || !strings.Contains(said, "green is live, as before") {
@@ -165,7 +167,8 @@ func TestTwoServersOfAColour(t *testing.T) {
 	}
 	second := s.host + ":8083"
 	one := "          - url: http://" + s.host + ":8081\n"
-	flow.WriteFile(t, s.dir, "conf.d/app.yml", strings.Replace(string(app), one, one+"          - url: http://"+second+"\n", 1))
+	flow.WriteFile(t, s.dir, "conf.d/app.yml", strings.Replace(string(app), one,
+		one+"          - url: http://"+second+"\n", 1))
 	flow.WriteFile(t, s.dir, "conf.d/live.yml", onlyBlue)
 	nodes := []*flow.Node{flow.NewNode(t, s.host+":8081", s.build("v1", "")), flow.NewNode(t, second, s.build("v1", ""))}
 	for _, n := range nodes {
@@ -200,7 +203,8 @@ func (s *site) up(nodes ...*flow.Node) {
 				return false
 			}
 			// It takes what it has never asked to be up.
-			if asked, err := exec.Command(n.Path("app"), "-control", n.Path("control"), "-s", "status").Output(); err != nil || !strings.Contains(string(asked), "Go-http-client") {
+			if asked, err := exec.Command(n.Path("app"), "-control", n.Path("control"), "-s",
+				"status").Output(); err != nil || !strings.Contains(string(asked), "Go-http-client") {
 				return false
 			}
 		}

@@ -86,7 +86,8 @@ func TestCompose(t *testing.T) {
 		return flow.WriteFile(t, t.TempDir(), "release.env", "IMAGE="+s.build(version, fault)+"\n")
 	}
 	calls := filepath.Join(t.TempDir(), "calls")
-	env := []string{"DOCKER=" + bin, "CALLS=" + calls, "EXAMPLES=" + flow.Examples(), "CONTROL_SH=" + filepath.Join(flow.Examples(), "traefik", "compose.sh")}
+	env := []string{"DOCKER=" + bin, "CALLS=" + calls, "EXAMPLES=" + flow.Examples(), "CONTROL_SH=" +
+		filepath.Join(flow.Examples(), "traefik", "compose.sh")}
 
 	s.bluegreen(0, env, "deploy", image("v1", ""))
 	s.only("blue", "v1")

@@ -81,11 +81,13 @@ func TestKilledAtEachStep(t *testing.T) {
 func (s *site) killedAt(step, build string) {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	script := flow.WriteFile(s.t, dir, "holding.sh", strings.ReplaceAll(holding, "$CONTROL", filepath.Join(flow.Examples(), "control.sh")))
+	script := flow.WriteFile(s.t, dir, "holding.sh", strings.ReplaceAll(holding, "$CONTROL",
+		filepath.Join(flow.Examples(), "control.sh")))
 	if err := os.Chmod(script, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	p := flow.Start(s.t, s.command([]string{"CONTROL_SH=" + script, "CHECK=" + script + " check", "HOLD=" + step, "HELD=" + dir}, "deploy", build))
+	p := flow.Start(s.t, s.command([]string{"CONTROL_SH=" + script, "CHECK=" + script + " check", "HOLD=" + step,
+		"HELD=" + dir}, "deploy", build))
 	flow.Eventually(s.t, "it is at "+step, func() bool {
 		_, err := os.Stat(filepath.Join(dir, "held"))
 		return err == nil
@@ -133,7 +135,8 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 		{2, "X=", []string{"deploy"}, "want deploy FILE"},
 		{6, "API=http://" + s.host + ":1", []string{"deploy", s.build("v2", "")}, "set API"},
 		{6, "CONTROL_SH=./nothing", []string{"deploy", s.build("v2", "")}, "set CONTROL_SH"},
-		{6, "ROUTES=" + flow.WriteFile(t, t.TempDir(), "live.yml", "http: {}"), []string{"deploy", s.build("v2", "")}, "does not say which colour"},
+		{6, "ROUTES=" + flow.WriteFile(t, t.TempDir(), "live.yml", "http: {}"), []string{"deploy", s.build("v2", "")},
+			"does not say which colour"},
 		{7, "X=", []string{"rollback"}, "never live"},
 		{0, "X=", []string{"status"}, "live: blue; Traefik sends clients to blue"},
 	} {
@@ -145,7 +148,8 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 
 	// Two at once: the one waits in its check for the other to be refused.
 	held := t.TempDir()
-	p := flow.Start(t, s.command([]string{"CHECK=: >" + held + "/held; until [ -e " + held + "/go ]; do sleep 0.05; done"}, "deploy", s.build("v2", "")))
+	p := flow.Start(t, s.command([]string{"CHECK=: >" + held + "/held; until [ -e " + held +
+		"/go ]; do sleep 0.05; done"}, "deploy", s.build("v2", "")))
 	flow.Eventually(t, "the first is at its check", func() bool { _, err := os.Stat(held + "/held"); return err == nil })
 	s.bluegreen(154, quick, "deploy", s.build("v3", ""))
 	flow.WriteFile(t, held, "go", "")
@@ -156,6 +160,7 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 	}
 
 	// An old colour that dies by itself is not waited for.
-	s.bluegreen(0, []string{"EMPTY_TIMEOUT=30", "CHECK=kill -9 $(cat " + s.path("green/pid") + ") 2>/dev/null || :"}, "deploy", s.build("v3", ""))
+	s.bluegreen(0, []string{"EMPTY_TIMEOUT=30", "CHECK=kill -9 $(cat " + s.path("green/pid") +
+		") 2>/dev/null || :"}, "deploy", s.build("v3", ""))
 	s.only("blue", "v3")
 }

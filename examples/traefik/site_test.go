@@ -76,7 +76,8 @@ func (s *site) command(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command("dash", append([]string{filepath.Join(flow.Examples(), "traefik", "bluegreen.sh")}, args...)...)
 	cmd.Dir = s.dir
 	cmd.Env = append(os.Environ(), "SITE="+s.path(""), "ARGS="+s.args, "ROUTE_TIMEOUT=60",
-		"BLUE=http://"+s.host+":8081", "GREEN=http://"+s.host+":8082", "PREVIEW=http://"+s.host+":8001", "API=http://"+s.host+":8099")
+		"BLUE=http://"+s.host+":8081", "GREEN=http://"+s.host+":8082", "PREVIEW=http://"+s.host+":8001",
+		"API=http://"+s.host+":8099")
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }

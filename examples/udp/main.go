@@ -53,7 +53,8 @@ func run() error {
 		return send(*control, *command)
 	}
 
-	svc, err := drain.New(drain.Config{PIDFile: *pidFile, ControlSocket: *control, Probation: *probation, DrainTimeout: *drainTimeout})
+	svc, err := drain.New(drain.Config{PIDFile: *pidFile, ControlSocket: *control, Probation: *probation,
+		DrainTimeout: *drainTimeout})
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,8 @@ func run() error {
 	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
 	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
 	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
-	idleGrace := flag.Duration("idle-grace", 0, "within what time the sessions are told that the process leaves (default 5s, in a stop 1s)")
+	idleGrace := flag.Duration("idle-grace", 0,
+		"within what time the sessions are told that the process leaves (default 5s, in a stop 1s)")
 	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
 	handOver := flag.Bool("hand-over", true, "hand WebSockets to the next generation; otherwise each swap closes them")
 	flag.VisitAll(fromEnv)

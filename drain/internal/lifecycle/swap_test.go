@@ -124,7 +124,8 @@ func (w world) moves(faults bool) map[string]world {
 		}
 	})
 	try("old sees the end", old && !w.newLives && w.toOld == "" && !w.old.Over(), func(v *world) { v.stepOld(ChildGone) })
-	try("old sees that the link is cut", old && w.cut && w.newLives && w.toOld == "" && !w.oldDeaf, func(v *world) { v.oldDeaf = true; v.stepOld(ChildDeaf) })
+	try("old sees that the link is cut", old && w.cut && w.newLives && w.toOld == "" &&
+		!w.oldDeaf, func(v *world) { v.oldDeaf = true; v.stepOld(ChildDeaf) })
 	try("old has waited long", old && (w.old.Phase == Waiting || w.old.Phase == Leaving), func(v *world) {
 		v.old.Ticks = max(ServeTicks, LeaveTicks)
 		v.stepOld(OldTick)
@@ -150,7 +151,8 @@ func (w world) moves(faults bool) map[string]world {
 			v.stepNew(OldRefuses)
 		}
 	})
-	try("new sees the end", new && (!w.oldLives || w.cut) && w.toNew == "" && !w.newDeaf, func(v *world) { v.newDeaf = true; v.stepNew(OldGone) })
+	try("new sees the end", new && (!w.oldLives || w.cut) && w.toNew == "" &&
+		!w.newDeaf, func(v *world) { v.newDeaf = true; v.stepNew(OldGone) })
 	try("new has waited long", new && w.new.Phase == Awaiting && w.new.Trusts, func(v *world) {
 		v.new.Ticks = PromoteTicks
 		v.stepNew(NewTick)
@@ -173,7 +175,8 @@ func (w world) moves(faults bool) map[string]world {
 	})
 	try("the link is cut", !w.cut && w.oldLives && w.newLives, func(v *world) { v.cut = true })
 	whole := !w.killed && !w.cut
-	try("old is killed", whole && w.oldLives && w.newLives && w.old.Phase != Leaving && w.old.Phase != Dying, func(v *world) {
+	try("old is killed", whole && w.oldLives && w.newLives && w.old.Phase != Leaving &&
+		w.old.Phase != Dying, func(v *world) {
 		v.killed, v.oldLives, v.oldDoors, v.announcing, v.sending = true, false, false, false, false
 	})
 	try("new is killed", whole && w.newLives && w.old.Phase != Retired && w.oldLives, func(v *world) {
@@ -188,7 +191,8 @@ func (w world) moves(faults bool) map[string]world {
 
 // somebody tells whether clients are served, or wait in the queue of a process that is about to serve them.
 func (w world) somebody() bool {
-	return w.oldLives && w.oldDoors || w.newLives && w.newDoors || !w.oldLives && w.newLives && w.new.Phase != Left || w.killed && !w.oldLives && w.new.Phase == Left
+	return w.oldLives && w.oldDoors || w.newLives && w.newDoors || !w.oldLives && w.newLives &&
+		w.new.Phase != Left || w.killed && !w.oldLives && w.new.Phase == Left
 }
 
 // wrong says what is not as it should be where nothing can happen any more, unless somebody does something.
@@ -202,16 +206,17 @@ func (w world) wrong() string {
 		return "the new one lives"
 	case newMain && w.oldLives && w.oldDoors && !w.oldHalted:
 		return "the old one accepts still"
-	case w.sent && !w.cut && oldMain && !w.oldHas, w.sent && !w.cut && newMain && !w.newHas && w.oldLives && !w.mute && !w.oldHalted:
+	case w.sent && !w.cut && oldMain && !w.oldHas, w.sent && !w.cut && newMain && !w.newHas && w.oldLives &&
+		!w.mute && !w.oldHalted:
 		return "the signal is lost"
 	}
 	return ""
 }
 
-// Each step of a promotion, with each order in which messages and ticks can come; with either side killed, or halted for any
-// time, up to twice; the word refused, or the link cut; and a signal at any moment: somebody accepts all the time, and in
-// the end exactly one is the main one, and has the signal. With a new process of a version that doesn't say when it serves,
-// that is so as long as nothing of this happens.
+// Each step of a promotion, with each order in which messages and ticks can come; with either side killed, or
+// halted for any time, up to twice; the word refused, or the link cut; and a signal at any moment: somebody
+// accepts all the time, and in the end exactly one is the main one, and has the signal. With a new process of
+// a version that doesn't say when it serves, that is so as long as nothing of this happens.
 func TestSomebodyAcceptsAndOneIsMainInTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, mute := range []bool{false, true} {
@@ -283,7 +288,8 @@ func TestNoEventIsAStepBack(t *testing.T) {
 	for p := Starting; p <= Back; p++ {
 		for e := range oldEventsEnd {
 			o, effects := Old{Phase: p}.Step(e)
-			if o.Phase != p && o.Phase < p && o.Phase != Retired && p != Leaving || (p == Retired && e != NotPromoted || p == Back) && len(effects) > 0 {
+			if o.Phase != p && o.Phase < p && o.Phase != Retired && p != Leaving ||
+				(p == Retired && e != NotPromoted || p == Back) && len(effects) > 0 {
 				t.Errorf("phase %d, event %d: %+v, %v", p, e, o, effects)
 			}
 		}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The binary is what the kernel has started, by the path that it was given, and the folder has the name that leads there
-// through a link.
+// The binary is what the kernel has started, by the path that it was given, and the folder has the name that
+// leads there through a link.
 func TestOrigin(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -28,7 +28,8 @@ func TestOrigin(t *testing.T) {
 		err = os.WriteFile(real, text, 0o755)
 	}
 	current := filepath.Join(dir, "current")
-	for link, to := range map[string]string{current: "releases/1", filepath.Join(dir, "by-link"): real, filepath.Join(dir, "other"): "releases/1"} {
+	for link, to := range map[string]string{current: "releases/1", filepath.Join(dir, "by-link"): real,
+		filepath.Join(dir, "other"): "releases/1"} {
 		if err == nil {
 			err = os.Symlink(to, link)
 		}

@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 		fmt.Println(files.Inherited(), err)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 	case "orphan": // dies as soon as it has started a child, which tells
-		_, _ = Start(Command{Path: Self.Binary, Args: []string{"child"}, Env: append(Without(Self.Env, modeEnv), modeEnv+"=tell late"), Dir: "/", Stdio: [3]int{0, 1, 2}})
+		_, _ = Start(Command{Path: Self.Binary, Args: []string{"child"},
+			Env: append(Without(Self.Env, modeEnv), modeEnv+"=tell late"), Dir: "/", Stdio: [3]int{0, 1, 2}})
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case "tell late":
@@ -298,8 +299,10 @@ func TestStartFails(t *testing.T) {
 	for _, x := range []struct {
 		path, dir string
 		want      error
-	}{{text, "/", syscall.ENOEXEC}, {filepath.Join(dir, "none"), "/", syscall.ENOENT}, {dir, "/", syscall.EACCES}, {self(t), text, syscall.ENOTDIR}} {
-		if _, err := Start(Command{Path: x.path, Args: []string{"x"}, Dir: x.dir, Stdio: [3]int{0, 1, 2}}); !errors.Is(err, x.want) {
+	}{{text, "/", syscall.ENOEXEC}, {filepath.Join(dir, "none"), "/", syscall.ENOENT}, {dir, "/", syscall.EACCES},
+		{self(t), text, syscall.ENOTDIR}} {
+		if _, err := Start(Command{Path: x.path, Args: []string{"x"}, Dir: x.dir,
+			Stdio: [3]int{0, 1, 2}}); !errors.Is(err, x.want) {
 			t.Errorf("%s in %s: %v; want %v", x.path, x.dir, err, x.want)
 		}
 	}

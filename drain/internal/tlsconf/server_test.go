@@ -19,11 +19,14 @@ func TestProtocolsAreNetHTTPs(t *testing.T) {
 		config *tls.Config
 		want   []string
 	}{
-		"default":                {&http.Server{}, &tls.Config{}, []string{"h2", "http/1.1"}},
-		"the user's order":       {&http.Server{}, &tls.Config{NextProtos: []string{"x", "http/1.1"}}, []string{"x", "http/1.1", "h2"}},
-		"HTTP/1 only":            {&http.Server{Protocols: protocols(true, false)}, &tls.Config{NextProtos: []string{"h2"}}, []string{"http/1.1"}},
-		"HTTP/2 only":            {&http.Server{Protocols: protocols(false, true)}, &tls.Config{}, []string{"h2"}},
-		"the old way to have it": {&http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}, &tls.Config{}, []string{"http/1.1"}},
+		"default": {&http.Server{}, &tls.Config{}, []string{"h2", "http/1.1"}},
+		"the user's order": {&http.Server{}, &tls.Config{NextProtos: []string{"x", "http/1.1"}},
+			[]string{"x", "http/1.1", "h2"}},
+		"HTTP/1 only": {&http.Server{Protocols: protocols(true, false)},
+			&tls.Config{NextProtos: []string{"h2"}}, []string{"http/1.1"}},
+		"HTTP/2 only": {&http.Server{Protocols: protocols(false, true)}, &tls.Config{}, []string{"h2"}},
+		"the old way to have it": {&http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn,
+			http.Handler){}}, &tls.Config{}, []string{"http/1.1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := slices.Clone(c.config.NextProtos)

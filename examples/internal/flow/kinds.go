@@ -45,7 +45,8 @@ func (k Kind) Report(t testing.TB) {
 		t.Errorf("%s, %s: %d of %d lost, want 0", k.Name, k.Client, k.Lost, k.Sent)
 	}
 	key := fmt.Sprintf("| %s | %s |", k.Name, k.Client)
-	kinds.report(t, key, fmt.Sprintf("%s %d | %s | %s | %s |", key, k.Sent, lost, countOrDash(k.Closed), countOrDash(k.Resumed)))
+	kinds.report(t, key, fmt.Sprintf("%s %d | %s | %s | %s |", key, k.Sent, lost, countOrDash(k.Closed),
+		countOrDash(k.Resumed)))
 }
 
 func countOrDash(n int) string {
@@ -67,7 +68,8 @@ func (n *Node) Swaps(k int) {
 		before := n.PID()
 		n.Control("reload")
 		if after := n.PID(); after == before || after == 0 {
-			n.t.Fatalf("%s: after swap %d of %d the PID file says %d, and before it %d: want another", n.Addr, i+1, k, after, before)
+			n.t.Fatalf("%s: after swap %d of %d the PID file says %d, and before it %d: want another", n.Addr, i+1, k,
+				after, before)
 		}
 	}
 }

@@ -204,7 +204,8 @@ func (l *Load) Flows(n int) {
 func (l *Load) Reaches(pid, n int) {
 	l.t.Helper()
 	from := l.By(pid)
-	Eventually(l.t, fmt.Sprintf("%d requests more than %d for pid %d", n, from, pid), func() bool { return l.By(pid) >= from+n })
+	Eventually(l.t, fmt.Sprintf("%d requests more than %d for pid %d", n, from, pid),
+		func() bool { return l.By(pid) >= from+n })
 }
 
 // End ends the load and waits for the last answers. Ending twice is the same.
@@ -233,7 +234,8 @@ func (l *Load) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d requests, %d failed, %d reconnects, answered by %d processes", l.requests, len(l.failed), l.reconnects, len(l.by))
+	fmt.Fprintf(&b, "%d requests, %d failed, %d reconnects, answered by %d processes", l.requests, len(l.failed),
+		l.reconnects, len(l.by))
 	for i, err := range l.failed {
 		if i == 10 {
 			b.WriteString("\n  …")

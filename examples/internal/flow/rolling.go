@@ -42,7 +42,8 @@ func Rolling(t testing.TB, nodes map[string]*Node, want int, build string, env .
 	dir := Dir(t)
 	ssh := "set -e\nnode=$1\nshift\ncase $node in\n"
 	for name, n := range nodes {
-		ssh += fmt.Sprintf("%s)\ncd %s\nset -a\n%sset +a\nset -- %s \"$@\" ;;\n", name, n.Dir, n.Settings(), strings.Join(n.Prefix, " "))
+		ssh += fmt.Sprintf("%s)\ncd %s\nset -a\n%sset +a\nset -- %s \"$@\" ;;\n", name, n.Dir, n.Settings(),
+			strings.Join(n.Prefix, " "))
 	}
 	ssh = WriteFile(t, dir, "ssh", ssh+"*) exit 255 ;;\nesac\nexec \"$@\"\n")
 	upgrade := WriteFile(t, dir, "upgrade", fmt.Sprintf("set -e\ncp %s app.new\nmv app.new app\nexec dash %s restart\n",
