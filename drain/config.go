@@ -102,7 +102,7 @@ type Config struct {
 	// those of ServeTLS and trusts their certificates; "https" reaches only these.
 	Check func(ctx context.Context, client *http.Client) error
 	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
-	// "binary -t".
+	// "binary -t". An error, a panic, or the end of ctx, makes the swap fail.
 	Preflight func(ctx context.Context, binary string) error
 
 	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
@@ -157,7 +157,8 @@ type Config struct {
 	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
 	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
 	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
-	// says how many. Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
+	// says how many. A panic of the handler counts as a line that it could not write.
+	// Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
 	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
 	//
 	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes

@@ -2,8 +2,10 @@ package drain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 )
 
@@ -60,6 +62,33 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 		})
 	}()
 	return over
+}
+
+// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by runtime.Goexit, by not
+// returning. It waits no longer than ctx lasts.
+func outlive(ctx context.Context, f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("it did not return, its goroutine has ended (runtime.Goexit)")
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+			result <- err
+		}()
+		err = f()
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-result: // both at once
+		return err
+	default:
+		return fmt.Errorf("not over in time: %w", ctx.Err())
+	}
 }
 
 func (h *hooks) stop() {

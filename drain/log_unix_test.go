@@ -253,6 +253,13 @@ func TestCallbacks(t *testing.T) {
 			s.stop()
 		})
 	}
+	t.Run("logger panics", func(t *testing.T) {
+		t.Parallel()
+		s := start(t, plan{Callback: "logger panics"})
+		s.swap()
+		s.swap()
+		s.stop()
+	})
 	t.Run("OnEvent panics", func(t *testing.T) {
 		t.Parallel()
 		s := begin(t, plan{Callback: "OnEvent panics"})

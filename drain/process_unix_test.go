@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -380,6 +381,13 @@ func (g *gen) preflight(ctx context.Context, _ string) error {
 		g.note("preflight hangs")
 		<-ctx.Done()
 		return ctx.Err()
+	case p.Fault == "deaf in Preflight":
+		g.note("preflight hangs")
+		select {}
+	case p.Fault == "panic in Preflight":
+		panic("a bug in the hook")
+	case p.Fault == "Goexit in Preflight":
+		runtime.Goexit()
 	}
 	return nil
 }

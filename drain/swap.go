@@ -152,7 +152,7 @@ func (s *Service) launch(sw *swap) error {
 		return err
 	}
 	if s.cfg.Preflight != nil {
-		if err := s.cfg.Preflight(sw.ctx, s.os.binary); err != nil {
+		if err := outlive(sw.ctx, func() error { return s.cfg.Preflight(sw.ctx, s.os.binary) }); err != nil {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}

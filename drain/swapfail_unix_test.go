@@ -164,6 +164,8 @@ func TestSwapToABadVersionFailsAndLosesNothing(t *testing.T) {
 		{"bad pull limits", "PullMax", plan{PullMin: 2 * time.Minute}},
 		{"PID file elsewhere", "/nowhere", plan{PIDFile: "/nowhere/pid"}},
 		{"preflight hook", "Config.Preflight: the new binary says no", plan{Fault: "preflight fails"}},
+		{"preflight panics", "Config.Preflight: panic: a bug in the hook", plan{Fault: "panic in Preflight"}},
+		{"preflight ends its goroutine", "Config.Preflight: it did not return", plan{Fault: "Goexit in Preflight"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)

@@ -169,14 +169,19 @@ func TestSwappingKillsAChildThatDoesNotStop(t *testing.T) {
 
 func TestSwappingStopsDuringPreflight(t *testing.T) {
 	t.Parallel()
-	s := start(t, plan{SwapTimeout: time.Hour})
-	s.plan.Fault = "hang in Preflight"
-	s.replan()
-	s.signal(s.pgid, syscall.SIGHUP)
-	s.noteSince(0, 0, "preflight hangs")
-	s.signal(s.pgid, syscall.SIGTERM)
-	s.event(1, "swap failed")
-	s.wantEnd(0, "")
+	for _, fault := range []string{"hang in Preflight", "deaf in Preflight"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, plan{SwapTimeout: time.Hour})
+			s.plan.Fault = fault
+			s.replan()
+			s.signal(s.pgid, syscall.SIGHUP)
+			s.noteSince(0, 0, "preflight hangs")
+			s.signal(s.pgid, syscall.SIGTERM)
+			s.event(1, "swap failed")
+			s.wantEnd(0, "")
+		})
+	}
 }
 
 func TestSwappingTwiceTermKillsTheChild(t *testing.T) {

@@ -97,15 +97,25 @@ func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
 	h.bytes += size
 	h.gap = nil
 	ctx, r = context.WithoutCancel(ctx), h.whole(r)
-	h.queue.Put(func() {
-		defer h.written(size)
-		if h.next.Enabled(ctx, r.Level) && h.next.Handle(ctx, r) != nil {
-			h.mu.Lock()
-			defer h.mu.Unlock()
+	h.queue.Put(func() { h.write(ctx, r, size) })
+	return nil
+}
+
+// write has the next handler write r, and counts it if that fails. A panic there is a failure too, or a log with a bug
+// would end the process.
+func (h *Handler) write(ctx context.Context, r slog.Record, size int) {
+	dropped := true // also by runtime.Goexit
+	defer func() {
+		_ = recover()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if dropped {
 			h.dropped++
 		}
-	})
-	return nil
+		h.waiting--
+		h.bytes -= size
+	}()
+	dropped = h.next.Enabled(ctx, r.Level) && h.next.Handle(ctx, r) != nil
 }
 
 // drop counts a record that does not fit.
@@ -128,20 +138,14 @@ func (h *Handler) report(here *gap) {
 	r := slog.NewRecord(here.since, slog.LevelWarn, "log lines dropped here: what reads the log was too slow", 0)
 	r.AddAttrs(slog.Int64("lines", here.lines), slog.Int64("dropped", h.dropped))
 	h.mu.Unlock()
+	defer func() { _ = recover() }() // as in write; this line was no record of anybody's
 	if h.next.Enabled(context.Background(), r.Level) {
 		_ = h.next.Handle(context.Background(), h.whole(r))
 	}
 }
 
-func (l *lines) written(size int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waiting--
-	l.bytes -= size
-}
-
-// Dropped is how many records were not written: because they did not fit, or because the next handler has failed. A nil
-// Handler has dropped none.
+// Dropped is how many records were not written: because they did not fit, or because the next handler has failed, or
+// panicked. A nil Handler has dropped none.
 func (h *Handler) Dropped() int64 {
 	if h == nil {
 		return 0

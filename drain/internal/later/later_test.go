@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -211,4 +212,86 @@ func TestHandlerFails(t *testing.T) {
 	if n := h.Dropped(); n != 3 {
 		t.Errorf("%d dropped; want 3", n)
 	}
+}
+
+// broken is a handler with a bug, in one of its methods.
+type broken struct {
+	slog.Handler
+	enabled, handle func()
+}
+
+func (b broken) Enabled(ctx context.Context, l slog.Level) bool {
+	b.enabled()
+	return b.Handler.Enabled(ctx, l)
+}
+
+func (b broken) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "bad") {
+		b.handle()
+	}
+	return b.Handler.Handle(ctx, r)
+}
+
+// A log with a bug ends no service: its line is counted, and those behind it are written.
+func TestHandlerBreaks(t *testing.T) {
+	var none *broken
+	for name, bug := range map[string]func(){
+		"panic":        func() { panic("a bug") },
+		"panic of nil": func() { panic(nil) },
+		"nil pointer":  func() { none.enabled() },
+		"Goexit":       runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b bytes.Buffer
+				h := NewHandler(broken{plain(&b), func() {}, bug})
+				log := slog.New(h)
+				for _, line := range []string{"one", "bad", "bad", "two", "bad"} {
+					log.Info(line)
+				}
+				synctest.Wait()
+				log.Info("three")
+				if want := "level=INFO msg=one\nlevel=INFO msg=two\nlevel=INFO msg=three\n"; !h.Flush(t.Context()) || b.String() != want {
+					t.Errorf("%q; want %q", b.String(), want)
+				}
+				if h.Dropped() != 3 || h.waiting != 0 || h.bytes != 0 {
+					t.Errorf("%d dropped, want 3; %d lines and %d bytes wait, want none", h.Dropped(), h.waiting, h.bytes)
+				}
+			})
+		})
+		t.Run(name+" in Enabled", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := NewHandler(broken{plain(new(bytes.Buffer)), bug, func() {}})
+				for range maxLines + 1 { // the last one does not fit, and the line that says so breaks too
+					slog.New(h).Info("x")
+				}
+				synctest.Wait()
+				if !h.Flush(t.Context()) || h.Dropped() != maxLines+1 || h.waiting != 0 {
+					t.Errorf("%d dropped, want %d; %d wait", h.Dropped(), maxLines+1, h.waiting)
+				}
+			})
+		})
+	}
+}
+
+// A function that ends its goroutine, as t.FailNow does, stops nothing behind it.
+func TestQueueGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q Queue
+		var got []int
+		for i := range 6 {
+			q.Put(func() {
+				got = append(got, i)
+				if i%2 == 0 {
+					runtime.Goexit()
+				}
+			})
+		}
+		q.Start()
+		synctest.Wait()
+		q.Put(func() { got = append(got, 6) })
+		if !q.Flush(t.Context()) || fmt.Sprint(got) != "[0 1 2 3 4 5 6]" {
+			t.Error(got)
+		}
+	})
 }

@@ -8,7 +8,7 @@ import (
 
 // Queue runs functions one after the other, in the order of Put, on a goroutine of its own, which
 // lives only while there is something to run. A function that never returns stops those behind it
-// and nothing else. A panic in one ends the process.
+// and nothing else; runtime.Goexit in one stops nothing. A panic in one ends the process.
 //
 // The zero Queue runs nothing before Start.
 type Queue struct {
@@ -42,11 +42,18 @@ func (q *Queue) wake() {
 }
 
 func (q *Queue) run() {
+	over := false
+	defer func() {
+		if !over { // by runtime.Goexit
+			go q.run()
+		}
+	}()
 	for {
 		q.mu.Lock()
 		if len(q.waiting) == 0 {
 			q.running, q.waiting = false, nil
 			q.mu.Unlock()
+			over = true
 			return
 		}
 		f := q.waiting[0]
