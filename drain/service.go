@@ -265,9 +265,17 @@ func (s *Service) Run(ctx context.Context) error {
 	if started {
 		s.control.finish()
 	}
-	if started || !heard { // a service that has failed before Run says its last words, too
+	switch {
+	case started:
 		<-s.over
+	case !heard: // a service that has failed before Run says its last words, too
+		select {
+		case <-s.over:
+		case <-ctx.Done():
+		case <-time.After(lastWords / 2): // perhaps OnEvent or the log waits for this, and is waited for
+		}
 	}
+
 	if !started && s.result == nil {
 		return errors.New("drain: Run has been called before, or the service is over")
 	}
