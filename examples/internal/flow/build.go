@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -47,9 +48,20 @@ func Main(m *testing.M) {
 		os.Exit(1)
 	}
 	builds.dir, builds.done = dir, map[string]error{}
+	heedSignals()
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// heedSignals lets what the tests start have the default action of each signal. nohup and a shell's & ignore some, which
+// a child would inherit; what this process catches, it does not inherit.
+func heedSignals() {
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} { // the others Go's runtime catches anyway
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
 }
 
 // Examples returns the path of the examples folder.
