@@ -26,7 +26,15 @@ func (s *Service) follow(sw *swap) {
 			ready = nil
 			s.happens(sw, lifecycle.ChildReady)
 		case <-sw.child.Exited():
-			sw.link.Finish() // what the child has said is read to its end
+			over := true
+			s.call(func() {
+				if over = sw.side.Over(); !over {
+					sw.link.Finish() // what the child has said is read to its end
+				}
+			})
+			if over { // its end of the link is the next main generation's
+				return
+			}
 			<-sw.gone
 			s.happens(sw, lifecycle.ChildGone)
 			return
@@ -42,6 +50,18 @@ func (s *Service) follow(sw *swap) {
 		case <-s.ended:
 			return
 		}
+	}
+}
+
+// hearOut is called when the child has exited, and returns when all that was said is heard. The
+// child may have served, and handed over in turn, while this process was halted: then the next main
+// generation has its end of the link.
+func (sw *swap) hearOut() {
+	for range 1000 { // 5s of this process's own: half a message holds nothing up for ever
+		if isClosed(sw.gone) || sw.link.Hung() || sw.link.Quiet() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -111,7 +131,8 @@ func (s *Service) refuseMisfit(sw *swap) {
 	}
 }
 
-// childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in vain.
+// childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in
+// vain, unless another has its end of the link: it has handed over in turn.
 func (s *Service) childServes(sw *swap, unused []string) {
 	doubtful := sw.side.Over() || sw.side.Phase == lifecycle.Dying
 	if sw.child != nil && !doubtful && !sw.link.Hung() && sw.child.Release() {

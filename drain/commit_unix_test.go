@@ -33,6 +33,12 @@ func (s *service) wantBack(reason string) {
 func (s *service) halt(pid int) {
 	s.Helper()
 	s.signal(pid, syscall.SIGSTOP)
+	s.awaitState(pid, "T")
+}
+
+// awaitState waits until the process is in that state of ps.
+func (s *service) awaitState(pid int, want string) {
+	s.Helper()
 	for timeout := time.After(hung); ; {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if _, after, ok := strings.Cut(string(state), ") "); ok {
@@ -42,12 +48,12 @@ func (s *service) halt(pid int) {
 				s.Fatal(err)
 			}
 		}
-		if strings.HasPrefix(string(state), "T") {
+		if strings.HasPrefix(string(state), want) {
 			return
 		}
 		select {
 		case <-timeout:
-			s.Fatalf("process %d is not halted but %s", pid, state)
+			s.Fatalf("process %d is in state %s; want %s", pid, state, want)
 		case <-time.After(time.Millisecond):
 		}
 	}

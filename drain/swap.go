@@ -177,7 +177,7 @@ func (s *Service) launch(sw *swap) error {
 	})
 	var c child
 	if err == nil {
-		c, err = s.os.startChild(far, func() bool { return !near.Hung() })
+		c, err = s.os.startChild(far, func() bool { return !near.Hung() }, sw.hearOut)
 	}
 	if err != nil {
 		_ = near.Close()

@@ -31,11 +31,13 @@ func newSystem() (system, error) {
 	return system{pid: os.Getpid(), binary: os.Args[0]}, nil
 }
 
-func (*system) predecessor() (*elder, int, error)               { return nil, 1, nil }
-func (*system) startChild(*os.File, func() bool) (child, error) { return nil, errors.ErrUnsupported }
-func (*system) dir() string                                     { return "" }
-func (*system) ready() error                                    { return nil }
-func (*system) succeed()                                        {}
-func (*system) letGo(bool)                                      {}
+func (*system) predecessor() (*elder, int, error) { return nil, 1, nil }
+func (*system) startChild(*os.File, func() bool, func()) (child, error) {
+	return nil, errors.ErrUnsupported
+}
+func (*system) dir() string  { return "" }
+func (*system) ready() error { return nil }
+func (*system) succeed()     {}
+func (*system) letGo(bool)   {}
 
 func (*system) keeper() (*os.File, error) { return nil, nil }

@@ -101,12 +101,12 @@ func (sys *system) predecessor() (*elder, int, error) {
 }
 
 // startChild starts the next generation as this one was started, with the far end of a link. Held
-// tells whether a process has that.
-func (sys *system) startChild(far *os.File, held func() bool) (child, error) {
+// tells whether a process has that; settle is called when the child has exited.
+func (sys *system) startChild(far *os.File, held func() bool, settle func()) (child, error) {
 	return process.Start(process.Command{
 		Path: sys.binary, Args: process.Self.Args, Env: process.Self.ChildEnv(), Dir: process.Self.Dir,
 		Stdio: process.Self.Stdio,
-		Files: sys.files, Also: map[string]*os.File{linkName: far}, Held: held,
+		Files: sys.files, Also: map[string]*os.File{linkName: far}, Held: held, Settle: settle,
 	})
 }
 

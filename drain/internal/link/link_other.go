@@ -37,3 +37,4 @@ func (*Link) Wait(any) error { return errors.ErrUnsupported }
 func (*Link) Pause()         {}
 func (*Link) Resume()        {}
 func (*Link) Finish()        {}
+func (*Link) Quiet() bool    { return true }

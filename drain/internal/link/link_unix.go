@@ -39,6 +39,7 @@ type Link struct {
 
 	pause   sync.Mutex // guards what follows, and the read deadline
 	paused  bool
+	waiting bool // Receive waits for a message, or is about to
 	inFrame bool // its rest must be read, Pause or not
 }
 
@@ -90,6 +91,7 @@ func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallCon
 func (l *Link) Receive(msg any) ([]*os.File, error) {
 	var head [8]byte
 	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
+	l.await()
 	defer l.between()
 	n, oobn, err := l.readHead(head[:], oob)
 	files, rightsErr := takeRights(oob[:oobn])
@@ -144,11 +146,17 @@ func (l *Link) readRest(b []byte) error {
 	return nil
 }
 
+func (l *Link) await() {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	l.waiting = true
+}
+
 // between ends a frame. A Pause that came in the middle of it takes effect now.
 func (l *Link) between() {
 	l.pause.Lock()
 	defer l.pause.Unlock()
-	l.inFrame = false
+	l.inFrame, l.waiting = false, false
 	if l.paused {
 		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -192,6 +200,22 @@ func (l *Link) Resume() {
 	defer l.pause.Unlock()
 	l.paused = false
 	_ = l.conn.SetReadDeadline(time.Time{})
+}
+
+// Quiet tells whether Receive has returned all that has arrived, and waits for more.
+func (l *Link) Quiet() (quiet bool) {
+	l.pause.Lock()
+	defer l.pause.Unlock()
+	rc, err := l.conn.SyscallConn()
+	if err != nil || !l.waiting || l.inFrame {
+		return false
+	}
+	_ = rc.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		quiet = err == nil && n == 0
+	})
+	return quiet
 }
 
 // Hung tells whether the other end is closed everywhere; what has arrived may not have been received.

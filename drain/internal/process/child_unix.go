@@ -29,7 +29,8 @@ type Command struct {
 	Files *Files              // passed to every child; may be nil
 	Also  map[string]*os.File // passed to this one alone, by name
 
-	Held func() bool // tells whether a process holds what is in Also; nil: none does
+	Held   func() bool // tells whether a process holds what is in Also; nil: none does
+	Settle func()      // called when the child has exited: the last moment for Release; may be nil
 }
 
 // Child is a process that Start has started. Until Release it is a candidate: with it dies its
@@ -44,8 +45,9 @@ type Child struct {
 	exited chan struct{}
 	err    error // set before exited is closed
 
-	alone passed      // what no process but the child and its children has
-	held  func() bool // see Command
+	alone  passed      // what no process but the child and its children has
+	held   func() bool // see Command
+	settle func()
 
 	mu       sync.Mutex // guards what follows
 	group    bool       // it has a group of its own, which is to die with it
@@ -85,7 +87,7 @@ func Start(cmd Command) (*Child, error) {
 		panic(err)
 	}
 	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}),
-		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held}
+		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held, settle: cmd.Settle}
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
 	}
@@ -156,7 +158,7 @@ func (c *Child) Exited() <-chan struct{} { return c.exited }
 func (c *Child) Err() error { return c.err }
 
 // Release makes the child a process of its own: what comes from it is left alone from now on, also
-// when the child exits. It reports whether it could: not when the child has exited before.
+// when the child exits. It reports whether it could: not when the child has exited before, and Settle returned.
 func (c *Child) Release() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,6 +194,9 @@ func (c *Child) wait(ready *os.File) {
 	waitable := awaitExit(c.PID)
 	if !waitable {
 		state, err = c.proc.Wait()
+	}
+	if c.settle != nil {
+		c.settle()
 	}
 	c.mu.Lock()
 	if c.group && !c.released { // as long as nobody has reaped the child, no other group can have its number

@@ -1,0 +1,38 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// A generation that is halted while the next one takes over, and wakes when that one has handed over in turn and is gone,
+// was replaced all the same: it takes nothing back, and leaves what has its child's end of the link alone.
+func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
+	t.Parallel()
+	for i := range 8 { // the old generation finds out both at once
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			s, child := stoppedAtReady(t, plan{DrainTimeout: hung}, withControl)
+			waiting := s.connect()
+			if err := waiting.send("POST", "/echo", "patience"); err != nil {
+				t.Fatal(err)
+			}
+			s.event(2, "promoted")
+			if a, err := waiting.receive(); err != nil || a.pid != child {
+				t.Errorf("%+v, %v", a, err)
+			}
+			_ = waiting.Close()
+			third := s.swap()
+			s.noteSince(0, child, "exit 0")
+			s.awaitState(child, "Z") // its parent can't reap it
+			s.signal(s.pgid, syscall.SIGCONT)
+			s.wantExit(s.pgid, 0)
+			s.event(3, "older generation is gone")
+			s.wantNone(0, "swap failed")
+			s.wantServed(third.PID)
+		})
+	}
+}
