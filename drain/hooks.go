@@ -64,8 +64,8 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 	return over
 }
 
-// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by runtime.Goexit, by not
-// returning. It waits no longer than ctx lasts.
+// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by
+// runtime.Goexit, by not returning. It waits no longer than ctx lasts.
 func outlive(ctx context.Context, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
