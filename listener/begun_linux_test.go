@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,6 +120,41 @@ func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
 				t.Errorf("%+v", n)
 			}
 		})
+	}
+}
+
+// A listener that nobody serves holds no departure; the ledger knows of the requests there.
+func TestListenerThatNobodyServes(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		set := New(nil, nil)
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = "@baton-unserved"
+		}
+		ln, err := set.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.Open()
+		for _, says := range []string{"", "G", post("a")} {
+			nc, err := net.Dial(network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if _, err := io.WriteString(nc, says); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := set.Leave(ctx, nil, 20*time.Millisecond); err != nil {
+			t.Errorf("%s: %v, %+v", network, err, set.Counts())
+		}
+		if n := set.Counts(); n.Lost != 1 || n.Part != 1 || n.CutOff != 0 {
+			t.Errorf("%s: %+v", network, n)
+		}
+		set.Close()
 	}
 }
 

@@ -91,3 +91,19 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	l.feed(peek(c.Conn, min(n, 2*readSize)))
 	return l.ahead.Load() > 0
 }
+
+// dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
+// of a departure is over: a program may listen and never serve.
+func (s *Set) dismiss() {
+	for _, c := range s.all() {
+		if c.sock == nil || c.sock.asked.Load() {
+			continue
+		}
+		if n := unread(c.Conn); n > 0 {
+			if kind := c.kindOf(n); kind != "" {
+				c.lose(Loss{Kind: kind, Unread: n})
+			}
+		}
+		_ = c.close(false)
+	}
+}

@@ -28,6 +28,7 @@ type socket struct {
 	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
 	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
 
+	asked atomic.Bool // Accept has been called
 	dying atomic.Bool // no other process holds ln when it is closed
 	half  *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
 
@@ -61,6 +62,9 @@ func isTimeout(err error) bool     { return errors.Is(err, os.ErrDeadlineExceede
 // Accept implements net.Listener.
 func (so *socket) Accept() (net.Conn, error) {
 	so.holding.Store(nil)
+	if !so.asked.Load() {
+		so.asked.Store(true)
+	}
 	c, err := so.accept()
 	if err != nil {
 		return nil, err
