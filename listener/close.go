@@ -92,8 +92,10 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	return l.ahead.Load() > 0
 }
 
+const unservedLeast = time.Second
+
 // dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
-// of a departure is over: a program may listen and never serve.
+// of a departure is over: a program may listen and never serve. One that is about to has a second.
 func (s *Set) dismiss() {
 	for _, c := range s.all() {
 		if c.sock == nil || c.sock.asked.Load() {

@@ -113,7 +113,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		defer done.Wait()
 	}
 	conns := s.all()
-	time.AfterFunc(time.Duration(d.grace.Load()), s.dismiss)
+	time.AfterFunc(max(time.Duration(d.grace.Load()), unservedLeast), s.dismiss)
 	d.farewell(conns, (*framed).leave)
 	turnAll(conns)
 	d.rouse(ctx, conns)
