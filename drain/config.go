@@ -167,7 +167,9 @@ type Config struct {
 	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM
 	// and INT stop; on Windows os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
 	// The kernel keeps no order between signals that come within a few milliseconds: a pull wins
-	// over a swap or a restore that comes with it, a stop over all.
+	// over a swap or a restore that comes with it, a stop over all. A second signal to stop cuts
+	// off what is open and ends the process now. One that comes within 100ms of the first says the
+	// same as the first: timeout(1), and wrappers that forward a Ctrl-C, send two.
 	Signals *Signals
 }
 

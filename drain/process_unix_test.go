@@ -92,6 +92,7 @@ type plan struct {
 	Callback       string      // what OnEvent or the logger does, see gen.callback
 	Gate           string      // a FIFO that the step named by Fault waits for
 	Speaks         [2]int      // see drain.Speak; none if 0
+	Forgiving      bool        // takes two signals to stop in one instant for one, as programs do; the others leave now
 	PingPath       string
 	LivePath       string
 	PingStatus     int
@@ -203,6 +204,9 @@ func (g *gen) run() error {
 	g.fault("before New")
 	if g.Speaks[0] > 0 {
 		drain.Speak(g.Speaks[0], g.Speaks[1])
+	}
+	if !g.Forgiving {
+		drain.SameWish(0)
 	}
 	if pid := os.Getenv("LISTEN_PID"); pid != "" {
 		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))

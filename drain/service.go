@@ -87,6 +87,7 @@ type Service struct {
 	pulled       context.Context    // ends with the present pull
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	pullAt       time.Time          // of the last signal to pull
+	stopAt       time.Time          // of the last signal to stop that was heeded
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time
 	hurried      bool     // a newer generation has shortened it

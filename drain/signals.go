@@ -80,6 +80,11 @@ func (sets *Signals) remember(waiting []arrival, a arrival) []arrival {
 	enough := 1
 	if sets.verb(a.Signal) == verbStop {
 		enough = 2
+		if slices.ContainsFunc(waiting, func(w arrival) bool {
+			return sets.verb(w.Signal) == verbStop && a.at.Sub(w.at) < sameWish
+		}) {
+			return waiting
+		}
 	}
 	same := 0
 	for same < len(waiting) && waiting[len(waiting)-1-same].Signal == a.Signal {
@@ -99,6 +104,13 @@ func (s *Service) handle(a arrival) {
 		s.cfg.Logger.Warn("restore ignored: it came in the same instant as a pull; send it again")
 		return
 	}
+	if v == verbStop {
+		if !s.stopAt.IsZero() && a.at.Sub(s.stopAt) < sameWish {
+			s.cfg.Logger.Info("the same wish as the signal before: send it again to leave now", "within", sameWish)
+			return
+		}
+		s.stopAt = a.at
+	}
 	s.heed(v, a.Signal)
 	switch {
 	case v == verbPull:
@@ -114,6 +126,10 @@ func (s *Service) handle(a arrival) {
 // kernel keeps none between signals that wait, and two threads may take them. The pull holds then,
 // which is safe. An operator who means the other gives the balancer time to notice first.
 const sameInstant = 5 * time.Millisecond
+
+// sameWish is how long after a signal to stop another one says the same: timeout(1) signals its child and then its
+// group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
+var sameWish = 100 * time.Millisecond
 
 // heed does what a command says, here or in the main generation. Sig is nil where another
 // generation has forwarded it, which makes no second signal of it: a manager signals every process
