@@ -266,17 +266,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if started {
 		s.control.finish()
 	}
-	switch {
-	case started:
+	// A service that has failed before Run says its last words, too. Where Run was called before, that
+	// call waits for them: this one may be a callback's, which is waited for.
+	if started || !heard && !s.running {
 		<-s.over
-	case !heard: // a service that has failed before Run says its last words, too
-		select {
-		case <-s.over:
-		case <-ctx.Done():
-		case <-time.After(lastWords / 2): // perhaps OnEvent or the log waits for this, and is waited for
-		}
 	}
-
 	if !started && s.result == nil {
 		return errors.New("drain: Run has been called before, or the service is over")
 	}
