@@ -33,9 +33,7 @@ func (s *service) struck(after time.Duration, old bool, sig syscall.Signal) (pid
 // A process that does not run for a while holds up, and loses nothing.
 func TestHaltedAtAnyMomentLosesNothing(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := dice(t)
 	for range *rounds {
 		after, halt, old := rand.N(100*time.Millisecond), rand.N(200*time.Millisecond), dice.IntN(2) == 0
 		t.Run(fmt.Sprintf("%v for %v, old %t", after, halt, old), func(t *testing.T) {
@@ -93,9 +91,7 @@ func (s *service) visit(n int) *visitors {
 // what the dead process had accepted.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := dice(t)
 	for range *rounds {
 		after, old := rand.N(150*time.Millisecond), dice.IntN(2) == 0
 		t.Run(fmt.Sprintf("%v, old %t", after, old), func(t *testing.T) {

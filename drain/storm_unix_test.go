@@ -63,11 +63,9 @@ func (s *service) storm(dice *rand.Rand, others ...syscall.Signal) (end func()) 
 // Three seconds of HUPs, pulls and restores. Nothing is lost, what comes last holds, and one generation is left.
 func TestStormOfSignalsLosesNothing(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
 	s := start(t, plan{MaxGenerations: 4, DrainTimeout: 2 * hung})
 	l := s.drive(4, time.Millisecond)
-	end := s.storm(rand.New(rand.NewPCG(seed, 0)), syscall.SIGUSR2, syscall.SIGUSR1)
+	end := s.storm(dice(t), syscall.SIGUSR2, syscall.SIGUSR1)
 	<-time.After(3 * time.Second) // how long the storm lasts
 	end()
 	s.calm() // a generation that forwards may come late with what it got before
@@ -120,9 +118,7 @@ func TestGenerationThatMakesRoomForwardsSignals(t *testing.T) {
 // A stop in the middle of a storm of HUPs stops the service, whenever it comes, and a request in flight is finished.
 func TestStopInAStormOfHUPs(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
+	dice := dice(t)
 	for range *rounds {
 		wait := rand.N(400 * time.Millisecond)
 		t.Run(fmt.Sprint(wait), func(t *testing.T) {

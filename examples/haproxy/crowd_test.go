@@ -117,7 +117,7 @@ func TestOutsiders(t *testing.T) {
 			// Between two lines of the service's own log: control.sh takes its time on a busy machine.
 			took := draining(t, n).Sub(logged(t, n, stoppingLine))
 			t.Logf("it went on accepting for %v", took)
-			if took > most+slack {
+			if took > most+2*time.Second { // a process may be stopped for that long
 				t.Errorf("outsiders held up the stop for %v, want %v at most", took, most)
 			}
 		})
