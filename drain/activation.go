@@ -15,10 +15,11 @@ import (
 // tableflip, which passes its own from 3 on. The variables are unset, so that no child takes what
 // is there in its place for passed sockets.
 func (s *Service) manageSockets() {
-	if s.os.inherits {
-		_ = os.Unsetenv("LISTEN_PID") // left by a version that did not know of it
+	var files []*os.File
+	others := 0
+	if !s.os.inherits { // or the variables are left by a version that did not know of them
+		files, others = sdnotify.PassedSockets()
 	}
-	files, others := sdnotify.PassedSockets()
 	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
 	}

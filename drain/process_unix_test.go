@@ -219,6 +219,7 @@ func (g *gen) run() error {
 			return err
 		}
 	}
+	g.spoilEnvironment()
 	if g.ChangeDir != "" {
 		if err := os.Chdir(g.ChangeDir); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
 // passedOn is the name under which the far end is passed on from generation to generation.
@@ -19,8 +20,8 @@ var farEnd, farEndErr = takeFarEnd()
 
 func takeFarEnd() (*os.File, error) {
 	var keeper, fd int
-	told, ok := os.LookupEnv(process.KeeperEnv)
-	if !ok {
+	told := process.Getenv(process.KeeperEnv)
+	if told == "" {
 		return nil, nil
 	}
 	_ = os.Unsetenv(process.KeeperEnv)
@@ -36,6 +37,7 @@ func takeFarEnd() (*os.File, error) {
 	unix.CloseOnExec(fd)
 	process.OutliveReaders()
 	// The keeper could not know the pid. It is the process that was meant.
+	sdnotify.Instead(keeper, os.Getpid())
 	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
 		if os.Getenv(name) == strconv.Itoa(keeper) {
 			_ = os.Setenv(name, strconv.Itoa(os.Getpid()))

@@ -58,7 +58,7 @@ func Wanted(asked bool) bool {
 // end the service.
 func Stay(log *slog.Logger, stop []os.Signal) (code int, err error) {
 	k := &keeper{
-		log: log, stop: stop, upstream: os.Getenv("NOTIFY_SOCKET"), calls: make(chan func()),
+		log: log, stop: stop, upstream: sdnotify.Socket(), calls: make(chan func()),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
@@ -108,7 +108,7 @@ func (k *keeper) start() (err error) {
 
 // startFirst starts generation 1 as this process was started, with the far end. It is in a process
 // group of its own, in the foreground if this one was: a signal to the group, which Ctrl-C is,
-// would reach it directly and through the keeper, and two of them mean to leave now.
+// would reach it directly and through the keeper, and two of them may mean to leave now.
 func startFirst(socket string, far int) (int, error) {
 	self := process.Self
 	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket,

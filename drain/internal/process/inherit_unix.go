@@ -55,7 +55,7 @@ func Inherit() (*Files, error) {
 }
 
 func takeInherited() (in inheritance) {
-	if os.Getenv(Sentinel) == "" {
+	if Getenv(Sentinel) == "" {
 		return in
 	}
 	_ = os.Unsetenv(Sentinel)

@@ -22,12 +22,14 @@ const (
 // and so is what this process has opened itself, which is close-on-exec: the variables may be
 // anybody's, and the runtime has descriptors of its own.
 func PassedSockets() (files []*os.File, others int) {
-	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if pid, pidErr := strconv.Atoi(os.Getenv("LISTEN_PID")); err != nil || pidErr != nil ||
+	n, err := strconv.Atoi(passed.fds)
+	pid, pidErr := strconv.Atoi(passed.listenPID)
+	passed.fds = "" // once
+	if err != nil || pidErr != nil ||
 		pid != os.Getpid() || n <= 0 {
 		return nil, 0
 	}
-	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	names := strings.Split(passed.names, ":")
 	for i := range min(n, maxListenFDs) {
 		fd := listenFDsStart + i
 		if !passedSocket(fd) {

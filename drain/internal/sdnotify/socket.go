@@ -21,21 +21,17 @@ const (
 	RelaySocket = "@baton-keeper/"
 )
 
-// keeperSocket is NOTIFY_SOCKET if it is a keeper's. It is taken out of the environment before the program can start
-// processes: unlike a service manager's it is meant for generations alone.
-var keeperSocket = takeKeeperSocket()
-
-func takeKeeperSocket() string {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if !strings.HasPrefix(socket, AloneSocket) && !strings.HasPrefix(socket, RelaySocket) {
-		return ""
+// A keeper's NOTIFY_SOCKET is taken out of the environment before the program can start processes: unlike a service
+// manager's it is meant for generations alone.
+func init() {
+	if strings.HasPrefix(passed.socket, AloneSocket) || strings.HasPrefix(passed.socket, RelaySocket) {
+		_ = os.Unsetenv("NOTIFY_SOCKET")
 	}
-	_ = os.Unsetenv("NOTIFY_SOCKET")
-	return socket
 }
 
-// Socket is where the service manager listens, or the keeper; "" if neither does.
-func Socket() string { return cmp.Or(keeperSocket, os.Getenv("NOTIFY_SOCKET")) }
+// Socket is where the service manager listens, or the keeper; "" if neither does. A program that was started without
+// may have set the variable since.
+func Socket() string { return cmp.Or(passed.socket, os.Getenv("NOTIFY_SOCKET")) }
 
 // send tells whoever listens there, see sd_notify(3). Nobody is no error.
 func send(text string) error {

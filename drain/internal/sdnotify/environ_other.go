@@ -1,0 +1,7 @@
+//go:build !unix
+
+package sdnotify
+
+import "os"
+
+func getenv(name string) string { return os.Getenv(name) }
