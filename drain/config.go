@@ -94,7 +94,8 @@ type Config struct {
 	KeepPull bool
 
 	// Ready is waited for before the service becomes ready, and in a new generation before its
-	// probation. An error makes Run return it. Ctx ends with the service.
+	// probation. An error makes Run return it. runtime.Goexit, as t.FailNow calls it, counts as an
+	// error, in Check too. Ctx ends with the service.
 	Ready func(ctx context.Context) error
 	// Check is asked by a new generation before it takes over, besides its own check, which is that
 	// /ping of each server answers 200. The client reaches the service's own listeners whatever the
@@ -131,7 +132,8 @@ type Config struct {
 	// that the service stays in the registry under one name. Nor does one that never was the main
 	// one, nor any after a second signal to stop.
 	//
-	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged.
+	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged. A
+	// panic counts as one, and ends nothing; so does runtime.Goexit.
 	Join, Leave, Gone func(ctx context.Context) error
 
 	// Adopt is called, once the service has taken over, with each connection that the old

@@ -40,7 +40,7 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 			<-before
 		}
 		if ctx.Err() == nil {
-			result <- f(ctx)
+			survive(func() error { return f(ctx) }, func(err error) { result <- err })
 		}
 	}()
 	go func() {
@@ -64,20 +64,14 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 	return over
 }
 
-// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by
-// runtime.Goexit, by not returning. It waits no longer than ctx lasts.
-func outlive(ctx context.Context, f func() error) error {
+// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by runtime.Goexit, by not
+// returning. It waits no longer than ctx lasts.
+func outlive(ctx context.Context, f func() error) error { return await(ctx, survive, f) }
+
+// await runs f in a goroutine of its own, for runtime.Goexit must not end the caller's, and waits no longer than ctx lasts.
+func await(ctx context.Context, by func(func() error, func(error)), f func() error) error {
 	result := make(chan error, 1)
-	go func() {
-		err := errors.New("it did not return, its goroutine has ended (runtime.Goexit)")
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-			}
-			result <- err
-		}()
-		err = f()
-	}()
+	go by(f, func(err error) { result <- err })
 	select {
 	case err := <-result:
 		return err
@@ -89,6 +83,32 @@ func outlive(ctx context.Context, f func() error) error {
 	default:
 		return fmt.Errorf("not over in time: %w", ctx.Err())
 	}
+}
+
+var errGoexit = errors.New("it did not return, its goroutine has ended (runtime.Goexit); return an error instead")
+
+// survive runs a hook, and then the other function with its error, also where a panic or runtime.Goexit ends the hook.
+func survive(f func() error, then func(error)) {
+	err := errGoexit
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+		then(err)
+	}()
+	err = f()
+}
+
+// orCrash is survive for what runs before a generation serves: a panic ends the process, as elsewhere.
+func orCrash(f func() error, then func(error)) {
+	err := errGoexit
+	defer func() {
+		if r := recover(); r != nil {
+			panic(r)
+		}
+		then(err)
+	}()
+	err = f()
 }
 
 func (h *hooks) stop() {

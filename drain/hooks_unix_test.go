@@ -13,6 +13,7 @@ import (
 
 func (g *gen) join(ctx context.Context) error {
 	g.note("join")
+	g.fail("Join")
 	if g.fault("join fails") {
 		return errors.New("no registry")
 	}
@@ -27,6 +28,7 @@ func (g *gen) join(ctx context.Context) error {
 
 func (g *gen) gone(ctx context.Context) error {
 	g.note("gone")
+	g.fail("Gone")
 	if g.fault("hang in Gone") {
 		<-ctx.Done()
 		return ctx.Err()

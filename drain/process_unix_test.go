@@ -238,7 +238,13 @@ func (g *gen) run() error {
 		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join: g.join, Gone: g.gone,
-		Leave: func(context.Context) error { g.note("leave"); g.fault("slow leave"); g.note("left"); return nil },
+		Leave: func(context.Context) error {
+			g.note("leave")
+			g.fail("Leave")
+			g.fault("slow leave")
+			g.note("left")
+			return nil
+		},
 	}
 	if g.Lines {
 		g.line = newLineServer(g)
@@ -343,6 +349,7 @@ func (g *gen) ready(ctx context.Context) error {
 		g.note("in Ready on %s", ln.Addr())
 		g.svc.Serve(ln, &http.Server{Handler: g.handler()})
 	}
+	g.fail("Ready")
 	g.fault("in Ready")
 	return nil
 }
@@ -372,6 +379,7 @@ func (g *gen) check(_ context.Context, client *http.Client) error {
 			panic(err)
 		}
 	}
+	g.fail("Check")
 	return g.checkPolite()
 }
 
@@ -401,6 +409,7 @@ func (g *gen) work(ctx context.Context) {
 	g.note("work begun")
 	<-ctx.Done()
 	g.note("work told to end")
+	g.fail("Go")
 	g.fault("slow work")
 	g.note("work ended")
 }

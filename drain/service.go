@@ -282,7 +282,7 @@ func (s *Service) start() {
 	go func() {
 		var err error
 		if s.cfg.Ready != nil {
-			if err = s.cfg.Ready(s.ctx); err != nil {
+			if err = await(s.ctx, orCrash, func() error { return s.cfg.Ready(s.ctx) }); err != nil {
 				err = fmt.Errorf("drain: Config.Ready: %w", err)
 			}
 		}

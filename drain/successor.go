@@ -217,7 +217,7 @@ func (s *Service) selfCheck() error {
 		},
 	}}
 	defer client.CloseIdleConnections()
-	if err := s.cfg.Check(s.ctx, client); err != nil {
+	if err := await(s.ctx, orCrash, func() error { return s.cfg.Check(s.ctx, client) }); err != nil {
 		return fmt.Errorf("Config.Check: %w", err)
 	}
 	return nil
