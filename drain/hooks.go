@@ -64,11 +64,12 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 	return over
 }
 
-// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by runtime.Goexit, by not
-// returning. It waits no longer than ctx lasts.
+// outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by
+// runtime.Goexit, by not returning. It waits no longer than ctx lasts.
 func outlive(ctx context.Context, f func() error) error { return await(ctx, survive, f) }
 
-// await runs f in a goroutine of its own, for runtime.Goexit must not end the caller's, and waits no longer than ctx lasts.
+// await runs f in a goroutine of its own, for runtime.Goexit must not end the caller's, and waits no longer
+// than ctx lasts.
 func await(ctx context.Context, by func(func() error, func(error)), f func() error) error {
 	result := make(chan error, 1)
 	go by(f, func(err error) { result <- err })
