@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/process"
@@ -53,27 +54,34 @@ func TestPullInTheSameInstant(t *testing.T) {
 // What the loop has no time for waits in order, and a storm takes no memory. That a stop came twice is not forgotten.
 func TestSignalsThatWait(t *testing.T) {
 	t.Parallel()
-	const hup, pull, term = syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGTERM
-	s := &Service{
-		cfg: Config{Signals: &defaultSignals}, signals: make(chan os.Signal), arrivals: make(chan arrival),
-		ended: make(chan struct{}),
-	}
-	defer close(s.ended)
-	go s.takeSignals()
-	for range 1000 {
-		s.signals <- hup
-	}
-	for _, sig := range []os.Signal{pull, hup, hup, term, term, term} {
-		s.signals <- sig
-	}
-	for i, want := range []os.Signal{hup, pull, hup, term, term} {
-		if got := <-s.arrivals; got.Signal != want {
-			t.Errorf("%d: %v; want %v", i, got, want)
+	synctest.Test(t, func(t *testing.T) {
+		const hup, pull, term = syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGTERM
+		s := &Service{
+			cfg: Config{Signals: &defaultSignals}, signals: make(chan os.Signal), arrivals: make(chan arrival),
+			ended: make(chan struct{}),
 		}
-	}
-	select {
-	case got := <-s.arrivals:
-		t.Errorf("%v waits too", got)
-	default:
-	}
+		defer close(s.ended)
+		go s.takeSignals()
+		for range 1000 {
+			s.signals <- hup
+		}
+		for _, sig := range []os.Signal{pull, hup, hup, term, term} {
+			s.signals <- sig // the second to stop is the same wish
+		}
+		for range 3 {
+			time.Sleep(sameWish)
+			s.signals <- term
+		}
+		for i, want := range []os.Signal{hup, pull, hup, term, term} {
+			if got := <-s.arrivals; got.Signal != want {
+				t.Errorf("%d: %v; want %v", i, got, want)
+			}
+		}
+		synctest.Wait()
+		select {
+		case got := <-s.arrivals:
+			t.Errorf("%v waits too", got)
+		default:
+		}
+	})
 }
