@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // A new version may want an address that overlaps the one of the process before it, ":80" instead
@@ -18,7 +20,7 @@ import (
 // beside returns a socket that is bound and does not listen yet, or nil where that can't be or
 // nothing inherited is in the way. SO_REUSEPORT on the inherited sockets stays until Unshare:
 // processes of this user alone could make use of it.
-func (s *Set) beside(network, address string) rawListener {
+func (s *Set) beside(network, address string) sockopt.Listener {
 	if !strings.HasPrefix(network, "tcp") || s.open {
 		return nil
 	}
@@ -38,7 +40,7 @@ func (s *Set) beside(network, address string) rawListener {
 		}
 	}
 	share(old, true)
-	ln := bind(want)
+	ln := sockopt.BindShared(want.addr, want.both)
 	if ln == nil {
 		share(old, false)
 	}
@@ -49,7 +51,7 @@ func share(old []*heir, yes bool) {
 	for _, h := range old {
 		if p := h.open(); p != nil {
 			if p.ln != nil {
-				_ = setShared(p.ln, yes)
+				_ = sockopt.SetReusePort(p.ln, yes)
 			}
 			p.close()
 		}
@@ -62,7 +64,7 @@ func (s *Set) Unshare() {
 	defer s.mu.Unlock()
 	for key, so := range s.sockets {
 		if s.held[key] == "" { // or it may be the service manager's wish
-			_ = setShared(so.ln, false)
+			_ = sockopt.SetReusePort(so.ln, false)
 		}
 	}
 }
@@ -94,11 +96,11 @@ func (so *socket) begin() error {
 	if !so.bound {
 		return nil
 	}
-	if err := startListening(so.ln); err != nil {
+	if err := sockopt.Listen(so.ln); err != nil {
 		return notYet{so.key, err}
 	}
 	so.bound = false
-	_ = setShared(so.ln, false)
+	_ = sockopt.SetReusePort(so.ln, false)
 	return nil
 }
 

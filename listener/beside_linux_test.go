@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 	"testing"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // N stands for the port.
@@ -31,14 +33,14 @@ func TestBesideAnInheritedSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 			so := ln.(*socket)
-			if listens(so.ln) {
+			if sockopt.IsListening(so.ln) {
 				t.Error("it listens before Open")
 			}
 			if got := next.Unclaimed(); len(got) != 1 || got[0] != in.key() {
 				t.Errorf("unclaimed: %q", got)
 			}
 			next.Open()
-			if !listens(so.ln) || so.bound {
+			if !sockopt.IsListening(so.ln) || so.bound {
 				t.Error("it does not listen after Open")
 			}
 			nc, err := net.Dial("tcp", so.Addr().String())
@@ -83,14 +85,14 @@ func TestListensLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = setShared(ln.(*socket).ln, false) // now the inherited one is in the way
+	_ = sockopt.SetReusePort(ln.(*socket).ln, false) // now the inherited one is in the way
 	next.Open()
 	_, err = ln.Accept()
 	var again interface{ Temporary() bool } // by which net/http knows that it may try again
 	if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &again) || !again.Temporary() {
 		t.Fatalf("%v; want a temporary error", err)
 	}
-	_ = setShared(ln.(*socket).ln, true)
+	_ = sockopt.SetReusePort(ln.(*socket).ln, true)
 	accepted := make(chan error, 1)
 	go func() {
 		nc, err := ln.Accept()

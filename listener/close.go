@@ -3,6 +3,8 @@ package listener
 import (
 	"net/http"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // Close implements net.Conn.
@@ -53,13 +55,13 @@ const lingering, longest = 500 * time.Millisecond, 5 * time.Second
 // requests one behind the other may send the next when all before is read.
 func (c *conn) linger() {
 	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
-		unread(c.Conn) == 0 && !(c.lines.piled.Load() && unsent(c.Conn) > 0) || c.CloseWrite() != nil {
+		sockopt.Unread(c.Conn) == 0 && !(c.lines.piled.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
 		return
 	}
 	begin := time.Now()
 	queued, since := -1, begin
-	for !discard(c.Conn, 64<<10) && time.Since(begin) < longest {
-		n := unsent(c.Conn)
+	for !sockopt.Discard(c.Conn, 64<<10) && time.Since(begin) < longest {
+		n := sockopt.Unsent(c.Conn)
 		if n != queued {
 			queued, since = n, time.Now()
 		}
@@ -82,13 +84,13 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	if c.lines.ahead.Load() > 0 {
 		return true
 	}
-	n := unread(c.Conn)
+	n := sockopt.Unread(c.Conn)
 	if n == 0 || r.ContentLength == 0 {
 		return n > 0
 	}
 	var l requestLines // is there one behind the body?
 	l.matched.Store(c.lines.matched.Load())
-	l.feed(peek(c.Conn, min(n, 2*readSize)))
+	l.feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
 	return l.ahead.Load() > 0
 }
 
@@ -101,7 +103,7 @@ func (s *Set) dismiss() {
 		if c.sock == nil || c.sock.asked.Load() {
 			continue
 		}
-		if n := unread(c.Conn); n > 0 {
+		if n := sockopt.Unread(c.Conn); n > 0 {
 			if kind := c.kindOf(n); kind != "" {
 				c.lose(Loss{Kind: kind, Unread: n})
 			}

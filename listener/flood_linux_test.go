@@ -85,33 +85,3 @@ func TestFloodsHoldNobody(t *testing.T) {
 		})
 	}
 }
-
-// Some bytes are thrown away at a time, or a flood would never let go of the descriptor.
-func TestDiscardIsBounded(t *testing.T) {
-	cl, far := pair(t)
-	c := cl.nc
-	if discard(far, 100) {
-		t.Error("over, and the client is there")
-	}
-	if _, err := c.Write(make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
-	for want := 900; want >= 0; want -= 100 {
-		for end := time.Now().Add(patience); unread(far) != want+100 && time.Now().Before(end); {
-			time.Sleep(time.Millisecond)
-		}
-		if discard(far, 100) || unread(far) != want {
-			t.Fatalf("%d unread, want %d", unread(far), want)
-		}
-	}
-	_ = c.Close()
-	for end := time.Now().Add(patience); !discard(far, 100); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not over")
-		}
-	}
-	_ = far.Close()
-	if !discard(far, 100) {
-		t.Error("not over when closed")
-	}
-}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // framed is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the
@@ -266,8 +268,8 @@ func (f *framed) linger(p *parting) {
 	}
 	_ = f.own.CloseWrite()
 	queued, since := -1, time.Now()
-	for !f.own.isClosed() && !discard(f.own.Conn, lingerRead) {
-		n := unsent(f.own.Conn)
+	for !f.own.isClosed() && !sockopt.Discard(f.own.Conn, lingerRead) {
+		n := sockopt.Unsent(f.own.Conn)
 		if n == 0 {
 			break
 		}

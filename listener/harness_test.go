@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 func init() { handshake = time.Millisecond }
@@ -46,7 +48,7 @@ func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.L
 		if err != nil {
 			t.Fatal(err)
 		}
-		so := newSocket(g.set, from.ln.(*socket).key, ln.(rawListener), false)
+		so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), false)
 		g.set.sockets[so.key] = so
 		g.ln = so
 	}
@@ -201,7 +203,7 @@ func (g *generation) wantHeard(t testing.TB, n int) {
 		defer g.set.mu.Unlock()
 		heard := 0
 		for c := range g.set.conns {
-			if c.heard.Load() && unread(c.Conn) == 0 {
+			if c.heard.Load() && sockopt.Unread(c.Conn) == 0 {
 				heard++
 			}
 		}

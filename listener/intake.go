@@ -5,15 +5,10 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
-)
 
-// rawPacketConn is what *net.UDPConn and *net.UnixConn have in common.
-type rawPacketConn interface {
-	net.PacketConn
-	syscall.Conn
-}
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
 
 // door is what an intake does with reads. It goes through these in order, or leaves some out.
 type door int
@@ -31,8 +26,8 @@ const (
 type intake struct {
 	set  *Set
 	key  string
-	pc   rawPacketConn // closed by Close
-	path string        // the file that this process has made; "" for none
+	pc   sockopt.PacketConn // closed by Close
+	path string             // the file that this process has made; "" for none
 
 	mu       sync.Mutex // guards what follows, and the read deadline of pc
 	changed  sync.Cond  // door, inside or deadline; or the deadline is over
@@ -46,7 +41,7 @@ type intake struct {
 }
 
 func newIntake(set *Set, key string, pc net.PacketConn, open bool) *intake {
-	in := &intake{set: set, key: key, pc: pc.(rawPacketConn)}
+	in := &intake{set: set, key: key, pc: pc.(sockopt.PacketConn)}
 	in.changed.L = &in.mu
 	if open {
 		in.door = opened
@@ -74,8 +69,8 @@ func (in *intake) enter() error {
 		case in.door >= over:
 			return in.failed(net.ErrClosed)
 		case in.door == last && in.inside > 0:
-		case in.door == last && queued(in.pc) && (peeks || time.Now().Before(in.until)):
-			_ = in.pc.SetReadDeadline(time.Now().Add(lastRead))
+		case in.door == last && sockopt.HasDatagram(in.pc) && (sockopt.SeesQueues || time.Now().Before(in.until)):
+			_ = in.pc.SetReadDeadline(time.Now().Add(sockopt.LastReadWait))
 			in.inside++
 			in.trying = true
 			return nil
@@ -113,7 +108,7 @@ func (in *intake) leave(err error) (again bool) {
 	if err == nil || !isTimeout(err) || in.door == closed {
 		return false
 	}
-	if tried && !peeks {
+	if tried && !sockopt.SeesQueues {
 		in.move(over)
 	}
 	return true

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // ledger collects entries and uses the set while it is at it, as a callback may.
@@ -177,7 +179,7 @@ func TestAdoptedConnectionWithoutPeer(t *testing.T) {
 	if _, err := io.WriteString(near, "GET /"); err != nil {
 		t.Fatal(err)
 	}
-	for unread(far) == 0 {
+	for sockopt.Unread(far) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	_ = near.(*net.TCPConn).SetLinger(0)
@@ -195,7 +197,7 @@ func TestAdoptedConnectionWithoutPeer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log("taken: remote", nc.RemoteAddr(), "unread", unread(nc.(interface{ NetConn() net.Conn }).NetConn()))
+		t.Log("taken: remote", nc.RemoteAddr(), "unread", sockopt.Unread(nc.(interface{ NetConn() net.Conn }).NetConn()))
 	}
 	set.Close() // must not panic
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sockopt"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +38,7 @@ func raw(t testing.TB, from *generation) *generation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	so := newSocket(g.set, from.ln.(*socket).key, ln.(rawListener), true)
+	so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), true)
 	g.set.sockets[so.key], g.ln = so, so
 	return g
 }
@@ -239,11 +240,11 @@ func TestAdoptedConnectionIsNotReadBeforeTheAnswer(t *testing.T) {
 			return nil
 		}, func(error) error {
 			for range 100 { // the reader had its chance
-				_ = unread(two.set.all()[0].Conn)
+				_ = sockopt.Unread(two.set.all()[0].Conn)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			answered = unread(two.set.all()[0].Conn) == 5
+			answered = sockopt.Unread(two.set.all()[0].Conn) == 5
 			return nil
 		})
 	})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
 )
 
@@ -129,7 +130,7 @@ func (s *Set) lastReads(ctx context.Context) {
 	held := s.Held()
 	for _, in := range s.intakes() {
 		if held[in.key] == "" && in.at(opened) {
-			seal(in.pc)
+			sockopt.Seal(in.pc)
 			dying = append(dying, in)
 		} else {
 			in.pass(ctx, over)

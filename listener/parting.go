@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // parting is how a framed connection comes to its end. It exists from leave on, and nothing that
@@ -185,7 +187,7 @@ func (p *parting) watch() {
 }
 
 func (p *parting) mark(wait time.Duration) {
-	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), unsent(p.f.own.Conn)
+	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), sockopt.Unsent(p.f.own.Conn)
 }
 
 // stuck tells whether the connection can be closed, after a grace, because its client has begun a
@@ -201,7 +203,7 @@ func (p *parting) stuck() bool {
 			return false
 		}
 	}
-	queued := unsent(p.f.own.Conn)
+	queued := sockopt.Unsent(p.f.own.Conn)
 	if queued != p.queued {
 		return false
 	}

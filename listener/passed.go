@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // passed is a socket that a service manager has passed to this process, and that nobody has asked
 // for yet. One of ln and pc is set, or none of them where the descriptor is nothing to listen on.
 type passed struct {
 	name string // its FDNAME
-	ln   rawListener
+	ln   sockopt.Listener
 	pc   net.PacketConn
 	heir *heir // the process before this one has passed it, and no service manager
 }
@@ -45,8 +47,8 @@ func open(f *os.File) *passed {
 	defer f.Close()
 	p := &passed{name: f.Name()}
 	if ln, err := net.FileListener(f); err == nil {
-		raw, ok := ln.(rawListener)
-		if ok && listens(raw) && ln.Addr().Network() != "unixpacket" {
+		raw, ok := ln.(sockopt.Listener)
+		if ok && sockopt.IsListening(raw) && ln.Addr().Network() != "unixpacket" {
 			p.ln = raw
 			return p
 		}

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // depart begins to leave and returns, once the connections know, a function that waits for the end of it.
@@ -140,7 +142,7 @@ func TestHurryBeforeLeaveHolds(t *testing.T) {
 // unread is the number of bytes that nobody has read from the connections of g.
 func (g *generation) unread() (n int) {
 	for _, c := range g.set.all() {
-		n += unread(c.Conn)
+		n += sockopt.Unread(c.Conn)
 	}
 	return n
 }

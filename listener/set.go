@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
 )
 
@@ -139,8 +140,8 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, s.explain(network, address, err)
 	}
-	so := newSocket(s, key, ln.(rawListener), s.open)
-	so.bound = !listens(so.ln)
+	so := newSocket(s, key, ln.(sockopt.Listener), s.open)
+	so.bound = !sockopt.IsListening(so.ln)
 	so.path = madeFile(network, address, made)
 	s.sockets[key] = so
 	return so, nil
@@ -185,7 +186,7 @@ func (s *Set) listen(network, address string) (ln net.Listener, made bool, err e
 		ln = p.ln
 	default:
 		var lc net.ListenConfig
-		lc.SetMultipathTCP(false) // its sockets take no filter, see dropHandshakes
+		lc.SetMultipathTCP(false) // its sockets take no filter, see sockopt.DropHandshakes
 		if ln, err = lc.Listen(context.Background(), network, address); errors.Is(err, syscall.EADDRINUSE) {
 			if beside := s.beside(network, address); beside != nil {
 				ln, err = beside, nil

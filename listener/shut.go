@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
@@ -34,10 +36,10 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 		}
 		return !sweep || !slices.Contains(s.orphans, so.key)
 	})
-	hides := func(so *socket) bool { return !last && s.held[so.key] == "" && hide(so.ln) }
+	hides := func(so *socket) bool { return !last && s.held[so.key] == "" && sockopt.Hide(so.ln) }
 	dropped := false
 	for _, so := range dying {
-		dropped = hides(so) || dropHandshakes(so.ln) || dropped
+		dropped = hides(so) || sockopt.DropHandshakes(so.ln) || dropped
 	}
 	s.mu.Unlock()
 	if dropped {

@@ -8,22 +8,17 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-)
 
-// rawListener is what *net.TCPListener and *net.UnixListener have in common.
-type rawListener interface {
-	net.Listener
-	syscall.Conn
-	SetDeadline(time.Time) error
-}
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
 
 // socket is a listening socket whose Accept also returns connections that did not come in through it: adopted ones and
 // those of Dial. A connection that was accepted is always returned, also after Close.
 type socket struct {
 	set  *Set
 	key  string
-	ln   rawListener // closed by Close
-	path string      // the file that this process has made; "" for none
+	ln   sockopt.Listener // closed by Close
+	path string           // the file that this process has made; "" for none
 
 	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
 	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
@@ -43,7 +38,7 @@ type socket struct {
 	inside int  // how many are in ln.Accept; one of them would keep a closed socket alive
 }
 
-func newSocket(set *Set, key string, ln rawListener, open bool) *socket {
+func newSocket(set *Set, key string, ln sockopt.Listener, open bool) *socket {
 	so := &socket{set: set, key: key, ln: ln, open: open}
 	so.cond.L = &so.mu
 	return so
@@ -175,7 +170,7 @@ func (so *socket) close() error {
 	if so.path != "" && !so.open { // a generation that fails; in others tableflip removes it, after the last one
 		_ = os.Remove(so.path)
 	}
-	takeHandshakes(so.ln) // others may hold the socket, a service manager or another generation
+	sockopt.AllowHandshakes(so.ln) // others may hold the socket, a service manager or another generation
 	return so.ln.Close()
 }
 
@@ -201,15 +196,15 @@ func (so *socket) sweep() (left bool) {
 	so.mu.Unlock()
 	dying := so.dying.Load()
 	if dying && first {
-		refuse(so.ln)
+		sockopt.RefuseClients(so.ln)
 	}
-	now, most := queueLen(so.ln)
+	now, most := sockopt.QueueLen(so.ln)
 	release := func() {}
 	if dying {
 		now = most // those whose handshake is under way, too; nobody new comes
 	} else {
 		var ok bool
-		release, ok = reserve(so.ln, spare)
+		release, ok = sockopt.ReserveFDs(so.ln, spare)
 		defer func() { release() }()
 		if !ok {
 			so.set.starve(so.key, syscall.EMFILE)
@@ -218,7 +213,7 @@ func (so *socket) sweep() (left bool) {
 	}
 	err := so.finish()
 	if err == nil {
-		err = backlog(so.ln, now, func(f *os.File) bool {
+		err = sockopt.AcceptQueued(so.ln, now, func(f *os.File) bool {
 			so.half = f
 			err := so.finish()
 			if scarce(err) && !dying {

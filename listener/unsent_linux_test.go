@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // A client that reads its last answer slowly is busy with it; one that has stopped to is not waited for.
@@ -32,7 +34,7 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 	}
 	receive := func() { // until the service can send more of it, or none is left
 		t.Helper()
-		for before := unsent(c.Conn); before > 0 && unsent(c.Conn) == before; {
+		for before := sockopt.Unsent(c.Conn); before > 0 && sockopt.Unsent(c.Conn) == before; {
 			if left == 0 { // the kernel has yet to learn that all has arrived
 				time.Sleep(time.Millisecond)
 				continue
@@ -50,15 +52,15 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 	for range 3 {
 		receive()
 		if look() {
-			t.Errorf("closed with %d bytes of %d unsent, though the client reads on", unsent(c.Conn), wrote)
+			t.Errorf("closed with %d bytes of %d unsent, though the client reads on", sockopt.Unsent(c.Conn), wrote)
 		}
 	}
 	for end := time.Now().Add(patience); !look(); time.Sleep(time.Millisecond) { // what was on the way has arrived
 		if time.Now().After(end) {
-			t.Fatalf("waits for a client that has stopped to read, with %d bytes of %d unsent", unsent(c.Conn), wrote)
+			t.Fatalf("waits for a client that has stopped to read, with %d bytes of %d unsent", sockopt.Unsent(c.Conn), wrote)
 		}
 	}
-	for unsent(c.Conn) > 0 {
+	for sockopt.Unsent(c.Conn) > 0 {
 		receive()
 	}
 	if look() {

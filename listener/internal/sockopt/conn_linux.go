@@ -1,0 +1,106 @@
+package sockopt
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// SeesQueues tells whether it can be known here that a queue is empty.
+const SeesQueues = true
+
+// Unread is how many bytes the client has sent that nobody has read.
+func Unread(nc net.Conn) int { return queue(nc, unix.SIOCINQ) }
+
+// Unsent is how many bytes were written that the client has not received.
+func Unsent(nc net.Conn) int { return queue(nc, unix.SIOCOUTQ) }
+
+func queue(nc net.Conn, which uint) (n int) {
+	if sc, ok := nc.(syscall.Conn); ok {
+		if rc, err := sc.SyscallConn(); err == nil {
+			_ = rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), which) })
+		}
+	}
+	return n
+}
+
+// Discard throws away what the client has sent, up to a number of bytes, and tells whether nothing
+// can come any more. It must not go on as long as something comes: meanwhile nobody can close the
+// connection, and a flood has no end.
+func Discard(nc net.Conn, most int) (over bool) {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	over = true // also when it is closed here
+	_ = rc.Control(func(fd uintptr) {
+		var b [4096]byte
+		for got := 0; got < most; {
+			n, _, err := unix.Recvfrom(int(fd), b[:min(len(b), most-got)], unix.MSG_DONTWAIT)
+			switch {
+			case n > 0:
+				got += n
+			case err == unix.EINTR:
+				got++
+			default:
+				over = err != unix.EAGAIN
+				return
+			}
+		}
+		over = false
+	})
+	return over
+}
+
+// AwaitEnd is a Read that waits until the client has closed the connection, or a deadline is over, and reads nothing.
+func AwaitEnd(nc net.Conn, _ []byte) (int, error) {
+	rc, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var end error
+	var b [1]byte
+	err = rc.Read(func(fd uintptr) bool {
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EAGAIN || err == unix.EINTR:
+			return false
+		case err != nil:
+			end = &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(),
+				Addr: nc.RemoteAddr(), Err: err}
+		case n == 0:
+			end = io.EOF
+		}
+		return n <= 0
+	})
+	if end != nil {
+		return 0, end
+	}
+	return 0, err
+}
+
+// Peek returns the first of the n bytes that lie unread, and leaves them there.
+func Peek(nc net.Conn, n int) (p []byte) {
+	sc, ok := nc.(syscall.Conn)
+	if !ok || n <= 0 {
+		return nil
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	const most = 64 << 10
+	b := make([]byte, min(n, most))
+	_ = rc.Control(func(fd uintptr) {
+		if n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil && n > 0 {
+			p = b[:n]
+		}
+	})
+	return p
+}

@@ -1,0 +1,54 @@
+package sockopt
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for unix sockets. One of
+// UDP is connected to itself where that changes nothing else about it, which makes the kernel refuse what others send:
+// with connect(2) a socket that is bound to all addresses would choose one to send from. That takes a filter.
+func Seal(pc PacketConn) {
+	rc, err := pc.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = rc.Control(func(fd uintptr) {
+		addr, ok := pc.LocalAddr().(*net.UDPAddr)
+		if !ok {
+			_ = unix.Shutdown(int(fd), unix.SHUT_RD)
+			return
+		}
+		if !addr.IP.IsUnspecified() && !addr.IP.IsMulticast() {
+			if self, err := unix.Getsockname(int(fd)); err == nil && unix.Connect(int(fd), self) == nil {
+				return
+			}
+		}
+		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: 1, Filter: &drop})
+	})
+}
+
+// LastReadWait bounds a read for which something is there: it may go when it is looked at, with a wrong checksum.
+const LastReadWait = time.Second
+
+// HasDatagram tells whether there is a datagram to read, be it one without content.
+func HasDatagram(pc PacketConn) (some bool) {
+	rc, err := pc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = rc.Control(func(fd uintptr) {
+		var b [1]byte
+		err := error(unix.EINTR)
+		for errors.Is(err, unix.EINTR) {
+			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		}
+		some = !errors.Is(err, unix.EAGAIN) // an error is the reader's to get
+	})
+	return some
+}
