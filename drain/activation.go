@@ -17,11 +17,15 @@ import (
 func (s *Service) manageSockets() {
 	var files []*os.File
 	others := 0
+	var err error
 	if !s.os.inherits { // or the variables are left by a version that did not know of them
-		files, others = sdnotify.PassedSockets()
+		files, others, err = sdnotify.PassedSockets()
 	}
 	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
+	}
+	if err != nil {
+		s.cfg.Logger.Warn("passed sockets are left alone", "err", err)
 	}
 	if others > 0 {
 		s.cfg.Logger.Warn("LISTEN_FDS promises descriptors that are no passed sockets; they are left alone",

@@ -20,7 +20,9 @@
 // name, with the same arguments, environment and standard files. What the program has changed of
 // them since does not count. Links in both names are followed again. So a program finds a secret
 // that it has unset, and reads its .env file again. The copies of the standard files that this
-// needs stay open as long as the process lives.
+// needs stay open as long as the process lives. What else it was given open, by "3>file" in a
+// shell, is the program's alone: the next generation does not get it, or not all of it, for the
+// library passes its own from number 3 on. A program opens such a file by its name.
 //
 // A new generation has a process group of its own until it takes over, and then joins that of the
 // old one. If it fails, its whole group is killed. In the foreground of a terminal it is in the old

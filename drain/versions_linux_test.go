@@ -263,6 +263,33 @@ func TestTwoVersionsAndAKill(t *testing.T) {
 	})
 }
 
+// The one in the middle is killed before it can hand on the link to the oldest: that finishes by itself, and the
+// newest serves.
+func TestTwoVersionsAndTheMiddleIsKilled(t *testing.T) {
+	t.Parallel()
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{DrainTimeout: 2 * hung}, v.begins(first))
+		slow, finish := s.slow("one")
+		middle := v.swapTo(s, then[0])
+		s.awaitOlder(1)
+		v.deploy(s, then[1])
+		open := s.beginSwap("in Ready")
+		s.signal(middle.PID, syscall.SIGKILL)
+		s.exit(middle.PID)
+		open()
+		s.event(3, "promoted")
+		_ = os.Remove(filepath.Join(s.dir, "in-Ready")) // the gate
+		s.finishSlow(slow, finish)
+		s.event(1, "stopped")
+		s.wantExit(s.pgid, 0)
+		s.wantAlone(s.main().PID)
+		l := s.drive(4, 4*time.Millisecond)
+		v.swapTo(s, then[2])
+		l.end()
+		s.stop()
+	})
+}
+
 // datagramLoad is clients that send one datagram after another and want each answered, by no generation before the one
 // that has answered last.
 type datagramLoad struct {

@@ -4,4 +4,5 @@ package sdnotify
 
 import "os"
 
-func PassedSockets() ([]*os.File, int) { return nil, 0 }
+// PassedSockets returns nothing: this system has no such service manager.
+func PassedSockets() ([]*os.File, int, error) { return nil, 0, nil }

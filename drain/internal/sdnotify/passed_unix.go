@@ -3,6 +3,7 @@
 package sdnotify
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -20,14 +21,17 @@ const (
 // PassedSockets returns the sockets that a service manager has passed, each with its FDNAME as the
 // file's name, and how many descriptors the variables promise beside them. Those are left alone,
 // and so is what this process has opened itself, which is close-on-exec: the variables may be
-// anybody's, and the runtime has descriptors of its own.
-func PassedSockets() (files []*os.File, others int) {
-	n, err := strconv.Atoi(passed.fds)
-	pid, pidErr := strconv.Atoi(passed.listenPID)
+// anybody's, and the runtime has descriptors of its own. An error says that LISTEN_FDS, meant for this process, is no
+// number.
+func PassedSockets() (files []*os.File, others int, err error) {
+	fds := passed.fds
 	passed.fds = "" // once
-	if err != nil || pidErr != nil ||
-		pid != os.Getpid() || n <= 0 {
-		return nil, 0
+	if fds == "" || passed.listenPID != strconv.Itoa(os.Getpid()) {
+		return nil, 0, nil
+	}
+	n, err := strconv.Atoi(fds)
+	if err != nil || n < 0 {
+		return nil, 0, fmt.Errorf("LISTEN_FDS is %q: want how many descriptors are passed, from 3 on", fds)
 	}
 	names := strings.Split(passed.names, ":")
 	for i := range min(n, maxListenFDs) {
@@ -42,7 +46,7 @@ func PassedSockets() (files []*os.File, others int) {
 		}
 		files = append(files, os.NewFile(uintptr(fd), name))
 	}
-	return files, n - len(files)
+	return files, n - len(files), nil
 }
 
 func passedSocket(fd int) bool {
