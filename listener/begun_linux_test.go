@@ -364,8 +364,8 @@ func TestPipeliningWithoutEndIsCounted(t *testing.T) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		for {
-			if _, err := io.WriteString(c.nc, strings.Repeat("GET /x HTTP/1.1\r\nHost: x\r\n\r\n", 50)); err != nil {
+		for next := "GE"; ; next = strings.Repeat("T /x HTTP/1.1\r\nHost: x\r\n\r\nGE", 50) {
+			if _, err := io.WriteString(c.nc, next); err != nil { // the server never has a whole number of requests
 				return
 			}
 		}
@@ -386,7 +386,7 @@ func TestPipeliningWithoutEndIsCounted(t *testing.T) {
 	}
 	wait()
 	<-sent
-	if n := one.set.Counts(); n.Lost != 1 {
+	if n := one.set.Counts(); n.Lost+n.Part != 1 { // a part, if the server was quicker than the client
 		t.Errorf("%+v", n)
 	}
 }
