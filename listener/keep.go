@@ -58,8 +58,8 @@ func (s *Set) Keep() (unused []string, err error) {
 	for key, so := range s.sockets {
 		inUse[key] = so.ln
 	}
-	for key, in := range s.packets {
-		inUse[key] = in.pc
+	for key, g := range s.packets {
+		inUse[key] = g.Socket()
 	}
 	s.mu.Unlock()
 

@@ -132,8 +132,8 @@ func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
 	s.shut(context.Background(), false, false)
 	left := s.Counts()
-	for _, in := range s.intakes() {
-		_ = in.close()
+	for _, g := range s.gates() {
+		_ = g.Close()
 	}
 	s.cut(s.all())
 	return left

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/dgram"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
 )
@@ -52,10 +52,14 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, s.explain(network, address, err)
 	}
-	in := newIntake(s, key, pc, s.open)
-	in.path = madeFile(network, address, made)
-	s.packets[key] = in
-	return in.face(), nil
+	gate := dgram.New(pc, dgram.Config{
+		Path:        madeFile(network, address, made),
+		RemovesFile: s.fds == nil, // or tableflip does, in the last process that was ever ready
+		Open:        s.open,
+		Closing:     func(g *dgram.Gate) { s.forgetPackets(key, g) },
+	})
+	s.packets[key] = gate
+	return gate.Conn(), nil
 }
 
 // listenPacket also tells whether it has opened the socket.
@@ -93,8 +97,8 @@ func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made boo
 // under way any more, or ctx is over. Then another process may begin to read: Leave, which ends
 // reads too, leaves the sockets alone after EndReads.
 func (s *Set) EndReads(ctx context.Context) {
-	for _, in := range s.intakes() {
-		in.pass(ctx, over)
+	for _, g := range s.gates() {
+		g.Pass(ctx, dgram.Ended)
 	}
 }
 
@@ -102,22 +106,31 @@ func (s *Set) EndReads(ctx context.Context) {
 // or ctx is over. Then another process may begin to read; if it doesn't, ResumeReads lets them go
 // on. EndReads and Leave end them as ever.
 func (s *Set) PauseReads(ctx context.Context) {
-	for _, in := range s.intakes() {
-		in.pass(ctx, paused)
+	for _, g := range s.gates() {
+		g.Pass(ctx, dgram.Paused)
 	}
 }
 
 // ResumeReads undoes PauseReads.
 func (s *Set) ResumeReads() {
-	for _, in := range s.intakes() {
-		in.resume()
+	for _, g := range s.gates() {
+		g.Resume()
 	}
 }
 
-func (s *Set) intakes() []*intake {
+// gates returns the gates of the packet sockets, by the keys of these.
+func (s *Set) gates() map[string]*dgram.Gate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.packets))
+	return maps.Clone(s.packets)
+}
+
+func (s *Set) forgetPackets(key string, g *dgram.Gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.packets[key] == g {
+		delete(s.packets, key)
+	}
 }
 
 // settle is how long the kernel may take to queue what it was about to when a socket was sealed.
@@ -126,20 +139,20 @@ const settle = 5 * time.Millisecond
 // lastReads lets reads go on until what is queued is read, and keeps out what comes then, where
 // nobody else will read it.
 func (s *Set) lastReads(ctx context.Context) {
-	var dying []*intake
+	var dying []*dgram.Gate
 	held := s.Held()
-	for _, in := range s.intakes() {
-		if held[in.key] == "" && in.at(opened) {
-			sockopt.Seal(in.pc)
-			dying = append(dying, in)
+	for key, g := range s.gates() {
+		if held[key] == "" && g.At(dgram.Open) {
+			sockopt.Seal(g.Socket())
+			dying = append(dying, g)
 		} else {
-			in.pass(ctx, over)
+			g.Pass(ctx, dgram.Ended)
 		}
 	}
 	if len(dying) > 0 {
 		time.Sleep(settle)
 	}
-	for _, in := range dying {
-		in.pass(ctx, last)
+	for _, g := range dying {
+		g.Pass(ctx, dgram.Draining)
 	}
 }

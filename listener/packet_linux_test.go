@@ -118,33 +118,3 @@ func TestQueueOfAHeldPacketSocketStays(t *testing.T) {
 		wantNext(t, next.(net.Conn).Read, "and another")
 	})
 }
-
-func BenchmarkReadDatagram(b *testing.B) {
-	for _, kind := range []string{"bare", "intake"} {
-		b.Run(kind, func(b *testing.B) {
-			set := New(nil, nil)
-			defer set.Close()
-			set.Open()
-			pc, err := set.ListenPacket("udp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			to := pc.LocalAddr().(*net.UDPAddr).AddrPort()
-			from := pc.(udpSocket)
-			read := from.ReadFromUDPAddrPort
-			if kind == "bare" {
-				read = from.UDPConn.ReadFromUDPAddrPort
-			}
-			buf := make([]byte, 64)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := from.WriteToUDPAddrPort(buf, to); err != nil {
-					b.Fatal(err)
-				}
-				if _, _, err := read(buf); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

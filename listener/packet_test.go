@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -24,6 +25,18 @@ type reader interface {
 	net.PacketConn
 	net.Conn
 	syscall.Conn
+}
+
+type udpReader interface {
+	ReadFromUDP(p []byte) (int, *net.UDPAddr, error)
+	ReadFromUDPAddrPort(p []byte) (int, netip.AddrPort, error)
+	ReadMsgUDP(p, oob []byte) (n, oobn, flags int, addr *net.UDPAddr, err error)
+	ReadMsgUDPAddrPort(p, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error)
+}
+
+type unixReader interface {
+	ReadFromUnix(p []byte) (int, *net.UnixAddr, error)
+	ReadMsgUnix(p, oob []byte) (n, oobn, flags int, addr *net.UnixAddr, err error)
 }
 
 // ways are all the ways to read from a packet socket.
@@ -45,7 +58,7 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 		},
 	}
 	switch pc := pc.(type) {
-	case udpSocket:
+	case udpReader:
 		all["ReadFromUDP"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDP(p); return n, err }
 		all["ReadFromUDPAddrPort"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDPAddrPort(p); return n, err }
 		all["ReadMsgUDP"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUDP(p, nil); return n, err }
@@ -54,7 +67,7 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 				err := pc.ReadMsgUDPAddrPort(p, nil)
 			return n, err
 		}
-	case unixgramSocket:
+	case unixReader:
 		all["ReadFromUnix"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUnix(p); return n, err }
 		all["ReadMsgUnix"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUnix(p, nil); return n, err }
 	}
@@ -116,23 +129,17 @@ func wantNext(t testing.TB, read func([]byte) (int, error), want string) {
 	}
 }
 
-// waits waits until n goroutines are in a read of the socket.
-func (in *intake) waits(t testing.TB, n int) {
+// awaitReaders waits until n goroutines are in a read of the set's packet socket.
+func awaitReaders(t testing.TB, set *Set, n int) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		in.mu.Lock()
-		inside := in.inside
-		in.mu.Unlock()
-		if inside == n {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d read; want %d", inside, n)
+	for _, gate := range set.gates() {
+		for end := time.Now().Add(patience); gate.Readers() != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d read; want %d", gate.Readers(), n)
+			}
 		}
 	}
 }
-
-func theIntake(set *Set) *intake { return set.intakes()[0] }
 
 func TestDatagramsAreReadInAllWays(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
@@ -177,8 +184,8 @@ func TestDatagramsAreReadByOneProcess(t *testing.T) {
 				got <- fmt.Sprintf("%s %v", buf[:n], err)
 			}()
 		}
-		theIntake(set).waits(t, len(old))
-		theIntake(next).waits(t, 0)
+		awaitReaders(t, set, len(old))
+		awaitReaders(t, next, 0)
 		set.EndReads(context.Background())
 		for range old {
 			if err := <-ends; !errors.Is(err, net.ErrClosed) {

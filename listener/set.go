@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/dgram"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
 )
@@ -49,7 +50,7 @@ type Set struct {
 	open      bool
 	closed    bool
 	sockets   map[string]*socket
-	packets   map[string]*intake
+	packets   map[string]*dgram.Gate
 	passed    []*passed         // by a service manager, not in use yet
 	held      map[string]string // by a service manager too: the names it has for them, by key
 	store     Store             // nil: there is none
@@ -102,7 +103,7 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	}
 	return &Set{
 		fds: fds, onLoss: onLoss, warning: func(error) {},
-		sockets: make(map[string]*socket), packets: make(map[string]*intake),
+		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
 		held: make(map[string]string), conns: make(map[*conn]struct{}),
 	}
 }
@@ -223,8 +224,8 @@ func (s *Set) Open() {
 	for _, so := range sockets {
 		so.admit()
 	}
-	for _, in := range s.intakes() {
-		in.pass(context.Background(), opened)
+	for _, g := range s.gates() {
+		g.Pass(context.Background(), dgram.Open)
 	}
 }
 
