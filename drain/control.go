@@ -4,17 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/controlsock"
 )
 
 const (
@@ -30,10 +30,7 @@ const (
 // control answers commands on Config.ControlSocket while this generation is the main one. It is no part of the Set: its
 // connections are neither counted nor drained nor handed over, so that a stop can be answered when all else is over.
 type control struct {
-	path string
-	file fs.FileInfo // of the socket, to know it again
-	ln   net.Listener
-	own  bool // made here, not passed on
+	sock *controlsock.Socket
 	srv  *http.Server
 	shut chan struct{}  // closed when nothing is accepted any more
 	busy sync.WaitGroup // the connections
@@ -67,31 +64,17 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// controlPath makes a path one that means the same to every generation.
-func controlPath(path string) (string, error) {
-	if path == "" {
-		return "", nil
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("drain: Config.ControlSocket: %w", err)
-	}
-	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
-	if err != nil {
-		return "", fmt.Errorf("drain: Config.ControlSocket: %s: %w; name a file in a folder that exists", path, err)
-	}
-	return filepath.Join(dir, filepath.Base(abs)), nil
-}
-
 // openControl does what can fail before this generation becomes the main one.
 func (s *Service) openControl() (err error) {
 	if s.cfg.ControlSocket == "" {
 		return nil
 	}
-	if s.control, err = s.os.openControl(s.cfg.ControlSocket, s.cfg.Logger); err != nil {
+	sock, err := s.os.openControl(s.cfg.ControlSocket, s.cfg.Logger)
+	if err != nil {
 		return err
 	}
-	c := s.control
+	c := &control{sock: sock}
+	s.control = c
 	c.begin()
 	c.srv = &http.Server{
 		Handler: s.commands(c), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
@@ -107,7 +90,7 @@ func (c *control) serve() {
 		c.shut = make(chan struct{})
 		go func() {
 			defer close(c.shut)
-			_ = c.srv.Serve(c.ln)
+			_ = c.srv.Serve(c.sock)
 		}()
 	}
 }
@@ -115,23 +98,17 @@ func (c *control) serve() {
 // leave stops accepting, because another generation is the main one. What is being answered goes on.
 func (c *control) leave() {
 	if c != nil {
-		_ = c.ln.Close()
+		_ = c.sock.Close()
 		c.resign()
 	}
 }
 
 // place returns the path of the socket, for the next generation to remove if it has no use for it, or "".
 func (c *control) place() string {
-	if c == nil || !c.there() {
+	if c == nil || !c.sock.There() {
 		return ""
 	}
-	return c.path
-}
-
-// there tells whether the file is still the one that this service made.
-func (c *control) there() bool {
-	info, err := os.Lstat(c.path)
-	return err == nil && os.SameFile(info, c.file)
+	return c.sock.Path
 }
 
 // end stops accepting for good, or gives up before it has begun; guest is a generation that never was the main one.
@@ -139,9 +116,10 @@ func (c *control) end(replaced, guest bool) {
 	if c == nil {
 		return
 	}
-	_ = c.ln.Close()
-	if !replaced && (!guest || c.own) && c.there() {
-		_ = os.Remove(c.path)
+	if replaced {
+		_ = c.sock.Close()
+	} else {
+		c.sock.End(!guest)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/controlsock"
 	"github.com/baton-go/baton/drain/internal/keeper"
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
@@ -167,13 +168,13 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
-	if s.cfg.ControlSocket, err = controlPath(s.cfg.ControlSocket); err != nil {
+	if s.cfg.ControlSocket, err = controlsock.Clean(s.cfg.ControlSocket); err != nil {
 		return err
 	}
 	if inherits() {
 		return nil // what lies in the file system is the old generation's: see inherit
 	}
-	if err = checkControl(s.cfg.ControlSocket); err != nil {
+	if err = controlsock.Check(s.cfg.ControlSocket); err != nil {
 		return err
 	}
 	return pidfile.Path(s.cfg.PIDFile).Check(os.Getpid())

@@ -4,8 +4,10 @@ package drain
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 
+	"github.com/baton-go/baton/drain/internal/controlsock"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
@@ -41,3 +43,7 @@ func (*system) succeed()     {}
 func (*system) letGo(bool)   {}
 
 func (*system) keeper() (*os.File, error) { return nil, nil }
+
+func (*system) openControl(path string, log *slog.Logger) (*controlsock.Socket, error) {
+	return controlsock.Open(path, nil, log)
+}

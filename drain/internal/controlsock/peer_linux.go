@@ -1,4 +1,4 @@
-package drain
+package controlsock
 
 import "golang.org/x/sys/unix"
 

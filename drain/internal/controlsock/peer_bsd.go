@@ -1,6 +1,6 @@
 //go:build darwin || freebsd
 
-package drain
+package controlsock
 
 import "golang.org/x/sys/unix"
 

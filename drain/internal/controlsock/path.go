@@ -1,0 +1,24 @@
+// Package controlsock is the socket on which a service takes commands: a unix socket that this user
+// and root alone can reach, and that goes from generation to generation.
+package controlsock
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+// Clean makes a path one that means the same to every generation.
+func Clean(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("drain: Config.ControlSocket: %w", err)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	if err != nil {
+		return "", fmt.Errorf("drain: Config.ControlSocket: %s: %w; name a file in a folder that exists", path, err)
+	}
+	return filepath.Join(dir, filepath.Base(abs)), nil
+}

@@ -1,0 +1,38 @@
+//go:build !unix
+
+package controlsock
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+)
+
+// errNone says that there is no control socket here.
+var errNone = fmt.Errorf("drain: Config.ControlSocket: not on this platform, where nothing tells "+
+	"whose a client is: leave it empty (%w)", errors.ErrUnsupported)
+
+// Socket does nothing.
+type Socket struct {
+	net.Listener
+	Path string
+}
+
+// Open returns an error: nothing tells here whose a client is.
+func Open(string, *os.File, *slog.Logger) (*Socket, error) { return nil, errNone }
+
+// There returns false.
+func (*Socket) There() bool { return false }
+
+// End does nothing.
+func (*Socket) End(bool) {}
+
+// Check tells whether a socket can be put at path: only "" is right.
+func Check(path string) error {
+	if path == "" {
+		return nil
+	}
+	return errNone
+}

@@ -1,0 +1,229 @@
+//go:build unix
+
+package controlsock
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// temp begins the name of the folder in which a socket is bound.
+const temp = ".control"
+
+// Socket is a listening socket at a path.
+type Socket struct {
+	net.Listener
+	Path string
+	own  bool        // made here, not passed on
+	file fs.FileInfo // of the socket, to know it again
+	bare *net.UnixListener
+}
+
+// Open returns the socket that was passed on, if its file is still there, or a new one. The caller
+// closes passed, which may be nil. The log is told of clients that are turned away.
+func Open(path string, passed *os.File, log *slog.Logger) (s *Socket, err error) {
+	if err := checkFolder(path); err != nil {
+		return nil, err
+	}
+	s = &Socket{Path: path}
+	if passed != nil {
+		if s.file, err = os.Lstat(path); err == nil { // or somebody has removed it, and nobody could reach it
+			ln, err := net.FileListener(passed)
+			if err != nil {
+				return nil, fmt.Errorf("drain: Config.ControlSocket: %w", err)
+			}
+			s.bare = ln.(*net.UnixListener)
+		}
+	}
+	if s.bare == nil {
+		if err := Check(path); err != nil {
+			return nil, err
+		}
+		s.bare, err = bind(path)
+		if err == nil {
+			s.own = true
+			s.file, err = os.Lstat(path)
+		}
+		if err != nil {
+			return nil, s.explain(err)
+		}
+	}
+	s.Listener = &gate{s.bare, log}
+	return s, nil
+}
+
+func (s *Socket) explain(err error) error {
+	if s.bare != nil {
+		s.End(true)
+	}
+	return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder "+
+		"that this user may write", s.Path, err)
+}
+
+// PassOn gives a new socket to pass, which puts it among what each next generation gets. A socket
+// that was passed on itself is there already. An error closes the socket.
+func (s *Socket) PassOn(pass func(f *os.File) error) error {
+	if !s.own {
+		return nil
+	}
+	f, err := s.bare.File()
+	if err == nil {
+		err = pass(f)
+		_ = f.Close()
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	return nil
+}
+
+// There tells whether the file is still the one that this service made.
+func (s *Socket) There() bool {
+	info, err := os.Lstat(s.Path)
+	return err == nil && os.SameFile(info, s.file)
+}
+
+// End stops accepting. Owner removes the file: a guest, which never was the main generation,
+// removes only a file that it has made itself.
+func (s *Socket) End(owner bool) {
+	_ = s.Close()
+	if (owner || s.own) && s.There() {
+		_ = os.Remove(s.Path)
+	}
+}
+
+// Check tells whether a socket can be put at path.
+func Check(path string) error {
+	if path == "" {
+		return nil
+	}
+	explain := func(format string, args ...any) error {
+		return fmt.Errorf("drain: Config.ControlSocket: %s "+format, append([]any{path}, args...)...)
+	}
+	var addr unix.RawSockaddrUnix
+	bound := filepath.Join(filepath.Dir(path), temp+"4294967295", "s")
+	if max(len(path), len(bound)) >= len(addr.Path) {
+		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of "+
+			"fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
+	}
+	if err := checkFolder(path); err != nil {
+		return err
+	}
+	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
+		return explain("can't be made: %w; name a file in a folder that this user may write", err)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return explain("can't be made: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return explain("is there and no socket (%s): name another", info.Mode())
+	}
+	nc, err := net.Dial("unix", path)
+	if err == nil {
+		_ = nc.Close()
+		return explain("is answered by a living process: stop it, or name another")
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) { // which means that nobody has it open any more
+		return explain("is there and may be in use: %w; remove it if it is none of this user's", err)
+	}
+	return nil
+}
+
+// checkFolder tells whether somebody else may put another socket in the place of the one at path,
+// and so hear and answer what is meant for the service: those that may write its folder, or one above it.
+// Where the sticky bit is set, as in /tmp, others may write but take nothing away. Root may in any
+// case.
+func checkFolder(path string) error {
+	dir := filepath.Dir(path)
+	for at := dir; ; at = filepath.Dir(at) {
+		var st unix.Stat_t
+		if err := unix.Stat(at, &st); err != nil {
+			return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w", path, err)
+		}
+		why := ""
+		switch mode := uint32(st.Mode); {
+		case at == dir && int(st.Uid) != os.Geteuid() && st.Uid != 0:
+			why = fmt.Sprintf("belongs to another user (uid %d)", st.Uid)
+		case mode&unix.S_ISVTX != 0:
+		case mode&0o002 != 0:
+			why = fmt.Sprintf("may be written by everybody (mode %#o)", mode&0o7777)
+		case at == dir && mode&0o020 != 0 && int(st.Gid) != os.Getegid() && st.Gid != 0:
+			why = fmt.Sprintf("may be written by another group (mode %#o, gid %d)", mode&0o7777, st.Gid)
+		}
+		if why != "" {
+			return fmt.Errorf("drain: Config.ControlSocket: %s can't be trusted there: %s %s: "+
+				"name a file in a folder that is this user's alone to write, or take the right from the "+
+				"others", path, at, why)
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}
+
+// bind makes a listening socket at path, in the place of whatever is there. It is bound in a folder that nobody
+// else can enter, and comes to its place by rename, so that it is never open wider than it should be. The umask, which
+// could do it too, is the whole process's.
+func bind(path string) (*net.UnixListener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), temp) // its mode is 0700
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	bound := filepath.Join(dir, "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: bound, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	ln.SetUnlinkOnClose(false) // its name there is not the one it will have
+	if err := errors.Join(os.Chmod(bound, 0o600), os.Rename(bound, path)); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// gate lets in processes of this user and of root only, should the file's mode be changed, or the
+// folder's owner not heed it (unix(7): connecting needs write permission on Linux; POSIX promises
+// nothing).
+type gate struct {
+	*net.UnixListener
+	log *slog.Logger
+}
+
+func (g *gate) Accept() (net.Conn, error) {
+	for {
+		nc, err := g.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		uid, err := peer(nc)
+		if errors.Is(err, errors.ErrUnsupported) || err == nil && (uid == 0 || uid == os.Geteuid()) {
+			return nc, nil
+		}
+		_ = nc.Close()
+		g.log.Warn("control socket: not for this user", "uid", uid, "err", err)
+	}
+}
+
+// peer returns the effective user of the process that has connected.
+func peer(nc *net.UnixConn) (uid int, err error) {
+	rc, err := nc.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	uid = -1
+	ctlErr := rc.Control(func(fd uintptr) { uid, err = peerOf(int(fd)) })
+	return uid, errors.Join(ctlErr, err)
+}
