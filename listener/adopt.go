@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/place"
 )
 
 // ErrWithdrawn is what ack of Adopt and AdoptOwn returns when the other side serves on: the connections are not taken.
@@ -105,9 +107,9 @@ func (s *Set) heirOf(key string, local net.Addr) (best *socket) {
 	if so := s.sockets[key]; so != nil {
 		return so
 	}
-	at := placeOf(local, false)
-	closer := func(p place) int { // as the kernel chooses
-		switch ip := p.addr.Addr(); {
+	at := place.Of(local, false)
+	closer := func(p place.Place) int { // as the kernel chooses
+		switch ip := p.Addr.Addr(); {
 		case !ip.IsUnspecified():
 			return 3
 		case ip.Is4():
@@ -117,12 +119,12 @@ func (s *Set) heirOf(key string, local net.Addr) (best *socket) {
 	}
 	rank := 0
 	for _, so := range s.sockets {
-		p := placeOfSocket(so.ln, so.ln.Addr())
+		p := place.OfSocket(so.ln, so.ln.Addr())
 		switch {
-		case p.network != at.network:
-		case p.network == "unix" && p.path == at.path && p.path != "":
+		case p.Network != at.Network:
+		case p.Network == "unix" && p.Path == at.Path && p.Path != "":
 			return so
-		case p.network == "tcp" && p.addr.Port() == at.addr.Port() && p.covers(at.addr.Addr()) && closer(p) > rank:
+		case p.Network == "tcp" && p.Addr.Port() == at.Addr.Port() && p.Covers(at.Addr.Addr()) && closer(p) > rank:
 			best, rank = so, closer(p)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/baton-go/baton/listener/internal/place"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -25,7 +26,7 @@ func (s *Set) beside(network, address string) sockopt.Listener {
 		return nil
 	}
 	old := s.overlapped(network, address)
-	want, err := wanted(network, address)
+	want, err := place.Wanted(network, address)
 	if len(old) == 0 || err != nil {
 		return nil
 	}
@@ -35,12 +36,12 @@ func (s *Set) beside(network, address string) sockopt.Listener {
 		}
 	}
 	for _, so := range s.sockets { // SO_REUSEPORT would let two of this process in, but only this time
-		if placeOfSocket(so.ln, so.Addr()).overlaps(want) {
+		if place.OfSocket(so.ln, so.Addr()).Overlaps(want) {
 			return nil
 		}
 	}
 	share(old, true)
-	ln := sockopt.BindShared(want.addr, want.both)
+	ln := sockopt.BindShared(want.Addr, want.Both)
 	if ln == nil {
 		share(old, false)
 	}

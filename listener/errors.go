@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/place"
 )
 
 // explain says what was tried, why it failed and what helps.
@@ -23,7 +25,7 @@ func Cure(network, address string, err error) string {
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		if who := holder(network, address); who != "" {
+		if who := place.Holder(network, address); who != "" {
 			return "; the address is held by " + who + ": stop it, use another address, or open that " +
 				"listener by Listen, too"
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/listener/internal/place"
 )
 
 // An address that is in use is held by a process, which the error names, whichever way the address is spelled.
@@ -50,7 +52,7 @@ func TestHolderIsNamed(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat("/proc/self/net/tcp"); err == nil && holder("tcp", "127.0.0.1:1") != "" {
+	if _, err := os.Stat("/proc/self/net/tcp"); err == nil && place.Holder("tcp", "127.0.0.1:1") != "" {
 		t.Error("somebody holds an address that nobody has")
 	}
 }

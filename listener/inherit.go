@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/baton-go/baton/listener/internal/place"
 )
 
 // Inherited is a listening or packet socket that the process before this one has passed on.
@@ -83,38 +85,38 @@ func (s *Set) inherit(network, address string, packet bool) *passed {
 	if len(s.inherited) == 0 {
 		return nil
 	}
-	want, err := wanted(network, address)
+	want, err := place.Wanted(network, address)
 	if err != nil {
 		return nil
 	}
-	return match(func(p *passed) bool { return p.place().is(want) || p.chosen(want) }, func(h *heir) bool {
-		return h.Network == "fd" || baseNetwork(h.Network) == want.network
+	return match(func(p *passed) bool { return p.boundTo().Is(want) || p.chosen(want) }, func(h *heir) bool {
+		return h.Network == "fd" || place.BaseNetwork(h.Network) == want.Network
 	})
 }
 
 // chosen tells whether the system has chosen the port of p for the same host, and is to choose one.
-func (p *passed) chosen(want place) bool {
-	if p.heir == nil || isUnix(want.network) || want.addr.Port() != 0 {
+func (p *passed) chosen(want place.Place) bool {
+	if p.heir == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
 		return false
 	}
 	_, port, err := net.SplitHostPort(p.heir.Address)
-	have := p.place()
-	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.network == want.network &&
-		have.sameHost(want)
+	have := p.boundTo()
+	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.Network == want.Network &&
+		have.SameHost(want)
 }
 
 // overlapped returns the inherited sockets that nobody has asked for and that are in the way of a new one.
 func (s *Set) overlapped(network, address string) (old []*heir) {
-	if len(s.inherited) == 0 || isUnix(network) || network == "fd" {
+	if len(s.inherited) == 0 || place.IsUnix(network) || network == "fd" {
 		return nil
 	}
-	want, err := wanted(network, address)
+	want, err := place.Wanted(network, address)
 	if err != nil {
 		return nil
 	}
 	for _, h := range s.inherited {
 		if p := h.open(); p != nil {
-			if p.place().overlaps(want) {
+			if p.boundTo().Overlaps(want) {
 				old = append(old, h)
 			}
 			p.close()
@@ -146,7 +148,7 @@ func (s *Set) forsake() {
 	}
 	s.mu.Unlock()
 	for _, h := range gone {
-		if isUnix(h.Network) && isSocket(h.Address) && !slices.ContainsFunc(paths, h.sameFile) {
+		if place.IsUnix(h.Network) && isSocket(h.Address) && !slices.ContainsFunc(paths, h.sameFile) {
 			_ = os.Remove(h.Address)
 		}
 	}
@@ -155,5 +157,5 @@ func (s *Set) forsake() {
 // sameFile tells whether the socket of that key has the file of h.
 func (h *heir) sameFile(key string) bool {
 	network, path, _ := strings.Cut(key, " ")
-	return isUnix(network) && samePath(h.Address, path)
+	return place.IsUnix(network) && place.SamePath(h.Address, path)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/baton-go/baton/listener/internal/place"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -178,18 +179,18 @@ func isSocket(path string) bool {
 }
 
 // place is what p, which has an address, is bound to.
-func (p *passed) place() place {
+func (p *passed) boundTo() place.Place {
 	if p.ln != nil {
-		return placeOfSocket(p.ln, p.addr())
+		return place.OfSocket(p.ln, p.addr())
 	}
-	return placeOfSocket(p.pc.(syscall.Conn), p.addr())
+	return place.OfSocket(p.pc.(syscall.Conn), p.addr())
 }
 
 // bound tells whether p will do for what Listen would open for network and address.
 func (p *passed) bound(network, address string) bool {
-	if p.addr() == nil || p.addr().Network() != baseNetwork(network) {
+	if p.addr() == nil || p.addr().Network() != place.BaseNetwork(network) {
 		return false
 	}
-	want, err := wanted(network, address)
-	return err == nil && p.place().serves(network, want)
+	want, err := place.Wanted(network, address)
+	return err == nil && p.boundTo().Serves(network, want)
 }

@@ -1,14 +1,12 @@
 //go:build unix
 
-package listener
+package place
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"syscall"
 
@@ -19,20 +17,20 @@ import (
 var errResolved = errors.New("resolved")
 
 // resolve has package net say what it would bind a socket to: it knows about names, families and what this machine has.
-func resolve(network, address string) (p place, err error) {
+func resolve(network, address string) (p Place, err error) {
 	lc := net.ListenConfig{Control: func(family, bound string, rc syscall.RawConn) error {
 		host, port, err := net.SplitHostPort(bound)
 		if err != nil {
 			return err
 		}
-		p.network = baseNetwork(network)
-		p.both = both(rc)
+		p.Network = BaseNetwork(network)
+		p.Both = both(rc)
 		if ip, err := netip.ParseAddr(host); host != "" && (err != nil || !ip.IsUnspecified()) {
 			if err != nil {
 				return err
 			}
 			bound, err := netip.ParseAddrPort(net.JoinHostPort(ip.String(), port))
-			p.addr = plain(bound)
+			p.Addr = plain(bound)
 			return errors.Join(err, errResolved)
 		}
 		all := netip.IPv4Unspecified()
@@ -40,7 +38,7 @@ func resolve(network, address string) (p place, err error) {
 			all = netip.IPv6Unspecified()
 		}
 		bind, err := netip.ParseAddrPort(net.JoinHostPort(all.String(), port))
-		p.addr = bind
+		p.Addr = bind
 		return errors.Join(err, errResolved)
 	}}
 	lc.SetMultipathTCP(false)
@@ -70,26 +68,8 @@ func both(rc syscall.RawConn) (yes bool) {
 	return yes
 }
 
-// placeOfSocket is the place of a socket that package net has made of a descriptor.
-func placeOfSocket(sc syscall.Conn, have net.Addr) place {
+// OfSocket is the place of a socket that package net has made of a descriptor.
+func OfSocket(sc syscall.Conn, have net.Addr) Place {
 	rc, err := sc.SyscallConn()
-	return placeOf(have, err == nil && both(rc))
-}
-
-// identify tells one open socket from all others; "" is none.
-func identify(fd int) string {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return ""
-	}
-	return fmt.Sprint(st.Dev, st.Ino)
-}
-
-// duplicate returns a copy of a descriptor, or nil.
-func duplicate(fd int, name string) *os.File {
-	nfd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil
-	}
-	return os.NewFile(uintptr(nfd), name)
+	return Of(have, err == nil && both(rc))
 }

@@ -1,4 +1,4 @@
-package listener
+package place
 
 import (
 	"bufio"
@@ -17,16 +17,16 @@ import (
 // holderTime bounds the search for the process that holds an address: a machine may have many processes.
 const holderTime = 500 * time.Millisecond
 
-// holder says which process holds an address that is in use: "process 1234 (nginx)", or of another
+// Holder says which process holds an address that is in use: "process 1234 (nginx)", or of another
 // user's process the user. It is "" where the kernel does not tell.
-func holder(network, address string) string {
-	want, err := wanted(network, address)
+func Holder(network, address string) string {
+	want, err := Wanted(network, address)
 	if err != nil {
 		return ""
 	}
 	until := time.Now().Add(holderTime)
 	sockets := make(map[string]int) // their inodes, and users, -1 if not known
-	if isUnix(want.network) {
+	if IsUnix(want.Network) {
 		unixHolders(want, sockets)
 	} else {
 		for _, version := range []string{"", "6"} {
@@ -58,8 +58,8 @@ func holder(network, address string) string {
 }
 
 // inetHolders adds the sockets that listen where want would. The listening ones come first in the file.
-func inetHolders(want place, version string, until time.Time, sockets map[string]int) {
-	f, err := os.Open("/proc/self/net/" + want.network + version)
+func inetHolders(want Place, version string, until time.Time, sockets map[string]int) {
+	f, err := os.Open("/proc/self/net/" + want.Network + version)
 	if err != nil {
 		return
 	}
@@ -71,11 +71,11 @@ func inetHolders(want place, version string, until time.Time, sockets map[string
 		if len(f) <= inode || f[0] == "sl" {
 			continue
 		}
-		if want.network == "tcp" && f[state] != "0A" {
+		if want.Network == "tcp" && f[state] != "0A" {
 			return
 		}
-		have := place{network: want.network, both: version == "6"} // as far as one can see
-		if have.addr = hexAddr(f[local]); have.overlaps(want) {
+		have := Place{Network: want.Network, Both: version == "6"} // as far as one can see
+		if have.Addr = hexAddr(f[local]); have.Overlaps(want) {
 			n, err := strconv.Atoi(f[uid])
 			if err != nil {
 				n = -1
@@ -101,7 +101,7 @@ func hexAddr(text string) netip.AddrPort {
 }
 
 // unixHolders adds the sockets that are bound to the path, or are so by another spelling.
-func unixHolders(want place, sockets map[string]int) {
+func unixHolders(want Place, sockets map[string]int) {
 	f, err := os.Open("/proc/self/net/unix")
 	if err != nil {
 		return
@@ -115,7 +115,7 @@ func unixHolders(want place, sockets map[string]int) {
 			continue
 		}
 		bound := strings.Join(f[path:], " ")
-		if filepath.Base(bound) == filepath.Base(want.path) && samePath(bound, want.path) {
+		if filepath.Base(bound) == filepath.Base(want.Path) && SamePath(bound, want.Path) {
 			sockets[f[inode]] = -1
 		}
 	}

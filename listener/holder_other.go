@@ -1,5 +1,0 @@
-//go:build !linux
-
-package listener
-
-func holder(string, string) string { return "" }
