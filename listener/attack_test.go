@@ -233,33 +233,3 @@ func TestNothingIsLostInAnyDialect(t *testing.T) {
 		})
 	}
 }
-
-// Old clients send CRLF after the body of a POST. Until the next request nobody knows that it isn't the
-// beginning of one.
-func TestStrayLineAfterPostStays(t *testing.T) {
-	for _, together := range []bool{true, false} {
-		one := next(t, nil, &http.Server{})
-		c := dial(t, one)
-		if together {
-			c.send(post("a") + "\r\n")
-			c.want("a")
-		} else {
-			c.send(post("a"))
-			c.want("a")
-			one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
-			c.send("\r\n")
-			one.wantHeard(t, 1)
-		}
-		wait := one.leave(t, next(t, one, &http.Server{}))
-		c.send(post("b"))
-		gen := c.want("b")
-		if !together && gen != "1" {
-			t.Errorf("generation %s answers", gen)
-		}
-		wait()
-		c.send(post("c"))
-		if gen := c.want("c"); gen != "2" {
-			t.Errorf("then generation %s answers", gen)
-		}
-	}
-}

@@ -67,6 +67,12 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 				}
 				begin := time.Now()
 				one.depart(t, handover, grace)()
+				if one.set.Counts().Moved > 0 {
+					if x.sends != "\r\n" {
+						t.Error("moved")
+					}
+					return
+				}
 				if took := time.Since(begin); took < grace/2 {
 					t.Errorf("closed after %v", took)
 				}

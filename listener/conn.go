@@ -49,11 +49,13 @@ type conn struct {
 	h2begun  atomic.Bool  // HTTP/2 has begun, see note
 	counted  atomic.Bool  // of HTTP/2: each request is, as its handler begins
 	body     atomic.Int64 // how long the body of the last request is; -1: not known
+	answered atomic.Bool  // what the client has sent instead of a request, or so the server thinks
 	lines    requestLines // that were read
 	head     prefix       // what was read since the state became new or idle
 
 	first    sync.Mutex // held by who reads before a server got it, and by a departure that lets it go
 	greeting *greeting  // the reader's
+	behind   leftover   // the reader's
 
 	pending chan struct{}           // closed when its giver has been told; nil: no giver
 	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
@@ -73,6 +75,7 @@ type conn struct {
 	header    time.Duration             // a guest's time for its first header
 	whole     time.Duration             // a guest's time for its first request, 0 for ever
 	woke      time.Time                 // when a guest began its first request; 0 from its deadline on
+	taken     bool                      // by a handler, see Hijack
 	serving   request                   // of HTTP/1
 	streams   map[*http.Request]request // of HTTP/2
 }
@@ -94,6 +97,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) readOn(p []byte) (int, error) {
 	ahead := c.lines.ahead.Load() > 0
+	c.holds(len(p), ahead)
 	for {
 		if c.ended.Load() { // net/http may ask again
 			return 0, c.end()
@@ -115,7 +119,11 @@ func (c *conn) readOn(p []byte) (int, error) {
 			if c.armed.Load() {
 				c.armed.Store(false)
 			}
-			c.hear(p, n)
+			if n = c.unblank(p, n); n == 0 && err == nil {
+				continue
+			} else if n > 0 {
+				c.hear(p, n)
+			}
 			return n, err
 		}
 		if err == nil || !isTimeout(err) || c.due() {

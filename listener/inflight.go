@@ -70,3 +70,14 @@ func (c *conn) inFlight() (all []request) {
 	}
 	return append(all, c.serving)
 }
+
+// busy tells whether a handler is under way, and net/http has no reason to close: it does so when the handler has ended
+// or, in HTTP/2, when the client has gone. A handler that has taken a connection ends it as it likes.
+func (c *conn) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.streams) > 0 {
+		return !c.parted.Load()
+	}
+	return !c.taken && !c.serving.began.IsZero()
+}

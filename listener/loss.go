@@ -54,15 +54,16 @@ func (c *conn) lose(l Loss) {
 	s.onLoss(l)
 }
 
-// account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are.
+// account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are. Without,
+// a server closes one that it is done with, or the program cuts off what is under way.
 func (c *conn) account(force bool) {
 	state := http.ConnState(c.state.Load() - 1)
 	waits := c.waits()
 	switch {
-	case c.gone.Load() || c.within():
+	case c.gone.Load() || c.within() || waits && c.answered.Load():
 	case c.half.Load():
 		c.losePart()
-	case !waits && force:
+	case !waits && (force || c.busy()):
 		for _, q := range c.inFlight() {
 			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path()}
 			if !q.began.IsZero() {

@@ -112,6 +112,9 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
 			c.h2.Store(true)
 		}
+		if c.answered.Load() {
+			c.answered.Store(false)
+		}
 		early := c.early.Swap(false)
 		c.heard.Store(early)
 		if !early {
@@ -129,6 +132,10 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.requests.Add(1)
 		}
 		c.lines.take()
+	case http.StateHijacked:
+		c.mu.Lock()
+		c.taken = true
+		c.mu.Unlock()
 	}
 	c.state.Store(int32(state) + 1)
 	if c.shaded {

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -105,7 +106,23 @@ func (c *conn) Write(p []byte) (int, error) {
 	if !c.spoke.Load() {
 		c.speak()
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if st := c.state.Load() - 1; n > 0 && (st == int32(http.StateIdle) || st == int32(http.StateNew)) && c.isAnswer(p) {
+		c.answered.Store(true)
+	}
+	return n, err
+}
+
+// isAnswer tells whether p, which is written while the server waits for a request, says that what came instead is
+// malformed. Other than that it writes the records of a handshake, short ones between two requests, and HTTP/2.
+func (c *conn) isAnswer(p []byte) bool {
+	switch {
+	case !c.heard.Load() || !c.waits():
+		return false
+	case c.records.Load() == nil || begins(p, "HTTP/1."):
+		return true
+	}
+	return c.state.Load()-1 == int32(http.StateIdle) && p[0] == applicationData && len(p) > maxAlert
 }
 
 // speak is called before somebody writes.
