@@ -83,7 +83,10 @@ func (s *Set) under(nc net.Conn) (c *conn, wrapped bool) {
 func (s *Set) meet(nc net.Conn) *conn {
 	c, _ := ours(nc)
 	if c == nil {
-		if c = knock(nc); c == nil || c.covered.Swap(true) {
+		if c = knock(nc); c == nil {
+			c = s.addressed(nc)
+		}
+		if c == nil || c.covered.Swap(true) {
 			c = s.shade(nc)
 		}
 		c.bare.Store(!c.shaded && stateless(nc))
@@ -126,6 +129,27 @@ func knock(nc net.Conn) *conn {
 	_ = nc.SetReadDeadline(t)
 	_ = nc.SetReadDeadline(time.Time{}) // wrappers may have kept the other; net/http sets its own next
 	return found.Load()
+}
+
+// addressed finds the connection that nc passes addresses on of, though not deadlines: each connection has its own
+// value, which a wrapper hands out as it is.
+func (s *Set) addressed(nc net.Conn) *conn {
+	local, remote := nc.LocalAddr(), nc.RemoteAddr()
+	for _, c := range s.all() {
+		if c.shaded || c.state.Load() != 0 || c.covered.Load() {
+			continue
+		}
+		if same(local, c.LocalAddr()) && same(remote, c.RemoteAddr()) {
+			return c
+		}
+	}
+	return nil
+}
+
+// same tells whether two addresses are one in memory.
+func same(a, b net.Addr) bool {
+	v, w := reflect.ValueOf(a), reflect.ValueOf(b)
+	return v.Kind() == reflect.Pointer && w.Kind() == reflect.Pointer && v.Pointer() == w.Pointer()
 }
 
 // answers tells whether t was no deadline but a knock, which c answers.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,53 @@ type (
 )
 
 func (a ahead) Read(p []byte) (int, error) { return a.br.Read(p) }
+
+// deaf takes deadlines and does nothing with them.
+type deaf struct{ net.Conn }
+
+func (deaf) SetDeadline(time.Time) error      { return nil }
+func (deaf) SetReadDeadline(time.Time) error  { return nil }
+func (deaf) SetWriteDeadline(time.Time) error { return nil }
+
+// A wrapper that swallows deadlines makes no two connections of one, over TCP and unix sockets.
+func TestDeafWrapperCountsOnce(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = filepath.Join(t.TempDir(), "s")
+		}
+		set, entered := New(nil, nil), make(chan bool, 5)
+		ln, release := mustListen(t, set, network, address), make(chan struct{})
+		srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			entered <- true
+			<-release
+		})}
+		set.Track(srv)
+		set.Open()
+		go func() {
+			_ = set.Serve(srv, wrapping{ln, func(nc net.Conn) net.Conn { return &deaf{nc} }})
+		}()
+		for range cap(entered) {
+			nc, err := net.Dial(network, ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = nc.Close() })
+			if _, err := io.WriteString(nc, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			<-entered
+		}
+		if n := set.Counts(); n.Open() != cap(entered) || n.Active != cap(entered) {
+			t.Errorf("%s: %+v", network, n)
+		}
+		set.Close()
+		if n := set.Counts(); n.CutOff != int64(cap(entered)) || n.Lost != int64(cap(entered)) || n.Part+n.Junk != 0 {
+			t.Errorf("%s: %+v", network, n)
+		}
+		close(release)
+	}
+}
 
 // timed is how idle timeouts are written most often.
 type timed struct{ net.Conn }
