@@ -56,6 +56,7 @@ type conn struct {
 	first    sync.Mutex // held by who reads before a server got it, and by a departure that lets it go
 	greeting *greeting  // the reader's
 	behind   leftover   // the reader's
+	proxy    []byte     // the reader's: a part of a header of the PROXY protocol
 
 	pending chan struct{}           // closed when its giver has been told; nil: no giver
 	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2

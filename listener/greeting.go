@@ -3,6 +3,7 @@ package listener
 import (
 	"bytes"
 	"encoding/binary"
+	"net/http"
 )
 
 // said is how much of a request, and of what comes before one, a client has said on a connection
@@ -60,17 +61,16 @@ func (g *greeting) feed(p []byte) said {
 // where there is none; part is whether p may be the beginning of one.
 func behindProxy(p []byte) (rest []byte, part bool) {
 	const (
-		v1, v2 = "PROXY ", "\r\n\r\n\x00\r\nQUIT\n"
-		most   = 107 // bytes of version 1
-		fixed  = 16  // bytes of version 2, of which the last two say how many follow
+		most  = 107 // bytes of version 1
+		fixed = 16  // bytes of version 2, of which the last two say how many follow
 	)
 	switch {
-	case begins(p, v1):
+	case begins(p, proxy1):
 		if i := bytes.IndexByte(p[:min(len(p), most)], '\n'); i >= 0 {
 			return p[i+1:], false
 		}
 		return p, len(p) < most
-	case !begins(p, v2):
+	case !begins(p, proxy2):
 		return p, false
 	case len(p) < fixed:
 		return p, true
@@ -80,6 +80,40 @@ func behindProxy(p []byte) (rest []byte, part bool) {
 	}
 	return p, true
 }
+
+// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may read
+// that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
+func (c *conn) unproxy(p []byte) []byte {
+	if c.state.Load()-1 != int32(http.StateNew) || !c.wrapped.Load() || c.heard.Load() && c.proxy == nil {
+		return p
+	}
+	text := append(c.proxy, p...)
+	rest, part := behindProxy(text)
+	switch {
+	case part || mayBeProxy(text):
+		if c.proxy == nil {
+			c.wake()
+			c.head.add([]byte("PROXY "))
+			c.inRecord.Store(c.records.Load() != nil)
+		}
+		c.proxy = text
+		return nil
+	case c.proxy != nil || len(rest) < len(text):
+		c.proxy = nil
+		c.head.Store(0)
+		c.inRecord.Store(false)
+		c.heard.Store(false)
+	}
+	return rest
+}
+
+// mayBeProxy tells whether p is less than the first bytes by which a header of the PROXY protocol is known.
+func mayBeProxy(p []byte) bool {
+	return len(p) < len(proxy1) && begins(p, proxy1) || len(p) < len(proxy2) && begins(p, proxy2)
+}
+
+// By these begin the two versions of the PROXY protocol.
+const proxy1, proxy2 = "PROXY ", "\r\n\r\n\x00\r\nQUIT\n"
 
 // said tells what records that begin with a handshake are. No request of the client's comes before
 // the last record of its handshake, which in TLS 1.3 is the first that says it is application data.

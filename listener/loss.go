@@ -156,7 +156,8 @@ func (c *conn) within() bool {
 // kindOf tells what the n bytes are that lie unread; "" for what no client misses.
 func (c *conn) kindOf(n int) LossKind {
 	p := peek(c.Conn, n)
-	if c.state.Load() == 0 && !c.heard.Load() {
+	st := c.state.Load()
+	if !c.heard.Load() && (st == 0 || st-1 == int32(http.StateNew) && c.wrapped.Load()) {
 		return unmetKind(p, n)
 	}
 	switch {

@@ -57,7 +57,9 @@ func (c *conn) settled() bool {
 // hear is told that n bytes were read into p.
 func (c *conn) hear(p []byte, n int) {
 	offered := len(p)
-	p = p[:n]
+	if p = c.unproxy(p[:n]); len(p) == 0 {
+		return
+	}
 	r := c.records.Load()
 	if !c.heard.Load() {
 		if r == nil && c.wrapped.Load() && p[0] == handshakeRecord && c.state.Load()-1 == int32(http.StateNew) {
