@@ -81,8 +81,8 @@ func behindProxy(p []byte) (rest []byte, part bool) {
 	return p, true
 }
 
-// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may read
-// that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
+// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may
+// read that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
 func (c *conn) unproxy(p []byte) []byte {
 	if c.state.Load()-1 != int32(http.StateNew) || !c.wrapped.Load() || c.heard.Load() && c.proxy == nil {
 		return p

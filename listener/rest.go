@@ -21,7 +21,8 @@ func (c *conn) waits() bool {
 // three facts, and a test for each: nothing was read since it called itself idle; it set its
 // deadline for the wait and has not set the next, which it does as soon as four bytes are there (a
 // pipelined request line may have emptied the buffer since); and it offers its whole buffer to
-// Read, so nothing of a pipelined request is in it, or all but a line end, see blank. What a wrapper has read of a new connection may
+// Read, so nothing of a pipelined request is in it, or all but a line end, see blank.
+// What a wrapper has read of a new connection may
 // have been a TLS handshake, and a wrapper's buffer can't be known: such connections are only
 // closed, after a grace. What crypto/tls has read of an idle one, without the server setting its
 // next deadline, was no request either (a KeyUpdate), unless it is a part of a record.
