@@ -156,9 +156,19 @@ func (c *conn) within() bool {
 // kindOf tells what the n bytes are that lie unread; "" for what no client misses.
 func (c *conn) kindOf(n int) LossKind {
 	p := peek(c.Conn, n)
-	st := c.state.Load()
-	if !c.heard.Load() && (st == 0 || st-1 == int32(http.StateNew) && c.wrapped.Load()) {
+	switch st := c.state.Load(); {
+	case c.heard.Load():
+	case st == 0:
 		return unmetKind(p, n)
+	case st-1 == int32(http.StateNew) && c.wrapped.Load() && len(p) > 0 && !mayBeProxy(p):
+		rest, part := behindProxy(p)
+		if part {
+			return LostPart
+		}
+		if n -= len(p) - len(rest); n == 0 {
+			return ""
+		}
+		p = rest
 	}
 	switch {
 	case c.records.Load() != nil:
