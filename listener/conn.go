@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // readSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a bufio.Reader of the
@@ -153,7 +155,7 @@ func (c *conn) end() error {
 func (c *conn) read(p []byte) (int, error) {
 	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
-			return awaitEnd(c.Conn, p)
+			return sockopt.AwaitEnd(c.Conn, p)
 		}
 	}
 	return c.Conn.Read(p)

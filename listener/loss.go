@@ -3,6 +3,8 @@ package listener
 import (
 	"net/http"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it
@@ -72,11 +74,11 @@ func (c *conn) account(force bool) {
 			if c.h2.Load() || state == http.StateActive {
 				c.set.lost.Add(1)
 			}
-			l.Unread = unread(c.Conn)
+			l.Unread = sockopt.Unread(c.Conn)
 			c.lose(l)
 		}
 	case waits:
-		if n := unread(c.Conn); n > 0 {
+		if n := sockopt.Unread(c.Conn); n > 0 {
 			if kind := c.kindOf(n); kind != "" {
 				c.lose(Loss{Kind: kind, Unread: n})
 				return
@@ -88,7 +90,7 @@ func (c *conn) account(force bool) {
 	case state == http.StateActive && !c.h2.Load():
 		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
 		// another request, or the server has one in its buffer, the client has sent that before it knew.
-		if n := unread(c.Conn); c.followed(n) {
+		if n := sockopt.Unread(c.Conn); c.followed(n) {
 			c.lose(Loss{Kind: LostRequest, Unread: n})
 		}
 	}
@@ -106,7 +108,7 @@ func (c *conn) followed(n int) bool {
 	if n == 0 || c.records.Load() != nil {
 		return false
 	}
-	p := peek(c.Conn, n)
+	p := sockopt.Peek(c.Conn, n)
 	if looksLikeHead(p) {
 		return true
 	}
@@ -155,7 +157,7 @@ func (c *conn) within() bool {
 
 // kindOf tells what the n bytes are that lie unread; "" for what no client misses.
 func (c *conn) kindOf(n int) LossKind {
-	p := peek(c.Conn, n)
+	p := sockopt.Peek(c.Conn, n)
 	switch st := c.state.Load(); {
 	case c.heard.Load():
 	case st == 0:

@@ -15,8 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/baton-go/baton/listener/internal/sockopt"
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // raw is a generation whose listener has no server.

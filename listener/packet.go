@@ -7,9 +7,10 @@ import (
 	"net"
 	"time"
 
+	"github.com/cloudflare/tableflip"
+
 	"github.com/baton-go/baton/listener/internal/dgram"
 	"github.com/baton-go/baton/listener/internal/sockopt"
-	"github.com/cloudflare/tableflip"
 )
 
 // ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a *net.UDPConn or

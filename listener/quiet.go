@@ -3,6 +3,8 @@ package listener
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more
@@ -66,12 +68,12 @@ func (d *departure) retire(c *conn, rest bool) bool {
 	now := time.Now()
 	// A client that still receives the last answer does not rest: the end of the connection would come just behind
 	// that, when the next request may be on its way. One that does not read on is given up as others are.
-	if n := unsent(c.Conn); n != c.queued {
+	if n := sockopt.Unsent(c.Conn); n != c.queued {
 		c.queued, c.rested, c.since = n, now, now
 	}
 	wake := d.closes(c, rest, now)
 	if !now.Before(wake) {
-		if unread(c.Conn) > 0 {
+		if sockopt.Unread(c.Conn) > 0 {
 			return false
 		}
 		if !rest {

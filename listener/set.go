@@ -24,9 +24,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cloudflare/tableflip"
+
 	"github.com/baton-go/baton/listener/internal/dgram"
 	"github.com/baton-go/baton/listener/internal/sockopt"
-	"github.com/cloudflare/tableflip"
 )
 
 // Set is the sockets and connections of one process. Its methods may be called from any goroutine.

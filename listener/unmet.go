@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // A listener around a socket of ours may hold a connection before its server gets it: it reads a
@@ -82,7 +84,8 @@ func (d *departure) letGo(c *conn) (gone bool) {
 		return false
 	}
 	rest := c.atRest(0, false)
-	gone = rest && d.moves(c) && d.offer(c) || peeks && d.retire(c, rest) // only Linux tells what lies unread
+	// Only Linux tells what lies unread.
+	gone = rest && d.moves(c) && d.offer(c) || sockopt.SeesQueues && d.retire(c, rest)
 	if gone {
 		c.leaveUnmet()
 	}
