@@ -90,17 +90,17 @@ var errGoexit = errors.New("it did not return, its goroutine has ended (runtime.
 
 // survive runs a hook, and then the other function with its error, also where a panic or runtime.Goexit ends the hook.
 func survive(f func() error, then func(error)) {
-	err := errGoexit
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-		}
-		then(err)
-	}()
-	err = f()
+	orCrash(func() (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+		}()
+		return f()
+	}, then)
 }
 
-// orCrash is survive for what runs before a generation serves: a panic ends the process, as elsewhere.
+// orCrash is survive for a hook that runs before a generation serves: a panic ends the process, as elsewhere.
 func orCrash(f func() error, then func(error)) {
 	err := errGoexit
 	defer func() {
