@@ -108,7 +108,7 @@ func (s *Service) committing() bool {
 func (s *Service) keep(v verb) {
 	s.swap.later.add(v)
 	if s.swap.side.Sent() && s.swap.peer.can(canForward) {
-		_ = s.swap.link.Post(message{Kind: kindForward, Signal: v})
+		_ = s.swap.link.Post(message{Kind: kindForward, Signal: v, Generation: s.generation})
 	}
 }
 
@@ -186,6 +186,9 @@ func (s *Service) promoteChild(sw *swap) {
 		Pulled: sw.later.pull || s.cfg.KeepPull && s.health.Pulled(), Swap: sw.later.swap, PullLast: sw.later.pullLast,
 		Ledger: s.health.Export(), TicketKeys: s.tickets.End(),
 	}
+	if m.Pulled && (!m.Swap || m.PullLast) {
+		m.PullBy = s.pullBy
+	}
 	sw.bases = s.bequeath(&m)
 	s.hooks.stop()
 	s.control.resign() // no two generations answer in turn
@@ -216,7 +219,7 @@ func (sw *swap) passOn(p pending) {
 	for _, v := range p.verbs() {
 		switch {
 		case sw.peer.can(canForward):
-			_ = sw.link.Post(message{Kind: kindForward, Signal: v})
+			_ = sw.link.Post(message{Kind: kindForward, Signal: v, Generation: sw.generation - 1})
 		case v == verbStop:
 			_ = sw.link.Post(message{Kind: kindStop, Reason: "asked for during the swap"})
 		}

@@ -246,6 +246,7 @@ func TestUnixDatagramSocketKeepsItsPathUntilTheLastStop(t *testing.T) {
 	at := plan{Datagrams: [][2]string{{"unixgram", path}}}
 	one := start(t, at)
 	one.swap()
+	one.event(2, "older generation is gone") // or it takes everything back
 	one.signal(one.main().PID, syscall.SIGKILL)
 	one.gone()
 	if _, err := os.Stat(path); err != nil {

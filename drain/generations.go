@@ -161,7 +161,7 @@ func (s *Service) fromElder(e *elder, m message, files []*os.File) {
 		}
 		s.stepUp(lifecycle.OldPromotes)
 	case m.Kind == kindForward:
-		s.heed(m.Signal, nil)
+		s.heed(m.Signal, cmp.Or(m.Generation, e.Generation), nil)
 	case m.Kind == kindStop && s.side.Trusts && s.side.Phase == lifecycle.Main: // it hasn't heard of that yet
 	case m.Kind == kindStop && s.side.Phase == lifecycle.Awaiting: // a version that lets go then says stop once more
 		s.stepUp(lifecycle.OldRefuses)

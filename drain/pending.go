@@ -93,12 +93,12 @@ const (
 	lingerTime = 250 * time.Millisecond
 )
 
-// forward passes a command on to the main generation, and reports whether it did.
-func (s *Service) forward(c verb) bool {
+// forward passes a command that came to generation by on to the main generation, and reports whether it did.
+func (s *Service) forward(c verb, by int) bool {
 	if !s.replaced() || time.Since(s.since) > forwardTime || !s.swap.peer.can(canForward) {
 		return false
 	}
-	_ = s.swap.link.Post(message{Kind: kindForward, Signal: c})
+	_ = s.swap.link.Post(message{Kind: kindForward, Signal: c, Generation: by})
 	s.cfg.Logger.Info("forwarded to the main generation", "command", string(c))
 	return true
 }

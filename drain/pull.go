@@ -13,6 +13,7 @@ import (
 func (s *Service) Pull(ctx context.Context) error {
 	var noticed, over <-chan struct{}
 	if !s.call(func() {
+		s.pullBy = s.generation
 		s.pullNow()
 		if s.pullOver != nil {
 			noticed, over = s.health.Noticed(), s.pulled.Done()
@@ -40,6 +41,7 @@ func (s *Service) Restore(context.Context) error {
 	leaves := false
 	if !s.call(func() {
 		if leaves = s.stopping || s.phase == Draining; !leaves {
+			s.pullBy = 0
 			s.restoreNow()
 		}
 	}) {

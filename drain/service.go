@@ -88,6 +88,7 @@ type Service struct {
 	pulled       context.Context    // ends with the present pull
 	pullOver     context.CancelFunc // ends it; nil while not pulled
 	pullAt       time.Time          // of the last signal to pull
+	pullBy       int                // generation to which the last pull came; 0: unknown, or the pull is over
 	stopAt       time.Time          // of the last signal to stop that was heeded
 	deadline     *time.Timer        // of draining
 	deadlineAt   time.Time

@@ -111,14 +111,14 @@ func (s *Service) handle(a arrival) {
 		}
 		s.stopAt = a.at
 	}
-	s.heed(v, a.Signal)
+	s.heed(v, s.generation, a.Signal)
 	switch {
 	case v == verbPull:
 		s.pullAt = a.at
 	case v == verbRestore:
 		s.pullAt = time.Time{}
 	case v == verbSwap && together:
-		s.heed(verbPull, a.Signal)
+		s.heed(verbPull, s.generation, a.Signal)
 	}
 }
 
@@ -131,19 +131,34 @@ const sameInstant = 5 * time.Millisecond
 // group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
 var sameWish = 100 * time.Millisecond
 
-// heed does what a command says, here or in the main generation. Sig is nil where another
-// generation has forwarded it, which makes no second signal of it: a manager signals every process
-// of the service.
-func (s *Service) heed(c verb, sig os.Signal) {
-	if s.forward(c) && c != verbStop {
+// heed does what a command says that came to generation by, here or in the main generation. Sig is nil
+// where another generation has forwarded it, which makes no second signal of it: a manager signals
+// every process of the service.
+//
+// An older generation may forward a command late. Its sender has read the PID file before one that
+// signals a newer generation. So a pull that came to a newer generation is the later one, and holds.
+func (s *Service) heed(c verb, by int, sig os.Signal) {
+	if s.forward(c, by) && c != verbStop {
 		return
 	}
+	pullIsLater := s.pullBy > by
 	switch c {
 	case verbSwap:
 		s.swapNow(nil)
+		if pullIsLater {
+			s.pullNow()
+		} else {
+			s.pullBy = 0
+		}
 	case verbPull:
+		s.pullBy = max(s.pullBy, by)
 		s.pullNow()
 	case verbRestore:
+		if pullIsLater {
+			s.cfg.Logger.Warn("restore ignored: an older generation forwards it after a pull; send it again")
+			return
+		}
+		s.pullBy = 0
 		s.restoreNow()
 	case verbStop:
 		if sig != nil {

@@ -153,6 +153,7 @@ func (s *Service) takeOver() {
 		s.older = append(s.older, s.parent)
 		s.parent = nil
 	}
+	s.pullBy = max(s.pullBy, m.PullBy)
 	asked := m.asked()
 	asked.then(s.later)
 	s.later = asked
@@ -173,7 +174,7 @@ func (s *Service) inheritLate(m message) {
 	s.succeedAt(m)
 	p := m.asked()
 	for _, v := range p.verbs() {
-		s.heed(v, nil)
+		s.heed(v, s.giver.Generation, nil)
 	}
 }
 

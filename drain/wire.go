@@ -60,10 +60,11 @@ type message struct {
 	Older      int                 `json:"older,omitempty"`     // of promoted: links to come
 	Protocol   *protocol           `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool                `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
-	Signal     verb                `json:"signal,omitempty"`
-	Dir        string              `json:"dir,omitempty"`     // of hello: see process.Origin.Dir
-	Unused     []string            `json:"unused,omitempty"`  // of serving: see listener.Set.Unclaimed
-	Holders    []holder            `json:"holders,omitempty"` // of hello and promoted: see Lead
+	PullBy     int                 `json:"pull_by,omitempty"`   // generation to which the pull came
+	Signal     verb                `json:"signal,omitempty"`    // of forward; Generation is the one to which it came
+	Dir        string              `json:"dir,omitempty"`       // of hello: see process.Origin.Dir
+	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
+	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
 }
 
 type kind string
