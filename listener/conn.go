@@ -80,6 +80,7 @@ type conn struct {
 	woke      time.Time                 // when a guest began its first request; 0 from its deadline on
 	taken     bool                      // by a handler, see Hijack
 	serving   request                   // of HTTP/1
+	handled   bool                      // a handler has begun since the state became new or idle, of HTTP/1
 	streams   map[*http.Request]request // of HTTP/2
 }
 

@@ -31,7 +31,7 @@ func (c *conn) enter(r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !isStream(r) {
-		c.serving = q
+		c.serving, c.handled = q, true
 		return
 	}
 	if c.streams == nil {

@@ -21,6 +21,17 @@ func (l *leftover) add(p []byte) {
 	l.n = keep + copy(l.last[keep:], p)
 }
 
+// afterHead returns what was read behind the last whole head; not all of it where that is more than is kept.
+func (l *leftover) afterHead() (p []byte, all bool) {
+	p = l.last[:l.n]
+	for _, end := range []string{"\n\r\n", "\n\n"} {
+		if i := bytes.LastIndex(p, []byte(end)); i >= 0 {
+			p, all = p[i+len(end):], true
+		}
+	}
+	return p, all
+}
+
 // kept returns the bytes in a buffer that offers so much to Read. There may be n of them and none that is known, since
 // they are too many.
 func (l *leftover) kept(offered int) (p []byte, n int) {

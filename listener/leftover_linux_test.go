@@ -105,6 +105,41 @@ func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
 	}
 }
 
+// So is what came in the packet of a request whose answer is the last.
+func TestWhatCameBehindTheLastRequestIsCounted(t *testing.T) {
+	for _, x := range []struct {
+		behind     string
+		part, junk int64
+	}{
+		{"", 0, 0}, {"\r\n", 0, 0}, {"\n", 0, 0},
+		{"G", 1, 0}, {"GET", 1, 0}, {"GET / HT", 1, 0}, {"\r\nGE", 1, 0}, {"GET /" + strings.Repeat("x", 1000), 1, 0},
+		{"\x00", 0, 1}, {"\xff\xfe\x00", 0, 1},
+	} {
+		for _, before := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", post("abc")} {
+			release := make(chan struct{})
+			one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/" {
+					<-release
+				}
+			})})
+			c := dial(t, one)
+			c.send(before + "GET /last HTTP/1.1\r\nHost: x\r\n\r\n" + x.behind)
+			one.await(t, "not active", func(n Counts) bool { return n.Active == 1 && one.unread() == 0 })
+			wait := one.depart(t, nil, time.Hour)
+			close(release)
+			for _, last := range []bool{false, true} {
+				if resp, err := http.ReadResponse(c.br, nil); err != nil || resp.Close != last {
+					t.Fatalf("%.20q: %+v, %v", x.behind, resp, err)
+				}
+			}
+			wait()
+			if n := one.set.Counts(); n.Lost+n.CutOff != 0 || n.Part != x.part || n.Junk != x.junk {
+				t.Errorf("%.20q behind %.20q: %+v", x.behind, before, n)
+			}
+		}
+	}
+}
+
 // What the server has answered, if only by saying that it is malformed, is not lost.
 func TestAnsweredMalformedHeadIsNotLost(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {

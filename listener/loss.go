@@ -2,6 +2,7 @@ package listener
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/sockopt"
@@ -90,8 +91,11 @@ func (c *conn) account(force bool) {
 	case state == http.StateActive && !c.h2.Load():
 		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
 		// another request, or the server has one in its buffer, the client has sent that before it knew.
-		if n := sockopt.Unread(c.Conn); c.followed(n) {
+		n := sockopt.Unread(c.Conn)
+		if c.followed(n) {
 			c.lose(Loss{Kind: LostRequest, Unread: n})
+		} else if kind := c.begunBehind(n); kind != "" {
+			c.lose(Loss{Kind: kind, Unread: n})
 		}
 	}
 }
@@ -121,6 +125,22 @@ func (c *conn) followed(n int) bool {
 	}
 	l.feed(p[body:])
 	return l.ahead.Load() > 0
+}
+
+// begunBehind tells what the client has sent behind the last request, of which n bytes lie unread, where that is
+// no whole request line. It is not known behind a body, which may have been left unread.
+func (c *conn) begunBehind(n int) LossKind {
+	c.mu.Lock()
+	handled := c.handled
+	c.mu.Unlock()
+	if !handled || c.body.Load() != 0 || !c.sees() {
+		return ""
+	}
+	p, all := c.behind.afterHead()
+	if !all {
+		return LostPart
+	}
+	return headKind(slices.Concat(p, sockopt.Peek(c.Conn, n)), false)
 }
 
 // losePart makes an entry of what was read, of a request that did not come whole.

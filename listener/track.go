@@ -121,7 +121,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.head.Store(0)
 		}
 		c.mu.Lock()
-		c.deadlines, c.rested, c.begun = 0, time.Now(), time.Time{}
+		c.deadlines, c.rested, c.begun, c.handled = 0, time.Now(), time.Time{}, false
 		c.since = c.rested
 		c.mu.Unlock()
 	case http.StateActive:
