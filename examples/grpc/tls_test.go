@@ -59,7 +59,7 @@ func TestABadPairFailsTheSwap(t *testing.T) {
 	if err := os.Rename(other, cert); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("dash", filepath.Join(flow.Examples(), "control.sh"), "reload")
+	cmd := exec.Command("dash", filepath.Join(flow.Examples(), "deploy", "control.sh"), "reload")
 	cmd.Env = append(os.Environ(), b.Env()...)
 	said, code := flow.Run(t, cmd)
 	if code != 1 || !strings.Contains(said, "the swap failed") && !strings.Contains(said, "reload failed") {

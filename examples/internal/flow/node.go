@@ -100,7 +100,7 @@ func (n *Node) Status() (st drain.Status) {
 // Control runs control.sh, and wants exit code 0. It returns what that said.
 func (n *Node) Control(verb string, env ...string) string {
 	n.t.Helper()
-	command := append(slices.Clone(n.Prefix), "dash", filepath.Join(Examples(), "control.sh"), verb)
+	command := append(slices.Clone(n.Prefix), "dash", filepath.Join(Examples(), "deploy", "control.sh"), verb)
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(append(os.Environ(), n.Env()...), env...)
 	said, code := Run(n.t, cmd)

@@ -47,8 +47,8 @@ func Rolling(t testing.TB, nodes map[string]*Node, want int, build string, env .
 	}
 	ssh = WriteFile(t, dir, "ssh", ssh+"*) exit 255 ;;\nesac\nexec \"$@\"\n")
 	upgrade := WriteFile(t, dir, "upgrade", fmt.Sprintf("set -e\ncp %s app.new\nmv app.new app\nexec dash %s restart\n",
-		build, filepath.Join(Examples(), "control.sh")))
-	cmd := exec.Command("dash", filepath.Join(Examples(), "keepalived", "rolling.sh"))
+		build, filepath.Join(Examples(), "deploy", "control.sh")))
+	cmd := exec.Command("dash", filepath.Join(Examples(), "deploy", "keepalived", "rolling.sh"))
 	cmd.Env = append(append(os.Environ(), "ON=dash "+ssh, "UPGRADE=dash "+upgrade), env...)
 	said, code := Run(t, cmd)
 	t.Logf("rolling.sh: %d\n%s", code, said)

@@ -1,0 +1,166 @@
+//go:build linux
+
+package traefik
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// holding stands in for control.sh, and for the CHECK: it stops at one step
+// until there is a file "go".
+const holding = `#!/bin/sh
+hold() {
+	[ "$*" = "$HOLD" ] || return 0
+	: >"$HELD/held"
+	until [ -e "$HELD/go" ]; do sleep 0.05; done
+}
+if [ "$1" = check ]; then
+	case $URL in "$PREVIEW") hold check through Traefik ;; *) hold check ;; esac
+	exit 0
+fi
+hold before "$1"
+"$CONTROL" "$1"
+code=$?
+hold after "$1"
+exit $code
+`
+
+// TestKilledAtEachStep: the next run repairs what is left, and nobody notices.
+func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	load := flow.NewLoad(t, s.web(), 4, 2)
+	start := time.Now()
+	steps := []string{"before start", "after start", "check", "check through Traefik", "before stop", "after stop"}
+	for i, step := range steps {
+		live := flow.Whoami(t, "http://"+s.web())
+		s.killedAt(step, s.build("v2", ""))
+		switched := strings.Contains(step, "stop")
+		if who := flow.Whoami(t, "http://"+s.web()); switched != (who.PID != live.PID) {
+			t.Fatalf("killed at %s: %+v is live, before that was %+v", step, who, live)
+		}
+		// What is left of it may take a while.
+		patient := []string{"LOCK_TIMEOUT=60"}
+		if step == "after start" {
+			s.bluegreen(7, patient, "rollback")
+			if who := s.one(); who != live {
+				t.Fatalf("rolled back: %+v is live, want %+v", who, live)
+			}
+			continue
+		}
+		if step == "before stop" {
+			s.bluegreen(0, patient, "rollback")
+			if who := s.one(); who.Version != live.Version {
+				t.Fatalf("rolled back: %+v is live, want version %s", who, live.Version)
+			}
+			continue
+		}
+		version := fmt.Sprint("v", 3+i%2)
+		s.bluegreen(0, patient, "deploy", s.build(version, ""))
+		if who := s.one(); who.Version != version {
+			t.Fatalf("killed at %s, and deployed again: %+v is live, want version %s", step, who, version)
+		}
+	}
+	load.Flows(50)
+	load.Report("Traefik", "kill -9 of the script at six steps, and the next run", time.Since(start))
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d reconnects at Traefik, want 0", n)
+	}
+}
+
+// killedAt deploys, and ends the script with kill -9 at a step. The command of
+// that step goes on, as it would.
+func (s *site) killedAt(step, build string) {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	script := flow.WriteFile(s.t, dir, "holding.sh", strings.ReplaceAll(holding, "$CONTROL",
+		filepath.Join(flow.Examples(), "deploy", "control.sh")))
+	if err := os.Chmod(script, 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	p := flow.Start(s.t, s.command([]string{"CONTROL_SH=" + script, "CHECK=" + script + " check", "HOLD=" + step,
+		"HELD=" + dir}, "deploy", build))
+	flow.Eventually(s.t, "it is at "+step, func() bool {
+		_, err := os.Stat(filepath.Join(dir, "held"))
+		return err == nil
+	})
+	p.End()
+	flow.WriteFile(s.t, dir, "go", "")
+}
+
+// one wants one process in all, and the live one to be that.
+func (s *site) one() flow.Identity {
+	s.t.Helper()
+	pids := append(s.running("blue"), s.running("green")...)
+	who := flow.Whoami(s.t, "http://"+s.web())
+	if len(pids) != 1 || who.PID != pids[0] || who.Phase != "ready" {
+		s.t.Fatalf("live: %+v; the processes of both colours: %v", who, pids)
+	}
+	return who
+}
+
+// TestTraefikThatDoesNotFollow: nothing is stopped that may have traffic.
+func TestTraefikThatDoesNotFollow(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	v1 := s.only("blue", "v1")
+	load := flow.NewLoad(t, s.web(), 4, 2)
+	quick := []string{"ROUTE_TIMEOUT=10", "LOCK_TIMEOUT=0"}
+
+	// It refuses the whole folder because of one file.
+	broken := flow.WriteFile(t, s.path("conf.d"), "broken.yml", "http: {routers: [")
+	said := s.bluegreen(1, quick, "deploy", s.build("v2", ""))
+	if !strings.Contains(said, "blue is live, as before") || s.only("blue", "v1") != v1 {
+		t.Errorf("it says %q", said)
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, tc := range []struct {
+		code int
+		env  string
+		args []string
+		says string
+	}{
+		{2, "X=", []string{"deploy"}, "want deploy FILE"},
+		{6, "API=http://" + s.host + ":1", []string{"deploy", s.build("v2", "")}, "set API"},
+		{6, "CONTROL_SH=./nothing", []string{"deploy", s.build("v2", "")}, "set CONTROL_SH"},
+		{6, "ROUTES=" + flow.WriteFile(t, t.TempDir(), "live.yml", "http: {}"), []string{"deploy", s.build("v2", "")},
+			"does not say which colour"},
+		{7, "X=", []string{"rollback"}, "never live"},
+		{0, "X=", []string{"status"}, "live: blue; Traefik sends clients to blue"},
+	} {
+		if said := s.bluegreen(tc.code, append(quick, tc.env), tc.args...); !strings.Contains(said, tc.says) {
+			t.Errorf("it says %q, want %q in it", said, tc.says)
+		}
+		s.only("blue", "v1")
+	}
+
+	// Two at once: the one waits in its check for the other to be refused.
+	held := t.TempDir()
+	p := flow.Start(t, s.command([]string{"CHECK=: >" + held + "/held; until [ -e " + held +
+		"/go ]; do sleep 0.05; done"}, "deploy", s.build("v2", "")))
+	flow.Eventually(t, "the first is at its check", func() bool { _, err := os.Stat(held + "/held"); return err == nil })
+	s.bluegreen(154, quick, "deploy", s.build("v3", ""))
+	flow.WriteFile(t, held, "go", "")
+	<-p.Ended()
+	load.Reaches(s.only("green", "v2"), 20)
+	if load.End().Failed() > 0 || load.Reconnects() > 0 {
+		t.Error(load)
+	}
+
+	// An old colour that dies by itself is not waited for.
+	s.bluegreen(0, []string{"EMPTY_TIMEOUT=30", "CHECK=kill -9 $(cat " + s.path("green/pid") +
+		") 2>/dev/null || :"}, "deploy", s.build("v3", ""))
+	s.only("blue", "v3")
+}

@@ -1,0 +1,155 @@
+//go:build unix
+
+package control
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestScriptIsClean(t *testing.T) {
+	for _, check := range [][]string{
+		{"dash", "-n"}, {"busybox", "sh", "-n"}, {"shellcheck"},
+	} {
+		t.Run(check[0], func(t *testing.T) {
+			tool(t, check[0])
+			out, err := exec.Command(check[0], append(check[1:], "../../deploy/control.sh")...).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestEveryVerb goes once through a service's life, on each kind of system
+// that the script provides for.
+func TestEveryVerb(t *testing.T) {
+	t.Parallel()
+	for _, system := range []struct {
+		name    string
+		service string
+		setUp   func(t *testing.T, s *site)
+	}{
+		{"dash", "gin", func(*testing.T, *site) {}},
+		{"net-http", "nethttp", func(*testing.T, *site) {}},
+		{"control", "gin", func(t *testing.T, s *site) {
+			s.only(t, nil, commands...)
+			s.byControl()
+		}},
+		{"control-busybox", "nethttp", func(t *testing.T, s *site) {
+			s.shell = []string{tool(t, "busybox"), "sh"}
+			s.only(t, []string{tool(t, "busybox")}, append(commands, "setsid")...)
+			s.byControl()
+		}},
+		{"control-no-proc", "gin", func(t *testing.T, s *site) {
+			tool(t, "ps")
+			s.env = append(s.env, "PROC=/nonexistent")
+			s.byControl()
+		}},
+		{"busybox", "gin", func(t *testing.T, s *site) {
+			s.shell = []string{tool(t, "busybox"), "sh"}
+			s.only(t, []string{"busybox"}, append(commands, "setsid")...)
+		}},
+		{"busybox-wget", "gin", func(t *testing.T, s *site) {
+			s.shell = []string{tool(t, "busybox"), "sh"}
+			s.only(t, []string{"busybox"}, append(commands, "wget")...)
+		}},
+		{"wget", "gin", func(t *testing.T, s *site) {
+			tool(t, "wget")
+			s.only(t, nil, append(commands, "setsid", "wget")...)
+		}},
+		{"no-proc", "gin", func(t *testing.T, s *site) {
+			tool(t, "ps")
+			s.env = append(s.env, "PROC=/nonexistent")
+		}},
+		{"no-proc-no-ps-no-setsid", "gin", func(t *testing.T, s *site) {
+			s.only(t, nil, append(commands, "curl")...)
+			s.env = append(s.env, "PROC=/nonexistent")
+		}},
+	} {
+		t.Run(system.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "-probation", "50ms")
+			s.service = system.service
+			system.setUp(t, s)
+			s.deploy(build(t, s.service, "v1", ""))
+
+			s.want(3, "not running", "status")
+			s.want(0, "started", "start")
+			first := s.pid()
+			s.serves(first, "v1", 200)
+			s.want(0, "generation 1, "+s.version("v1")+"ready", "status")
+			s.want(0, "running already", "start")
+			s.serves(first, "v1", 200)
+
+			s.deploy(build(t, s.service, "v2", ""))
+			s.want(0, "generation 2, "+s.version("v2"), "reload")
+			second := s.pid()
+			if second == first {
+				t.Fatal("reload has ended with the old pid in the PID file")
+			}
+			s.serves(second, "v2", 200)
+
+			s.want(0, "noticed", "pull")
+			s.serves(second, "v2", 501)
+			s.want(0, "pulled", "status")
+			s.want(0, "noticed", "pull")
+			s.want(0, "restored", "restore")
+			s.serves(second, "v2", 200)
+
+			s.want(0, "started", "restart")
+			third := s.pid()
+			s.serves(third, "v2", 200)
+			if alive(second) {
+				t.Fatal("restart has ended, and the old process lives")
+			}
+			s.want(0, "stopped", "stop")
+			if alive(third) {
+				t.Fatal("stop has ended, and the process lives")
+			}
+			s.want(0, "not running", "stop")
+			s.want(3, "not running", "status")
+			for _, verb := range []string{"reload", "pull", "restore"} {
+				s.want(7, "not running", verb)
+			}
+			s.want(0, "started", "restart")
+			s.want(0, "stopped", "stop")
+		})
+	}
+}
+
+// commands are what the script needs besides curl or wget.
+var commands = []string{"date", "readlink", "sed", "sleep", "tail", "tr", "wc"}
+
+// only gives the script a PATH with these commands and no others; from holds
+// the program that has them all as applets.
+func (s *site) only(t *testing.T, from []string, commands ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range commands {
+		target := name
+		if from != nil {
+			target = from[0]
+		}
+		if err := os.Symlink(tool(t, target), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if from != nil && !strings.Contains(strings.Join(commands, " "), "wget") {
+		if err := os.Symlink(tool(t, "curl"), filepath.Join(dir, "curl")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.env = append(s.env, "PATH="+dir)
+}
+
+func TestWrongUsage(t *testing.T) {
+	s := newSite(t)
+	s.want(2, "start, stop", "destroy")
+	s.want(2, "start, stop", "")
+	s.only(t, nil, commands...)
+	s.want(6, "curl or wget", "status")
+}
