@@ -72,10 +72,10 @@ func testsByPackage(t *testing.T) map[string]bool {
 	return there
 }
 
-// The README's table of the configuration names fields that exist, and their defaults.
-func TestREADMESaysTheDefaults(t *testing.T) {
+// GUIDE.md's table of the configuration names fields that exist, and their defaults.
+func TestGuideSaysTheDefaults(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../GUIDE.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,162 @@
+package drain
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	longestREADME = 1000 // words, as wc counts them
+	onlyHere      = "<!-- only here"
+)
+
+// TestREADMEIsShort holds the page for newcomers down: the rest has pages of its own.
+func TestREADMEIsShort(t *testing.T) {
+	t.Parallel()
+	if n := len(strings.Fields(page(t, "README.md"))); n > longestREADME {
+		t.Errorf("README.md has %d words, %d at most: move something to the page that it belongs to", n, longestREADME)
+	}
+}
+
+// TestREADMEsAreInStep: what is not language is the same in both READMEs, section by section. The Chinese one may go
+// on where the English one ends.
+func TestREADMEsAreInStep(t *testing.T) {
+	t.Parallel()
+	english := sectionsOf(page(t, "README.md"))
+	translated, _, _ := strings.Cut(page(t, "README.zh-CN.md"), onlyHere)
+	chinese := sectionsOf(translated)
+	if len(chinese) != len(english) {
+		t.Fatalf("README.zh-CN.md has %d sections before %q, README.md %d", len(chinese), onlyHere, len(english))
+	}
+	for i := range english {
+		title, _, _ := strings.Cut(english[i], "\n")
+		there, here := notLanguage(english[i]), notLanguage(chinese[i])
+		for what, want := range there {
+			if got := here[what]; !slices.Equal(got, want) {
+				t.Errorf("section %q: README.zh-CN.md has other %s than README.md\n%q\n%q", title, what, got, want)
+			}
+		}
+	}
+}
+
+func sectionsOf(page string) []string { return strings.Split(page, "\n## ") }
+
+var (
+	blocks   = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+	spans    = regexp.MustCompile("`[^`\n]+`")
+	links    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	markers  = regexp.MustCompile(`<!-- \S+ -->`)
+	figures  = regexp.MustCompile(`\d+(?:\.\d+)*`)
+	headings = regexp.MustCompile(`(?m)^#+ (.*)$`)
+)
+
+// notLanguage is what a translation keeps, each kind in an order of its own: sentences may turn around.
+func notLanguage(section string) map[string][]string {
+	code := blocks.FindAllString(section, -1)
+	text := blocks.ReplaceAllString(section, "")
+	targets := links.FindAllString(text, -1)
+	targets = slices.DeleteFunc(targets, func(l string) bool { return strings.HasPrefix(l, "](README.") }) // to each other
+	text = links.ReplaceAllString(text, "]")
+	quoted := spans.FindAllString(text, -1)
+	numbers := figures.FindAllString(spans.ReplaceAllString(text, ""), -1)
+	for _, kind := range [][]string{targets, quoted, numbers} {
+		slices.Sort(kind)
+	}
+	return map[string][]string{
+		"commands": code, "links": targets, "code": quoted, "figures": numbers, "markers": markers.FindAllString(section, -1),
+	}
+}
+
+// TestLinksOfPages: what the pages link to in the repository is there, down to the heading.
+func TestLinksOfPages(t *testing.T) {
+	t.Parallel()
+	for _, name := range pages(t) {
+		for _, m := range links.FindAllStringSubmatch(blocks.ReplaceAllString(page(t, name), ""), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			path := filepath.Join(filepath.Dir(name), target)
+			if target == "" {
+				path = name
+			}
+			if _, err := os.Stat(filepath.Join("..", path)); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, m[1])
+			} else if anchor != "" && !slices.Contains(anchorsOf(page(t, path)), anchor) {
+				t.Errorf("%s links to %s: %s has no such heading", name, m[1], path)
+			}
+		}
+	}
+}
+
+// anchorsOf are the names by which GitHub knows the headings of a page.
+func anchorsOf(page string) (anchors []string) {
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	for _, m := range headings.FindAllStringSubmatch(blocks.ReplaceAllString(page, ""), -1) {
+		anchor := dropped.ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return anchors
+}
+
+// TestProgramsOnPagesCompile vets each whole program that a page shows, in the module of the examples, which has Gin.
+func TestProgramsOnPagesCompile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	t.Parallel()
+	programs := 0
+	for _, name := range pages(t) {
+		for _, m := range blocks.FindAllStringSubmatch(page(t, name), -1) {
+			if m[1] != "go" || !strings.HasPrefix(m[2], "package main\n") {
+				continue
+			}
+			programs++
+			file := filepath.Join(t.TempDir(), "main.go")
+			if err := os.WriteFile(file, []byte(m[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			vet := exec.CommandContext(t.Context(), "go", "-C", "../examples", "vet", file)
+			if out, err := vet.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s%s", name, err, out, m[2])
+			}
+		}
+	}
+	if programs == 0 {
+		t.Error("no page shows a program")
+	}
+}
+
+// pages are the Markdown files of the repository.
+func pages(t *testing.T) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == ".git" {
+			return fs.SkipDir
+		}
+		if err == nil && filepath.Ext(path) == ".md" {
+			name, _ := filepath.Rel("..", path)
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	return names
+}
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
