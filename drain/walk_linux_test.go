@@ -19,6 +19,11 @@ func TestWalkOfTheREADME(t *testing.T) {
 		t.Skip("starts processes")
 	}
 	t.Parallel()
+	for _, tool := range []string{"bash", "curl", "pidof"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
