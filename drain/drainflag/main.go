@@ -1,0 +1,62 @@
+package drainflag
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/baton-go/baton/drain"
+)
+
+// Main is the main function of a service. It adds the flags of cfg to flag.CommandLine, parses the
+// program's arguments and its environment (see Flags.Parse for prefix), and calls run with what cfg
+// is then. With -s it sends the command to the running service instead, and prints the answer to
+// status and metrics. It is called once, when the program has defined its own flags; arguments that
+// are no flags are an error.
+//
+// It returns when run has returned nil, or the command is done, so that the program ends with exit
+// code 0. An error of either it logs with slog.Error, see Flags.Explain, and exits with 1. A flag or
+// variable that is wrong makes it exit with 2, and -help with 0.
+func Main(prefix string, cfg drain.Config, run func(cfg drain.Config) error) {
+	f := Add(flag.CommandLine, &cfg)
+	_ = f.Parse(prefix, os.Args[1:]) // exits by itself
+	err := f.main(&cfg, run)
+	if err != nil {
+		slog.Error("exiting", "err", f.Explain(err))
+		os.Exit(1)
+	}
+}
+
+func (f *Flags) main(cfg *drain.Config, run func(cfg drain.Config) error) error {
+	if f.set.NArg() > 0 {
+		return fmt.Errorf("%q is no flag: leave it out, or see -help", f.set.Arg(0))
+	}
+	if done, err := f.Command(context.Background(), os.Stdout); done || err != nil {
+		return err
+	}
+	return run(*cfg)
+}
+
+// Command does what -s says, and reports whether it says something. It returns when the running
+// service has done it, or with the reason for which it could not; see drain.Control. The answer to
+// status and metrics goes to out. The end of ctx ends the waiting, not what was asked for.
+func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err error) {
+	if f.command == "" {
+		return false, nil
+	}
+	if *f.control == "" {
+		return true, errors.New("-s needs -control, the socket of the running service")
+	}
+	answer, err := drain.Control(ctx, *f.control, f.command)
+	if err == nil && (f.command == "status" || f.command == "metrics") {
+		_, err = out.Write(answer)
+	}
+	if err != nil {
+		err = fmt.Errorf("-s %s: %w", f.command, err)
+	}
+	return true, err
+}
