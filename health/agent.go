@@ -1,6 +1,11 @@
 package health
 
-import "net"
+import (
+	"net"
+
+	"github.com/baton-go/baton/health/internal/identity"
+	"github.com/baton-go/baton/health/internal/port"
+)
 
 // ServeAgent answers HAProxy's agent-check on ln until that is closed. The
 // answer is a line, whatever is asked: "up ready" while the service is healthy,
@@ -14,38 +19,22 @@ import "net"
 // Let that one ask for the route of [State.Live], or a pull waits for its
 // failing answers too.
 func (s *State) ServeAgent(ln net.Listener) {
-	var lingers lingering
-	defer lingers.Wait()
-	accept(ln, func(nc net.Conn) {
-		p, pull, word := s.asked(nc.RemoteAddr().String())
-		if _, err := nc.Write(word); err != nil {
+	var lingering port.Lingering
+	defer lingering.Wait()
+	lingering.Accept(ln, func(nc net.Conn) (closed func()) {
+		p, pull, down := s.enter(s.probers.Remote(identity.Agent, nc.RemoteAddr().String(), ""))
+		word := "up ready\n"
+		switch {
+		case down:
+			word = "down\n"
+		case pull != 0:
+			word = "drain\n"
+		}
+		if _, err := nc.Write([]byte(word)); err != nil {
 			pull = 0
 		}
-		lingers.farewell(nc, func() {
-			if p != nil && pull != 0 {
-				s.answered(p, pull)
-			}
-		})
+		return func() { s.failed(p, pull) }
 	})
-}
-
-var up, drain, down = []byte("up ready\n"), []byte("drain\n"), []byte("down\n")
-
-// asked enters an agent-check in the ledger, and returns what to answer.
-func (s *State) asked(remote string) (p *prober, pull uint64, word []byte) {
-	id, known := s.identify(kindAgent, remote, "")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if known {
-		p = s.ledger.seen(id, s.now(), s.pull())
-	}
-	switch {
-	case !s.pulled:
-		return p, 0, up
-	case s.down:
-		return p, s.pulls, down
-	}
-	return p, s.pulls, drain
 }
 
 // Down tells agents from now on that the service is down: it is pulled, the

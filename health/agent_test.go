@@ -2,6 +2,7 @@ package health
 
 import (
 	"fmt"
+	"github.com/baton-go/baton/health/internal/port"
 	"io"
 	"net"
 	"strings"
@@ -28,8 +29,8 @@ func (d *door) check(t testing.TB, remote string) string {
 }
 
 func TestAgentSaysUpDrainAndDown(t *testing.T) {
-	defer func(was time.Duration) { lingerTime = was }(lingerTime)
-	lingerTime = time.Minute // or a client that a busy machine holds up is cut off while it sends
+	defer func(was time.Duration) { port.LingerTime = was }(port.LingerTime)
+	port.LingerTime = time.Minute // or a client that a busy machine holds up is cut off while it sends
 	s := newState(t, Config{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -81,7 +82,7 @@ func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.ReadFull(nc, make([]byte, len(drain))); err != nil {
+		if _, err := io.ReadFull(nc, make([]byte, len("drain\n"))); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -159,16 +160,16 @@ func TestSilentConnectionsDoNotKeepAnAgentFromItsAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newState(t, Config{})
 		d := agent(t, s)
-		for i := range 3 * lingerMost {
+		for i := range 3 * port.MaxLingering {
 			nc, err := d.dial(fmt.Sprintf("10.0.1.%d:1", i))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			if _, err := io.ReadFull(nc, make([]byte, len(up))); err != nil {
+			if _, err := io.ReadFull(nc, make([]byte, len("up ready\n"))); err != nil {
 				t.Fatal(err)
 			}
-			if i < lingerMost {
+			if i < port.MaxLingering {
 				continue
 			}
 			_ = nc.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -177,7 +178,7 @@ func TestSilentConnectionsDoNotKeepAnAgentFromItsAnswer(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if got := d.check(t, balancer); got != string(up) || time.Since(start) > 0 {
+		if got := d.check(t, balancer); got != "up ready\n" || time.Since(start) > 0 {
 			t.Errorf("%q after %v", got, time.Since(start))
 		}
 	})

@@ -3,6 +3,7 @@ package health
 import (
 	"bufio"
 	"fmt"
+	"github.com/baton-go/baton/health/internal/ledger"
 	"io"
 	"net"
 	"net/http"
@@ -177,7 +178,7 @@ func TestTheHealthyAnswerDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkHealthyAnswer(b *testing.B) {
-	for _, probers := range []int{1, maxProbers} {
+	for _, probers := range []int{1, ledger.MaxProbers} {
 		b.Run(fmt.Sprintf("probers=%d", probers), func(b *testing.B) {
 			s := newState(b, Config{})
 			for i := range probers {
@@ -197,7 +198,7 @@ func BenchmarkHealthyAnswer(b *testing.B) {
 
 func BenchmarkFailingAnswer(b *testing.B) {
 	s := newState(b, Config{PullMin: 1 << 40, PullMax: 1 << 41})
-	for i := range maxProbers {
+	for i := range ledger.MaxProbers {
 		probe(s, fmt.Sprintf("10.0.%d.%d:1", i/256, i%256))
 	}
 	s.Pull()

@@ -138,7 +138,7 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 				// One that needs fewer answers than others is out one of its intervals sooner, and has its margin then.
 				over := 2 * jitter
 				if slices.ContainsFunc(kinds, func(b simulated) bool { return b.fall < failures }) {
-					over += margin(slowest)
+					over += min(slowest/10, acting)
 				}
 				synctest.Test(t, func(t *testing.T) {
 					out, noticed := simulate(t, failures, bs, jitter, traffic, 12*slowest+rand.N(slowest))

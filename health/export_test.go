@@ -2,6 +2,8 @@ package health
 
 import (
 	"bytes"
+	"github.com/baton-go/baton/health/internal/ledger"
+	"github.com/baton-go/baton/health/internal/rhythm"
 	"slices"
 	"strings"
 	"testing"
@@ -61,7 +63,7 @@ func TestExportLeavesOutWhoHasNotBeenSeenForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newState(t, Config{})
 		probe(s, "10.0.0.1:1")
-		time.Sleep(longestGap)
+		time.Sleep(rhythm.LongestGap)
 		probe(s, "10.0.0.2:1")
 		time.Sleep(time.Second)
 		if b := s.Export(); bytes.Contains(b, []byte("10.0.0.1")) || !bytes.Contains(b, []byte("10.0.0.2")) {
@@ -92,8 +94,8 @@ func TestImportOfGarbageIsAnErrorAndChangesNothing(t *testing.T) {
 		{line(`{"via":"` + strings.Repeat("a", 257) + `"}`), "longer than 256 bytes"},
 		{line(`{"form":{"method":"` + strings.Repeat("a", 257) + `"}}`), "longer than 256 bytes"},
 		{line(`{"form":"GET"}`), "cannot unmarshal"},
-		{`{"version":1,"probers":[` + strings.Repeat(`{},`, maxProbers) + `{}]}`, "1025 probers, more than 1024"},
-		{strings.Repeat(" ", maxImport+1), "more than 4194304"},
+		{`{"version":1,"probers":[` + strings.Repeat(`{},`, ledger.MaxProbers) + `{}]}`, "1025 probers, more than 1024"},
+		{strings.Repeat(" ", ledger.MaxParsed+1), "more than 4194304"},
 	} {
 		s := newState(t, Config{})
 		err := s.Import([]byte(tc.in))
@@ -130,7 +132,7 @@ func FuzzImport(f *testing.F) {
 				}
 				return
 			}
-			if n := len(s.Probers()); n == 0 || n > maxProbers {
+			if n := len(s.Probers()); n == 0 || n > ledger.MaxProbers {
 				t.Fatalf("%d probers", n)
 			}
 			again := newState(t, Config{})

@@ -35,7 +35,7 @@ func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
 		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
 			t.Errorf("%+v, want\n%+v", got[0], want)
 		}
-		wantNoticedAfter(t, s, margin(2*time.Second))
+		wantNoticedAfter(t, s, acting)
 		if p := s.Probers()[0]; !p.Noticed || p.Failures != 3 {
 			t.Errorf("%+v", p)
 		}

@@ -3,6 +3,7 @@ package health
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/baton-go/baton/health/internal/ledger"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,7 +105,7 @@ func TestProberAsJSON(t *testing.T) {
 func TestAScanCannotGrowTheLedgerAndTheLongestUnseenGoFirst(t *testing.T) {
 	s := newState(t, Config{})
 	probe(s, "gone:1")
-	for i := range 3 * maxProbers {
+	for i := range 3 * ledger.MaxProbers {
 		probe(s, fmt.Sprintf("10.0.%d.%d:1", i/256, i%256))
 		if i%1000 == 0 {
 			probe(s, "stays:1")
@@ -114,10 +115,8 @@ func TestAScanCannotGrowTheLedgerAndTheLongestUnseenGoFirst(t *testing.T) {
 	for _, p := range s.Probers() {
 		hosts[p.Host] = true
 	}
-	if len(hosts) != maxProbers || len(s.ledger.index) != maxProbers ||
-		s.ledger.passing.Len()+s.ledger.steady.Len() != maxProbers {
-		t.Errorf("%d hosts, index %d, order %d", len(hosts), len(s.ledger.index),
-			s.ledger.passing.Len()+s.ledger.steady.Len())
+	if n := len(s.Probers()); len(hosts) != ledger.MaxProbers || n != len(hosts) {
+		t.Errorf("%d hosts, %d probers", len(hosts), n)
 	}
 	if !hosts["stays"] || hosts["gone"] {
 		t.Errorf("stays: %v, gone: %v", hosts["stays"], hosts["gone"])

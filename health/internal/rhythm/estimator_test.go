@@ -1,4 +1,4 @@
-package health
+package rhythm
 
 import (
 	"testing"
@@ -31,15 +31,15 @@ func TestRhythmOfGaps(t *testing.T) {
 		{"a person who comes back", []time.Duration{2 * s, 2 * s, 2 * s, time.Hour}, 0},
 		{"all at once", []time.Duration{0, 0, 0, 0}, 0},
 	} {
-		var r rhythm
+		var r Estimator
 		now := time.Hour
-		r.arrive(now)
+		r.Arrive(now)
 		for _, gap := range tc.gaps {
 			now += gap
-			r.arrive(now)
+			r.Arrive(now)
 		}
-		r.analyze()
-		if got, _ := r.pace(); got != tc.interval {
+		r.Analyze()
+		if got := r.Interval(); got != tc.interval {
 			t.Errorf("%s: interval %v, want %v", tc.name, got, tc.interval)
 		}
 	}

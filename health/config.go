@@ -1,0 +1,70 @@
+package health
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Config configures a [State]. Its zero value works.
+type Config struct {
+	// Status is the status of the answer while pulled, 400 to 599.
+	// Default 501; some balancers' dashboards expect 503.
+	Status int
+
+	// Message is the "message" in the body of that answer. Whoever can reach
+	// the route reads it. Default "pulled".
+	Message string
+
+	// Failures is how many failing answers each live prober must have had
+	// before a pull is noticed: the largest number after which one of the
+	// balancers takes a node out. Default 3.
+	Failures int
+
+	// Probers are the networks that the balancers' probes come from. Where there are some, nobody
+	// else is a prober: others are answered, and neither wait nor are waited for. What a proxy in
+	// these networks has forwarded must have come from these networks, too, by the last address in
+	// its X-Forwarded-For. Clients of unix sockets may always be probers. Default: each host may
+	// be one; the package comment says what an outsider can do then.
+	Probers []netip.Prefix
+
+	// PullMin is the least time between a pull and its being noticed, PullMax
+	// the greatest. Defaults 0 and 30 s.
+	PullMin, PullMax time.Duration
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Status == 0 {
+		c.Status = http.StatusNotImplemented
+	}
+	if c.Message == "" {
+		c.Message = "pulled"
+	}
+	if c.Failures == 0 {
+		c.Failures = 3
+	}
+	if c.PullMax == 0 {
+		c.PullMax = 30 * time.Second
+	}
+	switch {
+	case c.Status < 400 || c.Status > 599:
+		return c, fmt.Errorf("health: Config.Status is %d, which does not tell a balancer to go away: "+
+			"use 400 to 599, or 0 for 501", c.Status)
+	case c.Failures < 0:
+		return c, fmt.Errorf("health: Config.Failures is %d: use 1 or more, or 0 for 3", c.Failures)
+	case c.PullMin < 0:
+		return c, fmt.Errorf("health: Config.PullMin is %v: use 0 or more", c.PullMin)
+	case c.PullMax < 0:
+		return c, fmt.Errorf("health: Config.PullMax is %v: use more than 0, or 0 for 30s", c.PullMax)
+	case slices.ContainsFunc(c.Probers, func(p netip.Prefix) bool { return !p.IsValid() }):
+		return c, errors.New("health: Config.Probers has a network that is not valid: make it with " +
+			"netip.ParsePrefix, such as 10.0.0.0/8")
+	case c.PullMin > c.PullMax:
+		return c, fmt.Errorf("health: Config.PullMin is %v, longer than PullMax, which is %v: raise "+
+			"PullMax or lower PullMin", c.PullMin, c.PullMax)
+	}
+	return c, nil
+}

@@ -1,0 +1,210 @@
+// Package ledger keeps the probers of a service: who asks, how often, and what each was answered.
+package ledger
+
+import (
+	"container/list"
+	"iter"
+	"time"
+
+	"github.com/baton-go/baton/health/internal/identity"
+	"github.com/baton-go/baton/health/internal/rhythm"
+)
+
+// MaxProbers is how many a ledger holds at most: a scan from many addresses must not fill the memory.
+const MaxProbers = 1024
+
+const (
+	maxHeirs  = 8  // see enter
+	maxCrowds = 16 // that a pull searches for a rhythm, some milliseconds each
+)
+
+// Ledger holds the probers, bounded. A prober without a rhythm never drives out one that has one,
+// which drives out no other that is still live. So the balancers stay, whatever an outsider sends.
+// It is not safe for concurrent use.
+type Ledger struct {
+	index   map[identity.ID]*list.Element
+	steady  list.List // of *Prober, those with a rhythm, the oldest acquaintance in front
+	passing list.List // of *Prober, the others, the one seen last in front
+
+	opened        time.Duration // when heartbeats could last begin to be seen
+	heartbeatSeen bool
+}
+
+// New returns an empty ledger.
+func New() *Ledger { return &Ledger{index: make(map[identity.ID]*list.Element)} }
+
+// Len returns how many probers l holds.
+func (l *Ledger) Len() int { return len(l.index) }
+
+// Opened tells l that a port for heartbeats is open since now: before it nobody could come.
+func (l *Ledger) Opened(now time.Duration) { l.opened = now }
+
+// HeartbeatSeen reports whether there has ever been a heartbeat.
+func (l *Ledger) HeartbeatSeen() bool { return l.heartbeatSeen }
+
+// Seen enters a probe of id; pull is the number of the present pull, 0 if there is none. It returns
+// nil where there is no room for one more.
+func (l *Ledger) Seen(id identity.ID, now time.Duration, pull uint64) *Prober {
+	l.heartbeatSeen = l.heartbeatSeen || id.Kind == identity.Heartbeat
+	e, ok := l.index[id]
+	if !ok {
+		return l.enter(id, now, pull)
+	}
+	p := e.Value.(*Prober)
+	was := l.list(p)
+	p.seen(now, pull, l.opened)
+	l.place(e, was)
+	return p
+}
+
+// enter makes a prober of an identity that is new.
+func (l *Ledger) enter(id identity.ID, now time.Duration, pull uint64) *Prober {
+	if len(l.index) == MaxProbers && !l.evict(now) {
+		return nil
+	}
+	id = id.Clone()
+	p := &Prober{ID: id, Last: now, Born: pull}
+	// The version before this one did not say how its probers ask. Each that may be the one it knew
+	// begins as that.
+	plain := identity.ID{Kind: id.Kind, Host: id.Host, UserAgent: id.UserAgent}
+	if e, ok := l.index[plain]; ok && id.Form != (identity.Form{}) && id.Via == "" && e.Value.(*Prober).heirs < maxHeirs {
+		old := e.Value.(*Prober)
+		old.heirs++
+		p.Estimator, p.Last, p.Born = old.Estimator.Clone(), old.Last, 0
+		p.seen(now, pull, l.opened)
+	} else {
+		p.Arrive(now)
+	}
+	l.insert(p)
+	return p
+}
+
+func (l *Ledger) insert(p *Prober) {
+	if in := l.list(p); in == &l.steady {
+		l.index[p.ID] = in.PushBack(p)
+	} else {
+		l.index[p.ID] = in.PushFront(p)
+	}
+}
+
+// place moves p into the list that it belongs into now, and to its place there.
+func (l *Ledger) place(e *list.Element, was *list.List) {
+	p := e.Value.(*Prober)
+	if in := l.list(p); in == was && in == &l.steady {
+		return
+	}
+	was.Remove(e)
+	l.insert(p)
+}
+
+// evict makes room for one prober. It reports false if all are live and have a rhythm.
+func (l *Ledger) evict(now time.Duration) bool {
+	if e := l.passing.Back(); e != nil {
+		delete(l.index, l.passing.Remove(e).(*Prober).ID)
+		return true
+	}
+	for e := l.steady.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*Prober); p.Life(now) <= 0 {
+			delete(l.index, l.steady.Remove(e).(*Prober).ID)
+			return true
+		}
+	}
+	return false
+}
+
+// add takes over a prober that somebody else saw before l saw any of its own.
+func (l *Ledger) add(p *Prober) {
+	if _, ok := l.index[p.ID]; ok {
+		return
+	}
+	in := l.list(p)
+	if len(l.index) == MaxProbers {
+		e := l.passing.Back()
+		if in == &l.passing || e == nil {
+			return
+		}
+		delete(l.index, l.passing.Remove(e).(*Prober).ID)
+	}
+	l.index[p.ID] = in.PushBack(p)
+	l.heartbeatSeen = l.heartbeatSeen || p.Kind == identity.Heartbeat
+}
+
+// Probers yields all: those with a rhythm first, in the order of the lists.
+func (l *Ledger) Probers() iter.Seq[*Prober] {
+	return func(yield func(*Prober) bool) {
+		for _, in := range []*list.List{&l.steady, &l.passing} {
+			for e := in.Front(); e != nil; e = e.Next() {
+				if !yield(e.Value.(*Prober)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Direct reports whether somebody with a rhythm is live who asks by itself, not through a proxy.
+func (l *Ledger) Direct(now time.Duration) bool {
+	for e := l.steady.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*Prober); p.Kind == identity.Ping && p.Via == "" && p.heirs == 0 && p.Life(now) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Asks reports whether a host is known for a rhythm of its own.
+func (l *Ledger) Asks(host string) bool {
+	for e := l.steady.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*Prober); p.Host == host && p.Via == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Slowest returns the interval of the slowest live prober, 0 if none is known. A pull keeps what it was at its beginning,
+// so that a prober which is dead then stays dead until it is seen again.
+func (l *Ledger) Slowest(now time.Duration) (slowest time.Duration) {
+	for p := range l.Probers() {
+		if p.Life(now) > 0 {
+			slowest = max(slowest, p.Interval())
+		}
+	}
+	return slowest
+}
+
+// Young yields the probers by HTTP of this host's own that have asked within a time, but not often enough to be known.
+func (l *Ledger) Young(now, within time.Duration) iter.Seq[*Prober] {
+	return func(yield func(*Prober) bool) {
+		for e := l.passing.Front(); e != nil; e = e.Next() {
+			p := e.Value.(*Prober)
+			if p.Kind == identity.Ping && p.Via == "" && now-p.Last < within && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// Judge looks, at the beginning of a pull, once more at who asks lately, and at who shares an identity with others.
+func (l *Ledger) Judge(now time.Duration) {
+	crowds := 0
+	for p := range l.Probers() {
+		p.Mixed = false
+		if now-p.Last > rhythm.LongestGap {
+			continue
+		}
+		if !p.Even() && crowds < maxCrowds {
+			crowds++
+			p.Analyze()
+		}
+		p.Mixed = p.Crowded()
+	}
+}
+
+// list returns which of the lists p belongs into.
+func (l *Ledger) list(p *Prober) *list.List {
+	if p.Interval() > 0 {
+		return &l.steady
+	}
+	return &l.passing
+}

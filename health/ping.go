@@ -1,0 +1,77 @@
+package health
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/baton-go/baton/health/internal/identity"
+	"github.com/baton-go/baton/health/internal/ledger"
+)
+
+// ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, while
+// pulled, Config.Status and {"code":-1,"message":Config.Message} with
+// Connection: close, so that a prober with a kept-alive connection does not go
+// on hearing this process. GET, HEAD and OPTIONS are probes; other methods are
+// answered 405 and leave no trace in the ledger, and so do requests whose
+// RemoteAddr is "pipe": over a [net.Pipe] the service probes itself. A body is
+// not waited for: the answer is given at once, and closes the connection.
+func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ignoreBody(w, r)
+	if !probing(r.Method) {
+		_ = methodNotAllowed.write(w, r)
+		return
+	}
+	p, pull, _ := s.enter(s.probers.Request(r))
+	if pull == 0 {
+		_ = success.write(w, r)
+		return
+	}
+	err := s.failing.write(w, r)
+	if err == nil {
+		// net/http would send the answer only after we have returned.
+		err = http.NewResponseController(w).Flush()
+	}
+	if err == nil || errors.Is(err, http.ErrNotSupported) {
+		s.failed(p, pull)
+	}
+}
+
+// Live returns a handler for /livez: 200 throughout, pulled or not, for whoever
+// restarts processes that do not answer. It keeps no ledger.
+func (s *State) Live() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ignoreBody(w, r)
+		if !probing(r.Method) {
+			_ = methodNotAllowed.write(w, r)
+			return
+		}
+		_ = success.write(w, r)
+	})
+}
+
+// enter enters a probe of a known prober. It returns the prober, nil if it is none or one too many; the number of the
+// pull that the probe falls into, 0 if it falls into none; and whether the service is down then.
+func (s *State) enter(id identity.ID, known bool) (p *ledger.Prober, pull uint64, down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if known {
+		p = s.machine.Probe(id, now)
+	}
+	if id.Via != "" {
+		s.machine.Forwarded(id.Host, now)
+	}
+	pull = s.machine.Present()
+	return p, pull, s.down && pull != 0
+}
+
+// failed records that p, if it is not nil, has had a failing answer in the pull of that number, if it is not 0.
+func (s *State) failed(p *ledger.Prober, pull uint64) {
+	if p == nil || pull == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.machine.Failed(p, pull, s.now())
+	s.evaluate()
+}
