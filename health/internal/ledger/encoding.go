@@ -32,8 +32,8 @@ type Line struct {
 	Gaps []time.Duration `json:"gaps_ns"` // the oldest first
 }
 
-// Encode returns l as JSON, MaxEncoded bytes at most: what does not fit, of those that are worth least, is left out, and
-// what has not been seen for rhythm.LongestGap.
+// Encode returns l as JSON, MaxEncoded bytes at most. Probers that do not fit are left out, those that are worth least,
+// and so are those not seen for rhythm.LongestGap.
 func (l *Ledger) Encode(now time.Duration) []byte {
 	out := encoded{Version: version, Probers: make([]Line, 0, l.Len())}
 	room := MaxEncoded - len(`{"version":1,"probers":[]}`)

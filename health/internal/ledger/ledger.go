@@ -67,8 +67,11 @@ func (l *Ledger) enter(id identity.ID, now time.Duration, pull uint64) *Prober {
 	// The version before this one did not say how its probers ask. Each that may be the one it knew
 	// begins as that.
 	plain := identity.ID{Kind: id.Kind, Host: id.Host, UserAgent: id.UserAgent}
-	if e, ok := l.index[plain]; ok && id.Form != (identity.Form{}) && id.Via == "" && e.Value.(*Prober).heirs < maxHeirs {
-		old := e.Value.(*Prober)
+	var old *Prober
+	if e, ok := l.index[plain]; ok && id.Form != (identity.Form{}) && id.Via == "" {
+		old = e.Value.(*Prober)
+	}
+	if old != nil && old.heirs < maxHeirs {
 		old.heirs++
 		p.Estimator, p.Last, p.Born = old.Estimator.Clone(), old.Last, 0
 		p.seen(now, pull, l.opened)
@@ -162,8 +165,8 @@ func (l *Ledger) Asks(host string) bool {
 	return false
 }
 
-// Slowest returns the interval of the slowest live prober, 0 if none is known. A pull keeps what it was at its beginning,
-// so that a prober which is dead then stays dead until it is seen again.
+// Slowest returns the interval of the slowest live prober, 0 if none is known. A pull keeps what it was at its
+// beginning, so that a prober which is dead then stays dead until it is seen again.
 func (l *Ledger) Slowest(now time.Duration) (slowest time.Duration) {
 	for p := range l.Probers() {
 		if p.Life(now) > 0 {
