@@ -199,12 +199,3 @@ func TestMethodsReturnTheReason(t *testing.T) {
 	}
 	s.gone()
 }
-
-// A program may pull by way of the health package, behind the Service's back.
-func TestStopWhenPulledByWayOfHealth(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{})
-	s.do("health pull")
-	s.wantPing(501)
-	s.stop()
-}

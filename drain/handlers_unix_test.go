@@ -105,8 +105,6 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 		err = g.svc.Restore(r.Context())
 	case "stop":
 		go func() { _ = g.svc.Stop(context.Background()) }()
-	case "health pull":
-		g.svc.Health().Pull()
 	case "new":
 		_, err = drain.New(drain.Config{})
 	case "listen":

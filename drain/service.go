@@ -213,10 +213,6 @@ func (s *Service) starved(listener string, err error) {
 		"listener", listener, "err", err, "pid", s.os.pid)
 }
 
-// Health is the state behind /ping, to be served elsewhere too, or entered by other protocols
-// (Probed, Watched). Pull and Restore are the service's to call.
-func (s *Service) Health() *health.State { return s.health }
-
 func (s *Service) loop() {
 	for s.phase != Stopped {
 		select {

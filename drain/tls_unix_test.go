@@ -73,7 +73,7 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 				s.wantAlone(s.swap().PID) // the old one may be reached for a moment, and gives a handshake no more than its grace
 				visit()
 			}
-			s.do("health pull")
+			s.do("pull")
 			visit()
 			s.stop()
 			s.wantNothingLost()

@@ -12,13 +12,12 @@ import (
 	"google.golang.org/grpc/stats"
 
 	"github.com/baton-go/baton/drain"
-	"github.com/baton-go/baton/health"
 )
 
 // probes tells the ledger of probers who asks gRPC's health service and what
 // they were told, so that a pull waits for them. It is a stats.Handler since
 // that learns when an answer has been written, and of connections.
-type probes struct{ state *health.State }
+type probes struct{ state drain.Health }
 
 type (
 	connKey  struct{}

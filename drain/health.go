@@ -1,0 +1,30 @@
+package drain
+
+import (
+	"net/http"
+
+	"github.com/baton-go/baton/health"
+)
+
+// Health is what a program may do with the [health.State] of its Service, where each method is described. The handler
+// answers as PingPath does, and Live's as LivePath. What begins and ends a pull is the service's: [Service.Pull],
+// [Service.Restore] and [Service.Stop]. It may be used from any goroutine, before Run and after it.
+type Health interface {
+	http.Handler
+	Live() http.Handler
+
+	// Probed and Watched enter probes by other protocols than HTTP.
+	Probed(remote, agent string) (failed func())
+	Watched(remote, agent string) (failed, gone func())
+
+	// Arrived and Visited enter what is no probe, by servers that AddGraceful has.
+	Arrived()
+	Visited(remote string)
+
+	Pulled() bool
+	Noticed() <-chan struct{}
+	Probers() []health.Prober
+}
+
+// Health returns what probers see of s.
+func (s *Service) Health() Health { return s.health }
