@@ -51,9 +51,8 @@ func (l *Ledger) Seen(id identity.ID, now time.Duration, pull uint64) *Prober {
 		return l.enter(id, now, pull)
 	}
 	p := e.Value.(*Prober)
-	was := l.list(p)
 	p.seen(now, pull, l.opened)
-	l.place(e, was)
+	l.place(p)
 	return p
 }
 
@@ -83,20 +82,19 @@ func (l *Ledger) enter(id identity.ID, now time.Duration, pull uint64) *Prober {
 }
 
 func (l *Ledger) insert(p *Prober) {
-	if in := l.list(p); in == &l.steady {
-		l.index[p.ID] = in.PushBack(p)
+	if p.in = l.list(p); p.in == &l.steady {
+		l.index[p.ID] = p.in.PushBack(p)
 	} else {
-		l.index[p.ID] = in.PushFront(p)
+		l.index[p.ID] = p.in.PushFront(p)
 	}
 }
 
 // place moves p into the list that it belongs into now, and to its place there.
-func (l *Ledger) place(e *list.Element, was *list.List) {
-	p := e.Value.(*Prober)
-	if in := l.list(p); in == was && in == &l.steady {
+func (l *Ledger) place(p *Prober) {
+	if p.in == l.list(p) && p.in == &l.steady {
 		return
 	}
-	was.Remove(e)
+	p.in.Remove(l.index[p.ID])
 	l.insert(p)
 }
 
@@ -120,15 +118,15 @@ func (l *Ledger) add(p *Prober) {
 	if _, ok := l.index[p.ID]; ok {
 		return
 	}
-	in := l.list(p)
+	p.in = l.list(p)
 	if len(l.index) == MaxProbers {
 		e := l.passing.Back()
-		if in == &l.passing || e == nil {
+		if p.in == &l.passing || e == nil {
 			return
 		}
 		delete(l.index, l.passing.Remove(e).(*Prober).ID)
 	}
-	l.index[p.ID] = in.PushBack(p)
+	l.index[p.ID] = p.in.PushBack(p)
 	l.heartbeatSeen = l.heartbeatSeen || p.Kind == identity.Heartbeat
 }
 
@@ -190,17 +188,22 @@ func (l *Ledger) Young(now, within time.Duration) iter.Seq[*Prober] {
 
 // Judge looks, at the beginning of a pull, once more at who asks lately, and at who shares an identity with others.
 func (l *Ledger) Judge(now time.Duration) {
-	crowds := 0
+	var crowds []*Prober
 	for p := range l.Probers() {
 		p.Mixed = false
 		if now-p.Last > rhythm.LongestGap {
 			continue
 		}
-		if !p.Even() && crowds < maxCrowds {
-			crowds++
+		if !p.Even() && len(crowds) < maxCrowds {
+			crowds = append(crowds, p)
 			p.Analyze()
 		}
 		p.Mixed = p.Crowded()
+	}
+	for _, p := range crowds {
+		if p.in != l.list(p) {
+			l.place(p)
+		}
 	}
 }
 

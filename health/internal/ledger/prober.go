@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"container/list"
 	"time"
 
 	"github.com/baton-go/baton/health/internal/identity"
@@ -20,9 +21,10 @@ type Prober struct {
 	Mixed bool          // others share the identity in the present pull
 	Told  time.Duration // when it had the last failing answer that it needs
 
-	heirs  int    // of a line without a form: how many have begun as this one
-	pull   uint64 // number of the pull that failed is about
-	failed int    // failing answers
+	in     *list.List // of the ledger's
+	heirs  int        // of a line without a form: how many have begun as this one
+	pull   uint64     // number of the pull that failed is about
+	failed int        // failing answers
 }
 
 // Replaced reports whether p is a line of an older version, and others have begun as it since.
