@@ -18,57 +18,32 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 )
 
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
-		os.Exit(1)
-	}
-}
+var addr = flag.String("addr", "127.0.0.1:7000", "listen on this `host:port`")
 
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:7000", "listen on this `host:port`")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
-	heartbeat := flag.String("heartbeat", "", "for balancers: a `host:port` that is open while this node is to get users")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	drainTimeout := flag.Duration("drain-timeout", 30*time.Second,
-		"how long a swap or stop may take to move or end its users")
-	flag.VisitAll(fromEnv)
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
-	if *command != "" {
-		return send(*control, *command)
-	}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
+
+func run(cfg drain.Config) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
 	h := &hall{users: make(map[*user]bool), open: make(chan struct{}), left: make(chan struct{})}
 	changed := make(chan struct{}, 1)
-	svc, err := drain.New(drain.Config{
-		PIDFile:          *pidFile,
-		ControlSocket:    *control,
-		HeartbeatAddress: *heartbeat,
-		Probation:        *probation,
-		DrainTimeout:     *drainTimeout,
-		Adopt:            h.adopt,
-		OnEvent: func(drain.Event) {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		},
-	})
+	cfg.Adopt = h.adopt
+	cfg.OnEvent = func(drain.Event) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -113,29 +88,4 @@ func run() error {
 		return err
 	}
 	return svc.Run(context.Background())
-}
-
-// fromEnv lets one binary go through several environments, as in examples/nethttp.
-func fromEnv(f *flag.Flag) {
-	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-	value := os.Getenv(name)
-	if value == "" || f.Name == "s" {
-		return
-	}
-	if err := f.Value.Set(value); err != nil {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
-		os.Exit(2)
-	}
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
-		_, err = os.Stdout.Write(status)
-	}
-	return err
 }

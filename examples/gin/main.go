@@ -25,10 +25,10 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 	"github.com/gin-gonic/gin"
 )
 
@@ -40,74 +40,20 @@ const (
 	maxSlow = time.Minute // the longest that GET /slow waits
 )
 
-// flagNames: the library names the field of its Config that is wrong, but who
-// reads that has set a flag.
-var flagNames = strings.NewReplacer(
-	"Config.PIDFile", "-pidfile",
-	"Config.ControlSocket", "-control",
-	"Config.HeartbeatAddress", "-heartbeat",
-	"Config.AgentAddress", "-agent",
-	"Config.Probation", "-probation",
-	"Config.SwapTimeout", "-swap-timeout",
-	"Config.PullMin", "-pull-min",
-	"Config.PullMax", "-pull-max",
-	"Config.Failures", "-failures",
-	"Config.DrainTimeout", "-drain-timeout",
-	"Config.IdleGrace", "-idle-grace",
+var (
+	addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	cert = flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
+	key  = flag.String("key", "", "its private key")
+	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 )
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", flagNames.Replace(err.Error()))
-		os.Exit(1)
-	}
-}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
 
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
-	cert := flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
-	key := flag.String("key", "", "its private key")
-	h2c := flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
-	heartbeat := flag.String("heartbeat", "",
-		"for balancers that only connect: a `host:port` that is open while this node is to get traffic")
-	agent := flag.String("agent", "", "answer HAProxy's agent-check on this `host:port`")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	swapTimeout := flag.Duration("swap-timeout", time.Minute, "how long a swap may take, start and probation included")
-	pullMin := flag.Duration("pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
-	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
-	failures := flag.Int("failures", 3, "after how many failing probes the balancer takes a node out")
-	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
-	idleGrace := flag.Duration("idle-grace", 0,
-		"how long an idle connection that can't be handed over is left to its client (default 5s, in a stop 1s)")
-	flag.VisitAll(fromEnv)
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
-
-	if *command != "" {
-		return send(*control, *command)
-	}
-
+func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
-	svc, err := drain.New(broken(drain.Config{
-		PIDFile:          *pidFile,
-		ControlSocket:    *control,
-		HeartbeatAddress: *heartbeat,
-		AgentAddress:     *agent,
-		Probation:        *probation,
-		SwapTimeout:      *swapTimeout,
-		PullMin:          *pullMin,
-		PullMax:          *pullMax,
-		Failures:         *failures,
-		DrainTimeout:     *drainTimeout,
-		IdleGrace:        *idleGrace,
-	}))
+	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -116,7 +62,7 @@ func run() error {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
 	srv := &http.Server{
-		Handler:           routes(svc, *h2c),
+		Handler:           routes(svc),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 	}
@@ -128,40 +74,14 @@ func run() error {
 	return svc.Run(context.Background())
 }
 
-// fromEnv lets one binary go through several environments. It leaves -s out:
-// that is no setting, and a service that finds it in its environment would not start.
-func fromEnv(f *flag.Flag) {
-	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-	value := os.Getenv(name)
-	if value == "" || f.Name == "s" {
-		return
-	}
-	if err := f.Value.Set(value); err != nil {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
-		os.Exit(2)
-	}
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && (command == "status" || command == "metrics") {
-		_, err = os.Stdout.Write(status)
-	}
-	return err
-}
-
 // routes are the service's own; the library adds /ping and /livez.
-func routes(svc *drain.Service, h2c bool) http.Handler {
+func routes(svc *drain.Service) http.Handler {
 	// Neither changes while the process lives.
 	pid, generation := strconv.Itoa(os.Getpid()), strconv.Itoa(svc.Status().Generation)
 
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New() // no access log: gin.Default() has one
-	r.UseH2C = h2c
+	r.UseH2C = *h2c
 	r.Use(gin.Recovery(), func(c *gin.Context) {
 		c.Header("X-Pid", pid)
 		c.Header("X-Generation", generation)
@@ -169,7 +89,7 @@ func routes(svc *drain.Service, h2c bool) http.Handler {
 	r.POST("/echo", echo)
 	r.GET("/slow", slow)
 	r.GET("/whoami", func(c *gin.Context) { c.JSON(http.StatusOK, whoami(svc.Status())) })
-	return r.Handler() // r itself knows nothing of UseH2C
+	return r.Handler() // r itself knows nothing of Use	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 }
 
 // whoami is what control.sh goes by: which process is in charge, whether the

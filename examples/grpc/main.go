@@ -19,14 +19,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -36,50 +34,25 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 )
 
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
-		os.Exit(1)
-	}
-}
+var (
+	addr      = flag.String("addr", "127.0.0.1:9090", "listen on this `host:port`")
+	ping      = flag.String("ping", "", "for probers that speak HTTP: answer /ping and /livez on this `host:port`")
+	cert      = flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
+	key       = flag.String("key", "", "the PEM `file` with the key of -cert")
+	handshake = flag.Duration("handshake", 10*time.Second,
+		"how long a client may take to connect, TLS included: a stop waits that long for a port scan; less than -drain-timeout")
+	work = flag.Duration("work", 0, "how long a call of Say takes")
+)
 
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:9090", "listen on this `host:port`")
-	ping := flag.String("ping", "", "for probers that speak HTTP: answer /ping and /livez on this `host:port`")
-	cert := flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
-	key := flag.String("key", "", "the PEM `file` with the key of -cert")
-	handshake := flag.Duration("handshake", 10*time.Second,
-		"how long a client may take to connect, TLS included: a stop waits that long for a port scan")
-	work := flag.Duration("work", 0, "how long a call of Say takes")
-	var cfg drain.Config
-	flag.StringVar(&cfg.PIDFile, "pidfile", "", "keep the pid of the process in charge in this `file`")
-	flag.StringVar(&cfg.ControlSocket, "control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
-	flag.DurationVar(&cfg.Probation, "probation", time.Second, "how long a new generation must live before it takes over")
-	flag.DurationVar(&cfg.SwapTimeout, "swap-timeout", time.Minute,
-		"how long a swap may take, start and probation included")
-	flag.DurationVar(&cfg.PullMin, "pull-min", 0, "the least time that a pull takes, for balancers that learn of it late")
-	flag.DurationVar(&cfg.PullMax, "pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
-	flag.IntVar(&cfg.Failures, "failures", 3, "after how many failing probes the balancer takes a node out")
-	flag.DurationVar(&cfg.IdleGrace, "idle-grace", 0,
-		"within which time streams are told that the process is to leave (default 5s, in a stop 1s)")
-	flag.DurationVar(&cfg.DrainTimeout, "drain-timeout", 30*time.Second,
-		"how long a stop waits for calls and streams; more than -handshake")
-	flag.VisitAll(fromEnv)
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
 
-	if *command != "" {
-		return send(cfg.ControlSocket, *command)
-	}
-
+func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
@@ -144,32 +117,6 @@ func check(ctx context.Context, creds credentials.TransportCredentials,
 	res, err := grpc_health_v1.NewHealthClient(cc).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err == nil && res.Status != grpc_health_v1.HealthCheckResponse_SERVING {
 		err = fmt.Errorf("its health service answers %v", res.Status)
-	}
-	return err
-}
-
-// fromEnv lets one binary go through several environments. It leaves -s out:
-// that is no setting, and a service that finds it in its environment would not start.
-func fromEnv(f *flag.Flag) {
-	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-	value := os.Getenv(name)
-	if value == "" || f.Name == "s" {
-		return
-	}
-	if err := f.Value.Set(value); err != nil {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
-		os.Exit(2)
-	}
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
-		_, err = os.Stdout.Write(status)
 	}
 	return err
 }

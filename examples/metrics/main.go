@@ -23,46 +23,26 @@ import (
 	"io"
 	"log"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 )
 
+var addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+
 func main() {
-	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	drainTimeout := flag.Duration("drain-timeout", time.Hour, "how long a session may outlive its generation, or a stop")
-	maxGenerations := flag.Int("max-generations", 8, "how many processes there may be at once")
-	flag.Parse()
+	drainflag.Main("APP_", drain.Config{DrainTimeout: time.Hour, MaxGenerations: 8}, run)
+}
 
-	if *command != "" {
-		answer, err := drain.Control(context.Background(), *control, *command)
-		if err != nil {
-			log.Fatal(err)
-		}
-		if *command == "status" || *command == "metrics" {
-			_, _ = os.Stdout.Write(answer)
-		}
-		return
-	}
-
-	svc, err := drain.New(drain.Config{
-		PIDFile:        *pidFile,
-		ControlSocket:  *control,
-		Probation:      *probation,
-		DrainTimeout:   *drainTimeout,
-		MaxGenerations: *maxGenerations,
-	})
+func run(cfg drain.Config) error {
+	svc, err := drain.New(cfg)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	ln, err := svc.Listen("tcp", *addr)
 	if err != nil {
-		log.Fatal(err)
+		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
 	generation := svc.Status().Generation
 	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
@@ -75,9 +55,7 @@ func main() {
 		}
 	})
 	svc.Serve(ln, &http.Server{ReadHeaderTimeout: 10 * time.Second})
-	if err := svc.Run(context.Background()); err != nil {
-		log.Fatal(err)
-	}
+	return svc.Run(context.Background())
 }
 
 // session answers each line with the generation and the line, until the client

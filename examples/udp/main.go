@@ -23,38 +23,20 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 )
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
-		os.Exit(1)
-	}
-}
+var (
+	addr     = flag.String("addr", "127.0.0.1:8080", "answer datagrams on this UDP `host:port`")
+	unixgram = flag.String("unixgram", "", "answer on this unix datagram `socket` too")
+)
 
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:8080", "answer datagrams on this UDP `host:port`")
-	unixgram := flag.String("unixgram", "", "answer on this unix datagram `socket` too")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, stop or status")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for answers in the making")
-	flag.VisitAll(fromEnv)
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
-	if *command != "" {
-		return send(*control, *command)
-	}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
 
-	svc, err := drain.New(drain.Config{PIDFile: *pidFile, ControlSocket: *control, Probation: *probation,
-		DrainTimeout: *drainTimeout})
+func run(cfg drain.Config) error {
+	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -99,30 +81,4 @@ func answer(pc net.PacketConn) {
 			slog.Warn("answer", "to", from, "err", err)
 		}
 	}
-}
-
-// fromEnv lets one binary go through several environments. It leaves -s out:
-// that is no setting, and a service that finds it in its environment would not start.
-func fromEnv(f *flag.Flag) {
-	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-	value := os.Getenv(name)
-	if value == "" || f.Name == "s" {
-		return
-	}
-	if err := f.Value.Set(value); err != nil {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
-		os.Exit(2)
-	}
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
-		_, err = os.Stdout.Write(status)
-	}
-	return err
 }

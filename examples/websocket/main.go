@@ -18,60 +18,34 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 	"github.com/gin-gonic/gin"
 )
 
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
-		os.Exit(1)
-	}
-}
+var (
+	addr     = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	handOver = flag.Bool("hand-over", true, "hand WebSockets to the next generation; otherwise each swap closes them")
+)
 
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
-	idleGrace := flag.Duration("idle-grace", 0,
-		"within what time the sessions are told that the process leaves (default 5s, in a stop 1s)")
-	drainTimeout := flag.Duration("drain-timeout", 30*time.Second, "how long a stop waits for requests in flight")
-	handOver := flag.Bool("hand-over", true, "hand WebSockets to the next generation; otherwise each swap closes them")
-	flag.VisitAll(fromEnv)
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
-	if *command != "" {
-		return send(*control, *command)
-	}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
+
+func run(cfg drain.Config) error {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
 	hall := &hall{handOver: *handOver}
-	svc, err := drain.New(drain.Config{
-		PIDFile:       *pidFile,
-		ControlSocket: *control,
-		Probation:     *probation,
-		PullMax:       *pullMax,
-		IdleGrace:     *idleGrace,
-		DrainTimeout:  *drainTimeout,
-		Adopt:         hall.adopt,
-	})
+	cfg.Adopt = hall.adopt
+	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -95,29 +69,4 @@ func run() error {
 		IdleTimeout:       2 * time.Minute,
 	})
 	return svc.Run(context.Background())
-}
-
-// fromEnv takes -idle-grace from APP_IDLE_GRACE, and so on.
-func fromEnv(f *flag.Flag) {
-	name := "APP_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-	value := os.Getenv(name)
-	if value == "" || f.Name == "s" {
-		return
-	}
-	if err := f.Value.Set(value); err != nil {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s is %q, and -%s cannot be that: %v\n", name, value, f.Name, err)
-		os.Exit(2)
-	}
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
-		_, err = os.Stdout.Write(status)
-	}
-	return err
 }

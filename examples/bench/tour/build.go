@@ -12,17 +12,20 @@ import (
 	"strings"
 )
 
-const module = "github.com/baton-go/baton/examples/"
+const (
+	module = "github.com/baton-go/baton/examples/"
+	broken = "internal/faulty" // takes the flags of gin
+)
 
-// edition is one build of a service: the version it calls itself by, and the fault it was built with.
+// edition is one build of a service: the version it calls itself by, and the fault that it was built with.
 type edition struct{ pkg, version, fault string }
 
 var (
 	ours1    = edition{"gin", "1.0", ""}
 	ours2    = edition{"gin", "1.1", ""}
-	crashing = edition{"gin", "1.2-crash", "crash"}
-	onTrial  = edition{"gin", "1.2-probation", "probation"}
-	hanging  = edition{"gin", "1.2-hang", "hang"}
+	crashing = edition{broken, "1.2-crash", "crash"}
+	onTrial  = edition{broken, "1.2-probation", "probation"}
+	hanging  = edition{broken, "1.2-hang", "hang"}
 	rival1   = edition{"bench/tour/rival", "1.0", ""}
 	rival2   = edition{"bench/tour/rival", "1.1", ""}
 )

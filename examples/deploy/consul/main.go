@@ -10,7 +10,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,52 +20,31 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/drainflag"
 )
 
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-func main() {
-	if err := run(); err != nil {
-		slog.Error("exiting", "err", err)
-		os.Exit(1)
-	}
-}
-
-func run() error {
-	addr := flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`, and register it")
-	pidFile := flag.String("pidfile", "", "keep the pid of the process in charge in this `file`")
-	control := flag.String("control", "", "take commands on this unix `socket`; with -s, send one to it")
-	command := flag.String("s", "", "send this `command` to the running service and exit: reload, pull, restore, stop or status")
-	probation := flag.Duration("probation", time.Second, "how long a new generation must live before it takes over")
-	pullMax := flag.Duration("pull-max", 30*time.Second, "how long a pull waits for the probers to notice")
-	name := flag.String("service", "web", "the service's `name` in the catalog")
-	interval := flag.Duration("check-interval", 2*time.Second, "how often Consul asks /ping")
-	expire := flag.Duration("deregister-after", time.Hour,
+var (
+	addr     = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`, and register it")
+	name     = flag.String("service", "web", "the service's `name` in the catalog")
+	interval = flag.Duration("check-interval", 2*time.Second, "how often Consul asks /ping")
+	expire   = flag.Duration("deregister-after", time.Hour,
 		"how long after a crash Consul forgets this node; a minute or more")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("%q is no flag: leave it out, or see -help", flag.Arg(0))
-	}
+)
 
-	if *command != "" {
-		return send(*control, *command)
-	}
+func main() { drainflag.Main("APP_", drain.Config{}, run) }
+
+func run(cfg drain.Config) error {
 	entry, err := newEntry(*name, *addr, *interval, *expire)
 	if err != nil {
 		return err
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
 
-	svc, err := drain.New(drain.Config{
-		PIDFile:       *pidFile,
-		ControlSocket: *control,
-		Probation:     *probation,
-		PullMax:       *pullMax,
-		Join:          entry.register,
-		Leave:         entry.maintain,
-		Gone:          entry.deregister,
-	})
+	cfg.Join, cfg.Leave, cfg.Gone = entry.register, entry.maintain, entry.deregister
+	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -80,18 +58,6 @@ func run() error {
 		IdleTimeout:       2 * time.Minute,
 	})
 	return svc.Run(context.Background())
-}
-
-// send tells the running service what to do and returns when that is done.
-func send(socket, command string) error {
-	if socket == "" {
-		return errors.New("-s needs -control, the socket of the running service")
-	}
-	status, err := drain.Control(context.Background(), socket, command)
-	if err == nil && command == "status" {
-		_, err = os.Stdout.Write(status)
-	}
-	return err
 }
 
 // routes are the service's own; the library adds /ping and /livez.

@@ -35,7 +35,7 @@ func TestPipelines(t *testing.T) {
 			s.wantOneBinary()
 
 			// It refuses itself when it is to take over: see examples/internal/faulty.
-			red, code := s.run(steps, tool.version+"=v3", "LDFLAGS=-X main.fault=check")
+			red, code := s.run(steps, tool.version+"=v3", "SERVICE=../../internal/faulty", "LDFLAGS=-X main.fault=check")
 			if red != "./deploy.sh staging" || code != 1 {
 				t.Errorf("a version that fails its check: %q, exit code %d, want red in staging with 1", red, code)
 			}

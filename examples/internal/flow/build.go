@@ -70,13 +70,16 @@ func Examples() string {
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// Build returns a build of examples/<service>, made once for all tests of a
-// package. Fault is what examples/internal/faulty calls it, "" for none.
+// Build returns a build of examples/<service>, made once for all tests of a package. With a fault,
+// it is a build of examples/internal/faulty, which takes the same flags.
 func Build(t testing.TB, service, version, fault string) string {
 	t.Helper()
 	whole(t)
 	builds.Lock()
 	defer builds.Unlock()
+	if fault != "" {
+		service = "internal/faulty"
+	}
 	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault)
 	err, ok := builds.done[bin]
 	if !ok {
