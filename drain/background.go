@@ -35,8 +35,8 @@ type task struct {
 
 func newBackground() *background {
 	b := &background{running: make(map[int]task), idle: make(chan struct{})}
-	b.draining, b.drain = context.WithCancel(context.Background())
-	b.fed, b.starve = context.WithCancel(context.Background())
+	b.draining, b.drain = withCause(ErrDraining)
+	b.fed, b.starve = withCause(ErrDraining)
 	return b
 }
 
@@ -56,7 +56,8 @@ func newBackground() *background {
 // The new generation runs its functions while the old one's finish. Lead is for what must not run twice.
 func (s *Service) Go(name string, f func(ctx context.Context)) error {
 	if !s.work.add(task{name: name, f: func() { f(s.work.fed) }}) {
-		return fmt.Errorf("drain: Go %q: the service is over: no work begins any more", name)
+		return akin(fmt.Errorf("drain: Go %q: the service is over: no work begins any more", name), ErrStopped,
+			ErrDraining)
 	}
 	return nil
 }

@@ -59,11 +59,6 @@ func (c *control) resign() {
 	}
 }
 
-// refusal is the error of what was not even tried.
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-
 // openControl does what can fail before this generation becomes the main one.
 func (s *Service) openControl() (err error) {
 	if s.cfg.ControlSocket == "" {
@@ -180,7 +175,6 @@ func (s *Service) commands(c *control) http.Handler {
 			if err == nil {
 				err = do(main)
 			}
-			var refused refusal
 			switch {
 			case err == nil && pattern == "GET /metrics":
 				w.Header().Set("Content-Type", metricsType)
@@ -191,10 +185,13 @@ func (s *Service) commands(c *control) http.Handler {
 			case main.Err() != nil: // what was asked for was not done here: the next one to accept can do it
 				w.Header().Set("Retry-After", "0")
 				http.Error(w, "drain: another generation has taken over; ask again", http.StatusServiceUnavailable)
-			case errors.As(err, &refused):
-				http.Error(w, err.Error(), http.StatusConflict)
 			default:
-				http.Error(w, err.Error(), http.StatusInternalServerError)
+				w.Header().Set(errorHeader, namesOf(err))
+				code := http.StatusInternalServerError
+				if errors.As(err, new(*RefusedError)) {
+					code = http.StatusConflict
+				}
+				http.Error(w, err.Error(), code)
 			}
 		})
 	}

@@ -26,10 +26,11 @@ const (
 // Control tells the service whose Config.ControlSocket is socket what to do, and returns when that
 // is done, with the service's Status as JSON. Command is "status", "swap" (or "reload", which is
 // the same), "pull", "restore" or "stop"; or "metrics", whose answer is that of
-// Status.WriteMetrics. An error has the reason for which the service could not do it, or says that
-// there is no service to ask. After "stop", also one that had to cut something off, the processes
-// of the service are gone, older generations included; for that it must not be called by the
-// service itself.
+// Status.WriteMetrics. An error has the reason for which the service could not do it, and is to
+// errors.Is and errors.As what it is there, ErrSwapFailed for one; or it says that there is no
+// service to ask. After "stop", also one that had to cut something off, the processes of the
+// service are gone, older generations included; for that it must not be called by the service
+// itself.
 //
 // The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as
 // the service's own bounds (SwapTimeout; PullMax and DrainTimeout) let it.
@@ -73,7 +74,8 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 			err = awaitGone(ctx, resp.Header.Get(pidHeader))
 		}
 		if resp.StatusCode != http.StatusOK {
-			err = errors.Join(errors.New(strings.TrimSpace(string(resp.body))), err)
+			err = errors.Join(errorOf(strings.TrimSpace(string(resp.body)), resp.Header.Get(errorHeader),
+				resp.StatusCode == http.StatusConflict), err)
 		}
 		if err != nil {
 			return nil, err

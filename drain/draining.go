@@ -2,15 +2,12 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 )
-
-var errDraining = errors.New("drain: the service is draining")
 
 // Draining returns a context that ends when ctx does, or when this generation drains and it is time
 // for the caller to come to an end. It is for WebSockets, event streams, gRPC streams, chats and
@@ -78,7 +75,7 @@ func (f *farewell) context(parent context.Context) context.Context {
 	if !f.begun.IsZero() {
 		t.at = f.draw()
 		if !time.Now().Before(t.at) {
-			cancel(errDraining)
+			cancel(ErrDraining)
 			return ctx
 		}
 		t.set()
@@ -99,7 +96,7 @@ func (t *turn) set() {
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	t.timer = time.AfterFunc(time.Until(t.at), func() { t.leave(errDraining) })
+	t.timer = time.AfterFunc(time.Until(t.at), func() { t.leave(ErrDraining) })
 }
 
 func (f *farewell) forget(t *turn) {

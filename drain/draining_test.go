@@ -177,7 +177,7 @@ func TestContextKeepsTheUsersBaseContext(t *testing.T) {
 	}
 	s.farewell.begin(0)
 	<-ctx.Done()
-	if base.Err() != nil || !errors.Is(context.Cause(ctx), errDraining) {
+	if base.Err() != nil || !errors.Is(context.Cause(ctx), ErrDraining) {
 		t.Errorf("base: %v, cause %v", base.Err(), context.Cause(ctx))
 	}
 }

@@ -54,12 +54,12 @@ func (s *Service) successor() (sw *swap, err error) {
 		case s.phase == Draining && s.replaced():
 			sw = s.swap
 		case s.phase == Draining || s.stopping:
-			err = errors.New("the service stops, no generation follows")
+			err = refused("the service stops, no generation follows", s.leaving()...)
 		default:
-			err = errors.New("no swap has made this generation drain")
+			err = refused("no swap has made this generation drain")
 		}
 	}) {
-		err = errEnded
+		err = ErrStopped
 	}
 	return sw, err
 }

@@ -54,7 +54,7 @@ type holder struct {
 // one that a service manager starts again while the program of the old one has not exited; nor that nothing of f runs
 // after ctx has ended in a process that is halted.
 func (s *Service) Lead(name string, f func(ctx context.Context)) error {
-	err := errEnded
+	err := ErrStopped
 	s.call(func() { err = s.addLead(name, f) })
 	if err != nil {
 		return fmt.Errorf("drain: Lead %q: %w", name, err)
@@ -65,7 +65,7 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 func (s *Service) addLead(name string, f func(context.Context)) error {
 	switch {
 	case s.phase == Draining || s.phase == Stopped:
-		return errDraining
+		return akin(ErrDraining, s.leaving()...)
 	case name == "" || len(name) > maxLeadName || !utf8.ValidString(name):
 		return fmt.Errorf("the name has %d bytes; give it 1 to %d, of valid UTF-8", len(name), maxLeadName)
 	case slices.ContainsFunc(s.leads, func(l *lead) bool { return l.name == name }):

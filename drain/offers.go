@@ -149,7 +149,7 @@ func (sw *swap) giveOwn(ctx context.Context, t listener.Ticket, c syscall.Conn) 
 	}
 	a, err := sw.offer(ctx, m, c)
 	if err == nil && (len(a.Took) != 1 || !a.Took[0]) {
-		err = fmt.Errorf("the next generation refuses: %s", cmp.Or(a.Reason, "no reason"))
+		err = refused("the next generation refuses: " + cmp.Or(a.Reason, "no reason"))
 	}
 	return err
 }

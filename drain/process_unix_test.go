@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(strangerEnv); path != "" {
 		strangerMain(path)
 	}
+	if os.Getenv(errorsEnv) != "" {
+		errorsMain(os.Args[1], os.Args[2])
+	}
 	if text := os.Getenv(sayEnv); text != "" {
 		if err := notify(strings.ReplaceAll(text, "$", fmt.Sprint(os.Getpid())), 0); err != nil {
 			panic(err)

@@ -12,48 +12,52 @@ import (
 // Everything is served as before.
 func (s *Service) Pull(ctx context.Context) error {
 	var noticed, over <-chan struct{}
+	var err error
 	if !s.call(func() {
 		s.pullBy = s.generation
 		s.pullNow()
-		if s.pullOver != nil {
+		switch {
+		case s.pullOver != nil:
 			noticed, over = s.health.Noticed(), s.pulled.Done()
+		case s.phase == Draining:
+			err = refused("drain: pull: this generation is draining; ask the main one", s.leaving()...)
+		default:
+			err = akin(errors.New("drain: pull: the service is not ready; it will start pulled"), ErrNotReady)
 		}
 	}) {
-		return errEnded
+		return ErrStopped
 	}
-	if noticed == nil {
-		return errors.New("drain: pull: the service is not ready; it will start pulled")
+	if err != nil {
+		return err
 	}
 	select {
 	case <-noticed:
 		return nil
 	case <-over:
-		return errors.New("drain: pull: the service was restored before the probers had noticed")
+		return akin(errors.New("drain: pull: the service was restored before the probers had noticed"), ErrRestored)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.ended:
-		return errEnded
+		return ErrStopped
 	}
 }
 
 // Restore makes the ping path answer 200 again. It is an error when the service is stopping, or has been replaced.
 func (s *Service) Restore(context.Context) error {
-	leaves := false
+	var leaving []error
 	if !s.call(func() {
-		if leaves = s.stopping || s.phase == Draining; !leaves {
+		if leaving = s.leaving(); leaving == nil {
 			s.pullBy = 0
 			s.restoreNow()
 		}
 	}) {
-		return errEnded
+		return ErrStopped
 	}
-	if leaves {
-		return refusal("drain: restore: the service is leaving")
+	if leaving != nil {
+		return refused("drain: restore: the service is leaving", leaving...)
 	}
 	return nil
 }
-
-var errEnded = errors.New("drain: the service is over")
 
 func (s *Service) pullNow() {
 	switch s.phase {

@@ -46,9 +46,9 @@ func inTime[T any](s *Service, what, network, address string,
 	s.listens.RLock()
 	defer s.listens.RUnlock()
 	if s.late {
-		return so, fmt.Errorf("drain: %s %s %q: too late: the next generation takes over only what it "+
+		return so, refused(fmt.Sprintf("drain: %s %s %q: too late: the next generation takes over only what it "+
 			"asks for before it is ready; "+
-			"call %[1]s before Run, or in Config.Ready", what, network, address)
+			"call %[1]s before Run, or in Config.Ready", what, network, address))
 	}
 	return listen(network, address)
 }

@@ -145,7 +145,7 @@ func New(cfg Config) (*Service, error) {
 		s.cfg.Logger.Warn("clients can't resume their TLS sessions", "err", err)
 	}
 	s.manageSockets()
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = withCause(ErrStopped)
 	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {
@@ -270,7 +270,7 @@ func (s *Service) Run(ctx context.Context) error {
 		<-s.over
 	}
 	if !started && s.result == nil {
-		return errors.New("drain: Run has been called before, or the service is over")
+		return refused("drain: Run has been called before, or the service is over", ErrStopped)
 	}
 	return s.result
 }

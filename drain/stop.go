@@ -181,7 +181,7 @@ func (s *Service) cutOff(why string, within time.Duration, last func(why string,
 		if s.hooks.gone {
 			what = "Config.Gone"
 		}
-		last("cut off", errors.Join(s.result, fmt.Errorf("drain: %s: cut off %s", why, what)))
+		last("cut off", errors.Join(s.result, akin(fmt.Errorf("drain: %s: cut off %s", why, what), ErrCutOff)))
 	}
 	s.work.end()
 	if within == 0 || len(s.work.names()) == 0 {

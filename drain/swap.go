@@ -69,11 +69,11 @@ func newSwap(generation int, reply chan<- error, later pending) *swap {
 
 // Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
 // has the reason, and this generation serves on as if nothing had happened. The end of ctx ends the waiting, not the
-// swap. Before the service is ready the swap waits until it is.
+// swap. Before the service is ready, and while another swap is under way, it is refused (RefusedError); a signal waits.
 func (s *Service) Swap(ctx context.Context) error {
 	reply := make(chan error, 1)
 	if !s.call(func() { s.swapNow(reply) }) {
-		return errEnded
+		return ErrStopped
 	}
 	var over error
 	select {
@@ -82,7 +82,7 @@ func (s *Service) Swap(ctx context.Context) error {
 	case <-ctx.Done():
 		over = ctx.Err()
 	case <-s.ended:
-		over = errEnded
+		over = ErrStopped
 	}
 	select {
 	case err := <-reply: // both at once
@@ -93,23 +93,25 @@ func (s *Service) Swap(ctx context.Context) error {
 }
 
 func (s *Service) swapNow(reply chan<- error) {
-	refuse := func(why string) {
+	refuse := func(why string, is ...error) {
 		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase))
 		if reply != nil {
-			reply <- refusal("drain: swap: " + why)
+			reply <- refused("drain: swap: "+why, is...)
 		}
 	}
 	switch {
 	case s.os.fds == nil:
-		refuse("this platform can't hand sockets over")
+		refuse("this platform can't hand sockets over", ErrNotSupported)
 	case s.stopping:
-		refuse("the service is stopping")
+		refuse("the service is stopping", s.leaving()...)
 	case s.phase == Ready || s.phase == Pulled:
 		s.beginSwap(reply, pending{})
 	case s.phase == Draining:
-		refuse("this generation is draining; ask the main one")
-	case reply != nil:
+		refuse("this generation is draining; ask the main one", s.leaving()...)
+	case s.phase == Swapping && reply != nil:
 		refuse("not ready, or a swap is under way")
+	case reply != nil:
+		refuse("not ready, or a swap is under way", ErrNotReady)
 	case s.phase == Swapping:
 		s.keep(verbSwap)
 	default:
@@ -229,7 +231,7 @@ func (s *Service) swapFailed(sw *swap, err error) {
 	s.takeBackLeads()
 	s.tell(slog.LevelError, "swap failed", err)
 	if sw.reply != nil {
-		sw.reply <- errors.New(s.lastSwap.Err)
+		sw.reply <- akin(err, append(s.leaving(), ErrSwapFailed)...)
 	}
 	switch {
 	case s.stopping:

@@ -44,11 +44,17 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 	return nil
 }
 
+// unsupported is errors.ErrUnsupported to errors.Is.
+type unsupported string
+
+func (e unsupported) Error() string        { return string(e) }
+func (e unsupported) Is(target error) bool { return target == errors.ErrUnsupported }
+
 // own finds the connection that is to be handed over.
 func (s *Set) own(nc net.Conn) (*conn, error) {
 	for under := nc; ; {
 		if _, ok := under.(*tls.Conn); ok {
-			return nil, errors.New("a TLS connection can't be: its keys are this process's")
+			return nil, unsupported("a TLS connection can't be: its keys are this process's")
 		}
 		u, ok := under.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -61,7 +67,7 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 	case c == nil || c.set != s:
 		return nil, errors.New("not a connection of a listener of this service")
 	case !movable(c.Conn):
-		return nil, errors.New("a connection within this process can't be")
+		return nil, unsupported("a connection within this process can't be")
 	}
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew), int32(http.StateIdle), int32(http.StateActive):

@@ -183,7 +183,11 @@ func TestWhatHandOverDoesNotTake(t *testing.T) {
 		{one.set, piped, "within this process"},
 		{served.set, served.set.all()[0].face(), "hijack it first"},
 	} {
-		wantErr(t, c.set.HandOver(c.nc, nil, never), c.words)
+		err := c.set.HandOver(c.nc, nil, never)
+		wantErr(t, err, c.words)
+		if never := c.words == "TLS" || c.nc == piped; errors.Is(err, errors.ErrUnsupported) != never {
+			t.Errorf("%v: unsupported %v, want %v", err, !never, never)
+		}
 	}
 	_ = nc.Close()
 	if err := one.set.HandOver(nc, nil, never); !errors.Is(err, net.ErrClosed) {

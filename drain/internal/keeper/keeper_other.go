@@ -5,6 +5,7 @@ package keeper
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 )
@@ -14,5 +15,6 @@ func Wanted(asked bool) bool { return asked }
 
 // Stay returns an error: this system can't.
 func Stay(*slog.Logger, []os.Signal) (int, error) {
-	return 0, errors.New("drain: Config.Keeper: only Linux lets a process adopt the generations to come; leave it unset")
+	return 0, fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; leave it unset (%w)",
+		errors.ErrUnsupported)
 }

@@ -1,0 +1,110 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// Errors that a program may want to tell apart, by errors.Is. Each error of a Service, a Client or
+// Control that is of one of these kinds matches it, whatever its text is; it may match several.
+var (
+	// ErrDraining: this generation drains, or has, because another one is the main one or the service
+	// stops: of Swap, Pull, Restore, Lead, HandOver, and Go when nothing is left that could hand in
+	// work. It is the cause (context.Cause) of the contexts of Draining, Context, Go and Lead, too.
+	ErrDraining = errors.New("drain: the service is draining")
+	// ErrStopped: the service stops, or is over, as far as this process goes: of all methods that return errors.
+	ErrStopped = errors.New("drain: the service is over")
+	// ErrNotReady: it is too early, the service is not ready yet: of Swap and Pull.
+	ErrNotReady = errors.New("drain: the service is not ready")
+	// ErrNotSupported is errors.ErrUnsupported: this platform, or this kind of connection, can't do that: of New, Swap
+	// and HandOver.
+	ErrNotSupported = errors.ErrUnsupported
+	// ErrSwapFailed: a swap was begun and has failed, and the generation before serves on: of Swap. The
+	// error of Config.Preflight is in it.
+	ErrSwapFailed = errors.New("drain: the swap has failed")
+	// ErrRestored: the pull has ended before the balancers had noticed it: of Pull.
+	ErrRestored = errors.New("drain: the pull has ended")
+	// ErrCutOff: something was cut off, at Config.DrainTimeout, by a second signal, or because a newer
+	// generation was in need of room: of Run and Stop.
+	ErrCutOff = errors.New("drain: something was cut off")
+)
+
+// RefusedError says that what was asked for was not tried, and has changed nothing: a Swap, Pull,
+// Restore, HandOver, Listen or Run at the wrong time, or a connection that the next generation does
+// not take. It may match one of the errors above besides. The control socket answers it with 409,
+// and other errors with 500.
+type RefusedError struct{ kindred }
+
+// kindred is an error that is one of those above, with a text of its own.
+type kindred struct {
+	text string
+	is   []error
+}
+
+func (e *kindred) Error() string { return e.text }
+
+// Unwrap returns what the error is besides.
+func (e *kindred) Unwrap() []error { return e.is }
+
+func refused(text string, is ...error) error { return &RefusedError{kindred{text, is}} }
+
+// akin is err, which is one of those above too.
+func akin(err error, is ...error) error {
+	return &kindred{err.Error(), append([]error{err}, is...)}
+}
+
+// leaving says, in the loop, which errors say that this generation takes nothing new.
+func (s *Service) leaving() (is []error) {
+	if s.stopping || s.phase == Stopped {
+		is = append(is, ErrStopped)
+	}
+	if s.phase == Draining || s.phase == Stopped {
+		is = append(is, ErrDraining)
+	}
+	return is
+}
+
+// withCause is context.WithCancel with a cause.
+func withCause(cause error) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return ctx, func() { cancel(cause) }
+}
+
+// errorHeader has, in an answer of the control socket, the names of what an error is.
+const errorHeader = "Baton-Error"
+
+var errorNames = []struct {
+	name string
+	is   error
+}{
+	{"draining", ErrDraining}, {"stopped", ErrStopped}, {"not-ready", ErrNotReady}, {"unsupported", ErrNotSupported},
+	{"swap-failed", ErrSwapFailed}, {"restored", ErrRestored}, {"cut-off", ErrCutOff},
+}
+
+// namesOf is what errorHeader says of err.
+func namesOf(err error) string {
+	var names []string
+	for _, n := range errorNames {
+		if errors.Is(err, n.is) {
+			names = append(names, n.name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// errorOf is the error with that text, of what errorHeader says. A name that a later version says is ignored.
+func errorOf(text, header string, notTried bool) error {
+	var is []error
+	for name := range strings.SplitSeq(header, ",") {
+		for _, n := range errorNames {
+			if n.name == strings.TrimSpace(name) {
+				is = append(is, n.is)
+			}
+		}
+	}
+	if notTried {
+		return refused(text, is...)
+	}
+	return &kindred{text, is}
+}
