@@ -2,7 +2,6 @@ package health
 
 import (
 	"fmt"
-	"github.com/baton-go/baton/health/internal/port"
 	"io"
 	"net"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/health/internal/port"
 )
 
 // check asks as HAProxy does: it reads a line and closes.

@@ -3,7 +3,6 @@ package health
 import (
 	"bufio"
 	"fmt"
-	"github.com/baton-go/baton/health/internal/ledger"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/health/internal/ledger"
 )
 
 // serve returns the address of a server with s on /ping and /livez.

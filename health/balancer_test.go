@@ -2,7 +2,6 @@ package health
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -21,20 +20,17 @@ type simulated struct {
 }
 
 // run probes s until stop is closed, and calls out when it takes the node out.
-func (b simulated) run(s *State, jitter time.Duration, stop <-chan struct{}, out func()) {
+func (b simulated) run(s *State, dice die, jitter time.Duration, stop <-chan struct{}, out func()) {
 	recheck := b.interval
 	if b.recheck > 0 {
 		recheck = b.recheck
 	}
 	wait := time.Duration(b.phase * float64(b.interval))
 	for failed := 0; ; {
-		if jitter > 0 {
-			wait += rand.N(2*jitter) - jitter
-		}
 		select {
 		case <-stop:
 			return
-		case <-time.After(wait):
+		case <-time.After(dice.about(wait, jitter)):
 		}
 		wait = b.interval
 		if probe(s, b.host) == http.StatusOK {
@@ -51,8 +47,8 @@ func (b simulated) run(s *State, jitter time.Duration, stop <-chan struct{}, out
 // simulate lets balancers find out about a pull while they send traffic every
 // so often, and returns how long after the pull the last of them took the node
 // out, and how long after the pull it was noticed.
-func simulate(t *testing.T, failures int, bs []simulated, jitter, traffic, healthy time.Duration) (out,
-	noticed time.Duration) {
+func simulate(t *testing.T, dice die, failures int, bs []simulated, jitter, traffic,
+	healthy time.Duration) (out, noticed time.Duration) {
 	s := newState(t, Config{PullMax: time.Hour, Failures: failures})
 	var (
 		wg    sync.WaitGroup
@@ -62,8 +58,9 @@ func simulate(t *testing.T, failures int, bs []simulated, jitter, traffic, healt
 		in    = len(bs)
 	)
 	for _, b := range bs {
+		dice := dice.another()
 		wg.Go(func() {
-			b.run(s, jitter, stop, func() {
+			b.run(s, dice, jitter, stop, func() {
 				mu.Lock()
 				defer mu.Unlock()
 				out = time.Since(start)
@@ -122,33 +119,36 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 		"a kubelet and haproxy": {kubelet, haproxy},
 		"all":                   {haproxy, fastinter, alibaba, aws, gcp, keepalived, kubelet},
 	} {
-		for _, traffic := range []time.Duration{0, 70 * time.Millisecond} {
-			for range 6 {
-				var slowest time.Duration
-				failures := 0
-				bs := make([]simulated, len(kinds))
-				for i, b := range kinds {
-					b.host = fmt.Sprintf("10.0.0.%d:1", i+1)
-					b.phase = rand.Float64()
-					bs[i] = b
-					slowest = max(slowest, b.interval)
-					failures = max(failures, b.fall)
-				}
-				const jitter = 20 * time.Millisecond
-				// One that needs fewer answers than others is out one of its intervals sooner, and has its margin then.
-				over := 2 * jitter
-				if slices.ContainsFunc(kinds, func(b simulated) bool { return b.fall < failures }) {
-					over += min(slowest/10, acting)
-				}
-				synctest.Test(t, func(t *testing.T) {
-					out, noticed := simulate(t, failures, bs, jitter, traffic, 12*slowest+rand.N(slowest))
-					// A gap is off by its own jitter at most, and so is the longest remembered.
-					if noticed < out || noticed > out+slowest+over {
-						t.Errorf("%s: out after %v, noticed after %v, slowest interval %v", name, out, noticed, slowest)
+		t.Run(name, func(t *testing.T) {
+			dice := dice(t)
+			for _, traffic := range []time.Duration{0, 70 * time.Millisecond} {
+				for range 6 {
+					var slowest time.Duration
+					failures := 0
+					bs := make([]simulated, len(kinds))
+					for i, b := range kinds {
+						b.host = fmt.Sprintf("10.0.0.%d:1", i+1)
+						b.phase = dice.Float64()
+						bs[i] = b
+						slowest = max(slowest, b.interval)
+						failures = max(failures, b.fall)
 					}
-				})
+					const jitter = 20 * time.Millisecond
+					// One that needs fewer answers than others is out one of its intervals sooner, and has its margin then.
+					over := 2 * jitter
+					if slices.ContainsFunc(kinds, func(b simulated) bool { return b.fall < failures }) {
+						over += min(slowest/10, acting)
+					}
+					synctest.Test(t, func(t *testing.T) {
+						out, noticed := simulate(t, dice, failures, bs, jitter, traffic, 12*slowest+dice.within(slowest))
+						// A gap is off by its own jitter at most, and so is the longest remembered.
+						if noticed < out || noticed > out+slowest+over {
+							t.Errorf("out after %v, noticed after %v, slowest interval %v", out, noticed, slowest)
+						}
+					})
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -156,6 +156,7 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 const crowd = 2*time.Second*3/100 + acting
 
 func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
+	dice := dice(t)
 	for _, phases := range [][]float64{{0, .02}, {0, .1}, {0, .3}, {0, .43}, {0, .6}, {0, .1, .3}, {0, .5, .6}} {
 		bs := make([]simulated, len(phases))
 		for i, phase := range phases {
@@ -163,7 +164,7 @@ func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 		}
 		for range 10 {
 			synctest.Test(t, func(t *testing.T) {
-				out, noticed := simulate(t, 3, bs, 0, 0, 40*time.Second+rand.N(2*time.Second))
+				out, noticed := simulate(t, dice, 3, bs, 0, 0, 40*time.Second+dice.within(2*time.Second))
 				if noticed < out || noticed > out+2*time.Second+crowd {
 					t.Errorf("phases %v: out after %v, noticed after %v", phases, out, noticed)
 				}
@@ -173,13 +174,14 @@ func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 }
 
 func TestWorkersAtEvenDistancesHoldThePullByTheirTraffic(t *testing.T) {
+	dice := dice(t)
 	bs := []simulated{
 		{host: balancer, interval: 2 * time.Second, fall: 3},
 		{host: balancer, interval: 2 * time.Second, fall: 3, phase: .5},
 	}
 	for range 10 {
 		synctest.Test(t, func(t *testing.T) {
-			out, noticed := simulate(t, 3, bs, 0, 50*time.Millisecond, 40*time.Second+rand.N(2*time.Second))
+			out, noticed := simulate(t, dice, 3, bs, 0, 50*time.Millisecond, 40*time.Second+dice.within(2*time.Second))
 			if noticed < out || noticed > out+2*time.Second {
 				t.Errorf("out after %v, noticed after %v", out, noticed)
 			}

@@ -21,7 +21,7 @@ type clientsBehind struct {
 	late      bool    // they begin 5 s before the pull, else with the balancer
 	young     bool    // the balancer, too, has begun lately: it has asked four times or so before they come
 
-	chance *rand.Rand // of one goroutine
+	dice die
 }
 
 func (c clientsBehind) String() string {
@@ -43,9 +43,9 @@ func (c clientsBehind) ask(s *State) {
 func (c clientsBehind) pause() time.Duration {
 	mean := float64(time.Second) / c.rate
 	if c.regular {
-		return time.Duration(mean) + time.Duration(c.chance.Int64N(int64(3*time.Millisecond)))
+		return time.Duration(mean) + c.dice.within(3*time.Millisecond)
 	}
-	return time.Duration(mean * c.chance.ExpFloat64())
+	return time.Duration(mean * c.dice.ExpFloat64())
 }
 
 // behind pulls the node of a balancer whose clients ask for /ping, too, and returns when it was taken out and when the
@@ -59,8 +59,9 @@ func behind(t *testing.T, b simulated, c clientsBehind, jitter, healthy time.Dur
 		gone  = make(chan struct{}) // the balancer sends nothing any more
 		start time.Time
 	)
+	dice := c.dice.another()
 	wg.Go(func() {
-		b.run(s, jitter, stop, func() {
+		b.run(s, dice, jitter, stop, func() {
 			mu.Lock()
 			defer mu.Unlock()
 			out = time.Since(start)
@@ -131,10 +132,10 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 				}
 				b := simulated{host: balancer, interval: inter, fall: 3}
 				for seed := range seeds { // the same each time: in one of some thousands a few at random look like a rhythm
-					c.chance = rand.New(rand.NewPCG(seed, uint64(inter)))
-					b.phase = c.chance.Float64()
+					c.dice = die{rand.New(rand.NewPCG(seed, uint64(inter)))}
+					b.phase = c.dice.Float64()
 					synctest.Test(t, func(t *testing.T) {
-						out, noticed := behind(t, b, c, 2*time.Millisecond, healthy+time.Duration(c.chance.Int64N(int64(inter))))
+						out, noticed := behind(t, b, c, 2*time.Millisecond, healthy+c.dice.within(inter))
 						late := noticed - out
 						if late > inter+inter*3/100+acting+10*time.Millisecond {
 							slow++ // what is random has a rhythm by chance, now and then; that costs time

@@ -2,13 +2,14 @@ package health
 
 import (
 	"bytes"
-	"github.com/baton-go/baton/health/internal/ledger"
-	"github.com/baton-go/baton/health/internal/rhythm"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/health/internal/ledger"
+	"github.com/baton-go/baton/health/internal/rhythm"
 )
 
 func TestTheNextGenerationKnowsTheProbers(t *testing.T) {

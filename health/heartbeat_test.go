@@ -3,7 +3,6 @@ package health
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -284,6 +283,7 @@ func TestNewHeartbeatReturnsTheErrorOfListen(t *testing.T) {
 }
 
 func TestConnectingIsRefusedWhenPullHasReturned(t *testing.T) {
+	dice := dice(t)
 	s := newState(t, Config{PullMax: time.Millisecond})
 	hold, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -308,7 +308,7 @@ func TestConnectingIsRefusedWhenPullHasReturned(t *testing.T) {
 			_ = nc.Close()
 		}
 		s.Restore()
-		if rand.N(2) == 0 {
+		if dice.IntN(2) == 0 {
 			continue // and the next pull comes while the port is being opened
 		}
 		for nc, err := net.Dial("tcp", addr); ; nc, err = net.Dial("tcp", addr) {
@@ -391,8 +391,8 @@ func TestImportWaitsForProbersOfAnUnknownKind(t *testing.T) {
 
 // checker is a balancer that connects, and takes the node out after fall
 // refusals.
-func (d *door) checker(host string, interval, jitter, phase time.Duration, fall int, stop <-chan struct{}, out func()) {
-	for failed, wait := 0, phase; ; wait = interval + rand.N(2*jitter) - jitter {
+func (d *door) checker(dice die, host string, interval, jitter time.Duration, fall int, stop <-chan struct{}, out func()) {
+	for failed, wait := 0, dice.within(interval); ; wait = dice.about(interval, jitter) {
 		select {
 		case <-stop:
 			return
@@ -408,6 +408,7 @@ func (d *door) checker(host string, interval, jitter, phase time.Duration, fall 
 }
 
 func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T) {
+	dice := dice(t)
 	for _, intervals := range [][]time.Duration{
 		{time.Second}, {2 * time.Second}, {5 * time.Second}, {time.Second, 5 * time.Second},
 		{6 * time.Second, 6 * time.Second, 2 * time.Second},
@@ -429,8 +430,9 @@ func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t 
 					)
 					for i, interval := range intervals {
 						slowest = max(slowest, interval)
+						dice := dice.another()
 						wg.Go(func() {
-							d.checker(fmt.Sprintf("10.0.0.%d:1", i+1), interval, jitter, rand.N(interval), fall, stop, func() {
+							d.checker(dice, fmt.Sprintf("10.0.0.%d:1", i+1), interval, jitter, fall, stop, func() {
 								mu.Lock()
 								defer mu.Unlock()
 								out = time.Since(start)
@@ -438,7 +440,7 @@ func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t 
 							})
 						})
 					}
-					time.Sleep(12*slowest + rand.N(slowest))
+					time.Sleep(12*slowest + dice.within(slowest))
 					start = time.Now()
 					s.Pull()
 					<-s.Noticed()

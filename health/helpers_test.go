@@ -1,8 +1,11 @@
 package health
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +26,37 @@ func newState(t testing.TB, cfg Config) *State {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// die is of one goroutine.
+type die struct{ *rand.Rand }
+
+// dice falls the same in each run. BATON_SEED, a number, makes it fall otherwise.
+func dice(t testing.TB) die {
+	t.Helper()
+	seed := uint64(1)
+	if text := os.Getenv("BATON_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("BATON_SEED: %v; want a number", err)
+		}
+	}
+	t.Logf("BATON_SEED=%d", seed)
+	return die{rand.New(rand.NewPCG(seed, 0))}
+}
+
+// another is for another goroutine.
+func (d die) another() die { return die{rand.New(rand.NewPCG(d.Uint64(), d.Uint64()))} }
+
+// within is less than most, and not negative.
+func (d die) within(most time.Duration) time.Duration { return time.Duration(d.Int64N(int64(most))) }
+
+// about is mean or off by less than jitter.
+func (d die) about(mean, jitter time.Duration) time.Duration {
+	if jitter == 0 {
+		return mean
+	}
+	return mean - jitter + d.within(2*jitter)
 }
 
 // probe sends s a probe and returns the status of the answer.

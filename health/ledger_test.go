@@ -3,11 +3,12 @@ package health
 import (
 	"encoding/json"
 	"fmt"
-	"github.com/baton-go/baton/health/internal/ledger"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/health/internal/ledger"
 )
 
 func TestAProberIsARemoteHostAndAUserAgent(t *testing.T) {

@@ -1,10 +1,11 @@
 package health
 
 import (
-	"github.com/baton-go/baton/health/internal/ledger"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/health/internal/ledger"
 )
 
 func TestProbesOfAnotherProtocolAreWaitedForLikePings(t *testing.T) {

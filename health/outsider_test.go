@@ -2,16 +2,16 @@ package health
 
 import (
 	"fmt"
-	"github.com/baton-go/baton/health/internal/identity"
-	"github.com/baton-go/baton/health/internal/ledger"
-	"github.com/baton-go/baton/health/internal/rhythm"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/health/internal/identity"
+	"github.com/baton-go/baton/health/internal/ledger"
+	"github.com/baton-go/baton/health/internal/rhythm"
 )
 
 const outsider = "192.0.2.7:1"
@@ -69,8 +69,7 @@ func TestAVisitorDoesNotHoldAPullBesideABalancer(t *testing.T) {
 }
 
 // outsiders ask for /ping from a while before a pull, until it has been noticed, and return when that was.
-func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote,
-	agent string)) (noticed time.Duration) {
+func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote, agent string)) (noticed time.Duration) {
 	s := newState(t, Config{})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -96,9 +95,7 @@ func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote
 }
 
 func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
-	random := func(mean time.Duration) func() time.Duration {
-		return func() time.Duration { return time.Duration(float64(mean) * rand.ExpFloat64()) }
-	}
+	five := dice(t)
 	for name, who := range map[string]func(i int) (string, string){
 		"another User-Agent each time": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
 		"another host each time": func(i int) (string, string) {
@@ -109,18 +106,20 @@ func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 			return fmt.Sprintf("10.%d.%d.1:1", i/250,
 				i%250), fmt.Sprint("scan/", i)
 		},
-		"five User-Agents": func(int) (string, string) { return outsider, fmt.Sprint("scan/", rand.N(5)) },
+		"five User-Agents": func(int) (string, string) { return outsider, fmt.Sprint("scan/", five.IntN(5)) },
 		"one":              func(int) (string, string) { return outsider, "scan" },
 	} {
 		t.Run(name, func(t *testing.T) {
+			dice := dice(t)
 			for _, mean := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
 				if testing.Short() && mean < time.Second {
 					continue // thousands of requests a pull
 				}
 				long := 0
+				pause := func() time.Duration { return time.Duration(float64(mean) * dice.ExpFloat64()) }
 				for range 20 {
 					synctest.Test(t, func(t *testing.T) {
-						if outsiders(t, random(mean), who) > 3*time.Second {
+						if outsiders(t, pause, who) > 3*time.Second {
 							long++
 						}
 					})
@@ -350,7 +349,7 @@ func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 					out        time.Time
 				)
 				wg.Go(func() {
-					simulated{host: balancer, interval: inter, fall: 3}.run(s, 0, stop, func() { out = time.Now(); close(gone) })
+					simulated{host: balancer, interval: inter, fall: 3}.run(s, dice(t), 0, stop, func() { out = time.Now(); close(gone) })
 				})
 				wg.Go(func() {
 					for !closed(gone) && !closed(stop) {
