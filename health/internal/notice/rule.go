@@ -54,16 +54,18 @@ func (m *Machine) Wait(now time.Duration) time.Duration {
 	return min(death, max(least, quiet, acted))
 }
 
-// watching yields the ledger, and, while nobody has been seen on a port for
-// heartbeats, the prober that there may be.
+// watching yields the ledger, and, while nobody has been seen on a port for heartbeats, the prober that there may be.
+// That comes last: what is assumed of it depends on the others.
 func (m *Machine) watching(now time.Duration) iter.Seq[*ledger.Prober] {
 	return func(yield func(*ledger.Prober) bool) {
-		if m.Heartbeats > 0 && !m.HeartbeatSeen() {
-			if !yield(&ledger.Prober{ID: identity.ID{Kind: identity.Heartbeat}, Last: now}) {
+		for p := range m.Probers() {
+			if !yield(p) {
 				return
 			}
 		}
-		m.Probers()(yield)
+		if m.Heartbeats > 0 && !m.HeartbeatSeen() {
+			yield(&ledger.Prober{ID: identity.ID{Kind: identity.Heartbeat}, Last: now})
+		}
 	}
 }
 
@@ -95,9 +97,6 @@ func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now
 	if !m.pulled {
 		return 0, life
 	}
-	if sends := m.sends(p, now); sends > 0 {
-		return 0, max(life, min(sends, m.assume(slowest)*3/2-(now-p.Last)))
-	}
 	end := patience // after the beginning of the pull
 	twice := p.Count() == 2 && p.Gap(0) <= patience
 	if twice {
@@ -110,7 +109,11 @@ func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now
 		}
 		end = min(end, max(patience, rhythm.Times(m.cfg.Failures+1, slowest)))
 	}
-	return interval, min(life, end-(now-m.since))
+	life = min(life, end-(now-m.since))
+	if sends := m.sends(p, now); sends > 0 {
+		return 0, max(life, min(sends, m.assume(slowest)*3/2-(now-p.Last)))
+	}
+	return interval, life
 }
 
 // sends returns how much longer p, whose interval is unknown, is a balancer that has just begun because its host sends
