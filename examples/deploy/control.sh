@@ -1,49 +1,40 @@
 #!/bin/sh
-# control.sh: what an operator does to a service that imports Baton, by its PID
-# file. Each verb waits for the fact it is after, and its exit code is true.
+# control.sh: what an operator does to a service that has -pidfile, -control and -s, as those that use
+# the package drainflag. It starts the service, watches over its PID file and its log, and puts a
+# bound on what it waits for. The rest is the service's own -s, of the executable that runs.
 #
-#   start    runs BIN and waits until it is in charge and answers /ping with 200
-#   stop     TERM: waits until the process is gone, its requests finished. Once
-#            more goes on waiting: PIDFILE.stop remembers who has had its TERM.
-#            It is gone only after older generations that still finish a request.
+#   start    runs BIN and waits until it is in charge and serves
+#   stop     waits until the process is gone, its requests finished, and older
+#            generations that still finish one. Once more goes on waiting.
 #   restart  stop, then start (reload loses nothing and is quicker)
-#   reload   HUP: waits until a new process of BIN is in charge, or the swap failed
-#   pull     USR2: waits until the balancer's probers have noticed
-#   restore  USR1: waits until /ping answers 200 again
+#   reload   waits until a new process of BIN is in charge, or the swap failed
+#   pull     waits until the balancer's probers have noticed
+#   restore  takes the pull back
 #   status   says what is running
-#
-# With CONTROL, the service's control socket, it is asked there instead, by its
-# own executable's -s: it answers when it is done, or why it is not, and nothing
-# is sent to its port. A stop that finds nobody there does it by TERM.
 #
 # Exit codes are those of LSB init scripts where LSB has one:
 #   0    done (also: start when it runs already, stop when it does not run)
-#   1    start: it exited, its last log lines follow; reload: the swap failed
-#        and the old process serves on, or nothing runs any more; with CONTROL,
-#        stop: it is gone, and had to cut something off; else: it refused
+#   1    start: it exited, its last log lines follow; reload: the swap failed,
+#        and the old process serves on, or nothing runs any more; stop: it is
+#        gone, and had to cut something off; else: it refused
 #   2    wrong usage                     4    not allowed to signal the process
 #   5    BIN is not there                6    wrong or missing configuration
 #   7    reload, pull, restore: not running
-#   150  not done in time; stop and reload may still come about
+#   150  not done in time; stop, reload and pull may still come about
 #   151  stop: not gone in time, so it was killed with -9 (KILL=1)
-#   152  the PID file's process does not run BIN; nothing was signalled
-#   153  the process does not answer at WHOAMI, or CONTROL; nothing was signalled
-#   154  reload: a swap is under way already; nothing was signalled
+#   152  the PID file's process does not run BIN; nothing was asked of it
+#   153  the process does not answer at CONTROL; nothing was asked of it
+#   154  reload: a swap is under way already; nothing was asked of it
 #   of status: 0 running, 1 dead but there is a PID file, 3 not running,
 #        4 running but not answering
 #
-# It needs CONTROL and a service that has -s, or curl or wget and one that has
-# the /whoami of examples/gin.
+# Where nothing answers at CONTROL, stop sends TERM, once: PIDFILE.stop holds the pid that has had it.
 
 : "${BIN:=./app}"                  # the program; it stays in the foreground
 : "${ARGS:=}"                      # its flags but -pidfile and -control, split at blanks
 : "${PIDFILE:=./app.pid}"
-: "${CONTROL:=}"                   # its control socket; empty: go by signals and URL
+: "${CONTROL:=./app.sock}"         # its control socket
 : "${LOG:=./app.log}"              # start appends the program's output to it
-: "${URL:=http://127.0.0.1:8080}"
-: "${PING:=$URL/ping}"
-: "${LIVE:=$URL/livez}"
-: "${WHOAMI:=$URL/whoami}"
 : "${START_TIMEOUT:=60}"           # seconds, all of them
 : "${STOP_TIMEOUT:=75}"            # more than -pull-max and -drain-timeout
 : "${RELOAD_TIMEOUT:=75}"          # more than -swap-timeout
@@ -127,8 +118,7 @@ need() {
 }
 
 silent() {
-	fail 153 "pid $pid is running but does not answer at ${CONTROL:-$WHOAMI}:" \
-		"set CONTROL, or URL where there is none, to where it listens${who:+ ($who)}"
+	fail 153 "pid $pid is running but does not answer at $CONTROL: set CONTROL to its -control${who:+ ($who)}"
 }
 
 stranger() {
@@ -156,62 +146,20 @@ ask() { # seconds, command
 }
 answered() { ! alive "$asking"; }
 
-# order returns when that is done, or signalled; not in time: 150.
-order() { # signal, seconds, command
-	if [ -z "$CONTROL" ]; then
-		signal "$1"
-		return
-	fi
-	said=$(ask "$2" "$3")
+# order returns when that is done; not in time: 150.
+order() { # seconds, command
+	said=$(ask "$1" "$2")
 	case $? in
 	0) ;;
 	150) return 150 ;;
-	*) fail 1 "$3 failed: $said" ;;
+	*) fail 1 "$2 failed: $said" ;;
 	esac
 }
 
-# No proxy, no keep-alive: what answers a new connection is what is in charge.
-client() { # client, arguments
-	(
-		unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
-		exec "$@" 2>/dev/null
-	)
-}
-
-if [ -n "$CONTROL" ]; then
-	ping_ok() { [ "$(field pulled)" = false ]; }
-elif command -v curl >/dev/null; then
-	ping_ok() { [ "$(client curl -q -s -m 2 -A control.sh -o /dev/null -w '%{http_code}' "$PING")" = 200 ]; }
-	get() { client curl -q -s -f -m 2 -A control.sh "$@"; }
-else
-	command -v wget >/dev/null || fail 6 "needs curl or wget: install one of them, or set CONTROL"
-	# Not every wget has -T.
-	bounded() { client timeout 2 "$@"; }
-	command -v timeout >/dev/null || bounded() { client "$@"; }
-	ping_ok() { bounded wget -q -U control.sh -O /dev/null "$PING"; }
-	get() { bounded wget -q -U control.sh -O - "$@"; }
-fi
-
-# answers: the process of the PID file, and no other, is reached. LIVE comes
-# first because a pull is not noticed while new connections bring traffic, and
-# one that begins with a probe is none.
-answers() {
-	if [ -z "$CONTROL" ]; then
-		who=$(get "$LIVE" "$WHOAMI")
-	else
-		who=$(ask 10 status) && who=${who%%,\"listeners\"*}
-	fi && [ "$(field pid)" = "$pid" ]
-}
+# found: the process of the PID file, and no other, answers.
+found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid)" = "$pid" ]; }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-swap_error() {
-	printf '%s\n' "$who" | sed -n 's/.*"swap_error":"\(\([^"\\]*\\.\)*[^"\\]*\)".*/\1/p' |
-		sed 's/\\u003c/</g; s/\\u003e/>/g; s/\\u0026/\&/g; s/\\n/; /g; s/\\t/ /g; s/\\\(["\\]\)/\1/g'
-}
-found() { look && answers; }
-tell() {
-	version=$(field version) # is not the library's to know
-	printf '%s\n' "pid $pid, generation $(field generation), ${version:+version $version, }$(field phase)"
-}
+tell() { printf '%s\n' "pid $pid, generation $(field generation), $(field phase)"; }
 
 start() {
 	look
@@ -237,7 +185,7 @@ start() {
 		trap '' HUP
 		set -f
 		# shellcheck disable=SC2086 # ARGS is to be split
-		exec $detach "$BIN" -pidfile "$PIDFILE" ${CONTROL:+-control "$CONTROL"} $ARGS >>"$LOG" 2>&1 </dev/null
+		exec $detach "$BIN" -pidfile "$PIDFILE" -control "$CONTROL" $ARGS >>"$LOG" 2>&1 </dev/null
 	) &
 	child=$!
 	if ! within "$START_TIMEOUT" started; then
@@ -261,7 +209,7 @@ started() {
 		rc=$?
 		return 0
 	fi
-	look && [ "$pid" = "$child" ] && answers && ping_ok
+	found && [ "$pid" = "$child" ] && [ "$(field pulled)" = false ]
 }
 
 recent() { tail -c "+$from" "$LOG" | tail -n 10 >&2; }
@@ -275,10 +223,10 @@ stop() {
 	*) say "not running" && return ;;
 	esac
 	first=$pid said=
-	if [ -n "$CONTROL" ] && found; then
+	if found; then
 		said=$(ask "$STOP_TIMEOUT" stop) # a second time it waits with the first
 		result=$?
-		[ "$result" = 150 ] || gone || fail 1 "stop failed: $said"
+		[ "$result" = 150 ] || within 10 gone || fail 1 "stop failed: $said"
 	else
 		stop_by_signal
 		result=$?
@@ -297,10 +245,9 @@ stop() {
 }
 
 stop_by_signal() {
-	# A second TERM means: leave now, whatever is in flight.
 	asked=
 	{ read -r asked <"$PIDFILE.stop"; } 2>/dev/null
-	if [ "$asked" = "$pid" ]; then
+	if [ "$asked" = "$pid" ]; then # a second TERM means: leave now, whatever is in flight
 		say "pid $pid has been told to stop before: waiting"
 	else
 		tell_to_stop
@@ -309,11 +256,7 @@ stop_by_signal() {
 }
 
 stopped() {
-	if alive "$pid"; then
-		# Who has ever asked /ping, as start has, is a prober that is to notice.
-		ping_ok
-		return 1
-	fi
+	alive "$pid" && return 1
 	# A swap that was quicker than TERM has put another process in charge.
 	look || return 0
 	tell_to_stop
@@ -335,61 +278,32 @@ restart() {
 reload() {
 	need
 	[ "$(field phase)" != swapping ] || fail 154 "a swap is under way already: try again when it is over"
-	old=$pid before=$(field swap_at)
-	{ order HUP "$RELOAD_TIMEOUT" reload && within "$RELOAD_TIMEOUT" swapped; } ||
-		fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
-	case $outcome in
-	swapped) say "reloaded: pid $old has handed over to $(tell)" ;;
-	failed) fail 1 "the swap failed, pid $old serves on: $(swap_error)" ;;
-	down) fail 1 "pid $old is gone and no other is in charge: see $LOG" ;;
-	esac
+	old=$pid
+	order "$RELOAD_TIMEOUT" reload || fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
+	within 10 moved || fail 1 "pid $old has handed over, and no other answers: see $LOG"
+	say "reloaded: pid $old has handed over to $(tell)"
 }
-
-# swapped: the PID file changes when the new process is in charge. A failure is
-# what the old one reports of a swap that ended after the HUP; "still the same
-# pid" or "no longer swapping" would also be true just before it begins.
-swapped() {
-	if look && [ "$pid" != "$old" ]; then
-		outcome=swapped
-		answers
-		return
-	fi
-	if alive "$old"; then
-		outcome=failed pid=$old
-		answers && [ "$(field swap_at)" != "$before" ] && [ -n "$(swap_error)" ]
-		return
-	fi
-	# It may have handed over and left since the PID file was read.
-	outcome=down
-	! look
-}
+moved() { found && [ "$pid" != "$old" ]; }
 
 pull() {
 	need
-	{ order USR2 "$PULL_TIMEOUT" pull && within "$PULL_TIMEOUT" noticed; } ||
-		fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s${who:+: $(tell)}"
+	order "$PULL_TIMEOUT" pull || fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s: $(tell)"
+	within 10 found || silent
 	say "pulled, and noticed: $(tell)"
-}
-
-noticed() {
-	ping_ok # see stopped
-	found && [ "$(field noticed)" = true ]
 }
 
 restore() {
 	need
-	{ order USR1 "$RESTORE_TIMEOUT" restore && within "$RESTORE_TIMEOUT" restored; } ||
-		fail 150 "$PING does not answer 200 after $RESTORE_TIMEOUT s: see $LOG"
+	order "$RESTORE_TIMEOUT" restore || fail 150 "not restored after $RESTORE_TIMEOUT s: see $LOG"
+	within 10 found || silent
 	say "restored: $(tell)"
 }
-
-restored() { found && ping_ok; }
 
 status() {
 	look
 	case $? in
 	0)
-		within 10 found || fail 4 "pid $pid is running, but does not answer at ${CONTROL:-$WHOAMI}"
+		within 10 found || fail 4 "pid $pid is running, but does not answer at $CONTROL"
 		say "running: $(tell)"
 		;;
 	3) fail 3 "not running" ;;

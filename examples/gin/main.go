@@ -92,20 +92,9 @@ func routes(svc *drain.Service) http.Handler {
 	return r.Handler() // r itself knows nothing of Use	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 }
 
-// whoami is what control.sh goes by: which process is in charge, whether the
-// probers have noticed a pull, and how the last swap that it tried has ended.
+// whoami tells scripts, and people, which version answers.
 func whoami(st drain.Status) gin.H {
-	who := gin.H{
-		"version":    version,
-		"pid":        st.PID,
-		"generation": st.Generation,
-		"phase":      st.Phase,
-		"noticed":    st.Noticed,
-	}
-	if last := st.LastSwap; last != nil {
-		who["swap_at"], who["swap_error"] = last.At, last.Err
-	}
-	return who
+	return gin.H{"version": version, "pid": st.PID, "generation": st.Generation, "phase": st.Phase}
 }
 
 // echo reads the whole body first: net/http may close the connection of a

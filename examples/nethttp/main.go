@@ -107,20 +107,9 @@ func routes(svc *drain.Service) http.Handler {
 	})
 }
 
-// whoami is what control.sh goes by: which process is in charge, whether the
-// probers have noticed a pull, and how the last swap that it tried has ended.
+// whoami tells scripts, and people, which version answers.
 func whoami(st drain.Status) map[string]any {
-	who := map[string]any{
-		"version":    version,
-		"pid":        st.PID,
-		"generation": st.Generation,
-		"phase":      st.Phase,
-		"noticed":    st.Noticed,
-	}
-	if last := st.LastSwap; last != nil {
-		who["swap_at"], who["swap_error"] = last.At, last.Err
-	}
-	return who
+	return map[string]any{"version": version, "pid": st.PID, "generation": st.Generation, "phase": st.Phase}
 }
 
 // echo reads the whole body first: net/http may close the connection of a

@@ -72,15 +72,9 @@ func routes(svc *drain.Service) http.Handler {
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Write(body)
 	})
-	// What control.sh goes by.
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, r *http.Request) {
 		st := svc.Status()
-		who := map[string]any{
-			"version": version, "pid": st.PID, "generation": st.Generation, "phase": st.Phase, "noticed": st.Noticed,
-		}
-		if last := st.LastSwap; last != nil {
-			who["swap_at"], who["swap_error"] = last.At, last.Err
-		}
+		who := map[string]any{"version": version, "pid": st.PID, "generation": st.Generation, "phase": st.Phase}
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(who)
 	})

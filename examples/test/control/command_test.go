@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -14,7 +13,7 @@ import (
 // command runs the deployed binary with -s and wants an exit code, and words on standard error.
 func (s *site) command(code int, words, command string) (stdout string) {
 	s.t.Helper()
-	cmd := exec.Command(s.setting("BIN"), "-control", s.socket(), "-s", command)
+	cmd := exec.Command(s.setting("BIN"), "-control", s.setting("CONTROL"), "-s", command)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	_ = cmd.Run()
@@ -27,8 +26,6 @@ func (s *site) command(code int, words, command string) (stdout string) {
 	return out.String()
 }
 
-func (s *site) socket() string { return filepath.Join(filepath.Dir(s.setting("BIN")), "sock") }
-
 // ExecReload= and ExecStop= go by the exit code alone.
 func TestCommands(t *testing.T) {
 	t.Parallel()
@@ -37,14 +34,14 @@ func TestCommands(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			s.service = service
-			s.flags = append(s.flags, "-control", s.socket(), "-probation", "100ms")
+			s.flags = append(s.flags, "-probation", "100ms")
 			s.deploy(build(t, service, "v1", ""))
 			s.command(1, "does the service run", "reload")
 			s.want(0, "started", "start")
 			first := s.pid()
 
 			s.deploy(build(t, service, "v2", "crash"))
-			out, err := exec.Command(build(t, service, "v1", ""), "-control", s.socket(), "-s", "reload").CombinedOutput()
+			out, err := exec.Command(build(t, service, "v1", ""), "-control", s.setting("CONTROL"), "-s", "reload").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "generation 1 serves on") ||
 				!strings.Contains(string(out), "exit status 3") {
 				t.Fatalf("-s reload to a broken binary: %v, %s", err, out)

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -27,10 +26,8 @@ func TestStartFails(t *testing.T) {
 	})
 	t.Run("port in use by another of the same", func(t *testing.T) {
 		t.Parallel()
-		// It answers /ping with 200, but it is not what was started.
 		other, s := newSite(t), newSite(t)
 		s.addr = other.addr
-		s.env = append(s.env, "URL="+other.setting("URL"))
 		other.want(0, "started", "start")
 		s.want(1, "address already in use", "start")
 		s.want(3, "not running", "status")
@@ -133,59 +130,55 @@ func TestPIDFileOfAnother(t *testing.T) {
 }
 
 func TestReloadFails(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		for _, fault := range []struct {
-			name   string
-			deploy func(t *testing.T, s *site)
-			reason string
-		}{
-			{"crash", faulty("crash"), "exit status 3"},
-			{"probation", faulty("probation"), "exit status 3"},
-			{"hang", faulty("hang"), "SwapTimeout"},
-			{"check", faulty("check"), "main.fault=check"},
-			{"missing", func(t *testing.T, s *site) {
-				if err := os.Remove(s.setting("BIN")); err != nil {
-					t.Fatal(err)
-				}
-			}, "missing"},
-			{"not executable", func(t *testing.T, s *site) {
-				if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}, "not executable"},
-			{"no program", func(t *testing.T, s *site) {
-				text := filepath.Join(t.TempDir(), "text")
-				if err := os.WriteFile(text, []byte("\"quoted\" <text>\n"), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				s.deploy(text)
-			}, "exec format error"},
-		} {
-			if fault.name != "crash" && fault.name != "not executable" && strings.HasSuffix(t.Name(), "/control") {
-				continue // the reason comes the same way as that of a crash
+	t.Parallel()
+	for _, fault := range []struct {
+		name   string
+		deploy func(t *testing.T, s *site)
+		reason string
+	}{
+		{"crash", faulty("crash"), "exit status 3"},
+		{"probation", faulty("probation"), "exit status 3"},
+		{"hang", faulty("hang"), "not ready within"},
+		{"check", faulty("check"), "main.fault=check"},
+		{"missing", func(t *testing.T, s *site) {
+			if err := os.Remove(s.setting("BIN")); err != nil {
+				t.Fatal(err)
 			}
-			t.Run(fault.name, func(t *testing.T) {
-				t.Parallel()
-				s := newSite(t, "-probation", "400ms", "-swap-timeout", "4s")
-				s.want(0, "started", "start")
-				pid := s.pid()
-				fault.deploy(t, s)
-				code := 1
-				if fault.name == "not executable" && s.setting("CONTROL") != "" {
-					code, fault.reason = 153, "denied" // the running one is what asks, and is that file
-				}
-				for range 2 {
-					s.want(code, fault.reason, "reload")
-					s.serves(pid, "v1", 200)
-				}
-				// What has failed does not stand in the way of the next.
-				s.deploy(build(t, "gin", "v2", ""))
-				s.want(0, s.version("v2"), "reload")
-				s.serves(s.pid(), "v2", 200)
-				s.want(0, "stopped", "stop")
-			})
-		}
-	})
+		}, "missing"},
+		{"not executable", func(t *testing.T, s *site) {
+			if err := os.Chmod(s.setting("BIN"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "not executable"},
+		{"no program", func(t *testing.T, s *site) {
+			text := filepath.Join(t.TempDir(), "text")
+			if err := os.WriteFile(text, []byte("\"quoted\" <text>\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			s.deploy(text)
+		}, "exec format error"},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "-probation", "400ms", "-swap-timeout", "4s")
+			s.want(0, "started", "start")
+			pid := s.pid()
+			fault.deploy(t, s)
+			code := 1
+			if fault.name == "not executable" {
+				code, fault.reason = 153, "denied" // the running one is what asks, and is that file
+			}
+			for range 2 {
+				s.want(code, fault.reason, "reload")
+				s.serves(pid, "v1", 200)
+			}
+			// What has failed does not stand in the way of the next.
+			s.deploy(build(t, "gin", "v2", ""))
+			s.want(0, "generation", "reload")
+			s.serves(s.pid(), "v2", 200)
+			s.want(0, "stopped", "stop")
+		})
+	}
 }
 
 func faulty(fault string) func(*testing.T, *site) {

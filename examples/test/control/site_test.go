@@ -57,7 +57,6 @@ func newSite(t *testing.T, flags ...string) *site {
 	s := &site{t: t, service: "gin", shell: []string{tool(t, "dash")}, addr: flow.Host() + ":8080"}
 	// A test that has asked /ping is a prober, and each stop would wait for it.
 	s.flags = append([]string{"-pull-max", "1s"}, flags...)
-	tool(t, "curl")
 	// TempDir's name may have what ARGS cannot hold, and a socket or ps cut short.
 	dir, err := os.MkdirTemp("", "site")
 	if err != nil {
@@ -67,7 +66,7 @@ func newSite(t *testing.T, flags ...string) *site {
 		"BIN=" + filepath.Join(dir, "app"),
 		"PIDFILE=" + filepath.Join(dir, "pid"),
 		"LOG=" + filepath.Join(dir, "log"),
-		"URL=http://" + s.addr,
+		"CONTROL=" + filepath.Join(dir, "sock"),
 	}
 	t.Cleanup(func() {
 		log, _ := os.ReadFile(s.setting("LOG"))
@@ -83,38 +82,6 @@ func newSite(t *testing.T, flags ...string) *site {
 	})
 	s.deploy(build(t, s.service, "v1", ""))
 	return s
-}
-
-// byControl makes the script ask at the control socket.
-func (s *site) byControl() { s.env = append(s.env, "CONTROL="+s.socket()) }
-
-// version is what the script says of it, which it knows from /whoami only.
-func (s *site) version(v string) string {
-	if s.setting("CONTROL") != "" {
-		return ""
-	}
-	return "version " + v + ", "
-}
-
-type siteMaker func(t *testing.T, flags ...string) *site
-
-// eachWay runs a test with a script that goes by signals and the port, and with
-// one that goes by the control socket.
-func eachWay(t *testing.T, test func(t *testing.T, newSite siteMaker)) {
-	t.Parallel()
-	t.Run("signals", func(t *testing.T) {
-		t.Parallel()
-		test(t, newSite)
-	})
-	t.Run("control", func(t *testing.T) {
-		t.Parallel()
-		test(t, func(t *testing.T, flags ...string) *site {
-			t.Helper()
-			s := newSite(t, flags...)
-			s.byControl()
-			return s
-		})
-	})
 }
 
 func (s *site) setting(name string) (value string) {

@@ -52,64 +52,58 @@ func (h *held) finish() (string, error) {
 }
 
 func TestStopWaitsForRequests(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		s := newSite(t)
-		s.want(0, "started", "start")
-		pid := s.pid()
-		h := s.hold()
+	t.Parallel()
+	s := newSite(t)
+	s.want(0, "started", "start")
+	pid := s.pid()
+	h := s.hold()
 
-		stopped := make(chan string)
-		go func() {
-			said, code := s.run("stop")
-			stopped <- fmt.Sprint(code, " ", said)
-		}()
-		s.eventually("no new connection is accepted", func() bool {
-			c, err := net.Dial("tcp", s.addr)
-			if err == nil {
-				_ = c.Close()
-			}
-			return err != nil
-		})
-		select {
-		case said := <-stopped:
-			t.Fatalf("stop has ended with a request in flight: %s", said)
-		default:
+	stopped := make(chan string)
+	go func() {
+		said, code := s.run("stop")
+		stopped <- fmt.Sprint(code, " ", said)
+	}()
+	s.eventually("no new connection is accepted", func() bool {
+		c, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			_ = c.Close()
 		}
-		if answer, err := h.finish(); err != nil || answer != "200 body" {
-			t.Fatalf("the request in flight: %q, %v", answer, err)
-		}
-		if said := <-stopped; !strings.HasPrefix(said, "0 ") {
-			t.Fatalf("stop: %s", said)
-		}
-		if alive(pid) {
-			t.Fatal("stop has ended, and the process lives")
-		}
+		return err != nil
 	})
+	select {
+	case said := <-stopped:
+		t.Fatalf("stop has ended with a request in flight: %s", said)
+	default:
+	}
+	if answer, err := h.finish(); err != nil || answer != "200 body" {
+		t.Fatalf("the request in flight: %q, %v", answer, err)
+	}
+	if said := <-stopped; !strings.HasPrefix(said, "0 ") {
+		t.Fatalf("stop: %s", said)
+	}
+	if alive(pid) {
+		t.Fatal("stop has ended, and the process lives")
+	}
 }
 
 func TestStopTimeout(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		s := newSite(t, "-drain-timeout", "10m")
-		s.want(0, "started", "start")
-		pid := s.pid()
-		h := s.hold()
-		s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=5") // time enough for -s to be heard
-		// A second TERM would cut the request off.
-		s.want(150, "KILL=1", "restart", "STOP_TIMEOUT=1")
-		if !alive(pid) {
-			t.Fatal("stop has killed without KILL=1")
-		}
-		if s.setting("CONTROL") != "" {
-			s.want(0, "draining", "status")
-		} else {
-			s.want(4, "does not answer", "status")
-		}
-		if answer, err := h.finish(); err != nil || answer != "200 body" {
-			t.Fatalf("the request in flight: %q, %v", answer, err)
-		}
-		s.eventually("the process is gone", func() bool { return !alive(pid) })
-		s.want(3, "not running", "status")
-	})
+	t.Parallel()
+	s := newSite(t, "-drain-timeout", "10m")
+	s.want(0, "started", "start")
+	pid := s.pid()
+	h := s.hold()
+	s.want(150, "KILL=1", "stop", "STOP_TIMEOUT=5") // time enough for -s to be heard
+	// A second TERM would cut the request off.
+	s.want(150, "KILL=1", "restart", "STOP_TIMEOUT=1")
+	if !alive(pid) {
+		t.Fatal("stop has killed without KILL=1")
+	}
+	s.want(0, "draining", "status")
+	if answer, err := h.finish(); err != nil || answer != "200 body" {
+		t.Fatalf("the request in flight: %q, %v", answer, err)
+	}
+	s.eventually("the process is gone", func() bool { return !alive(pid) })
+	s.want(3, "not running", "status")
 }
 
 func TestStopKills(t *testing.T) {
@@ -165,9 +159,9 @@ func TestDeploys(t *testing.T) {
 			if err := way.deploy(s); err != nil {
 				t.Fatal(err)
 			}
-			s.want(0, "version v1", "status")
-			s.want(0, "version v2", "reload")
-			s.want(0, "version v2", "status")
+			s.serves(s.pid(), "v1", 200)
+			s.want(0, "generation 2", "reload")
+			s.serves(s.pid(), "v2", 200)
 			s.want(0, "stopped", "stop")
 		})
 	}
@@ -180,7 +174,7 @@ func TestRelativePaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"BIN", "PIDFILE", "LOG"} {
+	for _, name := range []string{"BIN", "PIDFILE", "LOG", "CONTROL"} {
 		path, err := filepath.Rel(here, s.setting(name))
 		if err != nil {
 			t.Fatal(err)
@@ -194,38 +188,58 @@ func TestRelativePaths(t *testing.T) {
 }
 
 func TestReloadDuringASwap(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		s := newSite(t)
-		s.want(0, "started", "start")
-		pid := s.pid()
-		s.deploy(build(t, "gin", "v2", "hang"))
-		s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=5") // time enough for -s to be heard
-		s.want(154, "under way", "reload")
-		s.want(0, "swapping", "status")
-		s.want(0, "stopped", "stop")
-		if alive(pid) {
-			t.Fatal("stop has ended, and the process lives")
-		}
-		s.want(3, "not running", "status")
-	})
+	t.Parallel()
+	s := newSite(t)
+	s.want(0, "started", "start")
+	pid := s.pid()
+	s.deploy(build(t, "gin", "v2", "hang"))
+	s.want(150, "no new process", "reload", "RELOAD_TIMEOUT=5") // time enough for -s to be heard
+	s.want(154, "under way", "reload")
+	s.want(0, "swapping", "status")
+	s.want(0, "stopped", "stop")
+	if alive(pid) {
+		t.Fatal("stop has ended, and the process lives")
+	}
+	s.want(3, "not running", "status")
 }
 
 func TestStopDuringReload(t *testing.T) {
-	eachWay(t, func(t *testing.T, newSite siteMaker) {
-		s := newSite(t)
-		s.want(0, "started", "start")
-		s.deploy(build(t, "gin", "v2", "hang"))
-		reloaded := make(chan string)
-		go func() {
-			said, code := s.run("reload")
-			reloaded <- fmt.Sprint(code, " ", said)
-		}()
-		s.eventually("it is swapping", func() bool { return s.whoami().Phase == "swapping" })
-		s.want(0, "stopped", "stop")
-		if said := <-reloaded; !strings.HasPrefix(said, "1 ") {
-			t.Fatalf("reload, when the service was stopped meanwhile: %s", said)
-		}
-	})
+	t.Parallel()
+	s := newSite(t)
+	s.want(0, "started", "start")
+	s.deploy(build(t, "gin", "v2", "hang"))
+	reloaded := make(chan string)
+	go func() {
+		said, code := s.run("reload")
+		reloaded <- fmt.Sprint(code, " ", said)
+	}()
+	s.eventually("it is swapping", func() bool { return s.whoami().Phase == "swapping" })
+	s.want(0, "stopped", "stop")
+	if said := <-reloaded; !strings.HasPrefix(said, "1 ") {
+		t.Fatalf("reload, when the service was stopped meanwhile: %s", said)
+	}
+}
+
+// TestStopWithoutAnAnswer: where the socket is another's, or gone, stop is one TERM, however often it is called.
+func TestStopWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "-drain-timeout", "10m")
+	s.want(0, "started", "start")
+	pid := s.pid()
+	const elsewhere = "CONTROL=/nonexistent/sock"
+	for _, verb := range []string{"reload", "pull", "restore"} {
+		s.want(153, "set CONTROL", verb, elsewhere)
+	}
+	s.want(4, "does not answer", "status", elsewhere)
+	s.serves(pid, "v1", 200)
+	h := s.hold()
+	s.want(150, "still there", "stop", elsewhere, "STOP_TIMEOUT=1")
+	s.want(150, "told to stop before", "stop", elsewhere, "STOP_TIMEOUT=1")
+	if answer, err := h.finish(); err != nil || answer != "200 body" {
+		t.Fatalf("the request in flight: %q, %v", answer, err)
+	}
+	s.eventually("the process is gone", func() bool { return !alive(pid) })
+	s.want(0, "not running", "stop", elsewhere)
 }
 
 // TestStopCutsOff: the process is gone, but not all is well, and a script that
@@ -233,7 +247,6 @@ func TestStopDuringReload(t *testing.T) {
 func TestStopCutsOff(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "-drain-timeout", "3s")
-	s.byControl()
 	s.want(0, "started", "start")
 	s.hold()
 	s.want(1, "cut off 1 active", "stop")
