@@ -83,9 +83,9 @@ func (m *moments) want(what string, err error, refused bool, is ...error) {
 	}
 }
 
-func (m *moments) await(phase drain.Phase) {
+func (m *moments) await(kind drain.EventKind) {
 	for e := range m.events {
-		if e.Phase == phase {
+		if e.Kind == kind {
 			return
 		}
 	}
@@ -142,7 +142,7 @@ func errorsMain(script, dir string) {
 	m.want("HandOver before Run", m.handOver(), true)
 	over := make(chan error, 1)
 	go func() { over <- svc.Run(ctx) }()
-	m.await(drain.Ready)
+	m.await(drain.EventReady)
 
 	_, err = svc.Listen("tcp", "127.0.0.1:0")
 	m.want("Listen late", err, true)
@@ -223,15 +223,15 @@ func (m *moments) swap(preflight chan error) {
 			is = append(is, errPreflight) // an error of the program's can't cross the socket
 		}
 		m.want(name+" that fails", swap(), false, is...)
-		m.await(drain.Ready)
+		m.await(drain.EventSwapFailed)
 
 		first := make(chan error, 1)
 		go func() { first <- m.Swap(ctx) }()
-		m.await(drain.Swapping)
+		m.await(drain.EventSwapBegun)
 		m.want(name+" while swapping", swap(), true)
 		preflight <- errPreflight
 		m.want("the first Swap", <-first, false, drain.ErrSwapFailed, errPreflight)
-		m.await(drain.Ready)
+		m.await(drain.EventSwapFailed)
 
 		pull := make(chan error, 1)
 		go func() {
@@ -241,12 +241,12 @@ func (m *moments) swap(preflight chan error) {
 				pull <- m.control("pull")
 			}
 		}()
-		m.await(drain.Pulled)
+		m.await(drain.EventPulled)
 		if err := m.Restore(ctx); err != nil {
 			m.want("Restore: nil", err, false)
 		}
 		m.want("Pull that is restored", <-pull, false, drain.ErrRestored)
-		m.await(drain.Ready)
+		m.await(drain.EventRestored)
 	}
 	preflight <- nil
 	if err := m.Swap(ctx); err != nil {
@@ -262,12 +262,12 @@ func (m *moments) stop(leave chan struct{}) {
 	if err := m.Stop(ended); !errors.Is(err, context.Canceled) {
 		m.want("Stop whose ctx has ended", err, false)
 	}
-	m.await(drain.Pulled)
+	m.await(drain.EventStopping)
 	m.want("Swap while stopping", m.Swap(ctx), true, drain.ErrStopped)
 	m.want("Restore while stopping", m.Restore(ctx), true, drain.ErrStopped)
 	m.want("swap by the socket while stopping", m.control("swap"), true, drain.ErrStopped)
 	m.want("restore by the socket while stopping", m.control("restore"), true, drain.ErrStopped)
 	m.want("HandOver while stopping", m.handOver(), true, drain.ErrStopped)
 	close(leave)
-	m.await(drain.Draining)
+	m.await(drain.EventDraining)
 }

@@ -29,7 +29,8 @@ func TestOperationsPage(t *testing.T) {
 	}
 	sources := librarySources(t)
 	for section, there := range map[string][]string{
-		"Log lines":      logLines(sources),
+		"Log lines":      logLines(sources, messageOf),
+		"Events":         eventKindsOf(sources),
 		"Status":         statusFields(reflect.TypeFor[Status](), ""),
 		"Metrics":        families(t),
 		"Exit codes":     exitCodes(sources),
@@ -99,7 +100,7 @@ func librarySources(t *testing.T) map[string]*ast.File {
 }
 
 // logLines finds what is logged, and the messages of Config.OnEvent. A part that the program fills in is "…".
-func logLines(sources map[string]*ast.File) []string {
+func logLines(sources map[string]*ast.File, messageOf func(*ast.CallExpr) (i int, ok bool)) []string {
 	lines := map[string]bool{}
 	for path, file := range sources {
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -128,12 +129,28 @@ func messageOf(call *ast.CallExpr) (i int, ok bool) {
 		return 0, false
 	}
 	switch f.Sel.Name {
-	case "Warn", "Error", "Info", "Debug", "pull", "drain", "finish", "openDoors", "last", "bow":
+	case "Warn", "Error", "Info", "Debug":
+		return 0, true
+	case "Log":
+		return 2, true
+	}
+	return eventOf(call)
+}
+
+// eventOf tells which argument of a call is the message of an event, if one is.
+func eventOf(call *ast.CallExpr) (i int, ok bool) {
+	name := ""
+	switch f := call.Fun.(type) {
+	case *ast.SelectorExpr:
+		name = f.Sel.Name
+	case *ast.Ident: // a parameter
+		name = f.Name
+	}
+	switch name {
+	case "pull", "drain", "finish", "openDoors", "last", "bow":
 		return 0, true
 	case "tell", "enter":
 		return 1, true
-	case "Log":
-		return 2, true
 	}
 	return 0, false
 }

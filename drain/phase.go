@@ -27,13 +27,14 @@ const (
 	Stopped   Phase = "stopped"
 )
 
-// Event is a change of phase, or a failed swap.
+// Event is a change of phase, or something else that has happened, as Kind says.
 type Event struct {
 	Time       time.Time
 	Generation int
 	PID        int
-	Phase      Phase  // after the event
-	Message    string // why
+	Phase      Phase // after the event
+	Kind       EventKind
+	Message    string // why, for people
 	Err        error  // of a swap, a hook or the end
 	Open       listener.Counts
 }
@@ -102,8 +103,8 @@ func (s *Service) enter(p Phase, message string, attrs ...any) {
 }
 
 func (s *Service) tell(level slog.Level, message string, err error, attrs ...any) {
-	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Message: message,
-		Err: err, Open: s.set.Counts()}
+	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Kind: eventKinds[message],
+		Message: message, Err: err, Open: s.set.Counts()}
 	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
 	if e.Open.Open() > 0 && s.phase != Ready {
 		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked",

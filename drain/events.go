@@ -1,0 +1,96 @@
+package drain
+
+import "fmt"
+
+// EventKind tells events apart for programs: Event.Message may be worded otherwise in a later version, a kind stays. A
+// later version may have more of them.
+type EventKind string
+
+// The kinds of events. Where a kind has several messages, Event.Phase and Event.Err tell more.
+const (
+	// A generation comes up.
+	EventStarting  EventKind = "starting"  // New has returned
+	EventProbation EventKind = "probation" // Config.Ready has returned in a new generation, which checks itself
+	EventProven    EventKind = "proven"    // it has passed, and is about to take over
+	EventReady     EventKind = "ready"     // the first generation serves
+	EventPromoted  EventKind = "promoted"  // a new generation serves, and is the main one
+
+	// A swap, in the old generation.
+	EventSwapBegun  EventKind = "swap-begun"
+	EventSwapFailed EventKind = "swap-failed" // Err has the reason; this generation serves on
+	EventReplaced   EventKind = "replaced"    // another generation is the main one, and this one drains
+
+	// A pull.
+	EventPulled      EventKind = "pulled"
+	EventPullNoticed EventKind = "pull-noticed" // by the balancers, or PullMax is over
+	EventRestored    EventKind = "restored"
+
+	// A stop, and the end of a generation.
+	EventStopping EventKind = "stopping" // pulled, to stop when the balancers have noticed
+	EventFailing  EventKind = "failing"  // a server, or another part of it, has failed; a swap goes on
+	EventDraining EventKind = "draining" // of a service that stops; see EventReplaced
+	EventStopped  EventKind = "stopped"  // the end, when all was finished, or before the service was ready
+	EventCutOff   EventKind = "cut-off"  // the end, when something was not; Err says what
+	EventFailed   EventKind = "failed"   // the end of a generation that could not begin to serve; Err has the reason
+
+	// Older generations that drain.
+	EventOlderAwaited EventKind = "older-awaited" // this generation has finished and waits for them
+	EventOlderGone    EventKind = "older-gone"    // one of them has ended
+	EventOlderHurried EventKind = "older-hurried" // they are too many: the oldest is told to leave, see MaxGenerations
+	EventHurried      EventKind = "hurried"       // this one is told so
+
+	// What was passed on, or should have been.
+	EventOldLost       EventKind = "old-lost"       // the old generation was gone before it could hand over
+	EventProbersLost   EventKind = "probers-lost"   // what the old generation knew of probers could not be used
+	EventSocketsClosed EventKind = "sockets-closed" // passed by the service manager, used by nobody
+	EventStoreLacking  EventKind = "store-lacking"  // the service manager's store does not hold every socket
+
+	// Something beside the lifecycle went wrong, as Err says, which goes on.
+	EventHookFailed    EventKind = "hook-failed"     // Config.Join, Leave or Gone
+	EventPortFailed    EventKind = "port-failed"     // Config.HeartbeatAddress or AgentAddress
+	EventPIDFileFailed EventKind = "pid-file-failed" // Config.PIDFile
+)
+
+// eventKinds has the kind of each message.
+var eventKinds = map[string]EventKind{
+	"starting":  EventStarting,
+	"probation": EventProbation,
+	"proven":    EventProven,
+	"ready":     EventReady,
+	"promoted":  EventPromoted,
+
+	"swap begun":  EventSwapBegun,
+	"swap failed": EventSwapFailed,
+	"replaced":    EventReplaced,
+
+	"pulled": EventPulled,
+	"pulled while swapping; the next generation starts pulled": EventPulled,
+	"pull noticed":            EventPullNoticed,
+	"restored":                EventRestored,
+	"restored while swapping": EventRestored,
+
+	"stopping":         EventStopping,
+	"failed, stopping": EventFailing,
+	"failed while swapping; stops if the swap fails": EventFailing,
+	"draining":                    EventDraining,
+	"stopped":                     EventStopped,
+	"stopped before it was ready": EventStopped,
+	"cut off":                     EventCutOff,
+	"failed":                      EventFailed,
+
+	"waiting for older generations": EventOlderAwaited,
+	"older generation is gone":      EventOlderGone,
+	fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
+		"is told to leave within %v", killGrace): EventOlderHurried,
+	fmt.Sprintf("told to leave within %v", killGrace):        EventHurried,
+	"the old generation is gone before it could hand over":   EventOldLost,
+	"the ledger of probers is lost":                          EventProbersLost,
+	"passed sockets that nobody listens on are closed":       EventSocketsClosed,
+	"the service manager's store does not hold every socket": EventStoreLacking,
+	"hook failed":      EventHookFailed,
+	"heartbeat failed": EventPortFailed,
+	"ports are closed": EventPortFailed,
+	"the PID file names a process that is dead": EventPIDFileFailed,
+	"the PID file names the old generation":     EventPIDFileFailed,
+	"PID file":                                  EventPIDFileFailed,
+}
