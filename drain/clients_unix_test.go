@@ -115,9 +115,13 @@ func (s *service) get(target string) answer {
 	return a
 }
 
-// do calls a method of the main generation's Service and returns its error.
+// do calls a method of the main generation's Service and returns its error. The generation before accepts for a moment
+// after the promotion.
 func (s *service) do(it string, args ...string) string {
 	s.Helper()
+	if main := s.main(); main.Gen > 1 {
+		s.event(main.Gen-1, "replaced")
+	}
 	v := url.Values{"it": {it}}
 	for i := 0; i < len(args); i += 2 {
 		v.Set(args[i], args[i+1])
