@@ -9,11 +9,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// TestWalkOfTheREADME types what the README's quick start says, and sees what it shows: each line of it, in that order.
+// TestWalkOfTheREADME types what the README's quick start says, and sees behind each command what it shows there.
 func TestWalkOfTheREADME(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -39,8 +40,10 @@ func TestWalkOfTheREADME(t *testing.T) {
 	}
 
 	seen := &transcript{}
-	shell := exec.CommandContext(t.Context(), "bash", "-s")
+	shell := exec.Command("bash", "-s")
 	shell.Dir, shell.Stdout, shell.Stderr = "..", seen, seen // the module in which the program builds
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}  // and the generations of the service are in its group
+	shell.WaitDelay = time.Second
 	typed, err := shell.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -49,15 +52,14 @@ func TestWalkOfTheREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, _ = fmt.Fprintf(typed, "kill -9 $(pidof %s)\nexit\n", name)
+		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL)
 		_ = shell.Wait()
 	})
-	for line := range strings.Lines(marked(t, readme, "walk")) {
-		line = strings.TrimSuffix(line, "\n")
-		if command, ok := strings.CutPrefix(line, "$ "); ok {
-			_, _ = fmt.Fprintln(typed, here(command))
-		} else if !seen.shows(line) {
-			t.Fatalf("the README shows %q next; what came is\n%s", line, seen.text())
+	for _, step := range strings.Split(marked(t, readme, "walk"), "$ ")[1:] {
+		command, shown, _ := strings.Cut(strings.TrimSuffix(step, "\n"), "\n")
+		_, _ = fmt.Fprintln(typed, here(command))
+		if line := seen.await(shown); line != "" {
+			t.Fatalf("behind %q the README shows %q; what came is\n%s", command, line, seen.text())
 		}
 	}
 }
@@ -72,11 +74,11 @@ func marked(t testing.TB, page []byte, marker string) string {
 	return string(m[1])
 }
 
-// A transcript is what a terminal shows, read line by line.
+// A transcript is what a terminal shows.
 type transcript struct {
 	mu   sync.Mutex
 	all  bytes.Buffer
-	read int
+	read int // how much of it has been waited for
 }
 
 func (s *transcript) Write(b []byte) (int, error) {
@@ -91,13 +93,20 @@ func (s *transcript) text() string {
 	return s.all.String()
 }
 
-// shows waits for a line behind those that it has found before.
-func (s *transcript) shows(part string) bool {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if i := strings.Index(s.text()[s.read:], part); i >= 0 {
-			s.read += i + len(part)
-			return true
+// await waits until all these lines have come, in whatever order: two processes write them. It returns one that has
+// not come in a minute.
+func (s *transcript) await(lines string) (missing string) {
+	from := s.read
+	for line := range strings.Lines(lines) {
+		line = strings.TrimSuffix(line, "\n")
+		at := -1
+		for deadline := time.Now().Add(time.Minute); at < 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				return line
+			}
+			at = strings.Index(s.text()[from:], line)
 		}
+		s.read = max(s.read, from+at+len(line))
 	}
-	return false
+	return ""
 }
