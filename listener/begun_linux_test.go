@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // What a client has begun and doesn't finish holds nothing up for longer than a grace, ends without a word, and counts.
@@ -30,7 +32,7 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 		{"a long head", false, true, "GET /" + strings.Repeat("x", 9000), counts{part: 1}},
 		{"a line end", false, true, "\r\n", counts{}},
 		{"half a line end", false, true, "\r", counts{}},
-		{"half of HTTP/2's preface", false, false, preface[:10], counts{part: 1}},
+		{"half of HTTP/2's preface", false, false, h2frame.Preface[:10], counts{part: 1}},
 		{"the head of a TLS record", false, false, "\x16\x03\x01", counts{junk: 1}},
 		{"junk", false, true, "\x00\x01\x02\x03", counts{junk: 1}},
 		{"the head of a record", true, false, "\x16\x03", counts{part: 1}},
@@ -94,12 +96,12 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
 	const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
 	for name, sends := range map[string][2]string{
-		"half of the preface":                     {preface[:18]},
-		"a preface that goes on":                  {preface[:18], "SM"},
+		"half of the preface":                     {h2frame.Preface[:18]},
+		"a preface that goes on":                  {h2frame.Preface[:18], "SM"},
 		"an upgrade":                              {upgrade},
-		"an upgrade, and half of the preface":     {upgrade, preface[:10]},
-		"an upgrade, and half a frame":            {upgrade, preface + "\x00\x00\x06\x04"},
-		"an upgrade, and its preface comes later": {upgrade + preface[:5], preface[5:12]},
+		"an upgrade, and half of the preface":     {upgrade, h2frame.Preface[:10]},
+		"an upgrade, and half a frame":            {upgrade, h2frame.Preface + "\x00\x00\x06\x04"},
+		"an upgrade, and its preface comes later": {upgrade + h2frame.Preface[:5], h2frame.Preface[5:12]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			taken := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -55,7 +56,7 @@ const lingering, longest = 500 * time.Millisecond, 5 * time.Second
 // requests one behind the other may send the next when all before is read.
 func (c *conn) linger() {
 	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
-		sockopt.Unread(c.Conn) == 0 && !(c.lines.piled.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
+		sockopt.Unread(c.Conn) == 0 && !(c.lines.Piled.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
 		return
 	}
 	begin := time.Now()
@@ -81,17 +82,17 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
 		return false
 	}
-	if c.lines.ahead.Load() > 0 {
+	if c.lines.Ahead.Load() > 0 {
 		return true
 	}
 	n := sockopt.Unread(c.Conn)
 	if n == 0 || r.ContentLength == 0 {
 		return n > 0
 	}
-	var l requestLines // is there one behind the body?
-	l.matched.Store(c.lines.matched.Load())
-	l.feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
-	return l.ahead.Load() > 0
+	var l sniff.RequestLines // is there one behind the body?
+	l.Matched.Store(c.lines.Matched.Load())
+	l.Feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
+	return l.Ahead.Load() > 0
 }
 
 const unservedLeast = time.Second

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -44,25 +45,25 @@ type conn struct {
 	claimed  atomic.Bool  // the departure holds first, and may let go of it
 	greeted  atomic.Int32 // what the client has said before a server got it, a said
 
-	parted   atomic.Bool  // the client has closed it
-	half     atomic.Bool  // it was closed in the middle of a request
-	inRecord atomic.Bool  // of TLS: a part of a record has been read
-	early    atomic.Bool  // the first byte of the next request has been read
-	h2begun  atomic.Bool  // HTTP/2 has begun, see note
-	counted  atomic.Bool  // of HTTP/2: each request is, as its handler begins
-	body     atomic.Int64 // how long the body of the last request is; -1: not known
-	answered atomic.Bool  // what the client has sent instead of a request, or so the server thinks
-	lines    requestLines // that were read
-	head     prefix       // what was read since the state became new or idle
+	parted   atomic.Bool        // the client has closed it
+	half     atomic.Bool        // it was closed in the middle of a request
+	inRecord atomic.Bool        // of TLS: a part of a record has been read
+	early    atomic.Bool        // the first byte of the next request has been read
+	h2begun  atomic.Bool        // HTTP/2 has begun, see note
+	counted  atomic.Bool        // of HTTP/2: each request is, as its handler begins
+	body     atomic.Int64       // how long the body of the last request is; -1: not known
+	answered atomic.Bool        // what the client has sent instead of a request, or so the server thinks
+	lines    sniff.RequestLines // that were read
+	head     sniff.Prefix       // what was read since the state became new or idle
 
-	first    sync.Mutex // held by who reads before a server got it, and by a departure that lets it go
-	greeting *greeting  // the reader's
-	behind   leftover   // the reader's
-	proxy    []byte     // the reader's: a part of a header of the PROXY protocol
+	first    sync.Mutex      // held by who reads before a server got it, and by a departure that lets it go
+	greeting *sniff.Greeting // the reader's
+	behind   sniff.Tail      // the reader's
+	proxy    []byte          // the reader's: a part of a header of the PROXY protocol
 
-	pending chan struct{}           // closed when its giver has been told; nil: no giver
-	records atomic.Pointer[records] // of TLS; nil: it is none, as far as is known, or HTTP/2
-	led     atomic.Pointer[framed]  // by which Leave ends an HTTP/2 connection
+	pending chan struct{}                 // closed when its giver has been told; nil: no giver
+	records atomic.Pointer[sniff.Records] // of TLS; nil: it is none, as far as is known, or HTTP/2
+	led     atomic.Pointer[framed]        // by which Leave ends an HTTP/2 connection
 
 	mu        sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlines int        // how many read deadlines were set since the state became new or idle
@@ -91,7 +92,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		<-c.pending
 	}
 	// In this order: a departure that has claimed c looks at the state then.
-	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == saidMore {
+	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)
 	}
 	c.first.Lock()
@@ -100,7 +101,7 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
-	ahead := c.lines.ahead.Load() > 0
+	ahead := c.lines.Ahead.Load() > 0
 	c.holds(len(p), ahead)
 	for {
 		if c.ended.Load() { // net/http may ask again
@@ -116,7 +117,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 			continue
 		}
 		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
-			c.lines.clear() // the server's buffer is empty, or as good as that
+			c.lines.Clear() // the server's buffer is empty, or as good as that
 		}
 		n, err := c.read(p)
 		if n > 0 {
@@ -312,7 +313,7 @@ func (c *conn) count(n *Counts) {
 		switch {
 		case !c.unmet():
 			n.Other++
-		case c.hasSaid() == saidNothing:
+		case c.hasSaid() == sniff.SaidNothing:
 			n.New++
 		default:
 			n.Active++

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // flood is a client of unencrypted HTTP/2 that sends without a pause and reads nothing, with a receive buffer
@@ -43,15 +45,15 @@ func TestFloodsHoldNobody(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes both processors for seconds")
 	}
-	begin := slices.Concat([]byte(preface), rawFrame(typeSettings, 0, 0, nil))
-	request := rawFrame(typeHeaders, flagEndBlock|1, 1, postHead)
+	begin := slices.Concat([]byte(h2frame.Preface), rawFrame(h2frame.TypeSettings, 0, 0, nil))
+	request := rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
 	for name, x := range map[string]struct{ first, again []byte }{
 		"window updates": {slices.Concat(begin, request), slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
 		"forged acks": {slices.Concat(begin, request),
-			slices.Repeat(rawFrame(typePing, flagAck, 0, ping(1)[headerLen:]), 1000)},
+			slices.Repeat(rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(1)[h2frame.HeaderLen:]), 1000)},
 		"unknown frames": {slices.Concat(begin, request), slices.Repeat(rawFrame(0x42, 0, 0, make([]byte, 1000)), 100)},
 		"data":           {slices.Concat(begin, request), slices.Repeat(rawFrame(0, 0, 1, make([]byte, 1000)), 100)},
-		"pings":          {slices.Concat(begin, request), slices.Repeat(rawFrame(typePing, 0, 0, make([]byte, 8)), 1000)},
+		"pings":          {slices.Concat(begin, request), slices.Repeat(rawFrame(h2frame.TypePing, 0, 0, make([]byte, 8)), 1000)},
 		"an ended one":   {begin, slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2frame"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -26,15 +27,15 @@ type framed struct {
 	early    []byte // what net/http had read when a handler took the connection; the reader's
 
 	writing sync.Mutex // held during a write; guards what follows
-	out     frames
+	out     h2frame.Frames
 	broken  error // of a write of our own: it is not known how much of it the client has got
 
 	parting atomic.Pointer[parting] // nil until leave
 
-	in    frames       // the reader's, as extra
-	extra []byte       // what is to be read next
-	place atomic.Int64 // where the reader is, as in.place says
-	alien atomic.Bool  // it is no HTTP/2: everything passes
+	in    h2frame.Frames // the reader's, as extra
+	extra []byte         // what is to be read next
+	place atomic.Int64   // where the reader is, as in.place says
+	alien atomic.Bool    // it is no HTTP/2: everything passes
 
 	mu       sync.Mutex // guards what follows, the read deadline of Conn, and end's becoming true
 	deadline time.Time  // as the server wants it
@@ -63,7 +64,7 @@ type encrypted interface {
 // yet to be read, early is what has been read of nc and is to be read again, and seen what the
 // server has got already.
 func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *framed {
-	f := &framed{Conn: nc, own: c, early: early, in: frames{preface: ahead}}
+	f := &framed{Conn: nc, own: c, early: early, in: h2frame.Frames{Preface: ahead}}
 	f.follow(seen)
 	c.h2.Store(true)
 	c.records.Store(nil)
@@ -98,7 +99,7 @@ func (f *framed) Write(p []byte) (int, error) {
 		return 0, f.broken
 	}
 	n, err := f.Conn.Write(p)
-	f.out.pass(p[:n])
+	f.out.Pass(p[:n])
 	f.say()
 	f.writing.Unlock()
 	f.trySay() // another goroutine that had something to say meanwhile did not wait
@@ -109,16 +110,16 @@ func (f *framed) Write(p []byte) (int, error) {
 // which has to be SETTINGS, and is of no use after a GOAWAY of the server's own.
 func (f *framed) say() {
 	p := f.parting.Load()
-	if p == nil || p.due.Load() == 0 || !f.out.settings || !f.out.between() || f.broken != nil || f.alien.Load() {
+	if p == nil || p.due.Load() == 0 || !f.out.Settings || !f.out.Between() || f.broken != nil || f.alien.Load() {
 		return
 	}
 	n := p.due.Swap(0)
-	if n == 0 || f.out.goaway {
+	if n == 0 || f.out.GoneAway {
 		return
 	}
-	words := ping(n)
+	words := h2frame.Ping(n)
 	if n == 1 {
-		words = append(goAway(maxStream), words...)
+		words = append(h2frame.GoAway(h2frame.MaxStream), words...)
 	}
 	p.sent.Store(time.Now().UnixNano())
 	p.awaited.Store(n)
@@ -148,9 +149,9 @@ func (f *framed) Read(p []byte) (int, error) {
 	for {
 		alien := f.alien.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
-		if telling && f.in.settings && f.in.between() {
+		if telling && f.in.Settings && f.in.Between() {
 			f.told.Store(true)
-			f.extra = goAway(0)
+			f.extra = h2frame.GoAway(0)
 		}
 		if len(f.extra) > 0 {
 			n := copy(p, f.extra)
@@ -158,8 +159,8 @@ func (f *framed) Read(p []byte) (int, error) {
 			return n, nil
 		}
 		q := p
-		if f.in.preface > 0 && !alien || telling {
-			q = p[:min(len(p), f.in.room())]
+		if f.in.Preface > 0 && !alien || telling {
+			q = p[:min(len(p), f.in.Room())]
 		}
 		n, err := f.read(q)
 		if n == 0 && isTimeout(err) && f.wakened() {
@@ -185,18 +186,18 @@ func (f *framed) read(p []byte) (n int, err error) {
 func (f *framed) follow(b []byte) {
 	p := f.parting.Load()
 	if p != nil {
-		f.in.awaited = p.awaited.Load()
+		f.in.Awaited = p.awaited.Load()
 	}
-	f.in.pass(b)
-	f.place.Store(f.in.place())
+	f.in.Pass(b)
+	f.place.Store(f.in.Place())
 	switch {
-	case f.in.alien:
+	case f.in.Alien:
 		f.alien.Store(true)
 		f.own.led.Store(nil)
 		f.own.h2.Store(false)
-	case p != nil && f.in.back:
-		f.in.back = false
-		p.hear(f.in.last)
+	case p != nil && f.in.Back:
+		f.in.Back = false
+		p.hear(f.in.Last)
 	}
 }
 
@@ -255,7 +256,7 @@ func (f *framed) done() bool {
 		return false
 	}
 	defer f.writing.Unlock()
-	return f.broken == nil && f.out.goaway && f.out.between()
+	return f.broken == nil && f.out.GoneAway && f.out.Between()
 }
 
 // linger ends the connection when the client has all that was written. A server closes a second

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -10,7 +11,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
+
+func rawFrame(kind, flags byte, stream uint32, payload []byte) []byte {
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	return append(binary.BigEndian.AppendUint32(b, stream), payload...)
+}
 
 // talk is frames in any order, with header blocks that go on over some.
 func talk(r *rand.Rand, n int) (all [][]byte) {
@@ -19,12 +27,12 @@ func talk(r *rand.Rand, n int) (all [][]byte) {
 		body := bytes.Repeat([]byte{byte(len(all))}, r.IntN(40))
 		switch r.IntN(3) {
 		case 0:
-			all = append(all, rawFrame(typeHeaders, 0, 1, body), rawFrame(typeContinued, 0, 1, nil),
-				rawFrame(typeContinued, flagEndBlock, 1, body))
+			all = append(all, rawFrame(h2frame.TypeHeaders, 0, 1, body), rawFrame(h2frame.TypeContinued, 0, 1, nil),
+				rawFrame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, body))
 		case 1:
 			all = append(all, rawFrame(0, 0, 1, body))
 		default:
-			all = append(all, rawFrame(typePing, flagAck, 0, []byte("another.")))
+			all = append(all, rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, []byte("another.")))
 		}
 	}
 	return all
@@ -34,7 +42,7 @@ func talk(r *rand.Rand, n int) (all [][]byte) {
 func split(t *testing.T, b []byte) (all [][]byte) {
 	t.Helper()
 	for len(b) > 0 {
-		n := headerLen + int(b[0])<<16 + int(b[1])<<8 + int(b[2])
+		n := h2frame.HeaderLen + int(b[0])<<16 + int(b[1])<<8 + int(b[2])
 		if n > len(b) {
 			t.Fatalf("%d bytes of a frame of %d", len(b), n)
 		}
@@ -64,7 +72,7 @@ func wantPutIn(t *testing.T, got, said, extra [][]byte) {
 			t.Fatalf("frame %d is %q, want %q", at+i, got[at+i], f)
 		}
 	}
-	if before := got[at-1]; (before[3] == typeHeaders || before[3] == typeContinued) && before[4]&flagEndBlock == 0 {
+	if before := got[at-1]; (before[3] == h2frame.TypeHeaders || before[3] == h2frame.TypeContinued) && before[4]&h2frame.FlagEndBlock == 0 {
 		t.Errorf("put into a header block, after %q", before)
 	}
 	if rest := slices.Concat(got[:at], got[at+len(extra):]); !bytes.Equal(bytes.Join(rest, nil), bytes.Join(said, nil)) {
@@ -96,7 +104,7 @@ func TestFramedReadsAGoAwayBetweenFrames(t *testing.T) {
 				break
 			}
 		}
-		wantPutIn(t, split(t, got), append(said, said[0]), [][]byte{goAway(0)})
+		wantPutIn(t, split(t, got), append(said, said[0]), [][]byte{h2frame.GoAway(0)})
 	}
 }
 
@@ -118,7 +126,7 @@ func TestFramedWritesAGoAwayBetweenFrames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantPutIn(t, split(t, got), said, [][]byte{goAway(maxStream), ping(1)})
+		wantPutIn(t, split(t, got), said, [][]byte{h2frame.GoAway(h2frame.MaxStream), h2frame.Ping(1)})
 	}
 }
 
@@ -143,8 +151,8 @@ func TestFramedEndsReadsBetweenFrames(t *testing.T) {
 		f.end()
 	}
 	frames := split(t, got)
-	wantPutIn(t, frames, said, [][]byte{goAway(0)})
-	if bytes.Equal(frames[len(frames)-1], goAway(0)) {
+	wantPutIn(t, frames, said, [][]byte{h2frame.GoAway(0)})
+	if bytes.Equal(frames[len(frames)-1], h2frame.GoAway(0)) {
 		t.Error("the GOAWAY came when all had been read")
 	}
 }
@@ -173,13 +181,13 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 				go func() {
 					defer close(said)
 					for {
-						frame := make([]byte, headerLen)
+						frame := make([]byte, h2frame.HeaderLen)
 						if _, err := io.ReadFull(near, frame); err != nil {
 							return
 						}
 						body := make([]byte, frame[2])
 						_, _ = io.ReadFull(near, body)
-						if frame[3] == typePing {
+						if frame[3] == h2frame.TypePing {
 							said <- body
 						}
 					}
@@ -193,10 +201,10 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 						}
 						time.Sleep(late)
 						if x.streams {
-							_, _ = near.Write(rawFrame(typeHeaders, flagEndBlock, stream, nil))
+							_, _ = near.Write(rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock, stream, nil))
 							stream += 2
 						}
-						_, _ = near.Write(rawFrame(typePing, flagAck, 0, body))
+						_, _ = near.Write(rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, body))
 					}
 				}()
 				if _, err := f.Write(rawFrame(4, 0, 0, nil)); err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // Serve is srv.Serve(ln) for a server that was given to Track. With it, HTTP/2 connections end
@@ -41,7 +43,7 @@ func (l *fronts) Accept() (net.Conn, error) {
 	if c == nil || c.shaded {
 		return nc, nil
 	}
-	f := &front{Conn: nc, own: c, missing: preface}
+	f := &front{Conn: nc, own: c, missing: h2frame.Preface}
 	switch _, sends := nc.(io.ReaderFrom); {
 	case secure:
 		f.missing = ""
@@ -137,7 +139,7 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 		}
 	}
 	if f.framed.Load() == nil && f.ConnectionState().NegotiatedProtocol == "h2" {
-		f.framed.Store(frame(f.Conn, f.own, len(preface), nil, nil))
+		f.framed.Store(frame(f.Conn, f.own, len(h2frame.Preface), nil, nil))
 	}
 	return nil
 }

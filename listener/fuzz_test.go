@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // script is what a fuzzer does, byte by byte.
@@ -129,10 +131,10 @@ func (b *duplex) wantInserted(ahead int) {
 		same++
 	}
 	for at := max(0, same-17); at <= same; at++ {
-		if rest, ok := bytes.CutPrefix(b.heard[at:], goAway(0)[:min(17, len(b.heard)-at)]); ok &&
+		if rest, ok := bytes.CutPrefix(b.heard[at:], h2frame.GoAway(0)[:min(17, len(b.heard)-at)]); ok &&
 			bytes.HasPrefix(b.sent[at:], rest) {
-			f := frames{preface: ahead}
-			if f.pass(b.sent[:at]); f.between() && f.settings {
+			f := h2frame.Frames{Preface: ahead}
+			if f.Pass(b.sent[:at]); f.Between() && f.Settings {
 				return
 			}
 		}
@@ -147,17 +149,17 @@ func (b *duplex) wantOurs() {
 	said := b.said
 	for len(rest) > 0 {
 		n := len(rest)
-		if n >= headerLen {
-			n = min(n, headerLen+int(rest[0])<<16+int(rest[1])<<8+int(rest[2]))
+		if n >= h2frame.HeaderLen {
+			n = min(n, h2frame.HeaderLen+int(rest[0])<<16+int(rest[1])<<8+int(rest[2]))
 		}
 		frame := rest[:n]
 		rest = rest[n:]
 		switch {
-		case bytes.HasPrefix(said, frame) && n >= headerLen:
+		case bytes.HasPrefix(said, frame) && n >= h2frame.HeaderLen:
 			said = said[n:]
-		case first || len(rest) > 0 && !bytes.Equal(frame, goAway(maxStream)) && frame[3] != typePing:
+		case first || len(rest) > 0 && !bytes.Equal(frame, h2frame.GoAway(h2frame.MaxStream)) && frame[3] != h2frame.TypePing:
 			b.t.Fatalf("the server has said %q, the client has got %q", b.said, b.got)
-		case frame[min(3, n-1)] == typePing:
+		case frame[min(3, n-1)] == h2frame.TypePing:
 			pings++
 		}
 		first = false
@@ -167,14 +169,14 @@ func (b *duplex) wantOurs() {
 // FuzzFramedConn: whatever the client sends and whenever it leaves, hurries, ends and closes, nothing panics
 // or goes on, the server reads what was sent, and the client gets what was said.
 func FuzzFramedConn(f *testing.F) {
-	settings := rawFrame(typeSettings, 0, 0, nil)
+	settings := rawFrame(h2frame.TypeSettings, 0, 0, nil)
 	send := func(p []byte) []byte { return append([]byte{0, byte(len(p))}, p...) }
 	// an acknowledgement that nobody waits for
 	f.Add(slices.Concat([]byte{0, 64}, send(settings), []byte{5}, send(ack(1))))
 	f.Add(slices.Concat([]byte{0, 64}, send(settings), []byte{5, 1, 20, 1, 1, 8, 4, 1, 1, 8, 4}))    // those that count
 	f.Add(slices.Concat([]byte{0, 3}, send(settings), []byte{4, 2, 5, 1, 20, 0, 3, 0, 0, 4, 8, 80})) // half a frame
-	f.Add(slices.Concat([]byte{2, 64}, send([]byte(preface)), send(settings), []byte{5, 1, 20, 6, 4, 7, 5, 9}))
-	f.Add(slices.Concat([]byte{1, 1}, send([]byte(preface[:20]+"XXXX")), []byte{5, 1, 20, 3, 8, 9}))
+	f.Add(slices.Concat([]byte{2, 64}, send([]byte(h2frame.Preface)), send(settings), []byte{5, 1, 20, 6, 4, 7, 5, 9}))
+	f.Add(slices.Concat([]byte{1, 1}, send([]byte(h2frame.Preface[:20]+"XXXX")), []byte{5, 1, 20, 3, 8, 9}))
 	f.Add(slices.Concat([]byte{7, 64}, send(settings), []byte{5, 10, 20, 11, 2, 1, 8, 200, 9}))
 	f.Fuzz(func(t *testing.T, code []byte) {
 		if len(code) > 2000 {
@@ -192,11 +194,11 @@ func FuzzFramedConn(f *testing.F) {
 			case 0:
 				b.server = frame(b.conn, b.conn, 0, nil, nil)
 			case 1:
-				ahead = len(preface)
+				ahead = len(h2frame.Preface)
 				b.server = frame(b.conn, b.conn, ahead, nil, nil)
 			case 2:
-				ahead = len(preface)
-				b.server = &front{Conn: b.conn, own: b.conn, missing: preface}
+				ahead = len(h2frame.Preface)
+				b.server = &front{Conn: b.conn, own: b.conn, missing: h2frame.Preface}
 			default:
 				ahead = len("SM\r\n\r\n")
 				early := s.take(5)
@@ -217,13 +219,13 @@ func FuzzFramedConn(f *testing.F) {
 				case 1: // an answer to some PING
 					b.send(ack(uint32(s.next()) % 8))
 				case 2:
-					b.send(rawFrame(typeHeaders, s.next()&5, n, []byte("head")))
+					b.send(rawFrame(h2frame.TypeHeaders, s.next()&5, n, []byte("head")))
 				case 3:
 					b.conn.state.Store(s.state())
 				case 4:
-					b.say(rawFrame(typeHeaders, s.next()&5, 1, s.take(3)))
+					b.say(rawFrame(h2frame.TypeHeaders, s.next()&5, 1, s.take(3)))
 				case 5:
-					b.say(rawFrame(typeSettings, 0, 0, nil))
+					b.say(rawFrame(h2frame.TypeSettings, 0, 0, nil))
 					grace := s.duration()
 					led(func(f *framed) { f.leave(grace) })
 				case 6:

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // FuzzConn is a connection of HTTP/1 in every state, with what a peer may send, in pieces, and what may
@@ -19,7 +21,7 @@ func FuzzConn(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"), []byte{0x10, 2, 0x21, 5})
 	f.Add([]byte("\x16\x03\x01\x02\x00abc"), []byte{0x81, 2, 0, 6})
 	f.Add([]byte("\r\n\r\nG"), []byte{0x40, 0x23, 7, 0})
-	f.Add([]byte(preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), []byte{2, 3, 4})
+	f.Add([]byte(h2frame.Preface+"\x00\x00\x00\x04\x00\x00\x00\x00\x00"), []byte{2, 3, 4})
 	f.Fuzz(func(t *testing.T, sent, does []byte) {
 		if len(does) == 0 || len(does) > 64 || len(sent) > 1<<16 {
 			return

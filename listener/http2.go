@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // unencrypted is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and
@@ -112,10 +114,10 @@ func errLed(why string) error {
 
 // readPreface gives the client as much time as net/http does.
 func readPreface(nc net.Conn) bool {
-	buf := make([]byte, len(preface))
+	buf := make([]byte, len(h2frame.Preface))
 	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
 	_, err := io.ReadFull(nc, buf)
-	return err == nil && string(buf) == preface && nc.SetReadDeadline(time.Time{}) == nil
+	return err == nil && string(buf) == h2frame.Preface && nc.SetReadDeadline(time.Time{}) == nil
 }
 
 // upgrading is the ResponseWriter for a request that a handler may answer by taking the connection
@@ -134,7 +136,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	case r.ProtoMajor == 2 && r.Method == "PRI" && r.RequestURI == "*":
 		ahead = len("SM\r\n\r\n")
 	case r.ProtoMajor == 1 && len(r.Header["Http2-Settings"]) == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "h2c"):
-		ahead = len(preface)
+		ahead = len(h2frame.Preface)
 	default:
 		return nil
 	}

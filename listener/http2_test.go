@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // h2 is a client of HTTP/2 that does what the test says, and no more.
@@ -30,7 +32,7 @@ type h2 struct {
 	ended  map[uint32]bool   // the answers that are complete
 }
 
-type h2frame struct {
+type frameRead struct {
 	kind, flags byte
 	stream      uint32
 	payload     []byte
@@ -57,11 +59,11 @@ func dialHTTP2(t testing.TB, g *generation, kind string) *h2 {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
 	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
-	c.send([]byte(preface))
+	c.send([]byte(h2frame.Preface))
 	c.frame(4, 0, 0, nil)
 	for acked := false; !acked; {
 		f := c.next()
-		if f.kind == 4 && f.flags&flagAck != 0 {
+		if f.kind == 4 && f.flags&h2frame.FlagAck != 0 {
 			acked = true
 		}
 	}
@@ -88,12 +90,12 @@ var postHead = []byte{0x83, 0x86, 0x84, 0x01, 1, 'x'}
 // post sends a whole request.
 func (c *h2) post(stream uint32, body string) {
 	c.t.Helper()
-	c.frame(typeHeaders, flagEndBlock, stream, postHead)
+	c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, stream, postHead)
 	c.frame(0, 1, stream, []byte(body))
 }
 
 // next reads a frame; of answers it keeps what they say.
-func (c *h2) next() h2frame {
+func (c *h2) next() frameRead {
 	c.t.Helper()
 	f, err := c.read()
 	if err != nil {
@@ -102,12 +104,12 @@ func (c *h2) next() h2frame {
 	return f
 }
 
-func (c *h2) read() (f h2frame, err error) {
-	var head [headerLen]byte
+func (c *h2) read() (f frameRead, err error) {
+	var head [h2frame.HeaderLen]byte
 	if _, err := io.ReadFull(c.br, head[:]); err != nil {
 		return f, err
 	}
-	f = h2frame{head[3], head[4], binary.BigEndian.Uint32(head[5:]),
+	f = frameRead{head[3], head[4], binary.BigEndian.Uint32(head[5:]),
 		make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))}
 	_, err = io.ReadFull(c.br, f.payload)
 	if f.kind == 0 {
@@ -118,12 +120,12 @@ func (c *h2) read() (f h2frame, err error) {
 }
 
 // until reads up to a frame of the kind, and wants nothing but answers before.
-func (c *h2) until(kind byte) h2frame {
+func (c *h2) until(kind byte) frameRead {
 	c.t.Helper()
 	for {
 		f := c.next()
 		switch {
-		case f.kind == kind && (kind != typePing || f.flags&flagAck == 0):
+		case f.kind == kind && (kind != h2frame.TypePing || f.flags&h2frame.FlagAck == 0):
 			return f
 		case f.kind > 1 && f.kind != 8 && f.kind != 4: // DATA, HEADERS, WINDOW_UPDATE, SETTINGS
 			c.t.Fatalf("want a frame of kind %d, got %+v", kind, f)
@@ -134,7 +136,7 @@ func (c *h2) until(kind byte) h2frame {
 // wantGoAway wants a GOAWAY without an error.
 func (c *h2) wantGoAway(last uint32) {
 	c.t.Helper()
-	f := c.until(typeGoAway)
+	f := c.until(h2frame.TypeGoAway)
 	if got, code := binary.BigEndian.Uint32(f.payload), binary.BigEndian.Uint32(f.payload[4:]); got != last || code != 0 {
 		c.t.Fatalf("GOAWAY for streams above %d with code %d, want %d, 0", got, code, last)
 	}
@@ -143,7 +145,7 @@ func (c *h2) wantGoAway(last uint32) {
 // pong answers the next PING.
 func (c *h2) pong() {
 	c.t.Helper()
-	c.frame(typePing, flagAck, 0, c.until(typePing).payload)
+	c.frame(h2frame.TypePing, h2frame.FlagAck, 0, c.until(h2frame.TypePing).payload)
 }
 
 // calm answers PINGs, without anything new, until the server is told.
@@ -179,14 +181,14 @@ func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
 			c.post(1, "before")
 			c.wantAnswer(1, "before")
 			wait := one.depart(t, nil, time.Minute)
-			c.wantGoAway(maxStream)
+			c.wantGoAway(h2frame.MaxStream)
 			c.post(3, "on its way")
 			c.pong()
 			c.wantAnswer(3, "on its way")
 			c.post(5, "about to be sent")
 			c.pong()
 			c.wantAnswer(5, "about to be sent")
-			c.frame(typeHeaders, flagEndBlock, 7, postHead)
+			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 7, postHead)
 			c.pong()
 			c.calm()
 			c.wantGoAway(7)
@@ -209,7 +211,7 @@ func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
 			one := serveHTTP2(t, kind, &http.Server{})
 			c := dialHTTP2(t, one, kind)
 			wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
-			c.wantGoAway(maxStream)
+			c.wantGoAway(h2frame.MaxStream)
 			c.pong()
 			c.calm()
 			c.wantGoAway(0)
@@ -237,16 +239,16 @@ func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
 				nc = tc
 			}
 			c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
-			c.send([]byte(preface[:10]))
+			c.send([]byte(h2frame.Preface[:10]))
 			one.wantHeard(t, 1)
 			wait := one.depart(t, nil, time.Minute)
-			c.send([]byte(preface[10:]))
+			c.send([]byte(h2frame.Preface[10:]))
 			c.frame(4, 0, 0, nil)
 			if f := c.next(); f.kind != 4 {
 				t.Fatalf("the first frame is %+v, want SETTINGS", f)
 			}
 			c.post(1, "first")
-			c.wantGoAway(maxStream)
+			c.wantGoAway(h2frame.MaxStream)
 			c.pong()
 			c.wantAnswer(1, "first")
 			c.calm()
@@ -265,19 +267,19 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 			t.Parallel()
 			one := serveHTTP2(t, kind, &http.Server{})
 			idle, half, block := dialHTTP2(t, one, kind), dialHTTP2(t, one, kind), dialHTTP2(t, one, kind)
-			half.frame(typeHeaders, flagEndBlock, 1, postHead)
+			half.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)
 			half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
-			block.frame(typeHeaders, 0, 1, postHead[:3])
+			block.frame(h2frame.TypeHeaders, 0, 1, postHead[:3])
 			one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
 			// after less a busy machine may come to its end before it says its beginning
 			wait := one.depart(t, nil, 2*time.Second)
-			idle.wantGoAway(maxStream)
-			idle.until(typePing)
+			idle.wantGoAway(h2frame.MaxStream)
+			idle.until(h2frame.TypePing)
 			for _, c := range []*h2{half, block} {
-				c.wantGoAway(maxStream)
-				c.until(typePing)
+				c.wantGoAway(h2frame.MaxStream)
+				c.until(h2frame.TypePing)
 			}
-			block.frame(typeContinued, flagEndBlock, 1, postHead[3:])
+			block.frame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, postHead[3:])
 			idle.wantGoAway(0)
 			one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
 			half.send([]byte("lf"))
@@ -295,22 +297,22 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 // failure, and no loss.
 func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 	t.Parallel()
-	var settings = rawFrame(typeSettings, 0, 0, nil)
+	var settings = rawFrame(h2frame.TypeSettings, 0, 0, nil)
 	for name, said := range map[string][]byte{
-		"half a preface":   []byte(preface[:20]),
-		"no settings":      []byte(preface),
-		"half of settings": append([]byte(preface), settings[:8]...),
-		"half a header":    append([]byte(preface+string(settings)), 0, 0, 4, typeHeaders),
-		"one byte":         append([]byte(preface+string(settings)), 0),
-		"half a header block": append([]byte(preface+string(settings)),
-			rawFrame(typeHeaders, flagEndBlock, 1, postHead)[:headerLen+2]...),
-		"headers without end": append([]byte(preface+string(settings)), rawFrame(typeHeaders, 0, 1, postHead)...),
-		"half a continuation": append([]byte(preface+string(settings)+string(rawFrame(typeHeaders, 0, 1,
-			postHead[:3]))), 0, 0, 3, typeContinued, 0),
-		"half a ping": append([]byte(preface+string(settings)), ping(1)[:12]...),
-		"half an ack": append([]byte(preface+string(settings)),
-			rawFrame(typePing, flagAck, 0, ping(1)[headerLen:])[:16]...),
-		"half a frame of 16 k": append([]byte(preface+string(settings)), 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 'x'),
+		"half a preface":   []byte(h2frame.Preface[:20]),
+		"no settings":      []byte(h2frame.Preface),
+		"half of settings": append([]byte(h2frame.Preface), settings[:8]...),
+		"half a header":    append([]byte(h2frame.Preface+string(settings)), 0, 0, 4, h2frame.TypeHeaders),
+		"one byte":         append([]byte(h2frame.Preface+string(settings)), 0),
+		"half a header block": append([]byte(h2frame.Preface+string(settings)),
+			rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)[:h2frame.HeaderLen+2]...),
+		"headers without end": append([]byte(h2frame.Preface+string(settings)), rawFrame(h2frame.TypeHeaders, 0, 1, postHead)...),
+		"half a continuation": append([]byte(h2frame.Preface+string(settings)+string(rawFrame(h2frame.TypeHeaders, 0, 1,
+			postHead[:3]))), 0, 0, 3, h2frame.TypeContinued, 0),
+		"half a ping": append([]byte(h2frame.Preface+string(settings)), h2frame.Ping(1)[:12]...),
+		"half an ack": append([]byte(h2frame.Preface+string(settings)),
+			rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(1)[h2frame.HeaderLen:])[:16]...),
+		"half a frame of 16 k": append([]byte(h2frame.Preface+string(settings)), 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 'x'),
 	} {
 		for _, kind := range bothKinds {
 			t.Run(name+"/"+kind, func(t *testing.T) {
@@ -363,7 +365,7 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 			c := dialHTTP2(t, one, kind)
 			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
 			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
-			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
+			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
 			var f *framed
 			one.await(t, "no write blocks", func(Counts) bool {
 				for _, own := range one.set.all() {
@@ -485,7 +487,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
 			wait := one.depart(t, nil, time.Minute)
 			own := one.set.all()[0]
-			c.wantGoAway(maxStream)
+			c.wantGoAway(h2frame.MaxStream)
 			c.pong()
 			if raw, ok := own.Conn.(*net.TCPConn); ok {
 				_ = raw.SetWriteBuffer(2 << 20)
@@ -496,7 +498,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 				raw = plain.NetConn()
 			}
 			_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
-			c.frame(typeHeaders, flagEndBlock|1, 1, postHead)
+			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
 			c.pong()
 			c.calm()
 			c.wantGoAway(1)
@@ -574,9 +576,9 @@ func TestHTTP2RefusesOldCiphersAsEver(t *testing.T) {
 		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
 	})
 	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
-	c.send([]byte(preface))
+	c.send([]byte(h2frame.Preface))
 	const inadequateSecurity = 0xc
-	if f := c.until(typeGoAway); binary.BigEndian.Uint32(f.payload[4:]) != inadequateSecurity {
+	if f := c.until(h2frame.TypeGoAway); binary.BigEndian.Uint32(f.payload[4:]) != inadequateSecurity {
 		t.Errorf("%+v", f)
 	}
 }

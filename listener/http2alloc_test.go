@@ -13,6 +13,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // h2wire is wire for HTTP/2 without TLS.
@@ -22,7 +24,7 @@ type h2wire struct {
 	br     *bufio.Reader
 	stream uint32
 	req    []byte
-	head   [headerLen]byte
+	head   [h2frame.HeaderLen]byte
 }
 
 func dialWire(t testing.TB, tracked bool) *h2wire {
@@ -51,8 +53,8 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	get := slices.Concat([]byte{0x82}, postHead[1:])
-	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: rawFrame(typeHeaders, flagEndBlock|1, 0, get)}
-	_, _ = nc.Write(append([]byte(preface), slices.Concat(rawFrame(4, 0, 0, nil),
+	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 0, get)}
+	_, _ = nc.Write(append([]byte(h2frame.Preface), slices.Concat(rawFrame(4, 0, 0, nil),
 		rawFrame(8, 0, 0, []byte{0x7f, 0, 0, 0}))...)) // a window for all answers
 	for range 50 {
 		w.roundTrip()
@@ -76,7 +78,7 @@ func (w *h2wire) roundTrip() {
 		if _, err := w.br.Discard(int(w.head[1])<<8 | int(w.head[2])); err != nil {
 			w.t.Fatal(err)
 		}
-		if w.head[3] <= typeHeaders && w.head[4]&1 != 0 {
+		if w.head[3] <= h2frame.TypeHeaders && w.head[4]&1 != 0 {
 			return
 		}
 	}

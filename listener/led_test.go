@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // warnings collects what a set warns of.
@@ -111,7 +113,7 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 // With a version of net/http that needs fronts, and with one that doesn't, a front changes nothing of a connection that
 // speaks something else.
 func TestFrontsOfOtherConnections(t *testing.T) {
-	for _, said := range []string{"", "G", "PRI * HTTP/1.1\r\n", preface[:23], preface[:20] + "XXXX",
+	for _, said := range []string{"", "G", "PRI * HTTP/1.1\r\n", h2frame.Preface[:23], h2frame.Preface[:20] + "XXXX",
 		strings.Repeat("x", 100)} {
 		set := New(nil, nil)
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -27,10 +28,10 @@ type LossKind string
 // The kinds of losses. In TLS, and everywhere but on Linux, it can't be seen what lies unread. Then
 // a record of TLS that is long enough, or anything at all outside of TLS, counts as a request.
 const (
-	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
-	LostCutOff  LossKind = "cut off" // a request in flight; a hijacked or untracked connection
-	LostPart    LossKind = "part"    // the beginning of a request
-	LostJunk    LossKind = "junk"    // bytes that begin no request
+	LostRequest          = LossKind(sniff.Request) // the whole head of a request, unread, or read and not begun
+	LostCutOff  LossKind = "cut off"               // a request in flight; a hijacked or untracked connection
+	LostPart             = LossKind(sniff.Part)    // the beginning of a request
+	LostJunk             = LossKind(sniff.Junk)    // bytes that begin no request
 )
 
 func (c *conn) key() string {
@@ -105,26 +106,26 @@ func (c *conn) account(force bool) {
 // in two wherever it is full.
 func (c *conn) followed(n int) bool {
 	body := c.body.Load()
-	ahead := int64(c.lines.ahead.Load())
-	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(lineEnd) { // a body has no room for as many
+	ahead := int64(c.lines.Ahead.Load())
+	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // a body has no room for as many
 		return true
 	}
 	if n == 0 || c.records.Load() != nil {
 		return false
 	}
 	p := sockopt.Peek(c.Conn, n)
-	if looksLikeHead(p) {
+	if sniff.LooksLikeHead(p) {
 		return true
 	}
 	if body < 0 || body >= int64(len(p)) {
 		return false // all of it may be the body
 	}
-	var l requestLines
+	var l sniff.RequestLines
 	if body == 0 {
-		l.matched.Store(c.lines.matched.Load())
+		l.Matched.Store(c.lines.Matched.Load())
 	}
-	l.feed(p[body:])
-	return l.ahead.Load() > 0
+	l.Feed(p[body:])
+	return l.Ahead.Load() > 0
 }
 
 // begunBehind tells what the client has sent behind the last request, of which n bytes lie unread, where that is
@@ -136,11 +137,11 @@ func (c *conn) begunBehind(n int) LossKind {
 	if !handled || c.body.Load() != 0 || !c.sees() {
 		return ""
 	}
-	p, all := c.behind.afterHead()
+	p, all := c.behind.AfterHead()
 	if !all {
 		return LostPart
 	}
-	return headKind(slices.Concat(p, sockopt.Peek(c.Conn, n)), false)
+	return LossKind(sniff.HeadKind(slices.Concat(p, sockopt.Peek(c.Conn, n)), false))
 }
 
 // losePart makes an entry of what was read, of a request that did not come whole.
@@ -148,11 +149,11 @@ func (c *conn) losePart() {
 	kind := LostPart
 	switch {
 	case c.state.Load() == 0:
-		if c.hasSaid() == saidJunk {
+		if c.hasSaid() == sniff.SaidJunk {
 			kind = LostJunk
 		}
 	case c.records.Load() == nil:
-		kind = c.head.kind()
+		kind = LossKind(c.head.Kind())
 	}
 	if kind != "" {
 		c.lose(Loss{Kind: kind})
@@ -163,7 +164,7 @@ func (c *conn) losePart() {
 func (c *conn) inHead(state http.ConnState) bool {
 	switch {
 	case c.state.Load() == 0:
-		return c.hasSaid() == saidPart || c.hasSaid() == saidJunk
+		return c.hasSaid() == sniff.SaidPart || c.hasSaid() == sniff.SaidJunk
 	case c.records.Load() == nil:
 		return c.heard.Load()
 	}
@@ -181,9 +182,9 @@ func (c *conn) kindOf(n int) LossKind {
 	switch st := c.state.Load(); {
 	case c.heard.Load():
 	case st == 0:
-		return unmetKind(p, n)
-	case st-1 == int32(http.StateNew) && c.wrapped.Load() && len(p) > 0 && !mayBeProxy(p):
-		rest, part := behindProxy(p)
+		return LossKind(sniff.UnmetKind(p, n))
+	case st-1 == int32(http.StateNew) && c.wrapped.Load() && len(p) > 0 && !sniff.MayBeProxy(p):
+		rest, part := sniff.BehindProxy(p)
 		if part {
 			return LostPart
 		}
@@ -197,30 +198,14 @@ func (c *conn) kindOf(n int) LossKind {
 		if c.inRecord.Load() {
 			return LostPart
 		}
-		return recordsKind(p, n)
+		return LossKind(sniff.RecordsKind(p, n))
 	case len(p) == 0:
 		return LostRequest
 	case c.heard.Load():
-		if headEnds(p) {
+		if sniff.HeadEnds(p) {
 			return LostRequest
 		}
 		return LostPart
 	}
-	return headKind(p, n > len(p))
-}
-
-// unmetKind tells what the n bytes are that a client has sent on a connection that no server has
-// got, of which p are the first.
-func unmetKind(p []byte, n int) LossKind {
-	rest, part := behindProxy(p)
-	n -= len(p) - len(rest)
-	switch {
-	case len(p) == 0:
-		return LostRequest
-	case part:
-		return LostPart
-	case n > 0 && len(rest) > 0 && rest[0] == handshakeRecord:
-		return recordsKind(rest, n)
-	}
-	return headKind(rest, n > len(rest))
+	return LossKind(sniff.HeadKind(p, n > len(p)))
 }

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // standard finds out what this version of net/http does about HTTP/2, by a server that is given
@@ -34,7 +36,8 @@ var standard = sync.OnceValues(func() (function uintptr, any bool) {
 		srv.Protocols.SetUnencryptedHTTP2(true)
 		ended.Go(func() { _ = srv.Serve(ln) })
 		first := <-ln.said
-		any = any && len(first) > headerLen && first[3] == typeSettings && first[0] == 0 // "HTTP/1.1 404" is none
+		settings := len(first) > h2frame.HeaderLen && first[3] == h2frame.TypeSettings
+		any = any && settings && first[0] == 0 // "HTTP/1.1 404" is none
 		_ = srv.Close()
 		_ = ln.Close()
 		ended.Wait()
@@ -78,7 +81,7 @@ func (p *probe) Accept() (net.Conn, error) {
 }
 
 func (p *probe) Read(b []byte) (n int, err error) {
-	if n = copy(b, preface[p.sent:]); n == 0 {
+	if n = copy(b, h2frame.Preface[p.sent:]); n == 0 {
 		<-p.closed
 		return 0, io.EOF
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2frame"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -199,7 +200,7 @@ func (p *parting) stuck() bool {
 	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open
 	default:
 		// A handler that has taken the connection can't answer before the client's first frame, see upgrade.
-		if place != unbegun {
+		if place != h2frame.Unbegun {
 			return false
 		}
 	}
@@ -210,7 +211,7 @@ func (p *parting) stuck() bool {
 	if p.f.told.Load() {
 		return queued > 0
 	}
-	return inside(place) && place == p.place
+	return h2frame.Inside(place) && place == p.place
 }
 
 // stop is for a connection that is closed.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // hose is a connection from which a test reads what it has put in, and whose writes it collects.
@@ -55,8 +57,8 @@ func hosed(t testing.TB) (*framed, *hose) {
 	t.Helper()
 	h := &hose{}
 	f := &framed{Conn: h, own: &conn{}}
-	_, _ = f.Write(rawFrame(typeSettings, 0, 0, nil))
-	feed(t, f, rawFrame(typeSettings, 0, 0, nil))
+	_, _ = f.Write(rawFrame(h2frame.TypeSettings, 0, 0, nil))
+	feed(t, f, rawFrame(h2frame.TypeSettings, 0, 0, nil))
 	return f, h
 }
 
@@ -73,12 +75,14 @@ func feed(t testing.TB, f *framed, b []byte) {
 	}
 }
 
-func ack(n uint32) []byte { return rawFrame(typePing, flagAck, 0, ping(n)[headerLen:]) }
+func ack(n uint32) []byte {
+	return rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(n)[h2frame.HeaderLen:])
+}
 
 // An acknowledgement counts once, if it is that of the PING that was sent last and not acknowledged: in every state.
 func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 	pings := func(h *hose) int {
-		return bytes.Count(h.written(), []byte{8, typePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'})
+		return bytes.Count(h.written(), []byte{8, h2frame.TypePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'})
 	}
 	forged := []uint32{0, 1, 2, 3, 4, 0xffff, 0xfffffe, 0xffffff}
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,8 @@ package listener
 import (
 	"net/http"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
 // waits tells whether the server waits for a request of HTTP/1, or for the rest of its head, in the
@@ -34,11 +36,11 @@ func (c *conn) atRest(offered int, ahead bool) bool {
 		return false
 	}
 	if c.state.Load() == 0 {
-		return c.hasSaid() == saidNothing || c.hasSaid() == saidHello
+		return c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello
 	}
 	isNew := c.state.Load()-1 == int32(http.StateNew)
 	if r := c.records.Load(); r != nil {
-		return !r.partial() && (isNew || c.settled() || c.covered.Load() && !c.heard.Load())
+		return !r.Partial() && (isNew || c.settled() || c.covered.Load() && !c.heard.Load())
 	}
 	if isNew {
 		return !c.heard.Load()
@@ -63,23 +65,23 @@ func (c *conn) hear(p []byte, n int) {
 	}
 	r := c.records.Load()
 	if !c.heard.Load() {
-		if r == nil && c.wrapped.Load() && p[0] == handshakeRecord && c.state.Load()-1 == int32(http.StateNew) {
-			r = new(records) // the wrapper is TLS, or there is some between
+		if r == nil && c.wrapped.Load() && p[0] == sniff.HandshakeRecord && c.state.Load()-1 == int32(http.StateNew) {
+			r = new(sniff.Records) // the wrapper is TLS, or there is some between
 			c.records.Store(r)
 		}
 		c.wake()
 	}
-	greets := c.state.Load() == 0 && c.sock != nil && c.sock.tracked.Load() && c.hasSaid() != saidMore
+	greets := c.state.Load() == 0 && c.sock != nil && c.sock.tracked.Load() && c.hasSaid() != sniff.SaidMore
 	if greets {
 		c.greet(p)
 		r = c.records.Load()
 	}
 	if r != nil {
-		begins := !r.partial()
+		begins := !r.Partial()
 		if !greets {
-			r.feed(p)
+			r.Feed(p)
 		}
-		if in := r.partial(); in != c.inRecord.Load() {
+		if in := r.Partial(); in != c.inRecord.Load() {
 			c.inRecord.Store(in)
 		}
 		c.stir(begins)
@@ -88,16 +90,42 @@ func (c *conn) hear(p []byte, n int) {
 	switch {
 	case greets:
 	case c.waits():
-		c.head.add(p)
+		c.head.Add(p)
 	case offered == 1 && c.state.Load()-1 == int32(http.StateActive): // read behind a handler's back, see read
 		c.head.Store(0)
-		c.head.add(p)
+		c.head.Add(p)
 		c.early.Store(true)
 	}
 	if offered <= readSize { // what is larger is a handler's, for a body
-		c.lines.feed(p)
-		c.behind.add(p)
+		c.lines.Feed(p)
+		c.behind.Add(p)
 	}
+}
+
+// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may
+// read that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
+func (c *conn) unproxy(p []byte) []byte {
+	if c.state.Load()-1 != int32(http.StateNew) || !c.wrapped.Load() || c.heard.Load() && c.proxy == nil {
+		return p
+	}
+	text := append(c.proxy, p...)
+	rest, part := sniff.BehindProxy(text)
+	switch {
+	case part || sniff.MayBeProxy(text):
+		if c.proxy == nil {
+			c.wake()
+			c.head.Add([]byte("PROXY "))
+			c.inRecord.Store(c.records.Load() != nil)
+		}
+		c.proxy = text
+		return nil
+	case c.proxy != nil || len(rest) < len(text):
+		c.proxy = nil
+		c.head.Store(0)
+		c.inRecord.Store(false)
+		c.heard.Store(false)
+	}
+	return rest
 }
 
 // wake is told of the first bytes of a request.

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
 // underTLS is the net.Conn under a TLS client, which can hold back what that writes.
@@ -142,7 +144,7 @@ func keyUpdate(t testing.TB, tc *tls.Conn, secrets string, number byte) []byte {
 	nonce := expand("iv", 12)
 	nonce[11] ^= number
 	inner := []byte{24, 0, 0, 1, 0 /* the other side need not follow */, 22}
-	head := []byte{applicationData, 3, 3, 0, byte(len(inner) + aead.Overhead())}
+	head := []byte{sniff.ApplicationData, 3, 3, 0, byte(len(inner) + aead.Overhead())}
 	return aead.Seal(head, nonce, inner, head[:5:5])
 }
 
@@ -199,16 +201,16 @@ func TestLedgerOfTLS(t *testing.T) {
 		return string([]byte{kind, 3, 3, byte(length >> 8), byte(length)}) + strings.Repeat("x", length)
 	}
 	for sent, want := range map[string]LossKind{
-		record(applicationData, maxAlert-5):                                          "",
-		record(applicationData, maxAlert-4):                                          LostRequest,
-		record(applicationData, maxAlert-5) + record(applicationData, 1000):          LostRequest,
-		record(applicationData, 1000)[:1000]:                                         LostPart,
-		record(applicationData, 1000)[:3]:                                            LostPart,
-		record(alertRecord, 26):                                                      "",
-		record(handshakeRecord, 500):                                                 LostPart,
-		record(handshakeRecord, 500) + record(20, 1) + record(applicationData, 1000): LostRequest,
-		strings.Repeat("x", 1000):                                                    LostJunk,
-		"GET / HTTP/1.1\r\n\r\n":                                                     LostJunk,
+		record(sniff.ApplicationData, sniff.MaxAlert-5):                                          "",
+		record(sniff.ApplicationData, sniff.MaxAlert-4):                                          LostRequest,
+		record(sniff.ApplicationData, sniff.MaxAlert-5) + record(sniff.ApplicationData, 1000):    LostRequest,
+		record(sniff.ApplicationData, 1000)[:1000]:                                               LostPart,
+		record(sniff.ApplicationData, 1000)[:3]:                                                  LostPart,
+		record(sniff.AlertRecord, 26):                                                            "",
+		record(sniff.HandshakeRecord, 500):                                                       LostPart,
+		record(sniff.HandshakeRecord, 500) + record(20, 1) + record(sniff.ApplicationData, 1000): LostRequest,
+		strings.Repeat("x", 1000):                                                                LostJunk,
+		"GET / HTTP/1.1\r\n\r\n":                                                                 LostJunk,
 	} {
 		one := secure(t, &http.Server{}, "http/1.1")
 		var losses []Loss
@@ -238,11 +240,11 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x00\x17\x03\x03"), uint8(1))
 	f.Add([]byte("\x17\x03\x03\x00\x00\x17\x03\x03\xff\xff"), uint8(2))
 	f.Fuzz(func(t *testing.T, data []byte, size uint8) {
-		var whole, pieces records
-		whole.feed(data)
+		var whole, pieces sniff.Records
+		whole.Feed(data)
 		for rest := data; len(rest) > 0; {
 			n := min(int(size)+1, len(rest))
-			pieces.feed(rest[:n])
+			pieces.Feed(rest[:n])
 			rest = rest[n:]
 		}
 		if whole != pieces {
@@ -255,8 +257,8 @@ func FuzzRecords(f *testing.F) {
 			}
 			data = data[n:]
 		}
-		if whole.partial() != (len(data) > 0) {
-			t.Errorf("in a record: %v with %q left", whole.partial(), data)
+		if whole.Partial() != (len(data) > 0) {
+			t.Errorf("in a record: %v with %q left", whole.Partial(), data)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
 type connKey struct{}
@@ -105,7 +107,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.lodge(srv)
 		}
 		if _, ok := nc.(*tls.Conn); ok && !c.shaded && c.records.Load() == nil { // or the wrapper has shaken hands
-			c.records.Store(new(records))
+			c.records.Store(new(sniff.Records))
 		}
 		fallthrough
 	case http.StateIdle:
@@ -131,7 +133,7 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		case !c.counted.Load():
 			c.requests.Add(1)
 		}
-		c.lines.take()
+		c.lines.Take()
 	case http.StateHijacked:
 		c.mu.Lock()
 		c.taken = true

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -31,9 +32,9 @@ func (c *conn) unmet() bool {
 		return false
 	}
 	switch c.hasSaid() {
-	case saidMore:
+	case sniff.SaidMore:
 		return false
-	case saidJunk:
+	case sniff.SaidJunk:
 		if c.sock.holding.Load() != c {
 			return false
 		}
@@ -41,19 +42,19 @@ func (c *conn) unmet() bool {
 	return !c.spoke.Load() || c.records.Load() != nil // a handshake has two sides
 }
 
-func (c *conn) hasSaid() said { return said(c.greeted.Load()) }
+func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.greeted.Load()) }
 
 // greet is told of what was read from c before a server got it. It returns what is behind a header
 // of the PROXY protocol.
 func (c *conn) greet(p []byte) {
 	if c.greeting == nil {
-		c.greeting = new(greeting)
+		c.greeting = new(sniff.Greeting)
 	}
-	now := c.greeting.feed(p)
-	if c.greeting.shake != nil && c.records.Load() == nil {
-		c.records.Store(c.greeting.shake)
+	now := c.greeting.Feed(p)
+	if c.greeting.Shake != nil && c.records.Load() == nil {
+		c.records.Store(c.greeting.Shake)
 	}
-	if c.greeted.Store(int32(now)); now == saidMore {
+	if c.greeted.Store(int32(now)); now == sniff.SaidMore {
 		c.greeting = nil
 	}
 }
@@ -122,10 +123,10 @@ func (c *conn) isAnswer(p []byte) bool {
 	switch {
 	case !c.heard.Load() || !c.waits():
 		return false
-	case c.records.Load() == nil || begins(p, "HTTP/1."):
+	case c.records.Load() == nil || sniff.Begins(p, "HTTP/1."):
 		return true
 	}
-	return c.state.Load()-1 == int32(http.StateIdle) && p[0] == applicationData && len(p) > maxAlert
+	return c.state.Load()-1 == int32(http.StateIdle) && p[0] == sniff.ApplicationData && len(p) > sniff.MaxAlert
 }
 
 // speak is called before somebody writes.

@@ -1,4 +1,4 @@
-package listener
+package sniff
 
 import (
 	"crypto/tls"
@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
 // What a client has said, in one piece or byte by byte, tells whether a request can be under way.
@@ -16,24 +18,24 @@ func TestGreeting(t *testing.T) {
 		v2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x00\x01\x00\x50"
 		rq = "POST /x HTTP/1.1\r\nHost: x\r\n\r\n"
 	)
-	for text, want := range map[string]said{
-		"P": saidPart, "PROX": saidPart, v1[:9]: saidPart, v1[:len(v1)-1]: saidPart, v1: saidHello,
-		"\r": saidPart, v2[:12]: saidPart, v2[:16]: saidPart, v2[:len(v2)-1]: saidPart, v2: saidHello,
-		"\r\n\r\n": saidPart, "\n": saidHello, v1 + "\r\n": saidHello,
-		"G": saidPart, "POST /": saidPart, rq[:18]: saidPart, rq[:len(rq)-1]: saidPart, rq: saidMore, rq + "x": saidMore,
-		v1 + "PO": saidPart, v1 + rq: saidMore, v2 + "G": saidPart, v2 + rq: saidMore,
-		preface[:10]: saidPart, preface[:20]: saidPart, preface: saidMore,
-		"\x00": saidJunk, "echo hello\n": saidJunk, v1 + "\x00": saidJunk, "PROXY " + strings.Repeat("x", 200): saidPart,
-		"GET /" + strings.Repeat("x", 9000): saidPart, "GET /" + strings.Repeat("x", maxGreeting): saidMore,
-		"\x16": saidPart, "\x16\x03\x01\x00\x01x": saidPart, v1 + "\x16\x03": saidPart,
+	for text, want := range map[string]Said{
+		"P": SaidPart, "PROX": SaidPart, v1[:9]: SaidPart, v1[:len(v1)-1]: SaidPart, v1: SaidHello,
+		"\r": SaidPart, v2[:12]: SaidPart, v2[:16]: SaidPart, v2[:len(v2)-1]: SaidPart, v2: SaidHello,
+		"\r\n\r\n": SaidPart, "\n": SaidHello, v1 + "\r\n": SaidHello,
+		"G": SaidPart, "POST /": SaidPart, rq[:18]: SaidPart, rq[:len(rq)-1]: SaidPart, rq: SaidMore, rq + "x": SaidMore,
+		v1 + "PO": SaidPart, v1 + rq: SaidMore, v2 + "G": SaidPart, v2 + rq: SaidMore,
+		h2frame.Preface[:10]: SaidPart, h2frame.Preface[:20]: SaidPart, h2frame.Preface: SaidMore,
+		"\x00": SaidJunk, "echo hello\n": SaidJunk, v1 + "\x00": SaidJunk, "PROXY " + strings.Repeat("x", 200): SaidPart,
+		"GET /" + strings.Repeat("x", 9000): SaidPart, "GET /" + strings.Repeat("x", maxGreeting): SaidMore,
+		"\x16": SaidPart, "\x16\x03\x01\x00\x01x": SaidPart, v1 + "\x16\x03": SaidPart,
 	} {
-		var whole, drips greeting
-		if got := whole.feed([]byte(text)); got != want {
+		var whole, drips Greeting
+		if got := whole.Feed([]byte(text)); got != want {
 			t.Errorf("%.40q: %v, want %v", text, got, want)
 		}
-		var last said
-		for i := 0; i < len(text) && last != saidMore; i++ {
-			last = drips.feed([]byte(text[i : i+1]))
+		var last Said
+		for i := 0; i < len(text) && last != SaidMore; i++ {
+			last = drips.Feed([]byte(text[i : i+1]))
 		}
 		if last != want {
 			t.Errorf("%.40q byte by byte: %v, want %v", text, last, want)
@@ -59,11 +61,11 @@ func TestGreetingOfTLS(t *testing.T) {
 	defer certs.Close()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		near, far := net.Pipe()
-		var g greeting
-		var all []said
+		var g Greeting
+		var all []Said
 		tap := tapped{near, func(p []byte) {
 			for _, b := range p {
-				all = append(all, g.feed([]byte{b}))
+				all = append(all, g.Feed([]byte{b}))
 			}
 		}}
 		done := make(chan struct{})
@@ -76,18 +78,18 @@ func TestGreetingOfTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, s := range all[:len(all)-1] {
-			if s != saidPart {
+			if s != SaidPart {
 				t.Fatalf("TLS %x: %v at byte %d of %d", version, s, i+1, len(all))
 			}
 		}
-		if last := all[len(all)-1]; last != saidHello {
+		if last := all[len(all)-1]; last != SaidHello {
 			t.Errorf("TLS %x: %v behind the handshake", version, last)
 		}
 		n := len(all)
 		if _, err := client.Write([]byte("G")); err != nil {
 			t.Fatal(err)
 		}
-		if all[n+4] != saidMore {
+		if all[n+4] != SaidMore {
 			t.Errorf("TLS %x: %v with the head of another record", version, all[n+4])
 		}
 		_ = near.Close()

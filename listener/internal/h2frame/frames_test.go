@@ -1,0 +1,98 @@
+package h2frame
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+)
+
+func written(kind, flags byte, stream uint32, payload []byte) []byte {
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	return append(binary.BigEndian.AppendUint32(b, stream), payload...)
+}
+
+func TestFramesKnowWhereTheyAre(t *testing.T) {
+	var f Frames
+	f.Preface = len(Preface)
+	f.Awaited = 0x010203
+	const n = 0x010203
+	for _, step := range []struct {
+		bytes   []byte
+		between bool
+		want    Frames
+	}{
+		{[]byte(Preface[:23]), false, Frames{Awaited: n}},
+		{[]byte(Preface[23:]), true, Frames{Awaited: n}},
+		{written(TypeSettings, 0, 0, nil), true, Frames{whole: 1, Settings: true, Awaited: n}},
+		{written(TypeHeaders, 1, 5, []byte("abc")), false, Frames{whole: 2, Last: 5, open: true, Settings: true,
+			Awaited: n}},
+		{written(TypeContinued, 0, 5, nil), false, Frames{whole: 3, Last: 5, open: true, Settings: true, Awaited: n}},
+		{written(TypeContinued, FlagEndBlock, 5, []byte("d")), true, Frames{whole: 4, Last: 5, Settings: true, Awaited: n}},
+		{written(0, 1, 5, make([]byte, 70000))[:60000], false, Frames{whole: 4, Last: 5, Settings: true, Awaited: n}},
+		{make([]byte, 70000-60000+HeaderLen), true, Frames{whole: 5, Last: 5, Settings: true, Awaited: n}},
+		{written(TypeHeaders, FlagEndBlock, 3, nil), true, Frames{whole: 6, Last: 5, Settings: true, Awaited: n}},
+		{written(TypePing, FlagAck, 0, Ping(9)[HeaderLen:]), true, Frames{whole: 7, Last: 5, Settings: true, Awaited: n}},
+		{written(TypePing, FlagAck, 0, []byte("batoN\x01\x02\x03")), true,
+			Frames{whole: 8, Last: 5, Settings: true, Awaited: n}},
+		{Ping(n), true, Frames{whole: 9, Last: 5, Settings: true, Awaited: n}},
+		{written(TypePing, FlagAck, 0, Ping(n)[HeaderLen:]), true, Frames{whole: 10, Last: 5, Settings: true, Back: true}},
+		{written(TypePing, FlagAck, 0, Ping(0)[HeaderLen:]), true, Frames{whole: 11, Last: 5, Settings: true, Back: true}},
+		{GoAway(MaxStream), true, Frames{whole: 12, Last: 5, Settings: true, Back: true, GoneAway: true}},
+	} {
+		f.Pass(step.bytes)
+		got := Frames{whole: f.whole, Last: f.Last, open: f.open, GoneAway: f.GoneAway, Settings: f.Settings,
+			Awaited: f.Awaited, Back: f.Back, Alien: f.Alien}
+		if got != step.want || f.Between() != step.between {
+			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v", step.bytes, got, f.Between(), step.want, step.between)
+		}
+	}
+}
+
+// Where another protocol begins than the preface has promised, nothing is taken for a frame.
+func TestFramesKnowAliens(t *testing.T) {
+	for _, cut := range []int{1, 7, 24} {
+		f := Frames{Preface: len(Preface)}
+		said := "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX" + string(GoAway(7))
+		for ; len(said) > 0; said = said[min(cut, len(said)):] {
+			f.Pass([]byte(said[:min(cut, len(said))]))
+		}
+		if !f.Alien || f.whole != 0 {
+			t.Errorf("in pieces of %d: %+v", cut, f)
+		}
+	}
+}
+
+// However the bytes are cut, the same has passed; and the ends of frames are where a plain reading has them.
+func FuzzFrames(f *testing.F) {
+	f.Add(bytes.Join([][]byte{written(4, 0, 0, make([]byte, 12)), written(TypeHeaders, 0, 1, []byte("x")),
+		written(TypeContinued, 4, 1, nil), GoAway(7)}, nil), uint64(1))
+	f.Add(append(Ping(3), written(TypePing, FlagAck, 0, Ping(3)[HeaderLen:])...), uint64(2))
+	f.Add([]byte{0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 1, 2}, uint64(3))
+	f.Add([]byte{0, 0, 8, TypePing, FlagAck}, uint64(4))
+	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
+		whole := Frames{Awaited: uint32(seed)}
+		cut := whole
+		whole.Pass(b)
+		r := rand.New(rand.NewPCG(seed, 1))
+		for rest := b; len(rest) > 0; {
+			n := 1 + r.IntN(min(len(rest), 20))
+			cut.Pass(rest[:n])
+			rest = rest[n:]
+		}
+		if whole != cut {
+			t.Fatalf("at once %+v, in pieces %+v", whole, cut)
+		}
+		n, rest := int64(0), b
+		for len(rest) >= HeaderLen {
+			size := HeaderLen + int(rest[0])<<16 + int(rest[1])<<8 + int(rest[2])
+			if len(rest) < size {
+				break
+			}
+			n, rest = n+1, rest[size:]
+		}
+		if n != whole.whole || whole.Between() && len(rest) > 0 || len(rest) == 0 && whole.got != 0 {
+			t.Fatalf("%d frames and %d bytes more, got %+v", n, len(rest), whole)
+		}
+	})
+}
