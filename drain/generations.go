@@ -235,7 +235,7 @@ func (s *Service) makeRoom() {
 func (s *Service) hurry() {
 	if s.phase == Draining && !s.hurried && time.Until(s.deadlineAt) > killGrace {
 		s.hurried = true
-		s.farewell.begin(killGrace / 2)
+		s.farewell.Begin(killGrace / 2)
 		s.set.Hurry(killGrace / 2)
 		s.deadline.Stop()
 		s.deadlineAt = time.Now().Add(killGrace)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/baton-go/baton/drain/internal/proc"
+	"github.com/baton-go/baton/drain/internal/work"
 )
 
 // What can be said of leads in a message.
@@ -96,8 +97,8 @@ func (s *Service) beginLeads() {
 			continue
 		}
 		l.begun = true
-		s.work.add(task{name: l.name, lead: true, f: func() { l.f(s.work.draining) },
-			over: func() { s.call(s.reportLeads) }})
+		s.work.Add(work.Task{Name: l.name, Lead: true, F: func() { l.f(s.work.Draining()) },
+			Over: func() { s.call(s.reportLeads) }})
 	}
 }
 

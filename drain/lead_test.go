@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/work"
 )
 
 func TestLeadRefusesWhatCannotBeSaid(t *testing.T) {
@@ -111,26 +113,26 @@ func TestLeadIsHeldUp(t *testing.T) {
 func TestGoRunsWhatItAccepts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackground()
+		b := work.NewGroup(ErrDraining)
 		s := &Service{work: b}
 		ran := make(chan int, 100)
 		add := func(n int) func(context.Context) { return func(context.Context) { ran <- n } }
 		if err := s.Go("before", add(1)); err != nil || len(ran) > 0 {
 			t.Error(err)
 		}
-		b.begin()
+		b.Begin()
 		_ = s.Go("feeds", func(ctx context.Context) {
 			<-ctx.Done()
 			if err := s.Go("second", func(ctx context.Context) { ran <- 3; time.Sleep(time.Second); ran <- 4 }); err != nil {
 				t.Error(err)
 			}
 		})
-		b.drain()
+		b.Drain()
 		if err := s.Go("while draining", add(2)); err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
-		idle := b.finish()
+		idle := b.Finish()
 		synctest.Wait()
 		if isClosed(idle) || len(ran) != 3 {
 			t.Errorf("finished while something runs; %d have run", len(ran))
@@ -152,14 +154,14 @@ func TestGoRunsWhatItAccepts(t *testing.T) {
 // A service that is over before it was ready runs nothing.
 func TestGoOfAServiceThatIsNeverReady(t *testing.T) {
 	t.Parallel()
-	b := newBackground()
+	b := work.NewGroup(ErrDraining)
 	s := &Service{work: b}
 	if err := s.Go("early", func(context.Context) { t.Error("it ran") }); err != nil {
 		t.Error(err)
 	}
-	b.end()
-	<-b.idle
-	b.begin()
+	b.End()
+	<-b.Finish()
+	b.Begin()
 	if err := s.Go("late", func(context.Context) {}); err == nil {
 		t.Error("no error")
 	}

@@ -129,7 +129,7 @@ func (s *Service) Status() (st Status) {
 func (s *Service) status() Status {
 	st := Status{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since, Pulled: s.health.Pulled(),
-		Listeners: s.set.Listeners(), Open: s.set.Counts(), Background: s.work.names(), Probers: s.health.Probers(),
+		Listeners: s.set.Listeners(), Open: s.set.Counts(), Background: s.work.Names(), Probers: s.health.Probers(),
 		Swaps: s.swaps, LastSwap: s.lastSwap, Total: s.total(),
 	}
 	if s.phase == Draining {

@@ -75,7 +75,7 @@ func (r *reporter) close(last Peer) {
 func (s *Service) peer() Peer {
 	p := Peer{
 		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
-		Open: s.set.Counts(), Tasks: len(s.work.names()), Leads: s.work.leads(),
+		Open: s.set.Counts(), Tasks: len(s.work.Names()), Leads: s.work.Leads(),
 	}
 	if s.phase == Draining {
 		p.Deadline = s.deadlineAt.Round(0)

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -13,9 +14,10 @@ import (
 func draining(t *testing.T) *Service {
 	s := &Service{
 		phase: Draining, since: time.Now(), generation: 7, deadlineAt: time.Now().Add(time.Hour),
-		set: listener.New(nil, nil), work: newBackground(), calls: make(chan func()), ended: make(chan struct{}),
+		set:  listener.New(nil, nil),
+		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining), calls: make(chan func()), ended: make(chan struct{}),
 	}
-	s.work.begin()
+	s.work.Begin()
 	go func() {
 		defer close(s.ended)
 		for s.phase != Stopped {

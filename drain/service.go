@@ -19,6 +19,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
+	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -31,8 +32,8 @@ type Service struct {
 	os       system
 	set      *listener.Set
 	health   *health.State
-	work     *background
-	farewell farewell
+	work     *work.Group
+	farewell *work.Farewell
 	keeper   *os.File // closed when the keeper is gone; nil: there is none
 
 	tickets *tlsconf.TicketKeys
@@ -104,7 +105,8 @@ type Service struct {
 // names the field of cfg that can't be used.
 func New(cfg Config) (*Service, error) {
 	s := &Service{
-		phase: Starting, since: time.Now(), generation: 1, work: newBackground(),
+		phase: Starting, since: time.Now(), generation: 1,
+		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining),
 		calls: make(chan func()), signals: make(chan os.Signal, 16), arrivals: make(chan arrival),
 		ended: make(chan struct{}),
 		over:  make(chan struct{}),
@@ -323,7 +325,7 @@ func (s *Service) openDoors(why string) {
 	if s.side.Trusts {
 		s.giver.send(message{Kind: kindServing, Unused: s.set.Unclaimed()})
 	}
-	s.work.begin()
+	s.work.Begin()
 	s.enter(Ready, why)
 	s.beginLeads()
 	s.control.serve()

@@ -99,10 +99,10 @@ func (s *Service) lameDuck() {
 // drain takes nothing new and finishes the rest: connections go to handover, or by and by; first runs before.
 func (s *Service) drain(why string, handover listener.Handover, first func()) {
 	s.enter(Draining, why)
-	s.work.drain()
+	s.work.Drain()
 	timeout := s.cfg.DrainTimeout
 	grace := s.cfg.idleGrace(handover == nil)
-	s.farewell.begin(min(grace, timeout/2)) // and the other half to say goodbye
+	s.farewell.Begin(min(grace, timeout/2)) // and the other half to say goodbye
 	s.deadlineAt = time.Now().Add(timeout)
 	s.deadline = time.AfterFunc(timeout, func() {
 		s.call(func() {
@@ -122,7 +122,7 @@ func (s *Service) drain(why string, handover listener.Handover, first func()) {
 		if s.set.Leave(s.ctx, handover, grace) != nil {
 			return // cut off
 		}
-		<-s.work.finish()
+		<-s.work.Finish()
 		s.call(func() {
 			s.settled = true
 			s.settle()
@@ -172,8 +172,8 @@ func (s *Service) cutOff(why string, within time.Duration, last func(why string,
 	}
 	s.cutting = func() {
 		s.cutting = nil
-		if work := s.work.names(); len(work) > 0 {
-			what += "; background work: " + strings.Join(work, ", ")
+		if names := s.work.Names(); len(names) > 0 {
+			what += "; background work: " + strings.Join(names, ", ")
 		}
 		if len(s.older) > 0 {
 			what += "; older generations: " + s.olderNames()
@@ -183,13 +183,13 @@ func (s *Service) cutOff(why string, within time.Duration, last func(why string,
 		}
 		last("cut off", errors.Join(s.result, akin(fmt.Errorf("drain: %s: cut off %s", why, what), ErrCutOff)))
 	}
-	s.work.end()
-	if within == 0 || len(s.work.names()) == 0 {
+	s.work.End()
+	if within == 0 || len(s.work.Names()) == 0 {
 		s.cutting()
 		return
 	}
 	go func() {
-		s.work.wait(within)
+		s.work.Wait(within)
 		s.call(func() {
 			if s.cutting != nil {
 				s.cutting()
@@ -247,9 +247,9 @@ func (s *Service) finish(why string, err error) {
 	replaced := s.replaced()
 	guest := s.os.inherits && (s.phase == Starting || s.phase == Probation) // the sockets are the parent's
 	s.result = err
-	s.farewell.begin(0)
+	s.farewell.Begin(0)
 	s.set.Close()
-	s.work.end()
+	s.work.End()
 	s.closeServers()
 	if s.phase == Swapping && s.swap.child != nil {
 		s.swap.child.Kill()
