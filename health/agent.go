@@ -7,17 +7,15 @@ import (
 	"github.com/baton-go/baton/health/internal/port"
 )
 
-// ServeAgent answers HAProxy's agent-check on ln until that is closed. The
-// answer is a line, whatever is asked: "up ready" while the service is healthy,
-// "drain" while it is pulled, and "down" once [State.Down] has been called.
+// ServeAgent answers HAProxy's agent-check on ln. It returns once ln is closed, which is up to the caller,
+// and the last answers are read, a second later at most. The answer is a line, whatever is asked: "up ready"
+// while the service is healthy, "drain" while it is pulled, and "down" once [State.Down] has been called.
 //
-// HAProxy heeds an answer at once, so a prober of that kind has noticed a pull
-// when it has had one. "ready" is what takes "drain" back, also of the process
-// before this one; it takes back, too, what somebody has set in HAProxy by
-// hand (set server ... state drain). A refused agent-check changes nothing for
-// HAProxy: to find a dead service it needs a check of the usual kind as well.
-// Let that one ask for the route of [State.Live], or a pull waits for its
-// failing answers too.
+// HAProxy heeds an answer at once, so a prober of that kind has noticed a pull when it has had one. "ready"
+// is what takes "drain" back, also that of the process before this one; it takes back, too, what was set in
+// HAProxy by hand (set server ... state drain). A refused agent-check changes nothing for HAProxy: to find a
+// dead service it needs a check of the usual kind as well. Let that one ask for the route of [State.Live], or
+// a pull waits for its failing answers too.
 func (s *State) ServeAgent(ln net.Listener) {
 	var lingering port.Lingering
 	defer lingering.Wait()
@@ -37,8 +35,8 @@ func (s *State) ServeAgent(ln net.Listener) {
 	})
 }
 
-// Down tells agents from now on that the service is down: it is pulled, the
-// pull has been noticed, and nothing new is accepted. A Restore takes it back.
+// Down makes ServeAgent say "down" from now on. Call it when the pull has been noticed and nothing new is
+// accepted. Restore takes it back.
 func (s *State) Down() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,28 +11,27 @@ import (
 
 // Config configures a [State]. Its zero value works.
 type Config struct {
-	// Status is the status of the answer while pulled, 400 to 599.
-	// Default 501; some balancers' dashboards expect 503.
+	// Status is the status of the answer while pulled, 400 to 599. Default 501; the dashboards of some
+	// balancers expect 503.
 	Status int
 
-	// Message is the "message" in the body of that answer. Whoever can reach
-	// the route reads it. Default "pulled".
+	// Message is the "message" in the body of that answer. All who reach the route can read it.
+	// Default "pulled".
 	Message string
 
-	// Failures is how many failing answers each live prober must have had
-	// before a pull is noticed: the largest number after which one of the
-	// balancers takes a node out. Default 3.
+	// Failures is how many failing answers each live prober must have had before a pull is noticed: the
+	// largest number after which one of the balancers takes a node out. Default 3.
 	Failures int
 
-	// Probers are the networks that the balancers' probes come from. Where there are some, nobody
-	// else is a prober: others are answered, and neither wait nor are waited for. What a proxy in
-	// these networks has forwarded must have come from these networks, too, by the last address in
-	// its X-Forwarded-For. Clients of unix sockets may always be probers. Default: each host may
-	// be one; the package comment says what an outsider can do then.
+	// Probers are the networks that the balancers' probes come from. Where there are some, no other host
+	// is a prober: others are answered, and no pull waits for them. What a proxy in these networks has
+	// forwarded must have come from these networks, too, by the last address in its X-Forwarded-For.
+	// Clients of unix sockets may always be probers. Default: each host may be one; the package comment
+	// says what an outsider can do then.
 	Probers []netip.Prefix
 
-	// PullMin is the least time between a pull and its being noticed, PullMax
-	// the greatest. Defaults 0 and 30 s.
+	// PullMin is the least time between a pull and its being noticed, default 0. PullMax is the greatest,
+	// default 30 s; it must not be less than PullMin.
 	PullMin, PullMax time.Duration
 }
 

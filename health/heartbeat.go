@@ -7,31 +7,27 @@ import (
 	"github.com/baton-go/baton/health/internal/port"
 )
 
-// Heartbeat is a port for balancers that only connect, such as LVS and other
-// balancers of TCP. While the service is healthy it accepts connections and
-// closes them at once. [State.Pull] closes the port before it returns, so that
-// connecting is refused, and after a [State.Restore] it is opened again.
+// Heartbeat is a port for balancers that only connect, such as LVS and other balancers of TCP. While the
+// service is healthy it accepts connections and closes them at once. [State.Pull] closes the port before it
+// returns, so that connecting is refused, and after a [State.Restore] it is opened again.
 //
-// A failing heartbeat can't be seen. What can be known is when the last of Config.Failures has
-// come. A prober of that kind has noticed a pull when Failures times its interval are over since
-// its last heartbeat, and a moment: a tenth of its interval, at most 100 ms. Its interval is the
-// longest of those lately seen. For a balancer whose heartbeats keep their distance when they fail
-// that is never before it has taken the node out, and never more than one interval after. Where
-// they keep a longer one then, because of a firewall that drops what it should refuse or of a
-// slower recheck, set PullMin.
+// A failing heartbeat can't be seen. What can be known is when the last of Config.Failures has come. A
+// heartbeat has noticed a pull when Failures times its interval are over since it was last seen, and a
+// moment: a tenth of its interval, at most 100 ms. Its interval is the longest of those lately seen. For a
+// balancer whose heartbeats keep their distance when they fail that is never before it has taken the node
+// out, and never more than one interval after. Where they keep a longer one then, because a firewall drops
+// what it should refuse, or because of a slower recheck, set PullMin.
 //
-// Some balancers reset a heartbeat before the handshake is complete, HAProxy's
-// plain "check" among them, and no process gets to see that. As long as nobody
-// has ever been seen on the port a pull therefore waits for somebody whose
-// interval is unknown, half of PullMax at most: less is for PullMax to say, and
-// more for PullMin.
+// Some balancers reset a heartbeat before the handshake is complete, HAProxy's plain "check" among them, and
+// no process gets to see that. So as long as no heartbeat has ever been seen, a pull waits for one whose
+// interval is unknown, half of PullMax at most: to wait for less, lower PullMax; for more, raise PullMin.
 type Heartbeat struct {
 	state *State
 	gate  *port.Gate
 }
 
-// NewHeartbeat calls listen, or leaves that for later if the service is pulled.
-// The error is that of listen, which must not call methods of s.
+// NewHeartbeat calls listen, or leaves that to Serve if the service is pulled. Listen is called after each
+// Restore, too; it must not call methods of s. The error is that of listen. The caller closes the Heartbeat.
 func (s *State) NewHeartbeat(listen func() (net.Listener, error)) (*Heartbeat, error) {
 	h := &Heartbeat{state: s, gate: port.NewGate(listen, s.opened)}
 	h.register()
@@ -61,9 +57,8 @@ func (s *State) opened() {
 	s.machine.Opened(s.now())
 }
 
-// Serve accepts heartbeats until Close is called, and returns nil then.
-// Otherwise the error is why the port could not be opened again, or was lost;
-// to call Serve once more, after a while, is right then.
+// Serve accepts heartbeats until Close is called, and returns nil then. Otherwise the error is why the port
+// could not be opened again, or was lost. Call Serve once more then, after a while.
 func (h *Heartbeat) Serve() error {
 	return h.gate.Serve(func(nc net.Conn) (closed func()) {
 		h.state.enter(h.state.probers.Remote(identity.Heartbeat, nc.RemoteAddr().String(), ""))
@@ -71,7 +66,7 @@ func (h *Heartbeat) Serve() error {
 	})
 }
 
-// Close closes the port for good.
+// Close closes the port for good, and ends Serve. It may be called again.
 func (h *Heartbeat) Close() {
 	h.gate.Close()
 	s := h.state

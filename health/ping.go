@@ -8,13 +8,12 @@ import (
 	"github.com/baton-go/baton/health/internal/ledger"
 )
 
-// ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, while
-// pulled, Config.Status and {"code":-1,"message":Config.Message} with
-// Connection: close, so that a prober with a kept-alive connection does not go
-// on hearing this process. GET, HEAD and OPTIONS are probes; other methods are
-// answered 405 and leave no trace in the ledger, and so do requests whose
-// RemoteAddr is "pipe": over a [net.Pipe] the service probes itself. A body is
-// not waited for: the answer is given at once, and closes the connection.
+// ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, while pulled, Config.Status and
+// {"code":-1,"message":Config.Message} with Connection: close, so that a prober with a kept-alive connection
+// does not go on hearing this process. GET, HEAD and OPTIONS are probes. Other methods are answered 405 and
+// leave no trace in the ledger, and neither do requests whose RemoteAddr is "pipe": over a [net.Pipe] the
+// service probes itself. The answer does not wait for a body, and closes the connection of a request that
+// has one.
 func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ignoreBody(w, r)
 	if !probing(r.Method) {
@@ -36,8 +35,8 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Live returns a handler for /livez: 200 throughout, pulled or not, for whoever
-// restarts processes that do not answer. It keeps no ledger.
+// Live returns a handler for /livez: it answers 200 throughout, pulled or not. It is for a supervisor that
+// restarts processes which do not answer. It keeps no ledger.
 func (s *State) Live() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ignoreBody(w, r)

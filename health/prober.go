@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Prober is one line of the ledger. Its kind is that of Probed, ServeAgent, Heartbeat or Watched; HTTP is "ping", too.
+// Prober is one line of the ledger, for people and dashboards.
 type Prober struct {
-	Kind      string        `json:"kind"` // "ping" (and Probed), "agent", "heartbeat" or "watch"
+	Kind      string        `json:"kind"` // "ping" (also of Probed), "agent", "heartbeat" or "watch" (of Watched)
 	Host      string        `json:"host"` // "unix" for all unix sockets; "" for a heartbeat never seen
 	UserAgent string        `json:"user_agent"`
 	Form      string        `json:"form,omitempty"` // method, version, Host, sum of header names
@@ -21,8 +21,8 @@ type Prober struct {
 	Live      bool          `json:"live"`           // seen lately enough to be waited for
 }
 
-// Probers returns the ledger, by host, kind and User-Agent. It holds 1024 probers, those with a rhythm first and then
-// those seen last, and as many that watch.
+// Probers returns a copy of the ledger, sorted by host, kind and User-Agent. There are 1024 probers at most: those
+// with a rhythm and those seen last. There are as many watches at most.
 func (s *State) Probers() []Prober {
 	s.mu.Lock()
 	clock := time.Now()

@@ -12,8 +12,8 @@ import (
 	"github.com/baton-go/baton/health/internal/port"
 )
 
-// State is what probers see, and the ledger of those who saw it. It is an
-// [http.Handler], and its methods may be called from any goroutine.
+// State is what probers see, and the ledger of those who saw it. It is an [http.Handler]. Its methods may be
+// called from any goroutine. There is nothing to close, but for its ports.
 type State struct {
 	probers identity.Networks
 	failing answer
@@ -30,8 +30,7 @@ type State struct {
 	timer   *time.Timer             // calls wake; made by the first pull that has to wait
 }
 
-// New returns a State that is not pulled. The error names the field of cfg
-// that is wrong and what to do about it.
+// New returns a State that is not pulled. The error names the field of cfg that is wrong, and the cure.
 func New(cfg Config) (*State, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -49,8 +48,8 @@ func New(cfg Config) (*State, error) {
 
 func (s *State) now() time.Duration { return time.Since(s.born) }
 
-// Pull makes every further probe fail. It reports whether that is a change;
-// pulling twice is the same as pulling once.
+// Pull makes every further probe fail. It reports false if the State is pulled already: to pull twice is to
+// pull once. It waits for a [Heartbeat] whose port is being opened.
 func (s *State) Pull() bool {
 	s.pullMu.Lock()
 	defer s.pullMu.Unlock()
@@ -71,8 +70,8 @@ func (s *State) Pull() bool {
 	return true
 }
 
-// Restore makes probes succeed again and forgets the pull: the next one begins
-// anew. It reports whether that is a change.
+// Restore makes probes succeed again and forgets the pull: the next one counts from its own beginning. It
+// reports false if the State is not pulled.
 func (s *State) Restore() bool {
 	s.pullMu.Lock()
 	defer s.pullMu.Unlock()
@@ -99,18 +98,17 @@ func (s *State) Pulled() bool {
 	return s.machine.Pulled()
 }
 
-// Noticed returns a channel that is closed when the present pull has been
-// noticed, or when its PullMax is over; the package comment has the rule. Each
-// pull has its own channel. It is nil, and so blocks forever, while not pulled,
-// and it is never closed where a Restore comes first.
+// Noticed returns a channel that is closed when the present pull has been noticed, or when its PullMax is
+// over; the package comment has the rule. Each pull has its own channel. It is nil, and so blocks forever,
+// while the State is not pulled. It is never closed if Restore comes first.
 func (s *State) Noticed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.noticed
 }
 
-// evaluate closes noticed if the pull has been noticed, and otherwise sets the
-// timer for when that may have changed by itself. s.mu is held.
+// evaluate closes noticed if the pull has been noticed, and otherwise sets the timer for when that may have
+// changed by itself. s.mu is held.
 func (s *State) evaluate() {
 	if !s.machine.Pulled() || s.settled {
 		return

@@ -17,9 +17,8 @@ const (
 	MaxParsed = 4 << 20
 )
 
-// encoded is a ledger on its way to another process. It carries ages, since
-// the clocks of two processes have no common beginning, and rhythms, but no
-// failing answers: those belong to a pull of one process.
+// encoded is a ledger on its way to another process. It carries ages, since the clocks of two processes
+// have no common beginning, and rhythms, but no failing answers: those belong to a pull of one process.
 type encoded struct {
 	Version int    `json:"version"`
 	Probers []Line `json:"probers"` // in the order in which they are worth keeping
@@ -40,7 +39,7 @@ func (l *Ledger) Encode(now time.Duration) []byte {
 	for p := range l.Probers() {
 		age := now - p.Last
 		if age > rhythm.LongestGap || p.Replaced() {
-			continue // it would begin anew
+			continue // it would have to begin again
 		}
 		next := Line{p.ID, age, p.Gaps()}
 		b, _ := json.Marshal(next) // strings and integers never fail

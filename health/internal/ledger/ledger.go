@@ -36,7 +36,7 @@ func New() *Ledger { return &Ledger{index: make(map[identity.ID]*list.Element)} 
 // Len returns how many probers l holds.
 func (l *Ledger) Len() int { return len(l.index) }
 
-// Opened tells l that a port for heartbeats is open since now: before it nobody could come.
+// Opened tells l that a port for heartbeats is open since now: no heartbeat could come before.
 func (l *Ledger) Opened(now time.Duration) { l.opened = now }
 
 // HeartbeatSeen reports whether there has ever been a heartbeat.
@@ -113,7 +113,7 @@ func (l *Ledger) evict(now time.Duration) bool {
 	return false
 }
 
-// add takes over a prober that somebody else saw before l saw any of its own.
+// add takes over a prober that another process has seen, unless l has seen it, too.
 func (l *Ledger) add(p *Prober) {
 	if _, ok := l.index[p.ID]; ok {
 		return
@@ -143,7 +143,7 @@ func (l *Ledger) Probers() iter.Seq[*Prober] {
 	}
 }
 
-// Direct reports whether somebody with a rhythm is live who asks by itself, not through a proxy.
+// Direct reports whether a prober with a rhythm is live that asks by itself, not through a proxy.
 func (l *Ledger) Direct(now time.Duration) bool {
 	for e := l.steady.Front(); e != nil; e = e.Next() {
 		if p := e.Value.(*Prober); p.Kind == identity.Ping && p.Via == "" && p.heirs == 0 && p.Life(now) > 0 {
@@ -186,7 +186,8 @@ func (l *Ledger) Young(now, within time.Duration) iter.Seq[*Prober] {
 	}
 }
 
-// Judge looks, at the beginning of a pull, once more at who asks lately, and at who shares an identity with others.
+// Judge looks, at the beginning of a pull, once more for rhythms among those that ask lately, and finds those
+// that share an identity.
 func (l *Ledger) Judge(now time.Duration) {
 	var crowds []*Prober
 	for p := range l.Probers() {

@@ -72,9 +72,6 @@ func (m *Machine) Restore() { m.pulled = false }
 // Pulled reports whether there is a pull.
 func (m *Machine) Pulled() bool { return m.pulled }
 
-// Last returns the number of the last pull.
-func (m *Machine) Last() uint64 { return m.pulls }
-
 // Present returns the number of the present pull, 0 if there is none.
 func (m *Machine) Present() uint64 {
 	if m.pulled {
@@ -95,11 +92,11 @@ func (m *Machine) Failed(p *ledger.Prober, pull uint64, now time.Duration) {
 	}
 }
 
-// Arrived enters a visitor: somebody still sends traffic here.
+// Arrived enters a visitor: a balancer still sends traffic here.
 func (m *Machine) Arrived(now time.Duration) { m.arrived.Store(int64(now)) }
 
-// Forwarded enters that a host has sent a probe for somebody else. A balancer that does so still sends what its clients
-// ask for, on a new connection each time.
+// Forwarded enters that a host has sent a probe for one of its clients. A balancer that does so still sends
+// what its clients ask for, on a new connection each time.
 func (m *Machine) Forwarded(host string, now time.Duration) {
 	if m.pulled && m.Asks(host) {
 		m.Arrived(now)

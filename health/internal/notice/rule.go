@@ -10,7 +10,7 @@ import (
 	"github.com/baton-go/baton/health/internal/rhythm"
 )
 
-// alone is how long somebody without a rhythm is waited for where nobody has one.
+// alone is how long a prober without a rhythm is waited for where none has one.
 const alone = 3 * time.Second
 
 // Wait returns how long nothing can change unless something comes in, and 0 or
@@ -54,7 +54,7 @@ func (m *Machine) Wait(now time.Duration) time.Duration {
 	return min(death, max(least, quiet, acted))
 }
 
-// watching yields the ledger, and, while nobody has been seen on a port for heartbeats, the prober that there may be.
+// watching yields the ledger, and, while no heartbeat has been seen on an open port, the prober that there may be.
 // That comes last: what is assumed of it depends on the others.
 func (m *Machine) watching(now time.Duration) iter.Seq[*ledger.Prober] {
 	return func(yield func(*ledger.Prober) bool) {
@@ -72,7 +72,7 @@ func (m *Machine) watching(now time.Duration) iter.Seq[*ledger.Prober] {
 // life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0
 // or less if it is not. Slowest is the interval of the slowest known prober. Of a heartbeat whose
 // interval is unknown the interval is assumed; a prober behind a proxy is not waited for where
-// somebody asks directly.
+// another asks directly.
 func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now time.Duration) (interval,
 	life time.Duration) {
 	interval = p.Interval()
@@ -126,7 +126,7 @@ func (m *Machine) sends(p *ledger.Prober, now time.Duration) time.Duration {
 	return last + alone - now
 }
 
-// patience is how long somebody without a rhythm is waited for. Balancers that stand side by side are mostly set alike.
+// patience is how long a prober without a rhythm is waited for. Balancers side by side are mostly set alike.
 func (m *Machine) patience(slowest time.Duration) time.Duration {
 	if slowest == 0 {
 		return alone
@@ -134,10 +134,9 @@ func (m *Machine) patience(slowest time.Duration) time.Duration {
 	return max(slowest*3/2, ledger.ShortestLife)
 }
 
-// assume returns what to think of a heartbeat's interval that is unknown: it is
-// that of the slowest live prober, since balancers that stand side by side are mostly
-// set alike, and where there is none a third of PullMax, since an operator
-// with slower balancers has set a longer PullMax.
+// assume returns what to think of a heartbeat's interval that is unknown: it is that of the slowest
+// live prober, since balancers that stand side by side are mostly set alike, and where there is none a
+// third of PullMax, since an operator with slower balancers has set a longer PullMax.
 func (m *Machine) assume(slowest time.Duration) time.Duration {
 	if slowest == 0 {
 		return m.cfg.PullMax / 3
@@ -153,9 +152,8 @@ func (m *Machine) needs(p *ledger.Prober) int {
 	return m.cfg.Failures
 }
 
-// due returns how long after the beginning of the pull p has noticed at the earliest, whatever
-// answers it has had: a heartbeat has none, and where others share an identity nobody knows whose
-// they were.
+// due returns how long after the beginning of the pull p has noticed at the earliest, whatever answers
+// it has had: a heartbeat has none, and in a crowd it is unknown whose they were.
 func (m *Machine) due(p *ledger.Prober) time.Duration {
 	interval := p.Interval()
 	switch {
@@ -171,11 +169,10 @@ func (m *Machine) due(p *ledger.Prober) time.Duration {
 	return 0
 }
 
-// failureTime returns how long after the beginning of the present pull p, a
-// heartbeat, has failed often enough and its balancer has had a moment to act.
-// It is reckoned from the last one that was seen. One that has come once or
-// twice is a balancer that has just begun, or a scan of the ports: it can
-// hold a pull for 6 s, or for three intervals of the slowest known prober.
+// failureTime returns how long after the beginning of the present pull p, a heartbeat, has failed often
+// enough and its balancer has had a moment to act. It is reckoned from the last one that was seen. One
+// that has come once or twice is a balancer that has just begun, or a scan of the ports: it can hold a
+// pull for 6 s, or for three intervals of the slowest known prober.
 func (m *Machine) failureTime(p *ledger.Prober) time.Duration {
 	known, interval := p.Interval(), p.Longest()
 	most := m.cfg.PullMax

@@ -65,9 +65,8 @@ func (g *Gate) closeListener() {
 	}
 }
 
-// Serve accepts connections until Close is called, and returns nil then. The
-// error is why the listener could not be opened again, or was lost; to call
-// Serve once more is right then.
+// Serve accepts connections until Close is called, and returns nil then. The error is why the listener
+// could not be opened again, or was lost; to call Serve once more is right then.
 func (g *Gate) Serve(answer func(net.Conn) (closed func())) error {
 	var lingering Lingering
 	defer lingering.Wait()
@@ -136,7 +135,7 @@ func (g *Gate) Open() (net.Listener, error) {
 	return ln, nil
 }
 
-// lost reports whether ln was closed by somebody else.
+// lost reports whether g has not closed ln itself.
 func (g *Gate) lost(ln net.Listener) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

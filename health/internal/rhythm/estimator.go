@@ -85,10 +85,9 @@ func (e *Estimator) weigh() {
 		e.uneven, e.run = maxTimes, 0
 	}
 
-	// The upper quartile: a lost probe, or a few that came early, do not move
-	// it. To take a prober to be slower than it is costs time, to take it to
-	// be faster costs requests. Where the quartiles are far apart there is no
-	// rhythm: most likely a person.
+	// The upper quartile: a lost probe, or a few that came early, do not move it. To take a prober to
+	// be slower than it is costs time, to take it to be faster costs requests. Where the quartiles are
+	// far apart there is no rhythm: most likely a person.
 	short, long := sorted[n/4], sorted[n*3/4]
 	var rhythmic bool
 	switch {
@@ -138,7 +137,7 @@ func (e *Estimator) follow(now time.Duration) {
 	case e.interval == 0 || !e.exact():
 	case !faster:
 		e.slow, e.beat, e.missed = e.interval, now, 0
-	case Times(e.run, e.interval) > 3*e.slow: // nobody comes between: it has been set to be faster
+	case Times(e.run, e.interval) > 3*e.slow: // nothing else comes: the prober has been set to be faster
 		e.slow = 0
 	}
 	if e.waited++; e.waited >= analyzeEvery {
