@@ -192,7 +192,7 @@ func (s *Service) promoteChild(sw *swap) {
 	sw.bases = s.bequeath(&m)
 	s.hooks.stop()
 	s.control.resign() // no two generations answer in turn
-	s.closePorts()     // a client that connects at that moment would be reset, and the next one's are open
+	s.ports.Close()    // a client that connects at that moment would be reset, and the next one's are open
 	sent, err := sw.link.Begin(m)
 	go func() {
 		if err == nil {
@@ -279,7 +279,9 @@ func (s *Service) takeBack(sw *swap) {
 	s.reclaim()
 	if sw.bases != nil { // promoteChild has closed the ports, and ended a Join that was under way
 		s.control.begin()
-		if err := s.reopenPorts(); err != nil {
+		err := s.ports.Open(nil, false)
+		s.servePorts()
+		if err != nil {
 			s.tell(slog.LevelError, "ports are closed", err)
 		}
 		if !s.hooks.joined && !s.health.Pulled() {

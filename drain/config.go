@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/probeport"
 )
 
 // Config is what a Service can be told. The zero value works. New refuses negative durations and numbers.
@@ -212,7 +214,7 @@ func (c Config) complete() (Config, error) {
 		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than "+
 			"Config.Probation (%v), which it covers", c.SwapTimeout, c.Probation))
 	}
-	if err := c.checkPorts(); err != nil {
+	if err := probeport.Check(c.HeartbeatAddress, c.AgentAddress); err != nil {
 		errs = append(errs, err)
 	}
 	c.MaxGenerations = cmp.Or(c.MaxGenerations, 4)

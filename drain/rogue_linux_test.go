@@ -20,6 +20,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/probeport"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/health"
@@ -44,7 +45,7 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 	}
 	s := &Service{
 		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true,
-		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining),
+		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining), ports: new(probeport.Ports),
 		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
 		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}),
 		over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),

@@ -17,6 +17,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/pidfile"
+	"github.com/baton-go/baton/drain/internal/probeport"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/drain/internal/work"
@@ -78,7 +79,7 @@ type Service struct {
 	placePID     func() error // puts the prepared PID file in its place
 	swap         *swap        // under way, or the one that succeeded
 	control      *control     // nil: off, or not open yet
-	ports        ports
+	ports        *probeport.Ports
 	swaps        int
 	lastSwap     *SwapResult
 	hooks        hooks
@@ -171,6 +172,7 @@ func (s *Service) configure(cfg Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("drain: Config: %w", err)
 	}
+	s.ports = probeport.New(s.cfg.HeartbeatAddress, s.cfg.AgentAddress, s.health)
 	if s.cfg.ControlSocket, err = controlsock.Clean(s.cfg.ControlSocket); err != nil {
 		return err
 	}
@@ -366,4 +368,15 @@ func (s *Service) firstReady() error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
+}
+
+// openPorts does what can fail before this generation becomes the main one.
+func (s *Service) openPorts() error {
+	return s.ports.Open(s.os.ports, s.os.pulled && s.cfg.KeepPull)
+}
+
+func (s *Service) servePorts() {
+	s.ports.Serve(s.ctx, func(err error) {
+		s.call(func() { s.tell(slog.LevelError, "heartbeat failed", err) })
+	})
 }

@@ -261,7 +261,7 @@ func (s *Service) finish(why string, err error) {
 		}
 	}
 	s.control.end(replaced, guest)
-	s.closePorts()
+	s.ports.Close()
 	s.phase, s.since = Stopped, time.Now()
 	s.lastReport = s.peer()
 	n := s.set.Counts()
