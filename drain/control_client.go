@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/proc"
@@ -23,14 +25,14 @@ const (
 	controlAgain = time.Millisecond
 )
 
-// Control tells the service whose Config.ControlSocket is socket what to do, and returns when that
-// is done, with the service's Status as JSON. Command is "status", "swap" (or "reload", which is
-// the same), "pull", "restore" or "stop"; or "metrics", whose answer is that of
-// Status.WriteMetrics. An error has the reason for which the service could not do it, and is to
-// errors.Is and errors.As what it is there, ErrSwapFailed for one; or it says that there is no
-// service to ask. After "stop", also one that had to cut something off, the processes of the
-// service are gone, older generations included; for that it must not be called by the service
-// itself.
+// Control is what Client is made of, for a command that is a word, as on a command line. It tells
+// the service whose Config.ControlSocket is socket what to do, and returns when that is done,
+// with the service's Status as JSON. Command is "status", "swap" (or "reload", which is the
+// same), "pull", "restore" or "stop"; or "metrics", whose answer is that of Status.WriteMetrics.
+// An error has the reason for which the service could not do it, and is to errors.Is and
+// errors.As what it is there, ErrSwapFailed for one; or it says that there is no service to ask.
+// After "stop", also one that had to cut something off, the processes of the service are gone,
+// older generations included; for that it must not be called by the service itself.
 //
 // The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as
 // the service's own bounds (SwapTimeout; PullMax and DrainTimeout) let it.
@@ -100,7 +102,11 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 	var inURL *url.Error
 	switch {
 	case errors.As(err, &op) && op.Op == "dial":
-		return nil, fmt.Errorf("%w; does the service run, with this Config.ControlSocket?", op)
+		err = fmt.Errorf("%w; does the service run, with this Config.ControlSocket?", op)
+		if errors.Is(op, fs.ErrNotExist) || errors.Is(op, syscall.ECONNREFUSED) {
+			err = akin(err, ErrStopped)
+		}
+		return nil, err
 	case errors.Is(err, io.EOF):
 		return nil, errors.New("the service has closed the connection without an answer: it has died, or " +
 			"is not this user's")

@@ -14,6 +14,7 @@ var (
 	// work. It is the cause (context.Cause) of the contexts of Draining, Context, Go and Lead, too.
 	ErrDraining = errors.New("drain: the service is draining")
 	// ErrStopped: the service stops, or is over, as far as this process goes: of all methods that return errors.
+	// Of a Client it says too that no service answers.
 	ErrStopped = errors.New("drain: the service is over")
 	// ErrNotReady: it is too early, the service is not ready yet: of Swap and Pull.
 	ErrNotReady = errors.New("drain: the service is not ready")

@@ -1,0 +1,45 @@
+package drain
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// Client tells a running service what to do, from another process: a deployment, a supervisor, an admin page. Its
+// methods return when that is done, as those of Service do, and their errors are of the same kinds: see ErrDraining and
+// RefusedError. Where no service answers, they match ErrStopped. The end of ctx ends the waiting, not what was asked
+// for.
+type Client struct {
+	// Socket is the service's Config.ControlSocket. There is no default.
+	Socket string
+}
+
+// Swap starts the binary of the service again and lets it take over; see Service.Swap.
+func (c Client) Swap(ctx context.Context) error { return c.ask(ctx, "swap") }
+
+// Pull has the balancers take the node out, and returns when they have; see Service.Pull.
+func (c Client) Pull(ctx context.Context) error { return c.ask(ctx, "pull") }
+
+// Restore ends a pull; see Service.Restore.
+func (c Client) Restore(ctx context.Context) error { return c.ask(ctx, "restore") }
+
+// Stop stops the service, and returns when all its processes are gone; see Control. An error that
+// matches ErrCutOff says what could not be finished. The service itself must not call it.
+func (c Client) Stop(ctx context.Context) error { return c.ask(ctx, "stop") }
+
+// Status returns what the main generation is doing. Its WriteMetrics writes that for Prometheus.
+func (c Client) Status(ctx context.Context) (st Status, err error) {
+	answer, err := Control(ctx, c.Socket, "status")
+	if err == nil {
+		if err = json.Unmarshal(answer, &st); err != nil {
+			err = fmt.Errorf("drain: control: status: what answers there is no service of this library: %w", err)
+		}
+	}
+	return st, err
+}
+
+func (c Client) ask(ctx context.Context, command string) error {
+	_, err := Control(ctx, c.Socket, command)
+	return err
+}
