@@ -110,16 +110,3 @@ func TestWhatIsEncodedComesBack(t *testing.T) {
 	}
 	wantWhole(t, again)
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"version":1,"probers":[{"host":"h","user_agent":"a","age_ns":1,"gaps_ns":[1000000000,1000000000]},{},{}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		lines, err := Parse(b)
-		if err != nil {
-			return
-		}
-		l := New()
-		l.Import(lines, time.Hour)
-		wantWhole(t, l)
-	})
-}
