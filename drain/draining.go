@@ -18,7 +18,8 @@ import (
 // told to leave sooner (Config.MaxGenerations), all end within 2.5s. DrainStarted tells the
 // beginning itself.
 //
-// The end of the context closes nothing: the handler says goodbye in the way of its protocol and returns.
+// The cause of the context's end (context.Cause) is ErrDraining where it is not that of ctx. The end
+// closes nothing: the handler says goodbye in the way of its protocol and returns.
 func (s *Service) Draining(ctx context.Context) context.Context { return s.farewell.Context(ctx) }
 
 // DrainStarted returns a channel that is closed when this generation begins to drain: for what has

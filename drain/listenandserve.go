@@ -13,9 +13,13 @@ import (
 const headerTimeout = 10 * time.Second
 
 // ListenAndServe runs h as a whole service on the TCP address, with the zero Config. A client has
-// 10s for the header of a request. When the service has been stopped, or replaced, cleanly, the
-// process exits with 0, so that log.Fatal around it does not report an error; otherwise
-// ListenAndServe returns the error.
+// 10s for the header of a request.
+//
+// It does not return nil: log.Fatal is around it, as it is around http.ListenAndServe, and would
+// make that exit code 1. When the service has been stopped, or replaced, cleanly, the process exits
+// with 0, without the deferred calls of main; otherwise ListenAndServe returns the error. A program
+// that has something to do at the end calls New and Service.Run, which returns nil, or has
+// Config.Gone.
 func ListenAndServe(address string, h http.Handler) error {
 	return listenAndServe(address, h, func(s *Service, ln net.Listener, srv *http.Server) error {
 		s.Serve(ln, srv)
