@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
@@ -63,7 +64,7 @@ type conn struct {
 
 	pending chan struct{}                 // closed when its giver has been told; nil: no giver
 	records atomic.Pointer[sniff.Records] // of TLS; nil: it is none, as far as is known, or HTTP/2
-	led     atomic.Pointer[framed]        // by which Leave ends an HTTP/2 connection
+	led     atomic.Pointer[h2drain.Conn]  // by which Leave ends an HTTP/2 connection
 
 	mu        sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlines int        // how many read deadlines were set since the state became new or idle

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
@@ -55,11 +56,11 @@ func (l *fronts) Accept() (net.Conn, error) {
 }
 
 // front is what a server gets instead of what the listener has returned. It does nothing until
-// HTTP/2 begins; from then on all goes through a framed.
+// HTTP/2 begins; from then on all goes through an h2drain.Conn.
 type front struct {
 	net.Conn
 	own     *conn // of this package, under Conn
-	framed  atomic.Pointer[framed]
+	framed  atomic.Pointer[h2drain.Conn]
 	missing string // of HTTP/2's preface, if that is what comes; "" when it is something else. The reader's
 }
 
@@ -101,7 +102,7 @@ func (f *front) SetWriteDeadline(t time.Time) error { return f.now().SetWriteDea
 
 // CloseWrite implements what net/http looks for to end a connection gently.
 func (f *front) CloseWrite() error {
-	if cw, ok := f.Conn.(closeWriter); ok {
+	if cw, ok := f.Conn.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
 	}
 	return syscall.EINVAL

@@ -3,6 +3,7 @@ package listener
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"net"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
@@ -142,6 +144,15 @@ func (b *duplex) wantInserted(ahead int) {
 	b.t.Fatalf("sent %q, the server has read %q", b.sent, b.heard)
 }
 
+func rawFrame(kind, flags byte, stream uint32, payload []byte) []byte {
+	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	return append(binary.BigEndian.AppendUint32(b, stream), payload...)
+}
+
+func ack(n uint32) []byte {
+	return rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(n)[h2frame.HeaderLen:])
+}
+
 // wantOurs wants the client to have what the server has said, as far as it goes, and only frames of ours besides.
 func (b *duplex) wantOurs() {
 	b.t.Helper()
@@ -205,7 +216,7 @@ func FuzzFramedConn(f *testing.F) {
 				b.sent = slices.Clone(early)
 				b.server = frame(b.conn, b.conn, ahead, slices.Clone(early), nil)
 			}
-			led := func(do func(*framed)) {
+			led := func(do func(*h2drain.Conn)) {
 				if f := b.conn.led.Load(); f != nil {
 					do(f)
 				}
@@ -227,12 +238,12 @@ func FuzzFramedConn(f *testing.F) {
 				case 5:
 					b.say(rawFrame(h2frame.TypeSettings, 0, 0, nil))
 					grace := s.duration()
-					led(func(f *framed) { f.leave(grace) })
+					led(func(f *h2drain.Conn) { f.Leave(grace) })
 				case 6:
 					grace := s.duration()
-					led(func(f *framed) { f.hurry(grace) })
+					led(func(f *h2drain.Conn) { f.Hurry(grace) })
 				case 7:
-					led((*framed).end)
+					led(func(f *h2drain.Conn) { f.Hurry(0) })
 				case 8:
 					time.Sleep(s.duration())
 				case 9:

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
@@ -28,7 +29,7 @@ func (c carrier) UnencryptedNetConn() net.Conn { return c.nc }
 
 func carry(nc net.Conn) *tls.Conn { return tls.Client(carrier{nc: nc}, nil) }
 
-// lead puts a framed between srv and its HTTP/2 connections. Where the server can't be given one, but speaks HTTP/2 on
+// lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks HTTP/2 on
 // whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it accepts.
 func lead(srv *http.Server) (fronts bool, err error) {
 	serve, plain := srv.TLSNextProto[unencrypted], srv.TLSNextProto["h2"]
@@ -53,7 +54,7 @@ func lead(srv *http.Server) (fronts bool, err error) {
 			nc := u.UnencryptedNetConn()
 			if c, _ := ours(nc); c != nil {
 				f := frame(nc, c, 0, nil, nil)
-				defer f.rest.Wait()
+				defer f.Wait()
 				tc = carry(f)
 			}
 		}
@@ -70,7 +71,7 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		}
 		if readPreface(tc) {
 			f := frame(tc, c, 0, nil, nil)
-			defer f.rest.Wait()
+			defer f.Wait()
 			serve(hs, carry(framedTLS{f}), h)
 		}
 	}
@@ -120,6 +121,61 @@ func readPreface(nc net.Conn) bool {
 	return err == nil && string(buf) == h2frame.Preface && nc.SetReadDeadline(time.Time{}) == nil
 }
 
+// frame puts an h2drain.Conn over nc, see h2drain.New, and makes it what ends c.
+func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
+	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
+	c.h2.Store(true)
+	c.records.Store(nil)
+	c.led.Store(f)
+	if d := c.set.leaving.Load(); d != nil {
+		f.Leave(time.Duration(d.grace.Load()))
+	}
+	return f
+}
+
+// below is a conn as what ends its HTTP/2 sees it.
+type below conn
+
+func (b *below) CloseWrite() error { return (*conn)(b).CloseWrite() }
+func (b *below) IsClosed() bool    { return (*conn)(b).isClosed() }
+func (b *below) Cut()              { _ = (*conn)(b).close(false) }
+func (b *below) Socket() net.Conn  { return b.Conn }
+func (b *below) Alien()            { b.led.Store(nil); b.h2.Store(false) }
+
+// AtRest relies on net/http's setConnState.
+func (b *below) AtRest() bool {
+	state := http.ConnState(b.state.Load() - 1)
+	return state == http.StateNew || state == http.StateIdle
+}
+
+// framedTLS has the method by which servers see that a connection is encrypted.
+type framedTLS struct{ *h2drain.Conn }
+
+func (f framedTLS) ConnectionState() tls.ConnectionState {
+	return f.Conn.Conn.(encrypted).ConnectionState()
+}
+
+// encrypted is what *tls.Conn and other connections have that servers take for such.
+type encrypted interface {
+	ConnectionState() tls.ConnectionState
+}
+
+// unframed returns what the listener has accepted, for those who know net/http's types.
+func unframed(nc net.Conn) net.Conn {
+	for {
+		switch f := nc.(type) {
+		case *h2drain.Conn:
+			nc = f.Conn
+		case framedTLS:
+			nc = f.Conn
+		case interface{ inner() net.Conn }:
+			nc = f.inner()
+		default:
+			return nc
+		}
+	}
+}
+
 // upgrading is the ResponseWriter for a request that a handler may answer by taking the connection
 // and speaking HTTP/2 on it, as golang.org/x/net/http2/h2c does.
 type upgrading struct {
@@ -146,7 +202,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	return nil
 }
 
-// Hijack implements http.Hijacker. An answer to the request, which is none of HTTP/2's, goes around the framed.
+// Hijack implements http.Hijacker. An answer to the request, which is none of HTTP/2's, goes around it.
 func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
 	if err != nil {

@@ -20,7 +20,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // h2 is a client of HTTP/2 that does what the test says, and no more.
@@ -151,7 +153,7 @@ func (c *h2) pong() {
 // calm answers PINGs, without anything new, until the server is told.
 func (c *h2) calm() {
 	c.t.Helper()
-	for range calm {
+	for range h2drain.Calm {
 		c.pong()
 	}
 }
@@ -366,16 +368,13 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
 			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
 			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
-			var f *framed
+			queued := -1
 			one.await(t, "no write blocks", func(Counts) bool {
+				was := queued
 				for _, own := range one.set.all() {
-					f = own.led.Load()
+					queued = sockopt.Unsent(own.Conn)
 				}
-				if f.writing.TryLock() {
-					f.writing.Unlock()
-					return false
-				}
-				return true
+				return queued == was && (queued > 0 || !sockopt.SeesQueues)
 			})
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 			defer cancel()
@@ -505,7 +504,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 			close(release)
 			one.await(t, "the server does not close", func(n Counts) bool {
 				return n.Open() == 0 ||
-					own.led.Load().lingers.Load()
+					own.led.Load().Lingers.Load()
 			})
 			for range 3 {
 				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE

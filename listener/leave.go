@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2drain"
 )
 
 // Ticket says of a connection that is handed over what its descriptor doesn't.
@@ -114,7 +116,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	}
 	conns := s.all()
 	time.AfterFunc(max(time.Duration(d.grace.Load()), unservedLeast), s.dismiss)
-	d.farewell(conns, (*framed).leave)
+	d.farewell(conns, (*h2drain.Conn).Leave)
 	turnAll(conns)
 	d.rouse(ctx, conns)
 	for _, gone := range []func() <-chan struct{}{func() <-chan struct{} { return swept }, s.drained} {

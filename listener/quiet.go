@@ -4,13 +4,14 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more
 // than a thousand a second: their clients connect again.
-func (d *departure) farewell(conns []*conn, tell func(f *framed, grace time.Duration)) {
-	led := make([]*framed, 0, len(conns))
+func (d *departure) farewell(conns []*conn, tell func(f *h2drain.Conn, grace time.Duration)) {
+	led := make([]*h2drain.Conn, 0, len(conns))
 	for _, c := range conns {
 		if f := c.led.Load(); f != nil {
 			led = append(led, f)
@@ -41,7 +42,7 @@ func (s *Set) Hurry(grace time.Duration) {
 	d.grace.Store(int64(max(0, grace)))
 	d.rush.Store(true)
 	conns := s.all()
-	d.farewell(conns, (*framed).hurry)
+	d.farewell(conns, (*h2drain.Conn).Hurry)
 	for _, c := range conns {
 		c.mu.Lock()
 		c.closeAt = time.Time{}

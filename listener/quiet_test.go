@@ -11,9 +11,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -300,5 +303,40 @@ func TestHijackedConnectionIsWaitedFor(t *testing.T) {
 		}
 		_ = nc.Close()
 		wait()
+	}
+}
+
+// No thousand clients come back within the same millisecond, nor has any less than half of the grace for its streams.
+func TestFarewellIsSpread(t *testing.T) {
+	for name, x := range map[string]struct{ grace, gap time.Duration }{
+		"a thousand a second": {time.Minute, time.Millisecond},
+		"half of the grace":   {120 * time.Millisecond, 200 * time.Microsecond},
+		"no grace":            {0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &departure{}
+				d.grace.Store(int64(x.grace))
+				var conns []*conn
+				for range 300 {
+					c := &conn{}
+					c.led.Store(new(h2drain.Conn))
+					conns = append(conns, c, &conn{}) // and one that is no HTTP/2
+				}
+				var told atomic.Int32
+				d.farewell(conns, func(*h2drain.Conn, time.Duration) { told.Add(1) })
+				time.Sleep(x.gap / 2)
+				synctest.Wait()
+				for want := 1; want <= 300 && x.gap > 0; want++ {
+					if got := int(told.Load()); got != want {
+						t.Fatalf("%d told, want %d", got, want)
+					}
+					time.Sleep(x.gap)
+				}
+				if got := int(told.Load()); got != 300 {
+					t.Errorf("%d told, want all", got)
+				}
+			})
+		})
 	}
 }

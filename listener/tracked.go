@@ -51,7 +51,7 @@ func (s *servers) shutdown() {
 // onShutdown returns what srv.RegisterOnShutdown was given. Net/http calls that in Shutdown only,
 // which drops requests that it has read; so there is no way but to look. A net/http that keeps the
 // functions elsewhere has none for us; a test tells. The functions by which HTTP/2 ends its
-// connections are left out: they throw requests away, see framed.
+// connections are left out: they throw requests away, see h2drain.
 func onShutdown(srv *http.Server) []func() {
 	field, lock := reflect.ValueOf(srv).Elem().FieldByName("onShutdown"), reflect.ValueOf(srv).Elem().FieldByName("mu")
 	if !field.IsValid() || field.Type() != reflect.TypeFor[[]func()]() ||

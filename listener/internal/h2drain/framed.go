@@ -1,8 +1,10 @@
-package listener
+// Package h2drain ends connections of HTTP/2 without losing a request, from between the server and the wire.
+package h2drain
 
 import (
-	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +13,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// framed is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the
+// Conn is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the
 // connection the way RFC 9113, 6.8 recommends, which net/http does not: its only GOAWAY names the
 // last stream that it has read, so that what the client has sent since is thrown away, and clients
 // can't repeat a POST whose body they no longer have.
@@ -21,9 +23,9 @@ import (
 // Go's client may yet send the head of one request that it was about to send: PINGs are repeated,
 // with a pause, until some rounds have brought no new stream. Only then the server is told, by a
 // GOAWAY that it takes for the client's: it finishes what it has, says its own GOAWAY and closes.
-type framed struct {
+type Conn struct {
 	net.Conn        // a *tls.Conn, or what the server has accepted
-	own      *conn  // of this package, under Conn
+	below    Below  // Conn leads to it
 	early    []byte // what net/http had read when a handler took the connection; the reader's
 
 	writing sync.Mutex // held during a write; guards what follows
@@ -44,55 +46,34 @@ type framed struct {
 	told     atomic.Bool // the server has been, after ended
 
 	closed  atomic.Bool
-	lingers atomic.Bool    // was closed when the server had said its GOAWAY
+	Lingers atomic.Bool    // was closed when the server had said its GOAWAY
 	rest    sync.WaitGroup // of a close that lingers
 }
 
-// framedTLS has the method by which servers see that a connection is encrypted.
-type framedTLS struct{ *framed }
-
-func (f framedTLS) ConnectionState() tls.ConnectionState {
-	return f.Conn.(encrypted).ConnectionState()
+// Below is the connection of the listener's that a Conn lies over.
+type Below interface {
+	CloseWrite() error
+	IsClosed() bool
+	Cut()             // closes it, which a Close that lingers does not undo
+	AtRest() bool     // no stream is open, as far as the server says
+	Alien()           // what the client says is no HTTP/2
+	Socket() net.Conn // of the kernel
 }
 
-// encrypted is what *tls.Conn and other connections have that servers take for such.
-type encrypted interface {
-	ConnectionState() tls.ConnectionState
-}
-
-// frame wraps nc, which is c or lies over it. Ahead is how many bytes of the client's preface are
+// New wraps nc, which is below or lies over it. Ahead is how many bytes of the client's preface are
 // yet to be read, early is what has been read of nc and is to be read again, and seen what the
 // server has got already.
-func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *framed {
-	f := &framed{Conn: nc, own: c, early: early, in: h2frame.Frames{Preface: ahead}}
+func New(nc net.Conn, below Below, ahead int, early, seen []byte) *Conn {
+	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Frames{Preface: ahead}}
 	f.follow(seen)
-	c.h2.Store(true)
-	c.records.Store(nil)
-	c.led.Store(f)
-	if d := c.set.leaving.Load(); d != nil {
-		f.leave(time.Duration(d.grace.Load()))
-	}
 	return f
 }
 
 // NetConn returns the connection that f wraps.
-func (f *framed) NetConn() net.Conn { return f.Conn }
-
-func (f *framed) inner() net.Conn { return f.Conn }
-
-// unframed returns what the listener has accepted, for those who know net/http's types.
-func unframed(nc net.Conn) net.Conn {
-	for {
-		f, ok := nc.(interface{ inner() net.Conn })
-		if !ok {
-			return nc
-		}
-		nc = f.inner()
-	}
-}
+func (f *Conn) NetConn() net.Conn { return f.Conn }
 
 // Write implements net.Conn.
-func (f *framed) Write(p []byte) (int, error) {
+func (f *Conn) Write(p []byte) (int, error) {
 	f.writing.Lock()
 	if f.broken != nil {
 		f.writing.Unlock()
@@ -108,7 +89,7 @@ func (f *framed) Write(p []byte) (int, error) {
 
 // say sends the PING that is due, if it can be sent now. It must follow the server's first frame,
 // which has to be SETTINGS, and is of no use after a GOAWAY of the server's own.
-func (f *framed) say() {
+func (f *Conn) say() {
 	p := f.parting.Load()
 	if p == nil || p.due.Load() == 0 || !f.out.Settings || !f.out.Between() || f.broken != nil || f.alien.Load() {
 		return
@@ -127,7 +108,7 @@ func (f *framed) say() {
 }
 
 // trySay is say for a goroutine that does not write. One that does, however long that takes, tries again at the end.
-func (f *framed) trySay() {
+func (f *Conn) trySay() {
 	if p := f.parting.Load(); p != nil && p.due.Load() != 0 && f.writing.TryLock() {
 		f.say()
 		f.writing.Unlock()
@@ -135,7 +116,7 @@ func (f *framed) trySay() {
 }
 
 // end lets the server know, as soon as the client has not sent a part of a frame only.
-func (f *framed) end() {
+func (f *Conn) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended.Swap(true) {
@@ -145,7 +126,7 @@ func (f *framed) end() {
 }
 
 // Read implements net.Conn.
-func (f *framed) Read(p []byte) (int, error) {
+func (f *Conn) Read(p []byte) (int, error) {
 	for {
 		alien := f.alien.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
@@ -163,7 +144,7 @@ func (f *framed) Read(p []byte) (int, error) {
 			q = p[:min(len(p), f.in.Room())]
 		}
 		n, err := f.read(q)
-		if n == 0 && isTimeout(err) && f.wakened() {
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && f.wakened() {
 			continue
 		}
 		if !alien {
@@ -173,7 +154,7 @@ func (f *framed) Read(p []byte) (int, error) {
 	}
 }
 
-func (f *framed) read(p []byte) (n int, err error) {
+func (f *Conn) read(p []byte) (n int, err error) {
 	if len(f.early) > 0 {
 		n = copy(p, f.early)
 		f.early = f.early[n:]
@@ -183,7 +164,7 @@ func (f *framed) read(p []byte) (n int, err error) {
 }
 
 // follow is told of what the server has read.
-func (f *framed) follow(b []byte) {
+func (f *Conn) follow(b []byte) {
 	p := f.parting.Load()
 	if p != nil {
 		f.in.Awaited = p.awaited.Load()
@@ -193,8 +174,7 @@ func (f *framed) follow(b []byte) {
 	switch {
 	case f.in.Alien:
 		f.alien.Store(true)
-		f.own.led.Store(nil)
-		f.own.h2.Store(false)
+		f.below.Alien()
 	case p != nil && f.in.Back:
 		f.in.Back = false
 		p.hear(f.in.Last)
@@ -202,7 +182,7 @@ func (f *framed) follow(b []byte) {
 }
 
 // wakened tells whether it was end that made a read time out.
-func (f *framed) wakened() bool {
+func (f *Conn) wakened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	was := f.waking
@@ -211,7 +191,7 @@ func (f *framed) wakened() bool {
 }
 
 // SetReadDeadline implements net.Conn.
-func (f *framed) SetReadDeadline(t time.Time) error {
+func (f *Conn) SetReadDeadline(t time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.deadline = t
@@ -222,7 +202,7 @@ func (f *framed) SetReadDeadline(t time.Time) error {
 }
 
 // SetDeadline implements net.Conn.
-func (f *framed) SetDeadline(t time.Time) error {
+func (f *Conn) SetDeadline(t time.Time) error {
 	if err := f.SetReadDeadline(t); err != nil {
 		return err
 	}
@@ -230,9 +210,9 @@ func (f *framed) SetDeadline(t time.Time) error {
 }
 
 // Close implements net.Conn. It does not wait: see linger.
-func (f *framed) Close() error {
+func (f *Conn) Close() error {
 	if f.closed.Swap(true) {
-		if f.lingers.Load() {
+		if f.Lingers.Load() {
 			return nil
 		}
 		return f.Conn.Close()
@@ -243,7 +223,7 @@ func (f *framed) Close() error {
 	}
 	p.stop()
 	if f.ended.Load() && f.done() {
-		f.lingers.Store(true)
+		f.Lingers.Store(true)
 		f.rest.Go(func() { f.linger(p) })
 		return nil
 	}
@@ -251,7 +231,7 @@ func (f *framed) Close() error {
 }
 
 // done tells whether the server has said its own GOAWAY, and nothing that was written has failed.
-func (f *framed) done() bool {
+func (f *Conn) done() bool {
 	if !f.writing.TryLock() {
 		return false
 	}
@@ -263,14 +243,14 @@ func (f *framed) done() bool {
 // after it has written its last frame, which the kernel may still have: it would throw that away
 // when the next frame of the client's arrives, and clients that are slow to read send many. One
 // that takes nothing for its grace is given up, as is what it sends; conn.close ends the wait.
-func (f *framed) linger(p *parting) {
-	if tc, ok := f.Conn.(closeWriter); ok { // of TLS
+func (f *Conn) linger(p *parting) {
+	if tc, ok := f.Conn.(interface{ CloseWrite() error }); ok { // of TLS
 		_ = tc.CloseWrite()
 	}
-	_ = f.own.CloseWrite()
+	_ = f.below.CloseWrite()
 	queued, since := -1, time.Now()
-	for !f.own.isClosed() && !sockopt.Discard(f.own.Conn, lingerRead) {
-		n := sockopt.Unsent(f.own.Conn)
+	for !f.below.IsClosed() && !sockopt.Discard(f.below.Socket(), lingerRead) {
+		n := sockopt.Unsent(f.below.Socket())
 		if n == 0 {
 			break
 		}
@@ -285,8 +265,6 @@ func (f *framed) linger(p *parting) {
 	_ = f.Conn.Close()
 }
 
-type closeWriter interface{ CloseWrite() error }
-
 // A close that lingers looks every lingerPause, throws away lingerRead bytes of what the client
 // sends, and gives one that takes nothing lingerLeast, which is what net/http gives to clients that
 // have not read its GOAWAY.
@@ -295,3 +273,6 @@ const (
 	lingerRead  = 64 << 10
 	lingerLeast = time.Second
 )
+
+// Wait returns when a close that lingers is over.
+func (f *Conn) Wait() { f.rest.Wait() }

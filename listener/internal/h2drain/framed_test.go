@@ -1,4 +1,4 @@
-package listener
+package h2drain
 
 import (
 	"bytes"
@@ -15,24 +15,34 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
-func rawFrame(kind, flags byte, stream uint32, payload []byte) []byte {
+func written(kind, flags byte, stream uint32, payload []byte) []byte {
 	b := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
 	return append(binary.BigEndian.AppendUint32(b, stream), payload...)
 }
 
+// nether is the end of a pipe; it can't be closed.
+type nether struct{ net.Conn }
+
+func (*nether) CloseWrite() error { return nil }
+func (*nether) IsClosed() bool    { return false }
+func (*nether) Cut()              {}
+func (*nether) AtRest() bool      { return false }
+func (*nether) Alien()            {}
+func (*nether) Socket() net.Conn  { return nil }
+
 // talk is frames in any order, with header blocks that go on over some.
 func talk(r *rand.Rand, n int) (all [][]byte) {
-	all = append(all, rawFrame(4, 0, 0, nil))
+	all = append(all, written(4, 0, 0, nil))
 	for len(all) < n {
 		body := bytes.Repeat([]byte{byte(len(all))}, r.IntN(40))
 		switch r.IntN(3) {
 		case 0:
-			all = append(all, rawFrame(h2frame.TypeHeaders, 0, 1, body), rawFrame(h2frame.TypeContinued, 0, 1, nil),
-				rawFrame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, body))
+			all = append(all, written(h2frame.TypeHeaders, 0, 1, body), written(h2frame.TypeContinued, 0, 1, nil),
+				written(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, body))
 		case 1:
-			all = append(all, rawFrame(0, 0, 1, body))
+			all = append(all, written(0, 0, 1, body))
 		default:
-			all = append(all, rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, []byte("another.")))
+			all = append(all, written(h2frame.TypePing, h2frame.FlagAck, 0, []byte("another.")))
 		}
 	}
 	return all
@@ -85,7 +95,7 @@ func TestFramedReadsAGoAwayBetweenFrames(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		near, far := net.Pipe()
-		f := &framed{Conn: far, own: &conn{}}
+		f := &Conn{Conn: far, below: new(nether)}
 		said := talk(r, 12)
 		stop := r.IntN(100)
 		go func() {
@@ -113,11 +123,11 @@ func TestFramedWritesAGoAwayBetweenFrames(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		near, far := net.Pipe()
-		f := &framed{Conn: far, own: &conn{}}
+		f := &Conn{Conn: far, below: new(nether)}
 		said := talk(r, 12)
 		var both sync.WaitGroup
 		both.Go(func() { pieces(f, r, bytes.Join(said, nil)) })
-		both.Go(func() { f.leave(time.Minute) })
+		both.Go(func() { f.Leave(time.Minute) })
 		go func() {
 			both.Wait()
 			_ = far.Close()
@@ -133,7 +143,7 @@ func TestFramedWritesAGoAwayBetweenFrames(t *testing.T) {
 // A server that reads as much as it can get may never end a read between two frames by itself.
 func TestFramedEndsReadsBetweenFrames(t *testing.T) {
 	near, far := net.Pipe()
-	f := &framed{Conn: far, own: &conn{}}
+	f := &Conn{Conn: far, below: new(nether)}
 	said := talk(rand.New(rand.NewPCG(1, 1)), 12)
 	all := bytes.Join(said, nil)
 	go func() {
@@ -176,7 +186,7 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
-				f := &framed{Conn: far, own: &conn{}}
+				f := &Conn{Conn: far, below: new(nether)}
 				said := make(chan []byte, 100)
 				go func() {
 					defer close(said)
@@ -193,7 +203,7 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 					}
 				}()
 				go func() {
-					_, _ = near.Write(rawFrame(4, 0, 0, nil))
+					_, _ = near.Write(written(4, 0, 0, nil))
 					stream := uint32(1)
 					for body := range said {
 						if x.pongs--; x.pongs < 0 {
@@ -201,19 +211,19 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 						}
 						time.Sleep(late)
 						if x.streams {
-							_, _ = near.Write(rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock, stream, nil))
+							_, _ = near.Write(written(h2frame.TypeHeaders, h2frame.FlagEndBlock, stream, nil))
 							stream += 2
 						}
-						_, _ = near.Write(rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, body))
+						_, _ = near.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, body))
 					}
 				}()
-				if _, err := f.Write(rawFrame(4, 0, 0, nil)); err != nil {
+				if _, err := f.Write(written(4, 0, 0, nil)); err != nil {
 					t.Fatal(err)
 				}
 				start := time.Now()
-				f.leave(grace)
+				f.Leave(grace)
 				if x.hurried > 0 {
-					time.AfterFunc(x.hurried/2, func() { f.hurry(x.hurried / 2) })
+					time.AfterFunc(x.hurried/2, func() { f.Hurry(x.hurried / 2) })
 				}
 				for buf := make([]byte, 4096); !f.told.Load(); {
 					if _, err := f.Read(buf); err != nil {
@@ -225,49 +235,6 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 				}
 				_ = near.Close()
 				_ = far.Close()
-			})
-		})
-	}
-}
-
-// No thousand clients come back within the same millisecond, nor has any less than half of the grace for its streams.
-func TestFarewellIsSpread(t *testing.T) {
-	for name, x := range map[string]struct{ grace, gap time.Duration }{
-		"a thousand a second": {time.Minute, time.Millisecond},
-		"half of the grace":   {120 * time.Millisecond, 200 * time.Microsecond},
-		"no grace":            {0, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				d := &departure{}
-				d.grace.Store(int64(x.grace))
-				var conns []*conn
-				for range 300 {
-					_, far := net.Pipe()
-					c := &conn{}
-					c.led.Store(&framed{Conn: far, own: c})
-					conns = append(conns, c, &conn{}) // and one that is no HTTP/2
-				}
-				told := func() (n int) {
-					for _, c := range conns {
-						if f := c.led.Load(); f != nil && f.parting.Load() != nil {
-							n++
-						}
-					}
-					return n
-				}
-				d.farewell(conns, (*framed).leave)
-				time.Sleep(x.gap / 2)
-				synctest.Wait()
-				for want := 1; want <= 300 && x.gap > 0; want++ {
-					if got := told(); got != want {
-						t.Fatalf("%d told, want %d", got, want)
-					}
-					time.Sleep(x.gap)
-				}
-				if got := told(); got != 300 {
-					t.Errorf("%d told, want all", got)
-				}
 			})
 		})
 	}

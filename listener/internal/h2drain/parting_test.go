@@ -1,4 +1,4 @@
-package listener
+package h2drain
 
 import (
 	"bytes"
@@ -42,7 +42,7 @@ func (h *hose) put(p []byte) {
 	h.in.Write(p)
 }
 
-func (h *hose) written() []byte {
+func (h *hose) wrote() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return bytes.Clone(h.out.Bytes())
@@ -52,18 +52,18 @@ func (h *hose) SetReadDeadline(time.Time) error  { return nil }
 func (h *hose) SetWriteDeadline(time.Time) error { return nil }
 func (h *hose) Close() error                     { return nil }
 
-// hosed is a framed on which both sides have sent SETTINGS.
-func hosed(t testing.TB) (*framed, *hose) {
+// hosed is a Conn on which both sides have sent SETTINGS.
+func hosed(t testing.TB) (*Conn, *hose) {
 	t.Helper()
 	h := &hose{}
-	f := &framed{Conn: h, own: &conn{}}
-	_, _ = f.Write(rawFrame(h2frame.TypeSettings, 0, 0, nil))
-	feed(t, f, rawFrame(h2frame.TypeSettings, 0, 0, nil))
+	f := &Conn{Conn: h, below: new(nether)}
+	_, _ = f.Write(written(h2frame.TypeSettings, 0, 0, nil))
+	feed(t, f, written(h2frame.TypeSettings, 0, 0, nil))
 	return f, h
 }
 
 // feed makes the server read b.
-func feed(t testing.TB, f *framed, b []byte) {
+func feed(t testing.TB, f *Conn, b []byte) {
 	f.Conn.(*hose).put(b)
 	var buf [4096]byte
 	for n := 0; n < len(b); {
@@ -75,29 +75,29 @@ func feed(t testing.TB, f *framed, b []byte) {
 	}
 }
 
-func ack(n uint32) []byte {
-	return rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(n)[h2frame.HeaderLen:])
+func acked(n uint32) []byte {
+	return written(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(n)[h2frame.HeaderLen:])
 }
 
 // An acknowledgement counts once, if it is that of the PING that was sent last and not acknowledged: in every state.
 func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 	pings := func(h *hose) int {
-		return bytes.Count(h.written(), []byte{8, h2frame.TypePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'})
+		return bytes.Count(h.wrote(), []byte{8, h2frame.TypePing, 0, 0, 0, 0, 0, 'b', 'a', 't', 'o', 'n'})
 	}
 	forged := []uint32{0, 1, 2, 3, 4, 0xffff, 0xfffffe, 0xffffff}
 	synctest.Test(t, func(t *testing.T) {
 		f, h := hosed(t)
 		for _, n := range forged {
-			feed(t, f, ack(n)) // nobody leaves
+			feed(t, f, acked(n)) // nobody leaves
 		}
-		f.leave(time.Hour)
-		for sent := 1; sent <= calm+1; sent++ {
+		f.Leave(time.Hour)
+		for sent := 1; sent <= Calm+1; sent++ {
 			if got := pings(h); got != sent {
 				t.Fatalf("%d PINGs sent, want %d", got, sent)
 			}
 			for _, n := range forged {
 				if n != uint32(sent) {
-					feed(t, f, ack(n))
+					feed(t, f, acked(n))
 				}
 			}
 			time.Sleep(time.Minute)
@@ -106,7 +106,7 @@ func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 				t.Fatalf("%d PINGs sent, want %d; ended %v", got, sent, f.ended.Load())
 			}
 			for range 3 {
-				feed(t, f, ack(uint32(sent)))
+				feed(t, f, acked(uint32(sent)))
 			}
 			for pings(h) == sent && !f.ended.Load() {
 				time.Sleep(time.Second)
@@ -117,7 +117,7 @@ func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 			t.Error("not ended")
 		}
 		for _, n := range forged {
-			h.put(ack(n))
+			h.put(acked(n))
 		}
 		if _, err := io.Copy(io.Discard, f); err != nil || !f.told.Load() {
 			t.Errorf("%v, told %v", err, f.told.Load())
@@ -132,7 +132,7 @@ func TestForgedAcknowledgementsAllocateNothing(t *testing.T) {
 		t.Run(fmt.Sprint("leaving ", leaving), func(t *testing.T) {
 			f, h := hosed(t)
 			if leaving {
-				f.leave(time.Hour)
+				f.Leave(time.Hour)
 			}
 			defer f.Close()
 			var buf [4096]byte
@@ -141,7 +141,7 @@ func TestForgedAcknowledgementsAllocateNothing(t *testing.T) {
 			var frames [][]byte
 			for range 1100 {
 				n++
-				frames = append(frames, ack(n))
+				frames = append(frames, acked(n))
 			}
 			i := 0
 			if got := testing.AllocsPerRun(1000, func() {
@@ -157,24 +157,24 @@ func TestForgedAcknowledgementsAllocateNothing(t *testing.T) {
 
 // Every timer of a connection's end goes with it, whatever it was about to do.
 func TestNothingGoesOnAfterClose(t *testing.T) {
-	for name, until := range map[string]func(t *testing.T, f *framed){
-		"left":    func(t *testing.T, f *framed) { f.leave(time.Minute) },
-		"heard":   func(t *testing.T, f *framed) { f.leave(time.Minute); feed(t, f, ack(1)) },
-		"hurried": func(t *testing.T, f *framed) { f.hurry(time.Minute); f.hurry(time.Second) },
-		"ended":   func(t *testing.T, f *framed) { f.leave(time.Second); time.Sleep(2 * time.Second) },
-		"closed":  func(t *testing.T, f *framed) { _ = f.Close(); f.leave(time.Minute); f.hurry(time.Second) },
+	for name, until := range map[string]func(t *testing.T, f *Conn){
+		"left":    func(t *testing.T, f *Conn) { f.Leave(time.Minute) },
+		"heard":   func(t *testing.T, f *Conn) { f.Leave(time.Minute); feed(t, f, acked(1)) },
+		"hurried": func(t *testing.T, f *Conn) { f.Hurry(time.Minute); f.Hurry(time.Second) },
+		"ended":   func(t *testing.T, f *Conn) { f.Leave(time.Second); time.Sleep(2 * time.Second) },
+		"closed":  func(t *testing.T, f *Conn) { _ = f.Close(); f.Leave(time.Minute); f.Hurry(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, h := hosed(t)
 				until(t, f)
 				_ = f.Close()
-				said := len(h.written())
+				said := len(h.wrote())
 				was := f.ended.Load()
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				if len(h.written()) != said || f.ended.Load() != was {
-					t.Errorf("%d bytes written, were %d; ended %v, was %v", len(h.written()), said, f.ended.Load(), was)
+				if len(h.wrote()) != said || f.ended.Load() != was {
+					t.Errorf("%d bytes written, were %d; ended %v, was %v", len(h.wrote()), said, f.ended.Load(), was)
 				}
 			})
 		})

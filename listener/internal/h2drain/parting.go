@@ -1,7 +1,6 @@
-package listener
+package h2drain
 
 import (
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,17 +9,17 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// parting is how a framed connection comes to its end. It exists from leave on, and nothing that
-// the client sends reaches it before: the framed has a pointer to it, or nil.
+// parting is how a Conn comes to its end. It exists from leave on, and nothing that
+// the client sends reaches it before: the Conn has a pointer to it, or nil.
 //
 // One PING is under way at a time. Only its acknowledgement counts, and only once.
 type parting struct {
-	f       *framed
+	f       *Conn
 	due     atomic.Uint32 // the number of the PING to be sent next, 0 for none
 	awaited atomic.Uint32 // the number of the PING that was sent and not acknowledged, 0 for none
 	sent    atomic.Int64  // when that was, in Unix nanoseconds
 
-	mu    sync.Mutex    // guards what follows; framed.mu may be locked under it
+	mu    sync.Mutex    // guards what follows; Conn.mu may be locked under it
 	grace time.Duration // the client's time for each step; shortened by hurry
 	tick  *time.Timer   // calls over when a grace has passed; stopped from a PING's coming back until the next one
 	next  *time.Timer   // makes the next PING due; nil until the first has come back
@@ -31,7 +30,7 @@ type parting struct {
 
 	// As it was when tick was set.
 	at     time.Time // zero: tick is stopped
-	place  int64     // see framed.place
+	place  int64     // see Conn.place
 	queued int       // bytes that the client had not received
 }
 
@@ -40,12 +39,12 @@ type parting struct {
 // takes long to answer a PING, being busy, has longer.
 const (
 	pause = 50 * time.Millisecond
-	calm  = 3
+	Calm  = 3
 )
 
-// leave begins to end the connection; a client that does not answer a PING within grace, or goes on
+// Leave begins to end the connection; a client that does not answer a PING within grace, or goes on
 // with new streams for as long, is not waited for. It may block as long as a client does not read.
-func (f *framed) leave(grace time.Duration) {
+func (f *Conn) Leave(grace time.Duration) {
 	p := &parting{f: f, grace: grace}
 	p.due.Store(1)
 	p.mu.Lock()
@@ -65,9 +64,9 @@ func (f *framed) leave(grace time.Duration) {
 	f.trySay()
 }
 
-// hurry ends the connection within grace, however many PINGs that takes.
-func (f *framed) hurry(grace time.Duration) {
-	f.leave(grace)
+// Hurry ends the connection within grace, however many PINGs that takes.
+func (f *Conn) Hurry(grace time.Duration) {
+	f.Leave(grace)
 	f.parting.Load().hurry(grace)
 }
 
@@ -119,7 +118,7 @@ func (p *parting) hear(stream uint32) {
 		p.calm = 0
 	}
 	p.seen = stream
-	if p.calm == calm {
+	if p.calm == Calm {
 		p.end()
 		return
 	}
@@ -153,7 +152,7 @@ func (p *parting) over() {
 	stuck := !p.shut && p.stuck()
 	switch {
 	case p.shut:
-	case stuck || p.f.own.isClosed():
+	case stuck || p.f.below.IsClosed():
 		p.halt()
 	case !p.f.ended.Load():
 		p.end()
@@ -162,7 +161,7 @@ func (p *parting) over() {
 	}
 	p.mu.Unlock()
 	if stuck {
-		_ = p.f.own.close(false)
+		p.f.below.Cut()
 	}
 }
 
@@ -188,7 +187,7 @@ func (p *parting) watch() {
 }
 
 func (p *parting) mark(wait time.Duration) {
-	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), sockopt.Unsent(p.f.own.Conn)
+	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), sockopt.Unsent(p.f.below.Socket())
 }
 
 // stuck tells whether the connection can be closed, after a grace, because its client has begun a
@@ -196,15 +195,11 @@ func (p *parting) mark(wait time.Duration) {
 // a request under way is waited for, as is one that receives something.
 func (p *parting) stuck() bool {
 	place := p.f.place.Load()
-	switch p.f.own.state.Load() - 1 {
-	case int32(http.StateNew), int32(http.StateIdle): // see setConnState in net/http: no stream is open
-	default:
-		// A handler that has taken the connection can't answer before the client's first frame, see upgrade.
-		if place != h2frame.Unbegun {
-			return false
-		}
+	// A handler that has taken the connection can't answer before the client's first frame.
+	if !p.f.below.AtRest() && place != h2frame.Unbegun {
+		return false
 	}
-	queued := sockopt.Unsent(p.f.own.Conn)
+	queued := sockopt.Unsent(p.f.below.Socket())
 	if queued != p.queued {
 		return false
 	}
