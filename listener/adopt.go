@@ -130,14 +130,3 @@ func (s *Set) heirOf(key string, local net.Addr) (best *socket) {
 	}
 	return best
 }
-
-// movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.
-func movable(nc net.Conn) bool {
-	switch nc := nc.(type) {
-	case *net.TCPConn:
-		return true
-	case *net.UnixConn:
-		return nc.LocalAddr().Network() == "unix"
-	}
-	return false
-}

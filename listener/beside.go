@@ -1,10 +1,8 @@
 package listener
 
 import (
-	"errors"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/place"
 	"github.com/baton-go/baton/listener/internal/sockopt"
@@ -91,33 +89,3 @@ func (s *Set) Orphan(keys []string) {
 	defer s.mu.Unlock()
 	s.orphans = slices.Clone(keys)
 }
-
-// begin makes a socket listen that is only bound. The caller holds mu.
-func (so *socket) begin() error {
-	if !so.bound {
-		return nil
-	}
-	if err := sockopt.Listen(so.ln); err != nil {
-		return notYet{so.key, err}
-	}
-	so.bound = false
-	_ = sockopt.SetReusePort(so.ln, false)
-	return nil
-}
-
-// notYet is an error of Accept after which servers try again.
-type notYet struct {
-	key string
-	err error
-}
-
-func (e notYet) Error() string {
-	if errors.Is(e.err, syscall.EADDRINUSE) {
-		return "listener: listen " + e.key + ": " + e.err.Error() + "; another process has taken the " +
-			"address during the swap: stop it"
-	}
-	return "listener: listen " + e.key + ": " + e.err.Error()
-}
-func (e notYet) Unwrap() error   { return e.err }
-func (e notYet) Timeout() bool   { return false }
-func (e notYet) Temporary() bool { return true }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -70,45 +69,5 @@ func (c *conn) linger() {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
-// answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
-func (d *departure) goesOn(c *conn, r *http.Request) bool {
-	if r.ProtoMajor != 1 || c.records.Load() != nil || c.h2.Load() {
-		return false
-	}
-	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
-		return false
-	}
-	if c.lines.Ahead.Load() > 0 {
-		return true
-	}
-	n := sockopt.Unread(c.Conn)
-	if n == 0 || r.ContentLength == 0 {
-		return n > 0
-	}
-	var l sniff.RequestLines // is there one behind the body?
-	l.Matched.Store(c.lines.Matched.Load())
-	l.Feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
-	return l.Ahead.Load() > 0
-}
-
-const unservedLeast = time.Second
-
-// dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
-// of a departure is over: a program may listen and never serve. One that is about to has a second.
-func (s *Set) dismiss() {
-	for _, c := range s.all() {
-		if c.sock == nil || c.sock.asked.Load() {
-			continue
-		}
-		if n := sockopt.Unread(c.Conn); n > 0 {
-			if kind := c.kindOf(n); kind != "" {
-				c.lose(Loss{Kind: kind, Unread: n})
-			}
-		}
-		_ = c.close(false)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,7 +13,6 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
-	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // readSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a bufio.Reader of the
@@ -86,106 +85,6 @@ type conn struct {
 	streams   map[*http.Request]request // of HTTP/2
 }
 
-// Read reads like the connection it wraps. While the process leaves and no request can be under way on it, it hands the
-// connection to the departure instead, and returns an error once it is gone.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.pending != nil {
-		<-c.pending
-	}
-	// In this order: a departure that has claimed c looks at the state then.
-	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
-		return c.readOn(p)
-	}
-	c.first.Lock()
-	defer c.first.Unlock()
-	return c.readOn(p)
-}
-
-func (c *conn) readOn(p []byte) (int, error) {
-	ahead := c.lines.Ahead.Load() > 0
-	c.holds(len(p), ahead)
-	for {
-		if c.ended.Load() { // net/http may ask again
-			return 0, c.end()
-		}
-		if c.aborted.Load() && c.state.Load()-1 == int32(http.StateActive) {
-			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
-		}
-		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p), ahead)) {
-			if c.ended.Store(true); c.state.Load() == 0 {
-				c.leaveUnmet()
-			}
-			continue
-		}
-		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
-			c.lines.Clear() // the server's buffer is empty, or as good as that
-		}
-		n, err := c.read(p)
-		if n > 0 {
-			if c.armed.Load() {
-				c.armed.Store(false)
-			}
-			if n = c.unblank(p, n); n == 0 && err == nil {
-				continue
-			} else if n > 0 {
-				c.hear(p, n)
-			}
-			return n, err
-		}
-		if err == nil || !isTimeout(err) || c.due() {
-			if err != nil && !isTimeout(err) {
-				c.parted.Store(true)
-			}
-			return n, err
-		}
-	}
-}
-
-// end is what Read returns when there is nothing to read any more: what net/http closes the
-// connection at without a word. At an end in the middle of a request it would send an answer, and a
-// wrapper may hold the beginning of one.
-func (c *conn) end() error {
-	if c.half.Load() || c.wrapped.Load() {
-		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
-			Addr: c.RemoteAddr(), Err: net.ErrClosed}
-	}
-	return io.EOF
-}
-
-// read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
-// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
-// beginning of the next request, and a client without think time would keep its connection, and this process, busy.
-func (c *conn) read(p []byte) (int, error) {
-	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
-		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
-			return sockopt.AwaitEnd(c.Conn, p)
-		}
-	}
-	return c.Conn.Read(p)
-}
-
-// due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a
-// departure that wanted the reader's attention, and the user's deadline is put back.
-func (c *conn) due() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
-		return true
-	}
-	_ = c.force(c.deadline)
-	return false
-}
-
-// rouse makes a blocked Read look at the departure.
-func (c *conn) rouse() {
-	if c.shaded { // nobody reads through it
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_ = c.force(longAgo)
-}
-
 // force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
 // is clear already, which costs more than to know that; the time won pays for what this type does.
 func (c *conn) force(t time.Time) error {
@@ -196,53 +95,8 @@ func (c *conn) force(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// SetReadDeadline implements net.Conn.
-func (c *conn) SetReadDeadline(t time.Time) error {
-	if c.answers(t) {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deadlines++
-	c.arm(t)
-	if c.guest.Load() {
-		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
-	}
-	if !c.woke.IsZero() {
-		if c.whole > 0 && !t.IsZero() && c.state.Load()-1 == int32(http.StateNew) {
-			t = c.woke.Add(c.whole) // net/http counts ReadTimeout from when it got the connection
-		}
-		c.woke = time.Time{}
-	}
-	c.deadline = t
-	return c.force(t)
-}
-
-// arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and
-// ends that by one that is long over. What a wrapper's Read sets comes between: it is neither.
-func (c *conn) arm(t time.Time) {
-	clear, abort := t.IsZero(), t.Equal(longAgo)
-	if c.covered.Load() && !clear && !abort {
-		return
-	}
-	if c.armed.Load() != clear {
-		c.armed.Store(clear)
-	}
-	if c.aborted.Load() != abort {
-		c.aborted.Store(abort)
-	}
-}
-
 // longAgo is the deadline by which net/http, and this package, end a read.
 var longAgo = time.Unix(1, 0)
-
-// SetDeadline implements net.Conn.
-func (c *conn) SetDeadline(t time.Time) error {
-	if err := c.SetReadDeadline(t); err != nil {
-		return err
-	}
-	return c.SetWriteDeadline(t)
-}
 
 func (c *conn) isClosed() bool {
 	c.mu.Lock()
@@ -289,35 +143,80 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return nil, syscall.EINVAL
 }
 
-func (c *conn) count(n *Counts) {
-	if c.h2.Load() {
-		n.HTTP2++
-		return
+// movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.
+func movable(nc net.Conn) bool {
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		return true
+	case *net.UnixConn:
+		return nc.LocalAddr().Network() == "unix"
 	}
-	switch c.state.Load() - 1 {
-	case int32(http.StateNew):
-		switch {
-		case c.guest.Load():
-			n.Idle++
-		case c.heard.Load():
-			n.Active++
-		default:
-			n.New++
-		}
-	case int32(http.StateIdle):
-		n.Idle++
-	case int32(http.StateActive):
-		n.Active++
-	case int32(http.StateHijacked):
-		n.Hijacked++
-	default:
-		switch {
-		case !c.unmet():
-			n.Other++
-		case c.hasSaid() == sniff.SaidNothing:
-			n.New++
-		default:
-			n.Active++
-		}
+	return false
+}
+
+// sees tells whether what Read is offered is net/http's buffer, and what is in it plain text. A wrapper may have a
+// buffer of its own, of another size.
+func (c *conn) sees() bool {
+	return c.records.Load() == nil && !c.h2.Load() && (!c.wrapped.Load() || c.behind.Whole)
+}
+
+// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers
+// change the Request's.
+type request struct {
+	method, target string
+	began          time.Time // zero: there is no request
+}
+
+func (q request) path() string {
+	path, _, _ := strings.Cut(q.target, "?") // what follows may be secret
+	const most = 200
+	if len(path) > most {
+		path = path[:most] + "…"
+	}
+	return path
+}
+
+func (c *conn) key() string {
+	if c.sock == nil {
+		return c.LocalAddr().Network() + " " + c.LocalAddr().String()
+	}
+	return c.sock.key
+}
+
+// within tells whether the client is this process.
+func (c *conn) within() bool {
+	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
+}
+
+func (c *conn) hijacked() bool { return c.state.Load()-1 == int32(http.StateHijacked) }
+
+func (c *conn) isPacked() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.packed
+}
+
+// settled tells whether the server has set one read deadline since the connection is idle.
+func (c *conn) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deadlines == 1
+}
+
+type connKey struct{}
+
+func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.greeted.Load()) }
+
+// yield waits until the departure has let go of c, or not.
+func (c *conn) yield() {
+	c.first.Lock()
+	defer c.first.Unlock()
+}
+
+// speak is called before somebody writes.
+func (c *conn) speak() {
+	c.spoke.Store(true)
+	if c.claimed.Load() {
+		c.yield()
 	}
 }

@@ -3,6 +3,8 @@ package listener
 import (
 	"sync"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // Closing a connection waits until the goroutines that read and write have let go of its
@@ -35,5 +37,23 @@ func (s *Set) cut(conns []*conn) {
 	select {
 	case <-over:
 	case <-wait.C:
+	}
+}
+
+const unservedLeast = time.Second
+
+// dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
+// of a departure is over: a program may listen and never serve. One that is about to has a second.
+func (s *Set) dismiss() {
+	for _, c := range s.all() {
+		if c.sock == nil || c.sock.asked.Load() {
+			continue
+		}
+		if n := sockopt.Unread(c.Conn); n > 0 {
+			if kind := c.kindOf(n); kind != "" {
+				c.lose(Loss{Kind: kind, Unread: n})
+			}
+		}
+		_ = c.close(false)
 	}
 }

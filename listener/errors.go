@@ -58,3 +58,5 @@ func removeStale(network, path string, err error) bool {
 	}
 	return errors.Is(err, syscall.ECONNREFUSED) && os.Remove(path) == nil
 }
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -144,3 +144,17 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 	}
 	return nil
 }
+
+// stand tells the fronts of a server what for, and returns the listener as the user has it.
+func (s *Set) stand(srv *http.Server, ln net.Listener, lead bool) net.Listener {
+	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
+	l, ok := ln.(*fronts)
+	if !ok {
+		if lead && plain {
+			s.warning(errUnled)
+		}
+		return ln
+	}
+	l.secure, l.plain = lead, lead && plain
+	return l.Listener
+}

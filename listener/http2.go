@@ -29,8 +29,9 @@ func (c carrier) UnencryptedNetConn() net.Conn { return c.nc }
 
 func carry(nc net.Conn) *tls.Conn { return tls.Client(carrier{nc: nc}, nil) }
 
-// lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks HTTP/2 on
-// whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it accepts.
+// lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks
+// HTTP/2 on whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it
+// accepts.
 func lead(srv *http.Server) (fronts bool, err error) {
 	serve, plain := srv.TLSNextProto[unencrypted], srv.TLSNextProto["h2"]
 	if serve == nil {
@@ -78,30 +79,12 @@ func lead(srv *http.Server) (fronts bool, err error) {
 	return false, nil
 }
 
-// Warn makes the set call f with what it can't do for a server that was given to Track, as soon as that is known: its
-// HTTP/2 connections end as net/http ends them. It must be called before Track. The error names the cure.
-func (s *Set) Warn(f func(error)) { s.warning = f }
-
 func (s *Set) lead(srv *http.Server) (fronts bool) {
 	fronts, err := lead(srv)
 	if err != nil {
 		s.warning(err)
 	}
 	return fronts
-}
-
-// stand tells the fronts of a server what for, and returns the listener as the user has it.
-func (s *Set) stand(srv *http.Server, ln net.Listener, lead bool) net.Listener {
-	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
-	l, ok := ln.(*fronts)
-	if !ok {
-		if lead && plain {
-			s.warning(errUnled)
-		}
-		return ln
-	}
-	l.secure, l.plain = lead, lead && plain
-	return l.Listener
 }
 
 // errUnled is for a server on whose listener nothing of this package stands between net/http and the connections.

@@ -2,25 +2,8 @@ package listener
 
 import (
 	"net/http"
-	"strings"
 	"time"
 )
-
-// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers
-// change the Request's.
-type request struct {
-	method, target string
-	began          time.Time // zero: there is no request
-}
-
-func (q request) path() string {
-	path, _, _ := strings.Cut(q.target, "?") // what follows may be secret
-	const most = 200
-	if len(path) > most {
-		path = path[:most] + "…"
-	}
-	return path
-}
 
 // enter is told that a handler begins with r, leave that it has ended.
 func (c *conn) enter(r *http.Request) {

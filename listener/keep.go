@@ -1,35 +1,16 @@
 package listener
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/place"
 )
-
-// Store is where a service manager keeps sockets for a service while no process of it lives. A name has at most 255
-// printable ASCII characters and none of them is a colon or a space, as FDNAME= of sd_pid_notify_with_fds(3) wants it.
-type Store interface {
-	Put(name string, socket syscall.Conn) error
-	Remove(name string) error
-}
-
-// storePrefix is how all names in the store begin that this package has given.
-const storePrefix = "baton."
-
-// storeName is the name of a socket in the store.
-func storeName(key string) string {
-	name := storePrefix + url.QueryEscape(key)
-	if len(name) > 255 {
-		name = fmt.Sprintf("%s%x", storePrefix, sha256.Sum256([]byte(key)))
-	}
-	return name
-}
 
 // Held returns under which name a service manager holds each socket, by network and address as
 // given to Listen; it is to be given to the next generation's Manage.
@@ -125,4 +106,25 @@ func restock(store Store, held map[string]string, inUse map[string]syscall.Conn,
 		held[key] = name
 	}
 	return errs
+}
+
+// forsake forgets the inherited sockets that nobody has asked for, and removes the files of those of unix: the process
+// that goes on without them is the last one to know of them.
+func (s *Set) forsake() {
+	s.mu.Lock()
+	gone := s.inherited
+	s.inherited = nil
+	var paths []string
+	for key := range s.sockets {
+		paths = append(paths, key)
+	}
+	for key := range s.packets {
+		paths = append(paths, key)
+	}
+	s.mu.Unlock()
+	for _, h := range gone {
+		if place.IsUnix(h.Network) && isSocket(h.Address) && !slices.ContainsFunc(paths, h.sameFile) {
+			_ = os.Remove(h.Address)
+		}
+	}
 }

@@ -4,57 +4,16 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
 )
-
-// Ticket says of a connection that is handed over what its descriptor doesn't.
-type Ticket struct {
-	Listener string `json:"listener"` // network and address, as given to Listen
-	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
-
-	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
-	State    []byte `json:"state,omitempty"`    // of HandOver
-}
-
-// Handover gives connections to another process and returns, in the same order, which of them it took: from that answer
-// on they are its own, whatever becomes of it. It may not return before the other side has answered or can't answer any
-// more, or has been told that its answer will not count. After an error nothing more is handed over; the connections of
-// that call stay here.
-type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
-
-// batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
-const batch = 64
-
-// lanes is how many calls of a Handover may be under way.
-const lanes = 4
 
 // Connections are roused in groups, each when most of the one before has been moved. The first is
 // small, since the other process answers for all that come at once before it serves one of them:
 // with 64 its first answer came 2 ms later. The last are large, since many are moved faster that
 // way.
 const firstGroup, lastGroup = 16, 256
-
-// departure is what connections at rest come to while the set leaves.
-type departure struct {
-	set    *Set
-	grace  atomic.Int64 // a time.Duration
-	from   atomic.Int64 // when it began, or was hurried, in Unix nanoseconds
-	rush   atomic.Bool  // it was hurried
-	offers chan offer
-	moving atomic.Int32  // offers made and not answered
-	room   chan struct{} // has a value when one has been answered
-	over   chan struct{} // closed when nothing is handed over any more
-	end    sync.Once     // closes it
-}
-
-type offer struct {
-	conn *conn
-	took chan bool
-}
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
 // returns nil when none is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers
@@ -141,25 +100,6 @@ func (s *Set) Close() Counts {
 	return left
 }
 
-var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
-
-// moves tells whether c will be handed over once it is at rest, as far as one can know.
-func (d *departure) moves(c *conn) bool {
-	if c.state.Load() == 0 && c.heard.Load() { // what a wrapper has read stays here
-		return false
-	}
-	return !d.isOver() && !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
-}
-
-func (d *departure) isOver() bool {
-	select {
-	case <-d.over:
-		return true
-	default:
-		return false
-	}
-}
-
 // rouse makes blocked Reads look at the departure, some at a time: a connection that waits to be moved keeps its client
 // waiting, one that was not roused yet is served as ever.
 func (d *departure) rouse(ctx context.Context, conns []*conn) {
@@ -190,83 +130,30 @@ func (d *departure) call(c *conn) {
 	c.rouse()
 }
 
-// release is called by the goroutine that reads c while the server waits for a request; rest is
-// whether nothing of one is here. True means that c is gone.
-func (d *departure) release(c *conn, rest bool) bool {
-	return rest && d.moves(c) && d.offer(c) || d.retire(c, rest)
-}
-
-// offer waits for the answer to the offer of c.
-func (d *departure) offer(c *conn) (took bool) {
-	d.moving.Add(1)
-	defer func() {
-		d.moving.Add(-1)
-		select {
-		case d.room <- struct{}{}:
-		default:
-		}
-	}()
-	o := offer{c, make(chan bool, 1)}
-	select {
-	case d.offers <- o:
-		took = <-o.took
-		c.refused.Store(!took)
-	case <-d.over:
-	}
-	return took
-}
-
-// collect adds the offers that wait, up to a batch.
-func (d *departure) collect(offers []offer) []offer {
-	for len(offers) < batch {
-		select {
-		case o := <-d.offers:
-			offers = append(offers, o)
-		default:
-			return offers
+// Hurry gives the connections that are at rest during a Leave less grace than that was called with,
+// from now on. More changes nothing. A Hurry that comes before Leave holds from its beginning.
+// HTTP/2 clients have that grace for all PINGs together.
+func (s *Set) Hurry(grace time.Duration) {
+	early := &grace
+	for old := s.hurried.Load(); old == nil || grace < *old; old = s.hurried.Load() {
+		if s.hurried.CompareAndSwap(old, early) {
+			break
 		}
 	}
-	return offers
-}
-
-// run hands batches of offers over.
-func (d *departure) run(ctx context.Context, handover Handover) {
-	defer d.end.Do(func() { close(d.over) })
-	for {
-		var offers []offer
-		select {
-		case o := <-d.offers:
-			offers = append(offers, o)
-		case <-ctx.Done():
-			return
-		case <-d.set.drained():
-			return
-		}
-		// Those who were roused together are about to offer theirs: they are let run as long as that brings more.
-		for before := 0; before < len(offers) && len(offers) < batch; {
-			before = len(offers)
-			runtime.Gosched()
-			offers = d.collect(offers)
-		}
-		tickets := make([]Ticket, len(offers))
-		conns := make([]syscall.Conn, len(offers))
-		for i, o := range offers {
-			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0}
-			conns[i] = o.conn
-		}
-		took, err := handover(tickets, conns)
-		for i, o := range offers {
-			ok := err == nil && i < len(took) && took[i]
-			if ok {
-				o.conn.gone.Store(true)
-				d.set.moved.Add(1)
-			} else {
-				o.conn.shared.Store(true)
-			}
-			o.took <- ok
-		}
-		if err != nil {
-			return
-		}
+	d := s.leaving.Load() // after hurried is set: Leave looks at that when it has set leaving
+	if d == nil || int64(grace) >= d.grace.Load() {
+		return
 	}
+	d.from.Store(time.Now().UnixNano())
+	d.grace.Store(int64(max(0, grace)))
+	d.rush.Store(true)
+	conns := s.all()
+	d.farewell(conns, (*h2drain.Conn).Hurry)
+	for _, c := range conns {
+		c.mu.Lock()
+		c.closeAt = time.Time{}
+		c.mu.Unlock()
+		d.call(c)
+	}
+	turnAll(conns)
 }

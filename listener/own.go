@@ -76,8 +76,6 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 	return c, nil
 }
 
-func (c *conn) hijacked() bool { return c.state.Load()-1 == int32(http.StateHijacked) }
-
 // pack claims c for the one who hands it over.
 func (c *conn) pack() error {
 	if c.claimed.Load() {
@@ -93,12 +91,6 @@ func (c *conn) pack() error {
 	}
 	c.packed = true
 	return nil
-}
-
-func (c *conn) isPacked() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.packed
 }
 
 // AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given.

@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"time"
 
@@ -116,21 +115,6 @@ func (s *Set) PauseReads(ctx context.Context) {
 func (s *Set) ResumeReads() {
 	for _, g := range s.gates() {
 		g.Resume()
-	}
-}
-
-// gates returns the gates of the packet sockets, by the keys of these.
-func (s *Set) gates() map[string]*dgram.Gate {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.packets)
-}
-
-func (s *Set) forgetPackets(key string, g *dgram.Gate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.packets[key] == g {
-		delete(s.packets, key)
 	}
 }
 

@@ -1,12 +1,12 @@
 package listener
 
 import (
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -21,27 +21,6 @@ type passed struct {
 	ln   sockopt.Listener
 	pc   net.PacketConn
 	heir *heir // the process before this one has passed it, and no service manager
-}
-
-// Manage tells the set of a service manager that holds sockets for the service, as systemd does:
-// files are those that it has passed to this process, each with its FDNAME as the file's name; the
-// set closes them. Held is what Held has returned in the generation before. Store, unless nil, is
-// where Keep puts what is in use.
-//
-// Manage must be called before Listen. To opening a socket, Listen then prefers the one passed that
-// an earlier process of the service has stored for the same network and address, and next one that
-// is bound to the address: "", 0.0.0.0 and :: are the same one. Network "fd" is for those with a
-// name: the address is the FDNAME.
-func (s *Set) Manage(store Store, held map[string]string, files []*os.File) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.store = store
-	for key, name := range held {
-		s.held[key] = name
-	}
-	for _, f := range files {
-		s.passed = append(s.passed, open(f))
-	}
 }
 
 func open(f *os.File) *passed {
@@ -95,78 +74,6 @@ func (p *passed) String() string {
 	return p.name + " (no socket to listen on)"
 }
 
-// passedNames is for errors.
-func (s *Set) passedNames() string {
-	if len(s.passed) == 0 {
-		return "none"
-	}
-	var names []string
-	for _, p := range s.passed {
-		names = append(names, p.String())
-	}
-	return strings.Join(names, ", ")
-}
-
-// explain is like the function, but knows which process holds an address that is in use when this process
-// does so itself, or the one before it.
-func (s *Set) explain(network, address string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if old := s.overlapped(network, address); len(old) > 0 {
-			return fmt.Errorf("listener: listen %s %q: %w; the process before this one listens on %q, "+
-				"which this overlaps, and is not "+
-				"closed before this one takes over: restart the service, or leave the old address in one "+
-				"swap and take the new one in the next",
-				network, address, err, old[0].key())
-		}
-		if len(s.passed) > 0 {
-			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, "+
-				"ask for it by the address it has, "+
-				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
-		}
-	}
-	return explain(network, address, err)
-}
-
-// claim returns the passed or inherited socket to use for network and address, or nil, and takes it out of those that
-// nobody has asked for. Only "fd" makes an error of it that there is none.
-func (s *Set) claim(network, address string, packet bool) (*passed, error) {
-	if p := s.inherit(network, address, packet); p != nil {
-		return p, nil
-	}
-	key := network + " " + address
-	var candidates []*passed // the better ones first
-	for _, p := range s.passed {
-		switch {
-		case packet && p.pc == nil, !packet && p.ln == nil:
-		case network == "fd":
-			if p.name == address {
-				candidates = append(candidates, p)
-			}
-		case strings.HasPrefix(network, "unix") && !p.reachable():
-		case p.name == storeName(key):
-			candidates = slices.Insert(candidates, 0, p)
-		case p.bound(network, address):
-			candidates = append(candidates, p)
-		}
-	}
-	switch {
-	case network == "fd" && len(candidates) > 1:
-		return nil, fmt.Errorf("%d passed sockets have that name, and clients would hang on the others: "+
-			"name each by a FileDescriptorName= of its own, or ask for it by its address; passed: %s",
-			len(candidates), s.passedNames())
-	case network == "fd" && len(candidates) == 0:
-		return nil, fmt.Errorf("the service manager has passed no such socket (passed: %s); name it by "+
-			"FileDescriptorName= in the .socket unit, which is passed on to the first generation only: "+
-			"after a change restart the service", s.passedNames())
-	case len(candidates) == 0:
-		return nil, nil
-	}
-	p := candidates[0]
-	s.passed = slices.DeleteFunc(s.passed, func(q *passed) bool { return q == p })
-	s.held[key] = p.name
-	return p, nil
-}
-
 // reachable tells of a unix socket whether its file is there: a folder in /run may have gone when the service stopped.
 func (p *passed) reachable() bool {
 	path := p.addr().String()
@@ -193,4 +100,72 @@ func (p *passed) bound(network, address string) bool {
 	}
 	want, err := place.Wanted(network, address)
 	return err == nil && p.boundTo().Serves(network, want)
+}
+
+// Inherited is a listening or packet socket that the process before this one has passed on.
+type Inherited struct {
+	Network, Address string // as given to Listen or ListenPacket in that process
+	FD               int    // stays the caller's, who may close it when all of Listen and ListenPacket have been called
+}
+
+// Key is what the process before this one calls the socket, in tickets and elsewhere.
+func (in Inherited) key() string { return in.Network + " " + in.Address }
+
+// heir is an inherited socket that nobody has asked for yet.
+type heir struct {
+	Inherited
+	id string // of the socket, to know the descriptor again
+}
+
+// open returns a copy of the socket, or nil where it is none to listen on, or has been closed.
+func (h *heir) open() *passed {
+	if h.id == "" || identify(h.FD) != h.id {
+		return nil
+	}
+	f := duplicate(h.FD, h.key())
+	if f == nil {
+		return nil
+	}
+	p := open(f)
+	if p.addr() == nil {
+		return nil
+	}
+	p.heir = h
+	return p
+}
+
+// chosen tells whether the system has chosen the port of p for the same host, and is to choose one.
+func (p *passed) chosen(want place.Place) bool {
+	if p.heir == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
+		return false
+	}
+	_, port, err := net.SplitHostPort(p.heir.Address)
+	have := p.boundTo()
+	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.Network == want.Network &&
+		have.SameHost(want)
+}
+
+// sameFile tells whether the socket of that key has the file of h.
+func (h *heir) sameFile(key string) bool {
+	network, path, _ := strings.Cut(key, " ")
+	return place.IsUnix(network) && place.SamePath(h.Address, path)
+}
+
+// Store is where a service manager keeps sockets for a service while no process of it lives. A name has at most 255
+// printable ASCII characters and none of them is a colon or a space, as FDNAME= of sd_pid_notify_with_fds(3) wants it.
+type Store interface {
+	Put(name string, socket syscall.Conn) error
+	Remove(name string) error
+}
+
+// storePrefix is how all names in the store begin that this package has given.
+const storePrefix = "baton."
+
+// storeName is the name of a socket in the store.
+func storeName(key string) string {
+	name := storePrefix + url.QueryEscape(key)
+	if len(name) > 255 {
+		name = fmt.Sprintf("%s%x", storePrefix, sha256.Sum256([]byte(key)))
+	}
+	return name
 }

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
@@ -22,34 +23,6 @@ func (d *departure) farewell(conns []*conn, tell func(f *h2drain.Conn, grace tim
 	for i, f := range led {
 		time.AfterFunc(time.Duration(i)*gap, func() { tell(f, grace) })
 	}
-}
-
-// Hurry gives the connections that are at rest during a Leave less grace than that was called with,
-// from now on. More changes nothing. A Hurry that comes before Leave holds from its beginning.
-// HTTP/2 clients have that grace for all PINGs together.
-func (s *Set) Hurry(grace time.Duration) {
-	early := &grace
-	for old := s.hurried.Load(); old == nil || grace < *old; old = s.hurried.Load() {
-		if s.hurried.CompareAndSwap(old, early) {
-			break
-		}
-	}
-	d := s.leaving.Load() // after hurried is set: Leave looks at that when it has set leaving
-	if d == nil || int64(grace) >= d.grace.Load() {
-		return
-	}
-	d.from.Store(time.Now().UnixNano())
-	d.grace.Store(int64(max(0, grace)))
-	d.rush.Store(true)
-	conns := s.all()
-	d.farewell(conns, (*h2drain.Conn).Hurry)
-	for _, c := range conns {
-		c.mu.Lock()
-		c.closeAt = time.Time{}
-		c.mu.Unlock()
-		d.call(c)
-	}
-	turnAll(conns)
 }
 
 func turnAll(conns []*conn) {
@@ -120,4 +93,28 @@ func (d *departure) closes(c *conn, rest bool, now time.Time) time.Time {
 		return last
 	}
 	return wake
+}
+
+// release is called by the goroutine that reads c while the server waits for a request; rest is
+// whether nothing of one is here. True means that c is gone.
+func (d *departure) release(c *conn, rest bool) bool {
+	return rest && d.moves(c) && d.offer(c) || d.retire(c, rest)
+}
+
+// turn is called when the state of one that is shaded has changed, and when the set leaves.
+func (c *conn) turn() {
+	switch d := c.set.leaving.Load(); {
+	case c.state.Load()-1 == int32(http.StateClosed), c.state.Load()-1 == int32(http.StateHijacked):
+		c.set.remove(c)
+	case d != nil && c.waits():
+		now := time.Now()
+		c.mu.Lock()
+		at := d.closes(c, true, now)
+		c.mu.Unlock()
+		if now.Before(at) {
+			time.AfterFunc(at.Sub(now), c.turn)
+		} else {
+			_ = c.Conn.Close() // which the server notices
+		}
+	}
 }

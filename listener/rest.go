@@ -1,8 +1,8 @@
 package listener
 
 import (
+	"bytes"
 	"net/http"
-	"time"
 
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
@@ -50,115 +50,61 @@ func (c *conn) atRest(offered int, ahead bool) bool {
 	return between && (c.blank(offered) || !c.heard.Load() && empty)
 }
 
-// settled tells whether the server has set one read deadline since the connection is idle.
-func (c *conn) settled() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.deadlines == 1
+// unmet tells whether c is such a connection. One that has said junk is only where the one who accepts reads it, too:
+// otherwise somebody else may understand that.
+func (c *conn) unmet() bool {
+	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
+		return false
+	}
+	switch c.hasSaid() {
+	case sniff.SaidMore:
+		return false
+	case sniff.SaidJunk:
+		if c.sock.holding.Load() != c {
+			return false
+		}
+	}
+	return !c.spoke.Load() || c.records.Load() != nil // a handshake has two sides
 }
 
-// hear is told that n bytes were read into p.
-func (c *conn) hear(p []byte, n int) {
-	offered := len(p)
-	if p = c.unproxy(p[:n]); len(p) == 0 {
+// awaited tells whether a server may get c yet.
+func (c *conn) awaited() bool {
+	return c.state.Load() == 0 && !c.isClosed() && (!c.spoke.Load() || c.records.Load() != nil)
+}
+
+// holds looks at what the server has in its buffer at the first Read since the connection is idle; ahead is whether a
+// request line was read that has not begun. Net/http may have taken that, and whole lines behind it, out of the buffer.
+func (c *conn) holds(offered int, ahead bool) {
+	if offered == readSize {
+		c.behind.Whole = true
+	}
+	if c.heard.Load() || c.state.Load()-1 != int32(http.StateIdle) || !c.sees() {
 		return
 	}
-	r := c.records.Load()
-	if !c.heard.Load() {
-		if r == nil && c.wrapped.Load() && p[0] == sniff.HandshakeRecord && c.state.Load()-1 == int32(http.StateNew) {
-			r = new(sniff.Records) // the wrapper is TLS, or there is some between
-			c.records.Store(r)
-		}
-		c.wake()
-	}
-	greets := c.state.Load() == 0 && c.sock != nil && c.sock.tracked.Load() && c.hasSaid() != sniff.SaidMore
-	if greets {
-		c.greet(p)
-		r = c.records.Load()
-	}
-	if r != nil {
-		begins := !r.Partial()
-		if !greets {
-			r.Feed(p)
-		}
-		if in := r.Partial(); in != c.inRecord.Load() {
-			c.inRecord.Store(in)
-		}
-		c.stir(begins)
-		return
-	}
-	switch {
-	case greets:
-	case c.waits():
+	n := readSize - offered
+	p := c.behind.Kept(n)
+	if ahead && !c.settled() && !c.covered.Load() {
+		c.heard.Store(true)
+	} else if n > 0 && c.head.Load() == 0 {
 		c.head.Add(p)
-	case offered == 1 && c.state.Load()-1 == int32(http.StateActive): // read behind a handler's back, see read
-		c.head.Store(0)
-		c.head.Add(p)
-		c.early.Store(true)
-	}
-	if offered <= readSize { // what is larger is a handler's, for a body
-		c.lines.Feed(p)
-		c.behind.Add(p)
+		c.heard.Store(p == nil || sniff.HeadKind(p, false) != "")
 	}
 }
 
-// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may
-// read that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
-func (c *conn) unproxy(p []byte) []byte {
-	if c.state.Load()-1 != int32(http.StateNew) || !c.wrapped.Load() || c.heard.Load() && c.proxy == nil {
-		return p
-	}
-	text := append(c.proxy, p...)
-	rest, part := sniff.BehindProxy(text)
-	switch {
-	case part || sniff.MayBeProxy(text):
-		if c.proxy == nil {
-			c.wake()
-			c.head.Add([]byte("PROXY "))
-			c.inRecord.Store(c.records.Load() != nil)
-		}
-		c.proxy = text
-		return nil
-	case c.proxy != nil || len(rest) < len(text):
-		c.proxy = nil
-		c.head.Store(0)
-		c.inRecord.Store(false)
-		c.heard.Store(false)
-	}
-	return rest
+// blank tells whether the server's buffer has whole line ends, and nothing else. It waits for more then, as it does for
+// the first byte of a request: it needs four. No client misses them.
+func (c *conn) blank(offered int) bool {
+	const needed = 4
+	n := readSize - offered
+	p := c.behind.Kept(n)
+	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.sees()
 }
 
-// wake is told of the first bytes of a request.
-func (c *conn) wake() {
-	c.heard.Store(true)
-	guest := c.guest.Load()
-	if !guest && c.set.leaving.Load() == nil {
-		return
+// unblank takes the line ends from the front of what was read on a connection that was adopted idle: they belong to the
+// request before, which net/http does not know of here (RFC 9112, 2.2).
+func (c *conn) unblank(p []byte, n int) int {
+	if !c.guest.Load() || n == 0 || p[0] != '\r' && p[0] != '\n' {
+		return n
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.begun = time.Now()
-	if guest {
-		c.guest.Store(false)
-		c.woke = c.begun
-		c.deadline = time.Time{}
-		if c.header > 0 {
-			c.deadline = c.woke.Add(c.header)
-		}
-		_ = c.force(c.deadline)
-	}
-}
-
-// stir gives a TLS connection on which something has come its whole grace again. Begins is true
-// where that begins a record.
-func (c *conn) stir(begins bool) {
-	if !c.waits() {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.rested = time.Now()
-	if begins {
-		c.begun = c.rested
-	}
+	return copy(p, bytes.TrimLeft(p[:n], "\r\n"))
 }

@@ -52,70 +52,6 @@ func (so *socket) wrap(nc net.Conn) *conn {
 	return c
 }
 func (so *socket) next() (c *conn) { c, so.queue = so.queue[0], so.queue[1:]; return c }
-func isTimeout(err error) bool     { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-// Accept implements net.Listener.
-func (so *socket) Accept() (net.Conn, error) {
-	so.holding.Store(nil)
-	if !so.asked.Load() {
-		so.asked.Store(true)
-	}
-	c, err := so.accept()
-	if err != nil {
-		return nil, err
-	}
-	so.holding.Store(c)
-	return c.face(), nil
-}
-
-func (so *socket) accept() (*conn, error) {
-	for {
-		so.mu.Lock()
-		for len(so.queue) == 0 && !so.closed && (!so.open || so.ending) {
-			so.cond.Wait()
-		}
-		if len(so.queue) > 0 {
-			c := so.next()
-			so.mu.Unlock()
-			if c.ended.Load() { // see departure.attend
-				continue
-			}
-			return c, nil
-		}
-		if so.closed {
-			so.mu.Unlock()
-			so.awaitMet()
-			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
-		}
-		if err := so.begin(); err != nil {
-			so.mu.Unlock()
-			return nil, err
-		}
-		if so.roused {
-			so.roused = false
-			_ = so.ln.SetDeadline(time.Time{})
-		}
-		so.inside++
-		so.mu.Unlock()
-		nc, err := so.ln.Accept()
-		var c *conn
-		if err == nil {
-			c = so.wrap(nc) // before left: a connection must be known to the set when nobody is inside
-		}
-		so.left()
-		switch {
-		case err == nil:
-			return c, nil
-		case isTimeout(err) || errors.Is(err, net.ErrClosed):
-			// Something is in the queue, or Close has been called: the top of the loop knows.
-		default:
-			if scarce(err) { // the client stays in the queue
-				so.set.starve(so.key, err)
-			}
-			return nil, err
-		}
-	}
-}
 
 func (so *socket) left() {
 	so.mu.Lock()
@@ -174,87 +110,35 @@ func (so *socket) close() error {
 	return so.ln.Close()
 }
 
-// spare is how many descriptors a sweep leaves free where another process holds the socket, too: handlers need some.
-const spare = 16
-
-// sweep takes what clients have connected already out of the kernel's queue, which may die with the
-// socket. Nothing is accepted any more. It reports whether some are left for want of descriptors.
-// Where another process holds the socket they are its own; where none does, they wait until it is
-// called again: others end, and give theirs back.
-func (so *socket) sweep() (left bool) {
-	so.mu.Lock()
-	if so.closed || !so.open {
-		so.mu.Unlock()
-		return false
-	}
-	first := !so.ending
-	so.ending = true
-	so.rouse()
-	for so.inside > 0 {
-		so.cond.Wait()
-	}
-	so.mu.Unlock()
-	dying := so.dying.Load()
-	if dying && first {
-		sockopt.RefuseClients(so.ln)
-	}
-	now, most := sockopt.QueueLen(so.ln)
-	release := func() {}
-	if dying {
-		now = most // those whose handshake is under way, too; nobody new comes
-	} else {
-		var ok bool
-		release, ok = sockopt.ReserveFDs(so.ln, spare)
-		defer func() { release() }()
-		if !ok {
-			so.set.starve(so.key, syscall.EMFILE)
-			return false
-		}
-	}
-	err := so.finish()
-	if err == nil {
-		err = sockopt.AcceptQueued(so.ln, now, func(f *os.File) bool {
-			so.half = f
-			err := so.finish()
-			if scarce(err) && !dying {
-				release()
-				release = func() {}
-				err = so.finish()
-			}
-			return err == nil
-		})
-	}
-	if so.half != nil {
-		err = syscall.EMFILE
-	}
-	if scarce(err) {
-		so.set.starve(so.key, err)
-	}
-	return dying && scarce(err)
-}
-
-// finish makes Accept return the connection that a sweep has taken out of the queue, which takes
-// one more descriptor for a moment. An error means that there is none; it is to be called again.
-func (so *socket) finish() error {
-	if so.half == nil {
+// begin makes a socket listen that is only bound. The caller holds mu.
+func (so *socket) begin() error {
+	if !so.bound {
 		return nil
 	}
-	nc, err := net.FileConn(so.half)
-	if scarce(err) {
-		return err
+	if err := sockopt.Listen(so.ln); err != nil {
+		return notYet{so.key, err}
 	}
-	_ = so.half.Close()
-	so.half = nil
-	if err != nil { // its client is gone
-		return nil
-	}
-	so.mu.Lock()
-	defer so.mu.Unlock()
-	if so.closed {
-		_ = nc.Close()
-		return nil
-	}
-	so.queue = append(so.queue, so.wrap(nc))
-	so.cond.Broadcast()
+	so.bound = false
+	_ = sockopt.SetReusePort(so.ln, false)
 	return nil
 }
+
+// notYet is an error of Accept after which servers try again.
+type notYet struct {
+	key string
+	err error
+}
+
+func (e notYet) Error() string {
+	if errors.Is(e.err, syscall.EADDRINUSE) {
+		return "listener: listen " + e.key + ": " + e.err.Error() + "; another process has taken the " +
+			"address during the swap: stop it"
+	}
+	return "listener: listen " + e.key + ": " + e.err.Error()
+}
+
+func (e notYet) Unwrap() error { return e.err }
+
+func (e notYet) Timeout() bool { return false }
+
+func (e notYet) Temporary() bool { return true }

@@ -16,18 +16,13 @@ type starvation struct {
 	last atomic.Int64 // when it was told of, in Unix nanoseconds
 }
 
-// OnStarved makes the set call f when this process can't take a client that has connected, for want
-// of descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later
-// Accept or another process. Listener is network and address, as given to Listen. F is called at
-// most once a minute, on the goroutine that accepts.
-func (s *Set) OnStarved(f func(listener string, err error)) { s.starved.tell.Store(&f) }
-
-func (s *Set) starve(listener string, err error) {
-	now, last := time.Now().UnixNano(), s.starved.last.Load()
-	if last != 0 && now-last < int64(starveAgain) || !s.starved.last.CompareAndSwap(last, now) {
+// report tells of a client that can't be taken, where the last time is long enough ago.
+func (s *starvation) report(listener string, err error) {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	if last != 0 && now-last < int64(starveAgain) || !s.last.CompareAndSwap(last, now) {
 		return
 	}
-	if tell := s.starved.tell.Load(); tell != nil {
+	if tell := s.tell.Load(); tell != nil {
 		(*tell)(listener, err)
 	}
 }

@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
-
-type connKey struct{}
 
 // Track makes srv tell the set what it does with each connection. It must be called before srv
 // serves, with Serve. A second call for the same server changes nothing, so one server may serve on
@@ -165,4 +164,26 @@ func (c *conn) lodge(srv *http.Server) {
 		c.deadline = time.Now().Add(idle)
 	}
 	_ = c.force(c.deadline)
+}
+
+// goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
+// answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
+func (d *departure) goesOn(c *conn, r *http.Request) bool {
+	if r.ProtoMajor != 1 || c.records.Load() != nil || c.h2.Load() {
+		return false
+	}
+	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
+		return false
+	}
+	if c.lines.Ahead.Load() > 0 {
+		return true
+	}
+	n := sockopt.Unread(c.Conn)
+	if n == 0 || r.ContentLength == 0 {
+		return n > 0
+	}
+	var l sniff.RequestLines // is there one behind the body?
+	l.Matched.Store(c.lines.Matched.Load())
+	l.Feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
+	return l.Ahead.Load() > 0
 }

@@ -2,26 +2,14 @@ package listener
 
 import (
 	"net"
-	"net/http"
 	"reflect"
 	"sync"
-	"sync/atomic"
-	"time"
 	"unsafe"
 )
 
 // overlaid has, for a connection that a tracked server sees and that doesn't lead to ours by NetConn, the one of ours
 // below it. An entry ends when the server is done with the connection.
 var overlaid sync.Map // of identity and *conn
-
-// knocks are the deadlines that look for a connection of ours, and where the one that was given such a deadline goes.
-var (
-	knocks  sync.Map // of int64, the deadline in Unix nanoseconds, and *atomic.Pointer[conn]
-	knocked atomic.Int64
-)
-
-// knockTime is the first of those deadlines. Nobody means it: it is in the year 2200.
-var knockTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // ours finds the connection of this package, under what other listeners have wrapped around it if need be.
 func ours(nc net.Conn) (c *conn, wrapped bool) {
@@ -121,16 +109,6 @@ func stateless(nc net.Conn) bool {
 	return ok && stateless(below)
 }
 
-func knock(nc net.Conn) *conn {
-	t := knockTime.Add(time.Duration(knocked.Add(1)))
-	var found atomic.Pointer[conn]
-	knocks.Store(t.UnixNano(), &found)
-	defer knocks.Delete(t.UnixNano())
-	_ = nc.SetReadDeadline(t)
-	_ = nc.SetReadDeadline(time.Time{}) // wrappers may have kept the other; net/http sets its own next
-	return found.Load()
-}
-
 // addressed finds the connection that nc passes addresses on of, though not deadlines: each connection has its own
 // value, which a wrapper hands out as it is.
 func (s *Set) addressed(nc net.Conn) *conn {
@@ -152,18 +130,6 @@ func same(a, b net.Addr) bool {
 	return v.Kind() == reflect.Pointer && w.Kind() == reflect.Pointer && v.Pointer() == w.Pointer()
 }
 
-// answers tells whether t was no deadline but a knock, which c answers.
-func (c *conn) answers(t time.Time) bool {
-	if t.Before(knockTime) {
-		return false
-	}
-	found, ok := knocks.Load(t.UnixNano())
-	if ok {
-		found.(*atomic.Pointer[conn]).Store(c)
-	}
-	return ok
-}
-
 // shade stands for a connection under which nothing of ours can be found. Its reads are not seen: it counts as what the
 // server says, and rests for as long as it is idle.
 func (s *Set) shade(nc net.Conn) *conn {
@@ -172,22 +138,4 @@ func (s *Set) shade(nc net.Conn) *conn {
 	c.wrapped.Store(true)
 	s.add(c)
 	return c
-}
-
-// turn is called when the state of one that is shaded has changed, and when the set leaves.
-func (c *conn) turn() {
-	switch d := c.set.leaving.Load(); {
-	case c.state.Load()-1 == int32(http.StateClosed), c.state.Load()-1 == int32(http.StateHijacked):
-		c.set.remove(c)
-	case d != nil && c.waits():
-		now := time.Now()
-		c.mu.Lock()
-		at := d.closes(c, true, now)
-		c.mu.Unlock()
-		if now.Before(at) {
-			time.AfterFunc(at.Sub(now), c.turn)
-		} else {
-			_ = c.Conn.Close() // which the server notices
-		}
-	}
 }

@@ -2,10 +2,8 @@ package listener
 
 import (
 	"net"
-	"net/http"
 	"time"
 
-	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -22,40 +20,6 @@ func (s *Set) expect(ln net.Listener) {
 	}
 	if so := s.below(ln); so != nil {
 		so.tracked.Store(true)
-	}
-}
-
-// unmet tells whether c is such a connection. One that has said junk is only where the one who accepts reads it, too:
-// otherwise somebody else may understand that.
-func (c *conn) unmet() bool {
-	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
-		return false
-	}
-	switch c.hasSaid() {
-	case sniff.SaidMore:
-		return false
-	case sniff.SaidJunk:
-		if c.sock.holding.Load() != c {
-			return false
-		}
-	}
-	return !c.spoke.Load() || c.records.Load() != nil // a handshake has two sides
-}
-
-func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.greeted.Load()) }
-
-// greet is told of what was read from c before a server got it. It returns what is behind a header
-// of the PROXY protocol.
-func (c *conn) greet(p []byte) {
-	if c.greeting == nil {
-		c.greeting = new(sniff.Greeting)
-	}
-	now := c.greeting.Feed(p)
-	if c.greeting.Shake != nil && c.records.Load() == nil {
-		c.records.Store(c.greeting.Shake)
-	}
-	if c.greeted.Store(int32(now)); now == sniff.SaidMore {
-		c.greeting = nil
 	}
 }
 
@@ -99,44 +63,6 @@ func (c *conn) leaveUnmet() {
 	_ = c.close(false)
 }
 
-// yield waits until the departure has let go of c, or not.
-func (c *conn) yield() {
-	c.first.Lock()
-	defer c.first.Unlock()
-}
-
-// Write implements net.Conn.
-func (c *conn) Write(p []byte) (int, error) {
-	if !c.spoke.Load() {
-		c.speak()
-	}
-	n, err := c.Conn.Write(p)
-	if st := c.state.Load() - 1; n > 0 && (st == int32(http.StateIdle) || st == int32(http.StateNew)) && c.isAnswer(p) {
-		c.answered.Store(true)
-	}
-	return n, err
-}
-
-// isAnswer tells whether p, which is written while the server waits for a request, says that what came instead is
-// malformed. Other than that it writes the records of a handshake, short ones between two requests, and HTTP/2.
-func (c *conn) isAnswer(p []byte) bool {
-	switch {
-	case !c.heard.Load() || !c.waits():
-		return false
-	case c.records.Load() == nil || sniff.Begins(p, "HTTP/1."):
-		return true
-	}
-	return c.state.Load()-1 == int32(http.StateIdle) && p[0] == sniff.ApplicationData && len(p) > sniff.MaxAlert
-}
-
-// speak is called before somebody writes.
-func (c *conn) speak() {
-	c.spoke.Store(true)
-	if c.claimed.Load() {
-		c.yield()
-	}
-}
-
 // awaitMet waits, while the set leaves, until everybody has been met who came through so: a mux
 // closes those that it has when its listener says that it is closed. It waits for one grace.
 func (so *socket) awaitMet() {
@@ -156,9 +82,4 @@ func (so *socket) awaitMet() {
 			time.Sleep(often)
 		}
 	}
-}
-
-// awaited tells whether a server may get c yet.
-func (c *conn) awaited() bool {
-	return c.state.Load() == 0 && !c.isClosed() && (!c.spoke.Load() || c.records.Load() != nil)
 }

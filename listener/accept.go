@@ -1,0 +1,70 @@
+package listener
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// Accept implements net.Listener.
+func (so *socket) Accept() (net.Conn, error) {
+	so.holding.Store(nil)
+	if !so.asked.Load() {
+		so.asked.Store(true)
+	}
+	c, err := so.accept()
+	if err != nil {
+		return nil, err
+	}
+	so.holding.Store(c)
+	return c.face(), nil
+}
+
+func (so *socket) accept() (*conn, error) {
+	for {
+		so.mu.Lock()
+		for len(so.queue) == 0 && !so.closed && (!so.open || so.ending) {
+			so.cond.Wait()
+		}
+		if len(so.queue) > 0 {
+			c := so.next()
+			so.mu.Unlock()
+			if c.ended.Load() { // see departure.attend
+				continue
+			}
+			return c, nil
+		}
+		if so.closed {
+			so.mu.Unlock()
+			so.awaitMet()
+			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
+		}
+		if err := so.begin(); err != nil {
+			so.mu.Unlock()
+			return nil, err
+		}
+		if so.roused {
+			so.roused = false
+			_ = so.ln.SetDeadline(time.Time{})
+		}
+		so.inside++
+		so.mu.Unlock()
+		nc, err := so.ln.Accept()
+		var c *conn
+		if err == nil {
+			c = so.wrap(nc) // before left: a connection must be known to the set when nobody is inside
+		}
+		so.left()
+		switch {
+		case err == nil:
+			return c, nil
+		case isTimeout(err) || errors.Is(err, net.ErrClosed):
+			// Something is in the queue, or Close has been called: the top of the loop knows.
+		default:
+			if scarce(err) { // the client stays in the queue
+				so.set.starved.report(so.key, err)
+			}
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package listener
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
+
+// Read reads like the connection it wraps. While the process leaves and no request can be under way on it, it hands the
+// connection to the departure instead, and returns an error once it is gone.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.pending != nil {
+		<-c.pending
+	}
+	// In this order: a departure that has claimed c looks at the state then.
+	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
+		return c.readOn(p)
+	}
+	c.first.Lock()
+	defer c.first.Unlock()
+	return c.readOn(p)
+}
+
+func (c *conn) readOn(p []byte) (int, error) {
+	ahead := c.lines.Ahead.Load() > 0
+	c.holds(len(p), ahead)
+	for {
+		if c.ended.Load() { // net/http may ask again
+			return 0, c.end()
+		}
+		if c.aborted.Load() && c.state.Load()-1 == int32(http.StateActive) {
+			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
+		}
+		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p), ahead)) {
+			if c.ended.Store(true); c.state.Load() == 0 {
+				c.leaveUnmet()
+			}
+			continue
+		}
+		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
+			c.lines.Clear() // the server's buffer is empty, or as good as that
+		}
+		n, err := c.read(p)
+		if n > 0 {
+			if c.armed.Load() {
+				c.armed.Store(false)
+			}
+			if n = c.unblank(p, n); n == 0 && err == nil {
+				continue
+			} else if n > 0 {
+				c.hear(p, n)
+			}
+			return n, err
+		}
+		if err == nil || !isTimeout(err) || c.due() {
+			if err != nil && !isTimeout(err) {
+				c.parted.Store(true)
+			}
+			return n, err
+		}
+	}
+}
+
+// end is what Read returns when there is nothing to read any more: what net/http closes the
+// connection at without a word. At an end in the middle of a request it would send an answer, and a
+// wrapper may hold the beginning of one.
+func (c *conn) end() error {
+	if c.half.Load() || c.wrapped.Load() {
+		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
+			Addr: c.RemoteAddr(), Err: net.ErrClosed}
+	}
+	return io.EOF
+}
+
+// read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
+// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
+// beginning of the next request, and a client without think time would keep its connection, and this process, busy.
+func (c *conn) read(p []byte) (int, error) {
+	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
+		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
+			return sockopt.AwaitEnd(c.Conn, p)
+		}
+	}
+	return c.Conn.Read(p)
+}
