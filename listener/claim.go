@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/place"
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // Inherit tells the set which sockets the process before this one has passed on. Listen and
@@ -19,7 +20,7 @@ func (s *Set) Inherit(sockets []Inherited) {
 	defer s.mu.Unlock()
 	s.inherits = true
 	for _, in := range sockets {
-		in.Network = strings.TrimSuffix(in.Network, kept)
+		in.Network = strings.TrimSuffix(in.Network, quirks.Kept)
 		s.inherited = append(s.inherited, &heir{Inherited: in, id: identify(in.FD)})
 	}
 }
@@ -185,22 +186,10 @@ func (s *Set) claim(network, address string, packet bool) (*passed, error) {
 	return p, nil
 }
 
-// kept is added to the network under which tableflip knows a unix socket that a service manager may
-// hold. It would remove the file of one that it knows as "unix" or "unixgram" when the process
-// stops.
-const kept = ", kept"
-
-// aliases are the networks under which tableflip may know a socket.
-func aliases(network string) []string {
-	if network == "unix" || network == "unixgram" {
-		return []string{network, network + kept}
-	}
-	return []string{network}
-}
-
 // alias is the one for a socket, which p says came from elsewhere.
 func (s *Set) alias(network, address string, p *passed) string {
-	if all := aliases(network); p != nil && p.heir == nil || s.store != nil || s.held[network+" "+address] != "" {
+	all := quirks.Aliases(network)
+	if p != nil && p.heir == nil || s.store != nil || s.held[network+" "+address] != "" {
 		return all[len(all)-1]
 	}
 	return network

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -14,11 +13,6 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
-
-// readSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a bufio.Reader of the
-// default size, which offers what is free in its buffer. A net/http that buffers otherwise is never seen at rest, so
-// that its connections are closed with a grace instead of moved; a test tells.
-var readSize = bufio.NewReader(nil).Size()
 
 // conn is a connection that knows whether a request can be under way on it.
 type conn struct {
@@ -94,9 +88,6 @@ func (c *conn) force(t time.Time) error {
 	c.inForce = t
 	return c.Conn.SetReadDeadline(t)
 }
-
-// longAgo is the deadline by which net/http, and this package, end a read.
-var longAgo = time.Unix(1, 0)
 
 func (c *conn) isClosed() bool {
 	c.mu.Lock()

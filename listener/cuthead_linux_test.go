@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // The server's buffer cuts the next request in two at any byte. The ledger counts it behind the last answer
@@ -30,7 +32,7 @@ func TestRequestThatTheBufferCutsIsCounted(t *testing.T) {
 			})})
 			c := dial(t, one)
 			one.await(t, "not accepted", func(n Counts) bool { return n.New == 1 })
-			pad := readSize - cut - len(x.head) - len("X: \r\n\r\n") - len(x.body)
+			pad := quirks.ReadSize - cut - len(x.head) - len("X: \r\n\r\n") - len(x.body)
 			c.send(fmt.Sprintf("%sX: %s\r\n\r\n%s%s", x.head, strings.Repeat("x", pad), x.body, strings.Repeat(x.behind, 3)))
 			<-entered
 			wait := one.depart(t, nil, 0)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a
@@ -27,7 +29,7 @@ func (c *conn) rouse() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_ = c.force(longAgo)
+	_ = c.force(quirks.LongAgo)
 }
 
 // SetReadDeadline implements net.Conn.
@@ -55,7 +57,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and
 // ends that by one that is long over. What a wrapper's Read sets comes between: it is neither.
 func (c *conn) arm(t time.Time) {
-	clear, abort := t.IsZero(), t.Equal(longAgo)
+	clear, abort := t.IsZero(), t.Equal(quirks.LongAgo)
 	if c.covered.Load() && !clear && !abort {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
@@ -46,7 +47,7 @@ func (c *conn) hear(p []byte, n int) {
 		c.head.Add(p)
 		c.early.Store(true)
 	}
-	if offered <= readSize { // what is larger is a handler's, for a body
+	if offered <= quirks.ReadSize { // what is larger is a handler's, for a body
 		c.lines.Feed(p)
 		c.behind.Add(p)
 	}

@@ -12,34 +12,20 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
-
-// unencrypted is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and
-// golang.org/x/net/http2 where it has configured the server, keep a function that serves HTTP/2 on
-// any connection whose preface has been read. They hide the connection in a *tls.Conn, whose
-// NetConn has the method of carrier.
-const unencrypted = "unencrypted_http2"
-
-type carrier struct {
-	net.Conn // nil: none of its methods is called
-	nc       net.Conn
-}
-
-func (c carrier) UnencryptedNetConn() net.Conn { return c.nc }
-
-func carry(nc net.Conn) *tls.Conn { return tls.Client(carrier{nc: nc}, nil) }
 
 // lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks
 // HTTP/2 on whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it
 // accepts.
 func lead(srv *http.Server) (fronts bool, err error) {
-	serve, plain := srv.TLSNextProto[unencrypted], srv.TLSNextProto["h2"]
+	serve, plain := srv.TLSNextProto[quirks.UnencryptedHTTP2], srv.TLSNextProto["h2"]
 	if serve == nil {
 		if plain == nil { // it speaks no HTTP/2
 			return false, nil
 		}
-		own, all := standard()
-		if own != pointer(plain) {
+		own, all := quirks.HTTP2()
+		if own != quirks.Pointer(plain) {
 			return false, errLed("its TLSNextProto serves HTTP/2 by another package: use " +
 				"golang.org/x/net v0.31.0 or later, or none")
 		}
@@ -50,13 +36,12 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		return all, nil
 	}
 	// Net/http closes what it has accepted when these functions return. That would cut a close short that lingers.
-	srv.TLSNextProto[unencrypted] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
-		if u, ok := tc.NetConn().(interface{ UnencryptedNetConn() net.Conn }); ok {
-			nc := u.UnencryptedNetConn()
+	srv.TLSNextProto[quirks.UnencryptedHTTP2] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
+		if nc := quirks.Carried(tc); nc != nil {
 			if c, _ := ours(nc); c != nil {
 				f := frame(nc, c, 0, nil, nil)
 				defer f.Wait()
-				tc = carry(f)
+				tc = quirks.Carry(f)
 			}
 		}
 		serve(hs, tc, h)
@@ -73,7 +58,7 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		if readPreface(tc) {
 			f := frame(tc, c, 0, nil, nil)
 			defer f.Wait()
-			serve(hs, carry(framedTLS{f}), h)
+			serve(hs, quirks.Carry(framedTLS{f}), h)
 		}
 	}
 	return false, nil

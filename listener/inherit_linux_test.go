@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,7 +204,7 @@ func TestForsakenUnixSockets(t *testing.T) {
 		in, _ := inheritance(t, "unix", path)
 		all = append(all, in)
 	}
-	all[2].Network += kept
+	all[2].Network += quirks.Kept
 	if err := os.WriteFile("file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // warnings collects what a set warns of.
@@ -58,7 +59,7 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetUnencryptedHTTP2(true)
 	}
-	_, fronts := standard()
+	_, fronts := quirks.HTTP2()
 	for name, x := range map[string]struct {
 		set    func(*http.Server)
 		unled  bool // served by srv.Serve

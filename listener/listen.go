@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/dgram"
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
 )
@@ -56,7 +57,7 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 
 // listen also tells whether it has opened the socket.
 func (s *Set) listen(network, address string) (ln net.Listener, made bool, err error) {
-	for _, as := range aliases(network) {
+	for _, as := range quirks.Aliases(network) {
 		if s.fds == nil || s.inherits {
 			break
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/cloudflare/tableflip"
 
 	"github.com/baton-go/baton/listener/internal/dgram"
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -64,7 +65,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 
 // listenPacket also tells whether it has opened the socket.
 func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made bool, err error) {
-	for _, as := range aliases(network) {
+	for _, as := range quirks.Aliases(network) {
 		if s.fds == nil || s.inherits {
 			break
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
@@ -41,7 +42,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 			}
 			continue
 		}
-		if (len(p) == readSize || c.wrapped.Load()) && c.waits() {
+		if (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.waits() {
 			c.lines.Clear() // the server's buffer is empty, or as good as that
 		}
 		n, err := c.read(p)

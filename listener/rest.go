@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
@@ -46,7 +47,7 @@ func (c *conn) atRest(offered int, ahead bool) bool {
 		return !c.heard.Load()
 	}
 	between := c.settled() || (c.covered.Load() || c.wrapped.Load()) && !ahead
-	empty := offered == readSize || c.wrapped.Load()
+	empty := offered == quirks.ReadSize || c.wrapped.Load()
 	return between && (c.blank(offered) || !c.heard.Load() && empty)
 }
 
@@ -75,13 +76,13 @@ func (c *conn) awaited() bool {
 // holds looks at what the server has in its buffer at the first Read since the connection is idle; ahead is whether a
 // request line was read that has not begun. Net/http may have taken that, and whole lines behind it, out of the buffer.
 func (c *conn) holds(offered int, ahead bool) {
-	if offered == readSize {
+	if offered == quirks.ReadSize {
 		c.behind.Whole = true
 	}
 	if c.heard.Load() || c.state.Load()-1 != int32(http.StateIdle) || !c.sees() {
 		return
 	}
-	n := readSize - offered
+	n := quirks.ReadSize - offered
 	p := c.behind.Kept(n)
 	if ahead && !c.settled() && !c.covered.Load() {
 		c.heard.Store(true)
@@ -95,7 +96,7 @@ func (c *conn) holds(offered int, ahead bool) {
 // the first byte of a request: it needs four. No client misses them.
 func (c *conn) blank(offered int) bool {
 	const needed = 4
-	n := readSize - offered
+	n := quirks.ReadSize - offered
 	p := c.behind.Kept(n)
 	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.sees()
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
@@ -184,6 +185,6 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	}
 	var l sniff.RequestLines // is there one behind the body?
 	l.Matched.Store(c.lines.Matched.Load())
-	l.Feed(sockopt.Peek(c.Conn, min(n, 2*readSize)))
+	l.Feed(sockopt.Peek(c.Conn, min(n, 2*quirks.ReadSize)))
 	return l.Ahead.Load() > 0
 }

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // What a server was given by RegisterOnShutdown is called once, when the set begins to leave, whenever it was
@@ -35,7 +37,7 @@ func TestOnShutdown(t *testing.T) {
 	default:
 	}
 	field := 0
-	for range onShutdown(srv) {
+	for range quirks.OnShutdown(srv) {
 		field++
 	}
 	wait := one.depart(t, nil, time.Millisecond)

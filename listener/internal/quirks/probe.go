@@ -1,54 +1,14 @@
-package listener
+package quirks
 
 import (
 	"crypto/tls"
 	"io"
-	"log"
 	"net"
-	"net/http"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
-
-// standard finds out what this version of net/http does about HTTP/2, by a server that is given
-// connections within the process: the function that it keeps in TLSNextProto, by which its own
-// HTTP/2 is known from that of others, and whether it speaks HTTP/2, encrypted or not, on any type
-// of connection that its listener returns.
-var standard = sync.OnceValues(func() (function uintptr, any bool) {
-	any = true
-	for _, encrypted := range []bool{true, false} {
-		ln := &probe{encrypted: encrypted, said: make(chan []byte, 1), closed: make(chan struct{})}
-		var ended sync.WaitGroup
-		ended.Add(1)
-		srv := &http.Server{
-			Handler: http.NotFoundHandler(), ErrorLog: log.New(io.Discard, "", 0), Protocols: new(http.Protocols),
-			ConnState: func(_ net.Conn, state http.ConnState) {
-				if state == http.StateClosed {
-					ended.Done()
-				}
-			},
-		}
-		srv.Protocols.SetHTTP1(true)
-		srv.Protocols.SetHTTP2(true)
-		srv.Protocols.SetUnencryptedHTTP2(true)
-		ended.Go(func() { _ = srv.Serve(ln) })
-		first := <-ln.said
-		settings := len(first) > h2frame.HeaderLen && first[3] == h2frame.TypeSettings
-		any = any && settings && first[0] == 0 // "HTTP/1.1 404" is none
-		_ = srv.Close()
-		_ = ln.Close()
-		ended.Wait()
-		function = pointer(srv.TLSNextProto["h2"])
-	}
-	return function, any
-})
-
-func pointer(f func(*http.Server, *tls.Conn, http.Handler)) uintptr {
-	return reflect.ValueOf(f).Pointer()
-}
 
 // probe is a listener and its only connection, whose client says that it speaks HTTP/2.
 type probe struct {
