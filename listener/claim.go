@@ -28,7 +28,7 @@ func (s *Set) Inherit(sockets []Inherited) {
 // inherit returns the inherited socket to use for network and address, or nil, and takes it out of
 // those that nobody has asked for: the one of that name, or else the one that is bound to what a
 // new socket would be bound to.
-func (s *Set) inherit(network, address string, packet bool) *passed {
+func (s *Set) inherit(network, address string, kind func(*passed) bool) *passed {
 	key := network + " " + address
 	match := func(fits func(*passed) bool, candidates func(*heir) bool) *passed {
 		for _, h := range s.inherited {
@@ -36,7 +36,7 @@ func (s *Set) inherit(network, address string, packet bool) *passed {
 				continue
 			}
 			p := h.open()
-			if p == nil || packet && p.pc == nil || !packet && p.ln == nil || !fits(p) {
+			if p == nil || !kind(p) || !fits(p) {
 				p.close()
 				continue
 			}
@@ -146,17 +146,17 @@ func (s *Set) explain(network, address string, err error) error {
 	return explain(network, address, err)
 }
 
-// claim returns the passed or inherited socket to use for network and address, or nil, and takes it out of those that
-// nobody has asked for. Only "fd" makes an error of it that there is none.
-func (s *Set) claim(network, address string, packet bool) (*passed, error) {
-	if p := s.inherit(network, address, packet); p != nil {
+// claim returns the passed or inherited socket of a kind to use for network and address, or nil, and takes it out of
+// those that nobody has asked for. Only "fd" makes an error of it that there is none.
+func (s *Set) claim(network, address string, kind func(*passed) bool) (*passed, error) {
+	if p := s.inherit(network, address, kind); p != nil {
 		return p, nil
 	}
 	key := network + " " + address
 	var candidates []*passed // the better ones first
 	for _, p := range s.passed {
 		switch {
-		case packet && p.pc == nil, !packet && p.ln == nil:
+		case !kind(p):
 		case network == "fd":
 			if p.name == address {
 				candidates = append(candidates, p)

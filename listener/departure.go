@@ -1,8 +1,11 @@
 package listener
 
 import (
+	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // departure is what connections at rest come to while the set leaves.
@@ -58,4 +61,80 @@ func (d *departure) offer(c *conn) (took bool) {
 	case <-d.over:
 	}
 	return took
+}
+
+// Ticket says of a connection that is handed over what its descriptor doesn't.
+type Ticket struct {
+	Listener string `json:"listener"` // network and address, as given to Listen
+	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
+
+	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
+	State    []byte `json:"state,omitempty"`    // of HandOver
+}
+
+// Handover gives connections to another process and returns, in the same order, which of them it took: from that answer
+// on they are its own, whatever becomes of it. It may not return before the other side has answered or can't answer any
+// more, or has been told that its answer will not count. After an error nothing more is handed over; the connections of
+// that call stay here.
+type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
+
+// batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
+const batch = 64
+
+// lanes is how many calls of a Handover may be under way.
+const lanes = 4
+
+// collect adds the offers that wait, up to a batch.
+func (d *departure) collect(offers []offer) []offer {
+	for len(offers) < batch {
+		select {
+		case o := <-d.offers:
+			offers = append(offers, o)
+		default:
+			return offers
+		}
+	}
+	return offers
+}
+
+// run hands batches of offers over.
+func (d *departure) run(ctx context.Context, handover Handover) {
+	defer d.end.Do(func() { close(d.over) })
+	for {
+		var offers []offer
+		select {
+		case o := <-d.offers:
+			offers = append(offers, o)
+		case <-ctx.Done():
+			return
+		case <-d.set.drained():
+			return
+		}
+		// Those who were roused together are about to offer theirs: they are let run as long as that brings more.
+		for before := 0; before < len(offers) && len(offers) < batch; {
+			before = len(offers)
+			runtime.Gosched()
+			offers = d.collect(offers)
+		}
+		tickets := make([]Ticket, len(offers))
+		conns := make([]syscall.Conn, len(offers))
+		for i, o := range offers {
+			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0}
+			conns[i] = o.conn
+		}
+		took, err := handover(tickets, conns)
+		for i, o := range offers {
+			ok := err == nil && i < len(took) && took[i]
+			if ok {
+				o.conn.gone.Store(true)
+				d.set.moved.Add(1)
+			} else {
+				o.conn.shared.Store(true)
+			}
+			o.took <- ok
+		}
+		if err != nil {
+			return
+		}
+	}
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/dgram"
+	"github.com/baton-go/baton/listener/internal/place"
 	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/cloudflare/tableflip"
@@ -41,10 +43,14 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	case s.sockets[key] != nil:
 		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the listener it has", key)
 	}
-	ln, made, err := s.listen(network, address)
-	if err != nil && network == "unix" && removeStale(network, address, err) {
-		ln, made, err = s.listen(network, address)
-	}
+	ln, made, err := obtain(s, network, address, way[net.Listener]{
+		inherited: func(as string) (net.Listener, error) { return s.fds.Listener(as, address) },
+		passed:    func(p *passed) net.Listener { return p.ln },
+		open:      func() (net.Listener, error) { return s.openListener(network, address) },
+		add: func(as string, ln net.Listener) error {
+			return s.fds.AddListener(as, address, ln.(tableflip.Listener))
+		},
+	})
 	if err != nil {
 		return nil, s.explain(network, address, err)
 	}
@@ -55,42 +61,60 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	return so, nil
 }
 
-// listen also tells whether it has opened the socket.
-func (s *Set) listen(network, address string) (ln net.Listener, made bool, err error) {
+func (s *Set) openListener(network, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // its sockets take no filter, see sockopt.DropHandshakes
+	ln, err := lc.Listen(context.Background(), network, address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if beside := s.beside(network, address); beside != nil {
+			return beside, nil
+		}
+	}
+	return ln, err
+}
+
+// way is how a process comes by sockets of one kind, and passes them on.
+type way[T io.Closer] struct {
+	inherited func(as string) (T, error)
+	passed    func(*passed) T // nothing where that is of the other kind
+	open      func() (T, error)
+	add       func(as string, socket T) error
+}
+
+// obtain returns the socket for network and address that was inherited or passed, or opens one; made tells of the
+// latter. The caller holds mu.
+func obtain[T io.Closer](s *Set, network, address string, w way[T]) (socket T, made bool, err error) {
 	for _, as := range quirks.Aliases(network) {
 		if s.fds == nil || s.inherits {
 			break
 		}
-		if ln, err = s.fds.Listener(as, address); ln != nil || err != nil {
-			return ln, false, err
+		if socket, err = w.inherited(as); any(socket) != nil || err != nil {
+			return socket, false, err
 		}
 	}
-	p, err := s.claim(network, address, false)
+	p, err := s.claim(network, address, func(p *passed) bool { return any(w.passed(p)) != nil })
 	switch {
 	case err != nil:
-		return nil, false, err
+		return socket, false, err
 	case p != nil:
-		ln = p.ln
+		socket = w.passed(p)
 	default:
-		var lc net.ListenConfig
-		lc.SetMultipathTCP(false) // its sockets take no filter, see sockopt.DropHandshakes
-		if ln, err = lc.Listen(context.Background(), network, address); errors.Is(err, syscall.EADDRINUSE) {
-			if beside := s.beside(network, address); beside != nil {
-				ln, err = beside, nil
-			}
+		socket, err = w.open()
+		if err != nil && place.IsUnix(network) && removeStale(network, address, err) {
+			socket, err = w.open()
 		}
 		if err != nil {
-			return nil, false, err
+			return socket, false, err
 		}
 	}
 	if s.fds == nil {
-		return ln, p == nil, nil
+		return socket, p == nil, nil
 	}
-	if err := s.fds.AddListener(s.alias(network, address, p), address, ln.(tableflip.Listener)); err != nil {
-		_ = ln.Close()
-		return nil, false, err
+	if err := w.add(s.alias(network, address, p), socket); err != nil {
+		_ = socket.Close()
+		return socket, false, err
 	}
-	return ln, p == nil, nil
+	return socket, p == nil, nil
 }
 
 // Open lets the listeners, those there are and those to come, accept from outside, and the packet sockets read.

@@ -9,7 +9,6 @@ import (
 	"github.com/cloudflare/tableflip"
 
 	"github.com/baton-go/baton/listener/internal/dgram"
-	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -46,10 +45,16 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	case s.packets[key] != nil:
 		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the socket it has", key)
 	}
-	pc, made, err := s.listenPacket(network, address)
-	if err != nil && network == "unixgram" && removeStale(network, address, err) {
-		pc, made, err = s.listenPacket(network, address)
-	}
+	pc, made, err := obtain(s, network, address, way[net.PacketConn]{
+		inherited: func(as string) (net.PacketConn, error) { return s.fds.PacketConn(as, address) },
+		passed:    func(p *passed) net.PacketConn { return p.pc },
+		open: func() (net.PacketConn, error) {
+			return new(net.ListenConfig).ListenPacket(context.Background(), network, address)
+		},
+		add: func(as string, pc net.PacketConn) error {
+			return s.fds.AddPacketConn(as, address, pc.(tableflip.PacketConn))
+		},
+	})
 	if err != nil {
 		return nil, s.explain(network, address, err)
 	}
@@ -61,37 +66,6 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	})
 	s.packets[key] = gate
 	return gate.Conn(), nil
-}
-
-// listenPacket also tells whether it has opened the socket.
-func (s *Set) listenPacket(network, address string) (pc net.PacketConn, made bool, err error) {
-	for _, as := range quirks.Aliases(network) {
-		if s.fds == nil || s.inherits {
-			break
-		}
-		if pc, err = s.fds.PacketConn(as, address); pc != nil || err != nil {
-			return pc, false, err
-		}
-	}
-	p, err := s.claim(network, address, true)
-	switch {
-	case err != nil:
-		return nil, false, err
-	case p != nil:
-		pc = p.pc
-	default:
-		if pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, address); err != nil {
-			return nil, false, err
-		}
-	}
-	if s.fds == nil {
-		return pc, p == nil, nil
-	}
-	if err := s.fds.AddPacketConn(s.alias(network, address, p), address, pc.(tableflip.PacketConn)); err != nil {
-		_ = pc.Close()
-		return nil, false, err
-	}
-	return pc, p == nil, nil
 }
 
 // EndReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is
