@@ -2,8 +2,6 @@ package listener
 
 import (
 	"time"
-
-	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
 // Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it
@@ -25,8 +23,8 @@ type LossKind string
 // The kinds of losses. In TLS, and everywhere but on Linux, it can't be seen what lies unread. Then
 // a record of TLS that is long enough, or anything at all outside of TLS, counts as a request.
 const (
-	LostRequest          = LossKind(sniff.Request) // the whole head of a request, unread, or read and not begun
-	LostCutOff  LossKind = "cut off"               // a request in flight; a hijacked or untracked connection
-	LostPart             = LossKind(sniff.Part)    // the beginning of a request
-	LostJunk             = LossKind(sniff.Junk)    // bytes that begin no request
+	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
+	LostCutOff  LossKind = "cut off" // a request in flight; a hijacked or untracked connection
+	LostPart    LossKind = "part"    // the beginning of a request
+	LostJunk    LossKind = "junk"    // bytes that begin no request
 )
