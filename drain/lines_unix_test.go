@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // lineServer answers each line with its generation, how many generations the connection has seen before, and
@@ -123,6 +125,10 @@ func (s *lineServer) serve(nc net.Conn, st lineState) {
 			}
 			if err = s.g.svc.HandOver(nc, state); err == nil {
 				return
+			}
+			refused := strings.Contains(err.Error(), "refuses: ") || strings.Contains(err.Error(), "no generation follows")
+			if errors.As(err, new(*drain.RefusedError)) != refused {
+				panic(err)
 			}
 			s.g.note("kept: %v", err)
 			if strings.Contains(err.Error(), "stops") {
