@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,12 +116,31 @@ func (s *service) get(target string) answer {
 	return a
 }
 
+// letGo tells whether a generation has told that it was replaced, or is gone.
+func (s *service) letGo(gen int) bool {
+	pid := 0
+	for _, r := range s.since(0) {
+		if r.Gen != gen {
+			continue
+		}
+		if r.Msg == "replaced" {
+			return true
+		}
+		pid = r.PID
+	}
+	return gen < 1 || !slices.Contains(living(s.pgid), pid)
+}
+
 // do calls a method of the main generation's Service and returns its error. The generation before accepts for a moment
 // after the promotion.
 func (s *service) do(it string, args ...string) string {
 	s.Helper()
-	if main := s.main(); main.Gen > 1 {
-		s.event(main.Gen-1, "replaced")
+	for timeout := time.After(hung); !s.letGo(s.main().Gen - 1); {
+		select {
+		case <-timeout:
+			s.Fatal("the generation before does not let go")
+		case <-time.After(time.Millisecond):
+		}
 	}
 	v := url.Values{"it": {it}}
 	for i := 0; i < len(args); i += 2 {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,6 +57,10 @@ func TestMain(m *testing.M) {
 		}
 	}
 	becomeSubreaper()
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // these tests wait more than they compute
+		_ = f.Value.Set(fmt.Sprint(2 * runtime.GOMAXPROCS(0)))
+	}
 	os.Exit(m.Run())
 }
 
