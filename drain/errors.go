@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"errors"
 	"strings"
 )
@@ -64,12 +63,6 @@ func (s *Service) leaving() (is []error) {
 		is = append(is, ErrDraining)
 	}
 	return is
-}
-
-// withCause is context.WithCancel with a cause.
-func withCause(cause error) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	return ctx, func() { cancel(cause) }
 }
 
 // errorHeader has, in an answer of the control socket, the names of what an error is.

@@ -148,7 +148,7 @@ func New(cfg Config) (*Service, error) {
 		s.cfg.Logger.Warn("clients can't resume their TLS sessions", "err", err)
 	}
 	s.manageSockets()
-	s.ctx, s.cancel = withCause(ErrStopped)
+	s.ctx, s.cancel = work.WithCause(ErrStopped)
 	s.manager = s.newManager()
 	s.tell(slog.LevelInfo, "starting", nil)
 	if s.parent != nil {

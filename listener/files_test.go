@@ -76,12 +76,13 @@ func TestFilesUseThoseAbove(t *testing.T) {
 		}
 	}
 	for len(uses) > 0 { // takes out those that use none that is left
-		last := slices.IndexFunc(slices.Sorted(maps.Keys(uses)), func(from string) bool {
+		all := slices.Sorted(maps.Keys(uses))
+		last := slices.IndexFunc(all, func(from string) bool {
 			return !slices.ContainsFunc(slices.Collect(maps.Keys(uses[from])), func(to string) bool { return uses[to] != nil })
 		})
 		if last < 0 {
 			t.Fatalf("in a circle: %v", uses)
 		}
-		delete(uses, slices.Sorted(maps.Keys(uses))[last])
+		delete(uses, all[last])
 	}
 }

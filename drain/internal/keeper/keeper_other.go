@@ -15,6 +15,7 @@ func Wanted(asked bool) bool { return asked }
 
 // Stay returns an error: this system can't.
 func Stay(*slog.Logger, []os.Signal) (int, error) {
-	return 0, fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; leave it unset (%w)",
+	return 0, fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; "+
+		"leave it unset (%w)",
 		errors.ErrUnsupported)
 }

@@ -36,8 +36,8 @@ type Task struct {
 // NewGroup returns one in which nothing runs before Begin. The contexts of Draining and Fed end with cause.
 func NewGroup(cause error) *Group {
 	b := &Group{running: make(map[int]Task), idle: make(chan struct{})}
-	b.draining, b.drain = withCause(cause)
-	b.fed, b.starve = withCause(cause)
+	b.draining, b.drain = WithCause(cause)
+	b.fed, b.starve = WithCause(cause)
 	return b
 }
 
@@ -151,7 +151,8 @@ func (b *Group) list(of func(Task) bool) []string {
 	return names
 }
 
-func withCause(cause error) (context.Context, context.CancelFunc) {
+// WithCause is context.WithCancel for a context that always ends with that cause.
+func WithCause(cause error) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return ctx, func() { cancel(cause) }
 }
