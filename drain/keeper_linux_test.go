@@ -245,27 +245,26 @@ func TestKeeperSecondStopLeavesNow(t *testing.T) {
 func TestKeeperExitsAsTheServiceDid(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		for _, end := range []struct {
-			name string
-			do   string
-			code int
+			name  string
+			do    string
+			swaps int
+			code  int
 		}{
-			{"error", "/do?it=close+listener", 1},
-			{"os.Exit", "/exit?code=3", 3},
-			{"signal", "/sh?do=kill+-9+$PPID", 137},
+			{"error", "/do?it=close+listener", 0, 1},
+			{"os.Exit", "/exit?code=3", 1, 3},
+			{"signal", "/sh?do=kill+-9+$PPID", 1, 137},
 		} {
-			for _, swaps := range []int{0, 1} {
-				t.Run(fmt.Sprintf("%s after %d swaps", end.name, swaps), func(t *testing.T) {
-					t.Parallel()
-					s := start(t, plan{}, how)
-					for range swaps {
-						mark := s.mark()
-						s.swapKept()
-						s.eventSince(mark, 2, "older generation is gone") // or it might get the request
-					}
-					s.tellMain(end.do)
-					s.wantKeeperExit(end.code)
-				})
-			}
+			t.Run(fmt.Sprintf("%s after %d swaps", end.name, end.swaps), func(t *testing.T) {
+				t.Parallel()
+				s := start(t, plan{}, how)
+				for range end.swaps {
+					mark := s.mark()
+					s.swapKept()
+					s.eventSince(mark, 2, "older generation is gone") // or it might get the request
+				}
+				s.tellMain(end.do)
+				s.wantKeeperExit(end.code)
+			})
 		}
 	})
 }
@@ -328,18 +327,6 @@ func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
 		s.event(2, "promoted")
 		s.signal(s.keeper(), syscall.SIGTERM)
 		s.wantKeeperExit(0)
-	})
-}
-
-func TestKeeperForwardsAStopToAProgramThatIsBusy(t *testing.T) {
-	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
-		s := begin(t, plan{}, how, atGate("before New"))
-		open := s.opener(s.plan.Gate)
-		first := s.noteSince(0, 0, "at the gate")
-		open()
-		s.await(0, "generation 1 at the gate", func(r record) bool { return r.Note == "at the gate" && r.PID != first.PID })
-		s.signal(s.keeper(), syscall.SIGTERM)
-		s.wantKeeperExit(128 + 15)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,50 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keeperSocket is what the generations of a keeper are started with in NOTIFY_SOCKET. Their subprocesses don't have it.
-func (s *service) keeperSocket() string {
-	s.Helper()
-	if text := s.get("/subprocess").body; strings.Contains(text, "NOTIFY_SOCKET") ||
-		strings.Contains(text, "BATON_KEEPER") {
-		s.Errorf("a subprocess has %s", text)
-	}
-	copied := filepath.Join(s.dir, "environ")
-	s.sh("cat /proc/$PPID/environ >" + copied)
-	text, err := os.ReadFile(copied)
-	if err != nil {
-		s.Fatal(err)
-	}
-	for v := range strings.SplitSeq(string(text), "\x00") {
-		if name, ok := strings.CutPrefix(v, "NOTIFY_SOCKET="); ok {
-			return name
-		}
-	}
-	s.Fatal("the service has no NOTIFY_SOCKET")
-	return ""
-}
-
-func (s *service) sendTo(socket, text string, fds ...int) {
-	s.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer conn.Close()
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
-	}
-	if _, _, err := conn.WriteMsgUnix([]byte(text), oob, &net.UnixAddr{Net: "unixgram", Name: socket}); err != nil {
-		s.Fatal(err)
-	}
-}
-
 // Who is above the keeper follows the keeper: it hears all but MAINPID, from the keeper, in order.
 func TestKeeperPassesOnWhatAManagerIsTold(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		n := newNotifySocket(t)
 		s := start(t, plan{}, how, n.manages)
 		keeper := s.keeper()
+		if text := s.get("/subprocess").body; strings.Contains(text, "NOTIFY_SOCKET") ||
+			strings.Contains(text, "BATON_KEEPER") {
+			t.Errorf("a subprocess has %s", text)
+		}
 		_, at := n.await(0, `READY=1\n(?s:.*)`)
 		n.turnDeaf()
 		mark := s.mark()
@@ -86,83 +51,6 @@ func TestKeeperPassesOnWhatAManagerIsTold(t *testing.T) {
 			}
 		}
 	})
-}
-
-// A manager that is gone or hangs holds nobody up.
-func TestKeeperWithAManagerThatIsGone(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{}, withKeeper, func(_ *service, cmd *exec.Cmd) {
-		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET=/nowhere/at/all")
-	})
-	s.swapKept()
-	s.signal(s.keeper(), syscall.SIGTERM)
-	s.wantKeeperExit(0)
-}
-
-// Only the main generation can tell the keeper who is main, and garbage does nothing.
-func TestKeeperHeedsNobodyElse(t *testing.T) {
-	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
-		n := newNotifySocket(t)
-		s := start(t, plan{}, how, n.manages)
-		socket, keeper := s.keeperSocket(), s.keeper()
-		fdsBefore := len(fds(t, keeper))
-		for _, text := range []string{
-			"", "\n\n", "MAINPID=", "MAINPID=1", "MAINPID=-1\nREADY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()),
-			"READY=1", "STOPPING=1",
-			"BARRIER=1\nSTOPPING=1", "\x00\xff\n=\n=1", strings.Repeat("X", 4096), strings.Repeat("READY=1\n", 8000),
-		} {
-			s.sendTo(socket, text)
-			s.sendTo(socket, text, 0, 1, 2)
-		}
-		main := s.main().PID
-		s.get("/notify?text=" + url.QueryEscape("MAINPID=no\nMAINPID=-5\nX_OURS=1")) // the main one's own garbage
-		n.await(0, `X_OURS=1`)
-		for _, d := range n.since(0) {
-			if d.text == "STOPPING=1" || strings.HasPrefix(d.text, "BARRIER=1\n") || strings.HasPrefix(d.text, "XXX") {
-				t.Errorf("passed on: %.20q", d.text)
-			}
-		}
-		s.eventually("no more descriptors than before", func() bool { return len(fds(t, keeper)) <= fdsBefore })
-		mark := s.mark()
-		s.signal(keeper, syscall.SIGUSR2)
-		s.noteSince(mark, main, "signal: user defined signal 2")
-		s.signal(keeper, syscall.SIGTERM)
-		s.wantKeeperExit(0)
-	})
-}
-
-// While an older generation outlives the main one, who names itself as main is followed, if it is ours.
-func TestKeeperHeedsNoOtherUser(t *testing.T) {
-	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to be another user")
-	}
-	s := start(t, plan{DrainTimeout: 2 * hung}, withKeeper)
-	if err := os.Chmod(s.dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	socket := s.keeperSocket()
-	c, open := s.slow("slow")
-	main := s.swapKept().PID
-	s.tellMain("/sh?do=kill+-9+$PPID")
-	s.exit(main)
-	for _, text := range []string{"MAINPID=$\nREADY=1", "READY=1", "BARRIER=1"} {
-		cmd := exec.Command(s.binary)
-		cmd.Env = []string{sayEnv + "=" + text, "NOTIFY_SOCKET=" + socket}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v %s", err, out)
-		}
-	}
-	s.finishSlow(c, open)
-	code := 128 + 9
-	if older(6, 15) {
-		code = 1
-	}
-	s.wantKeeperExit(code)
-	if log, _ := os.ReadFile(s.logFile()); strings.Count(string(log), "keeper: another generation is main") != 1 {
-		t.Error("another user was followed")
-	}
 }
 
 // The main generation is killed while the next one is in its swap: that one takes over, and the keeper follows.

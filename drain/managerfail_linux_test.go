@@ -79,7 +79,12 @@ func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
 			s.signal(s.pgid, syscall.SIGKILL)
 			s.wantExit(s.pgid, -9)
 			if at == "in Ready" { // until then the old one says each second how it goes
-				s.sendTo(n.path, "X_DEAD=1")
+				nc, err := net.Dial("unixgram", n.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = nc.Write([]byte("X_DEAD=1"))
+				_ = nc.Close()
 				_, mark = n.await(mark, "X_DEAD=1")
 				mark++
 			}

@@ -32,9 +32,6 @@ import (
 // planEnv names the file that says what the test binary does when it runs as a service.
 const planEnv = "BATON_TEST_PLAN"
 
-// sayEnv is what the test binary tells a service manager, with its pid for $, and nothing else, when it is set.
-const sayEnv = "BATON_TEST_SAY"
-
 func TestMain(m *testing.M) {
 	if path := os.Getenv(planEnv); path != "" {
 		serviceMain(path)
@@ -44,12 +41,6 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(errorsEnv) != "" {
 		errorsMain(os.Args[1], os.Args[2])
-	}
-	if text := os.Getenv(sayEnv); text != "" {
-		if err := notify(strings.ReplaceAll(text, "$", fmt.Sprint(os.Getpid())), 0); err != nil {
-			panic(err)
-		}
-		os.Exit(0)
 	}
 	for _, sig := range []os.Signal{syscall.SIGHUP, os.Interrupt} {
 		if signal.Ignored(sig) { // by nohup, or a shell's "&": or the services would inherit that
