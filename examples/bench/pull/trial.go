@@ -75,7 +75,7 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 	if err != nil {
 		return err
 	}
-	defer load.end()
+	defer load.Stop()
 	// While so many processes start, the probes of the quickest come unevenly, and few gaps are all that is known.
 	if err := rest(ctx, t.cfg.slowest()); err != nil {
 		return err
@@ -103,18 +103,18 @@ func (t *trial) run(ctx context.Context, proxy *balancer) error {
 	if err := rest(ctx, time.Second); err != nil {
 		return err
 	}
-	requests, failed := load.end()
-	for _, f := range failed {
-		if f.sent.Before(begun) {
-			return fmt.Errorf("a request was lost before the pull: %w", f)
+	n := load.Stop()
+	for _, r := range n.Failed {
+		if r.Begun.Before(begun) {
+			return fmt.Errorf("a request was lost before the pull: %w", r.Err)
 		}
 	}
-	t.result = result{out: out.Sub(begun), quit: quit.Sub(begun), gone: gone.Sub(begun), requests: requests,
-		lost: len(failed)}
+	t.result = result{out: out.Sub(begun), quit: quit.Sub(begun), gone: gone.Sub(begun), requests: n.Requests,
+		lost: len(n.Failed)}
 	t.say("%v, %s: HAProxy took it out after %.3f s, it stopped accepting after %.3f s, %d of %d requests lost",
 		t.cell, t.way, t.out.Seconds(), t.quit.Seconds(), t.lost, t.requests)
 	if t.lost > 0 && t.cfg.verbose {
-		t.say("  the first: %v", failed[0])
+		t.say("  the first, sent at %s: %v", n.Failed[0].Begun.Format("15:04:05.000"), n.Failed[0].Err)
 	}
 	return nil
 }

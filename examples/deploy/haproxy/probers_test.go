@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
@@ -131,7 +132,7 @@ func TestKeptAliveProber(t *testing.T) {
 	load := flow.NewLoad(t, s.Addr, 4, 2)
 	from := &net.TCPAddr{IP: net.ParseIP(flow.Host())}
 	var dials, answers, failures atomic.Int32
-	c := &flow.Client{Host: "app", Dial: func() (net.Conn, error) {
+	c := &draintest.Client{Addr: "app", Dial: func() (net.Conn, error) {
 		dials.Add(1)
 		return (&net.Dialer{LocalAddr: from}).Dial("tcp", s.a.Addr)
 	}}
@@ -141,11 +142,11 @@ func TestKeptAliveProber(t *testing.T) {
 		defer close(ended)
 		defer c.Close()
 		for {
-			res, _, err := c.Do("GET", "/ping", nil)
+			a, err := c.Do("GET", "/ping", nil)
 			switch {
 			case err == nil:
 				answers.Add(1)
-			case res != nil && res.StatusCode == http.StatusNotImplemented && res.Close:
+			case a.Status == http.StatusNotImplemented && a.Close:
 				failures.Add(1)
 			}
 			select {

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
@@ -28,11 +29,11 @@ func TestPassive(t *testing.T) {
 			dropped := dropping(t, host+":8081")
 			defer plain(t, host+":8082", "other")()
 			start(t, flow.Dir(t), host)
-			c := &flow.Client{Dial: func() (net.Conn, error) { return net.Dial("tcp", host+":8080") }, Host: host}
+			c := &draintest.Client{Addr: host + ":8080"}
 			defer c.Close()
 			var last error
 			flow.Eventually(t, "a request meets a connection that is about to be closed", func() bool {
-				_, _, last = c.Do(method, "/echo", nil)
+				_, last = c.Do(method, "/echo", nil)
 				return dropped.Load() > 0
 			})
 			if (last != nil) != wantLost {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -24,7 +25,7 @@ type client struct {
 
 // connect looks first whether the connection that is there can be used.
 func (c *client) connect() error {
-	if c.conn != nil && flow.ClosedAtRest(c.conn) {
+	if c.conn != nil && closedAtRest(c.conn) {
 		c.crowd.count(0, 1, nil)
 		c.close()
 	}
@@ -83,4 +84,19 @@ func (c *client) answer(method string, body []byte) error {
 		c.close()
 	}
 	return nil
+}
+
+// closedAtRest looks, without waiting, whether the other side has closed.
+func closedAtRest(conn *net.TCPConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := false
+	var b [1]byte
+	err = raw.Control(func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		closed = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	})
+	return closed || err != nil
 }

@@ -3,8 +3,9 @@
 package kinds
 
 import (
-	"bytes"
+	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
@@ -31,52 +33,31 @@ func TestUnixStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	const keep, fresh = 3, 2
-	var clients sync.WaitGroup
 	var mu sync.Mutex // guards what follows
 	var kinds [2]flow.Kind
-	for i := range keep + fresh {
-		k := &kinds[i/keep]
-		clients.Go(func() {
-			dials, refused := 0, false
-			c := &flow.Client{Host: "kinds", Dial: func() (net.Conn, error) {
-				dials++
-				conn, err := net.Dial("unix", path)
-				refused = err != nil
-				return conn, err
-			}}
-			defer c.Close()
-			for {
-				think(40 * time.Millisecond)
-				_, answer, err := c.Do("POST", "/echo", small)
-				stopping := false
-				select {
-				case <-b.stopping:
-					stopping = true
-				default:
-				}
-				mu.Lock()
-				switch {
-				case refused && stopping: // nothing was sent
-					mu.Unlock()
-					return
-				case err != nil || !bytes.Equal(answer, small):
-					t.Logf("after swap %d: %q, %v", b.swaps.Load(), answer, err)
-					k.Lost++
-				}
-				k.Sent++
-				if i < keep && dials > 1 && !stopping {
-					k.Closed++
-				}
-				mu.Unlock()
-				dials = 0
-				if i >= keep {
-					c.Close()
-				} else {
-					dials = 1
-				}
-			}
-		})
+	stopping, stop := context.WithCancel(context.Background())
+	defer stop()
+	load := draintest.Load{Client: draintest.Client{Addr: "kinds", Timeout: flow.Patience,
+		Dial: func() (net.Conn, error) { return net.Dial("unix", path) }}, Keep: keep, Fresh: fresh}
+	load.Think = func(draintest.Result) time.Duration { return rand.N(40 * time.Millisecond) }
+	load.Each = func(r draintest.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		k, stops := &kinds[r.Client/keep], stopping.Err() != nil
+		var f *draintest.Failure
+		if stops && errors.As(r.Err, &f) && f.Kind == "refused" {
+			return // nothing was sent
+		}
+		if k.Sent++; r.Err != nil {
+			t.Logf("after swap %d: %v", b.swaps.Load(), r.Err)
+			k.Lost++
+		}
+		if r.Again && !stops {
+			k.Closed++
+		}
 	}
+	load.Start(context.Background())
+	t.Cleanup(func() { load.Stop() })
 	for range 10 {
 		b.Swaps(1)
 		b.swaps.Add(1)
@@ -84,9 +65,9 @@ func TestUnixStream(t *testing.T) {
 	if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
 		t.Errorf("after the swaps the socket's file is another: %v", err)
 	}
-	close(b.stopping)
+	stop()
 	b.Stop()
-	clients.Wait()
+	load.Stop()
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after the stop: %s is there (%v)", path, err)
 	}

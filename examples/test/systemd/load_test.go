@@ -12,10 +12,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func (b *bed) client() *flow.Client { return &flow.Client{Dial: b.dial, Host: addr} }
+func (b *bed) client() *draintest.Client {
+	return &draintest.Client{Dial: b.dial, Addr: addr, Timeout: patience}
+}
 
 // load starts clients that keep their connection, and others that open one for each request.
 func (b *bed) load(keep, fresh int) *flow.Load {
@@ -35,9 +38,9 @@ func (b *bed) whoami() (who identity) {
 	b.t.Helper()
 	c := b.client()
 	defer c.Close()
-	_, answer, err := c.Do("GET", "/whoami", nil)
+	a, err := c.Do("GET", "/whoami", nil)
 	if err == nil {
-		err = json.Unmarshal(answer, &who)
+		err = json.Unmarshal(a.Body, &who)
 	}
 	if err != nil {
 		b.t.Fatalf("/whoami: %v", err)

@@ -45,7 +45,7 @@ func TestSocketActivation(t *testing.T) {
 	b.serves(1, "v1")
 	b.ctl(0, "stop", "app.socket", "app.service")
 	c := b.client()
-	if _, _, err := c.Do("GET", "/whoami", nil); err == nil {
+	if _, err := c.Do("GET", "/whoami", nil); err == nil {
 		t.Error("answered after both units were stopped")
 	}
 }
@@ -58,7 +58,7 @@ func (b *bed) crowd(n int) {
 		wg.Go(func() {
 			c := b.client()
 			defer c.Close()
-			if _, _, err := c.Do("POST", "/echo", []byte("hello")); err != nil {
+			if _, err := c.Echo("/echo", []byte("hello")); err != nil {
 				b.t.Errorf("one of the crowd: %v", err)
 			}
 		})
