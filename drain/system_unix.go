@@ -44,7 +44,6 @@ type system struct {
 func inherits() bool { return process.Started() }
 
 func newSystem() (sys system, err error) {
-	process.OutliveReaders()
 	sys = system{pid: os.Getpid(), binary: process.Self.Binary, inherits: inherits()}
 	if sys.files, err = process.Inherit(); err != nil {
 		return sys, fmt.Errorf("drain: %w", err)

@@ -29,13 +29,11 @@ func takeFarEnd() (*os.File, error) {
 	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
 		return nil, nil
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || fd < 3 || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+	if fd < 3 || !process.PassedSocket(fd) {
 		return nil, fmt.Errorf("drain: %s is %q, but descriptor %d is no socket of the keeper's; unset "+
 			"it to start without a keeper", process.KeeperEnv, told, fd)
 	}
 	unix.CloseOnExec(fd)
-	process.OutliveReaders()
 	// The keeper could not know the pid. It is the process that was meant.
 	sdnotify.Instead(keeper, os.Getpid())
 	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {

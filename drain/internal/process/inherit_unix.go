@@ -60,7 +60,7 @@ func takeInherited() (in inheritance) {
 	}
 	_ = os.Unsetenv(Sentinel)
 	in.started = true
-	OutliveReaders()
+	OutliveBrokenPipes() // it may log before New
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
 	if in.err != nil {
 		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it "+
@@ -132,10 +132,15 @@ func passedMode(fd int) (uint32, error) {
 	return uint32(st.Mode & unix.S_IFMT), err
 }
 
-// OutliveReaders makes a write to a standard file whose reader is gone return EPIPE. Go ends the
-// process otherwise, which is right for a command in a pipeline, and wrong for a service whose log
-// has lost its reader.
-func OutliveReaders() {
+// PassedSocket reports whether a descriptor is a socket that was passed to this process.
+func PassedSocket(fd int) bool {
+	mode, err := passedMode(fd)
+	return err == nil && mode == unix.S_IFSOCK
+}
+
+// OutliveBrokenPipes makes a write to a standard file whose reader is gone return EPIPE. Go ends the process otherwise,
+// which is right for a command in a pipeline, and wrong for a service whose log has lost its reader.
+func OutliveBrokenPipes() {
 	if !signal.Ignored(unix.SIGPIPE) { // subprocesses inherit that, and not this
 		signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	}

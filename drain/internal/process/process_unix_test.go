@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -412,5 +413,15 @@ func TestNoParentIsTerminated(t *testing.T) {
 	}
 	if err := cmd.Wait(); err == nil || err.Error() != "signal: terminated" || time.Since(begun) > namesWithin {
 		t.Errorf("%v after %v", err, time.Since(begun))
+	}
+}
+
+// Subprocesses inherit that SIGPIPE is ignored, as by a shell's trap, and would not inherit that it is caught.
+func TestSIGPIPEThatIsIgnoredStaysSo(t *testing.T) {
+	signal.Ignore(unix.SIGPIPE)
+	defer signal.Reset(unix.SIGPIPE)
+	OutliveBrokenPipes()
+	if !signal.Ignored(unix.SIGPIPE) {
+		t.Error("SIGPIPE is caught")
 	}
 }

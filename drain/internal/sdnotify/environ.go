@@ -1,6 +1,10 @@
 package sdnotify
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/baton-go/baton/drain/internal/process"
+)
 
 // passedBy is what a service manager has said in the environment that this process was started with. A program may have
 // cleared it, or loaded another, before New.
@@ -14,9 +18,9 @@ var passed = takePassed()
 
 func takePassed() passedBy {
 	return passedBy{
-		socket:    getenv("NOTIFY_SOCKET"),
-		listenPID: getenv("LISTEN_PID"), fds: getenv("LISTEN_FDS"), names: getenv("LISTEN_FDNAMES"),
-		watchdogPID: getenv("WATCHDOG_PID"), watchdogUsec: getenv("WATCHDOG_USEC"),
+		socket:    process.Getenv("NOTIFY_SOCKET"),
+		listenPID: process.Getenv("LISTEN_PID"), fds: process.Getenv("LISTEN_FDS"), names: process.Getenv("LISTEN_FDNAMES"),
+		watchdogPID: process.Getenv("WATCHDOG_PID"), watchdogUsec: process.Getenv("WATCHDOG_USEC"),
 	}
 }
 

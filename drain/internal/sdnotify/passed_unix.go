@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 const (
@@ -36,7 +38,7 @@ func PassedSockets() (files []*os.File, others int, err error) {
 	names := strings.Split(passed.names, ":")
 	for i := range min(n, maxListenFDs) {
 		fd := listenFDsStart + i
-		if !passedSocket(fd) {
+		if !process.PassedSocket(fd) {
 			continue
 		}
 		unix.CloseOnExec(fd)
@@ -47,13 +49,4 @@ func PassedSockets() (files []*os.File, others int, err error) {
 		files = append(files, os.NewFile(uintptr(fd), name))
 	}
 	return files, n - len(files), nil
-}
-
-func passedSocket(fd int) bool {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return false
-	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil && flags&unix.FD_CLOEXEC == 0
 }

@@ -53,11 +53,11 @@ func (q *Queue) run() {
 }
 
 func (n notice) send() error {
-	if n.file != nil {
-		defer n.file.Close()
-		return sendFile(Socket(), n.text, n.file)
+	if n.file == nil {
+		return send(Socket(), n.text)
 	}
-	return send(n.text)
+	defer n.file.Close()
+	return send(Socket(), n.text, n.file)
 }
 
 // Post sends lines of text, or drops them with a warning when the manager does not read.

@@ -4,7 +4,6 @@ package sdnotify
 
 import (
 	"cmp"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -32,19 +31,3 @@ func init() {
 // Socket is where the service manager listens, or the keeper; "" if neither does. A program that was started without
 // may have set the variable since.
 func Socket() string { return cmp.Or(passed.socket, os.Getenv("NOTIFY_SOCKET")) }
-
-// send tells whoever listens there, see sd_notify(3). Nobody is no error.
-func send(text string) error {
-	socket := Socket()
-	if socket == "" {
-		return nil
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetWriteDeadline(time.Now().Add(Wait))
-	_, err = conn.Write([]byte(text))
-	return err
-}

@@ -21,12 +21,12 @@ func TheStore() (Store, bool) {
 
 // Put implements listener.Store. FDPOLL=0 makes the manager keep the socket whatever happens to it.
 func (st Store) Put(name string, socket syscall.Conn) error {
-	return st.explain(sendFile(string(st), "FDSTORE=1\nFDPOLL=0\nFDNAME="+name, socket))
+	return st.explain(send(string(st), "FDSTORE=1\nFDPOLL=0\nFDNAME="+name, socket))
 }
 
 // Remove implements listener.Store.
 func (st Store) Remove(name string) error {
-	return st.explain(send("FDSTOREREMOVE=1\nFDNAME=" + name))
+	return st.explain(send(string(st), "FDSTOREREMOVE=1\nFDNAME="+name))
 }
 
 func (Store) explain(err error) error {

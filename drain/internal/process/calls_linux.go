@@ -2,7 +2,9 @@ package process
 
 import "golang.org/x/sys/unix"
 
-// awaitExit returns when a child has exited, and tells whether it is there still, for somebody to reap.
+func dupTo(from, to int) error { return unix.Dup3(from, to, unix.O_CLOEXEC) }
+
+// awaitExit returns when a child has exited, and tells whether it is there still, to be reaped.
 func awaitExit(pid int) bool {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)

@@ -11,19 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendFile sends a datagram with a descriptor, which go-systemd can't.
-func sendFile(socket, text string, f syscall.Conn) error {
+// send sends a datagram as sd_notify(3) does, with the descriptor of file if there is one. No socket is no error.
+func send(socket, text string, file ...syscall.Conn) error {
+	if socket == "" {
+		return nil
+	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	_ = conn.SetWriteDeadline(time.Now().Add(Wait))
+	if len(file) == 0 {
+		_, err = conn.Write([]byte(text))
+		return err
+	}
 	to, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
-	from, err := f.SyscallConn()
+	from, err := file[0].SyscallConn()
 	if err != nil {
 		return err
 	}

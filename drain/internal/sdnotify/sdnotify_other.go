@@ -4,8 +4,14 @@ package sdnotify
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
+
+func send(string, string, ...syscall.Conn) error { return errors.ErrUnsupported }
+
+// PassedSockets returns nothing: this system has no such service manager.
+func PassedSockets() ([]*os.File, int, error) { return nil, 0, nil }
 
 // Store is a file descriptor store; this system has none.
 type Store string
