@@ -1,5 +1,5 @@
 // Package controlsock is the socket on which a service takes commands: a unix socket that this user
-// and root alone can reach, and that goes from generation to generation.
+// and root alone can reach, and that each generation passes on to the next.
 package controlsock
 
 import (
@@ -14,11 +14,15 @@ func Clean(path string) (string, error) {
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return "", fmt.Errorf("drain: Config.ControlSocket: %w", err)
+		return "", wrong("%w", err)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
 	if err != nil {
-		return "", fmt.Errorf("drain: Config.ControlSocket: %s: %w; name a file in a folder that exists", path, err)
+		return "", wrong("%s: %w; name a file in a folder that exists", path, err)
 	}
 	return filepath.Join(dir, filepath.Base(abs)), nil
+}
+
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("drain: Config.ControlSocket: "+format, args...)
 }

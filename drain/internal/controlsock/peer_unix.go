@@ -4,5 +4,5 @@ package controlsock
 
 import "errors"
 
-// peerOf: the mode of the socket's file has to do here.
+// peerOf returns errors.ErrUnsupported: access depends on the mode of the socket's file alone.
 func peerOf(int) (uid int, err error) { return -1, errors.ErrUnsupported }

@@ -4,15 +4,14 @@ package controlsock
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
 )
 
 // errNone says that there is no control socket here.
-var errNone = fmt.Errorf("drain: Config.ControlSocket: not on this platform, where nothing tells "+
-	"whose a client is: leave it empty (%w)", errors.ErrUnsupported)
+var errNone = wrong("not on this platform, where nothing tells whose a client is: leave it empty (%w)",
+	errors.ErrUnsupported)
 
 // Socket does nothing.
 type Socket struct {

@@ -22,23 +22,23 @@ const temp = ".control"
 type Socket struct {
 	net.Listener
 	Path string
-	own  bool        // made here, not passed on
+	made bool        // by this process, not passed on
 	file fs.FileInfo // of the socket, to know it again
 	bare *net.UnixListener
 }
 
-// Open returns the socket that was passed on, if its file is still there, or a new one. The caller
-// closes passed, which may be nil. The log is told of clients that are turned away.
+// Open returns the socket that was passed on, if its file still exists, or a new one. The caller
+// closes passed, which may be nil. A client of another user is turned away, with a line in the log.
 func Open(path string, passed *os.File, log *slog.Logger) (s *Socket, err error) {
 	if err := checkFolder(path); err != nil {
 		return nil, err
 	}
 	s = &Socket{Path: path}
 	if passed != nil {
-		if s.file, err = os.Lstat(path); err == nil { // or somebody has removed it, and nobody could reach it
+		if s.file, err = os.Lstat(path); err == nil { // without a file, no client could reach it
 			ln, err := net.FileListener(passed)
 			if err != nil {
-				return nil, fmt.Errorf("drain: Config.ControlSocket: %w", err)
+				return nil, wrong("%w", err)
 			}
 			s.bare = ln.(*net.UnixListener)
 		}
@@ -49,29 +49,29 @@ func Open(path string, passed *os.File, log *slog.Logger) (s *Socket, err error)
 		}
 		s.bare, err = bind(path)
 		if err == nil {
-			s.own = true
+			s.made = true
 			s.file, err = os.Lstat(path)
 		}
 		if err != nil {
-			return nil, s.explain(err)
+			return nil, s.fail(err)
 		}
 	}
-	s.Listener = &gate{s.bare, log}
+	s.Listener = &peerCredListener{s.bare, log}
 	return s, nil
 }
 
-func (s *Socket) explain(err error) error {
+// fail ends s, and says why it can't be.
+func (s *Socket) fail(err error) error {
 	if s.bare != nil {
 		s.End(true)
 	}
-	return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w; name a file in a folder "+
-		"that this user may write", s.Path, err)
+	return wrong("%s can't be made: %w; name a file in a folder that this user may write", s.Path, err)
 }
 
-// PassOn gives a new socket to pass, which puts it among what each next generation gets. A socket
-// that was passed on itself is there already. An error closes the socket.
+// PassOn gives a new socket to pass, which adds it to what each next generation gets. A socket that
+// was passed to this process is there already. An error closes the socket.
 func (s *Socket) PassOn(pass func(f *os.File) error) error {
-	if !s.own {
+	if !s.made {
 		return nil
 	}
 	f, err := s.bare.File()
@@ -80,7 +80,7 @@ func (s *Socket) PassOn(pass func(f *os.File) error) error {
 		_ = f.Close()
 	}
 	if err != nil {
-		return s.explain(err)
+		return s.fail(err)
 	}
 	return nil
 }
@@ -91,11 +91,11 @@ func (s *Socket) There() bool {
 	return err == nil && os.SameFile(info, s.file)
 }
 
-// End stops accepting. Owner removes the file: a guest, which never was the main generation,
+// End stops accepting. The owner, which is or was the main generation, removes the file. A candidate
 // removes only a file that it has made itself.
 func (s *Socket) End(owner bool) {
-	_ = s.Close()
-	if (owner || s.own) && s.There() {
+	_ = s.bare.Close()
+	if (owner || s.made) && s.There() {
 		_ = os.Remove(s.Path)
 	}
 }
@@ -105,51 +105,49 @@ func Check(path string) error {
 	if path == "" {
 		return nil
 	}
-	explain := func(format string, args ...any) error {
-		return fmt.Errorf("drain: Config.ControlSocket: %s "+format, append([]any{path}, args...)...)
-	}
 	var addr unix.RawSockaddrUnix
-	bound := filepath.Join(filepath.Dir(path), temp+"4294967295", "s")
+	dir := filepath.Dir(path)
+	bound := filepath.Join(dir, temp+"4294967295", "s")
 	if max(len(path), len(bound)) >= len(addr.Path) {
-		return explain("is too long for a socket: name a path of fewer than %d bytes, in a folder of "+
-			"fewer than %d", len(addr.Path), len(addr.Path)-len(bound)+len(filepath.Dir(path)))
+		return wrong("%s is too long for a socket: name a path of fewer than %d bytes, in a folder of "+
+			"fewer than %d", path, len(addr.Path), len(addr.Path)-len(bound)+len(dir))
 	}
 	if err := checkFolder(path); err != nil {
 		return err
 	}
-	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
-		return explain("can't be made: %w; name a file in a folder that this user may write", err)
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return wrong("%s can't be made: %w; name a file in a folder that this user may write", path, err)
 	}
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return explain("can't be made: %w", err)
+		return wrong("%s can't be made: %w", path, err)
 	case info.Mode().Type() != fs.ModeSocket:
-		return explain("is there and no socket (%s): name another", info.Mode())
+		return wrong("%s exists and is no socket (%s): name another", path, info.Mode())
 	}
 	nc, err := net.Dial("unix", path)
 	if err == nil {
 		_ = nc.Close()
-		return explain("is answered by a living process: stop it, or name another")
+		return wrong("%s is answered by a living process: stop it, or name another", path)
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) { // which means that nobody has it open any more
-		return explain("is there and may be in use: %w; remove it if it is none of this user's", err)
+	if !errors.Is(err, syscall.ECONNREFUSED) { // which means that no process has it open any more
+		return wrong("%s exists and may be in use: %w; remove it if it is none of this user's", path, err)
 	}
 	return nil
 }
 
-// checkFolder tells whether somebody else may put another socket in the place of the one at path,
-// and so hear and answer what is meant for the service: those that may write its folder, or one above it.
-// Where the sticky bit is set, as in /tmp, others may write but take nothing away. Root may in any
-// case.
+// checkFolder returns an error if another user could put a socket in the place of the one at path,
+// and so hear and answer what is meant for the service: one that may write its folder, or one above.
+// In a folder with the sticky bit, such as /tmp, others may add files but not replace one. Root may
+// do so in any case.
 func checkFolder(path string) error {
 	dir := filepath.Dir(path)
 	for at := dir; ; at = filepath.Dir(at) {
 		var st unix.Stat_t
 		if err := unix.Stat(at, &st); err != nil {
-			return fmt.Errorf("drain: Config.ControlSocket: %s can't be made: %w", path, err)
+			return wrong("%s can't be made: %w", path, err)
 		}
 		why := ""
 		switch mode := uint32(st.Mode); {
@@ -162,9 +160,8 @@ func checkFolder(path string) error {
 			why = fmt.Sprintf("may be written by another group (mode %#o, gid %d)", mode&0o7777, st.Gid)
 		}
 		if why != "" {
-			return fmt.Errorf("drain: Config.ControlSocket: %s can't be trusted there: %s %s: "+
-				"name a file in a folder that is this user's alone to write, or take the right from the "+
-				"others", path, at, why)
+			return wrong("%s can't be trusted there: %s %s: name a file in a folder that is this user's "+
+				"alone to write, or take the right from the others", path, at, why)
 		}
 		if at == filepath.Dir(at) {
 			return nil
@@ -172,9 +169,9 @@ func checkFolder(path string) error {
 	}
 }
 
-// bind makes a listening socket at path, in the place of whatever is there. It is bound in a folder that nobody
-// else can enter, and comes to its place by rename, so that it is never open wider than it should be. The umask, which
-// could do it too, is the whole process's.
+// bind makes a listening socket at path, and replaces a file there. It binds the socket in a folder
+// that no other user can enter, and renames it to its place: its mode is never wider than 0600. The
+// umask, which could do it too, is the whole process's.
 func bind(path string) (*net.UnixListener, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(path), temp) // its mode is 0700
 	if err != nil {
@@ -194,17 +191,16 @@ func bind(path string) (*net.UnixListener, error) {
 	return ln, nil
 }
 
-// gate lets in processes of this user and of root only, should the file's mode be changed, or the
-// folder's owner not heed it (unix(7): connecting needs write permission on Linux; POSIX promises
-// nothing).
-type gate struct {
+// peerCredListener accepts clients of this user and of root only. The mode of the file may be
+// changed, and systems other than Linux may ignore it (see unix(7)).
+type peerCredListener struct {
 	*net.UnixListener
 	log *slog.Logger
 }
 
-func (g *gate) Accept() (net.Conn, error) {
+func (l *peerCredListener) Accept() (net.Conn, error) {
 	for {
-		nc, err := g.AcceptUnix()
+		nc, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
@@ -213,7 +209,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nc, nil
 		}
 		_ = nc.Close()
-		g.log.Warn("control socket: not for this user", "uid", uid, "err", err)
+		l.log.Warn("control socket: not for this user", "uid", uid, "err", err)
 	}
 }
 

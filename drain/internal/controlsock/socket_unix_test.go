@@ -155,7 +155,7 @@ func TestSocketIsMadeAgain(t *testing.T) {
 		first := open(t, place(t), nil)
 		passed := pass(t, first)
 		_ = os.Remove(first.Path)
-		if again := open(t, first.Path, passed); !again.own || !answers(t, again) {
+		if again := open(t, first.Path, passed); !again.made || !answers(t, again) {
 			t.Error("the socket that was passed is used")
 		}
 	})

@@ -203,31 +203,33 @@ func (l *Link) Resume() {
 }
 
 // Quiet tells whether Receive has returned all that has arrived, and waits for more.
-func (l *Link) Quiet() (quiet bool) {
+func (l *Link) Quiet() bool {
 	l.pause.Lock()
 	defer l.pause.Unlock()
-	rc, err := l.conn.SyscallConn()
-	if err != nil || !l.waiting || l.inFrame {
+	if !l.waiting || l.inFrame {
 		return false
 	}
-	_ = rc.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(poll, 0)
-		quiet = err == nil && n == 0
-	})
-	return quiet
+	events, err := l.poll(unix.POLLIN)
+	return err == nil && events == 0
 }
 
 // Hung tells whether the other end is closed everywhere; what has arrived may not have been received.
-func (l *Link) Hung() (hung bool) {
+func (l *Link) Hung() bool {
+	events, err := l.poll(0)
+	return err != nil || events&(unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// poll returns what is true of this end now. The error says that it is closed.
+func (l *Link) poll(events int16) (int16, error) {
 	rc, err := l.conn.SyscallConn()
 	if err != nil {
-		return true
+		return 0, err
 	}
+	poll := []unix.PollFd{{Events: events}}
 	err = rc.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(poll, 0)
-		hung = err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		poll[0].Fd = int32(fd)
+		for _, err := unix.Poll(poll, 0); err == unix.EINTR; _, err = unix.Poll(poll, 0) {
+		}
 	})
-	return hung || err != nil
+	return poll[0].Revents, err
 }

@@ -96,21 +96,21 @@ func (o *outbox) await(f *parcel) error {
 	case <-late.C:
 	}
 	if o.withdraw(f) {
-		return fmt.Errorf("link: send: the peer reads nothing: %w", os.ErrDeadlineExceeded)
+		return fmt.Errorf("%w: %w", errBehind, os.ErrDeadlineExceeded)
 	}
 	return <-f.sent // it is being written, which has the same bound
 }
+
+// errBehind says that too many messages wait for a peer that doesn't read.
+var errBehind = errors.New("link: send: the peer reads nothing")
 
 // Post sends msg, in order with Send, and returns at once: it is for the goroutine that must not
 // wait. The message waits for a peer that doesn't read, for as long as the link lives; a peer that
 // lets too many wait loses the link. An error says that the message is too large, or that the link
 // is lost.
 func (l *Link) Post(msg any) error {
-	f, err := newParcel(msg, nil)
-	if err != nil {
-		return err
-	}
-	if err = l.post(f); err != nil {
+	_, err := l.post(msg, nil, false)
+	if errors.Is(err, errBehind) {
 		_ = l.Close()
 	}
 	return err
@@ -118,42 +118,37 @@ func (l *Link) Post(msg any) error {
 
 // Insist is Post for what the peer must hear before the link ends: however many messages wait, it does too.
 func (l *Link) Insist(msg any) error {
-	f, err := newParcel(msg, nil)
-	if err != nil {
-		return err
-	}
-	f.must = true
-	return l.post(f)
+	_, err := l.post(msg, nil, true)
+	return err
 }
 
 // Lodge is Post with copies of the descriptors of files, which the caller holds open until the
 // message is sent. Too many messages that wait are an error, and leave the link as it is. Recall
 // takes the message back, and tells whether nothing of it was sent, nor will be.
 func (l *Link) Lodge(msg any, files ...syscall.Conn) (recall func() bool, err error) {
-	f, err := newParcel(msg, files)
-	if err == nil {
-		err = l.post(f)
-	}
+	f, err := l.post(msg, files, false)
 	if err != nil {
 		return nil, err
 	}
 	return func() bool { return l.out.withdraw(f) }, nil
 }
 
-// Wait sends msg when the peer reads, for as long as the link lives.
+// Wait is Post, and returns when the message is sent, for as long as the link lives.
 func (l *Link) Wait(msg any) error {
-	f, err := newParcel(msg, nil)
-	if err == nil {
-		err = l.post(f)
-	}
+	f, err := l.post(msg, nil, false)
 	if err != nil {
 		return err
 	}
 	return <-f.sent
 }
 
-// post sends f in the background.
-func (l *Link) post(f *parcel) error {
+// post sends msg in the background.
+func (l *Link) post(msg any, files []syscall.Conn, must bool) (*parcel, error) {
+	f, err := newParcel(msg, files)
+	if err != nil {
+		return nil, err
+	}
+	f.must = must
 	mine, err := l.out.queue(f)
 	if mine {
 		go func() {
@@ -161,7 +156,7 @@ func (l *Link) post(f *parcel) error {
 			l.out.next()
 		}()
 	}
-	return err
+	return f, err
 }
 
 // queue takes f, and tells whether its caller is to write it now, and to call next then.
@@ -173,7 +168,7 @@ func (o *outbox) queue(f *parcel) (mine bool, err error) {
 		o.writing = true
 		return true, nil
 	case len(o.waiting) >= maxWaiting && !f.must:
-		return false, fmt.Errorf("link: send: the peer reads nothing, and %d messages wait", len(o.waiting))
+		return false, fmt.Errorf("%w, and %d messages wait", errBehind, len(o.waiting))
 	}
 	o.waiting = append(o.waiting, f)
 	return false, nil
