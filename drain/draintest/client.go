@@ -138,8 +138,8 @@ func (c *Client) do(method, path string, body []byte) (Answer, error) {
 		return Answer{}, err
 	}
 	a, err := c.receive(method != "HEAD", nil)
-	if err == nil && a.Status != 200 {
-		err = fail("status", "status %d, %.80q", a.Status, a.Body)
+	if err == nil {
+		err = a.Want(a.Body)
 	}
 	return a, err
 }
@@ -175,8 +175,11 @@ func (a Answer) Header(name string) string {
 	return ""
 }
 
-// Want returns a *Failure if the body is another: "mismatch".
+// Want returns a *Failure if the status is not 200, "status", or the body is another, "mismatch".
 func (a Answer) Want(body []byte) error {
+	if a.Status != 200 {
+		return fail("status", "status %d, %.80q", a.Status, a.Body)
+	}
 	if !bytes.Equal(a.Body, body) {
 		return fail("mismatch", "sent %.60q, got %.60q", body, a.Body)
 	}

@@ -90,6 +90,7 @@ func TestHowARequestFails(t *testing.T) {
 		{"malformed", func(string) string { return "SSH-2.0-nothing to see here\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 2OO OK\r\n\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n" }},
+		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\nContent-Length: four\r\n\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\nno header\r\n\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\n\r\nuntil the end" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: x\r\n", maxHead/6) }},

@@ -24,11 +24,8 @@ type Load struct {
 	Keep, Fresh int
 	// Think returns how long a client rests before its next request, by the result of its last;
 	// before its first request that has only the number of the client. The default is no rest, but
-	// 100 ms after a connection that was refused.
+	// 100 ms after a connection that was refused. It may wait itself, for a balancer's word say.
 	Think func(last Result) time.Duration
-	// May is asked when a client has rested; at false the client rests again and sends nothing. The
-	// default is yes.
-	May func() bool
 	// Ask sends request n, from 0, of client i, which is connected. The default POSTs a body that
 	// no other request has to /echo, and wants 200 and the same body back.
 	Ask func(c *Client, i, n int) (Answer, error)
@@ -79,10 +76,12 @@ func (n Counts) String() string {
 // Start starts the clients. They end with ctx, or at Stop; requests under way are answered and
 // counted.
 func (l *Load) Start(ctx context.Context) {
-	ctx, l.stop = context.WithCancel(ctx)
-	l.ended = make([]int, l.Keep+l.Fresh)
+	stopped, stop := context.WithCancel(ctx)
+	l.stop, l.ended = stop, make([]int, l.Keep+l.Fresh)
+	// stopped ends a moment after ctx, in which nothing may be sent.
+	goes := func(d time.Duration) bool { return rest(stopped, d) && ctx.Err() == nil }
 	for i := range l.ended {
-		l.clients.Go(func() { l.run(ctx, i) })
+		l.clients.Go(func() { l.run(goes, i) })
 	}
 }
 
@@ -144,7 +143,7 @@ func (l *Load) Settle(ctx context.Context) error {
 	return nil
 }
 
-func (l *Load) run(ctx context.Context, i int) {
+func (l *Load) run(goes func(rest time.Duration) bool, i int) {
 	c := l.Client
 	defer c.Close()
 	ask := l.Ask
@@ -152,10 +151,7 @@ func (l *Load) run(ctx context.Context, i int) {
 		ask = echoes()
 	}
 	last := Result{Client: i}
-	for n := 0; rest(ctx, l.think(last)); {
-		if l.May != nil && !l.May() {
-			continue
-		}
+	for n := 0; goes(l.think(last)); {
 		keeps, had := i < l.Keep, c.r != nil
 		last = Result{Client: i, Begun: time.Now()}
 		dials, err := c.connect()

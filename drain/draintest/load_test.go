@@ -120,33 +120,6 @@ func TestLoadRests(t *testing.T) {
 	}
 }
 
-// Nothing is sent while the balancer says no.
-func TestLoadAsksTheBalancer(t *testing.T) {
-	s := newServer(t, echoing)
-	asked := make(chan struct{}, 20)
-	var in atomic.Bool
-	l := &Load{Client: Client{Addr: s.addr}, Keep: 1, Fresh: 1, May: func() bool {
-		select {
-		case asked <- struct{}{}:
-		default:
-			time.Sleep(time.Millisecond)
-		}
-		return in.Load()
-	}}
-	l.Start(t.Context())
-	for range 20 {
-		<-asked
-	}
-	if n := l.Counts(); n.Requests > 0 {
-		t.Errorf("while the node is out: %v", n)
-	}
-	in.Store(true)
-	if err := l.Settle(within(t)); err != nil {
-		t.Error(err)
-	}
-	l.Stop()
-}
-
 // Ask may do what it likes with the connection; a wait that ends too early says why.
 func TestLoadAsksOtherwise(t *testing.T) {
 	s := newServer(t, echoing)
@@ -168,5 +141,19 @@ func TestLoadAsksOtherwise(t *testing.T) {
 	}
 	if err := l.Settle(ctx); err == nil || !strings.HasPrefix(err.Error(), "client 0: enough, after ") {
 		t.Error(err)
+	}
+}
+
+// A client whose Think waits for the end of the load sends nothing after it.
+func TestNothingIsSentAfterTheEnd(t *testing.T) {
+	s := newServer(t, echoing)
+	for range 200 {
+		ctx, cancel := context.WithCancel(t.Context())
+		l := &Load{Client: Client{Addr: s.addr}, Keep: 64, Think: func(Result) time.Duration { <-ctx.Done(); return 0 }}
+		l.Start(ctx)
+		cancel()
+		if n := l.Stop(); n.Requests > 0 {
+			t.Fatal(n)
+		}
 	}
 }

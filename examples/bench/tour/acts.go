@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
 )
 
 // swap replaces the binary and waits until the new one is main and has answered a client.
@@ -174,14 +176,11 @@ type whoami struct {
 }
 
 func (s *side) whoami() (who whoami, err error) {
-	c := client{addr: s.svc.addr, timeout: factLimit}
-	if err := c.dial(context.Background()); err != nil {
-		return who, err
-	}
-	defer c.close()
-	a, err := c.roundTrip([]byte("GET /whoami HTTP/1.1\r\nHost: tour\r\nConnection: close\r\n\r\n"))
+	c := draintest.Client{Addr: s.svc.addr, Timeout: factLimit}
+	defer c.Close()
+	a, err := c.Do("GET", "/whoami", nil)
 	if err != nil {
 		return who, err
 	}
-	return who, json.Unmarshal(a.body, &who)
+	return who, json.Unmarshal(a.Body, &who)
 }

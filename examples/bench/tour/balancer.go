@@ -6,6 +6,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
 )
 
 // balancer is a load balancer with one node. It probes /ping, each time on a new connection, and says whether load
@@ -31,7 +33,7 @@ func (b *balancer) run(ctx context.Context) {
 	tick := time.NewTicker(b.interval)
 	defer tick.Stop()
 	for {
-		good := b.probe(ctx)
+		good := b.probe()
 		if ctx.Err() != nil {
 			return
 		}
@@ -71,16 +73,13 @@ func (b *balancer) observe(good bool) {
 	}
 }
 
-func (b *balancer) probe(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
-	c := client{addr: b.addr, timeout: b.timeout}
-	if c.dial(ctx) != nil {
+func (b *balancer) probe() bool {
+	c := draintest.Client{Addr: b.addr, Timeout: b.timeout}
+	defer c.Close()
+	const probe = "GET /ping HTTP/1.1\r\nHost: tour\r\nUser-Agent: tour-balancer\r\nConnection: close\r\n\r\n"
+	if c.Connect() != nil || c.Send([]byte(probe)) != nil {
 		return false
 	}
-	defer c.close()
-	conn := c.conn
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
-	a, err := c.roundTrip([]byte("GET /ping HTTP/1.1\r\nHost: tour\r\nUser-Agent: tour-balancer\r\nConnection: close\r\n\r\n"))
-	return err == nil && a.status == 200
+	a, err := c.Receive(nil)
+	return err == nil && a.Status == 200
 }

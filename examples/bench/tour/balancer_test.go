@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -77,12 +76,12 @@ func TestProbe(t *testing.T) {
 		if tt.code == 0 {
 			b.timeout = 50 * time.Millisecond
 		}
-		if got := b.probe(context.Background()); got != tt.want {
+		if got := b.probe(); got != tt.want {
 			t.Errorf("probe with status %d: %v", tt.code, got)
 		}
 	}
 	b.addr = "127.0.0.1:1"
-	if b.probe(context.Background()) {
+	if b.probe() {
 		t.Error("a probe that finds nobody is good")
 	}
 }

@@ -4,14 +4,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
 )
 
 const (
@@ -35,7 +39,8 @@ type load struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	groups []*draintest.Load
+	fresh  sync.WaitGroup
 	warm   atomic.Int64 // kept connections that have had their first answer
 	dialed atomic.Int64
 }
@@ -47,31 +52,74 @@ func newLoad(cfg config, addr string, st *stats, may func() bool) *load {
 }
 
 func (l *load) start() {
-	spawn := func(n int, f func(i int)) {
-		for i := range n {
-			l.wg.Add(1)
-			go func() {
-				defer l.wg.Done()
-				f(i)
-			}()
+	l.group(keepalive, l.cfg.clients, func(last draintest.Result) time.Duration {
+		if last.Begun.IsZero() {
+			return 0
 		}
-	}
-	spawn(l.cfg.clients, func(i int) { l.keep(i, keepalive, l.cfg.thinkMin, l.cfg.thinkMax) })
-	spawn(l.cfg.idle, func(i int) { l.keep(i, idle, l.cfg.idleThink, l.cfg.idleThink) })
-	spawn(l.cfg.slow, l.slowly)
-	spawn(l.cfg.odd, l.pipelining)
-	spawn(l.cfg.odd, l.inHalves)
-	spawn(l.cfg.odd, func(i int) { l.big(i, true) })
-	spawn(l.cfg.odd, func(i int) { l.big(i, false) })
+		return l.cfg.thinkMin + rand.N(l.cfg.thinkMax-l.cfg.thinkMin+1)
+	}, nil)
+	l.group(idle, l.cfg.idle, func(last draintest.Result) time.Duration {
+		if last.Begun.IsZero() { // spreads them, so that they do not come as one wave
+			return rand.N(l.cfg.idleThink + 1)
+		}
+		return l.cfg.idleThink
+	}, nil)
+	l.group(slow, l.cfg.slow, func(last draintest.Result) time.Duration {
+		if last.Begun.IsZero() {
+			return time.Duration(last.Client) * slowTime / time.Duration(l.cfg.slow)
+		}
+		return 0
+	}, slowly)
+	breath := func(draintest.Result) time.Duration { return rand.N(20 * time.Millisecond) }
+	none := func(draintest.Result) time.Duration { return 0 }
+	l.group(odd, l.cfg.odd, breath, pipelining)
+	l.group(odd, l.cfg.odd, breath, inHalves)
+	l.group(odd, l.cfg.odd, none, func(u *user, c *draintest.Client, n int) (draintest.Answer, error) {
+		return u.big(c, n, true)
+	})
+	l.group(odd, l.cfg.odd, none, func(u *user, c *draintest.Client, n int) (draintest.Answer, error) {
+		return u.big(c, n, false)
+	})
 	if l.cfg.fresh > 0 {
-		spawn(1, func(int) { l.newConnections() })
+		l.fresh.Go(l.newConnections)
 	}
+}
+
+// group starts n clients of a class, each with a connection of its own. The default of ask is an echo.
+func (l *load) group(c class, n int, think func(last draintest.Result) time.Duration,
+	ask func(u *user, c *draintest.Client, n int) (draintest.Answer, error)) {
+	users := make([]*user, n)
+	for i := range users {
+		users[i] = &user{load: l, number: i, class: c, rec: l.stats.recorder()}
+	}
+	g := &draintest.Load{Client: l.client(), Keep: n}
+	g.Think = func(last draintest.Result) time.Duration {
+		rest := think(last)
+		goes := l.pause(rest)
+		if outcomeOf(last.Err) == refused {
+			goes = l.pause(refusedPause)
+		}
+		for goes && !l.may() {
+			l.stats.sentElsewhere()
+			goes = l.pause(max(rest, outPause))
+		}
+		return 0
+	}
+	if ask != nil {
+		g.Ask = func(c *draintest.Client, i, n int) (draintest.Answer, error) { return ask(users[i], c, n) }
+	}
+	g.Each = func(r draintest.Result) { users[r.Client].count(r) }
+	g.Start(l.ctx)
+	l.groups = append(l.groups, g)
 }
 
 // stop ends the load: requests under way are still answered and counted.
 func (l *load) stop() {
 	l.cancel()
-	l.wg.Wait()
+	l.fresh.Wait()
+	for _, g := range l.groups {
+		g.Stop()
+	}
 }
 
 // isWarm reports whether every client with a connection of its own has had an answer on it.
@@ -92,150 +140,73 @@ func (l *load) pause(d time.Duration) bool {
 	}
 }
 
-// client returns a client with the next source address: one address has about 28,000 ports towards the service.
-func (l *load) client() *client {
-	c := &client{addr: l.addr, timeout: requestTimeout}
-	if n := l.dialed.Add(1); n > 15000 && runtime.GOOS == "linux" {
-		c.local = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n/15000))}
-	}
-	return c
+// client returns what each client begins as. One source address has about 28,000 ports towards the service.
+func (l *load) client() draintest.Client {
+	return draintest.Client{Addr: l.addr, Timeout: requestTimeout, Dial: func() (net.Conn, error) {
+		d := net.Dialer{Timeout: requestTimeout, KeepAlive: -1}
+		if n := l.dialed.Add(1); n > 15000 && runtime.GOOS == "linux" {
+			d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n/15000))}
+		}
+		return d.Dial("tcp", l.addr)
+	}}
 }
 
-// user is one client with its statistics.
+// user is what is known of one client.
 type user struct {
-	*client
 	load    *load
+	number  int
 	class   class
 	rec     *recorder
-	had     bool // had a connection before
+	warm    bool // has had an answer
 	lastPid int
+	body    []byte // of a big one
 }
 
-func (l *load) user(c class, rec *recorder) *user {
-	return &user{client: l.client(), load: l, class: c, rec: rec}
-}
-
-// ready waits until the balancer lets the next request go to the node, and makes the connection if there is none.
-// It reports false when the load is over, or when there is no connection to be had (which is a failed request).
-func (u *user) ready(think time.Duration) bool {
-	l := u.load
-	for !l.may() {
-		l.stats.sentElsewhere()
-		if !l.pause(max(think, outPause)) {
-			return false
-		}
-	}
-	if l.ctx.Err() != nil {
-		return false
-	}
-	if u.conn != nil {
-		closed, err := u.closedAtRest()
-		if err != nil {
-			u.count(l.stats.now(), answer{}, err)
-		}
-		if closed {
-			u.close()
-		}
-	}
-	if u.conn != nil {
-		return true
-	}
-	if u.had && u.class.kept() {
-		l.stats.reconnected(u.class)
-	}
-	begun := l.stats.now()
-	if err := u.dial(context.Background()); err != nil {
-		u.count(begun, answer{}, err)
-		l.pause(refusedPause)
-		return false
-	}
-	u.had = true
-	return true
-}
-
-// count writes the outcome of a request down, and drops a connection that is of no more use.
-func (u *user) count(begun time.Duration, a answer, err error) {
+// count writes the outcome of a request down.
+func (u *user) count(r draintest.Result) {
 	st := u.load.stats
-	end := st.now()
-	if a.pid != 0 && a.pid != u.lastPid {
-		u.lastPid = a.pid
-		st.answered(a.pid, a.generation, end)
+	begun := r.Begun.Sub(st.t0)
+	end := begun + r.Took
+	if r.Again {
+		st.reconnected(u.class, begun)
 	}
-	if err != nil {
-		st.example(fmt.Sprintf("%v client at %v: %v", classNames[u.class], end.Round(time.Millisecond), err))
+	pid, _ := strconv.Atoi(r.Answer.Header("X-Pid"))
+	if pid != 0 && pid != u.lastPid {
+		u.lastPid = pid
+		generation, _ := strconv.Atoi(r.Answer.Header("X-Generation"))
+		st.answered(pid, generation, end)
 	}
-	u.rec.add(record{end: end, dur: end - begun, pid: int32(a.pid), class: u.class, outcome: outcomeOf(err)})
-	if err != nil || a.close {
-		u.close()
+	how := outcomeOf(r.Err)
+	if how != ok {
+		st.example(fmt.Sprintf("%v client at %v: %v", classNames[u.class], end.Round(time.Millisecond), r.Err))
 	}
-}
-
-// keep is a keep-alive client: one connection, one unique POST after the other.
-func (l *load) keep(i int, c class, thinkMin, thinkMax time.Duration) {
-	u := l.user(c, l.stats.recorder())
-	defer u.close()
-	if c == idle && !l.pause(rand.N(thinkMax+1)) { // spreads them, so that they do not come as one wave
-		return
-	}
-	var request, body []byte
-	for n := 0; ; n++ {
-		think := thinkMin + rand.N(thinkMax-thinkMin+1)
-		if n > 0 && !l.pause(think) {
-			return
-		}
-		if !u.ready(think) {
-			if l.ctx.Err() != nil {
-				return
-			}
-			continue
-		}
-		body = unique(body[:0], i, n)
-		request = appendPost(request[:0], body)
-		begun := l.stats.now()
-		a, err := u.roundTrip(request)
-		if err == nil {
-			err = a.expect(body)
-		}
-		u.count(begun, a, err)
-		if n == 0 {
-			l.warm.Add(1)
-		}
+	u.rec.add(record{end: end, dur: r.Took, pid: int32(pid), class: u.class, outcome: how})
+	if u.class <= idle && !u.warm && how != refused {
+		u.warm = true
+		u.load.warm.Add(1)
 	}
 }
 
-// unique appends a body that no other request has.
-func unique(b []byte, client, n int) []byte {
-	b = append(b, "client "...)
-	b = strconv.AppendInt(b, int64(client), 10)
-	b = append(b, " request "...)
-	b = strconv.AppendInt(b, int64(n), 10)
-	b = append(b, " nonce "...)
-	b = strconv.AppendUint(b, rand.Uint64(), 16)
-	for range rand.N(100) {
-		b = append(b, '.')
+// outcomeOf says what a request's error counts as.
+func outcomeOf(err error) outcome {
+	if err == nil {
+		return ok
 	}
-	return b
+	if f := (*draintest.Failure)(nil); errors.As(err, &f) {
+		if o := slices.Index(outcomeNames[:], f.Kind); o >= 0 {
+			return outcome(o)
+		}
+	}
+	return other
 }
 
-// slowly sends one 2-second request after the other.
-func (l *load) slowly(i int) {
-	u := l.user(slow, l.stats.recorder())
-	defer u.close()
-	if !l.pause(time.Duration(i) * slowTime / time.Duration(l.cfg.slow)) {
-		return
-	}
-	request := fmt.Appendf(nil, "GET /slow?d=%v HTTP/1.1\r\nHost: tour\r\n\r\n", slowTime)
-	for l.ctx.Err() == nil {
-		if !u.ready(0) {
-			continue
-		}
-		begun := l.stats.now()
-		a, err := u.roundTrip(request)
-		if err == nil && a.status != 200 {
-			err = fail(status, "status %d, %.80q", a.status, a.body)
-		}
-		u.count(begun, a, err)
-	}
+func fail(o outcome, format string, args ...any) error {
+	return &draintest.Failure{Kind: outcomeNames[o], Err: fmt.Errorf(format, args...)}
+}
+
+// slowly sends one 2-second request.
+func slowly(_ *user, c *draintest.Client, _ int) (draintest.Answer, error) {
+	return c.Do("GET", "/slow?d="+slowTime.String(), nil)
 }
 
 // newConnections opens so many connections a second, each for one POST; every fifth of them sends it only later.
@@ -253,24 +224,18 @@ func (l *load) newConnections() {
 			l.stats.sentElsewhere()
 			continue
 		}
-		l.wg.Add(1)
-		go func() {
-			defer l.wg.Done()
-			l.once(n, rec)
-		}()
+		l.fresh.Go(func() { l.once(n, rec) })
 	}
 }
 
 // once is a client that connects for one request.
 func (l *load) once(n int, rec *recorder) {
-	u := l.user(fresh, rec)
-	defer u.close()
-	begun := l.stats.now()
-	if err := u.dial(context.Background()); err != nil {
-		u.count(begun, answer{}, err)
-		return
-	}
-	if n%5 == 4 {
+	u := &user{load: l, class: fresh, rec: rec}
+	c := l.client()
+	c.Blind = true // while it waits to send, nobody may close the connection
+	defer c.Close()
+	r := draintest.Result{Begun: time.Now()}
+	if r.Err = c.Connect(); r.Err == nil && n%5 == 4 {
 		u.class = late
 		if !l.pause(rand.N(lateMax)) {
 			return
@@ -279,12 +244,16 @@ func (l *load) once(n int, rec *recorder) {
 			l.stats.sentElsewhere()
 			return
 		}
-		begun = l.stats.now()
+		r.Begun = time.Now()
 	}
-	body := unique(nil, -1, n)
-	a, err := u.roundTrip(appendPost(nil, body))
-	if err == nil {
-		err = a.expect(body)
+	if r.Err == nil {
+		r.Answer, r.Err = c.Echo("/echo", unique(nil, -1, n))
 	}
-	u.count(begun, a, err)
+	r.Took = time.Since(r.Begun)
+	u.count(r)
+}
+
+// unique appends a body that no other request has.
+func unique(b []byte, client, n int) []byte {
+	return fmt.Appendf(b, "client %d request %d nonce %x", client, n, rand.Uint64())
 }

@@ -5,11 +5,11 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
-	"strconv"
+	"slices"
 	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
 )
 
 // The clients here do what most never do and some do all the time; a swap often meets them in the middle of it.
@@ -21,139 +21,116 @@ const (
 	bigChunk  = 64 << 10
 )
 
+// appendPost appends the head of a POST and its body.
+func appendPost(b []byte, body []byte) []byte { return append(appendHead(b, len(body)), body...) }
+
+func appendHead(b []byte, length int) []byte {
+	return fmt.Appendf(b, "POST /echo HTTP/1.1\r\nHost: tour\r\nContent-Length: %d\r\n\r\n", length)
+}
+
+func receive(c *draintest.Client, body []byte) (draintest.Answer, error) {
+	a, err := c.Receive(nil)
+	if err == nil {
+		err = a.Want(body)
+	}
+	return a, err
+}
+
 // pipelining sends several requests at once and reads the answers after.
-func (l *load) pipelining(i int) {
-	u := l.user(odd, l.stats.recorder())
-	defer u.close()
-	for n := 0; l.ctx.Err() == nil; n += pipelined {
-		if !l.pause(rand.N(20*time.Millisecond)) || !u.ready(0) {
-			continue
+func pipelining(u *user, c *draintest.Client, n int) (a draintest.Answer, err error) {
+	var bodies [pipelined][]byte
+	var requests []byte
+	for k := range bodies {
+		bodies[k] = unique(nil, u.number, n*pipelined+k)
+		requests = appendPost(requests, bodies[k])
+	}
+	begun := time.Now()
+	err = c.Send(requests)
+	for k := range bodies {
+		// When one is lost, those behind it are too: there is no connection for their answers.
+		a = draintest.Answer{}
+		if err == nil {
+			a, err = receive(c, bodies[k])
 		}
-		var bodies [pipelined][]byte
-		var requests []byte
-		for k := range bodies {
-			bodies[k] = unique(nil, i, n+k)
-			requests = appendPost(requests, bodies[k])
+		if k == pipelined-1 {
+			break // that one is the load's to count
 		}
-		begun := l.stats.now()
-		u.conn.SetDeadline(time.Now().Add(u.timeout))
-		err := u.send(requests)
-		for k := range bodies {
-			// When one is lost, those behind it are too: there is no connection for their answers.
-			var a answer
-			if err == nil {
-				if a, err = u.receive(); err == nil {
-					err = a.expect(bodies[k])
-				}
-			}
-			if err == nil && a.close && k < pipelined-1 {
-				u.count(begun, a, nil)
-				err = fail(eof, "closed with %d pipelined requests unanswered", pipelined-1-k)
-				continue
-			}
-			u.count(begun, a, err)
+		u.count(draintest.Result{Begun: begun, Took: time.Since(begun), Answer: a, Err: err})
+		if err == nil && a.Close {
+			err = fail(eof, "closed with %d pipelined requests unanswered", pipelined-1-k)
 		}
 	}
+	return a, err
 }
 
 // inHalves sends a request in two halves, cut now in its head and now in its body.
-func (l *load) inHalves(i int) {
-	u := l.user(odd, l.stats.recorder())
-	defer u.close()
-	for n := 0; l.ctx.Err() == nil; n++ {
-		if !l.pause(rand.N(20*time.Millisecond)) || !u.ready(0) {
-			continue
-		}
-		body := unique(nil, i, n)
-		request := appendPost(nil, body)
-		cut := len(request) - len(body)/2
-		if n%2 == 0 {
-			cut = rand.N(len(request)-len(body)-2) + 1
-		}
-		begun := l.stats.now()
-		u.conn.SetDeadline(time.Now().Add(u.timeout))
-		err := u.send(request[:cut])
-		if err == nil {
-			l.pause(rand.N(1500 * time.Millisecond)) // even when the load ends, a request begun is sent in full
-			err = u.send(request[cut:])
-		}
-		var a answer
-		if err == nil {
-			if a, err = u.receive(); err == nil {
-				err = a.expect(body)
-			}
-		}
-		u.count(begun, a, err)
+func inHalves(u *user, c *draintest.Client, n int) (a draintest.Answer, err error) {
+	body := unique(nil, u.number, n)
+	request := appendPost(nil, body)
+	cut := len(request) - len(body)/2
+	if n%2 == 0 {
+		cut = rand.N(len(request)-len(body)-2) + 1
 	}
+	if err = c.Send(request[:cut]); err != nil {
+		return a, err
+	}
+	u.load.pause(rand.N(1500 * time.Millisecond)) // even when the load ends, a request begun is sent in full
+	if err = c.Send(request[cut:]); err != nil {
+		return a, err
+	}
+	return receive(c, body)
 }
 
 // big has 10 MB echoed, slow on the way up or on the way down.
-func (l *load) big(i int, slowUp bool) {
-	u := l.user(odd, l.stats.recorder())
-	defer u.close()
-	body := bytes.Repeat([]byte("all that is sent comes back, "), bigSize/29+1)[:bigSize]
-	for n := 0; l.ctx.Err() == nil; n++ {
-		if !u.ready(0) {
-			continue
-		}
-		copy(body, fmt.Sprintf("big %d %d %v %x ", i, n, slowUp, rand.Uint64()))
-		begun := l.stats.now()
-		a, err := u.echoBig(body, slowUp)
-		u.count(begun, a, err)
+func (u *user) big(c *draintest.Client, n int, slowUp bool) (a draintest.Answer, err error) {
+	if u.body == nil {
+		u.body = bytes.Repeat([]byte("all that is sent comes back, "), bigSize/29+1)[:bigSize]
 	}
+	copy(u.body, fmt.Sprintf("big %d %d %v %x ", u.number, n, slowUp, rand.Uint64()))
+	if err = c.Send(appendHead(nil, bigSize)); err != nil {
+		return a, err
+	}
+	up, down := pace{u: u, begun: time.Now(), slow: slowUp}, pace{u: u, slow: !slowUp}
+	for chunk := range slices.Chunk(u.body, bigChunk) {
+		up.wait(len(chunk))
+		if err = c.Send(chunk); err != nil {
+			return a, err
+		}
+	}
+	a, err = c.Receive(&down)
+	switch {
+	case a.Status != 0 && a.Status != 200:
+		err = fail(status, "status %d to 10 MB", a.Status)
+	case err == nil && down.at < bigSize:
+		err = fail(mismatch, "the echo ends after %d of 10 MB", down.at)
+	}
+	return a, err
 }
 
-func (u *user) echoBig(body []byte, slowUp bool) (a answer, err error) {
-	u.conn.SetDeadline(time.Now().Add(u.timeout))
-	head := appendPost(nil, body)
-	head = head[:len(head)-len(body)]
-	if err := u.send(head); err != nil {
-		return a, err
+// pace is one direction of a big request.
+type pace struct {
+	u     *user
+	begun time.Time
+	at    int
+	slow  bool
+}
+
+func (p *pace) wait(n int) {
+	if p.slow {
+		p.u.load.pause(time.Until(p.begun.Add(bigTime * time.Duration(p.at) / bigSize)))
 	}
-	pace := func(slow bool, f func(from, to int) error) error {
-		begun := time.Now()
-		for at := 0; at < len(body); at += bigChunk {
-			if slow {
-				u.load.pause(time.Until(begun.Add(bigTime * time.Duration(at) / time.Duration(len(body)))))
-			}
-			if err := f(at, min(at+bigChunk, len(body))); err != nil {
-				return err
-			}
-		}
-		return nil
+	p.at += n
+}
+
+// Write compares what comes back.
+func (p *pace) Write(b []byte) (int, error) {
+	if p.begun.IsZero() {
+		p.begun = time.Now()
 	}
-	if err := pace(slowUp, func(from, to int) error { return u.send(body[from:to]) }); err != nil {
-		return a, err
+	from := p.at
+	p.wait(len(b))
+	if p.at > bigSize || !bytes.Equal(b, p.u.body[from:p.at]) {
+		return 0, fail(mismatch, "another byte after %d of 10 MB", from)
 	}
-	if _, err := u.br.Peek(1); err != nil {
-		return a, classify(err, false)
-	}
-	// net/http's parser reads from our connection and sends nothing; it knows chunked answers, which ours do without.
-	resp, err := http.ReadResponse(u.br, nil)
-	if err != nil {
-		return a, classify(err, true)
-	}
-	a = answer{status: resp.StatusCode, close: resp.Close}
-	a.pid, _ = strconv.Atoi(resp.Header.Get("X-Pid"))
-	a.generation, _ = strconv.Atoi(resp.Header.Get("X-Generation"))
-	if a.status != 200 {
-		return a, fail(status, "status %d to 10 MB", a.status)
-	}
-	got := make([]byte, bigChunk)
-	err = pace(!slowUp, func(from, to int) error {
-		if _, err := io.ReadFull(resp.Body, got[:to-from]); err != nil {
-			return classify(err, true)
-		}
-		if !bytes.Equal(got[:to-from], body[from:to]) {
-			return fail(mismatch, "another byte after %d of 10 MB", from)
-		}
-		return nil
-	})
-	if err != nil {
-		return a, err
-	}
-	if n, err := resp.Body.Read(got); n > 0 || err != io.EOF {
-		return a, fail(mismatch, "the echo does not end after 10 MB")
-	}
-	return a, nil
+	return len(b), nil
 }

@@ -125,9 +125,9 @@ func (s *stats) firstAnswer(pid int) (answerer, bool) {
 	return a, ok
 }
 
-func (s *stats) reconnected(c class) {
+func (s *stats) reconnected(c class, at time.Duration) {
 	s.mu.Lock()
-	s.reconnects = append(s.reconnects, reconnect{s.now(), c})
+	s.reconnects = append(s.reconnects, reconnect{at, c})
 	s.mu.Unlock()
 }
 
