@@ -2,17 +2,17 @@ package listener
 
 import (
 	"net/http"
-	"slices"
 	"time"
 
-	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// lose makes an entry in the ledger.
-func (c *conn) lose(l Loss) {
+// lose makes an entry in the ledger, if there is a kind.
+func (c *conn) lose(l Loss) bool {
 	s := c.set
 	switch l.Kind {
+	case "":
+		return false
 	case LostRequest:
 		s.lost.Add(1)
 	case LostCutOff:
@@ -24,153 +24,45 @@ func (c *conn) lose(l Loss) {
 	}
 	l.Listener, l.Remote = c.key(), c.RemoteAddr().String()
 	s.onLoss(l)
+	return true
 }
 
 // account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are. Without,
 // a server closes one that it is done with, or the program cuts off what is under way.
 func (c *conn) account(force bool) {
-	state := http.ConnState(c.state.Load() - 1)
-	waits := c.waits()
+	p := c.protocol()
+	waits := p.waits()
 	switch {
 	case c.gone.Load() || c.within() || waits && c.answered.Load():
 	case c.half.Load():
-		c.losePart()
+		c.lose(Loss{Kind: p.part()})
 	case !waits && (force || c.busy()):
 		for _, q := range c.inFlight() {
-			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path()}
+			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path(), Unread: sockopt.Unread(c.Conn)}
 			if !q.began.IsZero() {
 				l.Age = time.Since(q.began)
 			}
-			if c.h2.Load() || state == http.StateActive {
+			if c.isHTTP2() || c.is(http.StateActive) {
 				c.set.lost.Add(1)
 			}
-			l.Unread = sockopt.Unread(c.Conn)
 			c.lose(l)
 		}
 	case waits:
-		if n := sockopt.Unread(c.Conn); n > 0 {
-			if kind := c.kindOf(n); kind != "" {
-				c.lose(Loss{Kind: kind, Unread: n})
-				return
-			}
+		if !c.loseUnread() && !c.parted.Load() {
+			c.lose(Loss{Kind: p.part()})
 		}
-		if !c.parted.Load() && c.inHead(state) {
-			c.losePart()
-		}
-	case state == http.StateActive && !c.h2.Load():
+	case c.is(http.StateActive):
 		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
 		// another request, or the server has one in its buffer, the client has sent that before it knew.
 		n := sockopt.Unread(c.Conn)
-		if c.followed(n) {
-			c.lose(Loss{Kind: LostRequest, Unread: n})
-		} else if kind := c.begunBehind(n); kind != "" {
-			c.lose(Loss{Kind: kind, Unread: n})
-		}
+		c.lose(Loss{Kind: p.behind(n), Unread: n})
 	}
 }
 
-// followed tells whether the client has sent another request line behind the last request. Of what
-// it has sent, n bytes lie unread. They seldom begin with a request: the server's buffer cuts one
-// in two wherever it is full.
-func (c *conn) followed(n int) bool {
-	body := c.body.Load()
-	ahead := int64(c.lines.Ahead.Load())
-	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // a body has no room for as many
-		return true
-	}
-	if n == 0 || c.records.Load() != nil {
-		return false
-	}
-	p := sockopt.Peek(c.Conn, n)
-	if sniff.LooksLikeHead(p) {
-		return true
-	}
-	if body < 0 || body >= int64(len(p)) {
-		return false // all of it may be the body
-	}
-	var l sniff.RequestLines
-	if body == 0 {
-		l.Matched.Store(c.lines.Matched.Load())
-	}
-	l.Feed(p[body:])
-	return l.Ahead.Load() > 0
-}
-
-// begunBehind tells what the client has sent behind the last request, of which n bytes lie unread, where that is
-// no whole request line. It is not known behind a body, which may have been left unread.
-func (c *conn) begunBehind(n int) LossKind {
-	c.mu.Lock()
-	handled := c.handled
-	c.mu.Unlock()
-	if !handled || c.body.Load() != 0 || !c.sees() {
-		return ""
-	}
-	p, all := c.behind.AfterHead()
-	if !all {
-		return LostPart
-	}
-	return LossKind(sniff.HeadKind(slices.Concat(p, sockopt.Peek(c.Conn, n)), false))
-}
-
-// losePart makes an entry of what was read, of a request that did not come whole.
-func (c *conn) losePart() {
-	kind := LostPart
-	switch {
-	case c.state.Load() == 0:
-		if c.hasSaid() == sniff.SaidJunk {
-			kind = LostJunk
-		}
-	case c.records.Load() == nil:
-		kind = LossKind(c.head.Kind())
-	}
-	if kind != "" {
-		c.lose(Loss{Kind: kind})
-	}
-}
-
-// inHead tells whether the server has a part of a request.
-func (c *conn) inHead(state http.ConnState) bool {
-	switch {
-	case c.state.Load() == 0:
-		return c.hasSaid() == sniff.SaidPart || c.hasSaid() == sniff.SaidJunk
-	case c.records.Load() == nil:
-		return c.heard.Load()
-	}
-	return c.inRecord.Load() || state == http.StateIdle && c.heard.Load() && !c.settled()
-}
-
-// kindOf tells what the n bytes are that lie unread; "" for what no client misses.
-func (c *conn) kindOf(n int) LossKind {
-	p := sockopt.Peek(c.Conn, n)
-	switch st := c.state.Load(); {
-	case c.heard.Load():
-	case st == 0:
-		return LossKind(sniff.UnmetKind(p, n))
-	case st-1 == int32(http.StateNew) && c.wrapped.Load() && len(p) > 0 && !sniff.MayBeProxy(p):
-		rest, part := sniff.BehindProxy(p)
-		if part {
-			return LostPart
-		}
-		if n -= len(p) - len(rest); n == 0 {
-			return ""
-		}
-		p = rest
-	}
-	switch {
-	case c.records.Load() != nil:
-		if c.inRecord.Load() {
-			return LostPart
-		}
-		return LossKind(sniff.RecordsKind(p, n))
-	case len(p) == 0:
-		return LostRequest
-	case c.heard.Load():
-		if sniff.HeadEnds(p) {
-			return LostRequest
-		}
-		return LostPart
-	}
-	return LossKind(sniff.HeadKind(p, n > len(p)))
+// loseUnread makes an entry of what the client has sent and nobody has read, unless no client misses that.
+func (c *conn) loseUnread() bool {
+	n := sockopt.Unread(c.Conn)
+	return n > 0 && c.lose(Loss{Kind: c.protocol().unread(sockopt.Peek(c.Conn, n), n), Unread: n})
 }
 
 // enter is told that a handler begins with r, leave that it has ended.
@@ -200,7 +92,7 @@ func (c *conn) leave(r *http.Request) {
 	defer c.mu.Unlock()
 	if isStream(r) {
 		delete(c.streams, r)
-	} else if !c.hijacked() { // it goes on where that was done
+	} else if !c.is(http.StateHijacked) { // it goes on where that was done
 		c.serving = request{}
 	}
 }
@@ -216,7 +108,7 @@ func (c *conn) inFlight() (all []request) {
 	for _, q := range c.streams {
 		all = append(all, q)
 	}
-	if c.h2.Load() && (len(all) > 0 || c.serving.began.IsZero()) {
+	if c.isHTTP2() && (len(all) > 0 || c.serving.began.IsZero()) {
 		return all
 	}
 	return append(all, c.serving)

@@ -129,6 +129,9 @@ func (s *Set) passedNames() string {
 // explain is like the function, but knows which process holds an address that is in use when this process
 // does so itself, or the one before it.
 func (s *Set) explain(network, address string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if old := s.overlapped(network, address); len(old) > 0 {
 			return fmt.Errorf("listener: listen %s %q: %w; the process before this one listens on %q, "+

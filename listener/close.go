@@ -55,7 +55,7 @@ const lingering, longest = 500 * time.Millisecond, 5 * time.Second
 // pipelined request, has the connection reset by a close, and loses what it has not received. One that has sent
 // requests one behind the other may send the next when all before is read.
 func (c *conn) linger() {
-	if c.state.Load()-1 != int32(http.StateActive) || c.h2.Load() || !movable(c.Conn) ||
+	if !c.is(http.StateActive) || c.isHTTP2() || !movable(c.Conn) ||
 		sockopt.Unread(c.Conn) == 0 && !(c.lines.Piled.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
 		return
 	}
@@ -115,11 +115,7 @@ func (s *Set) dismiss() {
 		if c.sock == nil || c.sock.asked.Load() {
 			continue
 		}
-		if n := sockopt.Unread(c.Conn); n > 0 {
-			if kind := c.kindOf(n); kind != "" {
-				c.lose(Loss{Kind: kind, Unread: n})
-			}
-		}
+		c.loseUnread()
 		_ = c.close(false)
 	}
 }

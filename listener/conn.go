@@ -24,7 +24,7 @@ type conn struct {
 	requests atomic.Int32 // how many have begun
 	heard    atomic.Bool  // bytes were read since the state became new or idle
 	wrapped  atomic.Bool  // the server sees another type around this one (TLS, a limiter): it can't be moved
-	h2       atomic.Bool  // speaks HTTP/2
+	speaks   atomic.Int32 // plain, secured or framed, see protocol
 	guest    atomic.Bool  // adopted idle, has not sent a byte here
 	gone     atomic.Bool  // another process has it
 	ended    atomic.Bool  // released: there is nothing to read any more
@@ -52,12 +52,12 @@ type conn struct {
 
 	first    sync.Mutex      // held by who reads before a server got it, and by a departure that lets it go
 	greeting *sniff.Greeting // the reader's
-	behind   sniff.Tail      // the reader's
+	tail     sniff.Tail      // the reader's
 	proxy    []byte          // the reader's: a part of a header of the PROXY protocol
 
-	pending chan struct{}                 // closed when its giver has been told; nil: no giver
-	records atomic.Pointer[sniff.Records] // of TLS; nil: it is none, as far as is known, or HTTP/2
-	led     atomic.Pointer[h2drain.Conn]  // by which Leave ends an HTTP/2 connection
+	pending chan struct{}                // closed when its giver has been told; nil: no giver
+	records *sniff.Records               // set before speaks becomes secured; the reader's
+	led     atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 
 	mu        sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlines int        // how many read deadlines were set since the state became new or idle
@@ -78,6 +78,13 @@ type conn struct {
 	handled   bool                      // a handler has begun since the state became new or idle, of HTTP/1
 	streams   map[*http.Request]request // of HTTP/2
 }
+
+// What is spoken on a conn once a server has it.
+const (
+	plain   int32 = iota // HTTP/1, or something else that can be read
+	secured              // TLS, of which records are seen
+	framed               // HTTP/2, or what net/http takes for it
+)
 
 // force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
 // is clear already, which costs more than to know that; the time won pays for what this type does.
@@ -104,9 +111,7 @@ type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.
 func (c tcpConn) ReadFrom(r io.Reader) (int64, error) {
-	if !c.spoke.Load() {
-		c.speak()
-	}
+	c.speak()
 	return c.Conn.(io.ReaderFrom).ReadFrom(r)
 }
 
@@ -118,17 +123,19 @@ func (c *conn) face() net.Conn {
 	return c
 }
 
-// CloseWrite implements what net/http looks for to end a connection gently.
-func (c *conn) CloseWrite() error {
-	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+// CloseWrite is what net/http looks for to end a connection gently, SyscallConn for sendfile.
+func (c *conn) CloseWrite() error                     { return closeWrite(c.Conn) }
+func (c *conn) SyscallConn() (syscall.RawConn, error) { return syscallConn(c.Conn) }
+
+func closeWrite(nc net.Conn) error {
+	if cw, ok := nc.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
 	}
 	return syscall.EINVAL
 }
 
-// SyscallConn implements syscall.Conn.
-func (c *conn) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := c.Conn.(syscall.Conn); ok {
+func syscallConn(nc net.Conn) (syscall.RawConn, error) {
+	if sc, ok := nc.(syscall.Conn); ok {
 		return sc.SyscallConn()
 	}
 	return nil, syscall.EINVAL
@@ -143,12 +150,6 @@ func movable(nc net.Conn) bool {
 		return nc.LocalAddr().Network() == "unix"
 	}
 	return false
-}
-
-// sees tells whether what Read is offered is net/http's buffer, and what is in it plain text. A wrapper may have a
-// buffer of its own, of another size.
-func (c *conn) sees() bool {
-	return c.records.Load() == nil && !c.h2.Load() && (!c.wrapped.Load() || c.behind.Whole)
 }
 
 // request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers
@@ -179,8 +180,6 @@ func (c *conn) within() bool {
 	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
 }
 
-func (c *conn) hijacked() bool { return c.state.Load()-1 == int32(http.StateHijacked) }
-
 func (c *conn) isPacked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,20 +193,33 @@ func (c *conn) settled() bool {
 	return c.deadlines == 1
 }
 
+// secure makes it known that the client speaks TLS.
+func (c *conn) secure(r *sniff.Records) {
+	c.records = r
+	c.speaks.Store(secured)
+}
+
+// is tells whether that is what the server has said last.
+func (c *conn) is(state http.ConnState) bool { return c.state.Load() == int32(state)+1 }
+
+func (c *conn) isHTTP2() bool { return c.speaks.Load() == framed }
+
 type connKey struct{}
 
 func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.greeted.Load()) }
 
-// yield waits until the departure has let go of c, or not.
+// yield waits until a departure that has claimed c has let go of it, or not.
 func (c *conn) yield() {
-	c.first.Lock()
-	defer c.first.Unlock()
+	if c.claimed.Load() {
+		c.first.Lock()
+		defer c.first.Unlock()
+	}
 }
 
 // speak is called before somebody writes.
 func (c *conn) speak() {
-	c.spoke.Store(true)
-	if c.claimed.Load() {
+	if !c.spoke.Load() {
+		c.spoke.Store(true)
 		c.yield()
 	}
 }

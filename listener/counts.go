@@ -7,7 +7,7 @@ import (
 )
 
 func (c *conn) count(n *Counts) {
-	if c.h2.Load() {
+	if c.isHTTP2() {
 		n.HTTP2++
 		return
 	}

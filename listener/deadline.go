@@ -45,7 +45,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
 	if !c.woke.IsZero() {
-		if c.whole > 0 && !t.IsZero() && c.state.Load()-1 == int32(http.StateNew) {
+		if c.whole > 0 && !t.IsZero() && c.is(http.StateNew) {
 			t = c.woke.Add(c.whole) // net/http counts ReadTimeout from when it got the connection
 		}
 		c.woke = time.Time{}

@@ -26,14 +26,6 @@ type offer struct {
 	took chan bool
 }
 
-// moves tells whether c will be handed over once it is at rest, as far as one can know.
-func (d *departure) moves(c *conn) bool {
-	if c.state.Load() == 0 && c.heard.Load() { // what a wrapper has read stays here
-		return false
-	}
-	return !d.isOver() && !c.wrapped.Load() && !c.refused.Load() && !c.h2.Load() && movable(c.Conn)
-}
-
 func (d *departure) isOver() bool {
 	select {
 	case <-d.over:

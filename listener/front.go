@@ -100,21 +100,9 @@ func (f *front) SetDeadline(t time.Time) error      { return f.now().SetDeadline
 func (f *front) SetReadDeadline(t time.Time) error  { return f.now().SetReadDeadline(t) }
 func (f *front) SetWriteDeadline(t time.Time) error { return f.now().SetWriteDeadline(t) }
 
-// CloseWrite implements what net/http looks for to end a connection gently.
-func (f *front) CloseWrite() error {
-	if cw, ok := f.Conn.(interface{ CloseWrite() error }); ok {
-		return cw.CloseWrite()
-	}
-	return syscall.EINVAL
-}
-
-// SyscallConn implements syscall.Conn.
-func (f *front) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := f.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, syscall.EINVAL
-}
+// CloseWrite and SyscallConn are for the same as conn's.
+func (f *front) CloseWrite() error                     { return closeWrite(f.Conn) }
+func (f *front) SyscallConn() (syscall.RawConn, error) { return syscallConn(f.Conn) }
 
 // frontTCP is a front that can send files, see tcpConn.
 type frontTCP struct{ *front }

@@ -92,8 +92,7 @@ func readPreface(nc net.Conn) bool {
 // frame puts an h2drain.Conn over nc, see h2drain.New, and makes it what ends c.
 func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
 	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
-	c.h2.Store(true)
-	c.records.Store(nil)
+	c.speaks.Store(framed)
 	c.led.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
 		f.Leave(time.Duration(d.grace.Load()))
@@ -108,12 +107,12 @@ func (b *below) CloseWrite() error { return (*conn)(b).CloseWrite() }
 func (b *below) IsClosed() bool    { return (*conn)(b).isClosed() }
 func (b *below) Cut()              { _ = (*conn)(b).close(false) }
 func (b *below) Socket() net.Conn  { return b.Conn }
-func (b *below) Alien()            { b.led.Store(nil); b.h2.Store(false) }
+func (b *below) Alien()            { b.led.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.
 func (b *below) AtRest() bool {
-	state := http.ConnState(b.state.Load() - 1)
-	return state == http.StateNew || state == http.StateIdle
+	c := (*conn)(b)
+	return c.is(http.StateNew) || c.is(http.StateIdle)
 }
 
 // framedTLS has the method by which servers see that a connection is encrypted.

@@ -105,8 +105,8 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 		c := &conn{set: set}
 		srv.Handler.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithValue(r.Context(), connKey{}, c)))
 		if got := said(); len(got) != want || want > 0 && !strings.Contains(got[0], "Set.Serve") ||
-			c.h2.Load() != (proto >= 2) {
-			t.Errorf("HTTP/%d: %q, HTTP/2 %v", r.ProtoMajor, got, c.h2.Load())
+			c.isHTTP2() != (proto >= 2) {
+			t.Errorf("HTTP/%d: %q, HTTP/2 %v", r.ProtoMajor, got, c.isHTTP2())
 		}
 	}
 }
@@ -121,13 +121,9 @@ func TestFrontsOfOtherConnections(t *testing.T) {
 		set.Open()
 		l := &fronts{Listener: ln, plain: true}
 		cl, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		nc, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		if _, ok := nc.(io.ReaderFrom); !ok {
 			t.Error("can't send files")
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/dgram"
@@ -29,21 +30,12 @@ import (
 //
 // A unix socket's file that nobody listens on any more is replaced.
 func (s *Set) Listen(network, address string) (net.Listener, error) {
-	switch network {
-	case "tcp", "tcp4", "tcp6", "unix", "fd":
-	default:
-		return nil, fmt.Errorf("listener: network %q: want tcp, tcp4, tcp6, unix or fd", network)
-	}
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, fmt.Errorf("listener: listen %s: the service is leaving", key)
-	case s.sockets[key] != nil:
-		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the listener it has", key)
-	}
 	ln, made, err := obtain(s, network, address, way[net.Listener]{
+		networks:  []string{"tcp", "tcp4", "tcp6", "unix"},
+		taken:     s.sockets[key] != nil,
 		inherited: func(as string) (net.Listener, error) { return s.fds.Listener(as, address) },
 		passed:    func(p *passed) net.Listener { return p.ln },
 		open:      func() (net.Listener, error) { return s.openListener(network, address) },
@@ -52,7 +44,7 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 		},
 	})
 	if err != nil {
-		return nil, s.explain(network, address, err)
+		return nil, err
 	}
 	so := newSocket(s, key, ln.(sockopt.Listener), s.open)
 	so.bound = !sockopt.IsListening(so.ln)
@@ -75,6 +67,8 @@ func (s *Set) openListener(network, address string) (net.Listener, error) {
 
 // way is how a process comes by sockets of one kind, and passes them on.
 type way[T io.Closer] struct {
+	networks  []string // but for "fd"
+	taken     bool     // the set has such a socket already
 	inherited func(as string) (T, error)
 	passed    func(*passed) T // nothing where that is of the other kind
 	open      func() (T, error)
@@ -84,6 +78,15 @@ type way[T io.Closer] struct {
 // obtain returns the socket for network and address that was inherited or passed, or opens one; made tells of the
 // latter. The caller holds mu.
 func obtain[T io.Closer](s *Set, network, address string, w way[T]) (socket T, made bool, err error) {
+	switch key := network + " " + address; {
+	case network != "fd" && !slices.Contains(w.networks, network):
+		return socket, false, fmt.Errorf("listener: network %q: want %s or fd", network, strings.Join(w.networks, ", "))
+	case s.closed:
+		return socket, false, fmt.Errorf("listener: listen %s: the service is leaving", key)
+	case w.taken:
+		return socket, false, fmt.Errorf("listener: listen %s: this service listens there already; use what it has", key)
+	}
+	defer func() { err = s.explain(network, address, err) }()
 	for _, as := range quirks.Aliases(network) {
 		if s.fds == nil || s.inherits {
 			break

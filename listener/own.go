@@ -30,7 +30,7 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 	if err := c.pack(); err != nil {
 		return fmt.Errorf("listener: hand over: %w", err)
 	}
-	err = give(Ticket{Listener: c.sock.key, Hijacked: c.hijacked(), State: state}, c)
+	err = give(Ticket{Listener: c.sock.key, Hijacked: c.is(http.StateHijacked), State: state}, c)
 	c.mu.Lock()
 	c.packed = err == nil
 	c.mu.Unlock()
@@ -39,8 +39,7 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 		return err
 	}
 	s.moved.Add(1)
-	c.gone.Store(true)
-	_ = c.close(false)
+	c.drop()
 	return nil
 }
 
@@ -69,8 +68,7 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 	case !movable(c.Conn):
 		return nil, unsupported("a connection within this process can't be")
 	}
-	switch c.state.Load() - 1 {
-	case int32(http.StateNew), int32(http.StateIdle), int32(http.StateActive):
+	if c.is(http.StateNew) || c.is(http.StateIdle) || c.is(http.StateActive) {
 		return nil, errors.New("an http.Server serves this connection, and hands it over by itself; hijack it first")
 	}
 	return c, nil
@@ -78,9 +76,7 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 
 // pack claims c for the one who hands it over.
 func (c *conn) pack() error {
-	if c.claimed.Load() {
-		c.yield()
-	}
+	c.yield()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"time"
 
@@ -31,21 +30,12 @@ import (
 //
 // A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
-	switch network {
-	case "udp", "udp4", "udp6", "unixgram", "fd":
-	default:
-		return nil, fmt.Errorf("listener: network %q: want udp, udp4, udp6, unixgram or fd", network)
-	}
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, fmt.Errorf("listener: listen %s: the service is leaving", key)
-	case s.packets[key] != nil:
-		return nil, fmt.Errorf("listener: listen %s: this service listens there already; use the socket it has", key)
-	}
 	pc, made, err := obtain(s, network, address, way[net.PacketConn]{
+		networks:  []string{"udp", "udp4", "udp6", "unixgram"},
+		taken:     s.packets[key] != nil,
 		inherited: func(as string) (net.PacketConn, error) { return s.fds.PacketConn(as, address) },
 		passed:    func(p *passed) net.PacketConn { return p.pc },
 		open: func() (net.PacketConn, error) {
@@ -56,7 +46,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 		},
 	})
 	if err != nil {
-		return nil, s.explain(network, address, err)
+		return nil, err
 	}
 	gate := dgram.New(pc, dgram.Config{
 		Path:        madeFile(network, address, made),

@@ -33,6 +33,11 @@ func turnAll(conns []*conn) {
 	}
 }
 
+// moves tells whether c will be handed over once it is at rest, as far as one can know.
+func (d *departure) moves(c *conn) bool {
+	return !d.isOver() && c.protocol().movable() && !c.refused.Load() && movable(c.Conn)
+}
+
 // retire closes c if it has had its grace and nothing is unread, or sets it the time for that. A
 // client that has begun a request, or a record of TLS, has one grace to finish it; one that begins
 // again and again has two in all.
@@ -55,7 +60,7 @@ func (d *departure) retire(c *conn, rest bool) bool {
 		}
 		// Net/http would answer to half a line that it is malformed. A wrapper that has read ahead
 		// may have half a line.
-		if !rest || c.wrapped.Load() && c.records.Load() == nil {
+		if !rest || c.wrapped.Load() && c.speaks.Load() == plain {
 			_ = c.CloseWrite()
 		}
 		return true
@@ -104,7 +109,7 @@ func (d *departure) release(c *conn, rest bool) bool {
 // turn is called when the state of one that is shaded has changed, and when the set leaves.
 func (c *conn) turn() {
 	switch d := c.set.leaving.Load(); {
-	case c.state.Load()-1 == int32(http.StateClosed), c.state.Load()-1 == int32(http.StateHijacked):
+	case c.is(http.StateClosed), c.is(http.StateHijacked):
 		c.set.remove(c)
 	case d != nil && c.waits():
 		now := time.Now()

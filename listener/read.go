@@ -28,15 +28,15 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) readOn(p []byte) (int, error) {
 	ahead := c.lines.Ahead.Load() > 0
-	c.holds(len(p), ahead)
+	http1{c}.holds(len(p), ahead)
 	for {
 		if c.ended.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if c.aborted.Load() && c.state.Load()-1 == int32(http.StateActive) {
+		if c.aborted.Load() && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
-		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.atRest(len(p), ahead)) {
+		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.protocol().atRest(len(p), ahead)) {
 			if c.ended.Store(true); c.state.Load() == 0 {
 				c.leaveUnmet()
 			}
@@ -81,7 +81,7 @@ func (c *conn) end() error {
 // away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
 // beginning of the next request, and a client without think time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte) (int, error) {
-	if len(p) == 1 && c.armed.Load() && c.state.Load()-1 == int32(http.StateActive) {
+	if len(p) == 1 && c.armed.Load() && c.is(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
 			return sockopt.AwaitEnd(c.Conn, p)
 		}
@@ -91,24 +91,12 @@ func (c *conn) read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if !c.spoke.Load() {
-		c.speak()
-	}
+	c.speak()
 	n, err := c.Conn.Write(p)
-	if st := c.state.Load() - 1; n > 0 && (st == int32(http.StateIdle) || st == int32(http.StateNew)) && c.isAnswer(p) {
-		c.answered.Store(true)
+	if n > 0 && c.heard.Load() && c.state.Load() != 0 {
+		if pr := c.protocol(); pr.waits() && pr.rejects(p) {
+			c.answered.Store(true) // else it was a handshake's record, or a short one between two requests
+		}
 	}
 	return n, err
-}
-
-// isAnswer tells whether p, which is written while the server waits for a request, says that what came instead is
-// malformed. Other than that it writes the records of a handshake, short ones between two requests, and HTTP/2.
-func (c *conn) isAnswer(p []byte) bool {
-	switch {
-	case !c.heard.Load() || !c.waits():
-		return false
-	case c.records.Load() == nil || sniff.Begins(p, "HTTP/1."):
-		return true
-	}
-	return c.state.Load()-1 == int32(http.StateIdle) && p[0] == sniff.ApplicationData && len(p) > sniff.MaxAlert
 }

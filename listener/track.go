@@ -73,7 +73,7 @@ func (s *Set) Track(srv *http.Server) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		if c != nil {
 			if r.ProtoMajor == 2 && r.Method != "PRI" && c.led.Load() == nil {
-				c.h2.Store(true)
+				c.speaks.Store(framed)
 				unled.Do(func() { s.warning(errUnled) })
 			}
 			c.enter(r)
@@ -106,13 +106,13 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.guest.Load() {
 			c.lodge(srv)
 		}
-		if _, ok := nc.(*tls.Conn); ok && !c.shaded && c.records.Load() == nil { // or the wrapper has shaken hands
-			c.records.Store(new(sniff.Records))
+		if _, ok := nc.(*tls.Conn); ok && !c.shaded && c.speaks.Load() == plain { // or the wrapper has shaken hands
+			c.secure(new(sniff.Records))
 		}
 		fallthrough
 	case http.StateIdle:
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
-			c.h2.Store(true)
+			c.speaks.Store(framed)
 		}
 		if c.answered.Load() {
 			c.answered.Store(false)
@@ -170,7 +170,7 @@ func (c *conn) lodge(srv *http.Server) {
 // goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
 // answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
 func (d *departure) goesOn(c *conn, r *http.Request) bool {
-	if r.ProtoMajor != 1 || c.records.Load() != nil || c.h2.Load() {
+	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
 		return false
 	}
 	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
@@ -183,8 +183,5 @@ func (d *departure) goesOn(c *conn, r *http.Request) bool {
 	if n == 0 || r.ContentLength == 0 {
 		return n > 0
 	}
-	var l sniff.RequestLines // is there one behind the body?
-	l.Matched.Store(c.lines.Matched.Load())
-	l.Feed(sockopt.Peek(c.Conn, min(n, 2*quirks.ReadSize)))
-	return l.Ahead.Load() > 0
+	return http1{c}.linesIn(sockopt.Peek(c.Conn, min(n, 2*quirks.ReadSize)), true) > 0 // behind the body
 }

@@ -7,12 +7,6 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// A listener around a socket of ours may hold a connection before its server gets it: it reads a
-// header of the PROXY protocol, shakes hands, looks whose connection it is, or waits for room. As
-// long as the client has said nothing that can be a request, and nobody has answered, nothing is
-// under way. Such a connection is called unmet, and is let go as if the server waited on it.
-// Another server behind the same socket, that was not given to Track, has not begun with it either.
-
 // expect is told that a tracked server serves ln, and marks the socket of ours that is below it.
 func (s *Set) expect(ln net.Listener) {
 	if ln == nil || ln.Addr() == nil {
@@ -48,7 +42,7 @@ func (d *departure) letGo(c *conn) (gone bool) {
 	if !c.unmet() || c.isPacked() {
 		return false
 	}
-	rest := c.atRest(0, false)
+	rest := c.protocol().atRest(0, false)
 	// Only Linux tells what lies unread.
 	gone = rest && d.moves(c) && d.offer(c) || sockopt.SeesQueues && d.retire(c, rest)
 	if gone {

@@ -59,7 +59,12 @@ func Carried(tc *tls.Conn) net.Conn {
 var HTTP2 = sync.OnceValues(func() (function uintptr, any bool) {
 	any = true
 	for _, encrypted := range []bool{true, false} {
-		ln := &probe{encrypted: encrypted, said: make(chan []byte, 1), closed: make(chan struct{})}
+		near, far := net.Pipe()
+		ln := make(single, 1)
+		if encrypted {
+			far = negotiated{far}
+		}
+		ln <- far
 		var ended sync.WaitGroup
 		ended.Add(1)
 		srv := &http.Server{
@@ -74,11 +79,12 @@ var HTTP2 = sync.OnceValues(func() (function uintptr, any bool) {
 		srv.Protocols.SetHTTP2(true)
 		srv.Protocols.SetUnencryptedHTTP2(true)
 		ended.Go(func() { _ = srv.Serve(ln) })
-		first := <-ln.said
+		first := greetHTTP2(near)
 		settings := len(first) > h2frame.HeaderLen && first[3] == h2frame.TypeSettings
 		any = any && settings && first[0] == 0 // "HTTP/1.1 404" is none
+		_ = near.Close()
+		close(ln)
 		_ = srv.Close()
-		_ = ln.Close()
 		ended.Wait()
 		function = Pointer(srv.TLSNextProto["h2"])
 	}

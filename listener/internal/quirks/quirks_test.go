@@ -38,23 +38,11 @@ func (w watched) SetReadDeadline(t time.Time) error {
 	return w.Conn.SetReadDeadline(t)
 }
 
-// one is a listener of one connection.
-type one chan net.Conn
-
-func (o one) Accept() (net.Conn, error) {
-	if nc, ok := <-o; ok {
-		return nc, nil
-	}
-	return nil, net.ErrClosed
-}
-func (o one) Close() error   { return nil }
-func (o one) Addr() net.Addr { return &net.TCPAddr{} }
-
 // Go 1.25 to 1.27: the first read offers a whole buffer, and a handler's end ends the read behind its back.
 func TestReadSize(t *testing.T) {
 	near, far := net.Pipe()
 	w := watched{far, make(chan int, 1), make(chan time.Time, 32)}
-	ln := make(one, 1)
+	ln := make(single, 1)
 	ln <- w
 	srv := &http.Server{Handler: http.NotFoundHandler()}
 	done := make(chan struct{})
@@ -89,7 +77,7 @@ func TestHTTP2(t *testing.T) {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	ln := make(one)
+	ln := make(single)
 	close(ln)
 	_ = srv.Serve(ln) // configures it
 	own, all := HTTP2()
@@ -114,7 +102,7 @@ func TestOnShutdown(t *testing.T) {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	ln := make(one)
+	ln := make(single)
 	close(ln)
 	_ = srv.Serve(ln)
 	called := 0

@@ -19,9 +19,7 @@ func Unsent(nc net.Conn) int { return queue(nc, unix.SIOCOUTQ) }
 
 func queue(nc net.Conn, which uint) (n int) {
 	if sc, ok := nc.(syscall.Conn); ok {
-		if rc, err := sc.SyscallConn(); err == nil {
-			_ = rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), which) })
-		}
+		_ = control(sc, func(fd int) (err error) { n, err = unix.IoctlGetInt(fd, which); return err })
 	}
 	return n
 }
@@ -34,15 +32,11 @@ func Discard(nc net.Conn, most int) (over bool) {
 	if !ok {
 		return true
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return true
-	}
 	over = true // also when it is closed here
-	_ = rc.Control(func(fd uintptr) {
+	_ = control(sc, func(fd int) error {
 		var b [4096]byte
 		for got := 0; got < most; {
-			n, _, err := unix.Recvfrom(int(fd), b[:min(len(b), most-got)], unix.MSG_DONTWAIT)
+			n, _, err := unix.Recvfrom(fd, b[:min(len(b), most-got)], unix.MSG_DONTWAIT)
 			switch {
 			case n > 0:
 				got += n
@@ -50,10 +44,11 @@ func Discard(nc net.Conn, most int) (over bool) {
 				got++
 			default:
 				over = err != unix.EAGAIN
-				return
+				return nil
 			}
 		}
 		over = false
+		return nil
 	})
 	return over
 }
@@ -91,16 +86,14 @@ func Peek(nc net.Conn, n int) (p []byte) {
 	if !ok || n <= 0 {
 		return nil
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
 	const most = 64 << 10
 	b := make([]byte, min(n, most))
-	_ = rc.Control(func(fd uintptr) {
-		if n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil && n > 0 {
+	_ = control(sc, func(fd int) error {
+		n, _, err := unix.Recvfrom(fd, b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if err == nil && n > 0 {
 			p = b[:n]
 		}
+		return err
 	})
 	return p
 }

@@ -16,12 +16,11 @@ import (
 
 // IsListening tells a listening socket from a connection.
 func IsListening(ln Listener) (yes bool) {
-	if rc, err := ln.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) {
-			n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-			yes = err == nil && n != 0
-		})
-	}
+	_ = control(ln, func(fd int) error {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		yes = err == nil && n != 0
+		return nil
+	})
 	return yes
 }
 
@@ -29,10 +28,6 @@ func IsListening(ln Listener) (yes bool) {
 // their end: a classic BPF program for the socket drops segments with SYN in the flags, the 14th
 // byte of the header. Their clients send again a second later.
 func DropHandshakes(ln Listener) bool {
-	rc, err := ln.SyscallConn()
-	if err != nil || ln.Addr().Network() != "tcp" {
-		return false
-	}
 	const tcpFlags, syn = 13, 0x02
 	program := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
@@ -40,29 +35,22 @@ func DropHandshakes(ln Listener) bool {
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
 	}
-	attached := false
-	_ = rc.Control(func(fd uintptr) {
-		attached = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}) == nil
-	})
-	return attached
+	return ln.Addr().Network() == "tcp" && control(ln, func(fd int) error {
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	}) == nil
 }
 
 // AllowHandshakes undoes DropHandshakes.
 func AllowHandshakes(ln Listener) {
-	if rc, err := ln.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
-	}
+	_ = control(ln, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
 }
 
 // RefuseClients makes a unix listening socket refuse clients, for good, but for those in its queue: see
 // unix_stream_connect in Linux's net/unix/af_unix.c, which looks at shutdown(2). For TCP see DropHandshakes.
 func RefuseClients(ln Listener) {
-	if ln.Addr().Network() != "unix" {
-		return
-	}
-	if rc, err := ln.SyscallConn(); err == nil {
-		_ = rc.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RD) })
+	if ln.Addr().Network() == "unix" {
+		_ = control(ln, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 	}
 }
 
@@ -71,15 +59,12 @@ func RefuseClients(ln Listener) {
 func QueueLen(ln Listener) (now, most int) {
 	now = MaxQueue()
 	most = now
-	rc, err := ln.SyscallConn()
-	if err != nil || ln.Addr().Network() != "tcp" {
-		return now, most
-	}
-	_ = rc.Control(func(fd uintptr) {
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil &&
-			info.State == listening {
+	_ = control(ln, func(fd int) error {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil && info.State == listening {
 			now, most = int(info.Unacked), int(info.Sacked)+1
 		}
+		return err
 	})
 	return now, most
 }
@@ -102,26 +87,21 @@ const sweepTime = time.Second
 // AcceptQueued takes connections out of the kernel's queue and gives them to take, until that says no:
 // those that are there, but not more than most, nor for longer than sweepTime. For want of a
 // descriptor they stay in the queue.
-func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) (err error) {
-	rc, err := ln.SyscallConn()
-	if err != nil {
-		return err
-	}
+func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) error {
 	until := time.Now().Add(sweepTime)
-	ctlErr := rc.Control(func(fd uintptr) {
+	return control(ln, func(fd int) error {
 		for n := 0; n < most && time.Now().Before(until); {
-			var nfd int
-			nfd, _, err = unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			nfd, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			switch {
 			case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
 				continue
 			case err != nil || !take(os.NewFile(uintptr(nfd), "accepted")):
-				return
+				return err
 			}
 			n++
 		}
+		return nil
 	})
-	return errors.Join(ctlErr, err)
 }
 
 // ReserveFDs sets n descriptors aside until release is called. It is false when there are not so many.
@@ -132,19 +112,17 @@ func ReserveFDs(ln Listener, n int) (release func(), ok bool) {
 			_ = unix.Close(fd)
 		}
 	}
-	rc, err := ln.SyscallConn()
-	if err == nil {
-		err = rc.Control(func(fd uintptr) {
-			for range n {
-				nfd, dupErr := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-				if dupErr != nil {
-					return
-				}
-				fds = append(fds, nfd)
+	err := control(ln, func(fd int) error {
+		for range n {
+			nfd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return err
 			}
-		})
-	}
-	return release, err == nil && len(fds) == n
+			fds = append(fds, nfd)
+		}
+		return nil
+	})
+	return release, err == nil
 }
 
 // BindShared returns a TCP socket that is bound to an address beside others that have SO_REUSEPORT, or nil. It does
@@ -217,6 +195,7 @@ func Hide(ln Listener) bool {
 	}) == nil
 }
 
+// control calls f with the descriptor, which nobody closes meanwhile.
 func control(sc syscall.Conn, f func(fd int) error) (err error) {
 	rc, err := sc.SyscallConn()
 	if err != nil {

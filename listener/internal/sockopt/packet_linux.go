@@ -12,24 +12,18 @@ import (
 // UDP is connected to itself where that changes nothing else about it, which makes the kernel refuse what others send:
 // with connect(2) a socket that is bound to all addresses would choose one to send from. That takes a filter.
 func Seal(pc PacketConn) {
-	rc, err := pc.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = rc.Control(func(fd uintptr) {
+	_ = control(pc, func(fd int) error {
 		addr, ok := pc.LocalAddr().(*net.UDPAddr)
 		if !ok {
-			_ = unix.Shutdown(int(fd), unix.SHUT_RD)
-			return
+			return unix.Shutdown(fd, unix.SHUT_RD)
 		}
 		if !addr.IP.IsUnspecified() && !addr.IP.IsMulticast() {
-			if self, err := unix.Getsockname(int(fd)); err == nil && unix.Connect(int(fd), self) == nil {
-				return
+			if self, err := unix.Getsockname(fd); err == nil && unix.Connect(fd, self) == nil {
+				return nil
 			}
 		}
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: 1, Filter: &drop})
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
 	})
 }
 
@@ -38,17 +32,14 @@ const LastReadWait = time.Second
 
 // HasDatagram tells whether there is a datagram to read, be it one without content.
 func HasDatagram(pc PacketConn) (some bool) {
-	rc, err := pc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	_ = rc.Control(func(fd uintptr) {
+	_ = control(pc, func(fd int) error {
 		var b [1]byte
 		err := error(unix.EINTR)
 		for errors.Is(err, unix.EINTR) {
-			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			_, _, err = unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		}
 		some = !errors.Is(err, unix.EAGAIN) // an error is the reader's to get
+		return nil
 	})
 	return some
 }

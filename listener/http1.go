@@ -1,0 +1,166 @@
+package listener
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
+	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
+
+// http1 is a connection whose bytes are read here as the server reads them.
+type http1 struct{ *conn }
+
+// waits relies on net/http: while it calls a connection new or idle, it reads nothing but a head,
+// and has none that is whole.
+func (c http1) waits() bool { return c.is(http.StateNew) || c.is(http.StateIdle) }
+
+// A wrapper may have state of its own, which can't go along.
+func (c http1) movable() bool { return !c.wrapped.Load() }
+
+// atRest takes three facts for net/http between two requests, and a test for each:
+//   - Nothing was read since it called itself idle.
+//   - It has set its deadline for the wait and not the next, which it does as soon as four bytes are
+//     there. A pipelined request line may have emptied the buffer since.
+//   - It offers its whole buffer to Read. So the buffer holds nothing, or line ends only, see blank.
+//
+// What a wrapper has read of a new connection may have been a TLS handshake, and its buffer can't be
+// known. So wrapped connections are only closed, after a grace. A wrapper that sets a deadline in
+// its own Read, as an idle timeout does, hides the second fact. Then a pipelined request line that
+// was read ahead, and had not begun when this Read did, tells the same.
+func (c http1) atRest(offered int, ahead bool) bool {
+	if c.is(http.StateNew) {
+		return !c.heard.Load()
+	}
+	wrapped := c.wrapped.Load()
+	between := c.settled() || (c.covered.Load() || wrapped) && !ahead
+	empty := offered == quirks.ReadSize || wrapped
+	return c.waits() && between && (c.blank(offered) || !c.heard.Load() && empty)
+}
+
+// sees tells whether what Read is offered is net/http's buffer, and what is in it plain text. A
+// wrapper may have a buffer of its own, of another size.
+func (c http1) sees() bool {
+	return c.speaks.Load() == plain && (!c.wrapped.Load() || c.tail.Whole)
+}
+
+// holds looks at what the server has in its buffer at the first Read since the connection is idle.
+// Net/http may have taken a request line that was read ahead, and whole lines behind it, out of it.
+func (c http1) holds(offered int, ahead bool) {
+	if offered == quirks.ReadSize {
+		c.tail.Whole = true
+	}
+	if c.heard.Load() || !c.is(http.StateIdle) || !c.sees() {
+		return
+	}
+	n := quirks.ReadSize - offered
+	p := c.tail.Kept(n)
+	if ahead && !c.settled() && !c.covered.Load() {
+		c.heard.Store(true)
+	} else if n > 0 && c.head.Load() == 0 {
+		c.head.Add(p)
+		c.heard.Store(p == nil || sniff.HeadKind(p, false) != "")
+	}
+}
+
+// blank tells whether the server's buffer has whole line ends, and nothing else. It needs four bytes
+// before it goes on, so it waits for more as it does for the first. No client misses line ends.
+func (c http1) blank(offered int) bool {
+	const needed = 4
+	n := quirks.ReadSize - offered
+	p := c.tail.Kept(n)
+	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.sees()
+}
+
+func (c http1) hear(p []byte, offered int) {
+	switch {
+	case c.waits():
+		c.head.Add(p)
+	case offered == 1 && c.is(http.StateActive): // behind a handler's back, see conn.read
+		c.head.Store(0)
+		c.head.Add(p)
+		c.early.Store(true)
+	}
+	if offered <= quirks.ReadSize { // what is larger is a handler's, for a body
+		c.lines.Feed(p)
+		c.tail.Add(p)
+	}
+}
+
+func (c http1) part() LossKind {
+	if !c.heard.Load() && !c.half.Load() {
+		return ""
+	}
+	return LossKind(c.head.Kind())
+}
+
+func (c http1) unread(p []byte, n int) LossKind {
+	p, n, part := c.behindProxy(p, n)
+	switch {
+	case part:
+		return LostPart
+	case n == 0:
+		return ""
+	case len(p) == 0:
+		return LostRequest
+	case !c.heard.Load():
+		return LossKind(sniff.HeadKind(p, n > len(p)))
+	case sniff.HeadEnds(p):
+		return LostRequest
+	}
+	return LostPart
+}
+
+// behindProxy takes a header of the PROXY protocol, which a wrapper may be about to read, off n bytes.
+func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
+	if c.heard.Load() || !c.is(http.StateNew) || !c.wrapped.Load() || sniff.MayBeProxy(p) {
+		return p, n, false
+	}
+	rest, part = sniff.BehindProxy(p)
+	return rest, n - len(p) + len(rest), part
+}
+
+// behind looks for another request line in what was read, and in what lies unread. The latter seldom
+// begins with one: the server's buffer cuts a request in two wherever it is full. What is no whole
+// line is not known behind a body, which may have been left unread.
+func (c http1) behind(n int) LossKind {
+	body, ahead := c.body.Load(), int64(c.lines.Ahead.Load())
+	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // the body has no room for as many
+		return LostRequest
+	}
+	p := sockopt.Peek(c.Conn, n)
+	switch {
+	case n == 0:
+	case sniff.LooksLikeHead(p):
+		return LostRequest
+	case 0 <= body && body < int64(len(p)): // or all of it may be the body
+		if c.linesIn(p[body:], body == 0) > 0 {
+			return LostRequest
+		}
+	}
+	c.mu.Lock()
+	handled := c.handled
+	c.mu.Unlock()
+	if !handled || body != 0 || !c.sees() {
+		return ""
+	}
+	read, all := c.tail.AfterHead()
+	if !all {
+		return LostPart
+	}
+	return LossKind(sniff.HeadKind(slices.Concat(read, p), false))
+}
+
+// linesIn counts the request lines in p; next tells that p follows what was read.
+func (c http1) linesIn(p []byte, next bool) int32 {
+	var l sniff.RequestLines
+	if next {
+		l.Matched.Store(c.lines.Matched.Load())
+	}
+	l.Feed(p)
+	return l.Ahead.Load()
+}
+
+func (c http1) rejects([]byte) bool { return true }

@@ -1,0 +1,128 @@
+package listener
+
+import "github.com/baton-go/baton/listener/internal/sniff"
+
+// protocol is what a client speaks, as far as that is known. It tells how the connection comes to
+// rest, and what its client loses at the end. The types are views of a conn.
+type protocol interface {
+	// waits tells whether the server waits for a request, or for the rest of its head, in the read
+	// that is about to begin.
+	waits() bool
+
+	// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a
+	// request and holds none of it, not even in a buffer. The read offers a buffer of that length.
+	// Ahead tells whether a request line was read whose request has not begun.
+	atRest(offered int, ahead bool) bool
+
+	movable() bool              // what the kernel has of the connection is all there is to it
+	hear(p []byte, offered int) // is told what was read, into a buffer of that length
+	rejects(p []byte) bool      // p, written while the server waits, says that a request is malformed
+
+	// What is lost, "" where no client misses it: of a request of which the server has a part; of n
+	// bytes that lie unread where a request should be, p being the first; of what follows an
+	// answered request, n bytes of it unread.
+	part() LossKind
+	unread(p []byte, n int) LossKind
+	behind(n int) LossKind
+}
+
+func (c *conn) protocol() protocol {
+	if c.state.Load() == 0 {
+		return unmet{http1{c}}
+	}
+	return c.spoken()
+}
+
+// spoken is what a server hears that gets c.
+func (c *conn) spoken() protocol {
+	switch c.speaks.Load() {
+	case secured:
+		return tlsRecords{http1{c}}
+	case framed:
+		return http2{http1{c}}
+	}
+	return http1{c}
+}
+
+func (c *conn) waits() bool { return c.protocol().waits() }
+
+// http2 does not come to rest here: h2drain ends it.
+type http2 struct{ http1 }
+
+func (c http2) waits() bool         { return false }
+func (c http2) movable() bool       { return false }
+func (c http2) hear([]byte, int)    {}
+func (c http2) behind(int) LossKind { return "" }
+
+// unmet is a connection that a listener around a socket of ours may hold before its server gets it:
+// the listener reads a header of the PROXY protocol, shakes hands, looks whose connection it is, or
+// waits for room. As long as the client has said nothing that can be a request, and nobody has
+// answered, nothing is under way: it is let go as if the server waited on it. Another server behind
+// the same socket, that was not given to Track, has not begun with it either.
+type unmet struct{ http1 }
+
+func (c unmet) waits() bool   { return c.unmet() }
+func (c unmet) movable() bool { return !c.heard.Load() && c.http1.movable() } // what was read stays here
+
+func (c unmet) atRest(int, bool) bool {
+	return c.waits() && (c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello)
+}
+
+func (c unmet) hear(p []byte, offered int) {
+	if c.sock == nil || !c.sock.tracked.Load() || c.hasSaid() == sniff.SaidMore {
+		c.spoken().hear(p, offered)
+		return
+	}
+	if c.greeting == nil {
+		c.greeting = new(sniff.Greeting)
+	}
+	now := c.greeting.Feed(p)
+	if c.greeting.Shake != nil && c.speaks.Load() == plain {
+		c.secure(c.greeting.Shake)
+	}
+	if c.greeted.Store(int32(now)); now == sniff.SaidMore {
+		c.greeting = nil
+	}
+	if c.speaks.Load() == secured {
+		tlsRecords{c.http1}.heardRecord(!c.records.Partial(), c.waits())
+	}
+}
+
+func (c unmet) part() LossKind {
+	switch c.hasSaid() {
+	case sniff.SaidPart:
+		return LostPart
+	case sniff.SaidJunk:
+		return LostJunk
+	}
+	return ""
+}
+
+func (c unmet) unread(p []byte, n int) LossKind {
+	if c.heard.Load() {
+		return c.spoken().unread(p, n)
+	}
+	return LossKind(sniff.UnmetKind(p, n))
+}
+
+// unmet tells whether c is such a connection. One that has said junk is only where the one who accepts reads it, too:
+// otherwise somebody else may understand that.
+func (c *conn) unmet() bool {
+	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
+		return false
+	}
+	switch c.hasSaid() {
+	case sniff.SaidMore:
+		return false
+	case sniff.SaidJunk:
+		if c.sock.holding.Load() != c {
+			return false
+		}
+	}
+	return !c.spoke.Load() || c.speaks.Load() == secured // a handshake has two sides
+}
+
+// awaited tells whether a server may get c yet.
+func (c *conn) awaited() bool {
+	return c.state.Load() == 0 && !c.isClosed() && (!c.spoke.Load() || c.speaks.Load() == secured)
+}

@@ -1,0 +1,69 @@
+package listener
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/baton-go/baton/listener/internal/sniff"
+)
+
+// tlsRecords is a connection under TLS: its keys are the server's, so only records can be seen.
+//
+// It can't be moved. It is closed when it has rested for a grace, without CloseWrite: the server
+// closes it by an alert. A record that comes between two requests gives it its whole grace again. A
+// record that has begun has one grace to end. What lies unread counts by the length of its records.
+type tlsRecords struct{ http1 }
+
+func (c tlsRecords) movable() bool { return false }
+
+// atRest does not look at what crypto/tls has read of an idle connection: unless net/http has set
+// its next deadline, that was no request (a KeyUpdate), or a part of a record.
+func (c tlsRecords) atRest(int, bool) bool {
+	return c.waits() && !c.records.Partial() &&
+		(c.is(http.StateNew) || c.settled() || c.covered.Load() && !c.heard.Load())
+}
+
+func (c tlsRecords) hear(p []byte, _ int) {
+	begins := !c.records.Partial()
+	c.records.Feed(p)
+	c.heardRecord(begins, c.waits())
+}
+
+// heardRecord is called when records has been told. Begins: what was read begins a record.
+func (c tlsRecords) heardRecord(begins, waits bool) {
+	if in := c.records.Partial(); in != c.inRecord.Load() {
+		c.inRecord.Store(in)
+	}
+	if !waits {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rested = time.Now()
+	if begins {
+		c.begun = c.rested
+	}
+}
+
+func (c tlsRecords) part() LossKind {
+	if c.half.Load() || c.inRecord.Load() || c.is(http.StateIdle) && c.heard.Load() && !c.settled() {
+		return LostPart
+	}
+	return ""
+}
+
+func (c tlsRecords) unread(p []byte, n int) LossKind {
+	p, n, part := c.behindProxy(p, n)
+	if part || c.inRecord.Load() && n > 0 {
+		return LostPart
+	}
+	return LossKind(sniff.RecordsKind(p, n))
+}
+
+func (c tlsRecords) behind(int) LossKind { return "" }
+
+// rejects tells a record with an answer from those of a handshake, and from short ones.
+func (c tlsRecords) rejects(p []byte) bool {
+	return sniff.Begins(p, "HTTP/1.") || c.is(http.StateIdle) &&
+		p[0] == sniff.ApplicationData && len(p) > sniff.MaxAlert
+}
