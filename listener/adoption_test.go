@@ -262,11 +262,7 @@ func TestUsersHookMaySetDeadlines(t *testing.T) {
 			_ = nc.SetReadDeadline(time.Now().Add(time.Hour))
 		}
 	}})
-	cl := dial(t, one)
-	cl.send(post("a"))
-	cl.want("a")
-	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	cl := idle(t, one)
 	one.depart(t, one.handTo(next(t, one, &http.Server{})), time.Hour)()
-	cl.send(post("b"))
-	cl.want("b")
+	cl.ask("b")
 }

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"net"
 	"testing"
 )
 
@@ -13,11 +12,7 @@ func TestSweepTakesWhatIsQueued(t *testing.T) {
 	set.Open()
 	arrive := func() {
 		t.Helper()
-		nc, err := net.Dial("tcp", so.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = nc.Close() })
+		_ = dialTo(t, so.Addr())
 	}
 	const n = 8
 	for range n {

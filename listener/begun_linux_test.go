@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,16 +51,12 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 				if x.before && x.secure {
 					c, w, _ := dialHolding(t, one)
 					raw = w.Conn
-					c.send(post("a"))
-					c.want("a")
+					c.ask("a")
 					one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
 				} else if x.before {
-					c.send(post("a"))
-					c.want("a")
+					c.ask("a")
 				}
-				if _, err := io.WriteString(raw, x.sends); err != nil {
-					t.Fatal(err)
-				}
+				mustWrite(t, raw, x.sends)
 				one.wantHeard(t, 1)
 				var handover Handover
 				if moves {
@@ -139,20 +134,11 @@ func TestListenerThatNobodyServes(t *testing.T) {
 		if network == "unix" {
 			address = "@baton-unserved"
 		}
-		ln, err := set.Listen(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := mustListen(t, set, network, address)
 		set.Open()
 		for _, says := range []string{"", "G", post("a")} {
-			nc, err := net.Dial(network, ln.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			if _, err := io.WriteString(nc, says); err != nil {
-				t.Fatal(err)
-			}
+			nc := dialTo(t, ln.Addr())
+			mustWrite(t, nc, says)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -172,8 +158,7 @@ func TestHeadThatIsFinishedInTheGraceIsAnswered(t *testing.T) {
 		for _, cut := range []int{1, 3, 4, 20, strings.Index(whole, "\r\n\r\n") + 2} {
 			one := next(t, nil, &http.Server{})
 			c := dial(t, one)
-			c.send(post("a"))
-			c.want("a")
+			c.ask("a")
 			c.send(whole[:cut])
 			one.wantHeard(t, 1)
 			var handover Handover
@@ -257,9 +242,7 @@ func TestBodyIsNoHead(t *testing.T) {
 	}
 	c.send(whole[len(whole)-2:])
 	c.want("body")
-	if err := <-left; err != nil {
-		t.Fatal(err)
-	}
+	check(t, <-left)
 }
 
 // Who is cut off is in the ledger, with what it was, and once.

@@ -25,9 +25,7 @@ type exchange struct {
 func exchanges(t testing.TB) []exchange {
 	page := bytes.Repeat([]byte("x"), 64<<10)
 	path := filepath.Join(t.TempDir(), "page")
-	if err := os.WriteFile(path, page, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.WriteFile(path, page, 0o600))
 	get := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	file := func(w http.ResponseWriter, r *http.Request) {
 		f, err := os.Open(path)
@@ -74,16 +72,10 @@ func (x exchange) serve(t testing.TB, tracked bool) *wire {
 	} else {
 		ln, err = net.Listen(x.network, address)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close() })
-	nc, err := net.Dial(x.network, ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
+	nc := dialTo(t, ln.Addr())
 	w := &wire{t, nc, []byte(x.request), make([]byte, 128<<10)}
 	w.measure()
 	for range 20 { // buffers of pools, goroutine stacks
@@ -162,20 +154,10 @@ func TestSendfileReachesTheSocket(t *testing.T) {
 			continue
 		}
 		one := next(t, nil, &http.Server{Handler: x.handler})
-		raw, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer raw.Close()
-		nc, err := net.Dial("tcp", raw.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
+		raw := mustOpen(t, "tcp", "127.0.0.1:0")
+		nc := dialTo(t, raw.Addr())
 		far, err := raw.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		rec := recorder{far.(*net.TCPConn), make(chan io.Reader, 10)}
 		so := one.ln.(*socket)
 		if !so.enqueue(&conn{Conn: rec, set: one.set, sock: so}) {

@@ -28,10 +28,7 @@ func TestBesideAnInheritedSocket(t *testing.T) {
 			next := New(nil, nil)
 			defer next.Close()
 			next.Inherit([]Inherited{in})
-			ln, err := next.Listen(x.newNetwork, fmt.Sprintf(x.newAddress, addr.(*net.TCPAddr).Port))
-			if err != nil {
-				t.Fatal(err)
-			}
+			ln := mustListen(t, next, x.newNetwork, fmt.Sprintf(x.newAddress, addr.(*net.TCPAddr).Port))
 			so := ln.(*socket)
 			if sockopt.IsListening(so.ln) {
 				t.Error("it listens before Open")
@@ -44,9 +41,7 @@ func TestBesideAnInheritedSocket(t *testing.T) {
 				t.Error("it does not listen after Open")
 			}
 			nc, err := net.Dial("tcp", so.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			_ = nc.Close()
 		})
 	}
@@ -81,13 +76,10 @@ func TestListensLater(t *testing.T) {
 	next := New(nil, nil)
 	defer next.Close()
 	next.Inherit([]Inherited{in})
-	ln, err := next.Listen("tcp", fmt.Sprintf(":%d", addr.(*net.TCPAddr).Port))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustListen(t, next, "tcp", fmt.Sprintf(":%d", addr.(*net.TCPAddr).Port))
 	_ = sockopt.SetReusePort(ln.(*socket).ln, false) // now the inherited one is in the way
 	next.Open()
-	_, err = ln.Accept()
+	_, err := ln.Accept()
 	var again interface{ Temporary() bool } // by which net/http knows that it may try again
 	if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &again) || !again.Temporary() {
 		t.Fatalf("%v; want a temporary error", err)
@@ -106,9 +98,7 @@ func TestListensLater(t *testing.T) {
 	for errors.Is(err, syscall.ECONNREFUSED) && len(accepted) == 0 { // Accept has not begun
 		nc, err = net.Dial("tcp", other)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer nc.Close()
 	if err := <-accepted; err != nil {
 		t.Error(err)
@@ -126,11 +116,7 @@ func TestOrphanServesItsQueue(t *testing.T) {
 	set.Open()
 	const n = 20
 	for range n {
-		nc, err := net.Dial("tcp", so.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
+		_ = dialTo(t, so.Addr())
 	}
 	set.Orphan([]string{so.key})
 	<-set.shut(t.Context(), true, false)

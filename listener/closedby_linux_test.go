@@ -75,9 +75,7 @@ func TestCutOffCountsWhoeverCloses(t *testing.T) {
 				for _, c := range busy {
 					if x.lost == 0 {
 						resp, err := http.ReadResponse(c.br, nil)
-						if err != nil {
-							t.Fatal(err)
-						}
+						check(t, err)
 						if b, err := io.ReadAll(resp.Body); string(b) != "done" || err != nil {
 							t.Errorf("%q, %v", b, err)
 						}

@@ -24,9 +24,7 @@ func TestFilesUseThoseAbove(t *testing.T) {
 	}
 	t.Setenv("GOFLAGS", "") // the importer reads what go list prints: no -json
 	page, err := os.ReadFile("../ARCHITECTURE.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	_, section, _ := strings.Cut(string(page), "## The files of listener")
 	section, _, _ = strings.Cut(section, "\n## ")
 	row := make(map[string]int)
@@ -39,16 +37,12 @@ func TestFilesUseThoseAbove(t *testing.T) {
 		}
 	}
 	pkg, err := build.ImportDir(".", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	fset := token.NewFileSet()
 	var files []*ast.File
 	for _, name := range pkg.GoFiles {
 		f, err := parser.ParseFile(fset, name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		if files = append(files, f); row[name] == 0 {
 			t.Errorf("%s is in no row", name)
 		}
@@ -56,9 +50,7 @@ func TestFilesUseThoseAbove(t *testing.T) {
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
 	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
 	own, err := conf.Check(pkg.ImportPath, fset, files, info)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	uses := make(map[string]map[string]bool)
 	for id, o := range info.Uses {
 		if o.Pkg() != own {

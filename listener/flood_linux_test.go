@@ -24,13 +24,9 @@ func flood(t testing.TB, g *generation, first, again []byte) {
 		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) })
 	}}
 	nc, err := d.Dial("tcp", g.ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = nc.Close() })
-	if _, err := nc.Write(first); err != nil {
-		t.Fatal(err)
-	}
+	mustWrite(t, nc, string(first))
 	var over sync.WaitGroup
 	over.Go(func() {
 		for err := error(nil); err == nil; _, err = nc.Write(again) {

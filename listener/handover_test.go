@@ -16,14 +16,12 @@ import (
 func TestIdleAndNewConnectionsMove(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	idle, fresh := dial(t, one), dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
 	two := next(t, one, &http.Server{})
 	one.leave(t, two)()
 	for _, c := range []*client{idle, fresh} {
-		c.send(post("b"))
-		if g := c.want("b"); g != "2" {
+		if g := c.ask("b"); g != "2" {
 			t.Errorf("generation %s answers", g)
 		}
 	}
@@ -42,8 +40,7 @@ func TestRequestInTwoHalvesStays(t *testing.T) {
 				one := next(t, nil, &http.Server{})
 				c := dial(t, one)
 				if before == "" {
-					c.send(post("first"))
-					c.want("first")
+					c.ask("first")
 					one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
 				}
 				c.send(req[:cut])
@@ -55,8 +52,7 @@ func TestRequestInTwoHalvesStays(t *testing.T) {
 					t.Errorf("generation %s answers", g)
 				}
 				wait()
-				c.send(post("next"))
-				if g := c.want("next"); g != "2" {
+				if g := c.ask("next"); g != "2" {
 					t.Errorf("then generation %s answers", g)
 				}
 			}

@@ -35,19 +35,14 @@ func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.L
 	t.Helper()
 	g := &generation{set: New(nil, nil), srv: srv, n: 1}
 	if from == nil {
-		ln, err := g.set.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 		g.ln = ln
 	} else {
 		g.n = from.n + 1
 		f := dup(from.ln.(*socket).ln) // not File, which makes the socket block for a moment, for all who share it
 		ln, err := net.FileListener(f)
 		_ = f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), false)
 		g.set.sockets[so.key] = so
 		g.ln = so
@@ -129,13 +124,24 @@ type client struct {
 
 func dial(t testing.TB, g *generation) *client {
 	t.Helper()
-	nc, err := net.Dial("tcp", g.ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
+	nc := dialTo(t, g.ln.Addr())
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Minute)) // against hangs only
 	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+// dialTo connects to what listens there, until the test ends.
+func dialTo(t testing.TB, at net.Addr) net.Conn {
+	t.Helper()
+	nc, err := net.Dial(at.Network(), at.String())
+	check(t, err)
+	t.Cleanup(func() { _ = nc.Close() })
+	return nc
+}
+
+func mustWrite[T string | []byte](t testing.TB, w io.Writer, p T) {
+	t.Helper()
+	_, err := w.Write([]byte(p))
+	check(t, err)
 }
 
 func post(body string) string {
@@ -147,6 +153,13 @@ func (c *client) send(s string) {
 	if _, err := io.WriteString(c.nc, s); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// ask sends a request, and returns the generation that answers.
+func (c *client) ask(body string) string {
+	c.t.Helper()
+	c.send(post(body))
+	return c.want(body)
 }
 
 // want reads one response and returns the generation that sent it.
@@ -175,24 +188,43 @@ func (g *generation) await(t testing.TB, what string, f func(Counts) bool) {
 	}
 }
 
-// leave begins to leave and returns a function that waits for the end of it.
-func (g *generation) leave(t testing.TB, to *generation) (wait func()) {
+// depart begins to leave and returns, once the connections know, a function that waits for the end of it.
+func (g *generation) depart(t testing.TB, handover Handover, grace time.Duration) (wait func()) {
+	t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- g.set.Leave(context.Background(), g.handTo(to), time.Minute) }()
+	go func() { done <- g.set.Leave(context.Background(), handover, grace) }()
+	g.await(t, "listener still open", func(Counts) bool { return len(g.set.Listeners()) == 0 })
 	return func() {
 		t.Helper()
 		select {
 		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 		case <-time.After(patience):
 			t.Fatalf("generation %d does not leave: %+v", g.n, g.set.Counts())
 		}
+	}
+}
+
+// leave is depart for a generation that hands its connections over, and loses nothing.
+func (g *generation) leave(t testing.TB, to *generation) (wait func()) {
+	left := g.depart(t, g.handTo(to), time.Minute)
+	return func() {
+		t.Helper()
+		left()
 		if n := g.set.Counts(); n.Lost != 0 {
 			t.Fatalf("loss ledger: %+v", n)
 		}
 	}
+}
+
+// idle returns a client that waits behind an answer, as the server knows.
+func idle(t testing.TB, g *generation) *client {
+	t.Helper()
+	n := g.set.Counts().Idle
+	c := dial(t, g)
+	c.ask("a")
+	g.await(t, "not idle", func(now Counts) bool { return now.Idle > n })
+	return c
 }
 
 // wantReads waits until the server has read n bytes from c's connection and waits for more.
@@ -213,16 +245,11 @@ func (g *generation) wantHeard(t testing.TB, n int) {
 
 func pair(t testing.TB) (*client, *net.TCPConn) {
 	t.Helper()
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := mustOpen(t, "tcp", "127.0.0.1:0")
 	defer raw.Close()
 	cl := dial(t, &generation{ln: raw})
 	far, err := raw.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = far.Close() })
 	return cl, far.(*net.TCPConn)
 }
@@ -250,9 +277,7 @@ func dups(t testing.TB, conns []syscall.Conn) (files []*os.File) {
 func descriptorLimit(t testing.TB) int {
 	t.Helper()
 	var lim syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		t.Fatal(err)
-	}
+	check(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim))
 	lim.Cur = lim.Max
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 		_ = syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim)

@@ -171,128 +171,121 @@ func (c *h2) wantAnswer(stream uint32, body string) {
 
 var bothKinds = []string{"h2", "h2c"}
 
-// What the client sends before it knows is answered, and so is what Go's client was about to send when it
-// learned; net/http learns of the end when all that has arrived.
-func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
+// eachKind runs a test for both, at the same time as others.
+func eachKind(t *testing.T, test func(t *testing.T, kind string)) {
 	t.Parallel()
 	for _, kind := range bothKinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			one := serveHTTP2(t, kind, &http.Server{})
-			c := dialHTTP2(t, one, kind)
-			c.post(1, "before")
-			c.wantAnswer(1, "before")
-			wait := one.depart(t, nil, time.Minute)
-			c.wantGoAway(h2frame.MaxStream)
-			c.post(3, "on its way")
-			c.pong()
-			c.wantAnswer(3, "on its way")
-			c.post(5, "about to be sent")
-			c.pong()
-			c.wantAnswer(5, "about to be sent")
-			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 7, postHead)
-			c.pong()
-			c.calm()
-			c.wantGoAway(7)
-			c.frame(0, 1, 7, []byte("slow"))
-			c.wantAnswer(7, "slow")
-			_ = c.nc.Close()
-			wait()
-			if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {
-				t.Errorf("%+v", n)
-			}
+			test(t, kind)
 		})
 	}
 }
 
+// What the client sends before it knows is answered, and so is what Go's client was about to send when it
+// learned; net/http learns of the end when all that has arrived.
+func TestHTTP2AnswersWhatTheClientBeganBeforeItKnew(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		one := serveHTTP2(t, kind, &http.Server{})
+		c := dialHTTP2(t, one, kind)
+		c.post(1, "before")
+		c.wantAnswer(1, "before")
+		wait := one.depart(t, nil, time.Minute)
+		c.wantGoAway(h2frame.MaxStream)
+		c.post(3, "on its way")
+		c.pong()
+		c.wantAnswer(3, "on its way")
+		c.post(5, "about to be sent")
+		c.pong()
+		c.wantAnswer(5, "about to be sent")
+		c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 7, postHead)
+		c.pong()
+		c.calm()
+		c.wantGoAway(7)
+		c.frame(0, 1, 7, []byte("slow"))
+		c.wantAnswer(7, "slow")
+		_ = c.nc.Close()
+		wait()
+		if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
 func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			one := serveHTTP2(t, kind, &http.Server{})
-			c := dialHTTP2(t, one, kind)
-			wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
-			c.wantGoAway(h2frame.MaxStream)
-			c.pong()
-			c.calm()
-			c.wantGoAway(0)
-			wait() // net/http closes
-			if f, err := c.read(); err == nil {
-				t.Errorf("got %+v, want the end", f)
-			}
-		})
-	}
+	eachKind(t, func(t *testing.T, kind string) {
+		one := serveHTTP2(t, kind, &http.Server{})
+		c := dialHTTP2(t, one, kind)
+		wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
+		c.wantGoAway(h2frame.MaxStream)
+		c.pong()
+		c.calm()
+		c.wantGoAway(0)
+		wait() // net/http closes
+		if f, err := c.read(); err == nil {
+			t.Errorf("got %+v, want the end", f)
+		}
+	})
 }
 
 // A connection that becomes HTTP/2 when the set leaves already is told too, after the server's SETTINGS.
 func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			one := serveHTTP2(t, kind, &http.Server{})
-			nc := dial(t, one).nc
-			if kind == "h2" {
-				tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-				if err := tc.Handshake(); err != nil {
-					t.Fatal(err)
-				}
-				nc = tc
-			}
-			c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
-			c.send([]byte(h2frame.Preface[:10]))
-			one.wantHeard(t, 1)
-			wait := one.depart(t, nil, time.Minute)
-			c.send([]byte(h2frame.Preface[10:]))
-			c.frame(4, 0, 0, nil)
-			if f := c.next(); f.kind != 4 {
-				t.Fatalf("the first frame is %+v, want SETTINGS", f)
-			}
-			c.post(1, "first")
-			c.wantGoAway(h2frame.MaxStream)
-			c.pong()
-			c.wantAnswer(1, "first")
-			c.calm()
-			c.wantGoAway(1)
-			_ = c.nc.Close()
-			wait()
-		})
-	}
+	eachKind(t, func(t *testing.T, kind string) {
+		one := serveHTTP2(t, kind, &http.Server{})
+		nc := dial(t, one).nc
+		if kind == "h2" {
+			tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+			check(t, tc.Handshake())
+			nc = tc
+		}
+		c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+		c.send([]byte(h2frame.Preface[:10]))
+		one.wantHeard(t, 1)
+		wait := one.depart(t, nil, time.Minute)
+		c.send([]byte(h2frame.Preface[10:]))
+		c.frame(4, 0, 0, nil)
+		if f := c.next(); f.kind != 4 {
+			t.Fatalf("the first frame is %+v, want SETTINGS", f)
+		}
+		c.post(1, "first")
+		c.wantGoAway(h2frame.MaxStream)
+		c.pong()
+		c.wantAnswer(1, "first")
+		c.calm()
+		c.wantGoAway(1)
+		_ = c.nc.Close()
+		wait()
+	})
 }
 
 // Nothing may be put into a header block; a body may come late.
 func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			one := serveHTTP2(t, kind, &http.Server{})
-			idle, half, block := dialHTTP2(t, one, kind), dialHTTP2(t, one, kind), dialHTTP2(t, one, kind)
-			half.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)
-			half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
-			block.frame(h2frame.TypeHeaders, 0, 1, postHead[:3])
-			one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
-			// after less a busy machine may come to its end before it says its beginning
-			wait := one.depart(t, nil, 2*time.Second)
-			idle.wantGoAway(h2frame.MaxStream)
-			idle.until(h2frame.TypePing)
-			for _, c := range []*h2{half, block} {
-				c.wantGoAway(h2frame.MaxStream)
-				c.until(h2frame.TypePing)
-			}
-			block.frame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, postHead[3:])
-			idle.wantGoAway(0)
-			one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
-			half.send([]byte("lf"))
-			half.wantGoAway(1)
-			half.wantAnswer(1, "half")
-			block.wantGoAway(1)
-			block.frame(0, 1, 1, []byte("late"))
-			block.wantAnswer(1, "late")
-			wait()
-		})
-	}
+	eachKind(t, func(t *testing.T, kind string) {
+		one := serveHTTP2(t, kind, &http.Server{})
+		idle, half, block := dialHTTP2(t, one, kind), dialHTTP2(t, one, kind), dialHTTP2(t, one, kind)
+		half.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)
+		half.send([]byte{0, 0, 4, 0, 1, 0, 0, 0, 1, 'h', 'a'})
+		block.frame(h2frame.TypeHeaders, 0, 1, postHead[:3])
+		one.await(t, "unread", func(Counts) bool { return one.unread() == 0 })
+		// after less a busy machine may come to its end before it says its beginning
+		wait := one.depart(t, nil, 2*time.Second)
+		idle.wantGoAway(h2frame.MaxStream)
+		idle.until(h2frame.TypePing)
+		for _, c := range []*h2{half, block} {
+			c.wantGoAway(h2frame.MaxStream)
+			c.until(h2frame.TypePing)
+		}
+		block.frame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, postHead[3:])
+		idle.wantGoAway(0)
+		one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
+		half.send([]byte("lf"))
+		half.wantGoAway(1)
+		half.wantAnswer(1, "half")
+		block.wantGoAway(1)
+		block.frame(0, 1, 1, []byte("late"))
+		block.wantAnswer(1, "late")
+		wait()
+	})
 }
 
 // What a client has begun, where no request is under way, and does not go on with, gets one grace. It is no
@@ -323,14 +316,10 @@ func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 				nc := dial(t, one).nc
 				if kind == "h2" {
 					tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-					if err := tc.Handshake(); err != nil {
-						t.Fatal(err)
-					}
+					check(t, tc.Handshake())
 					nc = tc
 				}
-				if _, err := nc.Write(said); err != nil {
-					t.Fatal(err)
-				}
+				mustWrite(t, nc, string(said))
 				one.await(t, "not read", func(n Counts) bool { return n.Open() == 1 && one.unread() == 0 })
 				const grace = 300 * time.Millisecond
 				start := time.Now()
@@ -351,46 +340,42 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for ten seconds")
 	}
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			stuck := make(chan error, 1)
-			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				for {
-					if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-						stuck <- err
-						return
-					}
+	eachKind(t, func(t *testing.T, kind string) {
+		stuck := make(chan error, 1)
+		one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for {
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					stuck <- err
+					return
 				}
-			})})
-			c := dialHTTP2(t, one, kind)
-			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
-			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
-			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
-			queued := -1
-			one.await(t, "no write blocks", func(Counts) bool {
-				was := queued
-				for _, own := range one.set.all() {
-					queued = sockopt.Unsent(own.Conn)
-				}
-				return queued == was && (queued > 0 || !sockopt.SeesQueues)
-			})
-			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-			defer cancel()
-			if err := one.set.Leave(ctx, nil, time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Leave: %v", err)
 			}
-			if left := one.set.Close(); left.HTTP2 != 1 {
-				t.Errorf("%+v", left)
+		})})
+		c := dialHTTP2(t, one, kind)
+		c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
+		c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
+		c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
+		queued := -1
+		one.await(t, "no write blocks", func(Counts) bool {
+			was := queued
+			for _, own := range one.set.all() {
+				queued = sockopt.Unsent(own.Conn)
 			}
-			select {
-			case <-stuck:
-			case <-time.After(patience):
-				t.Error("the handler still writes")
-			}
+			return queued == was && (queued > 0 || !sockopt.SeesQueues)
 		})
-	}
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		if err := one.set.Leave(ctx, nil, time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Leave: %v", err)
+		}
+		if left := one.set.Close(); left.HTTP2 != 1 {
+			t.Errorf("%+v", left)
+		}
+		select {
+		case <-stuck:
+		case <-time.After(patience):
+			t.Error("the handler still writes")
+		}
+	})
 }
 
 // transport is Go's client.
@@ -409,61 +394,57 @@ func transport(t testing.TB, kind string) (tr *http.Transport, scheme string) {
 
 // Long uploads and downloads, with all their frames, get through the GOAWAY that comes in the middle.
 func TestHTTP2TransfersSurviveTheEnd(t *testing.T) {
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			begun := make(chan struct{}, 8)
-			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.WriteHeader(http.StatusOK)
-				_ = http.NewResponseController(w).Flush()
-				begun <- struct{}{}
-				_, _ = io.Copy(w, r.Body)
-			})})
-			tr, scheme := transport(t, kind)
-			type result struct {
-				n   int
-				err error
-			}
-			results := make(chan result, 4)
-			var pipes []*io.PipeWriter
-			for i := range 4 {
-				r, w := io.Pipe()
-				pipes = append(pipes, w)
-				go func() {
-					resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", r)
-					if err != nil {
-						results <- result{0, err}
-						return
-					}
-					got, err := io.ReadAll(resp.Body)
-					if err == nil && len(bytes.Trim(got, string(rune('a'+i)))) > 0 {
-						err = errors.New("another stream's bytes")
-					}
-					results <- result{len(got), err}
-				}()
-			}
-			const size = 1 << 20
-			chunk := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, size/2) }
-			for i, w := range pipes {
-				_, _ = w.Write(chunk(i))
-			}
-			for range pipes {
-				<-begun
-			}
-			wait := one.depart(t, nil, 10*time.Millisecond)
-			for i, w := range pipes {
-				_, _ = w.Write(chunk(i))
-				_ = w.Close()
-			}
-			for range pipes {
-				if r := <-results; r.n != size || r.err != nil {
-					t.Errorf("%d bytes, %v, want %d", r.n, r.err, size)
+	eachKind(t, func(t *testing.T, kind string) {
+		begun := make(chan struct{}, 8)
+		one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			begun <- struct{}{}
+			_, _ = io.Copy(w, r.Body)
+		})})
+		tr, scheme := transport(t, kind)
+		type result struct {
+			n   int
+			err error
+		}
+		results := make(chan result, 4)
+		var pipes []*io.PipeWriter
+		for i := range 4 {
+			r, w := io.Pipe()
+			pipes = append(pipes, w)
+			go func() {
+				resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", r)
+				if err != nil {
+					results <- result{0, err}
+					return
 				}
+				got, err := io.ReadAll(resp.Body)
+				if err == nil && len(bytes.Trim(got, string(rune('a'+i)))) > 0 {
+					err = errors.New("another stream's bytes")
+				}
+				results <- result{len(got), err}
+			}()
+		}
+		const size = 1 << 20
+		chunk := func(i int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, size/2) }
+		for i, w := range pipes {
+			_, _ = w.Write(chunk(i))
+		}
+		for range pipes {
+			<-begun
+		}
+		wait := one.depart(t, nil, 10*time.Millisecond)
+		for i, w := range pipes {
+			_, _ = w.Write(chunk(i))
+			_ = w.Close()
+		}
+		for range pipes {
+			if r := <-results; r.n != size || r.err != nil {
+				t.Errorf("%d bytes, %v, want %d", r.n, r.err, size)
 			}
-			wait()
-		})
-	}
+		}
+		wait()
+	})
 }
 
 // What the kernel has of the last answer is not thrown away because of what the client sends meanwhile.
@@ -471,100 +452,90 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what has been delivered")
 	}
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			const size = 600 << 10
-			release := make(chan struct{})
-			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				<-release
-				_, _ = w.Write(make([]byte, size))
-			})})
-			c := dialHTTP2(t, one, kind)
-			c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
-			c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
-			wait := one.depart(t, nil, time.Minute)
-			own := one.set.all()[0]
-			c.wantGoAway(h2frame.MaxStream)
-			c.pong()
-			if raw, ok := own.Conn.(*net.TCPConn); ok {
-				_ = raw.SetWriteBuffer(2 << 20)
-			}
-			plain, _ := c.nc.(interface{ NetConn() net.Conn })
-			raw := c.nc
-			if plain != nil {
-				raw = plain.NetConn()
-			}
-			_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
-			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
-			c.pong()
-			c.calm()
-			c.wantGoAway(1)
-			close(release)
-			one.await(t, "the server does not close", func(n Counts) bool {
-				return n.Open() == 0 ||
-					own.led.Load().Lingers.Load()
-			})
-			for range 3 {
-				_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
-			}
-			got := 0
-			for {
-				f, err := c.read()
-				if err != nil {
-					break
-				}
-				if f.kind == 0 {
-					got += len(f.payload)
-				}
-			}
-			if got != size {
-				t.Errorf("%d bytes, want %d", got, size)
-			}
-			_ = c.nc.Close()
-			wait()
+	eachKind(t, func(t *testing.T, kind string) {
+		const size = 600 << 10
+		release := make(chan struct{})
+		one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			<-release
+			_, _ = w.Write(make([]byte, size))
+		})})
+		c := dialHTTP2(t, one, kind)
+		c.frame(4, 0, 0, []byte{0, 4, 0x7f, 0xff, 0xff, 0xff}) // SETTINGS: a window of 2 GiB for each stream
+		c.frame(8, 0, 0, []byte{0x7f, 0, 0, 0})
+		wait := one.depart(t, nil, time.Minute)
+		own := one.set.all()[0]
+		c.wantGoAway(h2frame.MaxStream)
+		c.pong()
+		if raw, ok := own.Conn.(*net.TCPConn); ok {
+			_ = raw.SetWriteBuffer(2 << 20)
+		}
+		plain, _ := c.nc.(interface{ NetConn() net.Conn })
+		raw := c.nc
+		if plain != nil {
+			raw = plain.NetConn()
+		}
+		_ = raw.(*net.TCPConn).SetReadBuffer(32 << 10)
+		c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 1, postHead)
+		c.pong()
+		c.calm()
+		c.wantGoAway(1)
+		close(release)
+		one.await(t, "the server does not close", func(n Counts) bool {
+			return n.Open() == 0 ||
+				own.led.Load().Lingers.Load()
 		})
-	}
+		for range 3 {
+			_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
+		}
+		got := 0
+		for {
+			f, err := c.read()
+			if err != nil {
+				break
+			}
+			if f.kind == 0 {
+				got += len(f.payload)
+			}
+		}
+		if got != size {
+			t.Errorf("%d bytes, want %d", got, size)
+		}
+		_ = c.nc.Close()
+		wait()
+	})
 }
 
 // Whoever looks at the connections of a server sees those that it has accepted, and requests know their TLS.
 func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
-	t.Parallel()
-	for _, kind := range bothKinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			var strange, states atomic.Int32
-			type key struct{}
-			srv := &http.Server{
-				BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), key{}, "base") },
-				ConnState: func(nc net.Conn, _ http.ConnState) {
-					states.Add(1)
-					if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != unframed(nc) {
-						strange.Add(1)
-					}
-				},
-				Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					encrypted := r.TLS != nil && r.TLS.NegotiatedProtocol == "h2"
-					_, _ = fmt.Fprint(w, r.Proto, " ", encrypted, " ", r.Context().Value(key{}), " ", Requests(r.Context()))
-				}),
-			}
-			one := serveHTTP2(t, kind, srv)
-			tr, scheme := transport(t, kind)
-			resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", strings.NewReader("x"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, _ := io.ReadAll(resp.Body)
-			if want := fmt.Sprint("HTTP/2.0 ", kind == "h2", " base "); !strings.HasPrefix(string(got), want) ||
-				strings.HasSuffix(string(got), " 0") {
-				t.Errorf("%q, want %q and a number", got, want)
-			}
-			if strange.Load() > 0 || states.Load() == 0 {
-				t.Errorf("%d of %d calls of ConnState with another type", strange.Load(), states.Load())
-			}
-		})
-	}
+	eachKind(t, func(t *testing.T, kind string) {
+		var strange, states atomic.Int32
+		type key struct{}
+		srv := &http.Server{
+			BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), key{}, "base") },
+			ConnState: func(nc net.Conn, _ http.ConnState) {
+				states.Add(1)
+				if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != unframed(nc) {
+					strange.Add(1)
+				}
+			},
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				encrypted := r.TLS != nil && r.TLS.NegotiatedProtocol == "h2"
+				_, _ = fmt.Fprint(w, r.Proto, " ", encrypted, " ", r.Context().Value(key{}), " ", Requests(r.Context()))
+			}),
+		}
+		one := serveHTTP2(t, kind, srv)
+		tr, scheme := transport(t, kind)
+		resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+one.ln.Addr().String(), "", strings.NewReader("x"))
+		check(t, err)
+		got, _ := io.ReadAll(resp.Body)
+		if want := fmt.Sprint("HTTP/2.0 ", kind == "h2", " base "); !strings.HasPrefix(string(got), want) ||
+			strings.HasSuffix(string(got), " 0") {
+			t.Errorf("%q, want %q and a number", got, want)
+		}
+		if strange.Load() > 0 || states.Load() == 0 {
+			t.Errorf("%d of %d calls of ConnState with another type", strange.Load(), states.Load())
+		}
+	})
 }
 
 // RFC 9113, 9.2.2: servers refuse such ciphers, if they see what the connection uses.

@@ -42,16 +42,10 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 		set.Track(srv)
 		set.Open()
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close() })
-	nc, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = nc.Close() })
+	nc := dialTo(t, ln.Addr())
 	get := slices.Concat([]byte{0x82}, postHead[1:])
 	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 0, get)}
 	_, _ = nc.Write(append([]byte(h2frame.Preface), slices.Concat(rawFrame(4, 0, 0, nil),

@@ -22,9 +22,7 @@ func inheritance(t testing.TB, network, address string) (Inherited, net.Addr) {
 	var addr net.Addr
 	if strings.HasPrefix(network, "udp") || network == "unixgram" {
 		pc, err := net.ListenPacket(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		t.Cleanup(func() {
 			_ = pc.Close()
 			if network == "unixgram" { // which leaves its file
@@ -55,9 +53,7 @@ func (in Inherited) is(t testing.TB, set *Set, network, address string) (same bo
 		return false, err
 	}
 	rc, err := sc.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	_ = rc.Control(func(fd uintptr) { same = identify(int(fd)) == identify(in.FD) })
 	return same, nil
 }
@@ -187,9 +183,7 @@ func TestInheritedDescriptorThatIsGone(t *testing.T) {
 	set := New(nil, nil)
 	defer set.Close()
 	set.Inherit([]Inherited{in, {"tcp", "127.0.0.1:1", -1}, {"tcp", "127.0.0.1:2", 1 << 20}})
-	if err := unix.Dup2(other.FD, in.FD); err != nil {
-		t.Fatal(err)
-	}
+	check(t, unix.Dup2(other.FD, in.FD))
 	if same, err := in.is(t, set, "tcp", addr.String()); err == nil || same {
 		t.Errorf("%v, %v; want that the address is in use", same, err)
 	}
@@ -205,9 +199,7 @@ func TestForsakenUnixSockets(t *testing.T) {
 		all = append(all, in)
 	}
 	all[2].Network += quirks.Kept
-	if err := os.WriteFile("file", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.WriteFile("file", nil, 0o600))
 	all = append(all, Inherited{"unix", "file", -1})
 	set := New(nil, nil)
 	defer set.Close()

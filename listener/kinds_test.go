@@ -16,10 +16,7 @@ import (
 func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	t.Helper()
 	g := &generation{set: New(nil, nil), srv: srv, n: 1}
-	ln, err := g.set.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 	g.ln = ln
 	certs := httptest.NewUnstartedServer(nil)
 	certs.StartTLS()
@@ -46,9 +43,7 @@ func dialTLS(t testing.TB, g *generation) *client {
 	t.Helper()
 	c := dial(t, g)
 	tc := tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true})
-	if err := tc.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, tc.Handshake())
 	return &client{t, tc, bufio.NewReader(tc)}
 }
 
@@ -56,8 +51,7 @@ func TestIdleTLSGetsAGrace(t *testing.T) {
 	one := secure(t, &http.Server{}, "http/1.1")
 	resting, last := dialTLS(t, one), dialTLS(t, one)
 	for _, c := range []*client{resting, last} {
-		c.send(post("a"))
-		c.want("a")
+		c.ask("a")
 	}
 	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
 	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Hour) // in which the last request is sure to come
@@ -83,24 +77,19 @@ func TestTLSWithoutARequestYetEnds(t *testing.T) {
 
 func TestConnectionsOfUntrackedServersAreOther(t *testing.T) {
 	set := New(nil, nil)
-	ln, err := set.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	set.Open()
 	srv := &http.Server{Handler: echo(1)}
 	go func() { _ = srv.Serve(ln) }()
 	one := &generation{set: set, srv: srv, ln: ln, n: 1}
 	c := dial(t, one)
-	c.send(post("a"))
-	c.want("a")
+	c.ask("a")
 	wait := one.depart(t, nil, 0)
 	for range 3 {
 		for _, c := range set.all() {
 			c.rouse()
 		}
-		c.send(post("b"))
-		c.want("b")
+		c.ask("b")
 	}
 	if n := set.Counts(); n.Other != 1 || n.Open() != 1 {
 		t.Errorf("%+v", n)
@@ -126,17 +115,13 @@ func (c limitedConn) NetConn() net.Conn { return c.Conn }
 
 func TestWrappedConnectionsAreClosedInsteadOfMoved(t *testing.T) {
 	one := &generation{set: New(nil, nil), srv: &http.Server{Handler: echo(1)}, n: 1}
-	ln, err := one.set.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustListen(t, one.set, "tcp", "127.0.0.1:0")
 	one.ln = ln
 	one.set.Track(one.srv)
 	one.set.Open()
 	go func() { _ = one.srv.Serve(limited{ln}) }()
 	idle, fresh := dial(t, one), dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
 	two := next(t, one, &http.Server{})
 	one.depart(t, one.handTo(two), 10*time.Millisecond)()

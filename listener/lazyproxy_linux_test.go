@@ -66,13 +66,10 @@ func TestLazyProxyHeaderIsNoPart(t *testing.T) {
 			if x.shakes {
 				if encrypted {
 					tc := tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true})
-					if err := tc.Handshake(); err != nil {
-						t.Fatal(err)
-					}
+					check(t, tc.Handshake())
 					c = &client{t, tc, bufio.NewReader(tc)}
 				}
-				c.send(post("a"))
-				c.want("a")
+				c.ask("a")
 				one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
 			}
 			one.await(t, "not there", func(n Counts) bool { return n.Open() == 1 && n.Other == 0 })

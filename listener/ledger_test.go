@@ -87,10 +87,7 @@ func TestLedgerHasNoMovedConnection(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	var book ledger
 	book.of(one)
-	c := dial(t, one)
-	c.send(post("a"))
-	c.want("a")
-	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	c := idle(t, one)
 	held := make(chan []*os.File, 1)
 	two := next(t, one, &http.Server{})
 	var tickets []Ticket
@@ -104,9 +101,7 @@ func TestLedgerHasNoMovedConnection(t *testing.T) {
 	if n := one.set.Counts(); n.Lost != 0 || n.Moved != 1 || len(book.all()) != 0 {
 		t.Errorf("%+v", n)
 	}
-	if err := two.set.Adopt(tickets, <-held, func([]bool) error { return nil }); err != nil {
-		t.Fatal(err)
-	}
+	check(t, two.set.Adopt(tickets, <-held, func([]bool) error { return nil }))
 	if g := c.want("b"); g != "2" {
 		t.Errorf("generation %s answers", g)
 	}
@@ -139,10 +134,7 @@ func TestLedgerHasNoAnsweredRequest(t *testing.T) {
 // Its grace is over and the request lies in the socket, while the server is looking elsewhere.
 func TestUnreadRequestIsServedAtClosingTime(t *testing.T) {
 	one := next(t, nil, &http.Server{})
-	idle := dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
-	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	idle := idle(t, one)
 	asked, sent := make(chan struct{}), make(chan struct{})
 	wait := one.depart(t, func(tickets []Ticket, _ []syscall.Conn) ([]bool, error) {
 		close(asked)
@@ -162,41 +154,26 @@ func TestUnreadRequestIsServedAtClosingTime(t *testing.T) {
 
 // A client that has sent something and reset the connection has no address any more.
 func TestAdoptedConnectionWithoutPeer(t *testing.T) {
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
+	raw := mustOpen(t, "tcp", "127.0.0.1:0")
 	near, err := net.Dial("tcp", raw.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	far, err := raw.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer far.Close()
-	if _, err := io.WriteString(near, "GET /"); err != nil {
-		t.Fatal(err)
-	}
+	mustWrite(t, near, "GET /")
 	for sockopt.Unread(far) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	_ = near.(*net.TCPConn).SetLinger(0)
 	_ = near.Close()
 	set := New(nil, nil)
-	ln, err := set.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	tickets := []Ticket{{Listener: set.Listeners()[0], Idle: true}}
 	var took []bool
 	_ = set.Adopt(tickets, dups(t, []syscall.Conn{far.(*net.TCPConn)}), func(tt []bool) error { took = tt; return nil })
 	if took[0] {
 		nc, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		t.Log("taken: remote", nc.RemoteAddr(), "unread", sockopt.Unread(nc.(interface{ NetConn() net.Conn }).NetConn()))
 	}
 	set.Close() // must not panic

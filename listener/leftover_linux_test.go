@@ -43,8 +43,7 @@ func TestLineEndBehindARequestIsNothing(t *testing.T) {
 					c.send(end)
 					two.await(t, "not read", func(Counts) bool { return two.unread() == 0 })
 				}
-				c.send(post("b"))
-				if g := c.want("b"); g != "2" {
+				if g := c.ask("b"); g != "2" {
 					t.Errorf("generation %s answers", g)
 				}
 			})
@@ -75,9 +74,7 @@ func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
 				c := dial(t, one)
 				c.send(post("a") + x.behind)
 				resp, err := http.ReadResponse(c.br, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				check(t, err)
 				_, _ = io.ReadAll(resp.Body)
 				one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
 				switch how {
@@ -157,8 +154,7 @@ func TestAnsweredMalformedHeadIsNotLost(t *testing.T) {
 				}
 				c := dials(t, one)
 				if before {
-					c.send(post("a"))
-					c.want("a")
+					c.ask("a")
 				}
 				one.await(t, "not there", func(n Counts) bool { return n.Open() == 1 && (!before || n.Idle == 1) })
 				wait := one.depart(t, nil, time.Hour)

@@ -26,19 +26,13 @@ func raw(t testing.TB, from *generation) *generation {
 	g := &generation{set: New(nil, nil), n: 1}
 	t.Cleanup(func() { g.set.Close() })
 	if from == nil {
-		ln, err := g.set.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 		g.ln = ln
 		g.set.Open()
 		return g
 	}
 	g.n = from.n + 1
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustOpen(t, "tcp", "127.0.0.1:0")
 	so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), true)
 	g.set.sockets[so.key], g.ln = so, so
 	return g
@@ -48,9 +42,7 @@ func (g *generation) accept(t testing.TB) (*client, net.Conn) {
 	t.Helper()
 	c := dial(t, g)
 	nc, err := g.ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return c, nc
 }
 
@@ -95,9 +87,7 @@ func TestHandOverOfAnApplicationsConnection(t *testing.T) {
 		got = nc
 		return nil
 	}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	wantEcho(t, c, got)
 	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read here: %v", err)
@@ -158,19 +148,12 @@ func TestWhatHandOverDoesNotTake(t *testing.T) {
 	_, foreign := other.accept(t)
 	_, bare := pair(t)
 	inside, err := one.set.Dial(one.ln)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer inside.Close()
 	piped, err := one.ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	served := next(t, nil, &http.Server{})
-	idle := dial(t, served)
-	idle.send(post("a"))
-	idle.want("a")
-	served.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	idle(t, served)
 	for _, c := range []struct {
 		set   *Set
 		nc    net.Conn
@@ -277,23 +260,13 @@ func TestAdoptOwnOfWhatIsNoConnection(t *testing.T) {
 func oddFiles(t testing.TB) map[string]*os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = w.Close() })
 	dir, err := os.Open(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
+	check(t, err)
+	ln := mustOpen(t, "tcp", "127.0.0.1:0")
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = pc.Close() })
 	return map[string]*os.File{
 		"pipe": r, "folder": dir, "listening socket": dup(ln.(syscall.Conn)), "datagram socket": dup(pc.(syscall.Conn)),

@@ -14,9 +14,7 @@ import (
 func TestNewcomersAreRefusedAtTheEnd(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
 		set.Open()
-		if err := set.Leave(context.Background(), nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		check(t, set.Leave(context.Background(), nil, 0))
 		_, err := client.Write([]byte("too late"))
 		addr, udp := pc.LocalAddr().(*net.UDPAddr)
 		switch {
@@ -78,9 +76,7 @@ func TestNoDatagramIsLostWhileLeaving(t *testing.T) {
 			default:
 			}
 		}
-		if err := set.Leave(context.Background(), nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		check(t, set.Leave(context.Background(), nil, 0))
 		if err := <-ends; !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("after %d: %v", asked.Load(), err)
 		}
@@ -96,23 +92,17 @@ func TestQueueOfAHeldPacketSocketStays(t *testing.T) {
 		set := New(nil, nil)
 		set.Manage(nil, nil, []*os.File{rename(t, dup(orig.(syscall.Conn)), "x")})
 		pc, err := set.ListenPacket("fd", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		set.Open()
 		mustWrite(t, client, "for the next")
-		if err := set.Leave(context.Background(), nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		check(t, set.Leave(context.Background(), nil, 0))
 		if _, err := pc.(reader).Read(make([]byte, 8)); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
 		set.Close()
 		mustWrite(t, client, "and another")
 		next, err := net.FilePacketConn(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		defer next.Close()
 		wantNext(t, next.(net.Conn).Read, "for the next")
 		wantNext(t, next.(net.Conn).Read, "and another")

@@ -78,9 +78,7 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 func shortDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "p")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -93,9 +91,7 @@ func eachPacketNetwork(t *testing.T, f func(t *testing.T, set *Set, pc net.Packe
 			set := New(nil, nil)
 			t.Cleanup(func() { set.Close() })
 			pc, err := set.ListenPacket(at[0], at[1])
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			var client net.Conn
 			if at[0] == "unixgram" {
 				client, err = net.DialUnix("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "c"), Net: "unixgram"},
@@ -103,20 +99,11 @@ func eachPacketNetwork(t *testing.T, f func(t *testing.T, set *Set, pc net.Packe
 			} else {
 				client, err = net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", pc.LocalAddr().(*net.UDPAddr).Port))
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			t.Cleanup(func() { _ = client.Close() })
 			_ = client.SetDeadline(time.Now().Add(time.Minute)) // against hangs only
 			f(t, set, pc, client)
 		})
-	}
-}
-
-func mustWrite(t testing.TB, c net.Conn, text string) {
-	t.Helper()
-	if _, err := c.Write([]byte(text)); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -158,18 +145,14 @@ func TestDatagramsAreReadByOneProcess(t *testing.T) {
 		next.Manage(nil, nil, []*os.File{rename(t, f, "x")})
 		_ = f.Close()
 		npc, err := next.ListenPacket("fd", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		defer next.Close()
 		set.Open()
 		_, from, err := func() (int, net.Addr, error) {
 			mustWrite(t, client, "who")
 			return pc.ReadFrom(make([]byte, 8))
 		}()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 
 		old, fresh := ways(pc), ways(npc)
 		ends := make(chan error, len(old))
@@ -236,9 +219,7 @@ func TestDatagramsThatAreQueuedAreReadAtTheEnd(t *testing.T) {
 			mustWrite(t, client, text)
 			sent++
 		}
-		if err := set.Leave(context.Background(), nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		check(t, set.Leave(context.Background(), nil, 0))
 		var mu sync.Mutex
 		got := make(map[string]int)
 		var from net.Addr
@@ -327,9 +308,7 @@ func TestEndReadsIsBounded(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
 		set.Open()
 		rc, err := pc.(syscall.Conn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		entered, release, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)

@@ -17,18 +17,14 @@ import (
 func TestPacketSocketFile(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
 	stale, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if _, err := New(nil, nil).ListenPacket("unixgram", path); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("living socket: %v", err)
 	}
 	_ = stale.Close() // leaves the file
 	set := New(nil, nil)
 	pc, err := set.ListenPacket("unixgram", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	if _, err := set.ListenPacket("unixgram", path); err == nil {
 		t.Error("twice")
 	}

@@ -53,9 +53,7 @@ func rename(t testing.TB, f *os.File, name string) *os.File {
 	t.Helper()
 	defer f.Close()
 	nfd, err := syscall.Dup(int(f.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return os.NewFile(uintptr(nfd), name)
 }
 
@@ -132,9 +130,7 @@ func TestPassedByName(t *testing.T) {
 	near := mustOpen(t, "tcp", "127.0.0.1:0")
 	far := mustOpen(t, "tcp", "127.0.0.1:0")
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	address, udp := near.Addr().String(), pc.LocalAddr().String()
 	set := New(nil, nil)
 	defer set.Close()
@@ -178,10 +174,7 @@ func TestPassedGarbage(t *testing.T) {
 	if _, err := set.Listen("fd", fmt.Sprint(len(files)-1)); runtime.GOOS == "linux" && err == nil {
 		t.Error("a connection is taken for a listener")
 	}
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	busy := mustOpen(t, "tcp", "127.0.0.1:0")
 	if _, err := set.Listen("tcp", busy.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) ||
 		!strings.Contains(err.Error(), "passed: 0 (") {
 		t.Error(err)

@@ -20,25 +20,6 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// depart begins to leave and returns, once the connections know, a function that waits for the end of it.
-func (g *generation) depart(t testing.TB, handover Handover, grace time.Duration) (wait func()) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- g.set.Leave(context.Background(), handover, grace) }()
-	g.await(t, "listener still open", func(Counts) bool { return len(g.set.Listeners()) == 0 })
-	return func() {
-		t.Helper()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-		case <-time.After(patience):
-			t.Fatalf("does not leave: %+v", g.set.Counts())
-		}
-	}
-}
-
 // wantLast reads a response which says that it is the last, and then the end of the connection.
 func (c *client) wantLast(body string) {
 	c.t.Helper()
@@ -74,8 +55,7 @@ func (c *client) wantClosed() {
 func TestQuietCloseAnswersALastRequest(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	idle, fresh := dial(t, one), dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
 	wait := one.depart(t, nil, time.Minute)
 	for _, c := range []*client{idle, fresh} {
@@ -89,8 +69,7 @@ func TestQuietCloseEndsConnectionsAtRestAfterTheGrace(t *testing.T) {
 	for _, grace := range []time.Duration{0, 20 * time.Millisecond} {
 		one := next(t, nil, &http.Server{})
 		idle, fresh := dial(t, one), dial(t, one)
-		idle.send(post("a"))
-		idle.want("a")
+		idle.ask("a")
 		one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
 		start := time.Now()
 		one.depart(t, nil, grace)()
@@ -109,8 +88,7 @@ func TestQuietCloseEndsConnectionsAtRestAfterTheGrace(t *testing.T) {
 func TestHurryShortensTheGrace(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	idle, fresh, busy := dial(t, one), dial(t, one), dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 2 })
 	whole := post("slow")
 	first, rest := whole[:len(whole)-2], whole[len(whole)-2:]
@@ -133,8 +111,7 @@ func TestHurryShortensTheGrace(t *testing.T) {
 func TestHurryBeforeLeaveHolds(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	idle := dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.set.Hurry(10 * time.Millisecond)
 	one.set.Hurry(time.Minute)
 	wait := one.depart(t, nil, time.Hour)
@@ -217,9 +194,7 @@ func TestSlowTransfersCrossTheDeparture(t *testing.T) {
 				} else {
 					c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 					resp, err := http.ReadResponse(c.br, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
+					check(t, err)
 					for i := range size / len(block) {
 						if i == size/len(block)/2 {
 							wait = one.depart(t, handover, 0)
@@ -234,8 +209,7 @@ func TestSlowTransfersCrossTheDeparture(t *testing.T) {
 				}
 				wait()
 				if moves {
-					c.send(post("next"))
-					if g := c.want("next"); g != "2" {
+					if g := c.ask("next"); g != "2" {
 						t.Errorf("generation %s answers", g)
 					}
 				} else {

@@ -29,17 +29,12 @@ func TestConnectionsCloseWhileLeaving(t *testing.T) {
 	for range 20 {
 		var set *Set
 		set = New(nil, func(Loss) { set.Counts() })
-		ln, err := set.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 		const n = 2000
 		var conns []net.Conn
 		for range n {
 			near, err := set.Dial(ln)
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			defer near.Close()
 			c, _ := ln.Accept()
 			conns = append(conns, c)
@@ -122,8 +117,7 @@ func TestNewConnectionOfServerWithUnencryptedHTTP2MovesOnce(t *testing.T) {
 	}
 	one := next(t, nil, h2c())
 	fresh, idle := dial(t, one), dial(t, one)
-	idle.send(post("a"))
-	idle.want("a")
+	idle.ask("a")
 	one.await(t, "not at rest", func(n Counts) bool { return n.Idle == 1 && n.New == 1 })
 	gen := one
 	for range 3 {
@@ -139,7 +133,6 @@ func TestNewConnectionOfServerWithUnencryptedHTTP2MovesOnce(t *testing.T) {
 		gen = two
 	}
 	for _, c := range []*client{fresh, idle} {
-		c.send(post("b"))
-		c.want("b")
+		c.ask("b")
 	}
 }

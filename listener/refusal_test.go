@@ -36,8 +36,7 @@ func crowd(t testing.TB, g *generation, n int) []*client {
 	var clients []*client
 	for range n {
 		c := dial(t, g)
-		c.send(post("a"))
-		c.want("a")
+		c.ask("a")
 		clients = append(clients, c)
 	}
 	g.await(t, "not idle", func(c Counts) bool { return c.Idle == n })
@@ -50,9 +49,7 @@ func moved(t testing.TB, clients []*client) (n int) {
 	for _, c := range clients {
 		c.send(post("b"))
 		resp, err := http.ReadResponse(c.br, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		_ = resp.Body.Close()
 		switch by := resp.Header.Get("X-Generation"); {
 		case by == "2" && !resp.Close:
@@ -160,43 +157,25 @@ func allSettled(g *generation) bool {
 func garbage(t testing.TB) (files []*os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	plain, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	files = append(files, r, w, plain)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := mustOpen(t, "tcp", "127.0.0.1:0")
+	uln := mustOpen(t, "unix", filepath.Join(t.TempDir(), "s"))
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	ugram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "g"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	for _, x := range []interface{ File() (*os.File, error) }{ln.(*net.TCPListener), uln.(*net.UnixListener),
 		udp.(*net.UDPConn), ugram} {
 		f, err := x.File()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		files = append(files, f)
 		_ = x.(interface{ Close() error }).Close()
 	}
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	closed, _ := os.Open(os.DevNull)
 	_ = closed.Close()
 	return append(files, os.NewFile(uintptr(pair[0]), "a"), os.NewFile(uintptr(pair[1]), "b"), closed)
@@ -235,9 +214,7 @@ func TestAdoptWithAnotherNumberOfFiles(t *testing.T) {
 		var near []*os.File
 		for range x.files {
 			pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			check(t, err)
 			files = append(files, os.NewFile(uintptr(pair[0]), "far"))
 			near = append(near, os.NewFile(uintptr(pair[1]), "near"))
 		}
@@ -273,8 +250,7 @@ func TestAdoptKeepsWhatItCouldNotAcknowledge(t *testing.T) {
 		t.Error(err)
 	}
 	_ = far.Close()
-	cl.send(post("a"))
-	cl.want("a")
+	cl.ask("a")
 }
 
 func TestClosedSetAdoptsNothing(t *testing.T) {

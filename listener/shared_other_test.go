@@ -11,8 +11,6 @@ import (
 func wantHandshake(t testing.TB, address string) {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	_ = nc.Close()
 }

@@ -15,9 +15,7 @@ import (
 func TestSocketThatOutlivesTheStopAccepts(t *testing.T) {
 	one := next(t, nil, &http.Server{})
 	two := next(t, one, &http.Server{}) // holds the socket, as a supervisor does
-	if err := one.set.Leave(context.Background(), nil, 0); err != nil {
-		t.Fatal(err)
-	}
+	check(t, one.set.Leave(context.Background(), nil, 0))
 	wantHandshake(t, two.ln.Addr().String())
 }
 
@@ -26,14 +24,10 @@ func TestSocketThatOutlivesTheStopAccepts(t *testing.T) {
 func wantHandshake(t testing.TB, address string) {
 	t.Helper()
 	nc, err := net.DialTimeout("tcp", address, patience)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	defer nc.Close()
 	rc, err := nc.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	var info *unix.TCPInfo
 	if cerr := rc.Control(func(fd uintptr) {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP,

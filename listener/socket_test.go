@@ -22,9 +22,7 @@ import (
 func mustListen(t testing.TB, set *Set, network, address string) net.Listener {
 	t.Helper()
 	ln, err := set.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	t.Cleanup(func() { _ = ln.Close() })
 	return ln
 }
@@ -40,9 +38,7 @@ func TestAcceptReturnsWhatIsQueuedAlsoAfterClose(t *testing.T) {
 	_ = ln.Close()
 	for range 3 {
 		nc, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		_ = nc.Close()
 	}
 	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -67,12 +63,9 @@ func TestDialReachesTheServerWhileOutsideWaits(t *testing.T) {
 	outside.send(post("outside"))
 	for range 3 {
 		near, err := set.Dial(ln)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		inside := &client{t: t, nc: near, br: bufio.NewReader(near)}
-		inside.send(post("inside"))
-		inside.want("inside")
+		inside.ask("inside")
 		_ = near.Close()
 	}
 	g.await(t, "not closed", func(n Counts) bool { return n.Open() == 0 }) // the one from outside is not here
@@ -98,11 +91,7 @@ func TestLastCloseServesTheQueueOfTheKernel(t *testing.T) {
 		defer g.srv.Close()
 		var clients []*client
 		for range 20 { // nobody accepts yet
-			nc, err := net.Dial(network, ln.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
+			nc := dialTo(t, ln.Addr())
 			clients = append(clients, &client{t: t, nc: nc, br: bufio.NewReader(nc)})
 			clients[len(clients)-1].send(post("a"))
 		}
@@ -158,9 +147,7 @@ func TestConnectionInTheHandOfAcceptIsSeen(t *testing.T) {
 func TestUnixSocketFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	stale.SetUnlinkOnClose(false)
 	if _, err := New(nil, nil).Listen("unix", path); !errors.Is(err, syscall.EADDRINUSE) ||
 		!strings.Contains(err.Error(), "process") {
@@ -173,9 +160,7 @@ func TestUnixSocketFile(t *testing.T) {
 			_ = nc.Close()
 		}
 	}()
-	if err := os.WriteFile(path+"file", nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.WriteFile(path+"file", nil, 0o600))
 	if _, err := New(nil, nil).Listen("unix", path+"file"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a file: %v", err)
 	}
@@ -183,20 +168,14 @@ func TestUnixSocketFile(t *testing.T) {
 		t.Errorf("a user's file was removed: %v", err)
 	}
 	dir := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(path, dir); err != nil {
-		t.Fatal(err)
-	}
+	check(t, os.Symlink(path, dir))
 	if _, err := New(nil, nil).Listen("unix", dir); err == nil {
 		t.Error("a link was replaced")
 	}
 }
 
 func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer busy.Close()
+	busy := mustOpen(t, "tcp", "127.0.0.1:0")
 	for _, x := range []struct {
 		network, address string
 		is               error
@@ -255,9 +234,7 @@ func TestListenTwice(t *testing.T) {
 	}
 	mustListen(t, set, "tcp", "127.0.0.1:0")
 	pc, err := set.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	set.Close()
 	if _, err := pc.WriteTo(nil, pc.LocalAddr()); !errors.Is(err, net.ErrClosed) {
 		t.Error(err)

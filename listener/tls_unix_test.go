@@ -41,9 +41,7 @@ func (w *underTLS) Write(p []byte) (int, error) {
 func (w *underTLS) release(t testing.TB, n int) {
 	t.Helper()
 	n = min(n, len(w.held))
-	if _, err := w.Conn.Write(w.held[:n]); err != nil {
-		t.Fatal(err)
-	}
+	mustWrite(t, w.Conn, string(w.held[:n]))
 	w.held = w.held[n:]
 }
 
@@ -52,9 +50,7 @@ func dialHolding(t testing.TB, g *generation) (*client, *underTLS, *bytes.Buffer
 	t.Helper()
 	w, secrets := &underTLS{Conn: dial(t, g).nc}, new(bytes.Buffer)
 	tc := tls.Client(w, &tls.Config{InsecureSkipVerify: true, KeyLogWriter: secrets})
-	if err := tc.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	check(t, tc.Handshake())
 	return &client{t, tc, bufio.NewReader(tc)}, w, secrets
 }
 
@@ -64,8 +60,7 @@ func TestHalfARecordGetsAGrace(t *testing.T) {
 	for _, comes := range []bool{true, false} {
 		one := secure(t, &http.Server{}, "http/1.1")
 		c, w, _ := dialHolding(t, one)
-		c.send(post("a"))
-		c.want("a")
+		c.ask("a")
 		one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
 		w.hold = true
 		c.send(post("in two pieces"))
@@ -94,12 +89,9 @@ func TestHalfARecordGetsAGrace(t *testing.T) {
 func TestKeyUpdateIsNoRequest(t *testing.T) {
 	one := secure(t, &http.Server{}, "http/1.1")
 	c, w, secrets := dialHolding(t, one)
-	c.send(post("a"))
-	c.want("a")
+	c.ask("a")
 	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
-	if _, err := w.Conn.Write(keyUpdate(t, c.nc.(*tls.Conn), secrets.String(), 1)); err != nil {
-		t.Fatal(err)
-	}
+	mustWrite(t, w.Conn, string(keyUpdate(t, c.nc.(*tls.Conn), secrets.String(), 1)))
 	one.wantHeard(t, 1)
 	wait := one.depart(t, nil, 10*time.Millisecond)
 	c.wantEnd()
@@ -121,26 +113,18 @@ func keyUpdate(t testing.TB, tc *tls.Conn, secrets string, number byte) []byte {
 		t.Fatalf("secrets: %q", secrets)
 	}
 	secret, err := hex.DecodeString(fields[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	expand := func(label string, n int) []byte { // RFC 8446, 7.1
 		info := binary.BigEndian.AppendUint16(nil, uint16(n))
 		info = append(append(info, byte(len("tls13 "+label))), "tls13 "+label...)
 		out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
-		if err != nil {
-			t.Fatal(err)
-		}
+		check(t, err)
 		return out
 	}
 	block, err := aes.NewCipher(expand("key", 16))
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	nonce := expand("iv", 12)
 	nonce[11] ^= number
 	inner := []byte{24, 0, 0, 1, 0 /* the other side need not follow */, 22}
@@ -176,8 +160,7 @@ func TestTheGraceBeginsWithTheRest(t *testing.T) {
 			rested := make([]time.Time, len(clients))
 			for i, c := range clients {
 				rested[i] = time.Now()
-				c.send(post("a"))
-				c.want("a")
+				c.ask("a")
 			}
 			one.await(t, "not idle", func(n Counts) bool { return n.Idle == len(clients) })
 			wait := one.depart(t, nil, grace)

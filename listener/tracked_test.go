@@ -28,8 +28,7 @@ func TestOnShutdown(t *testing.T) {
 	one := next(t, nil, srv)
 	one.set.Track(srv)
 	c := dial(t, one)
-	c.send(post("a"))
-	c.want("a")
+	c.ask("a")
 	srv.RegisterOnShutdown(func() { called <- "late" })
 	select {
 	case name := <-called:
@@ -68,19 +67,13 @@ func TestTrackTwice(t *testing.T) {
 	})}
 	one := next(t, nil, srv)
 	c := dial(t, one)
-	c.send(post("a"))
-	c.want("a")
-	second, err := one.set.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.ask("a")
+	second := mustListen(t, one.set, "tcp", "127.0.0.2:0")
 	one.set.Track(srv)
 	go func() { _ = srv.Serve(second) }()
-	c.send(post("b"))
-	c.want("b")
+	c.ask("b")
 	other := dial(t, &generation{ln: second})
-	other.send(post("c"))
-	other.want("c")
+	other.ask("c")
 	for i, want := range []int{1, 2, 1} {
 		if n := <-seen; n != want {
 			t.Errorf("request %d is number %d of its connection, want %d", i, n, want)
@@ -106,9 +99,7 @@ func TestTrackedServerIsFreed(t *testing.T) {
 			t.Fatal("still there")
 		}
 	}
-	if err := set.Leave(context.Background(), nil, 0); err != nil {
-		t.Fatal(err)
-	}
+	check(t, set.Leave(context.Background(), nil, 0))
 }
 
 // A visitor is known by the first request of its connection: net/http calls an HTTP/2 connection active

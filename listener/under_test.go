@@ -104,14 +104,8 @@ func TestDeafWrapperCountsOnce(t *testing.T) {
 			_ = set.Serve(srv, wrapping{ln, func(nc net.Conn) net.Conn { return &deaf{nc} }})
 		}()
 		for range cap(entered) {
-			nc, err := net.Dial(network, ln.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = nc.Close() })
-			if _, err := io.WriteString(nc, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-				t.Fatal(err)
-			}
+			nc := dialTo(t, ln.Addr())
+			mustWrite(t, nc, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 			<-entered
 		}
 		if n := set.Counts(); n.Open() != cap(entered) || n.Active != cap(entered) {
@@ -220,8 +214,7 @@ func TestWrappedConnections(t *testing.T) {
 				asks.send(post("b"))
 				if how == "swap" && x.moves {
 					asks.want("b")
-					rests.send(post("c"))
-					if g := rests.want("c"); g != "2" {
+					if g := rests.ask("c"); g != "2" {
 						t.Errorf("generation %s answers", g)
 					}
 				} else {
@@ -258,8 +251,7 @@ func TestWrappedTLS(t *testing.T) {
 			one := next(t, nil, &http.Server{}, around)
 			rests, asks, half := dialTLS(t, one), dialTLS(t, one), dial(t, one)
 			for _, c := range []*client{rests, asks} {
-				c.send(post("a"))
-				c.want("a")
+				c.ask("a")
 			}
 			half.send("\x16\x03\x01")
 			one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 && n.Open() == 3 && one.unread() == 0 })

@@ -4,7 +4,7 @@ package listener
 
 import (
 	"bufio"
-	"io"
+
 	"net"
 	"net/http"
 	"testing"
@@ -47,9 +47,7 @@ func TestOthersOfASocketGoOn(t *testing.T) {
 				t.Fatal("not accepted")
 				return nil
 			}
-			if _, err := io.WriteString(byAddr(greeted), "220 hello\n"); err != nil {
-				t.Fatal(err)
-			}
+			mustWrite(t, byAddr(greeted), "220 hello\n")
 			asks.send("x\n")
 			if line, err := bufio.NewReader(byAddr(asks)).ReadString('\n'); err != nil || line != "x\n" {
 				t.Fatal(line, err)
@@ -63,8 +61,7 @@ func TestOthersOfASocketGoOn(t *testing.T) {
 			}
 			wait := one.depart(t, handover, 20*time.Millisecond)
 			if how == "swap" {
-				silent.send(post("x"))
-				if g := silent.want("x"); g != "2" {
+				if g := silent.ask("x"); g != "2" {
 					t.Errorf("generation %s answers", g)
 				}
 			} else {
