@@ -80,11 +80,14 @@ type way[T io.Closer] struct {
 func obtain[T io.Closer](s *Set, network, address string, w way[T]) (socket T, made bool, err error) {
 	switch key := network + " " + address; {
 	case network != "fd" && !slices.Contains(w.networks, network):
-		return socket, false, fmt.Errorf("listener: network %q: want %s or fd", network, strings.Join(w.networks, ", "))
+		err = fmt.Errorf("listener: network %q: want %s or fd", network, strings.Join(w.networks, ", "))
 	case s.closed:
-		return socket, false, fmt.Errorf("listener: listen %s: the service is leaving", key)
+		err = fmt.Errorf("listener: listen %s: the service is leaving", key)
 	case w.taken:
-		return socket, false, fmt.Errorf("listener: listen %s: this service listens there already; use what it has", key)
+		err = fmt.Errorf("listener: listen %s: this service listens there already; use what it has", key)
+	}
+	if err != nil {
+		return socket, false, err
 	}
 	defer func() { err = s.explain(network, address, err) }()
 	for _, as := range quirks.Aliases(network) {

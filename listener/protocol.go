@@ -84,7 +84,7 @@ func (c unmet) hear(p []byte, offered int) {
 		c.greeting = nil
 	}
 	if c.speaks.Load() == secured {
-		tlsRecords{c.http1}.heardRecord(!c.records.Partial(), c.waits())
+		tlsRecords(c).heardRecord(!c.records.Partial(), c.waits())
 	}
 }
 

@@ -23,7 +23,8 @@ func Seal(pc PacketConn) {
 			}
 		}
 		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
+		all := unix.SockFprog{Len: 1, Filter: &drop}
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &all)
 	})
 }
 
