@@ -1,7 +1,6 @@
 package drain_test
 
 import (
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -10,158 +9,120 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // socketPath is where a unix socket can be that outlives a service.
-func socketPath(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "baton")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, "s")
-}
+func socketPath(t testing.TB) string { t.Helper(); return filepath.Join(shortDir(t), "s") }
 
 const (
 	tcpName = "baton.tcp+127.0.0.1%3A0"
 	udpName = "baton.udp+127.0.0.1%3A0"
 )
 
+func unixName(path string) string { return "baton.unix+" + strings.ReplaceAll(path, "/", "%2F") }
+
 // Whatever ends the process, the next one goes on where it was, and nobody is refused meanwhile.
 func TestStoredSocketsOutliveTheProcess(t *testing.T) {
-	t.Parallel()
 	const clients = 8
-	for _, network := range []string{"tcp", "unix"} {
-		for _, end := range []string{"kill", "stop", "kill after swaps", "stop after swaps"} {
-			t.Run(network+" "+end, func(t *testing.T) {
-				t.Parallel()
-				d := newDepot(t)
-				p := plan{Network: network, DrainTimeout: 2 * hung, IdleGrace: patient}
-				name := tcpName
-				if network == "unix" {
-					p.Addr = socketPath(t)
-					name = "baton.unix+" + strings.ReplaceAll(p.Addr, "/", "%2F")
-				}
-				one := start(t, p, d.start)
-				d.want(stored(one.pgid, name))
-				crowd := one.attract(clients)
-				broken := 0
-				if strings.HasSuffix(end, "swaps") {
-					one.swap()
-					one.swap()
-					one.wantAlone(one.main().PID)
-					crowd.settle()
-				}
-				if strings.HasPrefix(end, "kill") {
-					one.signal(one.main().PID, syscall.SIGKILL)
-					broken = clients // those that were being answered
-				} else {
-					one.signal(one.main().PID, syscall.SIGTERM)
-				}
-				one.gone()
-				one.wantNothingLost()
-				two := start(t, p, d.start)
-				if was, is := one.address(), two.address(); was != is {
-					t.Errorf("listens on %s; was on %s", is, was)
-				}
-				crowd.end(broken)
-				d.want(stored(one.pgid, name))
-				two.swap()
-				two.stop()
-				if _, err := net.Dial(network, two.address()); err != nil {
-					t.Errorf("the next process would have found a client: %v", err)
-				}
-			})
-		}
+	type row struct {
+		network string
+		end     syscall.Signal
+		swaps   int
 	}
+	eachOf(t, func(t *testing.T, x row) {
+		d := newNotifySocket(t)
+		p := plan{Network: x.network, DrainTimeout: 2 * hung, IdleGrace: patient}
+		name := tcpName
+		if x.network == "unix" {
+			p.Addr = socketPath(t)
+			name = unixName(p.Addr)
+		}
+		one := start(t, p, d.manages)
+		d.wantStored(stored(one.pgid, name))
+		crowd := one.attract(clients)
+		for range x.swaps {
+			one.swap()
+			one.wantAlone(one.main().PID)
+			crowd.settle()
+		}
+		one.signal(one.main().PID, x.end)
+		one.gone()
+		one.wantNothingLost()
+		two := start(t, p, d.manages)
+		if was, is := one.address(), two.address(); was != is {
+			t.Errorf("listens on %s; was on %s", is, was)
+		}
+		broken := 0
+		if x.end == syscall.SIGKILL {
+			broken = clients // those that were being answered
+		}
+		crowd.end(broken)
+		d.wantStored(stored(one.pgid, name))
+		two.swap()
+		two.stop()
+		if !reachable(x.network, two.address()) {
+			t.Error("the next process would not have found a client")
+		}
+	}, row{"tcp", syscall.SIGKILL, 0}, row{"tcp", syscall.SIGTERM, 0}, row{"tcp", syscall.SIGKILL, 2}, row{"tcp", syscall.SIGTERM, 2},
+		row{"unix", syscall.SIGKILL, 0}, row{"unix", syscall.SIGTERM, 0}, row{"unix", syscall.SIGKILL, 2}, row{"unix", syscall.SIGTERM, 2})
 }
 
 // A connection that the kernel has taken while no process lived is served by the next one. Datagrams wait as well.
 func TestClientsWaitForTheNextProcess(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
-	one := start(t, plan{UDP: true}, d.start)
-	d.want(stored(one.pgid, tcpName), stored(one.pgid, udpName))
-	_, addr, _ := strings.Cut(one.noteSince(0, 0, "datagrams ").Note, " ")
-	one.signal(one.pgid, syscall.SIGKILL)
+	d := newNotifySocket(t)
+	one := start(t, plan{UDP: true}, d.manages)
+	d.wantStored(stored(one.pgid, tcpName), stored(one.pgid, udpName))
+	u := one.sender("udp")
+	one.kill(one.pgid)
 	one.gone()
 	c := one.connect()
-	if err := c.send("GET", "/whoami", ""); err != nil {
-		t.Fatal(err)
-	}
-	u, err := net.Dial("udp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	if _, err := u.Write([]byte("waits")); err != nil {
-		t.Fatal(err)
-	}
-	two := start(t, plan{UDP: true}, d.start)
+	must(t, c.send("GET", "/whoami", ""))
+	u.send("waits")
+	two := start(t, plan{UDP: true}, d.manages)
 	if a, err := c.receive(); err != nil || a.pid != two.pgid {
 		t.Errorf("%+v, %v; want an answer of %d", a, err, two.pgid)
 	}
-	_ = u.SetDeadline(time.Now().Add(hung))
-	buf := make([]byte, 64)
-	if n, err := u.Read(buf); err != nil || !strings.HasSuffix(string(buf[:n]), "waits") {
-		t.Errorf("%q, %v", buf[:n], err)
-	}
+	u.want(1, "waits")
 	two.swap()
 	two.stop()
-	d.want(stored(one.pgid, tcpName), stored(one.pgid, udpName))
+	d.wantStored(stored(one.pgid, tcpName), stored(one.pgid, udpName))
 }
 
 // The store follows what the versions listen on, and only the main generation speaks to it.
 func TestNewVersionsChangeTheStore(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
+	d := newNotifySocket(t)
 	sock, other := socketPath(t), socketPath(t)
-	name := func(path string) string { return "baton.unix+" + strings.ReplaceAll(path, "/", "%2F") }
-	s := start(t, plan{Also: [][2]string{{"unix", sock}}}, d.start)
-	said := []saying{stored(s.pgid, tcpName), stored(s.pgid, name(sock))}
-	d.want(said...)
+	s := start(t, plan{Also: [][2]string{{"unix", sock}}}, d.manages)
+	said := []string{stored(s.pgid, tcpName), stored(s.pgid, unixName(sock))}
+	d.wantStored(said...)
 
 	s.plan.Also = [][2]string{{"unix", other}}
-	s.plan.Fault = "check fails"
-	s.replan()
-	mark := s.mark()
-	s.signal(s.pgid, syscall.SIGHUP)
-	s.eventSince(mark, 1, "swap failed")
-	d.want(said...)
-	for _, path := range []string{sock} {
-		if _, err := net.Dial("unix", path); err != nil {
-			t.Errorf("after a swap that failed: %v", err)
-		}
+	s.failSwap("check fails")
+	d.wantStored(said...)
+	if !reachable("unix", sock) {
+		t.Error("a swap that failed has closed the unix socket")
 	}
 
-	s.plan.Fault = ""
-	s.replan()
 	two := s.swap()
-	said = append(said, removed(two.PID, name(sock)), stored(two.PID, name(other)))
-	d.want(said...)
-	if _, err := os.Stat(sock); err == nil {
-		t.Error("nobody listens on the unix socket, and its file is there")
-	}
+	said = append(said, removed(two.PID, unixName(sock)), stored(two.PID, unixName(other)))
+	d.wantStored(said...)
+	wantNoFile(t, sock)
 	s.wantAlone(two.PID)
 	s.swap()
-	d.want(said...)
+	d.wantStored(said...)
 	s.stop()
-	if _, err := net.Dial("unix", other); err != nil {
-		t.Errorf("the unix socket did not outlive the stop: %v", err)
+	if !reachable("unix", other) {
+		t.Error("the unix socket did not outlive the stop")
 	}
 
 	// The same with a restart in place of a swap.
-	s = start(t, plan{}, d.start)
+	s = start(t, plan{}, d.manages)
 	if r := s.event(1, "passed sockets that nobody listens on are closed"); r.Phase != "starting" {
 		t.Error(r)
 	}
-	d.want(append(said, removed(s.pgid, name(other)))...)
-	if _, err := os.Stat(other); err == nil {
-		t.Error("nobody listens on the unix socket, and its file is there")
-	}
-	if names := d.names(); !slices.Equal(names, []string{tcpName}) {
+	d.wantStored(append(said, removed(s.pgid, unixName(other)))...)
+	wantNoFile(t, other)
+	if names := d.holds(); !slices.Equal(names, []string{tcpName}) {
 		t.Errorf("held: %q", names)
 	}
 	s.stop()
@@ -169,214 +130,144 @@ func TestNewVersionsChangeTheStore(t *testing.T) {
 
 // What socket units hold is found by name or by address. It is theirs: not stored, not removed, not unlinked.
 func TestSocketUnits(t *testing.T) {
-	t.Parallel()
-	for _, with := range []string{"notify socket", "none"} {
-		t.Run(with, func(t *testing.T) {
-			t.Parallel()
-			d := newDepot(t)
-			sock := socketPath(t)
-			ln, err := net.Listen("unix", sock)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln.(*net.UnixListener).SetUnlinkOnClose(false)
-			d.unit("local", ln.(*net.UnixListener))
-			_ = ln.Close()
-			web, plain := d.unitTCP("web"), d.unitTCP("app.socket")
-			d.unitTCP("app.socket")
-			tweak := d.start
-			if with == "none" {
-				tweak = d.pass
-			}
-			p := plan{IdleGrace: patient, Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
-			one := start(t, p, tweak)
-			if one.address() != web {
-				t.Errorf("listens on %s; want %s", one.address(), web)
-			}
-			if r := one.event(1, "passed sockets"); r.Phase != "starting" { // the second app.socket
-				t.Error(r)
-			}
-			one.plan.Network = "tcp" // for the clients; the next generation is to have another plan
-			for _, x := range p.Also {
-				nc, err := net.Dial(x[0], x[1])
-				if err != nil {
-					t.Fatal(err)
-				}
-				_ = nc.Close()
-			}
-			body := one.get("/subprocess").body
-			if strings.Contains(body, "LISTEN_") {
-				t.Errorf("a subprocess has variables of the service's sockets:\n%s", body)
-			}
-			crowd := one.attract(4)
-			one.swap()
-			crowd.settle()
-			one.swap()
-			crowd.settle()
-			one.signal(one.main().PID, syscall.SIGTERM)
-			one.gone()
-			one.wantNothingLost()
-			two := start(t, p, tweak)
-			crowd.end(0)
-			two.plan.Network = "tcp"
-			two.stop()
-			if _, err := net.Dial("unix", sock); err != nil {
-				t.Errorf("the socket unit's file: %v", err)
-			}
-			d.want()
-		})
-	}
-}
-
-func TestNamesThatAreNotPassed(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
-	d.unitTCP("web")
-	d.unitTCP("twice")
-	d.unitTCP("twice")
-	for _, x := range []struct {
-		ask  string
-		want []string
-	}{
-		{"wbe", []string{`"wbe"`, "web (tcp 127.0.0.1:", "FileDescriptorName="}},
-		{"twice", []string{"2 passed sockets have that name"}},
-	} {
-		s := begin(t, plan{Network: "fd", Addr: x.ask}, d.start)
-		r := s.noteSince(0, 0, "error ")
-		for _, want := range x.want {
-			if !strings.Contains(r.Note, want) {
-				t.Errorf("%s; want %q", r.Note, want)
+	each(t, map[string]bool{"notify socket": true, "none": false}, func(t *testing.T, managed bool) {
+		d := newNotifySocket(t)
+		sock := socketPath(t)
+		ln := have(net.Listen("unix", sock))(t).(*net.UnixListener)
+		ln.SetUnlinkOnClose(false)
+		d.unit("local", ln)
+		_ = ln.Close()
+		web, plain := d.unitTCP("web"), d.unitTCP("app.socket")
+		d.unitTCP("app.socket")
+		tweak := d.pass
+		if managed {
+			tweak = d.manages
+		}
+		p := plan{IdleGrace: patient, Network: "fd", Addr: "web", Also: [][2]string{{"tcp", plain}, {"unix", sock}}}
+		one := start(t, p, tweak)
+		if one.address() != web {
+			t.Errorf("listens on %s; want %s", one.address(), web)
+		}
+		if r := one.event(1, "passed sockets"); r.Phase != "starting" { // the second app.socket
+			t.Error(r)
+		}
+		one.plan.Network = "tcp" // for the clients; the next generation is to have another plan
+		for _, x := range p.Also {
+			if !reachable(x[0], x[1]) {
+				t.Errorf("nobody listens on %v", x)
 			}
 		}
-		s.gone()
-	}
-	d.want()
+		one.wantNoListenVariables()
+		crowd := one.attract(4)
+		for range 2 {
+			one.swap()
+			crowd.settle()
+		}
+		one.signal(one.main().PID, syscall.SIGTERM)
+		one.gone()
+		one.wantNothingLost()
+		two := start(t, p, tweak)
+		crowd.end(0)
+		two.plan.Network = "tcp"
+		two.stop()
+		if !reachable("unix", sock) {
+			t.Error("the socket unit's file is gone")
+		}
+		d.wantStored()
+	})
 }
 
-// Variables that are meant for another process name nothing of this one's.
-func TestForeignListenPIDIsIgnored(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
-	d.unitTCP("web")
-	s := start(t, plan{}, d.pass, func(_ *service, cmd *exec.Cmd) {
-		cmd.Args[2] = `export LISTEN_PID=1; exec "$0"`
-	})
+func (s *service) wantNoListenVariables() {
+	s.Helper()
 	if body := s.get("/subprocess").body; strings.Contains(body, "LISTEN_") {
-		t.Errorf("a subprocess has variables of the service's sockets:\n%s", body)
+		s.Errorf("a subprocess has variables of the service's sockets:\n%s", body)
 	}
-	s.swap()
-	s.stop()
 }
 
 // Whatever the variables say, only sockets are touched that were passed: a number that is too large names
 // descriptors of the Go runtime, and of the program.
 func TestListenVariablesThatAreWrong(t *testing.T) {
-	t.Parallel()
-	for _, x := range []struct {
-		name, vars string
-		passed     int // of one
-	}{
-		{"larger", "LISTEN_FDS=200", 1},
-		{"huge", "LISTEN_FDS=2147483647", 1},
-		{"beyond", "LISTEN_FDS=99999999999999999999", 0},
-		{"negative", "LISTEN_FDS=-1", 0},
-		{"none", "LISTEN_FDS=0", 0},
-		{"garbage", "LISTEN_FDS=x", 0},
-		{"odd names", `LISTEN_FDNAMES=':: \x00%n\:"'`, 1},
-		{"one name too many", "LISTEN_FDNAMES=web:web:web", 1},
-		{"no names", "LISTEN_FDNAMES=", 1},
-	} {
-		t.Run(x.name, func(t *testing.T) {
-			t.Parallel()
-			d := newDepot(t)
-			address := d.unitTCP("web")
-			p := plan{Addr: address}
-			if x.passed == 0 {
-				p.Addr = "127.0.0.1:0"
-			}
-			s := start(t, p, d.pass, func(_ *service, cmd *exec.Cmd) {
-				cmd.Args[2] = strings.Replace(cmd.Args[2], "exec ", "export "+x.vars+"; exec ", 1)
-			})
-			s.get("/whoami") // by way of the poller
-			if got := s.address() == address; got != (x.passed > 0) {
-				t.Errorf("listens on %s; passed is %s", s.address(), address)
-			}
-			for range 2 {
-				s.swap()
-				s.get("/whoami")
-			}
-			s.stop()
-		})
+	type row struct {
+		vars   string
+		passed int // of one
 	}
+	each(t, map[string]row{
+		"larger":            {"LISTEN_FDS=200", 1},
+		"huge":              {"LISTEN_FDS=2147483647", 1},
+		"beyond":            {"LISTEN_FDS=99999999999999999999", 0},
+		"negative":          {"LISTEN_FDS=-1", 0},
+		"none":              {"LISTEN_FDS=0", 0},
+		"garbage":           {"LISTEN_FDS=x", 0},
+		"another process's": {"LISTEN_PID=1", 0},
+		"odd names":         {`LISTEN_FDNAMES=':: \x00%n\:"'`, 1},
+		"one name too many": {"LISTEN_FDNAMES=web:web:web", 1},
+		"no names":          {"LISTEN_FDNAMES=", 1},
+	}, func(t *testing.T, x row) {
+		d := newNotifySocket(t)
+		address := d.unitTCP("web")
+		p := plan{Addr: address}
+		if x.passed == 0 {
+			p.Addr = "127.0.0.1:0"
+		}
+		s := start(t, p, d.pass, func(_ *service, cmd *exec.Cmd) {
+			cmd.Args[2] = strings.Replace(cmd.Args[2], "exec ", "export "+x.vars+"; exec ", 1)
+		})
+		s.wantNoListenVariables() // asked by way of the poller
+		if got := s.address() == address; got != (x.passed > 0) {
+			t.Errorf("listens on %s; passed is %s", s.address(), address)
+		}
+		for range 2 {
+			s.swap()
+			s.get("/whoami")
+		}
+		s.stop()
+	})
 }
 
 // A stored unix socket whose folder has gone with the service is of no use to anybody.
 func TestStoredSocketWithoutItsFile(t *testing.T) {
-	t.Parallel()
-	d := newDepot(t)
+	d := newNotifySocket(t)
 	p := plan{Network: "unix", Addr: socketPath(t)}
-	name := "baton.unix+" + strings.ReplaceAll(p.Addr, "/", "%2F")
-	one := start(t, p, d.start)
+	name := unixName(p.Addr)
+	one := start(t, p, d.manages)
 	one.stop()
-	if err := os.Remove(p.Addr); err != nil {
-		t.Fatal(err)
-	}
-	two := start(t, p, d.start)
-	d.want(stored(one.pgid, name), removed(two.pgid, name), stored(two.pgid, name))
+	must(t, os.Remove(p.Addr))
+	two := start(t, p, d.manages)
+	d.wantStored(stored(one.pgid, name), removed(two.pgid, name), stored(two.pgid, name))
 	two.get("/whoami")
 	two.swap()
 	two.get("/whoami")
 	two.stop()
-	three := start(t, p, d.start)
+	three := start(t, p, d.manages)
 	three.get("/whoami")
 	three.stop()
 }
 
-// A service manager that is away, or does not read, delays a start a little and prevents nothing.
-func TestStoreThatDoesNotListen(t *testing.T) {
-	t.Parallel()
-	for _, how := range []string{"gone", "deaf", "garbage"} {
-		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			path := socketPath(t)
-			warned := true
-			switch how {
-			case "deaf":
-				conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				full, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer full.Close()
-				rc, err := full.SyscallConn()
-				if err != nil {
-					t.Fatal(err)
-				}
-				_ = rc.Control(func(fd uintptr) { // not by a deadline, which may be over before the queue is full
-					for err == nil {
-						_, err = syscall.Write(int(fd), []byte("STATUS=full"))
-					}
-				})
-				if !errors.Is(err, syscall.EAGAIN) {
-					t.Fatal(err)
-				}
-			case "garbage":
-				path, warned = "vsock:2:1234", false
-			}
-			s := start(t, plan{Extra: "localhost:0"}, func(_ *service, cmd *exec.Cmd) {
-				cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+path)
-			})
-			if warned {
-				if r := s.event(1, "the service manager's store"); !strings.Contains(r.Err, "NOTIFY_SOCKET") {
-					t.Error(r)
-				}
-			}
-			s.swap()
-			s.stop()
-		})
+// A unix datagram socket in the store keeps its file and its queue through a kill and a stop; a version that
+// does not have it any more removes both.
+func TestUnixDatagramSocketInTheStore(t *testing.T) {
+	d := newNotifySocket(t)
+	path := socketPath(t)
+	p := plan{Datagrams: [][2]string{{"unixgram", path}}}
+	s := start(t, p, d.manages)
+	before := have(os.Stat(path))(t)
+	c := s.sender("unixgram")
+	for _, end := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		s.swap()
+		s.wantAlone(s.main().PID)
+		s.signal(s.main().PID, end)
+		s.gone()
+		c.send("waits")
+		s = start(t, p, d.manages)
+		c.want(1, "waits")
 	}
+	if now := have(os.Stat(path))(t); !os.SameFile(before, now) {
+		t.Error("the socket's file is another")
+	}
+	s.plan.Datagrams = nil
+	s.replan()
+	s.swap()
+	s.wantAlone(s.main().PID)
+	wantNoFile(t, path)
+	s.stop()
 }

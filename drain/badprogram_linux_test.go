@@ -20,10 +20,7 @@ import (
 // variable by which the test binary is a service.
 func (s *service) family() (pids []int) {
 	s.Helper()
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		s.Fatal(err)
-	}
+	entries := have(os.ReadDir("/proc"))(s)
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -73,9 +70,7 @@ func (s *service) installReal() {
 	if err == nil {
 		err = linkOrCopy(self, s.binary+".real")
 	}
-	if err != nil {
-		s.Fatal(err)
-	}
+	must(s, err)
 }
 
 // Whatever the new program does, but to serve: the swap fails with a reason, nothing of it is left, and
@@ -104,7 +99,6 @@ func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 			fault: "hang at start"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{SwapTimeout: 4 * time.Second}, unheard)
 			s.installReal()
 			l := s.drive(2, 4*time.Millisecond)
@@ -114,8 +108,7 @@ func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
 				s.replan()
 			})
 			s.wantFamily(s.pgid)
-			s.plan.Fault = ""
-			s.replan()
+			s.nextHas("")
 			s.install()
 			s.swap()
 			l.end()
@@ -136,16 +129,12 @@ func unheard(s *service, cmd *exec.Cmd) {
 
 // A file that somebody writes still.
 func TestSwapToABusyFileFailsAndLosesNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
 	l := s.drive(2, 4*time.Millisecond)
-	self, err := os.ReadFile(s.binary)
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := have(os.ReadFile(s.binary))(t)
 	var busy *os.File
 	s.wantFailure(l, "text file busy", func() {
-		s.replace(func(path string) error {
+		s.replace(func(path string) (err error) {
 			if busy, err = os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755); err == nil {
 				_, err = busy.Write(self)
 			}
@@ -164,7 +153,6 @@ func TestSwapThroughAWrapper(t *testing.T) {
 	for _, text := range []string{"exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?",
 		"setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done"} {
 		t.Run(text, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{}, withControl)
 			s.installReal()
 			l := s.drive(2, 4*time.Millisecond)

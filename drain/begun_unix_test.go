@@ -59,10 +59,7 @@ var begunTLS = []begun{
 // begin says it, and returns what the client has then.
 func (b begun) begin(s *service) *client {
 	s.Helper()
-	c, err := s.dialAt(s.address(), false)
-	if err != nil {
-		s.Fatal(err)
-	}
+	c := have(s.dialAt(s.address(), false))(s)
 	s.Cleanup(func() { _ = c.Close() })
 	if b.proto != "" {
 		tc := tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{b.proto}})
@@ -105,7 +102,6 @@ func TestWhatIsBegunDecidesNoExitCode(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			for _, stops := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, TLS %v, stop %v", wrap, secure, stops), func(t *testing.T) {
-					t.Parallel()
 					p, all := plan{Wrap: wrap, DrainTimeout: 2 * hung}, begunPlain
 					if secure {
 						p, all = tlsPlan(t, p), begunTLS

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -14,16 +13,13 @@ import (
 )
 
 func TestCertificateOfANewGeneration(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
 	if n := s.serial(); n != 1 {
 		t.Errorf("certificate %d", n)
 	}
 	cert, key := testcert.New(t, 2)
 	put(t, s.plan.Cert, cert)
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	r := s.eventSince(mark, 1, "swap failed")
+	r := s.failedSwap()
 	if !strings.Contains(r.Err, s.plan.Cert) || !strings.Contains(r.Err, s.plan.Key) ||
 		!strings.Contains(r.Err, "does not match") {
 		t.Errorf("%q; want the files and why", r.Err)
@@ -38,16 +34,13 @@ func TestCertificateOfANewGeneration(t *testing.T) {
 	}
 	s.plan.Key = filepath.Join(t.TempDir(), "away")
 	s.replan()
-	mark = s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	if r := s.eventSince(mark, 2, "swap failed"); !strings.Contains(r.Err, s.plan.Key) {
+	if r := s.failedSwap(); !strings.Contains(r.Err, s.plan.Key) {
 		t.Errorf("%q; want the file that is missing", r.Err)
 	}
 	s.stop()
 }
 
 func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
 	cert, key := testcert.New(t, 2)
 	put(t, s.plan.Cert, cert)

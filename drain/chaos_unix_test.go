@@ -14,11 +14,9 @@ func TestNewWithoutDescriptorsLosesNothing(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("the limit is set by way of /proc")
 	}
-	t.Parallel()
 	s := start(t, plan{IdleGrace: patient})
 	l := s.drive(16, time.Millisecond)
-	s.plan.Fault = "few descriptors"
-	s.replan()
+	s.nextHas("few descriptors")
 	mark := s.mark()
 	s.signal(s.pgid, syscall.SIGHUP)
 	s.eventSince(mark, 2, "promoted")
@@ -33,15 +31,13 @@ func TestNewWithoutDescriptorsLosesNothing(t *testing.T) {
 		t.Log("there were descriptors enough")
 	}
 	s.wantNothingLost()
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	s.swap()
 	s.stop()
 }
 
 // A random walk through what an operator may do. Whatever comes, no request is lost.
 func TestRandomWalkLosesNothing(t *testing.T) {
-	t.Parallel()
 	dice := dice(t)
 	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung})
 	l := s.drive(8, 3*time.Millisecond)
@@ -53,8 +49,7 @@ func TestRandomWalkLosesNothing(t *testing.T) {
 	}
 	var hanging []slow
 	for step := range 30 {
-		s.plan.Fault = faults[dice.IntN(len(faults))]
-		s.replan()
+		s.nextHas(faults[dice.IntN(len(faults))])
 		mark, main := s.mark(), s.main()
 		// Signals may come to a generation that has just handed over; then they are nobody's.
 		switch dice.IntN(6) {
@@ -82,8 +77,7 @@ func TestRandomWalkLosesNothing(t *testing.T) {
 		s.finishSlow(h.c, h.open)
 	}
 	l.end()
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	s.swap()
 	for _, h := range hanging {
 		s.wantMoved(h.c, s.main())

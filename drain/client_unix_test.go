@@ -28,7 +28,6 @@ func everyCommand(ctx context.Context, c drain.Client) map[string]error {
 }
 
 func TestClient(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	ctx, done := context.WithTimeout(context.Background(), hung)
 	defer done()
@@ -68,17 +67,11 @@ func TestClientWithoutAService(t *testing.T) {
 	t.Parallel()
 	ctx, done := context.WithTimeout(context.Background(), hung)
 	defer done()
-	dir, err := os.MkdirTemp("", "baton")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := have(os.MkdirTemp("", "baton"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := func(name string, serve func(net.Listener)) string {
 		path := filepath.Join(dir, name)
-		ln, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ln := have(net.Listen("unix", path))(t)
 		t.Cleanup(func() { _ = ln.Close() })
 		go serve(ln)
 		return path
@@ -88,9 +81,7 @@ func TestClientWithoutAService(t *testing.T) {
 	if err == nil {
 		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: dead})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_ = syscall.Close(fd)
 	for _, c := range []struct {
 		socket, words string

@@ -34,7 +34,6 @@ func strangerMain(socket string) {
 }
 
 func TestControlGivesStrangersNothing(t *testing.T) {
-	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, who may be another user")
 	}
@@ -52,15 +51,11 @@ func TestControlGivesStrangersNothing(t *testing.T) {
 		}
 		return string(out)
 	}
-	if err := os.Chmod(s.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(s.dir, 0o755))
 	if got := ask(nobody); !strings.Contains(got, "permission denied") {
 		t.Errorf("a stranger at a socket of mode 0600: %s", got)
 	}
-	if err := os.Chmod(s.plan.Control, 0o666); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(s.plan.Control, 0o666))
 	if got := ask(nobody); got != `got ""` {
 		t.Errorf("a stranger at a socket of mode 0666: %s", got)
 	}
@@ -73,16 +68,13 @@ func TestControlGivesStrangersNothing(t *testing.T) {
 
 // A service of another user takes commands of root too.
 func TestControlTakesRoot(t *testing.T) {
-	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
 	const nobody = 65534
 	s := start(t, plan{}, withControl, func(s *service, cmd *exec.Cmd) {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-		if err := os.Chown(s.dir, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Chown(s.dir, nobody, nobody))
 	})
 	s.mustControl("swap")
 	s.mustControl("stop")
@@ -90,7 +82,6 @@ func TestControlTakesRoot(t *testing.T) {
 }
 
 func TestControlBearsGarbageAndSlowClients(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	l := s.drive(4, time.Millisecond)
 	for range 2 {
@@ -101,10 +92,7 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 			"GET /" + strings.Repeat("x", 1<<16), "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 1<<20),
 		} {
 			for range 4 {
-				nc, err := net.Dial("unix", s.plan.Control)
-				if err != nil {
-					t.Fatal(err)
-				}
+				nc := have(net.Dial("unix", s.plan.Control))(t)
 				defer nc.Close() // they stay
 				_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
 				_, _ = io.WriteString(nc, text)
@@ -115,10 +103,7 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 	}
 	s.wantAlone(s.event(3, "promoted").PID)
 	// A client that is slow to send and to read, with a request that can be acted on.
-	slow, err := net.Dial("unix", s.plan.Control)
-	if err != nil {
-		t.Fatal(err)
-	}
+	slow := have(net.Dial("unix", s.plan.Control))(t)
 	defer slow.Close()
 	_, _ = io.WriteString(slow, "POST /pull HTTP/1.1\r\nHost: any\r\nContent-Length: 1000000\r\n\r\nx")
 	s.event(3, "pulled")
@@ -129,9 +114,7 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 	if took := time.Since(begun); took > hung/2 {
 		t.Errorf("the stop took %v", took)
 	}
-	if left := living(s.pgid); len(left) > 0 {
-		t.Errorf("processes %v live when stop returns", left)
-	}
+	s.wantNobody()
 	s.wantNothingLost()
 	if log, err := os.ReadFile(s.logFile()); err != nil || bytes.Contains(log, []byte("panic")) {
 		t.Errorf("%v\n%s", err, log)
@@ -140,7 +123,6 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 
 // Who waits for a pull while another generation takes over has the other pulled: that is what he asked for.
 func TestControlPullThatASwapOvertakes(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{PullMin: hung, PullMax: 2 * hung}, withControl)
 	s.plan.PullMin, s.plan.PullMax = 0, hung
 	s.replan()
@@ -157,7 +139,6 @@ func TestControlPullThatASwapOvertakes(t *testing.T) {
 
 // A socket file whose process was killed is replaced.
 func TestControlReplacesAStaleSocket(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	s.signal(s.pgid, syscall.SIGKILL)
 	s.gone()
@@ -190,7 +171,6 @@ func TestControlOutlivesTheMainGeneration(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s, child := kill(t)
 			if st := s.mustControl("status"); st.PID != child {
 				t.Errorf("%+v; want pid %d", st, child)
@@ -207,14 +187,11 @@ func TestControlStopThatComesWithAPromotion(t *testing.T) {
 	t.Parallel()
 	for i := range 4 { // the old generation finds out both at once
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			t.Parallel()
 			s, _ := stoppedAtReady(t, plan{}, withControl)
 			answer := s.controlLater("stop")
 			s.signal(s.pgid, syscall.SIGCONT)
 			s.wantAnswer(answer)
-			if left := living(s.pgid); len(left) > 0 {
-				t.Errorf("processes %v live when stop returns", left)
-			}
+			s.wantNobody()
 			s.wantNoControl()
 		})
 	}

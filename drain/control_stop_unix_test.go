@@ -13,7 +13,6 @@ import (
 func TestControlStop(t *testing.T) {
 	t.Parallel()
 	t.Run("finishes what is in flight", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{}, withControl)
 		c, open := s.slow("slow")
 		first, second := s.controlLater("stop"), s.controlLater("stop")
@@ -31,25 +30,19 @@ func TestControlStop(t *testing.T) {
 		for _, answer := range []<-chan error{first, second, third} {
 			s.wantAnswer(answer)
 		}
-		if left := living(s.pgid); len(left) > 0 {
-			t.Errorf("processes %v live when stop returns", left)
-		}
+		s.wantNobody()
 		s.wantEnd(0, "")
 	})
 	t.Run("says what it cut off", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{DrainTimeout: 100 * time.Millisecond}, withControl)
 		s.slow("slow")
 		_, err := s.control("stop")
 		s.wantWords(err, "DrainTimeout (100ms) is over: cut off 1 active connection(s)")
-		if left := living(s.pgid); len(left) > 0 {
-			t.Errorf("processes %v live when stop returns", left)
-		}
+		s.wantNobody()
 		s.wantEnd(1, "DrainTimeout")
 		s.wantNoControl()
 	})
 	t.Run("and a signal leave now", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{}, withControl)
 		s.slow("slow")
 		answer := s.controlLater("stop")
@@ -59,7 +52,6 @@ func TestControlStop(t *testing.T) {
 		s.wantEnd(1, "asked twice")
 	})
 	t.Run("by a signal is waited for", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{}, withControl)
 		c, open := s.slow("slow")
 		s.tell(s.pgid, syscall.SIGTERM)
@@ -70,15 +62,12 @@ func TestControlStop(t *testing.T) {
 		s.wantEnd(0, "")
 	})
 	t.Run("in a swap", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{}, withControl)
 		swap := s.controlLater("swap")
 		s.event(1, "swap begun")
 		s.mustControl("stop")
 		<-swap // which of them was first is not certain
-		if left := living(s.pgid); len(left) > 0 {
-			t.Errorf("processes %v live when stop returns", left)
-		}
+		s.wantNobody()
 		s.wantNoControl()
 	})
 }

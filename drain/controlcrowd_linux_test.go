@@ -14,7 +14,6 @@ import (
 // A thousand clients that say nothing, or half of it, keep nobody else from the control socket, and are gone
 // after a while.
 func TestControlBearsACrowd(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	l := s.drive(2, 4*time.Millisecond)
 	early := len(fds(s, s.pgid))
@@ -53,7 +52,6 @@ func TestControlBearsACrowd(t *testing.T) {
 // Of swaps that are asked for at once, one is tried, or one after the other; whoever asks hears what became
 // of his. One whose client goes away goes on.
 func TestControlSwapsAtOnce(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	l := s.drive(2, 4*time.Millisecond)
 	gen := 1
@@ -80,10 +78,7 @@ func TestControlSwapsAtOnce(t *testing.T) {
 		if st := s.mustControl("status"); done == 0 || st.Generation != gen {
 			t.Errorf("%d of 4 swaps at once have succeeded, and generation %d answers; want %d", done, st.Generation, gen)
 		}
-		nc, err := net.Dial("unix", s.plan.Control)
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := have(net.Dial("unix", s.plan.Control))(t)
 		_, _ = io.WriteString(nc, "POST /swap HTTP/1.1\r\nHost: any\r\n\r\n")
 		_ = nc.Close()
 		gen++

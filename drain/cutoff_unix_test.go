@@ -20,10 +20,7 @@ import (
 // cutOffs are the lines of the log of what was cut off.
 func (s *service) cutOffs() (lines []string) {
 	s.Helper()
-	log, err := os.ReadFile(s.logFile())
-	if err != nil {
-		s.Fatal(err)
-	}
+	log := have(os.ReadFile(s.logFile()))(s)
 	for line := range strings.Lines(string(log)) {
 		if strings.Contains(line, `level=ERROR msg="cut off"`) && strings.Contains(line, "listener=") {
 			lines = append(lines, line)
@@ -48,10 +45,7 @@ func (s *service) stuck(secure string) (words [][]string) {
 	send("PUT " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
 	h2 := newH2Client(s, secure)
 	for _, method := range []string{"GET", "DELETE"} {
-		req, err := http.NewRequest(method, h2.url+target, nil)
-		if err != nil {
-			s.Fatal(err)
-		}
+		req := have(http.NewRequest(method, h2.url+target, nil))(s)
 		go func() {
 			if resp, err := h2.Do(req); err == nil {
 				_ = resp.Body.Close()
@@ -121,14 +115,12 @@ func TestCutOffIsAccountedFor(t *testing.T) {
 		return s, s.stuck(secure)
 	}
 	t.Run("DrainTimeout", func(t *testing.T) {
-		t.Parallel()
 		s, words := begin(t, 3*time.Second)
 		s.signal(s.pgid, syscall.SIGTERM)
 		s.wantEnd(1, "DrainTimeout (3s) is over: cut off ")
 		s.wantCutOffs(words, s.ledger())
 	})
 	t.Run("second TERM", func(t *testing.T) {
-		t.Parallel()
 		s, words := begin(t, 2*hung)
 		s.signal(s.pgid, syscall.SIGTERM)
 		s.event(1, "draining")
@@ -139,7 +131,6 @@ func TestCutOffIsAccountedFor(t *testing.T) {
 		s.wantCutOffs(words, s.ledger())
 	})
 	t.Run("swap", func(t *testing.T) {
-		t.Parallel()
 		s, words := begin(t, 3*time.Second)
 		second := s.swap()
 		s.wantExit(s.pgid, 1)

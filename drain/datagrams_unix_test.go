@@ -5,7 +5,6 @@ package drain_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,10 +18,7 @@ import (
 // shortDir has a short path, as a unix socket needs.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := have(os.MkdirTemp("", "b"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -36,10 +32,7 @@ type sender struct {
 // sender's datagrams go where the service said it would answer them, at the network's first place.
 func (s *service) sender(network string) *sender {
 	s.Helper()
-	c, err := s.dialDatagrams(network)
-	if err != nil {
-		s.Fatal(err)
-	}
+	c := have(s.dialDatagrams(network))(s)
 	s.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(2 * hung))
 	return &sender{s, c}
@@ -110,15 +103,10 @@ func TestDatagramsAreReadByOneGenerationAtATime(t *testing.T) {
 			}
 			cl, o := s.slow(fmt.Sprint("slow", gen))
 			slow, open = append(slow, cl), append(open, o)
-			s.plan.Fault = "check fails"
-			s.replan()
-			mark := s.mark()
-			s.signal(s.main().PID, syscall.SIGHUP)
-			s.eventSince(mark, gen, "swap failed")
+			s.failSwap("check fails")
 			c.send("still")
 			c.want(gen, "still")
-			s.plan.Fault = ""
-			s.replan()
+			s.nextHas("")
 			s.swap()
 		}
 		c.send("newest")
@@ -192,12 +180,10 @@ func TestDatagramsUnderLoadAcrossSwaps(t *testing.T) {
 
 // The next generation does not begin to read before the last one's reads are over.
 func TestDatagramsAreNotReadByTwo(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{UDP: true}, atGate("holds a read"))
 	s.noteSince(0, 0, "at the gate")
 	open := s.opener(s.plan.Gate)
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	s.signal(s.pgid, syscall.SIGHUP)
 	s.event(2, "proven")
 	time.Sleep(100 * time.Millisecond) // for a promotion that should not come
@@ -238,44 +224,4 @@ func TestDatagramsThatAreQueuedAreAnsweredInAStop(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestUnixDatagramSocketKeepsItsPathUntilTheLastStop(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(shortDir(t), "s")
-	at := plan{Datagrams: [][2]string{{"unixgram", path}}}
-	one := start(t, at)
-	one.swap()
-	one.event(2, "older generation is gone") // or it takes everything back
-	one.signal(one.main().PID, syscall.SIGKILL)
-	one.gone()
-	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("the file that a killed process leaves: %v", err)
-	}
-
-	s := start(t, at)
-	before, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.swap()
-	s.plan.Fault = "check fails"
-	s.replan()
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	s.eventSince(mark, 2, "swap failed")
-	s.plan.Fault = ""
-	s.replan()
-	s.swap()
-	s.wantAlone(s.main().PID)
-	if now, err := os.Stat(path); err != nil || !os.SameFile(before, now) {
-		t.Errorf("the socket's file is another: %v", err)
-	}
-	c := s.sender("unixgram")
-	c.send("here")
-	c.want(3, "here")
-	s.stop()
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("after the last stop: %v", err)
-	}
 }

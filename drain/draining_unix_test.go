@@ -40,9 +40,7 @@ func (g *gen) endless(w http.ResponseWriter, r *http.Request) {
 func (s *service) join(target string) *client {
 	s.Helper()
 	c, mark := s.connect(), s.mark()
-	if err := c.send("GET", target, ""); err != nil {
-		s.Fatal(err)
-	}
+	must(s, c.send("GET", target, ""))
 	if r := s.noteSince(mark, 0, "endless begun"); r.PID == s.main().PID {
 		return c
 	}
@@ -70,7 +68,6 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"/endless", "/endless?hijack=1"} {
 		t.Run(target, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{IdleGrace: 200 * time.Millisecond})
 			var clients []*client
 			for range 8 {
@@ -96,7 +93,6 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 func TestEndlessRequestsAreToldInTime(t *testing.T) {
 	t.Parallel()
 	t.Run("before DrainTimeout", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 10 * time.Second})
 		c := s.join("/endless")
 		s.signal(s.pgid, syscall.SIGTERM)
@@ -104,7 +100,6 @@ func TestEndlessRequestsAreToldInTime(t *testing.T) {
 		s.wantEnd(0, "")
 	})
 	t.Run("when there are too many generations", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2})
 		var clients []*client
 		for range 8 { // one alone may draw the first second of the hour
@@ -125,7 +120,6 @@ func TestEndlessRequestsAreToldInTime(t *testing.T) {
 }
 
 func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung, IdleGrace: time.Millisecond})
 	var held []*client
 	for range 3 {

@@ -15,7 +15,6 @@ func TestAManagerHearsOfAProgramThatSpoilsItsEnvironment(t *testing.T) {
 	for _, fault := range spoiled {
 		for _, keeper := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, keeper %v", fault, keeper), func(t *testing.T) {
-				t.Parallel()
 				n := newNotifySocket(t)
 				s := start(t, plan{Fault: fault, Keeper: keeper}, n.manages, func(_ *service, cmd *exec.Cmd) {
 					cmd.Env = append(cmd.Env, "WATCHDOG_USEC=20000")
@@ -41,13 +40,12 @@ func TestPassedSocketsOfAProgramThatSpoilsItsEnvironment(t *testing.T) {
 	t.Parallel()
 	for _, fault := range spoiled {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
-			d := newDepot(t)
-			one := start(t, plan{Fault: fault}, d.start)
-			d.want(stored(one.pgid, tcpName))
+			d := newNotifySocket(t)
+			one := start(t, plan{Fault: fault}, d.manages)
+			d.wantStored(stored(one.pgid, tcpName))
 			one.signal(one.pgid, syscall.SIGKILL)
 			one.gone()
-			two := start(t, plan{Fault: fault}, d.start)
+			two := start(t, plan{Fault: fault}, d.manages)
 			if was, is := one.address(), two.address(); was != is {
 				t.Errorf("listens on %s; was on %s", is, was)
 			}

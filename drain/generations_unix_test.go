@@ -21,10 +21,7 @@ import (
 func (s *service) lingering() *client {
 	s.Helper()
 	c := s.connect()
-	a, err := c.ask("GET", "/hijack", "")
-	if err != nil {
-		s.Fatal(err)
-	}
+	a := have(c.ask("GET", "/hijack", ""))(s)
 	if a.pid != s.main().PID { // the generation before was quicker than its end
 		_ = c.Close()
 		return s.lingering()
@@ -50,22 +47,6 @@ func (c *client) wantEcho(s *service) {
 	s.Helper()
 	if line := c.say(s, "still there?"); line != "still there?" {
 		s.Errorf("a hijacked connection answers %q", line)
-	}
-}
-
-// eventualStatus waits until the main generation's status is so.
-func (s *service) eventualStatus(what string, is func(drain.Status) bool) drain.Status {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		st := s.status()
-		if is(st) {
-			return st
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-timeout:
-			s.Fatalf("%+v; want %s", st, what)
-		}
 	}
 }
 
@@ -101,7 +82,6 @@ func fiveSwaps(t testing.TB, p plan, each int) (s *service, conns map[int][]*cli
 }
 
 func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
-	t.Parallel()
 	const each = 2
 	drainTime := 2 * hung
 	s, conns, gens := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: drainTime}, each)
@@ -153,7 +133,6 @@ func TestFiveSwapsWhileEveryGenerationHasConnections(t *testing.T) {
 
 // The deadline counts from when a generation began to drain, and is that of its own configuration.
 func TestEachGenerationHasItsDeadline(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	one := s.lingering()
 	s.plan.DrainTimeout = time.Second
@@ -182,7 +161,6 @@ func TestEachGenerationHasItsDeadline(t *testing.T) {
 }
 
 func TestMiddleGenerationIsKilled(t *testing.T) {
-	t.Parallel()
 	s, conns, gens := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: 2 * hung}, 1)
 	l := s.drive(4, 4*time.Millisecond)
 	s.olderAre(1, 1, 2, 3, 4, 5)
@@ -208,7 +186,6 @@ func TestMiddleGenerationIsKilled(t *testing.T) {
 
 // Three older ones and the next make five; the oldest of them is told to leave, and the swap waits until it has.
 func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	var conns []*client
 	for range 3 {
@@ -246,7 +223,6 @@ func TestTheOldestIsHurriedAndSaysSo(t *testing.T) {
 // However fast the signals come, and whatever the generations have to finish, there are never more processes
 // than allowed.
 func TestMaxGenerationsHoldsInAStorm(t *testing.T) {
-	t.Parallel()
 	const most = 3
 	s := start(t, plan{DrainTimeout: 2 * hung, MaxGenerations: most})
 	l := s.drive(2, 4*time.Millisecond)
@@ -290,7 +266,6 @@ func TestMaxGenerationsHoldsInAStorm(t *testing.T) {
 }
 
 func TestStopCutsEveryGenerationOff(t *testing.T) {
-	t.Parallel()
 	s, _, _ := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: 2 * hung}, 1)
 	s.olderAre(1, 1, 2, 3, 4, 5)
 	s.plan.DrainTimeout = 200 * time.Millisecond
@@ -311,7 +286,6 @@ func TestStopCutsEveryGenerationOff(t *testing.T) {
 
 // What a generation has counted is not forgotten with it.
 func TestTotalsSurviveTheirGenerations(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{MaxGenerations: 16, DrainTimeout: 2 * hung}, withControl)
 	l := s.drive(4, 4*time.Millisecond)
 	var last drain.Totals
@@ -334,13 +308,7 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 		s.swap()
 		check()
 	}
-	s.plan.Fault = "ready fails"
-	s.replan()
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	s.eventSince(mark, s.main().Gen, "swap failed")
-	s.plan.Fault = ""
-	s.replan()
+	s.failSwap("ready fails")
 	check()
 	s.swap()
 	check()

@@ -119,10 +119,7 @@ type guest struct {
 func (s *service) guest() *guest {
 	s.Helper()
 	note := s.noteSince(0, 0, "lines on ").Note
-	nc, err := net.Dial("tcp", strings.TrimPrefix(note, "lines on "))
-	if err != nil {
-		s.Fatal(err)
-	}
+	nc := have(net.Dial("tcp", strings.TrimPrefix(note, "lines on ")))(s)
 	s.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
 	return &guest{s, nc, bufio.NewReader(nc)}
@@ -157,7 +154,6 @@ func (l *guest) wantBoth(a, b any) {
 }
 
 func TestAGracefulServerFinishesWhatItHas(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Polite: true})
 	old := s.guest()
 	old.send()
@@ -186,12 +182,7 @@ func TestAGracefulServerFinishesWhatItHas(t *testing.T) {
 func TestAGracefulStopBeginsWhenEachConnectionHasBeenLookedAt(t *testing.T) {
 	for _, how := range []string{"swap", "stop"} {
 		t.Run(how, func(t *testing.T) {
-			t.Parallel()
-			s := begin(t, plan{Polite: true}, atGate("late look"))
-			s.event(1, "ready")
-			open := s.opener(s.plan.Gate)
-			s.plan.Fault, s.plan.Gate = "", ""
-			s.replan()
+			s, open := startAt(t, "late look", plan{Polite: true})
 			c := s.guest()
 			c.send()
 			s.noteSince(0, s.pgid, "at the gate")
@@ -214,30 +205,11 @@ func TestAGracefulStopBeginsWhenEachConnectionHasBeenLookedAt(t *testing.T) {
 	}
 }
 
-func TestAGracefulServerThatHangsIsCutOff(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{Polite: true, DrainTimeout: 300 * time.Millisecond})
-	c := s.guest()
-	c.send()
-	c.want(s.pgid)
-	s.signal(s.pgid, syscall.SIGTERM)
-	s.wantEnd(1, "DrainTimeout (300ms) is over: cut off 1 other connection(s)")
-}
-
-func TestAGracefulServerThatFailsEndsTheService(t *testing.T) {
-	t.Parallel()
-	s := begin(t, plan{Polite: true, Fault: "lines fail"})
-	s.wantEnd(1, "out of lines")
-}
-
 func TestConfigCheckReachesAGracefulServer(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Polite: true})
-	s.plan.Fault = "lines mute"
-	s.replan()
+	s.nextHas("lines mute")
 	s.wantFailure(s.drive(1, time.Millisecond), "lines: EOF", func() {})
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	s.swap()
 	s.stop()
 }

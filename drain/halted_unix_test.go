@@ -14,12 +14,9 @@ func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
 	t.Parallel()
 	for i := range 8 { // the old generation finds out both at once
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			t.Parallel()
 			s, child := stoppedAtReady(t, plan{DrainTimeout: hung}, withControl)
 			waiting := s.connect()
-			if err := waiting.send("POST", "/echo", "patience"); err != nil {
-				t.Fatal(err)
-			}
+			must(t, waiting.send("POST", "/echo", "patience"))
 			s.event(2, "promoted")
 			if a, err := waiting.receive(); err != nil || a.pid != child {
 				t.Errorf("%+v, %v", a, err)

@@ -24,10 +24,7 @@ type liner struct {
 func (s *service) liner() *liner {
 	s.Helper()
 	addr := strings.TrimPrefix(s.noteSince(0, 0, "lines on ").Note, "lines on ")
-	nc, err := net.DialTimeout("tcp", addr, hung)
-	if err != nil {
-		s.Fatal(err)
-	}
+	nc := have(net.DialTimeout("tcp", addr, hung))(s)
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
 	s.Cleanup(func() { _ = nc.Close() })
 	l := &liner{service: s, nc: nc, r: bufio.NewReader(nc)}
@@ -98,7 +95,6 @@ func (l *liner) wantClosed() {
 }
 
 func TestHandOverKeepsConnectionsAndTheirState(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Lines: true})
 	var all []*liner
 	for i := range 24 {
@@ -148,12 +144,10 @@ func TestRefusedConnectionIsGivenBack(t *testing.T) {
 		"no lines":      `nobody listens on "tcp4 127.0.0.1:0" here`,
 	} {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Lines: true})
 			l := s.liner()
 			l.half()
-			s.plan.Fault = fault
-			s.replan()
+			s.nextHas(fault)
 			child := s.swap()
 			if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, reason) {
 				t.Error(r)
@@ -171,12 +165,10 @@ func TestRefusedConnectionIsGivenBack(t *testing.T) {
 
 // Before it has said yes, a generation that dies leaves everything as it was.
 func TestNewKilledWhileItAdopts(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Lines: true})
 	l := s.liner()
 	l.half()
-	s.plan.Fault = "adopt crashes"
-	s.replan()
+	s.nextHas("adopt crashes")
 	s.signal(s.pgid, syscall.SIGHUP) // the new one may crash before it has told of its promotion
 	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "gone") {
 		t.Error(r)
@@ -189,21 +181,8 @@ func TestNewKilledWhileItAdopts(t *testing.T) {
 	s.wantEnd(0, "")
 }
 
-func TestNewKilledAfterItHasAdopted(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{Lines: true})
-	l := s.liner()
-	child := s.swap()
-	s.wantExit(s.pgid, 0)
-	l.wantLine(2, 1)
-	s.signal(child.PID, syscall.SIGKILL)
-	l.wantClosed()
-	s.gone()
-}
-
 // From the moment in which the offer is on its way the new one can do without the old one.
 func TestOldKilledWhileTheNewAdopts(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Lines: true})
 	l := s.liner()
 	l.half()
@@ -217,8 +196,7 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 	if gen, hops := l.rest(); gen != 2 || hops != 1 {
 		t.Errorf("generation %d answers, after %d", gen, hops)
 	}
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
+	s.nextHas("")
 	s.swap()
 	s.wantExit(child.PID, 0) // a moment after the swap
 	l.wantLine(3, 2)
@@ -226,7 +204,6 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 }
 
 func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
-	t.Parallel()
 	s, l, open := late(t)
 	child := s.swap()
 	second := s.liner()
@@ -255,8 +232,7 @@ func late(t testing.TB) (s *service, l *liner, open func()) {
 	open = s.opener(s.plan.Gate)
 	l = s.liner()
 	l.half()
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
+	s.nextHas("")
 	return s, l, open
 }
 
@@ -273,7 +249,6 @@ func (l *liner) wantKept(reason string) {
 }
 
 func TestHandOverToAGenerationThatStops(t *testing.T) {
-	t.Parallel()
 	s, l, open := late(t)
 	child := s.swap()
 	s.tell(child.PID, syscall.SIGTERM)
@@ -286,7 +261,6 @@ func TestHandOverToAGenerationThatStops(t *testing.T) {
 }
 
 func TestHandOverToAGenerationOutOfDescriptors(t *testing.T) {
-	t.Parallel()
 	s, l, open := late(t)
 	c := s.serving(s.swap())
 	if a, err := c.ask("GET", "/do?it=starve&spare=0", ""); err != nil || a.status != 200 {
@@ -318,7 +292,6 @@ func (s *service) serving(r record) *client {
 
 // Config.Adopt holds up a further swap, but nothing else.
 func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Lines: true, DrainTimeout: 2 * hung})
 	late := s.liner()
 	atGate("adopt is slow")(s, nil)
@@ -328,8 +301,7 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	s.noteSince(0, child.PID, "at the gate")
 	s.finishSlow(slow, openSlow)
 	s.wantMoved(slow, child) // over the link on which the answer is awaited
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
+	s.nextHas("")
 	late.half()
 	s.swap()
 	if a := s.get("/whoami"); a.status != 200 { // by either: the second lets go of the door last
@@ -346,7 +318,6 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 // What was not taken in time is served here until DrainTimeout. Its client hears of the end, though the new
 // generation has a descriptor still.
 func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Lines: true, DrainTimeout: 16 * time.Second})
 	l := s.liner()
 	l.half()
@@ -368,7 +339,6 @@ func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
 
 // A generation that is halted before it could adopt has nothing when it wakes: the old one serves on.
 func TestHandOverToAHaltedGeneration(t *testing.T) {
-	t.Parallel()
 	s, l, open := late(t)
 	child := s.swap()
 	s.event(1, "replaced")

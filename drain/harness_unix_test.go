@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -52,16 +53,15 @@ type world struct {
 	exits   map[int]chan int
 }
 
-// begin starts a service; it waits for nothing. It skips the test under -short: what starts processes is `make e2e`.
+// begin starts a service, beside those of other tests; it waits for nothing. It skips the test under -short: what starts
+// processes is `make e2e`.
 func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	dir, err := os.MkdirTemp("", "baton")
-	if err != nil {
-		t.Fatal(err)
-	}
+	parallel(t)
+	dir := have(os.MkdirTemp("", "baton"))(t)
 	s := &service{t, &world{
 		plan: p, dir: dir, binary: filepath.Join(dir, "srv"), planned: filepath.Join(dir, "plan"),
 		eof: make(chan struct{}), grown: make(chan struct{}), exits: make(map[int]chan int),
@@ -78,10 +78,7 @@ func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	s.replan()
 	stdout, w := s.pipe()
 	stdin, hold := s.pipe()
-	log, err := os.Create(s.logFile())
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := have(os.Create(s.logFile()))(t)
 	cmd := exec.Command(s.binary)
 	cmd.Env = append(os.Environ(), planEnv+"="+s.planned, "GORACE=atexit_sleep_ms=0")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, w, log
@@ -89,11 +86,9 @@ func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	for _, tweak := range tweaks {
 		tweak(s, cmd)
 	}
-	err = cmd.Start()
+	err := cmd.Start()
 	_, _, _ = w.Close(), stdin.Close(), log.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	s.pgid = cmd.Process.Pid
 	exit := make(chan int, 1)
 	s.exits[s.pgid] = exit
@@ -121,6 +116,46 @@ func start(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	return s
 }
 
+// parallel makes a test run beside others, if it does not yet.
+func parallel(t testing.TB) {
+	if t, ok := t.(*testing.T); ok {
+		defer func() { _ = recover() }() // it panics where the test has done so
+		t.Parallel()
+	}
+}
+
+// each runs f for each of these, as subtests beside each other.
+func each[V any](t *testing.T, all map[string]V, f func(*testing.T, V)) {
+	t.Helper()
+	parallel(t)
+	for name, v := range all {
+		t.Run(name, func(t *testing.T) { parallel(t); f(t, v) })
+	}
+}
+
+// eachOf is each of values that name themselves.
+func eachOf[V any](t *testing.T, f func(*testing.T, V), all ...V) {
+	t.Helper()
+	named := make(map[string]V)
+	for _, v := range all {
+		named[fmt.Sprint(v)] = v
+	}
+	each(t, named, f)
+}
+
+// must ends the test where something that it needs can't be.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// have is must for what has a result: have(f())(t).
+func have[V any](v V, err error) func(testing.TB) V {
+	return func(t testing.TB) V { t.Helper(); must(t, err); return v }
+}
+
 // in is s for a subtest.
 func (s *service) in(t testing.TB) *service { return &service{t, s.world} }
 
@@ -133,9 +168,7 @@ func or(s, def string) string {
 
 func (s *service) pipe() (r, w *os.File) {
 	r, w, err := os.Pipe()
-	if err != nil {
-		s.Fatal(err)
-	}
+	must(s, err)
 	return r, w
 }
 
@@ -153,10 +186,7 @@ func (s *service) logFile() string { return filepath.Join(s.dir, "log") }
 // install puts a whole binary where the service looks for the next, whatever is there.
 func (s *service) install() {
 	s.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		s.Fatal(err)
-	}
+	self := have(os.Executable())(s)
 	s.replace(func(path string) error { return linkOrCopy(self, path) })
 }
 
@@ -178,15 +208,11 @@ func (s *service) replace(create func(path string) error) {
 	s.Helper()
 	next := s.binary + ".new"
 	_ = os.Remove(next) // a rename to another name of the same file leaves it
-	if err := create(next); err != nil {
-		s.Fatal(err)
-	}
+	must(s, create(next))
 	if info, err := os.Stat(s.binary); err == nil && info.IsDir() {
 		_ = os.Remove(s.binary)
 	}
-	if err := os.Rename(next, s.binary); err != nil {
-		s.Fatal(err)
-	}
+	must(s, os.Rename(next, s.binary))
 }
 
 // replan writes the plan for the generations to come.
@@ -199,18 +225,14 @@ func (s *service) replan() {
 	if err == nil {
 		err = os.Rename(s.planned+".new", s.planned)
 	}
-	if err != nil {
-		s.Fatal(err)
-	}
+	must(s, err)
 }
 
 // gate makes a FIFO that something can wait at until open is called.
 func (s *service) gate(name string) (path string, open func()) {
 	s.Helper()
 	path = filepath.Join(s.dir, name)
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		s.Fatal(err)
-	}
+	must(s, syscall.Mkfifo(path, 0o600))
 	return path, s.opener(path)
 }
 
@@ -236,9 +258,7 @@ func (s *service) opener(path string) func() {
 		}()
 		select {
 		case err := <-opened:
-			if err != nil {
-				s.Fatal(err)
-			}
+			must(s, err)
 		case <-time.After(hung):
 			s.Fatalf("nobody is at the gate %s", path)
 		}

@@ -5,8 +5,8 @@ package drain_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -51,199 +51,156 @@ func (s *service) wantGone(gen int) {
 	}
 }
 
-func TestGoneComesWhenNothingIsInFlight(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{})
-	c, open := s.slow("slow")
-	s.signal(s.pgid, syscall.SIGTERM)
-	s.event(1, "draining")
-	s.tell(s.pgid, syscall.SIGHUP)
-	s.wantGone(0)
-	s.finishSlow(c, open)
-	s.wantEnd(0, "")
-	s.wantGone(1)
-	s.wantOrder(told(1, "draining"), noted(1, "gone"), told(1, "stopped"))
-}
-
-func TestGoneIsTheLastGenerationsToSay(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{DrainTimeout: 2 * hung})
-	c, open := s.slow("slow")
-	s.swap()
-	r := s.swap()
-	s.signal(r.PID, syscall.SIGTERM)
-	s.event(3, "waiting for older generations")
-	s.tell(r.PID, syscall.SIGHUP)
-	s.wantGone(0)
-	s.finishSlow(c, open)
-	_ = c.Close()
-	s.gone()
-	s.wantGone(3)
-	s.wantOrder(told(1, "stopped"), noted(3, "gone"), told(3, "stopped"))
-}
-
-func TestGoneIsNotForWhoNeverWasMain(t *testing.T) {
-	t.Parallel()
-	t.Run("failed start", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, plan{Fault: "ready fails"})
-		s.wantEnd(1, "the cache is cold")
-		s.wantGone(0)
-	})
-	t.Run("stop while starting", func(t *testing.T) {
-		t.Parallel()
-		s, _ := hold(t, "in Ready", plan{})
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantEnd(0, "")
-		s.wantGone(0)
-	})
-	t.Run("failed swap", func(t *testing.T) {
-		t.Parallel()
-		s := start(t, plan{})
-		s.plan.Fault = "check fails"
-		s.replan()
-		s.signal(s.pgid, syscall.SIGHUP)
-		s.event(1, "swap failed")
-		s.wantGone(0)
-		s.stop()
-		s.wantGone(1)
-	})
-	t.Run("stop in a swap", func(t *testing.T) {
-		t.Parallel()
-		s := start(t, plan{})
-		s.beginSwap("in Ready")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantEnd(0, "")
-		s.wantGone(1)
-	})
-}
-
-func TestGoneAfterACutOff(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{DrainTimeout: 200 * time.Millisecond})
-	s.slow("slow")
-	s.signal(s.pgid, syscall.SIGTERM)
-	s.wantEnd(1, "DrainTimeout (200ms) is over: cut off 1 active connection(s)")
-	s.wantGone(1)
-}
-
 func TestGoneIsOutpacedByASecondStop(t *testing.T) {
-	t.Parallel()
-	t.Run("before", func(t *testing.T) {
-		t.Parallel()
-		s := start(t, plan{})
-		s.slow("slow")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.event(1, "draining")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantEnd(1, "asked twice")
-		s.wantGone(0)
-	})
-	t.Run("in it", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, plan{DrainTimeout: 2 * hung}, atGate("slow gone"))
-		s.event(1, "ready")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.noteSince(0, 0, "at the gate")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantEnd(1, "asked twice: cut off Config.Gone")
-		s.wantGone(1)
-	})
+	s, _ := startAt(t, "slow gone", plan{DrainTimeout: 2 * hung})
+	s.signal(s.pgid, term)
+	s.noteSince(0, 0, "at the gate")
+	s.signal(s.pgid, term)
+	s.wantEnd(1, "asked twice: cut off Config.Gone")
+	s.wantGone(1)
 }
 
 func TestGoneIsBounded(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second})
-	s.signal(s.pgid, syscall.SIGTERM)
+	s.signal(s.pgid, term)
 	s.wantEnd(0, "")
-	if r := s.event(1, "hook failed"); !strings.Contains(r.Err, "Config.Gone: ") {
-		t.Error(r)
-	}
-}
-
-// A registry ends up with what it hears last.
-func TestHooksRunOneAfterAnother(t *testing.T) {
-	t.Parallel()
-	t.Run("Join is waited for", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, plan{PullMax: hung}, atGate("slow join"))
-		s.event(1, "ready")
-		s.noteSince(0, 0, "at the gate")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.event(1, "pull noticed")
-		s.tell(s.pgid, syscall.SIGHUP)
-		s.wantNone(0, "draining")
-		s.opener(s.plan.Gate)()
-		s.wantEnd(0, "")
-		s.wantOrder(told(1, "stopping"), noted(1, "joined"), noted(1, "leave"), noted(1, "left"), noted(1, "gone"))
-	})
-	t.Run("Join is told", func(t *testing.T) {
-		t.Parallel()
-		s := start(t, plan{Fault: "hang in Join", PullMax: hung})
-		s.noteSince(0, 0, "join")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantEnd(0, "")
-		s.wantOrder(told(1, "stopping"), noted(1, "leave"), noted(1, "gone"))
-		s.wantNone(0, "hook failed")
-	})
-	t.Run("one that does not return", func(t *testing.T) {
-		t.Parallel()
-		s := begin(t, plan{PullMax: 200 * time.Millisecond}, atGate("slow join"))
-		s.event(1, "ready")
-		s.noteSince(0, 0, "at the gate")
-		s.signal(s.pgid, syscall.SIGUSR2)
-		if r := s.event(1, "hook failed"); !strings.Contains(r.Err, "Config.Leave: not over within 200ms") {
-			t.Error(r)
-		}
-		s.opener(s.plan.Gate)()
-		s.noteSince(0, 0, "joined")
-		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGUSR1)
-		s.noteSince(mark, 0, "at the gate")
-		s.opener(s.plan.Gate)()
-		s.stop()
-	})
-}
-
-func TestJoinThatFailedIsTheNextGenerationsToDo(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []string{"join fails", "hang in Join"} {
-		s := start(t, plan{Fault: fault, PullMax: hung})
-		s.noteSince(0, s.pgid, "join")
-		s.plan.Fault = ""
-		s.replan()
-		s.noteSince(0, s.swap().PID, "joined")
-		mark := s.mark()
-		s.swap()
-		s.stop()
-		for _, r := range s.since(mark) {
-			if r.Note == "join" {
-				t.Errorf("%s: %v; want no more calls of Join", fault, r)
-			}
-		}
-	}
+	s.wantIn(s.event(1, "hook failed").Err, "Config.Gone: ")
 }
 
 // An older generation that ends late does not end Gone.
 func TestGoneIsFinished(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	c, open := s.slow("one")
-	s.plan.DrainTimeout, s.plan.Fault = 200*time.Millisecond, "slow gone"
-	s.plan.Gate, _ = s.gate("gone")
-	s.replan()
+	s.plan.DrainTimeout = 200 * time.Millisecond
+	openGone := s.nextAt("slow gone")
 	r := s.swap()
-	s.signal(r.PID, syscall.SIGTERM)
+	s.signal(r.PID, term)
 	s.noteSince(0, r.PID, "at the gate")
 	s.event(1, "told to leave within")
 	s.finishSlow(c, open)
 	_ = c.Close()
 	s.event(2, "older generation is gone")
-	s.tell(r.PID, syscall.SIGHUP)
-	s.opener(s.plan.Gate)()
+	s.tell(r.PID, hup)
+	openGone()
 	s.gone()
 	s.wantGone(2)
-	if r := s.event(2, "cut off"); !strings.Contains(r.Err, "DrainTimeout (200ms) is over") {
-		t.Error(r)
+	s.wantIn(s.event(2, "cut off").Err, "DrainTimeout (200ms) is over")
+}
+
+func TestJoinAndLeaveInOrder(t *testing.T) {
+	s := start(t, plan{})
+	s.noteSince(0, 0, "join")
+	s.swap()
+	s.swap()
+	s.stop()
+	s.wantOrder(told(1, "ready"), noted(1, "join"), told(3, "promoted"), told(3, "stopping"), noted(3, "leave"),
+		told(3, "draining"), told(3, "stopped"))
+	s.wantNotes(1, 0, "join")
+	s.wantNotes(1, 0, "leave")
+}
+
+// A registry ends up with what it hears last.
+func TestHooksRunOneAfterAnother(t *testing.T) {
+	parallel(t)
+	t.Run("Join is waited for", func(t *testing.T) {
+		s, open := startAt(t, "slow join", plan{PullMax: hung})
+		s.noteSince(0, 0, "at the gate")
+		s.signal(s.pgid, term)
+		s.event(1, "pull noticed")
+		s.tell(s.pgid, hup)
+		s.wantNone(0, "draining")
+		open()
+		s.wantEnd(0, "")
+		s.wantOrder(told(1, "stopping"), noted(1, "joined"), noted(1, "leave"), noted(1, "left"), noted(1, "gone"))
+	})
+	t.Run("Join is told", func(t *testing.T) {
+		s := start(t, plan{Fault: "hang in Join", PullMax: hung})
+		s.noteSince(0, 0, "join")
+		s.signal(s.pgid, term)
+		s.wantEnd(0, "")
+		s.wantOrder(told(1, "stopping"), noted(1, "leave"), noted(1, "gone"))
+		s.wantNone(0, "hook failed")
+	})
+	t.Run("one that does not return", func(t *testing.T) {
+		s, open := startAt(t, "slow join", plan{PullMax: 200 * time.Millisecond})
+		s.noteSince(0, 0, "at the gate")
+		s.signal(s.pgid, pull)
+		s.wantIn(s.event(1, "hook failed").Err, "Config.Leave: not over within 200ms")
+		open()
+		s.noteSince(0, 0, "joined")
+		mark := s.mark()
+		s.signal(s.pgid, restore)
+		s.noteSince(mark, 0, "at the gate")
+		open()
+		s.stop()
+	})
+}
+
+func TestJoinThatFailedIsTheNextGenerationsToDo(t *testing.T) {
+	eachOf(t, func(t *testing.T, fault string) {
+		s := start(t, plan{Fault: fault, PullMax: hung})
+		s.noteSince(0, s.pgid, "join")
+		s.nextHas("")
+		s.noteSince(0, s.swap().PID, "joined")
+		s.swap()
+		s.stop()
+		s.wantNotes(2, 0, "join")
+	}, "join fails", "hang in Join")
+}
+
+// fail ends the function of that name otherwise than by returning.
+func (g *gen) fail(name string) {
+	if g.fault("Goexit in " + name) {
+		runtime.Goexit()
 	}
+	if g.fault("panic in " + name) {
+		panic("a bug in the hook")
+	}
+}
+
+// A hook that ends its goroutine is a hook that fails: nothing waits for it. See TestSwapToABadVersionFails for swaps.
+func TestGoexitBeforeReadyIsAnError(t *testing.T) {
+	each(t, map[string]string{
+		"Goexit in Ready": "drain: Config.Ready: it did not return", "ready fails": "the cache is cold",
+	}, func(t *testing.T, reason string) {
+		_, fault, _ := strings.Cut(strings.ReplaceAll(t.Name(), "_", " "), "/")
+		s := begin(t, plan{Fault: fault})
+		s.wantEnd(1, reason)
+		s.wantGone(0)
+	})
+}
+
+// A hook of the main generation that panics is told of, and the service serves on, swaps, and stops.
+func TestAHookThatDoesNotReturnEndsNothing(t *testing.T) {
+	type row struct {
+		how, hook string
+		by        int // generation; a later Join may be over before it begins, when a pull comes
+	}
+	eachOf(t, func(t *testing.T, c row) {
+		s := start(t, plan{Fault: c.how + " in " + c.hook})
+		l := s.drive(2, time.Millisecond)
+		if c.by == 1 {
+			s.event(1, "hook failed")
+		}
+		s.swap()
+		s.pull()
+		l.end()
+		s.signal(s.main().PID, term)
+		s.wantIn(s.event(c.by, "hook failed").Err, "Config."+c.hook+": ")
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		if r := s.event(2, "stopped"); r.Err != "" {
+			t.Error(r)
+		}
+	}, row{"panic", "Join", 1}, row{"panic", "Leave", 2}, row{"panic", "Gone", 2},
+		row{"Goexit", "Join", 1}, row{"Goexit", "Leave", 2}, row{"Goexit", "Gone", 2})
+}
+
+// A function of Go that ends its goroutine has ended.
+func TestGoexitInBackgroundWork(t *testing.T) {
+	s := start(t, plan{Worker: true, Fault: "Goexit in Go"})
+	s.noteSince(0, 0, "work begun")
+	s.swap()
+	s.event(1, "stopped")
+	s.stop()
 }

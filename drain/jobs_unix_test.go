@@ -111,7 +111,6 @@ func (s *service) wantJobs(accepted map[string]bool) {
 }
 
 func TestAcceptedJobsAreDoneOnceOverTenSwapsAndAStop(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Jobs: t.TempDir(), MaxGenerations: 16})
 	var mu sync.Mutex
 	accepted := map[string]bool{}
@@ -169,7 +168,6 @@ func TestHandlersThatDrainHandInWork(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
 		for _, kind := range []string{"HTTP/1.1", "TLS"} {
 			t.Run(sig.String()+" "+kind, func(t *testing.T) {
-				t.Parallel()
 				p := plan{Jobs: t.TempDir()}
 				if kind == "TLS" {
 					p = tlsPlan(t, p)
@@ -184,9 +182,7 @@ func TestHandlersThatDrainHandInWork(t *testing.T) {
 					id := fmt.Sprint(i)
 					gate, open := s.gate(id) // each waits for its handler, however busy the machine is
 					opens = append(opens, open)
-					if err := c.send("POST", "/job?id="+id+"&gate="+gate, ""); err != nil {
-						t.Fatal(err)
-					}
+					must(t, c.send("POST", "/job?id="+id+"&gate="+gate, ""))
 					s.noteSince(mark, s.pgid, "job begun")
 					accepted[id] = true
 					clients = append(clients, c)
@@ -213,18 +209,35 @@ func TestHandlersThatDrainHandInWork(t *testing.T) {
 	}
 }
 
-// Work that goes on when the connections are cut off is told, and has a moment.
-func TestWorkIsToldWhenTheTimeIsOver(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{Jobs: t.TempDir(), Worker: true, DrainTimeout: 300 * time.Millisecond})
-	s.slow("one")
-	s.signal(s.pgid, syscall.SIGTERM)
-	s.wantEnd(1, "DrainTimeout (300ms) is over: cut off 1 active connection(s)")
-	s.wantOrder(told(1, "draining"), noted(1, "queue ended"), told(1, "cut off"))
-	s.wantOrder(told(1, "draining"), noted(1, "work ended"), told(1, "cut off"))
+func TestBackgroundWorkIsWaitedFor(t *testing.T) {
+	s, open := startAt(t, "slow work", plan{Worker: true})
+	s.noteSince(0, 0, "work begun")
+	s.swap()
+	s.noteSince(0, s.pgid, "work told to end")
+	mark := s.mark()
+	s.get("/whoami")
+	s.awaitOlder(1)
+	s.wantNone(mark, "stopped")
+	open()
+	s.event(1, "stopped")
+	s.wantExit(s.pgid, 0)
+	s.wantOrder(told(1, "replaced"), noted(1, "work told to end"), noted(1, "work ended"), told(1, "stopped"))
+	s.wantOrder(told(2, "probation"), noted(2, "work begun"))
+	s.stop()
+	s.wantOrder(told(2, "draining"), noted(2, "work told to end"), noted(2, "work ended"), told(2, "stopped"))
+}
+
+// A generation that never takes over runs no work and calls no hook.
+func TestBackgroundWorkDoesNotRunInProbation(t *testing.T) {
+	s := start(t, plan{Worker: true})
+	s.failSwap("check fails")
+	s.wantGone(0)
+	s.stop()
+	s.wantGone(1)
 	for _, r := range s.since(0) {
-		if strings.Contains(r.Err, "background") {
-			t.Error(r)
+		if r.PID != s.pgid && strings.HasPrefix(r.Note, "work") {
+			t.Errorf("a generation that never took over says %q", r.Note)
 		}
 	}
+	s.wantOrder(noted(1, "work begun"), told(1, "swap failed"), noted(1, "work told to end"))
 }

@@ -38,10 +38,7 @@ func withKeeper(s *service, _ *exec.Cmd) {
 // asPID1 puts the service in a pid namespace, where Config.Keeper is not needed.
 func asPID1(s *service, cmd *exec.Cmd) {
 	s.apart = true
-	path, err := exec.LookPath("unshare")
-	if err != nil {
-		s.Fatal(err)
-	}
+	path := have(exec.LookPath("unshare"))(s)
 	cmd.Path = path
 	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", s.binary},
 		cmd.Args[1:]...)
@@ -108,30 +105,6 @@ func (s *service) keeper() int {
 	return c[0].pid
 }
 
-// eventually waits for a fact that no event tells.
-func (s *service) eventually(what string, fact func() bool) {
-	s.Helper()
-	for timeout := time.After(hung); !fact(); {
-		select {
-		case <-time.After(2 * time.Millisecond):
-		case <-timeout:
-			s.Fatalf("hangs; want %s", what)
-		}
-	}
-}
-
-// swapKept swaps by a signal to the keeper.
-func (s *service) swapKept() record {
-	s.Helper()
-	mark, from := s.mark(), s.main()
-	s.signal(s.keeper(), syscall.SIGHUP)
-	r := s.await(mark, "a swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
-	if r.Msg != "promoted" || r.Gen != from.Gen+1 {
-		s.Fatalf("swap: %v", r)
-	}
-	return r
-}
-
 // sh lets the main generation run a script.
 func (s *service) sh(script string) {
 	s.Helper()
@@ -167,7 +140,7 @@ func TestKeeperStaysThroughTenSwapsUnderLoad(t *testing.T) {
 		keeper := s.keeper()
 		l := s.drive(16, 4*time.Millisecond)
 		for range 10 {
-			s.swapKept()
+			s.swapBy(s.keeper())
 			l.settle()
 		}
 		l.end()
@@ -198,7 +171,7 @@ func TestKeeperReapsOrphans(t *testing.T) {
 		}
 		s.eventually("no zombie", func() bool { return len(sleeps()) == 0 })
 		s.sh("for i in 1 2 3 4 5 6 7 8 9; do (true & true &) & done")
-		s.swapKept()
+		s.swapBy(s.keeper())
 		s.eventually("one child", func() bool { return len(children(keeper)) == 1 })
 
 		s.sh("sleep 1000 &") // which holds nobody up
@@ -213,7 +186,7 @@ func TestKeeperReapsOrphans(t *testing.T) {
 func TestKeeperStopDrainsInFull(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{}, how)
-		s.swapKept()
+		s.swapBy(s.keeper())
 		c, open := s.slow("slow")
 		mark := s.mark()
 		s.signal(s.keeper(), syscall.SIGTERM)
@@ -227,7 +200,7 @@ func TestKeeperStopDrainsInFull(t *testing.T) {
 func TestKeeperSecondStopLeavesNow(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{DrainTimeout: 2 * hung}, how)
-		s.swapKept()
+		s.swapBy(s.keeper())
 		c, _ := s.slow("slow")
 		s.signal(s.keeper(), syscall.SIGTERM)
 		s.event(2, "draining")
@@ -244,28 +217,24 @@ func TestKeeperSecondStopLeavesNow(t *testing.T) {
 
 func TestKeeperExitsAsTheServiceDid(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
-		for _, end := range []struct {
-			name  string
+		type end struct {
 			do    string
 			swaps int
 			code  int
-		}{
-			{"error", "/do?it=close+listener", 0, 1},
-			{"os.Exit", "/exit?code=3", 1, 3},
-			{"signal", "/sh?do=kill+-9+$PPID", 1, 137},
-		} {
-			t.Run(fmt.Sprintf("%s after %d swaps", end.name, end.swaps), func(t *testing.T) {
-				t.Parallel()
-				s := start(t, plan{}, how)
-				for range end.swaps {
-					mark := s.mark()
-					s.swapKept()
-					s.eventSince(mark, 2, "older generation is gone") // or it might get the request
-				}
-				s.tellMain(end.do)
-				s.wantKeeperExit(end.code)
-			})
 		}
+		each(t, map[string]end{
+			"error":   {"/do?it=close+listener", 0, 1},
+			"os.Exit": {"/exit?code=3", 1, 3},
+			"signal":  {"/sh?do=kill+-9+$PPID", 1, 137},
+		}, func(t *testing.T, end end) {
+			s := start(t, plan{}, how)
+			for range end.swaps {
+				s.swapBy(s.keeper())
+				s.event(2, "older generation is gone") // or it might get the request
+			}
+			s.tellMain(end.do)
+			s.wantKeeperExit(end.code)
+		})
 	})
 }
 
@@ -274,7 +243,7 @@ func TestKeeperWaitsForTheOldAfterACrashOfTheMain(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{DrainTimeout: 2 * hung}, how)
 		c, open := s.slow("slow")
-		s.swapKept()
+		s.swapBy(s.keeper())
 		s.event(1, "replaced") // or it would serve on
 		keeper := s.keeper()
 		gen1 := children(keeper)[0].pid
@@ -302,12 +271,7 @@ func older(major, minor int) bool {
 func TestKeeperThatCantStartSaysWhy(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := begin(t, plan{Fault: "no binary"}, how)
-		r := s.noteSince(0, 0, "error")
-		for _, word := range []string{"Config.Keeper", "generation 1", s.binary, "no such file"} {
-			if !strings.Contains(r.Note, word) {
-				t.Errorf("%v; want %q", r, word)
-			}
-		}
+		s.wantIn(s.noteSince(0, 0, "error").Note, "Config.Keeper", "generation 1", s.binary, "no such file")
 		s.wantKeeperExit(1)
 	})
 }
@@ -321,8 +285,7 @@ func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
 		open()
 		s.await(0, "generation 1 at the gate", func(r record) bool { return r.Note == "at the gate" && r.PID != first.PID })
 		s.signal(s.keeper(), syscall.SIGHUP)
-		s.plan.Fault, s.plan.Gate = "", "" // of generation 2
-		s.replan()
+		s.nextHas("") // of generation 2
 		open()
 		s.event(2, "promoted")
 		s.signal(s.keeper(), syscall.SIGTERM)
@@ -332,9 +295,8 @@ func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
 
 // Nobody supervises a service whose keeper was killed, and the next one could not bind.
 func TestKeeperKilledStopsTheService(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withKeeper)
-	s.swapKept()
+	s.swapBy(s.keeper())
 	c, open := s.slow("slow")
 	s.signal(s.keeper(), syscall.SIGKILL)
 	s.event(2, "draining")
@@ -346,7 +308,6 @@ func TestKeeperKilledStopsTheService(t *testing.T) {
 }
 
 func TestKeeperKilledInASwapStopsBoth(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withKeeper)
 	s.plan.Fault = "in Ready"
 	var open func()

@@ -67,10 +67,9 @@ func TestKeeperFollowsTheSurvivorOfASwap(t *testing.T) {
 		s.signal(children(keeper)[0].pid, syscall.SIGKILL)
 		open()
 		s.event(2, "promoted")
-		s.plan.Fault = ""
-		s.replan()
+		s.nextHas("")
 		s.eventually("that the keeper knows", func() bool { return s.logged("keeper: another generation is main") })
-		s.swapKept()
+		s.swapBy(s.keeper())
 		s.signal(keeper, syscall.SIGTERM)
 		s.wantKeeperExit(0)
 	})
@@ -83,21 +82,13 @@ func (s *service) logged(text string) bool {
 
 // Sockets that a service manager has passed to the keeper are generation 1's, and not the keeper's any more.
 func TestKeeperPassesOnWhatWasPassedToIt(t *testing.T) {
-	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := have(net.Listen("tcp", "127.0.0.1:0"))(t)
 	f, err := ln.(*net.TCPListener).File()
 	_ = ln.Close()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	var want unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &want); err != nil {
-		t.Fatal(err)
-	}
+	must(t, unix.Fstat(int(f.Fd()), &want))
 	s := start(t, plan{}, withKeeper, func(s *service, cmd *exec.Cmd) {
 		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0"`, s.binary}
 		cmd.ExtraFiles = []*os.File{f}
@@ -118,7 +109,6 @@ func TestKeeperPassesOnWhatWasPassedToIt(t *testing.T) {
 
 // Ctrl-C sends INT to every process in the foreground. Were it forwarded, too, the service would leave at once.
 func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
-	t.Parallel()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no terminals: %v", err)
@@ -128,9 +118,7 @@ func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
 	if err == nil {
 		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no terminals: %v", err)
@@ -140,7 +128,7 @@ func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	})
 	_ = tty.Close()
-	s.swapKept()
+	s.swapBy(s.keeper())
 	c, open := s.slow("slow")
 	mark := s.mark()
 	if _, err := master.Write([]byte{3}); err != nil {
@@ -157,20 +145,4 @@ func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
 	if len(signals) != 1 || signals[0].Note != "signal: interrupt" {
 		t.Errorf("%v; want one interrupt", signals)
 	}
-}
-
-// In a container the threads of PID 1 have the numbers that the processes before a restart had.
-func TestPIDFileThatNamesAThread(t *testing.T) {
-	t.Parallel()
-	entries, err := os.ReadDir("/proc/self/task")
-	if err != nil || len(entries) < 2 {
-		t.Skipf("no other thread: %v", err)
-	}
-	tid := entries[len(entries)-1].Name()
-	s := start(t, plan{}, func(s *service, _ *exec.Cmd) {
-		if err := os.WriteFile(s.plan.PIDFile, []byte(tid+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	})
-	s.stop()
 }

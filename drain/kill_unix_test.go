@@ -13,44 +13,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/baton-go/baton/drain"
 )
-
-// wantServed wants new connections to be answered by that process, which the PID file names, and swaps to work.
-func (s *service) wantServed(pid int) {
-	s.Helper()
-	s.wantAlone(pid) // or one that is leaving might answer
-	for range 8 {
-		if a := s.get("/whoami"); a.status != 200 || a.pid != pid {
-			s.Errorf("%+v; want pid %d to answer", a, pid)
-		}
-	}
-	s.awaitPIDFile(pid)
-	s.awaitOlder(0)
-	if st := s.status(); st.Phase != drain.Ready {
-		s.Errorf("%+v", st)
-	}
-	l := s.drive(4, time.Millisecond)
-	s.swap()
-	s.swap()
-	l.end()
-	s.stop()
-}
 
 func TestOldKilledWhileTheNewStarts(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"before New", "before Run", "in Ready"} {
 		t.Run(at, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{})
 			open := s.beginSwap(at)
 			s.signal(s.pgid, syscall.SIGKILL)
 			s.wantExit(s.pgid, -9)
 			waiting := s.connect() // in the kernel's queue: nobody accepts
-			if err := waiting.send("POST", "/echo", "patience"); err != nil {
-				t.Fatal(err)
-			}
+			must(t, waiting.send("POST", "/echo", "patience"))
 			open()
 			r := s.event(2, "promoted")
 			if a, err := waiting.receive(); err != nil || a.pid != r.PID {
@@ -62,7 +36,6 @@ func TestOldKilledWhileTheNewStarts(t *testing.T) {
 }
 
 func TestOldKilledInProbation(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
 	s.plan.Probation, s.plan.SwapTimeout = time.Hour, 2*time.Hour // is cut short
 	s.replan()
@@ -78,7 +51,6 @@ func TestOldKilledInProbation(t *testing.T) {
 
 // Between the new generation's word that it is ready and the old one's that it lets go.
 func TestOldKilledInPromotion(t *testing.T) {
-	t.Parallel()
 	s, child := stoppedAtReady(t, plan{})
 	s.signal(s.pgid, syscall.SIGKILL)
 	s.event(2, "promoted")
@@ -86,7 +58,6 @@ func TestOldKilledInPromotion(t *testing.T) {
 }
 
 func TestOldKilledWhileHandingOver(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	s.slow("one") // or it might be gone already
 	l := s.drive(8, time.Millisecond)
@@ -106,7 +77,6 @@ func TestOldKilledWhileHandingOver(t *testing.T) {
 }
 
 func TestElderKilledWhileItDrains(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung})
 	s.slow("one")
 	l := s.drive(4, time.Millisecond)
@@ -123,7 +93,6 @@ func TestElderKilledWhileItDrains(t *testing.T) {
 
 // Then nobody listens. What the old generation has it finishes.
 func TestNewKilledRightAfterPromotion(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{IdleGrace: hung})
 	c, open := s.slow("one")
 	idle := s.connect()
@@ -141,7 +110,6 @@ func TestNewKilledRightAfterPromotion(t *testing.T) {
 
 // The same with an elder, whose link had been handed on.
 func TestNewKilledWhileTwoDrain(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{IdleGrace: hung})
 	first, openFirst := s.slow("one")
 	second := s.swap()
@@ -165,7 +133,6 @@ func TestNewKilledWhileTwoDrain(t *testing.T) {
 
 // A new generation that is halted holds up whom it is to serve, and loses nobody.
 func TestNewHaltedRightAfterPromotion(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
 	l := s.drive(8, time.Millisecond)
 	slow, open := s.slow("one")
@@ -173,9 +140,7 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 	s.signal(child.PID, syscall.SIGSTOP)
 	s.event(1, "replaced")
 	waiting := s.connect()
-	if err := waiting.send("POST", "/echo", "patience"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, waiting.send("POST", "/echo", "patience"))
 	s.finishSlow(slow, open)
 	s.signal(child.PID, syscall.SIGCONT)
 	if a, err := waiting.receive(); err != nil || a.body != "patience" {
@@ -190,7 +155,6 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 // A new generation that is halted for longer than the old one lives: what the old one holds it serves to the
 // end, and its clients hear of that.
 func TestNewHaltedForLongerThanTheOldDrains(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 8 * time.Second})
 	const n = 16
 	path, open := s.gate("all")
@@ -198,9 +162,7 @@ func TestNewHaltedForLongerThanTheOldDrains(t *testing.T) {
 	for i := range clients {
 		mark := s.mark()
 		clients[i] = s.connect()
-		if err := clients[i].send("GET", "/slow?gate="+url.QueryEscape(path), ""); err != nil {
-			t.Fatal(err)
-		}
+		must(t, clients[i].send("GET", "/slow?gate="+url.QueryEscape(path), ""))
 		s.noteSince(mark, s.pgid, "slow begun")
 	}
 	child := s.swap()
@@ -238,7 +200,6 @@ func TestNewHaltedForLongerThanTheOldDrains(t *testing.T) {
 // A process that thinks it is a new generation, but whose parent died before it could say anything, must not hang on
 // to what it inherited.
 func TestNewWithoutAWordFromTheOldEnds(t *testing.T) {
-	t.Parallel()
 	s := begin(t, plan{}, func(s *service, cmd *exec.Cmd) {
 		_, ready := s.pipe()
 		names, w := s.pipe()

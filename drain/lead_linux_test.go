@@ -8,14 +8,9 @@ import (
 // A version that does not know Lead, between two that do, hands on what it does not understand as far as the
 // new one needs it.
 func TestTwoVersionsLead(t *testing.T) {
-	t.Parallel()
 	v := bothVersions(t)
-	s := begin(t, plan{Leads: []string{"gated", "one"}, MaxGenerations: 8, DrainTimeout: 2 * hung}, atGate("gated"))
-	s.event(1, "ready")
+	s, open := startAt(t, "gated", plan{Leads: []string{"gated", "one"}, MaxGenerations: 8, DrainTimeout: 2 * hung})
 	s.await(0, "gated", noted(1, "gated begun"))
-	open := s.opener(s.plan.Gate)
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
 	v.swapTo(s, "old")
 	s.noteSince(0, s.pgid, "gated told")
 	for s.awaitOlder(1); s.status().Older[0].Tasks != 1; { // the last that changes for now, to the old version

@@ -66,7 +66,6 @@ func (s *service) wantNoOverlap() {
 }
 
 func TestLeadRunsInOneGenerationOverTenSwapsAndAStop(t *testing.T) {
-	t.Parallel()
 	names := []string{"one", "another", "short"}
 	s := start(t, plan{Leads: names, LeadTail: 10 * time.Millisecond})
 	l := s.drive(8, 2*time.Millisecond)
@@ -103,13 +102,8 @@ func TestLeadRunsInOneGenerationOverTenSwapsAndAStop(t *testing.T) {
 
 // Swaps that come faster than the functions return: each waits for the one before, however far that is away.
 func TestLeadWaitsForEachGenerationBefore(t *testing.T) {
-	t.Parallel()
-	s := begin(t, plan{Leads: []string{"gated", "other"}, MaxGenerations: 8, DrainTimeout: 2 * hung}, atGate("gated"))
-	s.event(1, "ready")
+	s, open := startAt(t, "gated", plan{Leads: []string{"gated", "other"}, MaxGenerations: 8, DrainTimeout: 2 * hung})
 	s.await(0, "gated", noted(1, "gated begun"))
-	open := s.opener(s.plan.Gate)
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
 	for gen := 2; gen <= 4; gen++ {
 		s.swap()
 		s.await(0, "the other", noted(gen, "other begun")) // is not held up
@@ -133,24 +127,18 @@ func TestLeadWaitsForEachGenerationBefore(t *testing.T) {
 
 // A swap that fails, at whatever step, does not touch what runs.
 func TestLeadGoesOnWhereASwapFails(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{Leads: []string{"one"}})
 	s.await(0, "one", noted(1, "one begun"))
 	for _, fault := range []string{"crash at start", "ready fails", "check fails", "crash in probation",
 		"preflight fails"} {
-		s.plan.Fault = fault
-		s.replan()
-		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGHUP)
-		s.eventSince(mark, 1, "swap failed")
+		s.failSwap(fault)
 	}
 	for _, r := range s.since(0) {
 		if r.Note == "one told" || r.Note == "one begun" && r.PID != s.pgid {
 			t.Error(r)
 		}
 	}
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	s.swap()
 	s.await(0, "one", noted(2, "one begun"))
 	s.stop()
@@ -162,12 +150,10 @@ func TestLeadBeginsWhenTheOldOneIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"before the swap is over", "while its function ends"} {
 		t.Run(when, func(t *testing.T) {
-			t.Parallel()
 			s := begin(t, plan{Leads: []string{"gated"}, DrainTimeout: 2 * hung}, atGate("gated"))
 			s.event(1, "ready")
 			s.await(0, "gated", noted(1, "gated begun"))
-			s.plan.Fault, s.plan.Gate = "", ""
-			s.replan()
+			s.nextHas("")
 			if when == "while its function ends" {
 				s.swap()
 				s.noteSince(0, s.pgid, "gated told")
@@ -189,13 +175,8 @@ func TestLeadBeginsWhenTheOldOneIsKilled(t *testing.T) {
 
 // The generation between is killed before it has told the next one all that it knows.
 func TestLeadWaitsForOneWhoseSuccessorIsKilled(t *testing.T) {
-	t.Parallel()
-	s := begin(t, plan{Leads: []string{"gated", "other"}, DrainTimeout: 2 * hung}, atGate("gated"))
-	s.event(1, "ready")
+	s, open := startAt(t, "gated", plan{Leads: []string{"gated", "other"}, DrainTimeout: 2 * hung})
 	s.await(0, "gated", noted(1, "gated begun"))
-	open := s.opener(s.plan.Gate)
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
 	second := s.swap()
 	s.await(0, "other", noted(2, "other begun")) // from here on it knows what generation 1 still leads
 	openThird := s.beginSwap("in Ready")
@@ -212,7 +193,6 @@ func TestLeadWaitsForOneWhoseSuccessorIsKilled(t *testing.T) {
 
 // Whenever something is killed, no two lead at once, and one that serves leads soon.
 func TestLeadSurvivesRandomKills(t *testing.T) {
-	t.Parallel()
 	dice := dice(t)
 	swaps := 0
 	for services := 0; swaps < 20 && services < 40 && !t.Failed(); services++ {

@@ -15,10 +15,7 @@ import (
 func fds(t testing.TB, pid int) (all []string) {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := have(os.ReadDir(dir))(t)
 	for _, e := range entries {
 		if to, err := os.Readlink(dir + "/" + e.Name()); err == nil {
 			all = append(all, e.Name()+" "+to)
@@ -69,10 +66,7 @@ func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
 	s.Helper()
 	for timeout := time.After(hung / 4); ; {
 		all := fds(s, pid)
-		n, err := strconv.Atoi(c.say(s, "goroutines"))
-		if err != nil {
-			s.Fatal(err)
-		}
+		n := have(strconv.Atoi(c.say(s, "goroutines")))(s)
 		b = burden{len(all), n}
 		if most == nil || b.fds <= most.fds && b.goroutines <= most.goroutines {
 			return b
@@ -88,7 +82,6 @@ func (s *service) elderRested(pid int, c *client, most *burden) (b burden) {
 // Nothing is left over from a swap, whatever kind of connection it has to do with, in the newest generation
 // as in one that has seen them all go by. Some are overtaken by the next ones while they drain.
 func TestFiftySwapsAreFlat(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{MaxGenerations: 64, DrainTimeout: 20 * hung, Lines: true}, withControl)
 	var held []*client
 	swaps := func(n int) {
@@ -140,36 +133,8 @@ func TestFiftySwapsAreFlat(t *testing.T) {
 	s.wantNothingLost()
 }
 
-func TestNothingPilesUpInFailedSwaps(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{}, withControl)
-	s.swap()
-	pid := s.main().PID
-	s.wantAlone(pid)
-	fail := func(fault string, n int) {
-		for range n {
-			mark := s.mark()
-			s.plan.Fault = fault
-			s.replan()
-			s.signal(pid, 1)
-			s.eventSince(mark, 2, "swap failed")
-		}
-	}
-	fail("ready fails", 2)
-	early := s.rested(nil)
-	fail("ready fails", 4)
-	fail("crash at start", 4)
-	fail("preflight fails", 2)
-	s.rested(&burden{early.fds + 1, early.goroutines + 1})
-	s.plan.Fault = ""
-	s.replan()
-	s.swap()
-	s.stop()
-}
-
 // What the service starts inherits neither its descriptors nor its variables.
 func TestSubprocessInheritsNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withControl)
 	l := s.drive(2, time.Millisecond)
 	mine, err := exec.Command("/bin/ls", "-l", "/proc/self/fd").CombinedOutput() // whoever runs the test may leak some

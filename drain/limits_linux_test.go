@@ -64,13 +64,9 @@ func fillDisk(t testing.TB, dir string) (empty func()) {
 func TestLogOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	mountTiny(t, dir)
-	t.Parallel()
 	empty := func() {}
 	s := start(t, plan{}, withControl, func(_ *service, cmd *exec.Cmd) {
-		f, err := os.Create(filepath.Join(dir, "log"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := have(os.Create(filepath.Join(dir, "log")))(t)
 		empty = fillDisk(t, dir)
 		cmd.Stderr = f
 	})
@@ -142,15 +138,12 @@ func readOnly(t testing.TB, dir string) (mend func()) {
 		t.Skip(err)
 	}
 	return func() {
-		if err := unix.Mount("", dir, "", unix.MS_REMOUNT, ""); err != nil {
-			t.Fatal(err)
-		}
+		must(t, unix.Mount("", dir, "", unix.MS_REMOUNT, ""))
 	}
 }
 
 // Fifty swaps that fail, each in a way of its own, leave no descriptor and no goroutine.
 func TestFailedSwapsOfAllKindsAreFlat(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{SwapTimeout: 2 * time.Second}, withControl, unheard)
 	s.installReal()
 	fail := func() {
@@ -159,16 +152,16 @@ func TestFailedSwapsOfAllKindsAreFlat(t *testing.T) {
 			"ulimit -v 20000; exec $real",
 			"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-",
 		} {
-			mark := s.mark()
 			s.replace(s.script(text))
-			s.signal(s.pgid, syscall.SIGHUP)
-			s.eventSince(mark, 1, "swap failed")
+			s.failedSwap()
 		}
 		for _, create := range []func(string) error{foreign, write("", 0o755), write("#!/nowhere\n", 0o755)} {
-			mark := s.mark()
 			s.replace(create)
-			s.signal(s.pgid, syscall.SIGHUP)
-			s.eventSince(mark, 1, "swap failed")
+			s.failedSwap()
+		}
+		s.install()
+		for _, fault := range []string{"ready fails", "crash at start", "preflight fails"} {
+			s.failSwap(fault)
 		}
 	}
 	fail()
@@ -177,8 +170,7 @@ func TestFailedSwapsOfAllKindsAreFlat(t *testing.T) {
 		fail()
 	}
 	late := s.rested(&burden{early.fds + 1, early.goroutines + 1})
-	t.Logf("after 10 failed swaps %+v, after %d %+v", early, 10+10**rounds, late)
-	s.install()
+	t.Logf("after 13 failed swaps %+v, after %d %+v", early, 13+13**rounds, late)
 	s.swap()
 	s.stop()
 }

@@ -36,9 +36,7 @@ var (
 func fill(t testing.TB, w *os.File) {
 	t.Helper()
 	rc, err := w.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_ = rc.Control(func(fd uintptr) {
 		if err = unix.SetNonblock(int(fd), true); err != nil {
 			return
@@ -52,9 +50,7 @@ func fill(t testing.TB, w *os.File) {
 		}
 		err = unix.SetNonblock(int(fd), false)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 }
 
 // start starts a service whose log has such a reader from its start. The file returned is the reader's end, or nil.
@@ -76,7 +72,6 @@ func TestLogReaderHoldsNothingUp(t *testing.T) {
 	for _, reader := range []reader{goneReader, stoppedReader} {
 		for _, how := range []string{"service", "keeper"} {
 			t.Run(reader.name+"/"+how, func(t *testing.T) {
-				t.Parallel()
 				if how == "keeper" && runtime.GOOS != "linux" {
 					t.Skip("a keeper needs Linux")
 				}
@@ -101,11 +96,9 @@ func TestLogReaderHoldsNothingUp(t *testing.T) {
 					t.Errorf("/ping after USR2: %+v", a)
 				}
 				do(1, syscall.SIGUSR1, "restored")
-				s.plan.Fault = "check fails"
-				s.replan()
+				s.nextHas("check fails")
 				do(1, syscall.SIGHUP, "swap failed")
-				s.plan.Fault = ""
-				s.replan()
+				s.nextHas("")
 				do(2, syscall.SIGHUP, "promoted")
 				if how == "service" {
 					s.wantExit(s.pgid, 0)
@@ -136,7 +129,6 @@ func TestLogReaderAndTwoStops(t *testing.T) {
 	t.Parallel()
 	for _, reader := range []reader{goneReader, stoppedReader} {
 		t.Run(reader.name, func(t *testing.T) {
-			t.Parallel()
 			s, _ := reader.start(t, plan{DrainTimeout: time.Hour})
 			c, _ := s.slow("gate")
 			defer c.Close()
@@ -154,7 +146,6 @@ func TestLogReaderAndTwoStops(t *testing.T) {
 
 // A reader that goes on finds all lines, stamped with when it happened.
 func TestLogReaderGoesOn(t *testing.T) {
-	t.Parallel()
 	s, end := stoppedReader.start(t, plan{})
 	s.swap()
 	s.event(2, "older generation is gone")
@@ -206,7 +197,6 @@ func TestCallbacks(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"OnEvent calls", "logger calls"} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Callback: what})
 			s.swap()
 			s.wantExit(s.pgid, 0)
@@ -219,7 +209,6 @@ func TestCallbacks(t *testing.T) {
 	}
 	for _, what := range []string{"OnEvent blocks", "logger blocks"} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Callback: what}, withControl)
 			s.noteSince(0, s.pgid, "blocks")
 			s.signal(s.pgid, syscall.SIGHUP)
@@ -236,7 +225,6 @@ func TestCallbacks(t *testing.T) {
 	}
 	for _, what := range []string{"OnEvent stops", "logger stops"} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Callback: what})
 			s.noteSince(0, s.pgid, "stop returned: <nil>")
 			s.event(1, "stopped")
@@ -245,7 +233,6 @@ func TestCallbacks(t *testing.T) {
 	}
 	for _, what := range []string{"OnEvent swaps", "logger swaps"} {
 		t.Run(what, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Callback: what})
 			s.noteSince(0, s.pgid, "swap returned: <nil>")
 			s.event(2, "promoted")
@@ -254,14 +241,12 @@ func TestCallbacks(t *testing.T) {
 		})
 	}
 	t.Run("logger panics", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, plan{Callback: "logger panics"})
 		s.swap()
 		s.swap()
 		s.stop()
 	})
 	t.Run("OnEvent panics", func(t *testing.T) {
-		t.Parallel()
 		s := begin(t, plan{Callback: "OnEvent panics"})
 		s.wantExit(s.pgid, 2)
 	})

@@ -27,7 +27,6 @@ func takesOver(pid, gen int) string {
 }
 
 func TestManagerHearsAStartSwapsAndAStop(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
 	main := s.main()
@@ -65,7 +64,6 @@ func TestManagerHearsAStartSwapsAndAStop(t *testing.T) {
 
 // Between the old one's word and the manager's understanding nothing may change hands.
 func TestManagerIsWaitedForBeforeTheNewOneIsMain(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
 	n.turnDeaf()
@@ -87,7 +85,6 @@ func TestManagerIsWaitedForBeforeTheNewOneIsMain(t *testing.T) {
 }
 
 func TestManagerHearsWhyASwapFailed(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
 	at := n.next(n.next(0, s.pgid, keepsSocket), s.pgid, ready(1))
@@ -98,16 +95,11 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 		{"check fails", "drain: self-check: Config.Check: the database is away .*"},
 		{"panic in probation", ".*exit status 2.*"},
 	} {
-		s.plan.Fault = c.fault
-		s.replan()
-		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGHUP)
-		s.eventSince(mark, 1, "swap failed")
+		s.failSwap(c.fault)
 		at = n.next(at, s.pgid, reloading)
 		at = n.next(at, s.pgid, `READY=1\nSTATUS=reload failed: `+c.reason+`; generation 1 ready, 0 open connections`)
 	}
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	child := s.swap()
 	at = n.next(at, s.pgid, reloading)
 	at = n.next(at, s.pgid, takesOver(child.PID, 2))
@@ -122,7 +114,6 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 
 // One that draws its last breath must not end the service of the next.
 func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{DrainTimeout: 2 * hung}, n.manages)
 	c, open := s.slow("one")
@@ -143,7 +134,6 @@ func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
 
 // A stop that comes while the manager makes up its mind is the next generation's.
 func TestManagerIsToldOfAStopByWhomItFollows(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages)
 	n.turnDeaf()
@@ -162,7 +152,6 @@ func TestManagerIsToldOfAStopByWhomItFollows(t *testing.T) {
 }
 
 func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{PullMax: 2 * hung, PullMin: 2 * hung}, n.manages)
 	at := n.next(n.next(0, s.pgid, keepsSocket), s.pgid, ready(1))
@@ -212,8 +201,7 @@ func TestManagerIsAskedForTime(t *testing.T) {
 		{"to swap", plan{SwapTimeout: 4500 * time.Millisecond}, 9500 * time.Millisecond, func(s *service, n *notifySocket) {
 			s.event(1, "ready")
 			n.await(0, ready(1))
-			s.plan.Fault = "hang in Ready"
-			s.replan()
+			s.nextHas("hang in Ready")
 			s.signal(s.pgid, syscall.SIGHUP)
 		}},
 		{"for the balancers", plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond,
@@ -238,7 +226,6 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			n := newNotifySocket(t)
 			s := begin(t, c.plan, n.manages)
 			c.begin(s, n)

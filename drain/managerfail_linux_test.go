@@ -1,6 +1,7 @@
 package drain_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -11,52 +12,55 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-func TestManagerThatDoesNotUnderstandIsNotWaitedForForLong(t *testing.T) {
-	t.Parallel()
-	n := newNotifySocket(t)
-	s := start(t, plan{}, n.manages)
-	n.turnDeaf()
-	l := s.drive(4, time.Millisecond)
-	s.swap()
-	l.end()
-	s.stop()
-	n.await(0, stopping)
+// A service manager, or what is in its place, that hears nothing delays a start and a swap a little, and prevents nothing.
+func TestManagerThatHearsNothingHoldsUpNobody(t *testing.T) {
+	type row struct {
+		socket  func(testing.TB) string
+		noticed bool
+	}
+	each(t, map[string]row{
+		"is gone":             {socketPath, true},
+		"is none":             {func(testing.TB) string { return "vsock:2:1234" }, false},
+		"does not read":       {fullSocket, true},
+		"does not understand": {func(t testing.TB) string { n := newNotifySocket(t); n.turnDeaf(); return n.path }, false},
+	}, func(t *testing.T, c row) {
+		s := start(t, plan{Extra: "localhost:0"}, func(_ *service, cmd *exec.Cmd) {
+			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+c.socket(t), "WATCHDOG_USEC=2000")
+		})
+		l := s.drive(4, time.Millisecond)
+		for range 3 {
+			s.pull()
+			s.restore()
+		}
+		s.swap()
+		s.swap()
+		l.end()
+		s.stop()
+		s.wantExit(s.pgid, 0)
+		if c.noticed {
+			s.wantIn(s.event(1, "the service manager's store").Err, "NOTIFY_SOCKET")
+		}
+	})
 }
 
-// Its socket's queue is full, and whoever writes there waits for ever.
-func TestManagerThatDoesNotReadHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/n", Net: "unixgram"})
-	if err != nil {
+// fullSocket is one whose queue is full: what writes there waits for ever.
+func fullSocket(t testing.TB) string {
+	t.Helper()
+	at := &net.UnixAddr{Name: socketPath(t), Net: "unixgram"}
+	conn := have(net.ListenUnixgram("unixgram", at))(t)
+	t.Cleanup(func() { _ = conn.Close() })
+	full := have(net.DialUnix("unixgram", nil, at))(t)
+	defer full.Close()
+	var err error
+	_ = have(full.SyscallConn())(t).Control(func(fd uintptr) { // not by a deadline, which may be over before the queue is full
+		for err == nil {
+			_, err = syscall.Write(int(fd), []byte("STATUS=full"))
+		}
+	})
+	if !errors.Is(err, syscall.EAGAIN) {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	s := start(t, plan{}, func(_ *service, cmd *exec.Cmd) {
-		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+dir+"/n", "WATCHDOG_USEC=2000")
-	})
-	l := s.drive(4, time.Millisecond)
-	for range 20 {
-		mark := s.mark()
-		s.do("pull")
-		s.do("restore")
-		s.eventSince(mark, 1, "restored")
-	}
-	s.swap()
-	l.end()
-	s.stop()
-}
-
-func TestManagerThatIsGoneHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{}, func(s *service, cmd *exec.Cmd) {
-		cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.dir+"/nothing", "WATCHDOG_USEC=1000000")
-	})
-	l := s.drive(4, time.Millisecond)
-	s.swap()
-	s.swap()
-	l.end()
-	s.stop()
+	return at.Name
 }
 
 // Then only the new one can say who is to be followed.
@@ -64,7 +68,6 @@ func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"in Ready", "barrier"} {
 		t.Run(at, func(t *testing.T) {
-			t.Parallel()
 			n := newNotifySocket(t)
 			s := start(t, plan{}, n.manages)
 			open := func() {}
@@ -100,7 +103,6 @@ func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
 // The old one has said already who is main, and takes that back: it is, and serves on. (With
 // NotifyAccess=main that is not heard.) Nobody waits for a manager.
 func TestNewKilledBeforeTheManagerUnderstood(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{IdleGrace: time.Millisecond}, n.manages)
 	c, open := s.slow("one")

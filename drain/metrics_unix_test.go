@@ -28,9 +28,7 @@ func TestMetricsOfAStatus(t *testing.T) {
 		Total: drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
 	}
 	var b strings.Builder
-	if err := st.WriteMetrics(&b); err != nil {
-		t.Fatal(err)
-	}
+	must(t, st.WriteMetrics(&b))
 	for _, want := range []string{
 		`# TYPE baton_connections gauge`,
 		`baton_generation_info{generation="3",pid="30",role="main"} 1`,
@@ -80,7 +78,6 @@ func TestMetricsSayWhenTheyCanNotBeWritten(t *testing.T) {
 }
 
 func TestControlAnswersWithMetrics(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
 	c := s.lingering()
 	s.swap()

@@ -31,7 +31,6 @@ func TestSwapToAVersionThatDoesNotFitFails(t *testing.T) {
 		"the old one is newer, fits": {speaks{9, 2}, speaks{2, 1}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			var v versions
 			if x.old == silent || x.new == silent {
 				v = bothVersions(t)

@@ -3,11 +3,9 @@
 package drain_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,40 +51,6 @@ func TestHaltedAtAnyMomentLosesNothing(t *testing.T) {
 	}
 }
 
-// visitors come with new connections, and see whether somebody accepts at every moment.
-type visitors struct {
-	quit, over chan struct{}
-	mu         sync.Mutex // guards what follows
-	refused    []error
-	broken     int // connections that were accepted by a process that is dead
-}
-
-func (s *service) visit(n int) *visitors {
-	v := &visitors{quit: make(chan struct{}), over: make(chan struct{})}
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			for !isClosed(v.quit) {
-				c, err := dial(s)
-				if err == nil {
-					_, err = c.ask("POST", "/echo", "visit")
-					_ = c.Close()
-				}
-				v.mu.Lock()
-				switch {
-				case errors.Is(err, syscall.ECONNREFUSED):
-					v.refused = append(v.refused, err)
-				case err != nil:
-					v.broken++
-				}
-				v.mu.Unlock()
-			}
-		})
-	}
-	go func() { all.Wait(); close(v.over) }()
-	return v
-}
-
 // Whoever is killed: the other one serves, as long as it has not let go, and each visitor loses no more than
 // what the dead process had accepted.
 func TestKilledAtAnyMoment(t *testing.T) {
@@ -97,12 +61,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Run(fmt.Sprintf("%v, old %t", after, old), func(t *testing.T) {
 			const n = 3
 			s := start(t, plan{}, withControl)
-			v := s.visit(n)
+			visitors := s.attractBy(n, false, func() (*client, error) { return dial(s) })
 			s.struck(after, old, syscall.SIGKILL)
 			left := s.outcome()
 			if left == 0 {
-				close(v.quit)
-				<-v.over
+				visitors.leave()
 				for _, r := range s.since(0) {
 					begun := strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid
 					if old && begun {
@@ -119,11 +82,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			s.settled(drain.Ready)
 			s.awaitPIDFile(left)
-			close(v.quit)
-			<-v.over
-			if len(v.refused) > 0 || v.broken > n {
-				t.Errorf("%d refused, %d broken: %v", len(v.refused), v.broken, v.refused)
-			}
+			visitors.end(n)
 			l := s.drive(2, time.Millisecond)
 			s.swap()
 			l.end()

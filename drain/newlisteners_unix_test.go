@@ -18,7 +18,6 @@ import (
 // What a new version listens on besides works when it has taken over, what it does not any more refuses, its
 // unix sockets lose their files, and a later one may have it again. A version that fails leaves nothing behind.
 func TestListenersOfANewVersion(t *testing.T) {
-	t.Parallel()
 	dir := shortDir(t)
 	stream, packet := filepath.Join(dir, "stream"), filepath.Join(dir, "packet")
 	port := freePort(t)
@@ -56,17 +55,12 @@ func TestListenersOfANewVersion(t *testing.T) {
 	}
 	with()
 	for range 2 {
-		s.plan.Fault = "check fails"
-		s.replan()
-		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGHUP)
-		s.eventSince(mark, 1, "swap failed")
+		s.failSwap("check fails")
 		s.wantAlone(s.pgid)
 		files(false)
 		reach(false)
 	}
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	for range 2 {
 		with()
 		gen := s.swap().Gen
@@ -91,15 +85,42 @@ func TestListenersOfANewVersion(t *testing.T) {
 	files(false)
 }
 
+// The file of a unix socket stays the same until the last stop. One that a killed process has left is in nobody's way.
+func TestUnixSocketsKeepTheirPathsUntilTheLastStop(t *testing.T) {
+	stream, packet := filepath.Join(shortDir(t), "s"), filepath.Join(shortDir(t), "d")
+	p := plan{Network: "unix", Addr: stream, Datagrams: [][2]string{{"unixgram", packet}}}
+	killed := start(t, p)
+	killed.swap()
+	killed.event(2, "older generation is gone") // or it takes everything back
+	killed.kill(killed.main().PID)
+	killed.gone()
+	s := start(t, p)
+	before := []os.FileInfo{have(os.Stat(stream))(t), have(os.Stat(packet))(t)}
+	l := s.drive(4, time.Millisecond)
+	s.swap()
+	s.failSwap("check fails")
+	s.swap()
+	s.wantAlone(s.main().PID)
+	for i, path := range []string{stream, packet} {
+		if !os.SameFile(before[i], have(os.Stat(path))(t)) {
+			t.Errorf("the file %s is another", path)
+		}
+	}
+	s.get("/whoami")
+	c := s.sender("unixgram")
+	c.send("here")
+	c.want(3, "here")
+	l.end()
+	s.stop()
+	wantNoFile(t, stream)
+	wantNoFile(t, packet)
+}
+
 // A connection on a listener that the new version has no more is served to its end by the old one.
 func TestConnectionsOfADroppedListener(t *testing.T) {
-	t.Parallel()
 	port := freePort(t)
 	s := start(t, plan{Also: [][2]string{{"tcp", port}}, IdleGrace: 50 * time.Millisecond})
-	nc, err := net.Dial("tcp", port)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := have(net.Dial("tcp", port))(t)
 	defer nc.Close()
 	path, open := s.gate("finish")
 	if _, err := fmt.Fprintf(nc, "GET /slow?gate=%s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
@@ -122,7 +143,6 @@ func TestConnectionsOfADroppedListener(t *testing.T) {
 
 // A port that the system has chosen stays the same.
 func TestChosenPortsStayTheSame(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{UDP: true, Also: [][2]string{{"tcp4", "127.0.0.1:0"}}})
 	for range 2 {
 		s.swap()

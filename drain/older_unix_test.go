@@ -11,7 +11,6 @@ import (
 
 // Whoever follows the main generation's pid would end the older ones when it exits.
 func TestStopWaitsForOlderGenerations(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung, MaxGenerations: 8}, withControl)
 	one, openOne := s.slow("one")
 	s.swap()
@@ -25,22 +24,22 @@ func TestStopWaitsForOlderGenerations(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	s.wantPIDFile(r.PID)
+	s.tell(r.PID, hup)
+	s.wantGone(0)
 	s.finishSlow(two, openTwo)
 	_ = two.Close()
 	s.event(3, "older generation is gone")
 	s.finishSlow(one, openOne)
 	_ = one.Close()
 	s.wantAnswer(answer)
-	if left := living(s.pgid); len(left) > 0 {
-		t.Errorf("processes %v live when stop returns", left)
-	}
+	s.wantNobody()
 	s.wantExit(s.pgid, 0)
-	s.wantOrder(told(1, "stopped"), told(3, "stopped"))
+	s.wantGone(3)
+	s.wantOrder(told(1, "stopped"), noted(3, "gone"), told(3, "stopped"))
 	s.wantNothingLost()
 }
 
 func TestStopDoesNotWaitForOlderGenerationsForEver(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
 	c, open := s.slow("one")
 	s.plan.DrainTimeout = 200 * time.Millisecond
@@ -56,7 +55,6 @@ func TestStopDoesNotWaitForOlderGenerationsForEver(t *testing.T) {
 }
 
 func TestStopTwiceLeavesOlderGenerationsBehind(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
 	s.slow("one")
 	r := s.swap()
@@ -72,7 +70,6 @@ func TestStopTwiceLeavesOlderGenerationsBehind(t *testing.T) {
 
 // The main generation need not know how an older one ends.
 func TestStopWaitsForAnOlderGenerationThatIsKilled(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
 	s.slow("one")
 	s.swap()

@@ -72,7 +72,6 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 	t.Parallel()
 	for _, tlsFirst := range []bool{false, true} {
 		t.Run(fmt.Sprint("TLS first ", tlsFirst), func(t *testing.T) {
-			t.Parallel()
 			cert, key := pair(t)
 			one, two := freePort(t), freePort(t)
 			p := plan{IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16,
@@ -133,10 +132,7 @@ func (s *service) wantCountedOnce(plain []string, secure string, h2 *h2Client) {
 	s.Helper()
 	var open []*client
 	for i, address := range append(plain, secure) {
-		c, err := s.dialAt(address, i == len(plain))
-		if err != nil {
-			s.Fatal(err)
-		}
+		c := have(s.dialAt(address, i == len(plain)))(s)
 		open = append(open, c)
 		for n := 1; n <= 2; n++ {
 			if a, err := c.ask("GET", "/number", ""); err != nil || a.body != fmt.Sprint(n) {
@@ -158,7 +154,6 @@ func (s *service) wantCountedOnce(plain []string, secure string, h2 *h2Client) {
 
 // Visitors who come by any listener of the server put off that a pull is noticed.
 func TestPullIsNotNoticedWhileVisitorsComeToTheSecondListener(t *testing.T) {
-	t.Parallel()
 	second := freePort(t)
 	s := start(t, plan{PullMax: 2 * hung, Again: [][3]string{{second}}})
 	probe := func() {

@@ -33,10 +33,7 @@ func (g *gen) events(w http.ResponseWriter, r *http.Request) {
 // stream begins a stream of events; what it returns wants its proper end.
 func stream(t testing.TB, client *http.Client, url string) (wantBye func()) {
 	t.Helper()
-	resp, err := client.Get(url + "/events")
-	if err != nil {
-		t.Fatal(err)
-	}
+	resp := have(client.Get(url + "/events"))(t)
 	t.Cleanup(func() { _ = resp.Body.Close() })
 	r := bufio.NewReader(resp.Body)
 	if line, err := r.ReadString('\n'); err != nil || line != "data: hello\n" {
@@ -57,7 +54,6 @@ func TestOnShutdown(t *testing.T) {
 	cert, key := pair(t)
 	for _, stops := range []bool{true, false} {
 		t.Run(fmt.Sprint("stop ", stops), func(t *testing.T) {
-			t.Parallel()
 			second, secure := freePort(t), freePort(t)
 			s := start(t, plan{OnShutdown: true, DrainTimeout: 2 * hung, Again: [][3]string{{second}, {secure, cert, key}}})
 			plain, h2 := &http.Client{Transport: new(http.Transport)}, newH2Client(t, secure)

@@ -37,30 +37,19 @@ func (g *gen) forgetStart() error {
 
 // The next generation gets what the first was started with, and follows the links to a release anew.
 func TestNextIsStartedAsTheFirstWas(t *testing.T) {
-	t.Parallel()
 	var current string
 	flip := func(version string) {
 		t.Helper()
-		if err := os.Symlink(version, current+".new"); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(current+".new", current); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Symlink(version, current+".new"))
+		must(t, os.Rename(current+".new", current))
 	}
 	s := start(t, plan{Fault: "forgets its start"}, func(s *service, cmd *exec.Cmd) {
 		current = filepath.Join(s.dir, "current")
 		for _, v := range []string{"v1", "v2", "v3"} {
 			dir := filepath.Join(s.dir, v)
-			if err := os.MkdirAll(dir+"/bin", 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Link(s.binary, dir+"/bin/srv"); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(dir+"/VERSION", []byte(v), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.MkdirAll(dir+"/bin", 0o755))
+			must(t, os.Link(s.binary, dir+"/bin/srv"))
+			must(t, os.WriteFile(dir+"/VERSION", []byte(v), 0o644))
 		}
 		flip("v1")
 		cmd.Dir, cmd.Path, cmd.Args = current, current+"/bin/srv", []string{"orders", "serve", "-x", ""}
@@ -69,17 +58,11 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 	of := func(pid int) (all []string) {
 		t.Helper()
 		for _, name := range []string{"cmdline", "environ"} {
-			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-			if err != nil {
-				t.Fatal(err)
-			}
+			text := have(os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name)))(t)
 			all = append(all, strings.Split(string(text), "\x00")...)
 		}
 		for fd := range 3 {
-			to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
-			if err != nil {
-				t.Fatal(err)
-			}
+			to := have(os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd)))(t)
 			all = append(all, to)
 		}
 		return slices.DeleteFunc(all, func(v string) bool { return strings.HasPrefix(v, "TABLEFLIP_HAS_PARENT") })
@@ -92,6 +75,9 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 		if got := of(pid); !slices.Equal(got, first) {
 			t.Errorf("%q; want %q", got, first)
 		}
+		if exe := s.noteSince(mark, pid, "begun").Note; !strings.HasSuffix(exe, v+"/bin/srv") {
+			t.Errorf("%q; want that of %s", exe, v)
+		}
 		want := fmt.Sprintf("started in %s, version %s, feature ", filepath.Join(s.dir, v), v)
 		if got := s.noteSince(mark, pid, "started in").Note; got != want {
 			t.Errorf("%q; want %q", got, want)
@@ -99,35 +85,10 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 		_ = os.RemoveAll(filepath.Join(s.dir, "v1"))
 	}
 	_ = os.Remove(current)
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
-	if r := s.eventSince(mark, 3, "swap failed"); !strings.Contains(r.Err, "working folder "+current) {
+	if r := s.failedSwap(); !strings.Contains(r.Err, "working folder "+current) {
 		t.Error(r.Err)
 	}
 	s.stop()
-}
-
-// Nobody reads the log any more.
-func TestLogWithoutAReader(t *testing.T) {
-	t.Parallel()
-	for _, how := range []func(*service, *exec.Cmd){func(*service, *exec.Cmd) {}, withKeeper} {
-		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := start(t, plan{}, how, func(_ *service, cmd *exec.Cmd) { cmd.Stderr = w })
-		_, _ = r.Close(), w.Close()
-		if s.plan.Keeper {
-			s.swapKept()
-			s.swapKept()
-		} else {
-			s.swap()
-			s.swap()
-		}
-		s.signal(s.main().PID, syscall.SIGTERM)
-		s.gone()
-		s.wantExit(s.pgid, 0)
-	}
 }
 
 // A process with the variables of a generation, whose link says nothing.
@@ -138,20 +99,14 @@ func TestNewWithASilentLink(t *testing.T) {
 		code int
 	}{{0, 1}, {syscall.SIGTERM, -15}} {
 		t.Run(fmt.Sprint(x.code), func(t *testing.T) {
-			t.Parallel()
-			ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			ends := have(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 			silent := os.NewFile(uintptr(ends[0]), "silent")
 			defer silent.Close()
 			far := os.NewFile(uintptr(ends[1]), "far")
 			s := begin(t, plan{}, func(s *service, cmd *exec.Cmd) {
 				_, ready := s.pipe()
 				names, w := s.pipe()
-				if err := gob.NewEncoder(w).Encode([][]string{{"fd", "baton-link", ""}}); err != nil {
-					t.Fatal(err)
-				}
+				must(t, gob.NewEncoder(w).Encode([][]string{{"fd", "baton-link", ""}}))
 				cmd.ExtraFiles = []*os.File{ready, names, far}
 				cmd.Env = append(cmd.Env, "TABLEFLIP_HAS_PARENT_7DIU3=yes")
 			})

@@ -19,7 +19,6 @@ func TestProbesAreAnsweredAsConfigured(t *testing.T) {
 		"neither":      {PingPath: "-", LivePath: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			ping, live := or(p.PingPath, "/ping"), or(p.LivePath, "/livez")
 			failing := 501
 			if p.PingStatus != 0 {

@@ -2,7 +2,6 @@ package drain_test
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -11,41 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is no PID file is not opened: it might make the service wait, do something, or never end.
-func TestPIDFileThatIsNone(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	sock, err := net.Listen("unix", at("socket"))
-	err = errors.Join(err, syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link")),
-		os.Symlink("/dev/zero", at("zero")),
-		os.Symlink("/dev/tty", at("tty")), os.WriteFile(at("large"), nil, 0o600), os.Truncate(at("large"), 1<<40),
-		os.Mkdir(at("folder"), 0o700))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = sock.Close() })
-	for name, word := range map[string]string{
-		"fifo": "not a regular file", "link": "not a regular file", "zero": "not a regular file", "tty": "not a regular file",
-		"socket": "not a regular file", "folder": "not a regular file", "large": "1099511627776 bytes",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := begin(t, plan{PIDFile: at(name)})
-			r := s.noteSince(0, 0, "error ")
-			s.wantWords(errors.New(r.Note), "Config.PIDFile", at(name), word, "name another")
-			s.wantExit(s.pgid, 1)
-		})
-	}
-}
-
 // Nor is what has come to its place since.
 func TestPIDFileThatBecomesNone(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
-	if err := errors.Join(os.Remove(s.plan.PIDFile), syscall.Mkfifo(s.plan.PIDFile, 0o600)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(os.Remove(s.plan.PIDFile), syscall.Mkfifo(s.plan.PIDFile, 0o600)))
 	mark := s.mark()
 	s.signal(s.pgid, syscall.SIGHUP)
 	s.wantWords(errors.New(s.eventSince(mark, 1, "swap failed").Err), "Config.PIDFile", "not a regular file")
@@ -58,14 +26,11 @@ func TestPIDFileThatBecomesNone(t *testing.T) {
 
 // A folder that has become read-only makes a swap fail, at whichever step it is found, and a stop say so.
 func TestPIDFileInAReadOnlyFolder(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	mountTiny(t, dir)
 	readOnly := func(flag uintptr) {
 		t.Helper()
-		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|flag, ""); err != nil {
-			t.Fatal(err)
-		}
+		must(t, unix.Mount("", dir, "", unix.MS_REMOUNT|flag, ""))
 	}
 	s := start(t, plan{PIDFile: filepath.Join(dir, "pid")})
 	for _, at := range []string{"before New", "in Ready"} {
@@ -92,4 +57,39 @@ func TestPIDFileInAReadOnlyFolder(t *testing.T) {
 		s.wantWords(errors.New(r.Err), "Config.PIDFile", "stays behind", s.plan.PIDFile)
 	}
 	s.wantExit(two.PID, 0)
+}
+
+// What a PID file has that names no living process, or one of another kind, is in nobody's way.
+func TestStalePIDFileIsReplaced(t *testing.T) {
+	stale := map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n",
+		"gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"}
+	// In a container the threads of PID 1 have the numbers that the processes before a restart had.
+	if threads, err := os.ReadDir("/proc/self/task"); err == nil && len(threads) > 1 {
+		stale["thread"] = threads[len(threads)-1].Name() + "\n"
+	}
+	each(t, stale, func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "pid")
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		s := start(t, plan{PIDFile: path})
+		s.wantPIDFile(s.pgid)
+		s.stop()
+	})
+}
+
+func TestPIDFileIsNotRemovedByOthers(t *testing.T) {
+	s := start(t, plan{})
+	c, open := s.slow("slow")
+	r := s.swap()
+	s.event(1, "replaced")
+	s.wantPIDFile(r.PID)
+	s.finishSlow(c, open)
+	_ = c.Close()
+	s.wantExit(s.pgid, 0)
+	s.wantPIDFile(r.PID)
+	must(t, os.WriteFile(s.plan.PIDFile, []byte("1\n"), 0o644))
+	s.signal(r.PID, syscall.SIGTERM)
+	s.gone()
+	if text, err := os.ReadFile(s.plan.PIDFile); err != nil || string(text) != "1\n" {
+		t.Errorf("the PID file is %q, %v; want it to be left alone", text, err)
+	}
 }

@@ -65,37 +65,38 @@ func (s *service) wantRefused(err error) {
 	}
 }
 
-// awaitKnock waits until the heartbeat's port is open, or shut: nobody waits for that.
-func (s *service) awaitKnock(open bool) {
+// wantPorts wants what both ports say of a service that is ready.
+func (s *service) wantPorts() {
 	s.Helper()
-	for timeout := time.After(hung); ; {
-		if err := s.knock(); (err == nil) == open {
-			return
-		}
-		select {
-		case <-time.After(time.Millisecond):
-		case <-timeout:
-			s.Fatalf("the heartbeat's port does not come to be open: %v", open)
-		}
-	}
+	must(s, s.knock())
+	s.wantAgent("up ready\n")
+}
+
+// wantPulledPorts wants what both ports say of a service that is pulled.
+func (s *service) wantPulledPorts() {
+	s.Helper()
+	s.wantRefused(s.knock())
+	s.wantAgent("drain\n")
+}
+
+// awaitPorts waits until the heartbeat's port is open, and wants what both ports then say.
+func (s *service) awaitPorts() {
+	s.Helper()
+	s.eventually("the heartbeat's port to be open", func() bool { return s.knock() == nil })
+	s.wantPorts()
 }
 
 func TestPortsSayWhatPingSays(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
 	for range 2 {
-		s.awaitKnock(true)
-		s.wantAgent("up ready\n")
+		s.awaitPorts()
 		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGUSR2)
-		s.eventSince(mark, 1, "pulled")
-		s.wantRefused(s.knock())
-		s.wantAgent("drain\n")
+		s.pull()
+		s.wantPulledPorts()
 		s.eventSince(mark, 1, "pull noticed")
-		s.signal(s.pgid, syscall.SIGUSR1)
-		s.eventSince(mark, 1, "restored")
+		s.restore()
 	}
-	s.awaitKnock(true)
+	s.awaitPorts()
 	c, open := s.slow("slow")
 	s.signal(s.pgid, syscall.SIGTERM)
 	s.event(1, "stopping")
@@ -110,7 +111,6 @@ func TestPortsSayWhatPingSays(t *testing.T) {
 }
 
 func TestPortsHaveNoGapInSwaps(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{PullMax: hung}, withPorts)
 	quit, ended := make(chan struct{}), make(chan struct{})
 	var knocks atomic.Int64
@@ -146,13 +146,8 @@ func TestPortsHaveNoGapInSwaps(t *testing.T) {
 	}()
 	settle := func() {
 		t.Helper()
-		for from, timeout := knocks.Load(), time.After(hung); knocks.Load() < from+10; {
-			select {
-			case <-time.After(time.Millisecond):
-			case <-timeout:
-				t.Fatal("no heartbeats")
-			}
-		}
+		from := knocks.Load()
+		s.eventually("heartbeats", func() bool { return knocks.Load() >= from+10 })
 	}
 	var finish []func()
 	for i := range 3 { // and two generations drain meanwhile
@@ -161,17 +156,10 @@ func TestPortsHaveNoGapInSwaps(t *testing.T) {
 			c, open := s.slow(fmt.Sprint("slow", i))
 			finish = append(finish, func() { s.finishSlow(c, open) })
 		}
-		before := s.main()
 		for _, fault := range []string{"crash at start", "crash in probation", "check fails"} {
-			s.plan.Fault = fault
-			s.replan()
-			mark := s.mark()
-			s.signal(before.PID, syscall.SIGHUP)
-			s.eventSince(mark, before.Gen, "swap failed")
+			s.failSwap(fault)
 			settle()
 		}
-		s.plan.Fault = ""
-		s.replan()
 		s.swap()
 	}
 	settle()
@@ -189,7 +177,6 @@ func TestPortsHaveNoGapInSwaps(t *testing.T) {
 }
 
 func TestTheNextGenerationKnowsTheHeartbeatsOfTheLast(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
 	heartbeat := func() (p health.Prober) {
 		for _, p = range s.status().Probers {
@@ -200,10 +187,7 @@ func TestTheNextGenerationKnowsTheHeartbeatsOfTheLast(t *testing.T) {
 		return p
 	}
 	for heartbeat().Interval == 0 {
-		nc, err := net.DialTimeout("tcp", s.plan.Heartbeat, hung)
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := have(net.DialTimeout("tcp", s.plan.Heartbeat, hung))(t)
 		_ = nc.SetDeadline(time.Now().Add(hung))
 		if _, err := nc.Read(make([]byte, 1)); err != io.EOF { // by then it has been seen, and the ledger is at rest
 			t.Fatal(err)
@@ -220,204 +204,117 @@ func TestTheNextGenerationKnowsTheHeartbeatsOfTheLast(t *testing.T) {
 
 // A pull that the next generation takes over must not look like the end of it for a moment.
 func TestHeartbeatStaysShutInASwapThatKeepsThePull(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{KeepPull: true}, withPorts)
-	s.signal(s.pgid, syscall.SIGUSR2)
-	s.event(1, "pulled")
+	s.pull()
 	open := s.beginSwap("in Ready")
-	s.signal(s.pgid, syscall.SIGSTOP)
+	s.halt(s.pgid)
 	open()
 	s.event(2, "proven") // and not told yet that it is pulled
 	s.wantRefused(s.knock())
 	s.signal(s.pgid, syscall.SIGCONT)
 	s.event(2, "pulled")
-	s.wantRefused(s.knock())
-	s.wantAgent("drain\n")
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGUSR1)
-	s.eventSince(mark, 2, "restored")
-	s.awaitKnock(true)
+	s.wantPulledPorts()
+	s.restore()
+	s.awaitPorts()
 	s.stop()
 }
 
+// Only the main generation has the ports; one that does not keep the pull opens them again.
 func TestPortsOfAGenerationThatDrainsAreClosed(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
 	c, open := s.slow("slow")
 	s.swap()
 	s.event(1, "replaced")
-	s.signal(s.main().PID, syscall.SIGUSR2)
-	s.event(2, "pulled")
-	s.wantRefused(s.knock())
+	s.pull()
 	for range 20 { // or the kernel would share them out
-		s.wantAgent("drain\n")
+		s.wantPulledPorts()
 	}
+	notAtOnce()
+	s.swap()
+	s.awaitPorts()
 	s.finishSlow(c, open)
 	s.stop()
 }
 
-func TestPortsOfAnUpgradeThatEndsThePull(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{}, withPorts)
-	s.signal(s.pgid, syscall.SIGUSR2)
-	s.event(1, "pulled")
-	s.wantRefused(s.knock())
-	notAtOnce()
-	s.swap()
-	s.awaitKnock(true)
-	s.wantAgent("up ready\n")
-	s.stop()
-}
-
 func TestPortsWhenPulledOrRestoredInASwap(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{KeepPull: true}, withPorts)
 	open := s.beginSwap("in Ready")
-	s.signal(s.pgid, syscall.SIGUSR2)
-	s.event(1, "pulled while swapping")
+	s.pull()
 	s.wantRefused(s.knock())
 	open()
 	s.event(2, "pulled")
-	s.wantRefused(s.knock())
-	s.wantAgent("drain\n")
+	s.wantPulledPorts()
 	open = s.beginSwap("before Run") // of one that is pulled as the swap begins
-	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGUSR1)
-	s.eventSince(mark, 2, "restored while swapping")
-	s.awaitKnock(true)
+	s.restore()
+	s.awaitPorts()
 	open()
 	s.event(3, "promoted")
-	s.awaitKnock(true)
-	s.wantAgent("up ready\n")
-	if a := s.get("/ping"); a.status != 200 {
-		t.Errorf("%+v", a)
-	}
+	s.awaitPorts()
+	s.wantPing(200)
 	s.stop()
 }
 
-func TestPortsThatCantBeOpened(t *testing.T) {
-	t.Parallel()
-	first := start(t, plan{}, withPorts)
-	taken := first.plan
-	for _, c := range []struct {
-		name, field   string
-		change        func(*plan)
-		words         []string
-		beforeRunning bool
-	}{
-		{name: "heartbeat of another service", field: "HeartbeatAddress",
-			change: func(p *plan) { p.Heartbeat = taken.Heartbeat }, words: []string{taken.Heartbeat, "in use",
-				"held by process", "use another address"}},
-		{name: "agent of another service", field: "AgentAddress", change: func(p *plan) { p.Agent = taken.Agent },
-			words: []string{taken.Agent, "in use", "held by process", "use another address"}},
-		{name: "no interface", field: "AgentAddress", change: func(p *plan) { p.Agent = "192.0.2.1:7002" },
-			words: []string{"no interface of this machine"}},
-		{name: "no port", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1" },
-			words: []string{"missing port", "want host:port"}},
-		{name: "port 0", field: "HeartbeatAddress", change: func(p *plan) { p.Heartbeat = "127.0.0.1:0" },
-			words: []string{"another one after each swap"}},
-		{name: "no such port", field: "AgentAddress", change: func(p *plan) { p.Agent = ":70000" },
-			words: []string{"70000", "want host:port"}},
-		{name: "both the same", field: "AgentAddress", change: func(p *plan) { p.Agent = p.Heartbeat },
-			words: []string{"HeartbeatAddress", "each needs a port of its own"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := begin(t, plan{}, withPorts, func(s *service, _ *exec.Cmd) {
-				c.change(&s.plan)
-				s.replan()
-			})
-			r := s.noteSince(0, 0, "error ")
-			s.wantWords(errors.New(r.Note), append(c.words, "Config."+c.field)...)
-			s.gone()
-			s.wantExit(s.pgid, 1)
-
-			s = start(t, plan{}, withPorts)
-			old := s.plan
-			c.change(&s.plan)
-			s.replan()
-			s.signal(s.pgid, syscall.SIGHUP)
-			s.wantWords(errors.New(s.event(1, "swap failed").Err), append(c.words, "Config."+c.field,
-				"generation 1 serves on")...)
-			s.plan = old
-			if err := s.knock(); err != nil {
-				t.Error(err)
-			}
-			s.wantAgent("up ready\n")
-			s.stop()
-		})
+func TestSwapToPortsThatCantBeOpened(t *testing.T) {
+	other, s := start(t, plan{}, withPorts), start(t, plan{}, withPorts)
+	good := s.plan
+	for _, c := range badPorts(other.plan) {
+		s.plan.Heartbeat, s.plan.Agent = or(c.plan.Heartbeat, good.Heartbeat), or(c.plan.Agent, good.Agent)
+		s.replan()
+		s.failedSwap(append(c.words, "generation 1 serves on")...)
+		s.plan = good
+		s.wantPorts()
 	}
-	t.Cleanup(func() {
-		if err := first.knock(); err != nil {
-			t.Error(err)
-		}
-		first.wantAgent("up ready\n")
-		first.stop()
-	})
+	s.stop()
+	other.wantPorts()
+	other.stop()
 }
 
 func TestANewVersionMayHaveItsPortsElsewhere(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
-	old := s.in(t)
-	before := s.plan
+	first := s.plan
 	withPorts(s, nil)
 	s.swap()
-	s.awaitKnock(true)
-	s.wantAgent("up ready\n")
+	s.awaitPorts()
 	s.exit(s.pgid)
-	now := s.plan
-	old.plan = before
-	old.wantRefused(old.knock())
-	s.plan = now
+	second := s.plan
+	s.plan = first
+	s.wantRefused(s.knock())
 	s.plan.Heartbeat, s.plan.Agent = "", ""
 	s.replan()
 	gone := s.main().PID
 	s.swap()
 	s.exit(gone)
-	s.plan = now
+	s.plan = second
 	s.wantRefused(s.knock())
 	s.stop()
 }
 
 func TestHeartbeatPortThatSomebodyTakesWhilePulled(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
-	s.signal(s.pgid, syscall.SIGUSR2)
-	s.event(1, "pulled")
-	thief, err := net.Listen("tcp", s.plan.Heartbeat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.signal(s.pgid, syscall.SIGUSR1)
-	s.event(1, "restored")
+	s.pull()
+	thief := have(net.Listen("tcp", s.plan.Heartbeat))(t)
+	s.restore()
 	if r := s.event(1, "heartbeat failed"); !strings.Contains(r.Err, "in use") || r.Phase != drain.Ready {
 		t.Error(r)
 	}
 	s.wantPing(200)
 	_ = thief.Close()
-	s.awaitKnock(true)
+	s.awaitPorts()
 	s.stop()
 }
 
 // The ports die with the main generation, though an older one lives.
 func TestPortsAfterAKill(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{}, withPorts)
 	c, open := s.slow("slow")
 	r := s.swap()
 	s.event(1, "replaced")
-	s.signal(r.PID, syscall.SIGKILL)
-	s.exit(r.PID)
+	s.kill(r.PID)
 	s.wantRefused(s.knock())
 	_, err := s.agent()
 	s.wantRefused(err)
-	again := start(t, plan{}, func(n *service, _ *exec.Cmd) {
-		n.plan.Heartbeat, n.plan.Agent = s.plan.Heartbeat, s.plan.Agent
-		n.replan()
-	})
-	again.awaitKnock(true)
-	again.wantAgent("up ready\n")
+	again := start(t, plan{Heartbeat: s.plan.Heartbeat, Agent: s.plan.Agent})
+	again.awaitPorts()
 	again.stop()
 	s.finishSlow(c, open)
 	s.gone()

@@ -21,7 +21,6 @@ func (s *service) probers() []health.Prober {
 // A prober that keeps its connection goes with it to the next generation, and on from there when the failing answer
 // closes it.
 func TestProbesOnAKeptAliveConnection(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{PullMax: hung})
 	c := s.connect()
 	probe := func(status int) answer {
@@ -64,14 +63,10 @@ func TestProbesOnAKeptAliveConnection(t *testing.T) {
 // A scan connects, and says nothing, or something that is no HTTP, or not all of it: what a server has begun to read is
 // given up after its ReadHeaderTimeout.
 func TestAPortScanHoldsNeitherAPullNorAStop(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{PullMax: time.Hour, DrainTimeout: time.Hour, HeaderTimeout: time.Second})
 	scan := func(say string) {
 		t.Helper()
-		nc, err := net.Dial(s.plan.Network, s.address())
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := have(net.Dial(s.plan.Network, s.address()))(t)
 		t.Cleanup(func() { _ = nc.Close() })
 		if _, err := nc.Write([]byte(say)); err != nil {
 			t.Fatal(err)

@@ -11,11 +11,8 @@ import (
 // A new version that spells its addresses otherwise has the same sockets, connections and datagrams, also those of
 // generations that knew them by other names.
 func TestNewVersionSpellsItsAddressesOtherwise(t *testing.T) {
-	t.Parallel()
 	dir := shortDir(t)
-	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Symlink(dir, filepath.Join(dir, "link")))
 	at, also := freePort(t), freePort(t)
 	_, port, _ := net.SplitHostPort(at)
 	_, alsoPort, _ := net.SplitHostPort(also)
@@ -32,10 +29,7 @@ func TestNewVersionSpellsItsAddressesOtherwise(t *testing.T) {
 	l := s.drive(4, 0)
 	sockets := []net.Conn{s.sender("udp").Conn, s.sender("unixgram").Conn}
 	for _, at := range [][2]string{{"tcp", also}, {"unix", filepath.Join(dir, "s")}} {
-		nc, err := net.Dial(at[0], at[1])
-		if err != nil {
-			t.Fatal(err)
-		}
+		nc := have(net.Dial(at[0], at[1]))(t)
 		defer nc.Close()
 	}
 	slow, open := s.slow("slow")

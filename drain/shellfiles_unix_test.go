@@ -19,29 +19,20 @@ func TestDescriptorsOfTheShell(t *testing.T) {
 		"a folder": func(t *testing.T) *os.File { return mustOpen(t, "/") },
 		"a pipe": func(t *testing.T) *os.File {
 			r, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			t.Cleanup(func() { _ = w.Close() })
 			return r
 		},
 		"a listening socket": func(t *testing.T) *os.File {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			ln := have(net.Listen("tcp", "127.0.0.1:0"))(t)
 			defer ln.Close()
-			f, err := ln.(*net.TCPListener).File()
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := have(ln.(*net.TCPListener).File())(t)
 			return f
 		},
 	}
 	for name, open := range open {
 		for _, n := range []int{1, 2, 30} {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
 				s := start(t, plan{}, func(_ *service, cmd *exec.Cmd) {
 					f := open(t)
 					t.Cleanup(func() { _ = f.Close() })
@@ -62,9 +53,6 @@ func TestDescriptorsOfTheShell(t *testing.T) {
 
 func mustOpen(t *testing.T, path string) *os.File {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := have(os.Open(path))(t)
 	return f
 }

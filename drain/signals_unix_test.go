@@ -3,11 +3,8 @@
 package drain_test
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -15,51 +12,303 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// byPIDFile sends a signal as a script does. The process must be there.
-func (s *service) byPIDFile(sig syscall.Signal) {
+const (
+	hup     = syscall.SIGHUP
+	pull    = syscall.SIGUSR2
+	restore = syscall.SIGUSR1
+	term    = syscall.SIGTERM
+)
+
+// The tests here and in stopping_unix_test.go are the table of what a signal does in which phase, cell by cell.
+
+// heeds wants the service to come to consist of that generation, which is in that phase, after as many swaps as that
+// takes. Then it stops the service.
+func (s *service) heeds(gen int, phase drain.Phase) {
 	s.Helper()
-	text, err := os.ReadFile(s.plan.PIDFile)
-	if err != nil {
-		s.Fatal(err)
+	s.await(0, fmt.Sprint("generation ", gen), func(r record) bool {
+		return r.Gen == gen && (r.Msg == "promoted" || r.Msg == "ready")
+	})
+	s.settled(phase)
+	if got := s.main().Gen; got != gen {
+		s.Errorf("generation %d; want %d", got, gen)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		s.Fatal(err)
-	}
-	if err := syscall.Kill(pid, sig); err != nil {
-		s.Errorf("%v to %d: %v", sig, pid, err)
+	s.wantPing(map[drain.Phase]int{drain.Ready: 200, drain.Pulled: 501}[phase])
+	s.stop()
+}
+
+// wish is what signals come to.
+type wish struct {
+	signals []syscall.Signal
+	gen     int
+	phase   drain.Phase
+}
+
+func (w wish) tell(s *service, pid int) {
+	s.Helper()
+	for _, sig := range w.signals {
+		s.tell(pid, sig)
+		notAtOnce()
 	}
 }
 
-// settled waits until the service consists of one generation, which is in that phase.
-func (s *service) settled(phase drain.Phase) {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		if all := living(s.pgid); len(all) == 1 && all[0] == s.main().PID {
-			if st := s.status(); st.Phase == phase && len(st.Older) == 0 {
-				return
+// What comes while a generation starts waits until it is ready, in its order.
+func TestStartingRemembersSignals(t *testing.T) {
+	for _, at := range []string{"before Run", "in Ready"} {
+		eachOf(t, func(t *testing.T, w wish) {
+			s, open := hold(t, at, plan{})
+			w.tell(s, s.pgid)
+			open()
+			s.heeds(w.gen, w.phase)
+			s.wantNone(0, "swap failed")
+			if w.phase == drain.Pulled {
+				s.wantNotes(0, w.gen, "join")
 			}
-		}
-		select {
-		case <-timeout:
-			s.Fatalf("processes %v, %+v; want one that is %s", living(s.pgid), s.status(), phase)
-		case <-time.After(5 * time.Millisecond):
-		}
+		}, wish{[]syscall.Signal{hup, hup}, 2, drain.Ready}, wish{[]syscall.Signal{pull}, 1, drain.Pulled},
+			wish{[]syscall.Signal{restore}, 1, drain.Ready}, wish{[]syscall.Signal{hup, pull}, 2, drain.Pulled})
 	}
+}
+
+// The order of what comes in a swap is kept, through as many swaps as it takes. Nobody loses anything meanwhile.
+func TestTheLastSignalWins(t *testing.T) {
+	eachOf(t, func(t *testing.T, w wish) {
+		s := start(t, plan{})
+		l := s.drive(2, 4*time.Millisecond)
+		open := s.beginSwap("in Ready")
+		w.tell(s, s.pgid)
+		open()
+		s.event(w.gen, "promoted")
+		l.end()
+		s.heeds(w.gen, w.phase)
+	}, wish{[]syscall.Signal{hup, hup, hup}, 3, drain.Ready}, wish{[]syscall.Signal{pull}, 2, drain.Pulled},
+		wish{[]syscall.Signal{hup, pull}, 3, drain.Pulled}, wish{[]syscall.Signal{pull, hup}, 3, drain.Ready},
+		wish{[]syscall.Signal{hup, pull, hup}, 3, drain.Ready}, wish{[]syscall.Signal{pull, hup, pull}, 3, drain.Pulled},
+		wish{[]syscall.Signal{hup, pull, restore}, 3, drain.Ready}, wish{[]syscall.Signal{hup, restore, pull}, 3, drain.Pulled},
+		wish{[]syscall.Signal{pull, restore}, 2, drain.Ready})
+}
+
+// Where the swap fails, the old generation does itself what the new one was to do.
+func TestSignalsHoldWhereASwapFails(t *testing.T) {
+	eachOf(t, func(t *testing.T, w wish) {
+		s := start(t, plan{})
+		l := s.drive(2, 4*time.Millisecond)
+		s.beginSwap("in Ready")
+		w.tell(s, s.pgid)
+		s.kill(s.event(2, "starting").PID)
+		s.event(1, "swap failed")
+		l.settle()
+		l.end()
+		s.heeds(w.gen, w.phase)
+	}, wish{[]syscall.Signal{hup}, 2, drain.Ready}, wish{[]syscall.Signal{pull}, 1, drain.Pulled})
+}
+
+func TestSwappingIsPulledAndRestored(t *testing.T) {
+	s := start(t, plan{})
+	open := s.beginSwap("in Ready")
+	s.tell(s.pgid, restore)
+	s.wantNone(0, "restored while swapping")
+	s.pull()
+	s.wantPing(501)
+	s.signal(s.pgid, restore)
+	if r := s.event(1, "restored"); r.Phase != drain.Swapping {
+		t.Error(r)
+	}
+	s.wantPing(200)
+	open()
+	s.heeds(2, drain.Ready)
+	s.wantNone(0, "pulled")
+}
+
+func TestReadyIsPulledAndRestoredBySignals(t *testing.T) {
+	s := start(t, plan{})
+	mark := s.mark()
+	s.tell(s.pgid, restore)
+	s.wantNone(mark, "restored")
+	s.wantPing(200)
+	for range 2 {
+		mark = s.mark()
+		s.signal(s.pgid, pull)
+		s.eventSince(mark, 1, "pull noticed")
+		s.noteSince(mark, 0, "leave")
+		s.wantPing(501)
+		again := s.mark()
+		s.tell(s.pgid, pull)
+		s.wantPing(501)
+		s.wantNone(again, "pulled")
+		s.signal(s.pgid, restore)
+		if r := s.eventSince(mark, 1, "restored"); r.Phase != drain.Ready {
+			t.Error(r)
+		}
+		s.noteSince(mark, 0, "join")
+		s.wantPing(200)
+	}
+	s.stop()
+}
+
+func TestPulledEndsWithAnUpgrade(t *testing.T) {
+	eachOf(t, func(t *testing.T, keep bool) {
+		s := start(t, plan{KeepPull: keep})
+		s.pull()
+		notAtOnce()
+		mark := s.mark()
+		s.wantAlone(s.swap().PID) // or the old one might answer still
+		if keep {
+			s.heeds(2, drain.Pulled)
+			return
+		}
+		s.noteSince(mark, s.main().PID, "join") // Leave has been called, and nobody else will undo it
+		s.wantNone(mark, "pulled")
+		s.heeds(2, drain.Ready)
+	}, true, false)
+}
+
+// An operator's signals may come to a new generation between its saying that it is ready and the old one's letting go.
+func TestSignalsBetweenReadyAndPromotion(t *testing.T) {
+	eachOf(t, func(t *testing.T, w wish) {
+		s, child := stoppedAtReady(t, plan{})
+		w.tell(s, child)
+		s.signal(s.pgid, syscall.SIGCONT)
+		if w.gen > 0 {
+			s.heeds(w.gen, w.phase)
+			return
+		}
+		s.event(2, "promoted")
+		s.event(2, "draining")
+		s.wantEnd(0, "")
+	}, wish{[]syscall.Signal{pull}, 2, drain.Pulled}, wish{[]syscall.Signal{hup}, 3, drain.Ready}, wish{signals: []syscall.Signal{term}})
+}
+
+// A generation that was replaced forwards what comes to it, and may be late. A pull that has come to a newer generation
+// holds: its sender has read the PID file later.
+func TestForwardedLate(t *testing.T) {
+	type late struct {
+		wish                // to generation 1; generation 0 is a stop
+		now  func(*service) // what comes to newer ones before
+	}
+	pulls := (*service).pull
+	each(t, map[string]late{
+		"a swap":            {wish{[]syscall.Signal{hup}, 3, drain.Pulled}, pulls},
+		"a restore":         {wish{[]syscall.Signal{restore}, 2, drain.Pulled}, pulls},
+		"restore and swap":  {wish{[]syscall.Signal{restore, hup}, 3, drain.Pulled}, pulls},
+		"swap and pull":     {wish{[]syscall.Signal{hup, pull}, 3, drain.Pulled}, func(*service) {}},
+		"pull, then a swap": {wish{[]syscall.Signal{pull, hup}, 3, drain.Ready}, func(*service) {}},
+		"a swap, with a generation between": {wish{[]syscall.Signal{hup}, 4, drain.Pulled},
+			func(s *service) { s.swap(); s.pull() }},
+		"a swap, to one that starts pulled": {wish{[]syscall.Signal{hup}, 4, drain.Pulled}, func(s *service) {
+			open := s.beginSwap("in Ready")
+			s.signal(s.main().PID, pull)
+			s.event(2, "pulled while swapping; the next generation starts pulled")
+			open()
+			s.event(3, "promoted")
+		}},
+		"a swap, when a later one has ended the pull": {wish{[]syscall.Signal{hup}, 4, drain.Ready},
+			func(s *service) { s.pull(); notAtOnce(); s.swap() }},
+		"a swap, when a later restore has ended the pull": {wish{[]syscall.Signal{hup}, 3, drain.Ready},
+			func(s *service) { s.pull(); s.restore() }},
+		"a stop": {wish{signals: []syscall.Signal{term}}, pulls},
+	}, func(t *testing.T, c late) {
+		for !tryLate(t, c.wish, c.now) {
+		}
+	})
+}
+
+// tryLate reports whether the signals came in time to be forwarded.
+func tryLate(t *testing.T, w wish, now func(*service)) bool {
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	slow, open := s.slow("slow")
+	swapped := time.Now()
+	s.swap()
+	s.event(1, "replaced")
+	now(s)
+	mark := s.mark()
+	w.tell(s, s.pgid)
+	switch {
+	case time.Since(swapped) > 2*time.Second: // this machine is too busy
+		s.finishSlow(slow, open)
+		s.stop()
+		return false
+	case w.gen == 0:
+		s.eventSince(mark, 2, "waiting for older generations")
+		s.finishSlow(slow, open)
+		s.wantEnd(0, "")
+		return true
+	case w.gen > s.main().Gen:
+		s.eventSince(mark, w.gen, "promoted")
+	}
+	s.finishSlow(slow, open)
+	s.heeds(w.gen, w.phase)
+	return true
+}
+
+// A generation that has to make room stays as long, too: what is sent to its number in the PID file is heard.
+func TestGenerationThatMakesRoomForwardsSignals(t *testing.T) {
+	s := start(t, plan{MaxGenerations: 2})
+	open := s.beginSwap("in Ready")
+	s.tell(s.pgid, hup)
+	open()
+	s.event(1, "told to leave within 5s")
+	s.tell(s.pgid, pull)
+	s.heeds(3, drain.Pulled)
+}
+
+func TestNoSignals(t *testing.T) {
+	s := start(t, plan{Fault: "no signals"})
+	if got := s.do("swap"); got != "" {
+		t.Errorf("Swap: %q", got)
+	}
+	s.event(2, "promoted")
+	s.wantExit(s.pgid, 0)
+	s.do("stop")
+	s.gone()
+	if s.event(2, "stopped").Err != "" {
+		t.Error("not a clean stop")
+	}
+
+	s = start(t, plan{Fault: "no signals"})
+	s.signal(s.pgid, hup)
+	s.wantExit(s.pgid, -int(hup))
+}
+
+// A supervisor may send its signals to all processes of the service. A candidate has a group of its own.
+func TestSignalsToTheWholeGroup(t *testing.T) {
+	each(t, map[string]func(*testing.T, *service){
+		"stop while an old one drains": func(t *testing.T, s *service) {
+			c, open := s.slow("slow")
+			s.swap()
+			s.event(1, "replaced")
+			mark := s.mark()
+			s.signal(-s.pgid, term)
+			s.noteSince(mark, s.pgid, "signal: terminated")
+			s.event(2, "waiting for older generations")
+			s.finishSlow(c, open)
+			s.event(2, "stopped")
+			s.gone()
+			s.wantExit(s.pgid, 0)
+		},
+		"swap in a swap": func(t *testing.T, s *service) {
+			l := s.drive(4, time.Millisecond)
+			open := s.beginSwap("in Ready")
+			mark := s.mark()
+			s.signal(-s.pgid, hup)
+			s.noteSince(mark, s.pgid, "signal: hangup")
+			open()
+			s.event(3, "promoted")
+			l.end()
+			s.heeds(3, drain.Ready)
+		},
+	}, func(t *testing.T, f func(*testing.T, *service)) { f(t, start(t, plan{})) })
 }
 
 // A pull that is sent by the PID file's number at any moment of a swap holds in the end.
 func TestNoPullIsLostInASwap(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
-	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 1500 * time.Microsecond {
+	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
 		mark := s.mark()
-		s.byPIDFile(syscall.SIGHUP)
+		s.byPIDFile(hup)
 		s.noteSince(mark, 0, "signal: hangup") // two that are sent at once may come in any order
 		<-time.After(wait)                     // any moment will do
-		s.byPIDFile(syscall.SIGUSR2)
+		s.byPIDFile(pull)
 		s.settled(drain.Pulled)
-		s.byPIDFile(syscall.SIGUSR1)
+		s.byPIDFile(restore)
 		s.settled(drain.Ready)
 	}
 	s.stop()
@@ -67,71 +316,27 @@ func TestNoPullIsLostInASwap(t *testing.T) {
 
 // And so does a stop: nobody is left, and nobody was cut off.
 func TestNoStopIsLostInASwap(t *testing.T) {
-	t.Parallel()
+	var moments []time.Duration
 	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 5 * time.Millisecond {
-		t.Run(fmt.Sprint(wait), func(t *testing.T) {
-			t.Parallel()
-			s := start(t, plan{})
-			s.byPIDFile(syscall.SIGHUP)
-			<-time.After(wait)
-			s.byPIDFile(syscall.SIGTERM)
-			s.gone()
-			s.wantExit(s.pgid, 0)
-			if _, err := os.Stat(s.plan.PIDFile); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("PID file: %v", err)
-			}
-		})
+		moments = append(moments, wait)
 	}
+	eachOf(t, func(t *testing.T, wait time.Duration) {
+		s := start(t, plan{})
+		s.byPIDFile(hup)
+		<-time.After(wait) // any moment will do
+		s.byPIDFile(term)
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		wantNoFile(t, s.plan.PIDFile)
+	}, moments...)
 }
 
-// The order of what comes while a generation can't heed it is kept, through as many swaps as it takes.
-func TestTheLastSignalWins(t *testing.T) {
-	t.Parallel()
-	const hup, pull, restore = syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGUSR1
-	for _, c := range []struct {
-		signals []syscall.Signal // after the first HUP, while the next generation gets ready
-		gen     int
-		phase   drain.Phase
-	}{
-		{[]syscall.Signal{hup, pull}, 3, drain.Pulled},
-		{[]syscall.Signal{pull, hup}, 3, drain.Ready},
-		{[]syscall.Signal{hup, pull, hup}, 3, drain.Ready},
-		{[]syscall.Signal{pull, hup, pull}, 3, drain.Pulled},
-		{[]syscall.Signal{hup, pull, restore}, 3, drain.Ready},
-		{[]syscall.Signal{hup, restore, pull}, 3, drain.Pulled},
-		{[]syscall.Signal{pull, restore}, 2, drain.Ready},
-	} {
-		t.Run(fmt.Sprint(c.signals), func(t *testing.T) {
-			t.Parallel()
-			s := start(t, plan{})
-			open := s.beginSwap("in Ready")
-			for _, sig := range c.signals {
-				s.tell(s.pgid, sig)
-				notAtOnce()
-			}
-			open()
-			s.event(c.gen, "promoted")
-			s.settled(c.phase)
-			if gen := s.main().Gen; gen != c.gen {
-				t.Errorf("generation %d; want %d", gen, c.gen)
-			}
-			s.stop()
-		})
-	}
-}
-
-// The same in a generation that is not ready yet.
-func TestTheLastSignalWinsAtTheStart(t *testing.T) {
-	t.Parallel()
-	s := begin(t, plan{}, atGate("in Ready"))
-	open := s.opener(s.plan.Gate)
+// A shell that starts a service with "&" has it ignore SIGINT, and nohup SIGHUP.
+func TestAnIgnoredSignalStopsAtOnce(t *testing.T) {
+	s := begin(t, plan{}, atGate("before Run"), func(s *service, cmd *exec.Cmd) {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" INT; exec "$0"`, s.binary}
+	})
 	s.noteSince(0, 0, "at the gate")
-	s.plan.Fault, s.plan.Gate = "", ""
-	s.replan()
-	s.tell(s.pgid, syscall.SIGHUP)
-	s.tell(s.pgid, syscall.SIGUSR2)
-	open()
-	s.event(2, "promoted")
-	s.settled(drain.Pulled)
-	s.stop()
+	s.signal(s.pgid, syscall.SIGINT)
+	s.wantEnd(128+int(syscall.SIGINT), "")
 }

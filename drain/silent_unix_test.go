@@ -37,7 +37,6 @@ func TestSilentClientsOfAWrapperHoldNobody(t *testing.T) {
 		for _, says := range x.says {
 			for _, stops := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, %.20q, stop %v", x.wrap, says, stops), func(t *testing.T) {
-					t.Parallel()
 					p := plan{Wrap: x.wrap, IdleGrace: 300 * time.Millisecond, DrainTimeout: 2 * hung}
 					if x.secure {
 						p = tlsPlan(t, p)
@@ -80,7 +79,6 @@ func TestOtherServersOfAMuxAnswer(t *testing.T) {
 	t.Parallel()
 	for _, stops := range []bool{true, false} {
 		t.Run(fmt.Sprint("stop ", stops), func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{Wrap: "mux", IdleGrace: 200 * time.Millisecond, DrainTimeout: 2 * hung}, withControl)
 			asks := begun{says: "echo hello\n"}.raw(s)
 			begun{}.raw(s)
@@ -114,7 +112,6 @@ func TestRequestsInsideAWrapperAreAnswered(t *testing.T) {
 	t.Parallel()
 	for _, wrap := range []string{"proxy in Accept", "proxy", "mux", "queue", "TLS in Accept"} {
 		t.Run(wrap, func(t *testing.T) {
-			t.Parallel()
 			p := plan{Wrap: wrap, IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16}
 			if wrap == "TLS in Accept" {
 				p = tlsPlan(t, p)
@@ -150,10 +147,7 @@ func TestRequestsInsideAWrapperAreAnswered(t *testing.T) {
 // raw says it on a connection, with nothing before.
 func (b begun) raw(s *service) *client {
 	s.Helper()
-	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
-	if err != nil {
-		s.Fatal(err)
-	}
+	nc := have(net.DialTimeout(s.plan.Network, s.address(), hung))(s)
 	s.Cleanup(func() { _ = nc.Close() })
 	if _, err := io.WriteString(nc, b.says); err != nil {
 		s.Fatalf("%s: %v", b.name, err)

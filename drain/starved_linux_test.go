@@ -47,7 +47,6 @@ func TestClientsOfAStarvedGenerationAreServedByTheNext(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, spare := range []int{0, 1, 2, 5} {
 			t.Run(fmt.Sprintf("%s, %d spare", network, spare), func(t *testing.T) {
-				t.Parallel()
 				p := plan{Network: network}
 				if network == "unix" {
 					p.Addr = socketPath(t)
@@ -78,7 +77,6 @@ func TestClientsOfAStarvedServiceAreServedAtTheEnd(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, spare := range []int{1, 2, 5} {
 			t.Run(fmt.Sprintf("%s, %d spare", network, spare), func(t *testing.T) {
-				t.Parallel()
 				p := plan{Network: network}
 				if network == "unix" {
 					p.Addr = socketPath(t)

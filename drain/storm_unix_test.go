@@ -21,7 +21,6 @@ var rounds = flag.Int("rounds", 4, "how often the tests that try random moments 
 
 // A pull and a restore that are pending at once have no order: the pull holds, every time.
 func TestPullAndRestorePendingAtOnce(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
 	for range 5 * *rounds {
 		mark := s.mark()
@@ -62,13 +61,12 @@ func (s *service) storm(dice *rand.Rand, others ...syscall.Signal) (end func()) 
 
 // Three seconds of HUPs, pulls and restores. Nothing is lost, what comes last holds, and one generation is left.
 func TestStormOfSignalsLosesNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{MaxGenerations: 4, DrainTimeout: 2 * hung})
 	l := s.drive(4, time.Millisecond)
 	end := s.storm(dice(t), syscall.SIGUSR2, syscall.SIGUSR1)
 	<-time.After(3 * time.Second) // how long the storm lasts
 	end()
-	s.calm() // a generation that forwards may come late with what it got before
+	s.settled(drain.Ready, drain.Pulled) // a generation that forwards may come late with what it got before
 	notAtOnce()
 	mark := s.mark()
 	s.byPIDFile(syscall.SIGUSR2)
@@ -82,37 +80,6 @@ func TestStormOfSignalsLosesNothing(t *testing.T) {
 	s.swap()
 	s.stop()
 	s.wantNothingLost()
-}
-
-// calm waits until one generation is left, which has nothing to do.
-func (s *service) calm() {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		if all := living(s.pgid); len(all) == 1 && all[0] == s.main().PID {
-			if st := s.status(); (st.Phase == drain.Ready || st.Phase == drain.Pulled) && len(st.Older) == 0 {
-				return
-			}
-		}
-		select {
-		case <-timeout:
-			s.Fatalf("processes %v, %+v; want one at rest", living(s.pgid), s.status())
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-// One that has to make room stays as long, too: whoever has just read its number in the PID file is heard.
-func TestGenerationThatMakesRoomForwardsSignals(t *testing.T) {
-	t.Parallel()
-	s := start(t, plan{MaxGenerations: 2})
-	open := s.beginSwap("in Ready")
-	s.tell(s.pgid, syscall.SIGHUP)
-	open()
-	s.event(1, "told to leave within 5s")
-	s.tell(s.pgid, syscall.SIGUSR2)
-	s.event(3, "promoted")
-	s.settled(drain.Pulled)
-	s.stop()
 }
 
 // A stop in the middle of a storm of HUPs stops the service, whenever it comes, and a request in flight is finished.

@@ -4,13 +4,10 @@ package drain_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,18 +49,6 @@ func (s *service) wantFailed(l *load, mark int, before record, reason string) {
 	}
 	if n != 1 {
 		s.Errorf("%d failed swaps are told of; want one", n)
-	}
-}
-
-// wantAlone wants one process of the service, soon.
-func (s *service) wantAlone(pid int) {
-	s.Helper()
-	for timeout := time.After(hung); !slices.Equal(living(s.pgid), []int{pid}); {
-		select {
-		case <-timeout:
-			s.Fatalf("processes %v live; want %d alone", living(s.pgid), pid)
-		case <-time.After(time.Millisecond):
-		}
 	}
 }
 
@@ -144,16 +129,15 @@ func TestSwapToABadVersionFailsAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, plan{})
 	l := s.drive(4, 4*time.Millisecond)
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	taken := have(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer taken.Close()
 	good := s.plan
 	for _, c := range []struct {
 		name, reason string
 		plan         plan
 	}{
+		{"ends Ready's goroutine", "Config.Ready: it did not return", plan{Fault: "Goexit in Ready"}},
+		{"ends Check's goroutine", "Config.Check: it did not return", plan{Fault: "Goexit in Check"}},
 		{"crashes at once", "exit status 3", plan{Fault: "crash at start"}},
 		{"crashes in probation", "exit status 3", plan{Fault: "crash in probation"}},
 		{"panics in probation", "exit status 2", plan{Fault: "panic in probation"}},
@@ -188,12 +172,10 @@ func TestSwapToAVersionThatHangsFailsAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"hang at start", "hang in Ready"} {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, plan{SwapTimeout: 4 * time.Second})
 			l := s.drive(4, 4*time.Millisecond)
 			s.wantFailure(l, "not ready within SwapTimeout (4s)", func() {
-				s.plan.Fault = fault
-				s.replan()
+				s.nextHas(fault)
 			})
 			s.plan.Fault, s.plan.SwapTimeout = "", 0
 			s.replan()
@@ -206,7 +188,6 @@ func TestSwapToAVersionThatHangsFailsAndLosesNothing(t *testing.T) {
 }
 
 func TestSwapWhoseNewProcessIsKilledFailsAndLosesNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, plan{})
 	l := s.drive(4, 4*time.Millisecond)
 	s.plan.Probation = 50 * time.Second
@@ -234,7 +215,6 @@ func TestSwapWithoutDescriptorsFailsAndLosesNothing(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skip("the limit is set by way of /proc")
 	}
-	t.Parallel()
 	s := start(t, plan{})
 	l := s.drive(4, 4*time.Millisecond)
 	failed := 0
@@ -258,27 +238,6 @@ func TestSwapWithoutDescriptorsFailsAndLosesNothing(t *testing.T) {
 	if failed == 0 {
 		t.Error("no swap failed")
 	}
-	l.end()
-	s.stop()
-}
-
-func TestSwapWithAFullDiskForThePIDFileFailsAndLosesNothing(t *testing.T) {
-	dir := t.TempDir()
-	mountTiny(t, dir)
-	t.Parallel()
-	s := start(t, plan{PIDFile: filepath.Join(dir, "pid")})
-	l := s.drive(4, 4*time.Millisecond)
-	s.wantFailure(l, "Config.PIDFile: can't write "+s.plan.PIDFile, func() {
-		if err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 1<<16), 0o644); !errors.Is(err, syscall.ENOSPC) {
-			t.Fatal(err)
-		}
-	})
-	if names, _ := filepath.Glob(filepath.Join(dir, "pid.*")); len(names) > 0 {
-		t.Errorf("%v is left", names)
-	}
-	_ = os.Remove(filepath.Join(dir, "fill"))
-	s.swap()
-	s.swap()
 	l.end()
 	s.stop()
 }

@@ -55,7 +55,6 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 	t.Parallel()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
-			t.Parallel()
 			s := start(t, tlsPlan(t, plan{IdleGrace: time.Millisecond}))
 			config := trusting(version)
 			made := 0
@@ -83,7 +82,6 @@ func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
 
 // Connections at rest are closed when there are too many generations, whatever grace they have: nothing is cut off.
 func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}))
 	c, _ := s.greet(trusting(0))
 	defer c.Close()
@@ -103,7 +101,6 @@ func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
 
 // Nor are they cut off when they have more grace than there is time.
 func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 16 * time.Second}))
 	c, _ := s.greet(trusting(0))
 	defer c.Close()
@@ -118,7 +115,6 @@ func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
 
 // The keys are there before the doors open, though the generation that had them dies first.
 func TestSessionsAreResumedByAnOrphan(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{}))
 	config := trusting(0)
 	visit := func(want bool) {
@@ -146,12 +142,8 @@ func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"},
 		{"keys of its own", "keys of its own, new"}} {
 		t.Run(c.before, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, tlsPlan(t, plan{Fault: c.before}))
-			pair, err := tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key)
-			if err != nil {
-				t.Fatal(err)
-			}
+			pair := have(tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key))(t)
 			config := trusting(0)
 			config.Certificates = []tls.Certificate{pair}
 			visit := func(when string, want bool) {
@@ -164,8 +156,7 @@ func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 			}
 			visit("first", false)
 			visit("second", true)
-			s.plan.Fault = c.after
-			s.replan()
+			s.nextHas(c.after)
 			s.wantAlone(s.swap().PID) // the old one may answer for a moment
 			visit("after a swap", false)
 			visit("again", true)
@@ -174,25 +165,8 @@ func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
 	}
 }
 
-func TestServeTLSSpeaksHTTP2(t *testing.T) {
-	t.Parallel()
-	s := start(t, tlsPlan(t, plan{}))
-	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	resp, err := (&http.Client{Transport: transport}).Get("https://" + s.address() + "/whoami")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	transport.CloseIdleConnections()
-	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusOK {
-		t.Errorf("%s %s", resp.Proto, resp.Status)
-	}
-	s.stop()
-}
-
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
-	t.Parallel()
 	s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 16}))
 	var clients sync.WaitGroup
 	var sent, stopping atomic.Int64
@@ -247,74 +221,17 @@ func TestSelfCheckOverTLS(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []string{"client certificates", "fussy about names"} {
 		t.Run(fault, func(t *testing.T) {
-			t.Parallel()
 			s := start(t, tlsPlan(t, plan{Fault: fault}))
 			s.swap()
 			s.stop()
 		})
 	}
 	t.Run("no cipher fits the key", func(t *testing.T) {
-		t.Parallel()
 		s := start(t, tlsPlan(t, plan{}))
-		s.plan.Fault = "no cipher fits the key"
-		s.replan()
-		mark := s.mark()
-		s.signal(s.pgid, syscall.SIGHUP)
-		if r := s.eventSince(mark, 1, "swap failed"); !strings.Contains(r.Err, "self-check") ||
+		if r := s.failSwap("no cipher fits the key"); !strings.Contains(r.Err, "self-check") ||
 			!strings.Contains(r.Err, "TLS") {
 			t.Error(r)
 		}
 		s.stop()
 	})
-}
-
-func TestListenAndServeTLS(t *testing.T) {
-	t.Parallel()
-	s := whole(t, tlsPlan(t, plan{}))
-	who := func(not int) (pid int) { // the first to answer that is another
-		for timeout := time.After(hung); ; {
-			if c, err := dial(s); err == nil {
-				a, err := c.ask("GET", "/livez", "")
-				if err == nil && a.status == http.StatusOK {
-					a, err = c.ask("GET", "/whoami", "")
-				}
-				_ = c.Close()
-				if err == nil && a.pid != not {
-					return a.pid
-				}
-			}
-			select {
-			case <-time.After(5 * time.Millisecond):
-			case <-timeout:
-				t.Fatal("no answer")
-			}
-		}
-	}
-	if pid := who(0); pid != s.pgid {
-		t.Errorf("pid %d answers", pid)
-	}
-	s.signal(s.pgid, syscall.SIGHUP)
-	pid := who(s.pgid)
-	s.wantExit(s.pgid, 0)
-	for _, said := range []string{"", "GET /", "\x16\x03\x01\x02\x00\x01", "\x17\x03\x03"} { // who must not hold the stop
-		nc, err := net.Dial("tcp", s.address())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		_, _ = nc.Write([]byte(said))
-	}
-	s.signal(pid, syscall.SIGTERM)
-	s.gone()
-	if code := s.exit(pid); code != 0 && code != unknownExit {
-		t.Errorf("exit code %d", code)
-	}
-
-	p := tlsPlan(t, plan{})
-	p.Key += ".away"
-	s = whole(t, p)
-	if r := s.noteSince(0, 0, "error "); !strings.Contains(r.Note, p.Key) {
-		t.Errorf("%v; want the name of the file", r)
-	}
-	s.wantExit(s.pgid, 1)
 }

@@ -21,9 +21,7 @@ func put(t testing.TB, path string, text []byte) {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 }
 
 // tlsPlan is a plan with a certificate, whose files are in a folder of its own.
@@ -47,10 +45,7 @@ func trusting(version uint16) *tls.Config {
 
 func (s *service) dialTLS(config *tls.Config) *tls.Conn {
 	s.Helper()
-	nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
-	if err != nil {
-		s.Fatal(err)
-	}
+	nc := have(net.DialTimeout(s.plan.Network, s.address(), hung))(s)
 	_ = nc.SetDeadline(time.Now().Add(2 * hung))
 	tc := tls.Client(nc, config)
 	if err := tc.Handshake(); err != nil {

@@ -17,10 +17,7 @@ type versions map[string]string
 
 func bothVersions(t testing.TB) versions {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := have(os.Executable())(t)
 	return versions{"old": oldBinary(t), "new": self}
 }
 
@@ -188,13 +185,11 @@ func TestTwoVersionsAndASwapThatFails(t *testing.T) {
 				"ready fails":        "drain: Config.Ready: the cache is cold",
 				"crash in probation": "exit status 3",
 			} {
-				s.plan.Fault = fault
-				s.replan()
+				s.nextHas(fault)
 				_, err := s.control("swap")
 				s.wantWords(err, reason, fmt.Sprintf("generation %d serves on", s.main().Gen))
 			}
-			s.plan.Fault = ""
-			s.replan()
+			s.nextHas("")
 			s.mustControl("swap")
 			l.settle()
 		}

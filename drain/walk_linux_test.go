@@ -25,32 +25,22 @@ func TestWalkOfTheREADME(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := have(os.ReadFile("../README.md"))(t)
 	dir, at := t.TempDir(), freePort(t)
 	name := fmt.Sprintf("walk%d", os.Getpid()) // pidof finds no other
 	app, main := filepath.Join(dir, name), filepath.Join(dir, "main.go")
 	here := strings.NewReplacer("-o app .", "-o "+app+" "+main, "-o app.new .", "-o "+app+".new "+main,
 		"mv app.new app", "mv "+app+".new "+app, "./app", app, "app", name, "localhost:8080", at).Replace
 	program := strings.ReplaceAll(marked(t, readme, "program"), ":8080", at)
-	if err := os.WriteFile(main, []byte(program), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(main, []byte(program), 0o600))
 
 	seen := &transcript{}
 	shell := exec.Command("bash", "-s")
 	shell.Dir, shell.Stdout, shell.Stderr = "..", seen, seen // the module in which the program builds
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}  // and the generations of the service are in its group
 	shell.WaitDelay = time.Second
-	typed, err := shell.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := shell.Start(); err != nil {
-		t.Fatal(err)
-	}
+	typed := have(shell.StdinPipe())(t)
+	must(t, shell.Start())
 	t.Cleanup(func() {
 		_ = syscall.Kill(-shell.Process.Pid, syscall.SIGKILL)
 		_ = shell.Wait()

@@ -9,9 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/drain"
@@ -35,6 +33,18 @@ func (s *service) read(stdout *os.File) {
 		close(s.grown)
 		s.grown = make(chan struct{})
 		s.mu.Unlock()
+	}
+}
+
+// eventually waits for a fact that no event tells.
+func (s *service) eventually(what string, fact func() bool) {
+	s.Helper()
+	for timeout := time.After(hung); !fact(); {
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-timeout:
+			s.Fatalf("hangs; want %s", what)
+		}
 	}
 }
 
@@ -105,36 +115,6 @@ func (s *service) main() record {
 	return record{}
 }
 
-func (s *service) signal(pid int, sig syscall.Signal) {
-	s.Helper()
-	if sig == syscall.SIGUSR1 { // a pull may have been sent a moment ago
-		notAtOnce()
-	}
-	if err := syscall.Kill(pid, sig); err != nil {
-		s.Fatalf("signal %v to %d: %v", sig, pid, err)
-	}
-}
-
-// tell sends a signal and waits until the service has it in hand.
-func (s *service) tell(pid int, sig syscall.Signal) {
-	s.Helper()
-	mark := s.mark()
-	s.signal(pid, sig)
-	s.noteSince(mark, pid, "signal: "+sig.String())
-}
-
-// swap swaps once and returns the new generation.
-func (s *service) swap() record {
-	s.Helper()
-	mark, from := s.mark(), s.main()
-	s.signal(from.PID, syscall.SIGHUP)
-	r := s.await(mark, "a swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
-	if r.Msg != "promoted" || r.Gen != from.Gen+1 {
-		s.Fatalf("swap: %v", r)
-	}
-	return r
-}
-
 // exit waits until a process is gone and returns its exit code, -n for signal n.
 func (s *service) exit(pid int) int {
 	s.Helper()
@@ -164,46 +144,5 @@ func (s *service) gone() {
 	s.mu.Unlock()
 	for _, pid := range pids { // the kernel may close the sockets last
 		s.exit(pid)
-	}
-}
-
-// stop stops the service and wants everybody gone, and no PID file.
-func (s *service) stop() {
-	s.Helper()
-	pid := s.main().PID
-	s.signal(pid, syscall.SIGTERM)
-	s.gone()
-	if code := s.exit(pid); code != 0 && code != unknownExit {
-		s.Errorf("exit code %d", code)
-	}
-	if _, err := os.Stat(s.plan.PIDFile); err == nil {
-		s.Error("the PID file is left")
-	}
-}
-
-// wantPIDFile wants the PID file to hold pid, and to be readable by everybody.
-func (s *service) wantPIDFile(pid int) {
-	s.Helper()
-	text, err := os.ReadFile(s.plan.PIDFile)
-	if err != nil || string(text) != strconv.Itoa(pid)+"\n" {
-		s.Errorf("PID file: %q, %v; want %d", text, err, pid)
-	}
-	if info, err := os.Stat(s.plan.PIDFile); err == nil && info.Mode() != 0o644 {
-		s.Errorf("PID file: mode %v", info.Mode())
-	}
-}
-
-// awaitPIDFile waits until the PID file holds pid, which no event tells.
-func (s *service) awaitPIDFile(pid int) {
-	s.Helper()
-	for timeout := time.After(hung); ; {
-		if text, err := os.ReadFile(s.plan.PIDFile); err == nil && string(text) == strconv.Itoa(pid)+"\n" {
-			return
-		}
-		select {
-		case <-timeout:
-			s.Fatalf("the PID file does not come to hold %d", pid)
-		case <-time.After(time.Millisecond):
-		}
 	}
 }

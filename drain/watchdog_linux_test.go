@@ -12,7 +12,6 @@ import (
 )
 
 func TestWatchdogIsPettedByTheMainGeneration(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=20000")
@@ -30,13 +29,9 @@ func TestWatchdogIsPettedByTheMainGeneration(t *testing.T) {
 	pets(s.pgid)
 	s.tell(s.pgid, syscall.SIGUSR2) // /ping answers 501
 	pets(s.pgid)
-	s.plan.Fault = "check fails"
-	s.replan()
-	s.signal(s.pgid, syscall.SIGHUP)
-	s.event(1, "swap failed")
+	s.failSwap("check fails")
 	pets(s.pgid)
-	s.plan.Fault = ""
-	s.replan()
+	s.nextHas("")
 	child := s.swap()
 	pets(child.PID)
 	_, barrier := n.await(0, "BARRIER=1")
@@ -53,7 +48,6 @@ func TestWatchdogIsPettedByTheMainGeneration(t *testing.T) {
 
 // The watchdog is of one process, and of those that take its place.
 func TestWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
-	t.Parallel()
 	n := newNotifySocket(t)
 	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=1000", "WATCHDOG_PID=1")

@@ -158,7 +158,6 @@ func TestWrappedListenersLoseNothing(t *testing.T) {
 		{"embeds", true, math.MaxInt}, {"proxy", true, math.MaxInt},
 	} {
 		t.Run(fmt.Sprint(x.kind, x.secure), func(t *testing.T) {
-			t.Parallel()
 			p := plan{Wrap: x.kind, IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16}
 			if x.secure {
 				p = tlsPlan(t, p)
