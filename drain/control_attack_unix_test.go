@@ -152,36 +152,6 @@ func TestControlReplacesAStaleSocket(t *testing.T) {
 	again.wantNoControl()
 }
 
-// Whoever is promoted when the main generation dies takes the socket along.
-func TestControlOutlivesTheMainGeneration(t *testing.T) {
-	t.Parallel()
-	for name, kill := range map[string]func(*testing.T) (s *service, child int){
-		"in the swap": func(t *testing.T) (*service, int) {
-			s := start(t, plan{}, withControl)
-			open := s.beginSwap("in Ready")
-			s.signal(s.pgid, syscall.SIGKILL)
-			open()
-			return s, s.event(2, "promoted").PID
-		},
-		"in the promotion": func(t *testing.T) (*service, int) {
-			s, child := stoppedAtReady(t, plan{}, withControl)
-			s.signal(s.pgid, syscall.SIGKILL)
-			s.event(2, "promoted")
-			return s, child
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, child := kill(t)
-			if st := s.mustControl("status"); st.PID != child {
-				t.Errorf("%+v; want pid %d", st, child)
-			}
-			s.mustControl("swap")
-			s.mustControl("stop")
-			s.wantNoControl()
-		})
-	}
-}
-
 // Another generation may take over while a stop is being asked for: the client asks again, and all are gone in the end.
 func TestControlStopThatComesWithAPromotion(t *testing.T) {
 	t.Parallel()

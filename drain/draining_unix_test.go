@@ -89,36 +89,6 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 	}
 }
 
-// A grace that the longest request leaves no time for is no reason to be cut off.
-func TestEndlessRequestsAreToldInTime(t *testing.T) {
-	t.Parallel()
-	t.Run("before DrainTimeout", func(t *testing.T) {
-		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 10 * time.Second})
-		c := s.join("/endless")
-		s.signal(s.pgid, syscall.SIGTERM)
-		s.wantGoodbye(c)
-		s.wantEnd(0, "")
-	})
-	t.Run("when there are too many generations", func(t *testing.T) {
-		s := start(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2})
-		var clients []*client
-		for range 8 { // one alone may draw the first second of the hour
-			clients = append(clients, s.join("/endless"))
-		}
-		s.swap()
-		s.awaitOlder(1)
-		mark := s.mark()
-		s.swap()
-		s.eventSince(mark, 1, "told to leave within")
-		for _, c := range clients {
-			s.wantGoodbye(c)
-		}
-		s.event(1, "stopped")
-		s.wantExit(s.pgid, 0)
-		s.stop()
-	})
-}
-
 func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {
 	s := start(t, plan{DrainTimeout: 2 * hung, IdleGrace: time.Millisecond})
 	var held []*client

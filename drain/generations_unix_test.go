@@ -160,6 +160,7 @@ func TestEachGenerationHasItsDeadline(t *testing.T) {
 	s.stop()
 }
 
+// Older generations that are killed, the oldest or one in the middle, take nothing of the others along.
 func TestMiddleGenerationIsKilled(t *testing.T) {
 	s, conns, gens := fiveSwaps(t, plan{MaxGenerations: 8, DrainTimeout: 2 * hung}, 1)
 	l := s.drive(4, 4*time.Millisecond)
@@ -172,8 +173,10 @@ func TestMiddleGenerationIsKilled(t *testing.T) {
 	}
 	s.swap()
 	s.olderAre(1, 1, 2, 4, 5)
+	s.kill(gens[0].PID)
+	s.olderAre(1, 2, 4, 5)
 	for gen, cs := range conns {
-		if gen != 3 {
+		if gen != 3 && gen != 1 {
 			cs[0].wantEcho(s)
 			_ = cs[0].Close()
 		}

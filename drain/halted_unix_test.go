@@ -15,12 +15,9 @@ func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
 	for i := range 8 { // the old generation finds out both at once
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			s, child := stoppedAtReady(t, plan{DrainTimeout: hung}, withControl)
-			waiting := s.connect()
-			must(t, waiting.send("POST", "/echo", "patience"))
+			waiting := s.wait()
 			s.event(2, "promoted")
-			if a, err := waiting.receive(); err != nil || a.pid != child {
-				t.Errorf("%+v, %v", a, err)
-			}
+			s.wantReceived(waiting, child)
 			_ = waiting.Close()
 			third := s.swap()
 			s.noteSince(0, child, "exit 0")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,12 +80,19 @@ func (l *liner) receive() (gen, hops int) {
 
 func (l *liner) say() (gen, hops int) { l.Helper(); l.half(); return l.rest() }
 
+// wantRest wants what half has left to be answered so.
+func (l *liner) wantRest(gen, hops int) {
+	l.Helper()
+	if g, h := l.rest(); g != gen || h != hops {
+		l.Errorf("generation %d answers, after %d others; want %d after %d", g, h, gen, hops)
+	}
+}
+
 // wantLine wants a whole line to be answered by that generation.
 func (l *liner) wantLine(gen, hops int) {
 	l.Helper()
-	if g, h := l.say(); g != gen || h != hops {
-		l.Errorf("generation %d answers, after %d others; want %d after %d", g, h, gen, hops)
-	}
+	l.half()
+	l.wantRest(gen, hops)
 }
 
 func (l *liner) wantClosed() {
@@ -126,41 +134,36 @@ func TestHandOverKeepsConnectionsAndTheirState(t *testing.T) {
 	}
 	mark := s.mark()
 	s.stop()
-	if r := s.noteSince(mark, 0, "kept: "); !strings.Contains(r.Note, "no generation follows") {
-		t.Error(r)
-	}
+	s.wantIn(s.noteSince(mark, 0, "kept: ").Note, "no generation follows")
 	for _, l := range all {
 		l.wantClosed()
 	}
 	s.wantNothingLost()
 }
 
+// wantKept wants the first generation to have heard that it keeps the connection, for that reason, and to serve it.
+func (l *liner) wantKept(reason string) {
+	l.Helper()
+	l.wantIn(l.noteSince(0, l.pgid, "kept: ").Note, reason)
+	l.wantRest(1, 0)
+	l.wantLine(1, 0)
+}
+
 func TestRefusedConnectionIsGivenBack(t *testing.T) {
-	t.Parallel()
-	for fault, reason := range map[string]string{
-		"no Adopt":      "it has no Config.Adopt",
-		"adopt refuses": "Config.Adopt: what is this?",
-		"adopt panics":  "Config.Adopt panicked: a bug of the new version",
-		"no lines":      `nobody listens on "tcp4 127.0.0.1:0" here`,
-	} {
-		t.Run(fault, func(t *testing.T) {
-			s := start(t, plan{Lines: true})
-			l := s.liner()
-			l.half()
-			s.nextHas(fault)
-			child := s.swap()
-			if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, reason) {
-				t.Error(r)
-			}
-			if gen, hops := l.rest(); gen != 1 || hops != 0 {
-				t.Errorf("generation %d answers, after %d", gen, hops)
-			}
-			l.wantLine(1, 0)
-			_ = l.nc.Close()
-			s.wantExit(s.pgid, 0)
-			s.wantServed(child.PID)
-		})
-	}
+	type row struct{ fault, reason string }
+	eachOf(t, func(t *testing.T, c row) {
+		s := start(t, plan{Lines: true})
+		l := s.liner()
+		l.half()
+		s.nextHas(c.fault)
+		child := s.swap()
+		l.wantKept(c.reason)
+		_ = l.nc.Close()
+		s.wantExit(s.pgid, 0)
+		s.wantServed(child.PID)
+	}, row{"no Adopt", "it has no Config.Adopt"}, row{"adopt refuses", "Config.Adopt: what is this?"},
+		row{"adopt panics", "Config.Adopt panicked: a bug of the new version"},
+		row{"no lines", `nobody listens on "tcp4 127.0.0.1:0" here`})
 }
 
 // Before it has said yes, a generation that dies leaves everything as it was.
@@ -169,14 +172,8 @@ func TestNewKilledWhileItAdopts(t *testing.T) {
 	l := s.liner()
 	l.half()
 	s.nextHas("adopt crashes")
-	s.signal(s.pgid, syscall.SIGHUP) // the new one may crash before it has told of its promotion
-	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "gone") {
-		t.Error(r)
-	}
-	if gen, _ := l.rest(); gen != 1 {
-		t.Errorf("generation %d answers", gen)
-	}
-	l.wantLine(1, 0)
+	s.signal(s.pgid, hup) // the new one may crash before it has told of its promotion
+	l.wantKept("gone")
 	_ = l.nc.Close()
 	s.wantEnd(0, "")
 }
@@ -186,16 +183,13 @@ func TestOldKilledWhileTheNewAdopts(t *testing.T) {
 	s := start(t, plan{Lines: true})
 	l := s.liner()
 	l.half()
-	atGate("adopt is slow")(s, nil)
-	open := s.opener(s.plan.Gate)
+	open := s.nextAt("adopt is slow")
 	child := s.swap()
 	s.noteSince(0, child.PID, "at the gate")
 	s.signal(s.pgid, syscall.SIGKILL)
 	s.wantExit(s.pgid, -9)
 	open()
-	if gen, hops := l.rest(); gen != 2 || hops != 1 {
-		t.Errorf("generation %d answers, after %d", gen, hops)
-	}
+	l.wantRest(2, 1)
 	s.nextHas("")
 	s.swap()
 	s.wantExit(child.PID, 0) // a moment after the swap
@@ -219,83 +213,81 @@ func TestHandOverToTheGenerationAfterTheNext(t *testing.T) {
 	second.wantLine(3, 1)
 	open()
 	s.wantExit(s.pgid, 0)
-	if gen, hops := l.rest(); gen != 3 || hops != 1 {
-		t.Errorf("generation %d answers, after %d", gen, hops)
-	}
+	l.wantRest(3, 1)
 	s.stop()
 	l.wantClosed()
 }
 
 // late starts a service whose first generation hands a connection over, and drains, only after open.
 func late(t testing.TB) (s *service, l *liner, open func()) {
-	s = start(t, plan{Lines: true, DrainTimeout: 2 * hung}, atGate("hand over late"))
-	open = s.opener(s.plan.Gate)
+	s, open = startAt(t, "hand over late", plan{Lines: true, DrainTimeout: 2 * hung})
 	l = s.liner()
 	l.half()
-	s.nextHas("")
 	return s, l, open
 }
 
-func (l *liner) wantKept(reason string) {
-	l.Helper()
-	if r := l.noteSince(0, l.pgid, "kept: "); !strings.Contains(r.Note, reason) {
-		l.Error(r)
+// What the next generation does not take, for whatever reason, the old one has as it was, and finishes.
+func TestHandOverToAGenerationThatCantTakeIt(t *testing.T) {
+	type row struct {
+		spoil  func(s *service, child record)
+		reason string
+		then   func(s *service, child record)
 	}
-	if gen, hops := l.rest(); gen != 1 || hops != 0 {
-		l.Errorf("generation %d answers, after %d", gen, hops)
-	}
-	l.wantLine(1, 0)
-	_ = l.nc.Close()
-}
-
-func TestHandOverToAGenerationThatStops(t *testing.T) {
-	s, l, open := late(t)
-	child := s.swap()
-	s.tell(child.PID, syscall.SIGTERM)
-	s.event(2, "waiting for older generations")
-	open()
-	l.wantKept("refuses: nobody listens")
-	s.gone()
-	s.wantExit(s.pgid, 0)
-	s.noteSince(0, child.PID, "exit 0")
-}
-
-func TestHandOverToAGenerationOutOfDescriptors(t *testing.T) {
-	s, l, open := late(t)
-	c := s.serving(s.swap())
-	if a, err := c.ask("GET", "/do?it=starve&spare=0", ""); err != nil || a.status != 200 {
-		t.Fatal(a, err)
-	}
-	_ = c.Close()
-	open()
-	l.wantKept("refuses: ")
-	s.wantExit(s.pgid, 0)
+	nothing := func(*service, record) {}
+	each(t, map[string]row{
+		"stops": {func(s *service, child record) {
+			s.tell(child.PID, term)
+			s.event(2, "waiting for older generations")
+		}, "refuses: nobody listens", nothing},
+		"out of descriptors": {func(s *service, child record) {
+			c := s.serving(child)
+			defer c.Close()
+			if a, err := c.ask("GET", "/do?it=starve&spare=0", ""); err != nil || a.status != 200 {
+				s.Fatal(a, err)
+			}
+		}, "refuses: ", nothing},
+		"halted": {func(s *service, child record) {
+			s.event(1, "replaced")
+			s.halt(child.PID)
+		}, "does not answer within 5s", func(s *service, child record) {
+			s.signal(child.PID, syscall.SIGCONT)
+			_ = s.serving(child).Close()
+		}},
+	}, func(t *testing.T, c row) {
+		s, l, open := late(t)
+		child := s.swap()
+		c.spoil(s, child)
+		open()
+		l.wantKept(c.reason)
+		c.then(s, child)
+		for range 5 {
+			l.wantLine(1, 0)
+		}
+		_ = l.nc.Close()
+		s.wantExit(s.pgid, 0)
+	})
 }
 
 // serving is a connection to that generation: a new one may lead to the generation before for a moment.
-func (s *service) serving(r record) *client {
+func (s *service) serving(r record) (c *client) {
 	s.Helper()
-	for timeout := time.After(hung); ; {
-		c := s.connect()
+	s.eventually("generation "+strconv.Itoa(r.Gen)+" to serve", func() bool {
+		c = s.connect()
 		a, err := c.ask("GET", "/whoami", "")
 		if err == nil && a.pid == r.PID {
-			return c
+			return true
 		}
 		_ = c.Close()
-		select {
-		case <-timeout:
-			s.Fatalf("%v does not serve: %+v, %v", r, a, err)
-		default:
-		}
-	}
+		return false
+	})
+	return c
 }
 
 // Config.Adopt holds up a further swap, but nothing else.
 func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	s := start(t, plan{Lines: true, DrainTimeout: 2 * hung})
 	late := s.liner()
-	atGate("adopt is slow")(s, nil)
-	open := s.opener(s.plan.Gate)
+	open := s.nextAt("adopt is slow")
 	slow, openSlow := s.slow("one")
 	child := s.swap()
 	s.noteSince(0, child.PID, "at the gate")
@@ -309,53 +301,22 @@ func TestSlowAdoptHoldsUpNobodyElse(t *testing.T) {
 	}
 	s.noteSince(0, child.PID, "lines leave") // or it might answer what it is about to hand over
 	open()
-	if gen, hops := late.rest(); gen != 3 || hops != 2 {
-		t.Errorf("generation %d answers, after %d", gen, hops)
-	}
+	late.wantRest(3, 2)
 	s.stop()
 }
 
 // What was not taken in time is served here until DrainTimeout. Its client hears of the end, though the new
 // generation has a descriptor still.
 func TestDrainTimeoutAfterAnOfferWasWithdrawn(t *testing.T) {
-	s := start(t, plan{Lines: true, DrainTimeout: 16 * time.Second})
+	s := start(t, plan{Lines: true, DrainTimeout: 8 * time.Second})
 	l := s.liner()
 	l.half()
 	s.plan.DrainTimeout = hung
-	atGate("adopt is slow")(s, nil)
-	open := s.opener(s.plan.Gate)
+	open := s.nextAt("adopt is slow")
 	s.swap()
-	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 4s") {
-		t.Error(r)
-	}
-	if gen, hops := l.rest(); gen != 1 || hops != 0 {
-		t.Errorf("generation %d answers, after %d", gen, hops)
-	}
+	l.wantKept("does not answer within 2s")
 	s.wantExit(s.pgid, 1)
 	l.wantClosed()
 	open()
-	s.stop()
-}
-
-// A generation that is halted before it could adopt has nothing when it wakes: the old one serves on.
-func TestHandOverToAHaltedGeneration(t *testing.T) {
-	s, l, open := late(t)
-	child := s.swap()
-	s.event(1, "replaced")
-	s.halt(child.PID)
-	open()
-	if r := s.noteSince(0, s.pgid, "kept: "); !strings.Contains(r.Note, "does not answer within 5s") {
-		t.Error(r)
-	}
-	if gen, hops := l.rest(); gen != 1 || hops != 0 {
-		t.Errorf("generation %d answers, after %d", gen, hops)
-	}
-	s.signal(child.PID, syscall.SIGCONT)
-	_ = s.serving(child).Close()
-	for range 5 {
-		l.wantLine(1, 0)
-	}
-	_ = l.nc.Close()
-	s.wantExit(s.pgid, 0)
 	s.stop()
 }

@@ -75,11 +75,6 @@ func TestKeeperFollowsTheSurvivorOfASwap(t *testing.T) {
 	})
 }
 
-func (s *service) logged(text string) bool {
-	log, err := os.ReadFile(s.logFile())
-	return err == nil && strings.Contains(string(log), text)
-}
-
 // Sockets that a service manager has passed to the keeper are generation 1's, and not the keeper's any more.
 func TestKeeperPassesOnWhatWasPassedToIt(t *testing.T) {
 	ln := have(net.Listen("tcp", "127.0.0.1:0"))(t)

@@ -15,46 +15,41 @@ import (
 	"time"
 )
 
-func TestOldKilledWhileTheNewStarts(t *testing.T) {
-	t.Parallel()
-	for _, at := range []string{"before New", "before Run", "in Ready"} {
-		t.Run(at, func(t *testing.T) {
-			s := start(t, plan{})
-			open := s.beginSwap(at)
-			s.signal(s.pgid, syscall.SIGKILL)
-			s.wantExit(s.pgid, -9)
-			waiting := s.connect() // in the kernel's queue: nobody accepts
-			must(t, waiting.send("POST", "/echo", "patience"))
-			open()
-			r := s.event(2, "promoted")
-			if a, err := waiting.receive(); err != nil || a.pid != r.PID {
-				t.Errorf("%+v, %v", a, err)
-			}
-			s.wantServed(r.PID)
-		})
+// Whenever the old generation is killed in a swap, the new one takes over, with the control socket and who waits in the
+// kernel's queue.
+func TestOldKilledInASwap(t *testing.T) {
+	at := func(step string) func(*service) func() {
+		return func(s *service) func() { return s.beginSwap(step) }
 	}
-}
-
-func TestOldKilledInProbation(t *testing.T) {
-	s := start(t, plan{})
-	s.plan.Probation, s.plan.SwapTimeout = time.Hour, 2*time.Hour // is cut short
-	s.replan()
-	mark := s.mark()
-	s.signal(s.pgid, syscall.SIGHUP)
-	child := s.eventSince(mark, 2, "probation")
-	s.plan.Probation = time.Nanosecond
-	s.replan()
-	s.signal(s.pgid, syscall.SIGKILL)
-	s.event(2, "promoted")
-	s.wantServed(child.PID)
-}
-
-// Between the new generation's word that it is ready and the old one's that it lets go.
-func TestOldKilledInPromotion(t *testing.T) {
-	s, child := stoppedAtReady(t, plan{})
-	s.signal(s.pgid, syscall.SIGKILL)
-	s.event(2, "promoted")
-	s.wantServed(child)
+	each(t, map[string]func(*service) (open func()){
+		"before New": at("before New"), "before Run": at("before Run"), "in Ready": at("in Ready"),
+		"in probation": func(s *service) func() {
+			s.plan.Probation, s.plan.SwapTimeout = time.Hour, 2*time.Hour // is cut short
+			s.replan()
+			s.signal(s.pgid, hup)
+			s.event(2, "probation")
+			s.plan.Probation = time.Nanosecond
+			s.replan()
+			return func() {}
+		},
+		"between the new one's word that it is ready and the old one's that it lets go": func(s *service) func() {
+			s.haltAtReady()
+			return func() {}
+		},
+	}, func(t *testing.T, swap func(*service) func()) {
+		s := start(t, plan{}, withControl)
+		open := swap(s)
+		s.kill(s.pgid)
+		waiting := s.wait()
+		open()
+		child := s.event(2, "promoted").PID
+		s.wantReceived(waiting, child)
+		if st := s.mustControl("status"); st.PID != child {
+			t.Errorf("%+v; want pid %d", st, child)
+		}
+		s.wantServed(child)
+		s.wantNoControl()
+	})
 }
 
 func TestOldKilledWhileHandingOver(t *testing.T) {
@@ -76,58 +71,23 @@ func TestOldKilledWhileHandingOver(t *testing.T) {
 	s.wantServed(r.PID)
 }
 
-func TestElderKilledWhileItDrains(t *testing.T) {
-	s := start(t, plan{DrainTimeout: 2 * hung})
-	s.slow("one")
-	l := s.drive(4, time.Millisecond)
-	s.swap()
-	s.swap()
-	r := s.swap()
-	l.settle()
-	s.signal(s.pgid, syscall.SIGKILL)
-	s.wantExit(s.pgid, -9)
-	s.event(4, "older generation is gone")
-	l.end()
-	s.wantServed(r.PID)
-}
-
-// Then nobody listens. What the old generation has it finishes.
+// Then nobody listens. What the old generations have they finish, and serve connections that nobody takes.
 func TestNewKilledRightAfterPromotion(t *testing.T) {
-	s := start(t, plan{IdleGrace: hung})
-	c, open := s.slow("one")
-	idle := s.connect()
-	child := s.swap()
-	s.event(1, "replaced") // or it takes everything back, see TestNewKilledBeforeTheOldHearsThatItServes
-	s.signal(child.PID, syscall.SIGKILL)
-	_, _ = idle.ask("POST", "/echo", "with whom?") // with the new one, and so dead, or not
-	_ = idle.Close()
-	s.finishSlow(c, open)
-	if a, err := c.ask("POST", "/echo", "more"); err != nil || a.pid != s.pgid || !a.close {
-		t.Errorf("%+v, %v; want the old generation to serve a connection that nobody takes", a, err)
-	}
-	s.wantEnd(0, "")
-}
-
-// The same with an elder, whose link had been handed on.
-func TestNewKilledWhileTwoDrain(t *testing.T) {
 	s := start(t, plan{IdleGrace: hung})
 	first, openFirst := s.slow("one")
 	second := s.swap()
 	c, open := s.slow("two")
 	child := s.swap()
-	s.event(2, "replaced")
+	s.event(2, "replaced") // or it takes everything back, see TestNewKilledBeforeTheOldHearsThatItServes
 	s.awaitOlder(2)
-	s.signal(child.PID, syscall.SIGKILL)
+	s.kill(child.PID)
 	s.finishSlow(first, openFirst)
-	if a, err := first.ask("POST", "/echo", "more"); err != nil || a.pid != s.pgid || !a.close {
-		t.Errorf("%+v, %v; want the first generation to serve a connection that nobody takes", a, err)
-	}
+	lastOfFirst := s.wantAnswerOn(first, s.pgid)
 	s.finishSlow(c, open)
-	if a, err := c.ask("POST", "/echo", "more"); err != nil || a.pid != second.PID || !a.close {
-		t.Errorf("%+v, %v; want the second generation to serve a connection that nobody takes", a, err)
+	if lastOfSecond := s.wantAnswerOn(c, second.PID); !lastOfFirst || !lastOfSecond {
+		t.Error("an answer does not say that it is the last")
 	}
-	s.gone()
-	s.wantExit(s.pgid, 0)
+	s.wantEnd(0, "")
 	s.noteSince(0, second.PID, "exit 0")
 }
 
@@ -139,13 +99,10 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 	child := s.swap()
 	s.signal(child.PID, syscall.SIGSTOP)
 	s.event(1, "replaced")
-	waiting := s.connect()
-	must(t, waiting.send("POST", "/echo", "patience"))
+	waiting := s.wait()
 	s.finishSlow(slow, open)
 	s.signal(child.PID, syscall.SIGCONT)
-	if a, err := waiting.receive(); err != nil || a.body != "patience" {
-		t.Errorf("%+v, %v", a, err)
-	}
+	s.wantReceived(waiting, child.PID)
 	s.wantMoved(slow, child)
 	l.end()
 	s.stop()

@@ -122,15 +122,20 @@ func (s *service) beginSwap(at string) (open func()) {
 	return open
 }
 
+// haltAtReady begins a swap, and halts the old generation while the new one tells it that it is ready.
+func (s *service) haltAtReady() (child int) {
+	s.Helper()
+	open := s.beginSwap("in Ready")
+	s.halt(s.pgid)
+	open()
+	return s.event(2, "proven").PID
+}
+
 // stoppedAtReady starts a service whose first generation is halted while the second tells it that it is ready.
 func stoppedAtReady(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) (s *service, child int) {
 	t.Helper()
 	s = start(t, p, tweaks...)
-	open := s.beginSwap("in Ready")
-	s.halt(s.pgid)
-	open()
-	child = s.event(2, "proven").PID
-	return s, child
+	return s, s.haltAtReady()
 }
 
 // pull sends the main generation a pull, and waits until it has heeded it.
@@ -168,6 +173,14 @@ func (s *service) awaitState(pid int, want string) {
 		}
 		return strings.HasPrefix(string(state), want)
 	})
+}
+
+// wait is a client that has sent a request, and waits for whichever process may answer it.
+func (s *service) wait() *client {
+	s.Helper()
+	c := s.connect()
+	must(s, c.send("POST", "/echo", "patience"))
+	return c
 }
 
 // kill kills a process and waits until it is gone.

@@ -6,17 +6,17 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"math"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/internal/testcert"
 )
 
 func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) error {
@@ -52,186 +52,153 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 // Every client that comes back resumes its session, whichever generation it meets, and so does one that comes
 // back during the stop.
 func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
-	t.Parallel()
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		t.Run(tls.VersionName(version), func(t *testing.T) {
-			s := start(t, tlsPlan(t, plan{IdleGrace: time.Millisecond}))
-			config := trusting(version)
-			made := 0
-			visit := func() {
-				t.Helper()
-				c, resumed := s.greet(config)
-				defer c.Close()
-				if made++; resumed != (made > 1) {
-					t.Errorf("handshake %d: resumed is %v", made, resumed)
-				}
-			}
-			visit()
-			for range 10 {
-				visit()
-				s.wantAlone(s.swap().PID) // the old one may be reached for a moment, and gives a handshake no more than its grace
-				visit()
-			}
-			s.do("pull")
-			visit()
-			s.stop()
-			s.wantNothingLost()
-		})
-	}
-}
-
-// Connections at rest are closed when there are too many generations, whatever grace they have: nothing is cut off.
-func TestTooManyGenerationsGiveLessGrace(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}))
-	c, _ := s.greet(trusting(0))
-	defer c.Close()
-	s.swap()
-	s.awaitOlder(1)
-	mark := s.mark()
-	s.swap()
-	s.eventSince(mark, 1, "told to leave within")
-	if b, err := c.r.ReadByte(); err != io.EOF {
-		t.Errorf("got %q, %v, want the end", b, err)
-	}
-	s.event(1, "stopped")
-	s.wantExit(s.pgid, 0)
-	s.stop()
-	s.wantNothingLost()
-}
-
-// Nor are they cut off when they have more grace than there is time.
-func TestIdleGraceEndsBeforeDrainTimeout(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{IdleGrace: time.Hour, DrainTimeout: 16 * time.Second}))
-	c, _ := s.greet(trusting(0))
-	defer c.Close()
-	s.swap()
-	if b, err := c.r.ReadByte(); err != io.EOF {
-		t.Errorf("got %q, %v, want the end", b, err)
-	}
-	s.wantExit(s.pgid, 0)
-	s.stop()
-	s.wantNothingLost()
+	each(t, map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}, func(t *testing.T, version uint16) {
+		s := start(t, tlsPlan(t, plan{IdleGrace: time.Millisecond}))
+		config := trusting(version)
+		s.wantVisit(config, false)
+		for range 10 {
+			s.wantVisit(config, true)
+			s.wantAlone(s.swap().PID) // the old one may be reached for a moment, and gives a handshake no more than its grace
+			s.wantVisit(config, true)
+		}
+		s.do("pull")
+		s.wantVisit(config, true)
+		s.stop()
+		s.wantNothingLost()
+	})
 }
 
 // The keys are there before the doors open, though the generation that had them dies first.
 func TestSessionsAreResumedByAnOrphan(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{}))
 	config := trusting(0)
-	visit := func(want bool) {
-		t.Helper()
-		c, got := s.greet(config)
-		defer c.Close()
-		if got != want {
-			t.Errorf("resumed is %v, want %v", got, want)
-		}
-	}
-	visit(false)
+	s.wantVisit(config, false)
 	open := s.beginSwap("in Ready")
-	s.signal(s.pgid, syscall.SIGKILL)
-	s.exit(s.pgid)
+	s.kill(s.pgid)
 	open()
 	s.event(2, "promoted")
-	visit(true)
+	s.wantVisit(config, true)
 	s.stop()
 }
 
 // What a generation has agreed to may be more than the next one would, where it looks at client certificates;
 // and who has keys of their own has reasons.
 func TestSessionsThatEndWithTheirGeneration(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ before, after string }{{"client certificates", "client certificates"},
-		{"keys of its own", "keys of its own, new"}} {
-		t.Run(c.before, func(t *testing.T) {
-			s := start(t, tlsPlan(t, plan{Fault: c.before}))
-			pair := have(tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key))(t)
-			config := trusting(0)
-			config.Certificates = []tls.Certificate{pair}
-			visit := func(when string, want bool) {
-				t.Helper()
-				c, got := s.greet(config)
-				defer c.Close()
-				if got != want {
-					t.Errorf("%s: resumed is %v", when, got)
-				}
-			}
-			visit("first", false)
-			visit("second", true)
-			s.nextHas(c.after)
-			s.wantAlone(s.swap().PID) // the old one may answer for a moment
-			visit("after a swap", false)
-			visit("again", true)
-			s.stop()
-		})
+	type row struct{ before, after string }
+	eachOf(t, func(t *testing.T, c row) {
+		s := start(t, tlsPlan(t, plan{Fault: c.before}))
+		config := trusting(0)
+		config.Certificates = []tls.Certificate{have(tls.LoadX509KeyPair(s.plan.Cert, s.plan.Key))(t)}
+		s.wantVisit(config, false)
+		s.wantVisit(config, true)
+		s.nextHas(c.after)
+		s.wantAlone(s.swap().PID) // the old one may answer for a moment
+		s.wantVisit(config, false)
+		s.wantVisit(config, true)
+		s.stop()
+	}, row{"client certificates", "client certificates"}, row{"keys of its own", "keys of its own, new"})
+}
+
+// A grace that leaves no time, for connections at rest and for endless requests, is no reason to be cut off.
+func TestGraceEndsInTime(t *testing.T) {
+	type row struct {
+		plan  plan
+		stops bool
 	}
+	each(t, map[string]row{
+		"a swap":               {plan: plan{DrainTimeout: 8 * time.Second}},
+		"a stop":               {plan: plan{DrainTimeout: 8 * time.Second}, stops: true},
+		"too many generations": {plan: plan{DrainTimeout: 2 * time.Hour, MaxGenerations: 2}},
+	}, func(t *testing.T, c row) {
+		c.plan.IdleGrace = time.Hour
+		s := start(t, tlsPlan(t, c.plan))
+		idle, _ := s.greet(trusting(0))
+		defer idle.Close()
+		var endless []*client
+		for range 8 { // one alone may draw the first second of the hour
+			endless = append(endless, s.join("/endless"))
+		}
+		switch {
+		case c.stops:
+			s.signal(s.pgid, term)
+		case c.plan.MaxGenerations == 0:
+			s.swap()
+		default:
+			s.swap()
+			s.awaitOlder(1)
+			mark := s.mark()
+			s.swap()
+			s.eventSince(mark, 1, "told to leave within")
+		}
+		for _, c := range endless {
+			s.wantGoodbye(c)
+		}
+		if b, err := idle.r.ReadByte(); err != io.EOF {
+			t.Errorf("got %q, %v, want the end", b, err)
+		}
+		s.event(1, "stopped")
+		s.wantExit(s.pgid, 0)
+		if !c.stops {
+			s.stop()
+		}
+		s.wantNothingLost()
+	})
 }
 
 // Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 16}))
-	var clients sync.WaitGroup
-	var sent, stopping atomic.Int64
-	quit := make(chan struct{})
-	for i := range 8 {
-		clients.Go(func() {
-			for conns := 0; ; conns++ {
-				c, err := dial(s)
-				if err != nil {
-					if stopping.Load() == 0 {
-						t.Errorf("client %d: %v", i, err)
-					}
-					return
-				}
-				for last := false; !last; {
-					select {
-					case <-quit:
-						_ = c.Close()
-						return
-					case <-time.After(rand.N(200 * time.Millisecond)):
-					}
-					body := fmt.Sprint(i, sent.Add(1))
-					a, err := c.ask("POST", "/echo", body)
-					if err != nil || a.body != body {
-						t.Errorf("client %d: %+v, %v", i, a, err)
-						return
-					}
-					last = a.close
-				}
-				_ = c.Close()
-			}
-		})
-	}
+	l := s.drive(8, 50*time.Millisecond)
 	for range 10 {
-		before := sent.Load()
 		s.swap()
-		for sent.Load() < before+16 && !t.Failed() {
-			<-time.After(time.Millisecond)
-		}
+		l.settle()
 	}
-	stopping.Store(1)
-	s.signal(s.main().PID, syscall.SIGTERM)
-	s.gone()
-	close(quit)
-	clients.Wait()
+	l.endWith(math.MaxInt)
+	last := s.untilLast(8)
+	s.stop()
+	last()
 	s.wantNothingLost()
-	t.Logf("%d requests", sent.Load())
 }
 
 // The self-check speaks TLS, to servers that want client certificates too.
 func TestSelfCheckOverTLS(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []string{"client certificates", "fussy about names"} {
-		t.Run(fault, func(t *testing.T) {
-			s := start(t, tlsPlan(t, plan{Fault: fault}))
-			s.swap()
-			s.stop()
-		})
-	}
-	t.Run("no cipher fits the key", func(t *testing.T) {
-		s := start(t, tlsPlan(t, plan{}))
-		if r := s.failSwap("no cipher fits the key"); !strings.Contains(r.Err, "self-check") ||
-			!strings.Contains(r.Err, "TLS") {
-			t.Error(r)
-		}
+	eachOf(t, func(t *testing.T, fault string) {
+		s := start(t, tlsPlan(t, plan{Fault: fault}))
+		s.failSwap("no cipher fits the key", "self-check", "TLS")
+		s.nextHas(fault)
+		s.swap()
 		s.stop()
-	})
+	}, "client certificates", "fussy about names")
+}
+
+func TestCertificateOfANewGeneration(t *testing.T) {
+	s := start(t, tlsPlan(t, plan{}))
+	s.wantSerial(1)
+	cert, key := testcert.New(t, 2)
+	put(t, s.plan.Cert, cert)
+	s.failedSwap(s.plan.Cert, s.plan.Key, "does not match")
+	s.wantSerial(1)
+	put(t, s.plan.Key, key)
+	s.wantAlone(s.swap().PID) // the old one may answer for a moment
+	s.wantSerial(2)
+	s.plan.Key = filepath.Join(t.TempDir(), "away")
+	s.replan()
+	s.failedSwap(s.plan.Key)
+	s.stop()
+}
+
+func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
+	s := start(t, tlsPlan(t, plan{}))
+	cert, key := testcert.New(t, 2)
+	put(t, s.plan.Cert, cert)
+	s.awaitLog("the certificate stays as it was", func() { _ = s.dialTLS(trusting(0)).Close() })
+	s.wantSerial(1)
+	put(t, s.plan.Key, key)
+	s.awaitLog("certificate read anew", func() { _ = s.dialTLS(trusting(0)).Close() })
+	s.wantSerial(2)
+	log, _ := os.ReadFile(s.logFile())
+	if n := strings.Count(string(log), "the certificate stays as it was"); n != 1 {
+		t.Errorf("the log has it %d times", n)
+	}
+	s.stop()
 }

@@ -66,10 +66,22 @@ func (s *service) greet(config *tls.Config) (c *client, resumed bool) {
 	return c, tc.ConnectionState().DidResume
 }
 
-// serial is that of the certificate which a new client sees.
-func (s *service) serial() int64 {
+// wantSerial wants a new client to see the certificate with that serial number.
+func (s *service) wantSerial(want int64) {
 	s.Helper()
 	tc := s.dialTLS(trusting(0))
 	defer tc.Close()
-	return tc.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	if got := tc.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != want {
+		s.Errorf("certificate %d; want %d", got, want)
+	}
+}
+
+// wantVisit wants an answer to a client that connects, and that it resumes its session, or not.
+func (s *service) wantVisit(config *tls.Config, resumed bool) {
+	s.Helper()
+	c, got := s.greet(config)
+	defer c.Close()
+	if got != resumed {
+		s.Errorf("resumed is %v, want %v", got, resumed)
+	}
 }

@@ -2,6 +2,7 @@ package drain_test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -147,26 +148,13 @@ func TestTwoVersionsOverTLSLoseNothing(t *testing.T) {
 		s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 8}), v.begins(first))
 		l := s.drive(4, 4*time.Millisecond)
 		config := trusting(0)
-		made := 0
-		visit := func() {
-			c, resumed := s.greet(config)
-			defer c.Close()
-			if made++; resumed != (made > 1) {
-				t.Errorf("handshake %d: resumed is %v", made, resumed)
-			}
-		}
-		visit()
+		s.wantVisit(config, false)
 		for _, version := range then {
 			v.swapTo(s, version)
-			visit()
+			s.wantVisit(config, true)
 			l.settle()
 		}
-		l.settle()
-		close(l.quit)
-		l.clients.Wait()
-		if len(l.failures) > 0 {
-			t.Errorf("%d failed: %s", len(l.failures), l.failures[0])
-		}
+		l.endWith(math.MaxInt)
 		s.stop()
 		s.wantNothingLost()
 	})

@@ -72,6 +72,14 @@ func (s *service) wantAnswerOn(c *client, pid int) (last bool) {
 	return a.close
 }
 
+// wantReceived wants what wait has sent to be answered by that process.
+func (s *service) wantReceived(c *client, pid int) {
+	s.Helper()
+	if a, err := c.receive(); err != nil || a.body != "patience" || a.pid != pid {
+		s.Errorf("%+v, %v; want an answer of process %d", a, err, pid)
+	}
+}
+
 // wantCutOff wants no answer to the request that hangs on that connection.
 func (s *service) wantCutOff(c *client) {
 	s.Helper()

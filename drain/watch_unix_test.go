@@ -48,6 +48,24 @@ func (s *service) eventually(what string, fact func() bool) {
 	}
 }
 
+// logged tells whether the log has the text.
+func (s *service) logged(text string) bool {
+	log, err := os.ReadFile(s.logFile())
+	return err == nil && strings.Contains(string(log), text)
+}
+
+// awaitLog repeats what it is given until the log has the text.
+func (s *service) awaitLog(text string, again func()) {
+	s.Helper()
+	s.eventually("the log to have "+text, func() bool {
+		has := s.logged(text)
+		if !has {
+			again()
+		}
+		return has
+	})
+}
+
 // mark is the place in the records that is now their end.
 func (s *service) mark() int {
 	s.mu.Lock()
