@@ -44,20 +44,20 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-func probing(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-}
-
-// ignoreBody keeps net/http from reading the body of a request, before the answer or after it: the
-// client may never send it, and what is being answered holds up a stop.
-func ignoreBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
+// accept reports whether r has the method of a probe, and answers it otherwise. It keeps net/http from
+// reading a body, before the answer or after it: the client may never send it, and what is being answered
+// holds up a stop.
+func accept(w http.ResponseWriter, r *http.Request) bool {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+		if r.ProtoMajor == 1 { // HTTP/2 resets the stream
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+		}
 	}
-	w.Header().Set("Connection", "close")
-	if r.ProtoMajor == 1 { // HTTP/2 resets the stream
-		_ = http.NewResponseController(w).SetReadDeadline(longAgo)
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
 	}
+	_ = methodNotAllowed.write(w, r)
+	return false
 }
-
-var longAgo = time.Unix(1, 0)

@@ -15,9 +15,7 @@ import (
 // service probes itself. The answer does not wait for a body, and closes the connection of a request that
 // has one.
 func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ignoreBody(w, r)
-	if !probing(r.Method) {
-		_ = methodNotAllowed.write(w, r)
+	if !accept(w, r) {
 		return
 	}
 	p, pull, _ := s.enter(s.probers.Request(r))
@@ -39,12 +37,9 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // restarts processes which do not answer. It keeps no ledger.
 func (s *State) Live() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ignoreBody(w, r)
-		if !probing(r.Method) {
-			_ = methodNotAllowed.write(w, r)
-			return
+		if accept(w, r) {
+			_ = success.write(w, r)
 		}
-		_ = success.write(w, r)
 	})
 }
 

@@ -104,9 +104,10 @@ func (l *Ledger) evict(now time.Duration) bool {
 		delete(l.index, l.passing.Remove(e).(*Prober).ID)
 		return true
 	}
-	for e := l.steady.Front(); e != nil; e = e.Next() {
-		if p := e.Value.(*Prober); p.Life(now) <= 0 {
-			delete(l.index, l.steady.Remove(e).(*Prober).ID)
+	for p := range all(&l.steady) {
+		if p.Life(now) <= 0 {
+			l.steady.Remove(l.index[p.ID])
+			delete(l.index, p.ID)
 			return true
 		}
 	}
@@ -131,9 +132,11 @@ func (l *Ledger) add(p *Prober) {
 }
 
 // Probers yields all: those with a rhythm first, in the order of the lists.
-func (l *Ledger) Probers() iter.Seq[*Prober] {
+func (l *Ledger) Probers() iter.Seq[*Prober] { return all(&l.steady, &l.passing) }
+
+func all(lists ...*list.List) iter.Seq[*Prober] {
 	return func(yield func(*Prober) bool) {
-		for _, in := range []*list.List{&l.steady, &l.passing} {
+		for _, in := range lists {
 			for e := in.Front(); e != nil; e = e.Next() {
 				if !yield(e.Value.(*Prober)) {
 					return
@@ -145,8 +148,8 @@ func (l *Ledger) Probers() iter.Seq[*Prober] {
 
 // Direct reports whether a prober with a rhythm is live that asks by itself, not through a proxy.
 func (l *Ledger) Direct(now time.Duration) bool {
-	for e := l.steady.Front(); e != nil; e = e.Next() {
-		if p := e.Value.(*Prober); p.Kind == identity.Ping && p.Via == "" && p.heirs == 0 && p.Life(now) > 0 {
+	for p := range all(&l.steady) {
+		if p.Kind == identity.Ping && p.Via == "" && p.heirs == 0 && p.Life(now) > 0 {
 			return true
 		}
 	}
@@ -155,8 +158,8 @@ func (l *Ledger) Direct(now time.Duration) bool {
 
 // Asks reports whether a host is known for a rhythm of its own.
 func (l *Ledger) Asks(host string) bool {
-	for e := l.steady.Front(); e != nil; e = e.Next() {
-		if p := e.Value.(*Prober); p.Host == host && p.Via == "" {
+	for p := range all(&l.steady) {
+		if p.Host == host && p.Via == "" {
 			return true
 		}
 	}
@@ -177,8 +180,7 @@ func (l *Ledger) Slowest(now time.Duration) (slowest time.Duration) {
 // Young yields the probers by HTTP of this host's own that have asked within a time, but not often enough to be known.
 func (l *Ledger) Young(now, within time.Duration) iter.Seq[*Prober] {
 	return func(yield func(*Prober) bool) {
-		for e := l.passing.Front(); e != nil; e = e.Next() {
-			p := e.Value.(*Prober)
+		for p := range all(&l.passing) {
 			if p.Kind == identity.Ping && p.Via == "" && now-p.Last < within && !yield(p) {
 				return
 			}
