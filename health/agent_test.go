@@ -14,9 +14,9 @@ import (
 )
 
 // check asks as HAProxy does: it reads a line and closes.
-func (d *door) check(t testing.TB, remote string) string {
+func (d *door) check(t testing.TB) string {
 	t.Helper()
-	nc, err := d.dial(remote)
+	nc, err := d.dial(balancer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,11 +71,10 @@ func TestAgentSaysUpDrainAndDown(t *testing.T) {
 }
 
 func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := agent(t, s)
 		for range 5 {
-			d.check(t, balancer)
+			d.check(t)
 			time.Sleep(2 * time.Second)
 		}
 		s.Pull()
@@ -93,21 +92,15 @@ func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
 		_ = nc.Close()
 		seen := time.Now()
 		wantNoticedAfter(t, s, acting)
-		want := Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1,
-			Needs: 1, Noticed: true, Live: true}
-		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
-			t.Errorf("%+v", got)
-		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
-			t.Errorf("%+v, want\n%+v", got[0], want)
-		}
+		wantProbers(t, s, Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1,
+			Needs: 1, Noticed: true, Live: true})
 	})
 }
 
 func TestAnAgentThatStaysIsGivenOneSecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := agent(t, s)
-		d.check(t, balancer)
+		d.check(t)
 		s.Pull()
 		nc, err := d.dial(balancer)
 		if err != nil {
@@ -120,10 +113,9 @@ func TestAnAgentThatStaysIsGivenOneSecond(t *testing.T) {
 }
 
 func TestAnAnswerThatAnAgentDoesNotReadDoesNotCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := agent(t, s)
-		d.check(t, balancer)
+		d.check(t)
 		s.Pull()
 		if err := d.knock(balancer); err != nil {
 			t.Fatal(err)
@@ -137,29 +129,25 @@ func TestAnAnswerThatAnAgentDoesNotReadDoesNotCount(t *testing.T) {
 
 // An HAProxy that also probes by HTTP has noticed when both are through.
 func TestAnAgentAndAPingOfOneHostAreTwoProbers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := agent(t, s)
 		for range 5 {
-			d.check(t, balancer)
+			d.check(t)
 			probeAs(s, balancer, "")
 			time.Sleep(2 * time.Second)
 		}
-		s.Pull()
-		meanwhile(t, func() {
+		wantPull(t, s, 4*time.Second+acting, func() {
 			for range 3 {
-				d.check(t, balancer)
+				d.check(t)
 				probeAs(s, balancer, "")
 				time.Sleep(2 * time.Second)
 			}
 		})
-		wantNoticedAfter(t, s, 4*time.Second+acting)
 	})
 }
 
 func TestSilentConnectionsDoNotKeepAnAgentFromItsAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := agent(t, s)
 		for i := range 3 * port.MaxLingering {
 			nc, err := d.dial(fmt.Sprintf("10.0.1.%d:1", i))
@@ -179,7 +167,7 @@ func TestSilentConnectionsDoNotKeepAnAgentFromItsAnswer(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		if got := d.check(t, balancer); got != "up ready\n" || time.Since(start) > 0 {
+		if got := d.check(t); got != "up ready\n" || time.Since(start) > 0 {
 			t.Errorf("%q after %v", got, time.Since(start))
 		}
 	})

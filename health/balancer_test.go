@@ -19,8 +19,8 @@ type simulated struct {
 	phase    float64       // when its first probe comes, in intervals
 }
 
-// run probes s until stop is closed, and calls out when it takes the node out.
-func (b simulated) run(s *State, dice die, jitter time.Duration, stop <-chan struct{}, out func()) {
+// run probes by ok until stop is closed, and calls out when it takes the node out.
+func (b simulated) run(ok func(host string) bool, dice die, jitter time.Duration, stop <-chan struct{}, out func()) {
 	recheck := b.interval
 	if b.recheck > 0 {
 		recheck = b.recheck
@@ -33,7 +33,7 @@ func (b simulated) run(s *State, dice die, jitter time.Duration, stop <-chan str
 		case <-time.After(dice.about(wait, jitter)):
 		}
 		wait = b.interval
-		if probe(s, b.host) == http.StatusOK {
+		if ok(b.host) {
 			continue
 		}
 		if failed++; failed < b.fall {
@@ -44,60 +44,75 @@ func (b simulated) run(s *State, dice die, jitter time.Duration, stop <-chan str
 	}
 }
 
-// simulate lets balancers find out about a pull while they send traffic every
-// so often, and returns how long after the pull the last of them took the node
-// out, and how long after the pull it was noticed.
-func simulate(t *testing.T, dice die, failures int, bs []simulated, jitter, traffic,
-	healthy time.Duration) (out, noticed time.Duration) {
-	s := newState(t, Config{PullMax: time.Hour, Failures: failures})
+// simulation is what balancers, and others beside them, do to a State before it is pulled and after.
+type simulation struct {
+	cfg             Config
+	balancers       []simulated
+	jitter, healthy time.Duration // of each probe; the time before the pull
+	slack           time.Duration // by which the notice may be too early
+
+	// prober returns how balancers probe; nil: by HTTP.
+	prober func(t *testing.T, s *State) (ok func(host string) bool)
+	// beside happens from the beginning, until stop is closed. In tells whether a balancer still sends traffic.
+	beside func(s *State, stop <-chan struct{}, in func() bool)
+}
+
+// run returns how long after the pull the last balancer took the node out, and how long after it the pull was noticed.
+func (sim simulation) run(t *testing.T, dice die) (out, noticed time.Duration) {
+	t.Helper()
+	s := newState(t, sim.cfg)
+	ok := func(host string) bool { return probe(s, host) == http.StatusOK }
+	if sim.prober != nil {
+		ok = sim.prober(t, s)
+	}
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
 		stop  = make(chan struct{})
-		start time.Time
-		in    = len(bs)
+		start = time.Now().Add(sim.healthy)
+		left  = len(sim.balancers)
 	)
-	for _, b := range bs {
+	for _, b := range sim.balancers {
 		dice := dice.another()
 		wg.Go(func() {
-			b.run(s, dice, jitter, stop, func() {
+			b.run(ok, dice, sim.jitter, stop, func() {
 				mu.Lock()
 				defer mu.Unlock()
 				out = time.Since(start)
-				in--
+				left--
 			})
 		})
 	}
-	time.Sleep(healthy)
-	start = time.Now()
-	if traffic > 0 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(traffic):
-				}
-				mu.Lock()
-				if in > 0 {
-					s.Arrived()
-				}
-				mu.Unlock()
-			}
-		})
+	in := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return left > 0
 	}
+	if sim.beside != nil {
+		wg.Go(func() { sim.beside(s, stop, in) })
+	}
+	time.Sleep(sim.healthy)
 	s.Pull()
 	<-s.Noticed()
 	noticed = time.Since(start)
+	time.Sleep(sim.slack)
 	synctest.Wait() // the balancer whose answer it was reads it at the same instant
-	mu.Lock()
-	if in > 0 {
-		t.Errorf("noticed after %v while %d of %d balancers still send traffic", noticed, in, len(bs))
+	if in() {
+		t.Errorf("noticed after %v while one of %d balancers still sends traffic", noticed, len(sim.balancers))
 	}
-	mu.Unlock()
 	close(stop)
 	wg.Wait()
 	return out, noticed
+}
+
+// traffic arrives every so often after a healthy time, as long as a balancer sends it.
+func traffic(healthy, every time.Duration) func(*State, <-chan struct{}, func() bool) {
+	return func(s *State, stop <-chan struct{}, in func() bool) {
+		time.Sleep(healthy)
+		for ; in() && !closed(stop); time.Sleep(every) {
+			s.Arrived()
+		}
+	}
 }
 
 func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T) {
@@ -121,7 +136,7 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 	} {
 		t.Run(name, func(t *testing.T) {
 			dice := dice(t)
-			for _, traffic := range []time.Duration{0, 70 * time.Millisecond} {
+			for _, busy := range []bool{false, true} {
 				for range 6 {
 					var slowest time.Duration
 					failures := 0
@@ -140,7 +155,12 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 						over += min(slowest/10, acting)
 					}
 					synctest.Test(t, func(t *testing.T) {
-						out, noticed := simulate(t, dice, failures, bs, jitter, traffic, 12*slowest+dice.within(slowest))
+						sim := simulation{cfg: Config{PullMax: time.Hour, Failures: failures}, balancers: bs, jitter: jitter,
+							healthy: 12*slowest + dice.within(slowest)}
+						if busy {
+							sim.beside = traffic(sim.healthy, 70*time.Millisecond)
+						}
+						out, noticed := sim.run(t, dice)
 						// A gap is off by its own jitter at most, and so is the longest remembered.
 						if noticed < out || noticed > out+slowest+over {
 							t.Errorf("out after %v, noticed after %v, slowest interval %v", out, noticed, slowest)
@@ -164,7 +184,7 @@ func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 		}
 		for range 10 {
 			synctest.Test(t, func(t *testing.T) {
-				out, noticed := simulate(t, dice, 3, bs, 0, 0, 40*time.Second+dice.within(2*time.Second))
+				out, noticed := simulation{balancers: bs, healthy: 40*time.Second + dice.within(2*time.Second)}.run(t, dice)
 				if noticed < out || noticed > out+2*time.Second+crowd {
 					t.Errorf("phases %v: out after %v, noticed after %v", phases, out, noticed)
 				}
@@ -181,7 +201,8 @@ func TestWorkersAtEvenDistancesHoldThePullByTheirTraffic(t *testing.T) {
 	}
 	for range 10 {
 		synctest.Test(t, func(t *testing.T) {
-			out, noticed := simulate(t, dice, 3, bs, 0, 50*time.Millisecond, 40*time.Second+dice.within(2*time.Second))
+			healthy := 40*time.Second + dice.within(2*time.Second)
+			out, noticed := simulation{balancers: bs, healthy: healthy, beside: traffic(healthy, 50*time.Millisecond)}.run(t, dice)
 			if noticed < out || noticed > out+2*time.Second {
 				t.Errorf("out after %v, noticed after %v", out, noticed)
 			}

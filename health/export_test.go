@@ -2,7 +2,6 @@ package health
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,7 +14,7 @@ import (
 func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := newState(t, Config{})
-		probeEvery(old, balancer, 2*time.Second, 10)
+		probeEvery(old, 2*time.Second, 10)
 		probeAs(old, balancer, "<&>\"\xff")
 		old.Pull()
 		probe(old, balancer)
@@ -26,31 +25,21 @@ func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 		if err := s.Import(b); err != nil {
 			t.Fatal(err)
 		}
-		want := []Prober{
-			{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, Form: asked, LastSeen: time.Now(), Needs: 3, Live: true},
-			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: 2 * time.Second,
-				LastSeen: time.Now(), Needs: 3, Live: true},
-		}
-		if got := s.Probers(); !slices.EqualFunc(got, want, func(a, b Prober) bool {
-			same := a.LastSeen.Equal(b.LastSeen)
-			a.LastSeen = b.LastSeen
-			return same && a == b
-		}) {
-			t.Errorf("%+v, want\n%+v", got, want)
-		}
+		wantProbers(t, s,
+			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, Form: asked, LastSeen: time.Now(), Needs: 3, Live: true},
+			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: 2 * time.Second,
+				LastSeen: time.Now(), Needs: 3, Live: true})
 		time.Sleep(2 * time.Second)
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 3) })
-		wantNoticedAfter(t, s, 4*time.Second+acting)
+		wantPull(t, s, 4*time.Second+acting, func() { probeEvery(s, 2*time.Second, 3) })
 	})
 }
 
 func TestImportKeepsWhatTheStateHasSeenItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old := newState(t, Config{})
-		probeEvery(old, balancer, 2*time.Second, 10)
+		probeEvery(old, 2*time.Second, 10)
 		s := newState(t, Config{})
-		probeEvery(s, balancer, 5*time.Second, 5)
+		probeEvery(s, 5*time.Second, 5)
 		if err := s.Import(old.Export()); err != nil {
 			t.Fatal(err)
 		}
@@ -61,8 +50,7 @@ func TestImportKeepsWhatTheStateHasSeenItself(t *testing.T) {
 }
 
 func TestExportLeavesOutWhoHasNotBeenSeenForLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		probe(s, "10.0.0.1:1")
 		time.Sleep(rhythm.LongestGap)
 		probe(s, "10.0.0.2:1")
@@ -123,8 +111,7 @@ func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"version":1e400}`))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
+		bubble(t, Config{}, func(t *testing.T, s *State) {
 			probe(s, balancer)
 			before := s.Export()
 			if err := s.Import(b); err != nil {

@@ -4,36 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// beatEvery sends n heartbeats, each followed by a pause of one interval.
-func (d *door) beatEvery(remote string, interval time.Duration, n int) {
+// beatEvery sends n heartbeats of the balancer, each followed by a pause of one interval.
+func (d *door) beatEvery(interval time.Duration, n int) {
 	for range n {
-		_ = d.knock(remote)
+		_ = d.knock(balancer)
 		time.Sleep(interval)
 	}
 }
 
 func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 5)
+		d.beatEvery(2*time.Second, 5)
 		s.Pull()
 		wantRefused(t, d.knock(balancer))
-		meanwhile(t, func() { d.beatEvery(balancer, 2*time.Second, 3) })
+		meanwhile(t, func() { d.beatEvery(2*time.Second, 3) })
 		time.Sleep(4 * time.Second)
-		want := Prober{Kind: "heartbeat", Host: "10.0.0.1", Interval: 2 * time.Second,
-			LastSeen: time.Now().Add(-6 * time.Second), Failures: 2, Needs: 3, Live: true}
-		if got := s.Probers(); len(got) != 1 || !got[0].LastSeen.Equal(want.LastSeen) {
-			t.Errorf("%+v", got)
-		} else if got[0].LastSeen = want.LastSeen; got[0] != want {
-			t.Errorf("%+v, want\n%+v", got[0], want)
-		}
+		wantProbers(t, s, Prober{Kind: "heartbeat", Host: "10.0.0.1", Interval: 2 * time.Second,
+			LastSeen: time.Now().Add(-6 * time.Second), Failures: 2, Needs: 3, Live: true})
 		wantNoticedAfter(t, s, acting)
 		if p := s.Probers()[0]; !p.Noticed || p.Failures != 3 {
 			t.Errorf("%+v", p)
@@ -41,44 +36,30 @@ func TestAHeartbeatHasNoticedWhenItMustHaveFailedOftenEnough(t *testing.T) {
 	})
 }
 
+// They reckon with the longest gap, but for one in which a heartbeat was lost.
 func TestHeartbeatsThatJitterReckonWithTheLongestGap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 4)
-		d.beatEvery(balancer, 2200*time.Millisecond, 1)
-		d.beatEvery(balancer, 2*time.Second, 4)
-		s.Pull()
-		wantNoticedAfter(t, s, 4700*time.Millisecond) // less one, which was due as the pull came
-	})
+	for _, lost := range []time.Duration{0, 2 * time.Second} {
+		bubble(t, Config{}, func(t *testing.T, s *State) {
+			d := heartbeat(t, s)
+			d.beatEvery(2*time.Second, 4)
+			time.Sleep(lost)
+			d.beatEvery(2200*time.Millisecond, 1)
+			d.beatEvery(2*time.Second, 4)
+			wantPull(t, s, 4700*time.Millisecond, nil) // less one, which was due as the pull came
+		})
+	}
 }
 
 // It can't be seen in a pull, but that is no sign of its death.
 func TestAHeartbeatIsWaitedForLongerThanThreeIntervals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{Failures: 5})
+	bubble(t, Config{Failures: 5}, func(t *testing.T, s *State) {
 		d := heartbeat(t, s)
 		for range 5 {
 			_ = d.knock("10.0.0.2:1")
 			probe(s, balancer)
 			time.Sleep(2 * time.Second)
 		}
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, time.Second, 12) })
-		wantNoticedAfter(t, s, 8100*time.Millisecond)
-	})
-}
-
-func TestALostHeartbeatDoesNotMakeItsIntervalLonger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 4)
-		time.Sleep(2 * time.Second)
-		d.beatEvery(balancer, 2200*time.Millisecond, 1)
-		d.beatEvery(balancer, 2*time.Second, 4)
-		s.Pull()
-		wantNoticedAfter(t, s, 4700*time.Millisecond) // less one, which was due as the pull came
+		wantPull(t, s, 8100*time.Millisecond, func() { probeEvery(s, time.Second, 12) })
 	})
 }
 
@@ -88,42 +69,26 @@ func TestHeartbeatsReckonFromTheLastOne(t *testing.T) {
 		0: 6100 * time.Millisecond, time.Second: 5100 * time.Millisecond, 2 * time.Second: 4100 * time.Millisecond,
 		// The next was due: it may be late, or lost.
 		2100 * time.Millisecond: 5900 * time.Millisecond, 3900 * time.Millisecond: 4100 * time.Millisecond,
+		6 * time.Second: 0, // it has stopped
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
+		bubble(t, Config{}, func(t *testing.T, s *State) {
 			d := heartbeat(t, s)
-			d.beatEvery(balancer, 2*time.Second, 5)
+			d.beatEvery(2*time.Second, 5)
 			_ = d.knock(balancer)
 			time.Sleep(ago)
-			s.Pull()
-			wantNoticedAfter(t, s, want)
+			wantPull(t, s, want, nil)
 		})
 	}
 }
 
-func TestAHeartbeatThatHadStoppedIsNotWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 5)
-		time.Sleep(4 * time.Second)
-		s.Pull()
-		if !closed(s.Noticed()) {
-			t.Error("not noticed at once")
-		}
-	})
-}
-
 func TestAHeartbeatPortWhereNobodyWasSeenWaitsForWhoCannotBe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		heartbeat(t, s)
 		time.Sleep(time.Hour)
 		if got := s.Probers(); len(got) != 1 || got[0].Kind != "heartbeat" || got[0].Host != "" || !got[0].Live {
 			t.Errorf("%+v", got)
 		}
-		s.Pull()
-		wantNoticedAfter(t, s, 15*time.Second)
+		wantPull(t, s, 15*time.Second, nil)
 	})
 }
 
@@ -138,27 +103,23 @@ func TestAScanOfTheHeartbeatPortHoldsAPullForSixSeconds(t *testing.T) {
 		{"a while ago", 15 * time.Second, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newState(t, Config{})
+			bubble(t, Config{}, func(t *testing.T, s *State) {
 				if err := heartbeat(t, s).knock("192.0.2.7:1"); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(tc.ago)
-				s.Pull()
-				wantNoticedAfter(t, s, tc.want)
+				wantPull(t, s, tc.want, nil)
 			})
 		})
 	}
 }
 
 func TestAScanBesideHeartbeatsHoldsAPullNoLongerThanThese(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 5)
+		d.beatEvery(2*time.Second, 5)
 		_ = d.knock("192.0.2.7:1")
-		s.Pull()
-		wantNoticedAfter(t, s, 6*time.Second)
+		wantPull(t, s, 6*time.Second, nil)
 	})
 }
 
@@ -167,26 +128,23 @@ func TestHeartbeatsReckonWithFailuresAndPullMax(t *testing.T) {
 		failures int
 		want     time.Duration
 	}{{1, 100 * time.Millisecond}, {5, 8100 * time.Millisecond}, {15, 30 * time.Second}, {1 << 40, 30 * time.Second}} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{Failures: tc.failures})
-			heartbeat(t, s).beatEvery(balancer, 2*time.Second, 5)
-			s.Pull()
-			wantNoticedAfter(t, s, tc.want)
+		bubble(t, Config{Failures: tc.failures}, func(t *testing.T, s *State) {
+			heartbeat(t, s).beatEvery(2*time.Second, 5)
+			wantPull(t, s, tc.want, nil)
 		})
 	}
 }
 
 func TestTheTimeWithoutAPortIsNoGapBetweenHeartbeats(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := heartbeat(t, s)
-		d.beatEvery(balancer, 2*time.Second, 4)
+		d.beatEvery(2*time.Second, 4)
 		for range 4 {
 			s.Pull()
-			d.beatEvery(balancer, 2*time.Second, 5)
+			d.beatEvery(2*time.Second, 5)
 			s.Restore()
 			synctest.Wait()
-			d.beatEvery(balancer, 2*time.Second, 1)
+			d.beatEvery(2*time.Second, 1)
 		}
 		if p := s.Probers()[0]; p.Interval != 2*time.Second {
 			t.Errorf("%+v", p)
@@ -195,8 +153,7 @@ func TestTheTimeWithoutAPortIsNoGapBetweenHeartbeats(t *testing.T) {
 }
 
 func TestARestoreOpensTheHeartbeatPortAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		d := heartbeat(t, s)
 		for range 3 {
 			s.Pull()
@@ -359,7 +316,7 @@ func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
 		d, a := heartbeat(t, old), agent(t, old)
 		for range 5 {
 			_ = d.knock(balancer)
-			a.check(t, balancer)
+			a.check(t)
 			time.Sleep(2 * time.Second)
 		}
 		s := newState(t, Config{})
@@ -373,9 +330,7 @@ func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
 			got[0].Interval != 2*time.Second || got[1].Interval != 2*time.Second {
 			t.Fatalf("%+v", got)
 		}
-		s.Pull()
-		meanwhile(t, func() { a.check(t, balancer) })
-		wantNoticedAfter(t, s, 5*time.Second) // one was lost a second ago
+		wantPull(t, s, 5*time.Second, func() { a.check(t) }) // one was lost a second ago
 	})
 }
 
@@ -389,24 +344,6 @@ func TestImportWaitsForProbersOfAnUnknownKind(t *testing.T) {
 	}
 }
 
-// checker is a balancer that connects, and takes the node out after fall
-// refusals.
-func (d *door) checker(dice die, host string, interval, jitter time.Duration, fall int, stop <-chan struct{}, out func()) {
-	for failed, wait := 0, dice.within(interval); ; wait = dice.about(interval, jitter) {
-		select {
-		case <-stop:
-			return
-		case <-time.After(wait):
-		}
-		if d.knock(host) == nil {
-			continue
-		}
-		if failed++; failed == fall {
-			out()
-		}
-	}
-}
-
 func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T) {
 	dice := dice(t)
 	for _, intervals := range [][]time.Duration{
@@ -415,48 +352,26 @@ func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t 
 	} {
 		for _, fall := range []int{1, 2, 3} {
 			for range 10 {
+				bs := make([]simulated, len(intervals))
+				for i, interval := range intervals {
+					bs[i] = simulated{host: fmt.Sprintf("10.0.0.%d:1", i+1), interval: interval, fall: fall, phase: dice.Float64()}
+				}
+				slowest := slices.Max(intervals)
+				const jitter = 20 * time.Millisecond
 				synctest.Test(t, func(t *testing.T) {
-					s := newState(t, Config{Failures: fall, PullMax: time.Hour})
-					d := heartbeat(t, s)
-					const jitter = 20 * time.Millisecond
-					var (
-						wg      sync.WaitGroup
-						mu      sync.Mutex
-						stop    = make(chan struct{})
-						out     time.Duration
-						in      = len(intervals)
-						start   time.Time
-						slowest time.Duration
-					)
-					for i, interval := range intervals {
-						slowest = max(slowest, interval)
-						dice := dice.another()
-						wg.Go(func() {
-							d.checker(dice, fmt.Sprintf("10.0.0.%d:1", i+1), interval, jitter, fall, stop, func() {
-								mu.Lock()
-								defer mu.Unlock()
-								out = time.Since(start)
-								in--
-							})
-						})
-					}
-					time.Sleep(12*slowest + dice.within(slowest))
-					start = time.Now()
-					s.Pull()
-					<-s.Noticed()
-					noticed := time.Since(start)
-					// The longest of eight gaps may still be a little short of the next ones.
-					time.Sleep(time.Duration(fall) * 2 * jitter)
-					mu.Lock()
-					if in > 0 {
-						t.Errorf("%v × %d: noticed after %v while %d balancers still send traffic", intervals, fall, noticed, in)
-					}
+					out, noticed := simulation{
+						cfg: Config{Failures: fall, PullMax: time.Hour}, balancers: bs, jitter: jitter,
+						healthy: 12*slowest + dice.within(slowest),
+						// The longest of eight gaps may still be a little short of the next ones.
+						slack: time.Duration(fall) * 2 * jitter,
+						prober: func(t *testing.T, s *State) func(string) bool {
+							d := heartbeat(t, s)
+							return func(host string) bool { return d.knock(host) == nil }
+						},
+					}.run(t, dice)
 					if noticed > out+slowest+time.Duration(fall)*2*jitter {
 						t.Errorf("%v × %d: out after %v, noticed after %v", intervals, fall, out, noticed)
 					}
-					mu.Unlock()
-					close(stop)
-					wg.Wait()
 				})
 			}
 		}

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -75,10 +77,16 @@ func request(method, remote, agent string) *http.Request {
 	return r
 }
 
-// probeEvery sends n probes, each followed by a pause of one interval.
-func probeEvery(s *State, remote string, interval time.Duration, n int) {
+// bubble runs test with a State, in a bubble of synctest.
+func bubble(t *testing.T, cfg Config, test func(t *testing.T, s *State)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newState(t, cfg)) })
+}
+
+// probeEvery sends n probes of the balancer, each followed by a pause of one interval.
+func probeEvery(s *State, interval time.Duration, n int) {
 	for range n {
-		probe(s, remote)
+		probe(s, balancer)
 		time.Sleep(interval)
 	}
 }
@@ -99,6 +107,16 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
+// wantPull pulls, and wants the pull to be noticed after that time. Meanwhile, if it is not nil, during happens.
+func wantPull(t *testing.T, s *State, want time.Duration, during func()) {
+	t.Helper()
+	s.Pull()
+	if during != nil {
+		meanwhile(t, during)
+	}
+	wantNoticedAfter(t, s, want)
+}
+
 // wantNoticedAfter waits for the pull that has just begun to be noticed.
 func wantNoticedAfter(t *testing.T, s *State, want time.Duration) {
 	t.Helper()
@@ -106,5 +124,19 @@ func wantNoticedAfter(t *testing.T, s *State, want time.Duration) {
 	<-s.Noticed()
 	if got := time.Since(start); got != want {
 		t.Errorf("noticed after %v, want %v", got, want)
+	}
+}
+
+// wantProbers wants these in the ledger, in its order, and no other.
+func wantProbers(t *testing.T, s *State, want ...Prober) {
+	t.Helper()
+	got := s.Probers()
+	for i := range min(len(got), len(want)) {
+		if got[i].LastSeen.Equal(want[i].LastSeen) {
+			got[i].LastSeen = want[i].LastSeen // may differ in its monotonic part
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want\n%+v", got, want)
 	}
 }

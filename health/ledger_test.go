@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/health/internal/ledger"
@@ -54,8 +53,7 @@ func TestWhatIsNoProbeIsNotInTheLedger(t *testing.T) {
 }
 
 func TestProbersTellsWhoHasNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{Failures: 2})
+	bubble(t, Config{Failures: 2}, func(t *testing.T, s *State) {
 		probeAs(s, "10.0.0.9:1", "curl")
 		time.Sleep(time.Minute)
 		for range 3 {
@@ -68,26 +66,12 @@ func TestProbersTellsWhoHasNoticed(t *testing.T) {
 		probe(s, "10.0.0.1:1")
 		probe(s, "10.0.0.2:1")
 		now := time.Now()
-		want := []Prober{
-			{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
+		wantProbers(t, s,
+			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
 				Failures: 2, Needs: 2, Noticed: true, Live: true},
-			{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
+			Prober{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
 				Failures: 1, Needs: 2, Live: true},
-			{Kind: "ping", Host: "10.0.0.9", UserAgent: "curl", Form: asked, LastSeen: now.Add(-63 * time.Second), Needs: 2},
-		}
-		got := s.Probers()
-		if len(got) != len(want) {
-			t.Fatalf("%+v", got)
-		}
-		for i := range want {
-			if !got[i].LastSeen.Equal(want[i].LastSeen) {
-				t.Errorf("%s: last seen %v, want %v", got[i].Host, got[i].LastSeen, want[i].LastSeen)
-			}
-			got[i].LastSeen = want[i].LastSeen
-			if got[i] != want[i] {
-				t.Errorf("%+v, want\n%+v", got[i], want[i])
-			}
-		}
+			Prober{Kind: "ping", Host: "10.0.0.9", UserAgent: "curl", Form: asked, LastSeen: now.Add(-63 * time.Second), Needs: 2})
 	})
 }
 

@@ -2,14 +2,12 @@ package health
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
 func TestAPullThatNobodyWatchesIsNoticedAtPullMin(t *testing.T) {
 	for _, least := range []time.Duration{0, 4 * time.Second} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{PullMin: least})
+		bubble(t, Config{PullMin: least}, func(t *testing.T, s *State) {
 			s.Arrived()
 			s.Pull()
 			if least == 0 && !closed(s.Noticed()) {
@@ -21,8 +19,7 @@ func TestAPullThatNobodyWatchesIsNoticedAtPullMin(t *testing.T) {
 }
 
 func TestAPullIsNoticedWithTheLastFailingAnswerOfTheLastProber(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		for range 10 {
 			probe(s, "10.0.0.1:1")
 			probe(s, "10.0.0.2:1")
@@ -44,12 +41,9 @@ func TestAPullIsNoticedWithTheLastFailingAnswerOfTheLastProber(t *testing.T) {
 }
 
 func TestFastRechecksAreNoticedWithoutWaitingForTheInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		probeEvery(s, balancer, 5*time.Second, 5)
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, 500*time.Millisecond, 3) })
-		wantNoticedAfter(t, s, time.Second+acting)
+	bubble(t, Config{}, func(t *testing.T, s *State) {
+		probeEvery(s, 5*time.Second, 5)
+		wantPull(t, s, time.Second+acting, func() { probeEvery(s, 500*time.Millisecond, 3) })
 		if got := s.Probers()[0].Interval; got != 5*time.Second {
 			t.Errorf("interval = %v, want the healthy one, 5s", got)
 		}
@@ -64,20 +58,16 @@ func TestABalancerHasTimeToActOnItsLastFailingAnswer(t *testing.T) {
 		{time.Second, acting},
 		{time.Minute, acting},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{PullMax: time.Hour})
-			probeEvery(s, balancer, tc.interval, 5)
-			s.Pull()
-			meanwhile(t, func() { probeEvery(s, balancer, tc.interval, 10) })
-			wantNoticedAfter(t, s, 2*tc.interval+tc.margin)
+		bubble(t, Config{PullMax: time.Hour}, func(t *testing.T, s *State) {
+			probeEvery(s, tc.interval, 5)
+			wantPull(t, s, 2*tc.interval+tc.margin, func() { probeEvery(s, tc.interval, 10) })
 		})
 	}
 }
 
 // One that comes in while the balancer takes the node out does not make that more than an interval.
 func TestArrivalsPutTheNoticeOffByNineTenthsOfTheSlowestLiveProbersInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		for i := range 10 {
 			probe(s, "10.0.0.1:1")
 			if i%2 == 0 {
@@ -102,28 +92,22 @@ func TestArrivalsPutTheNoticeOffByNineTenthsOfTheSlowestLiveProbersInterval(t *t
 }
 
 func TestPullMaxEndsTheWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMax: 7 * time.Second})
-		probeEvery(s, balancer, 5*time.Second, 4)
-		s.Pull()
-		wantNoticedAfter(t, s, 7*time.Second)
+	bubble(t, Config{PullMax: 7 * time.Second}, func(t *testing.T, s *State) {
+		probeEvery(s, 5*time.Second, 4)
+		wantPull(t, s, 7*time.Second, nil)
 	})
 }
 
 func TestPullMinIsWaitedThoughAllHaveNoticed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMin: 10 * time.Second})
-		probeEvery(s, balancer, time.Second, 5)
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, time.Second, 20) })
-		wantNoticedAfter(t, s, 10*time.Second)
+	bubble(t, Config{PullMin: 10 * time.Second}, func(t *testing.T, s *State) {
+		probeEvery(s, time.Second, 5)
+		wantPull(t, s, 10*time.Second, func() { probeEvery(s, time.Second, 20) })
 	})
 }
 
 func TestAProberThatDiesDuringThePullIsWaitedForThreeIntervals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		probeEvery(s, balancer, 2*time.Second, 5)
+	bubble(t, Config{}, func(t *testing.T, s *State) {
+		probeEvery(s, 2*time.Second, 5)
 		s.Pull()
 		probe(s, balancer)
 		wantNoticedAfter(t, s, 6*time.Second)
@@ -134,26 +118,19 @@ func TestAProberThatDiesDuringThePullIsWaitedForThreeIntervals(t *testing.T) {
 }
 
 func TestAProberThatDiedBeforeThePullIsNotWaitedFor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		probeEvery(s, balancer, 2*time.Second, 5)
+	bubble(t, Config{}, func(t *testing.T, s *State) {
+		probeEvery(s, 2*time.Second, 5)
 		time.Sleep(4 * time.Second)
-		s.Pull()
-		if !closed(s.Noticed()) {
-			t.Error("not noticed at once")
-		}
+		wantPull(t, s, 0, nil)
 	})
 }
 
 func TestAProberThatComesInDuringThePullCountsOnceItHasARhythm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMin: 5 * time.Second, Failures: 5})
-		s.Pull()
-		meanwhile(t, func() {
+	bubble(t, Config{PullMin: 5 * time.Second, Failures: 5}, func(t *testing.T, s *State) {
+		wantPull(t, s, 8900*time.Millisecond+acting, func() {
 			time.Sleep(900 * time.Millisecond)
-			probeEvery(s, balancer, 2*time.Second, 5)
+			probeEvery(s, 2*time.Second, 5)
 		})
-		wantNoticedAfter(t, s, 8900*time.Millisecond+acting)
 		if p := s.Probers()[0]; p.Interval != 2*time.Second || p.Failures != 5 || !p.Noticed {
 			t.Errorf("%+v: want an interval of 2s, learned in the pull, and 5 failures", p)
 		}
@@ -161,8 +138,7 @@ func TestAProberThatComesInDuringThePullCountsOnceItHasARhythm(t *testing.T) {
 }
 
 func TestAPersonWhoCurlsNowAndThenHasNoInterval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		for _, pause := range []time.Duration{5, 40, 100, 3, 3600, 20, 0} {
 			probe(s, balancer)
 			time.Sleep(pause * time.Second)
@@ -171,27 +147,21 @@ func TestAPersonWhoCurlsNowAndThenHasNoInterval(t *testing.T) {
 			t.Errorf("interval = %v", got)
 		}
 		time.Sleep(16 * time.Second)
-		s.Pull()
-		if !closed(s.Noticed()) {
-			t.Error("not noticed at once")
-		}
+		wantPull(t, s, 0, nil)
 	})
 }
 
 func TestARestoreBeforeTheNoticeLeavesTheChannelOpenAndTheNextPullBeginsAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
-		probeEvery(s, balancer, 2*time.Second, 5)
+	bubble(t, Config{}, func(t *testing.T, s *State) {
+		probeEvery(s, 2*time.Second, 5)
 		s.Pull()
 		first := s.Noticed()
-		probeEvery(s, balancer, 2*time.Second, 2)
+		probeEvery(s, 2*time.Second, 2)
 		s.Restore()
 		if p := s.Probers()[0]; p.Failures != 0 || p.Noticed {
 			t.Errorf("after the restore: %+v", p)
 		}
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 3) })
-		wantNoticedAfter(t, s, 4*time.Second+acting)
+		wantPull(t, s, 4*time.Second+acting, func() { probeEvery(s, 2*time.Second, 3) })
 		time.Sleep(time.Minute)
 		if closed(first) {
 			t.Error("the first pull's channel is closed")
@@ -200,14 +170,12 @@ func TestARestoreBeforeTheNoticeLeavesTheChannelOpenAndTheNextPullBeginsAnew(t *
 }
 
 func TestATimerOfAnEarlierPullDoesNotEndTheNextOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMax: 10 * time.Second})
-		probeEvery(s, balancer, 5*time.Second, 5)
+	bubble(t, Config{PullMax: 10 * time.Second}, func(t *testing.T, s *State) {
+		probeEvery(s, 5*time.Second, 5)
 		s.Pull()
 		time.Sleep(9 * time.Second)
 		s.Restore()
 		probe(s, balancer)
-		s.Pull()
-		wantNoticedAfter(t, s, 10*time.Second)
+		wantPull(t, s, 10*time.Second, nil)
 	})
 }

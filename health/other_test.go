@@ -2,15 +2,13 @@ package health
 
 import (
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/health/internal/ledger"
 )
 
 func TestProbesOfAnotherProtocolAreWaitedForLikePings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		for range 5 {
 			s.Probed(balancer, "grpc-go/1")() // while all is well, failing answers are some other matter
 			time.Sleep(2 * time.Second)
@@ -33,8 +31,7 @@ func TestProbesOfAnotherProtocolAreWaitedForLikePings(t *testing.T) {
 
 // An answer may be made up before the pull and another after: what counts is what was said.
 func TestAProbeThatWasAnsweredWellHasNotFailed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		for range 4 {
 			s.Probed(balancer, "")
 			time.Sleep(time.Second)
@@ -75,13 +72,11 @@ func TestOurOwnProbesLeaveNoTrace(t *testing.T) {
 }
 
 func TestAPullIsNoticedWhenAllWhoWatchHaveBeenToldOrAreGone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		one, _ := s.Watched(balancer, "")
 		two, _ := s.Watched(balancer, "") // the same client, another stream
 		_, gone := s.Watched("10.0.0.2:1", "")
-		s.Pull()
-		meanwhile(t, func() {
+		wantPull(t, s, 2*time.Second+acting, func() {
 			one()
 			one()
 			time.Sleep(time.Second)
@@ -90,13 +85,11 @@ func TestAPullIsNoticedWhenAllWhoWatchHaveBeenToldOrAreGone(t *testing.T) {
 			time.Sleep(time.Second)
 			two()
 		})
-		wantNoticedAfter(t, s, 2*time.Second+acting)
 	})
 }
 
 func TestWhoGoesNeedsNoTimeToAct(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{})
+	bubble(t, Config{}, func(t *testing.T, s *State) {
 		_, gone := s.Watched(balancer, "")
 		s.Pull()
 		if closed(s.Noticed()) {
@@ -108,8 +101,7 @@ func TestWhoGoesNeedsNoTimeToAct(t *testing.T) {
 }
 
 func TestEachPullIsToldAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMax: time.Minute})
+	bubble(t, Config{PullMax: time.Minute}, func(t *testing.T, s *State) {
 		failed, _ := s.Watched(balancer, "")
 		failed() // of something else
 		for range 2 {
@@ -125,15 +117,13 @@ func TestEachPullIsToldAnew(t *testing.T) {
 			wantNoticedAfter(t, s, acting)
 			s.Restore()
 		}
-		s.Pull()
-		wantNoticedAfter(t, s, time.Minute) // it does not react
+		wantPull(t, s, time.Minute, nil) // it does not react
 	})
 }
 
 // One who was told that all is well just before the status changed.
 func TestOneWhoWatchesSinceThePullIsWaitedForToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newState(t, Config{PullMin: 10 * time.Second})
+	bubble(t, Config{PullMin: 10 * time.Second}, func(t *testing.T, s *State) {
 		s.Pull()
 		failed, _ := s.Watched(balancer, "")
 		meanwhile(t, func() {

@@ -2,9 +2,9 @@ package health
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,8 +34,7 @@ func TestALoneVisitorHoldsAPullForThreeSeconds(t *testing.T) {
 			12 * time.Second, 11 * time.Second, time.Second, 0}, 3 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newState(t, Config{})
+			bubble(t, Config{}, func(t *testing.T, s *State) {
 				for i, ago := range tc.visits {
 					probeAs(s, outsider, "curl")
 					next := time.Duration(0)
@@ -44,8 +43,7 @@ func TestALoneVisitorHoldsAPullForThreeSeconds(t *testing.T) {
 					}
 					time.Sleep(ago - next)
 				}
-				s.Pull()
-				wantNoticedAfter(t, s, tc.want)
+				wantPull(t, s, tc.want, nil)
 			})
 		})
 	}
@@ -54,61 +52,44 @@ func TestALoneVisitorHoldsAPullForThreeSeconds(t *testing.T) {
 // A balancer has had its answers before the visitor has gone from the ledger.
 func TestAVisitorDoesNotHoldAPullBesideABalancer(t *testing.T) {
 	for _, at := range []time.Duration{-2 * time.Second, -time.Millisecond, time.Second, 3900 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
+		bubble(t, Config{}, func(t *testing.T, s *State) {
 			meanwhile(t, func() {
 				time.Sleep(10*time.Second + at)
 				probeAs(s, outsider, "curl")
 			})
-			probeEvery(s, balancer, 2*time.Second, 5)
-			s.Pull()
-			meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 20) })
-			wantNoticedAfter(t, s, 4*time.Second+acting)
+			probeEvery(s, 2*time.Second, 5)
+			wantPull(t, s, 4*time.Second+acting, func() { probeEvery(s, 2*time.Second, 20) })
 		})
 	}
 }
 
-// outsiders ask for /ping from a while before a pull, until it has been noticed, and return when that was.
-func outsiders(t *testing.T, pause func() time.Duration, who func(i int) (remote, agent string)) (noticed time.Duration) {
-	s := newState(t, Config{})
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			case <-time.After(pause()):
-			}
+// asking has outsiders ask for /ping.
+func asking(pause func() time.Duration, who func(i int) (remote, agent string)) func(*State, <-chan struct{}, func() bool) {
+	return func(s *State, stop <-chan struct{}, _ func() bool) {
+		time.Sleep(pause())
+		for i := 0; !closed(stop); i++ {
 			remote, agent := who(i)
 			probeAs(s, remote, agent)
+			time.Sleep(pause())
 		}
-	})
-	time.Sleep(time.Minute)
-	s.Pull()
-	start := time.Now()
-	<-s.Noticed()
-	noticed = time.Since(start)
-	close(stop)
-	wg.Wait()
-	return noticed
+	}
+}
+
+// scans are from another host, or as another program, each time.
+var scans = map[string]func(i int) (remote, agent string){
+	"User-Agents": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
+	"hosts":       func(i int) (string, string) { return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250), "scan" },
+	"both": func(i int) (string, string) {
+		return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250), fmt.Sprint("scan/", i)
+	},
 }
 
 func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 	five := dice(t)
-	for name, who := range map[string]func(i int) (string, string){
-		"another User-Agent each time": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
-		"another host each time": func(i int) (string, string) {
-			return fmt.Sprintf("10.%d.%d.1:1", i/250,
-				i%250), "scan"
-		},
-		"both": func(i int) (string, string) {
-			return fmt.Sprintf("10.%d.%d.1:1", i/250,
-				i%250), fmt.Sprint("scan/", i)
-		},
-		"five User-Agents": func(int) (string, string) { return outsider, fmt.Sprint("scan/", five.IntN(5)) },
-		"one":              func(int) (string, string) { return outsider, "scan" },
-	} {
+	all := maps.Clone(scans)
+	all["five User-Agents"] = func(int) (string, string) { return outsider, fmt.Sprint("scan/", five.IntN(5)) }
+	all["one"] = func(int) (string, string) { return outsider, "scan" }
+	for name, who := range all {
 		t.Run(name, func(t *testing.T) {
 			dice := dice(t)
 			for _, mean := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
@@ -119,7 +100,8 @@ func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 				pause := func() time.Duration { return time.Duration(float64(mean) * dice.ExpFloat64()) }
 				for range 20 {
 					synctest.Test(t, func(t *testing.T) {
-						if outsiders(t, pause, who) > 3*time.Second {
+						sim := simulation{healthy: time.Minute, beside: asking(pause, who)}
+						if _, noticed := sim.run(t, dice); noticed > 3*time.Second {
 							long++
 						}
 					})
@@ -142,19 +124,11 @@ func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 
 // A scan doesn't drive out a balancer, at the end of its interval neither, and it doesn't keep one from coming in.
 func TestAFloodLeavesTheBalancerInTheLedger(t *testing.T) {
-	for name, who := range map[string]func(i int) (string, string){
-		"User-Agents": func(i int) (string, string) { return outsider, fmt.Sprint("scan/", i) },
-		"hosts":       func(i int) (string, string) { return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250), "scan" },
-		"both": func(i int) (string, string) {
-			return fmt.Sprintf("10.1.%d.%d:1", i/250, i%250),
-				fmt.Sprint("scan/", i)
-		},
-	} {
+	for name, who := range scans {
 		for _, each := range []int{1, 3, 5} { // visits, at even distances if they are more than one
 			t.Run(fmt.Sprintf("%s, %d visits each", name, each), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					s := newState(t, Config{})
-					probeEvery(s, balancer, 2*time.Second, 5)
+				bubble(t, Config{}, func(t *testing.T, s *State) {
+					probeEvery(s, 2*time.Second, 5)
 					probe(s, balancer)
 					for range each {
 						for i := range 3 * ledger.MaxProbers {
@@ -191,8 +165,7 @@ func knows(s *State, host string) bool {
 
 func TestWhatIsExportedIsBounded(t *testing.T) {
 	for _, fill := range []string{"x", "<", "\xff", "\x00", "é", `"`} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
+		bubble(t, Config{}, func(t *testing.T, s *State) {
 			long := strings.Repeat(fill, identity.MaxText)
 			for range rhythm.Remembered + 2 {
 				probe(s, balancer)
@@ -237,9 +210,7 @@ func TestALedgerOfAnOlderVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		s.Pull()
-		meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 4) })
-		wantNoticedAfter(t, s, 4*time.Second+acting)
+		wantPull(t, s, 4*time.Second+acting, func() { probeEvery(s, 2*time.Second, 4) })
 	})
 }
 
@@ -278,27 +249,26 @@ func TestOnlyProbersOfTheConfiguredNetworksCount(t *testing.T) {
 	}
 }
 
+// forward sends s a probe that a host has forwarded, as a header says.
+func forward(s *State, remote, header, value string) {
+	r := request("GET", remote, "balancer/1")
+	r.Header.Set(header, value)
+	s.ServeHTTP(discard{map[string][]string{}}, r)
+}
+
 // Where all probes come through a proxy on this machine they are forwarded; the balancer before it is waited for.
 func TestForwardedProbesCountWhereNobodyAsksDirectly(t *testing.T) {
 	for _, header := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
-			ask := func() {
-				r := request("GET", "127.0.0.1:1", "balancer/1")
-				r.Header.Set(header, "for=10.0.0.9")
-				s.ServeHTTP(discard{map[string][]string{}}, r)
-			}
-			for range 5 {
-				ask()
-				time.Sleep(2 * time.Second)
-			}
-			s.Pull()
-			meanwhile(t, func() {
-				for range 3 {
-					ask()
+		bubble(t, Config{}, func(t *testing.T, s *State) {
+			ask := func(n int) {
+				for range n {
+					forward(s, "127.0.0.1:1", header, "for=10.0.0.9")
 					time.Sleep(2 * time.Second)
 				}
-			})
+			}
+			ask(5)
+			s.Pull()
+			meanwhile(t, func() { ask(3) })
 			start := time.Now()
 			<-s.Noticed()
 			if took := time.Since(start); took < 4*time.Second || took > 6*time.Second {
@@ -308,30 +278,32 @@ func TestForwardedProbesCountWhereNobodyAsksDirectly(t *testing.T) {
 	}
 }
 
+func TestForwardedProbesDoNotCountBesideDirectOnes(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, s *State) {
+		for range 5 {
+			forward(s, "127.0.0.1:1", "X-Forwarded-For", "10.0.0.9")
+			probeEvery(s, 2*time.Second, 2)
+		}
+		wantPull(t, s, 4*time.Second+acting, func() { probeEvery(s, 2*time.Second, 3) })
+	})
+}
+
 // What a balancer's clients ask for through it says that it still sends; somebody else can say that, too, but
 // isn't believed.
 func TestForwardedPingsAreVisitorsOfABalancer(t *testing.T) {
-	for _, tc := range []struct {
-		remote string
-		want   time.Duration
-	}{
-		{balancer, 6500*time.Millisecond + 1800*time.Millisecond},
-		{outsider, 4*time.Second + acting},
+	for remote, want := range map[string]time.Duration{
+		balancer: 6500*time.Millisecond + 1800*time.Millisecond,
+		outsider: 4*time.Second + acting,
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newState(t, Config{})
-			probeEvery(s, balancer, 2*time.Second, 5)
-			s.Pull()
-			meanwhile(t, func() { probeEvery(s, balancer, 2*time.Second, 5) })
+		bubble(t, Config{}, func(t *testing.T, s *State) {
+			probeEvery(s, 2*time.Second, 5)
 			meanwhile(t, func() {
-				for range 14 {
-					r := request("GET", tc.remote, "curl")
-					r.Header.Set("X-Forwarded-For", "198.51.100.7")
-					s.ServeHTTP(discard{map[string][]string{}}, r)
+				for range 13 {
 					time.Sleep(500 * time.Millisecond)
+					forward(s, remote, "X-Forwarded-For", "198.51.100.7")
 				}
 			})
-			wantNoticedAfter(t, s, tc.want)
+			wantPull(t, s, want, func() { probeEvery(s, 2*time.Second, 5) })
 		})
 	}
 }
@@ -342,31 +314,14 @@ func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 		// before the pull, the first time
 		for _, asked := range []time.Duration{100 * time.Millisecond, 9 * inter / 10, 11 * inter / 10, 19 * inter / 10} {
 			synctest.Test(t, func(t *testing.T) {
-				s := newState(t, Config{})
-				var (
-					stop, gone = make(chan struct{}), make(chan struct{})
-					wg         sync.WaitGroup
-					out        time.Time
-				)
-				wg.Go(func() {
-					simulated{host: balancer, interval: inter, fall: 3}.run(s, dice(t), 0, stop, func() { out = time.Now(); close(gone) })
-				})
-				wg.Go(func() {
-					for !closed(gone) && !closed(stop) {
+				sim := simulation{balancers: []simulated{{host: balancer, interval: inter, fall: 3}}, healthy: asked}
+				sim.beside = func(s *State, stop <-chan struct{}, in func() bool) {
+					for ; in() && !closed(stop); time.Sleep(700 * time.Millisecond) {
 						s.Visited("10.0.0.1:1234")
-						time.Sleep(700 * time.Millisecond)
 					}
-				})
-				time.Sleep(asked)
-				s.Pull()
-				start := time.Now()
-				<-s.Noticed()
-				noticed := time.Now()
-				close(stop)
-				wg.Wait()
-				if out.IsZero() || noticed.Sub(out) > 3*time.Second {
-					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v", inter, asked, out.Sub(start),
-						noticed.Sub(start))
+				}
+				if out, noticed := sim.run(t, dice(t)); noticed-out > 3*time.Second {
+					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v", inter, asked, out, noticed)
 				}
 			})
 		}

@@ -18,10 +18,17 @@ func (w writer) WriteHeader(int)             {}
 func (w writer) Write(p []byte) (int, error) { return len(p), nil }
 func (w writer) FlushError() error           { return w.flush() }
 
-func TestAFailingAnswerCountsOnceItIsWritten(t *testing.T) {
+// failing returns a State that is pulled, and waits for one failing answer to a balancer.
+func failing(t *testing.T) *State {
+	t.Helper()
 	s := newState(t, Config{Failures: 1})
 	probe(s, balancer)
 	s.Pull()
+	return s
+}
+
+func TestAFailingAnswerCountsOnceItIsWritten(t *testing.T) {
+	s := failing(t)
 	s.ServeHTTP(writer{http.Header{}, func() error {
 		if p := s.Probers()[0]; p.Failures != 0 {
 			t.Error("it counted before it was flushed")
@@ -34,9 +41,7 @@ func TestAFailingAnswerCountsOnceItIsWritten(t *testing.T) {
 }
 
 func TestAFailingAnswerThatCannotBeWrittenDoesNotCount(t *testing.T) {
-	s := newState(t, Config{Failures: 1})
-	probe(s, balancer)
-	s.Pull()
+	s := failing(t)
 	s.ServeHTTP(writer{http.Header{}, func() error { return errors.New("broken pipe") }},
 		request("GET", balancer, "balancer/1"))
 	if p := s.Probers()[0]; p.Failures != 0 || p.Noticed {
@@ -45,9 +50,7 @@ func TestAFailingAnswerThatCannotBeWrittenDoesNotCount(t *testing.T) {
 }
 
 func TestAFailingAnswerCountsWithoutFlush(t *testing.T) {
-	s := newState(t, Config{Failures: 1})
-	probe(s, balancer)
-	s.Pull()
+	s := failing(t)
 	w := struct{ http.ResponseWriter }{httptest.NewRecorder()} // hides Flush
 	s.ServeHTTP(w, request("GET", balancer, "balancer/1"))
 	if p := s.Probers()[0]; p.Failures != 1 || !p.Noticed {
@@ -56,9 +59,7 @@ func TestAFailingAnswerCountsWithoutFlush(t *testing.T) {
 }
 
 func TestAFailingAnswerDoesNotCountForALaterPull(t *testing.T) {
-	s := newState(t, Config{Failures: 1})
-	probe(s, balancer)
-	s.Pull()
+	s := failing(t)
 	s.ServeHTTP(writer{http.Header{}, func() error {
 		s.Restore()
 		s.Pull()
