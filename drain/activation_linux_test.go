@@ -56,7 +56,7 @@ func TestStoredSocketsOutliveTheProcess(t *testing.T) {
 		if x.end == syscall.SIGKILL {
 			broken = clients // those that were being answered
 		}
-		crowd.end(broken)
+		crowd.endBroken(broken)
 		d.wantStored(stored(one.pgid, name))
 		two.swap()
 		two.stop()
@@ -167,7 +167,7 @@ func TestSocketUnits(t *testing.T) {
 		one.gone()
 		one.wantNothingLost()
 		two := start(t, p, tweak)
-		crowd.end(0)
+		crowd.endBroken(0)
 		two.plan.Network = "tcp"
 		two.stop()
 		if !reachable("unix", sock) {

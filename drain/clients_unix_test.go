@@ -7,23 +7,19 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // client is a connection on which requests are sent one after another. It never retries.
 type client struct {
 	net.Conn
-	r      *bufio.Reader
-	single bool // of a load: is for one request
+	r *bufio.Reader
 }
 
 // answer is a response, read to its end.
@@ -175,121 +171,4 @@ func (s *service) finishSlow(c *client, open func()) answer {
 		s.Fatalf("slow request: %+v, %v", a, err)
 	}
 	return a
-}
-
-// load is a number of clients that send POST requests on connections that they keep.
-type load struct {
-	s       *service
-	dial    func() (*client, error)
-	quit    chan struct{}
-	clients sync.WaitGroup
-	beats   []atomic.Int64 // requests answered or failed, by client
-
-	mu         sync.Mutex // guards what follows
-	failures   []string
-	reconnects int
-	gens       map[int]int // answers by generation
-}
-
-// drive starts n clients and waits until each has had an answer.
-func (s *service) drive(n int, think time.Duration) *load {
-	s.Helper()
-	return s.driveBy(func() (*client, error) { return dial(s) }, n, think)
-}
-
-func (s *service) driveBy(dial func() (*client, error), n int, think time.Duration) *load {
-	s.Helper()
-	l := &load{s: s, dial: dial, quit: make(chan struct{}), beats: make([]atomic.Int64, n), gens: make(map[int]int)}
-	for i := range n {
-		l.clients.Go(func() { l.client(i, think) })
-	}
-	l.settle()
-	return l
-}
-
-func (l *load) client(i int, think time.Duration) {
-	var c *client
-	defer func() {
-		if c != nil {
-			_ = c.Close()
-		}
-	}()
-	for n := 0; ; n++ {
-		select {
-		case <-l.quit:
-			return
-		default:
-		}
-		if c == nil {
-			var err error
-			if c, err = l.dial(); err != nil {
-				l.note(i, answer{}, err)
-				return // nobody listens: there is no more to learn
-			}
-			if n > 0 {
-				l.mu.Lock()
-				l.reconnects++
-				l.mu.Unlock()
-			}
-		}
-		body := fmt.Sprintf("request %d of client %d", n, i)
-		a, err := c.ask("POST", "/echo", body)
-		if err == nil && (a.status != http.StatusOK || a.body != body) {
-			err = fmt.Errorf("%d %q", a.status, a.body)
-		}
-		l.note(i, a, err)
-		if err != nil || a.close || c.single {
-			_ = c.Close()
-			c = nil
-		}
-		if think > 0 {
-			<-time.After(rand.N(think))
-		}
-	}
-}
-
-func (l *load) note(i int, a answer, err error) {
-	l.beats[i].Add(1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gens[a.gen]++
-	if err != nil {
-		l.failures = append(l.failures, fmt.Sprintf("client %d: %v", i, err))
-	}
-}
-
-// settle waits until each client has been through a whole request from now on.
-func (l *load) settle() {
-	l.s.Helper()
-	timeout := time.After(hung)
-	for i := range l.beats {
-		for from := l.beats[i].Load(); l.beats[i].Load() < from+2; {
-			select {
-			case <-time.After(time.Millisecond):
-			case <-timeout:
-				l.s.Fatalf("client %d gets no answers", i)
-			}
-			l.mu.Lock()
-			failed := len(l.failures)
-			l.mu.Unlock()
-			if failed > 0 {
-				return
-			}
-		}
-	}
-}
-
-// end ends the load and wants that it has noticed nothing.
-func (l *load) end() { l.s.Helper(); l.endWith(0) }
-
-// endWith ends the load and wants no failure, and no more reconnects than that.
-func (l *load) endWith(reconnects int) {
-	l.s.Helper()
-	l.settle()
-	close(l.quit)
-	l.clients.Wait()
-	if len(l.failures) > 0 || l.reconnects > reconnects {
-		l.s.Errorf("%d failed, %d reconnects; by generation %v\n%s", len(l.failures), l.reconnects, l.gens,
-			strings.Join(l.failures[:min(len(l.failures), 8)], "\n"))
-	}
 }

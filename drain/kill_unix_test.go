@@ -66,8 +66,7 @@ func TestOldKilledWhileHandingOver(t *testing.T) {
 			t.Errorf("%+v, %v", a, err)
 		}
 	}
-	close(l.quit)
-	l.clients.Wait()
+	l.Stop()
 	s.wantServed(r.PID)
 }
 

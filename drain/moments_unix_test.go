@@ -61,11 +61,11 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Run(fmt.Sprintf("%v, old %t", after, old), func(t *testing.T) {
 			const n = 3
 			s := start(t, plan{}, withControl)
-			visitors := s.attractBy(n, false, func() (*client, error) { return dial(s) })
+			visitors := s.driveBy(func() (*client, error) { return dial(s) }, 0, n, 0)
 			s.struck(after, old, syscall.SIGKILL)
 			left := s.outcome()
 			if left == 0 {
-				visitors.leave()
+				visitors.Stop()
 				for _, r := range s.since(0) {
 					begun := strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid
 					if old && begun {
@@ -82,7 +82,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			s.settled(drain.Ready)
 			s.awaitPIDFile(left)
-			visitors.end(n)
+			visitors.endBroken(n)
 			l := s.drive(2, time.Millisecond)
 			s.swap()
 			l.end()

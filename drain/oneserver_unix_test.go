@@ -88,9 +88,9 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 			s.wantCountedOnce(plain, secure, h2)
 			var loads []*load
 			for _, address := range plain {
-				loads = append(loads, s.driveBy(func() (*client, error) { return s.dialAt(address, false) }, 3, 4*time.Millisecond))
+				loads = append(loads, s.driveBy(func() (*client, error) { return s.dialAt(address, false) }, 3, 0, 4*time.Millisecond))
 			}
-			l := s.driveBy(func() (*client, error) { return s.dialAt(secure, true) }, 2, 4*time.Millisecond)
+			l := s.driveBy(func() (*client, error) { return s.dialAt(secure, true) }, 2, 0, 4*time.Millisecond)
 			var streams sync.WaitGroup
 			quit := make(chan struct{})
 			streams.Go(func() {

@@ -30,7 +30,7 @@ func TestNewVersionOverlapsItsOldAddress(t *testing.T) {
 		s.eventually("only that to be open", func() bool { return reachable("tcp", other) == (next[1] != at) })
 	}
 	l.end()
-	w.end(0)
+	w.end()
 	s.stop()
 	s.wantNothingLost()
 }
@@ -49,7 +49,7 @@ func TestNewVersionFailsBesideItsOldAddress(t *testing.T) {
 			s.failedSwap()
 			s.nextHas("")
 			s.swap()
-			w.end(0)
+			w.end()
 			s.stop()
 			s.wantNothingLost()
 		})

@@ -117,13 +117,7 @@ func TestRequestsInsideAWrapperAreAnswered(t *testing.T) {
 				p = tlsPlan(t, p)
 			}
 			s := start(t, p)
-			hurries := s.driveBy(func() (*client, error) {
-				c, err := dial(s)
-				if err == nil {
-					c.single = true
-				}
-				return c, err
-			}, 4, 0)
+			hurries := s.driveBy(func() (*client, error) { return dial(s) }, 0, 4, 0)
 			stays := s.drive(2, 4*time.Millisecond)
 			for range 4 {
 				old := s.main().PID
@@ -134,7 +128,7 @@ func TestRequestsInsideAWrapperAreAnswered(t *testing.T) {
 				stays.settle()
 				s.wantExit(old, 0)
 			}
-			hurries.endWith(1 << 30)
+			hurries.end()
 			stays.endWith(1 << 30)
 			last := s.untilLast(6)
 			s.stop()
