@@ -117,7 +117,7 @@ func TestNewVersionsChangeTheStore(t *testing.T) {
 
 	// The same with a restart in place of a swap.
 	s = start(t, plan{}, d.manages)
-	if r := s.event(1, "passed sockets that nobody listens on are closed"); r.Phase != "starting" {
+	if r := s.event(1, "passed sockets that nobody listens on are closed"); r.Phase != "ready" {
 		t.Error(r)
 	}
 	d.wantStored(append(said, removed(s.pgid, unixName(other)))...)
@@ -148,7 +148,7 @@ func TestSocketUnits(t *testing.T) {
 		if one.address() != web {
 			t.Errorf("listens on %s; want %s", one.address(), web)
 		}
-		if r := one.event(1, "passed sockets"); r.Phase != "starting" { // the second app.socket
+		if r := one.event(1, "passed sockets"); r.Phase != "ready" { // the second app.socket
 			t.Error(r)
 		}
 		one.plan.Network = "tcp" // for the clients; the next generation is to have another plan

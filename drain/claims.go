@@ -2,7 +2,6 @@ package drain
 
 import (
 	"errors"
-	"os"
 	"sync"
 	"time"
 
@@ -86,23 +85,4 @@ func (c *claims) end(lives bool) {
 		}
 		delete(c.open, id)
 	}
-}
-
-// consider answers an offer, and takes what it can when the word has come.
-func (s *Service) consider(e *elder, m message, files []*os.File, word <-chan error) {
-	ack := func(reply message) error {
-		select {
-		case err := <-word: // the answer is too late
-			return err
-		default:
-		}
-		reply.Kind, reply.ID = kindTook, m.ID
-		e.send(reply)
-		return <-word
-	}
-	if m.Own {
-		s.adopt(m, files, ack)
-		return
-	}
-	_ = s.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
 }

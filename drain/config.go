@@ -237,3 +237,13 @@ func (c Config) complete() (Config, error) {
 	}
 	return c, errors.Join(errs...)
 }
+
+const swapGrace, stopGrace = 5 * time.Second, time.Second
+
+func (c *Config) idleGrace(stop bool) time.Duration {
+	grace := swapGrace
+	if stop {
+		grace = stopGrace
+	}
+	return cmp.Or(c.IdleGrace, min(grace, c.DrainTimeout/2))
+}

@@ -30,9 +30,11 @@ const (
 // control answers commands on Config.ControlSocket while this generation is the main one. It is no part of the Set: its
 // connections are neither counted nor drained nor handed over, so that a stop can be answered when all else is over.
 type control struct {
-	sock *controlsock.Socket
+	path string // "": it is off
+	log  *slog.Logger
+	sock *controlsock.Socket // nil: it is not open yet
 	srv  *http.Server
-	shut chan struct{}  // closed when nothing is accepted any more
+	shut chan struct{}  // closed when nothing is accepted any more; nil: nothing is yet
 	busy sync.WaitGroup // the connections
 
 	tenure atomic.Pointer[tenure]
@@ -44,83 +46,73 @@ type tenure struct {
 	end context.CancelFunc
 }
 
-// begin makes this generation the one that answers, for the first time or again.
-func (c *control) begin() {
-	if c != nil {
-		ctx, end := context.WithCancel(context.Background())
-		c.tenure.Store(&tenure{ctx, end})
-	}
+// commander does what is asked for; see Service, which is one.
+type commander interface {
+	Status() Status
+	Swap(ctx context.Context) error
+	Pull(ctx context.Context) error
+	Restore(ctx context.Context) error
+	stop(ctx context.Context) error
 }
 
-// resign sends those who ask to the next generation.
-func (c *control) resign() {
-	if c != nil {
-		c.tenure.Load().end()
-	}
-}
-
-// openControl does what can fail before this generation becomes the main one.
-func (s *Service) openControl() (err error) {
-	if s.cfg.ControlSocket == "" {
-		return nil
-	}
-	sock, err := s.os.openControl(s.cfg.ControlSocket, s.cfg.Logger)
-	if err != nil {
-		return err
-	}
-	c := &control{sock: sock}
-	s.control = c
-	c.begin()
+func newControl(path string, log *slog.Logger, do commander, pid int) *control {
+	c := &control{path: path, log: log}
 	c.srv = &http.Server{
-		Handler: s.commands(c), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
-		ConnState: c.count, ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		Handler: c.commands(do, pid), ReadHeaderTimeout: controlHeader, MaxHeaderBytes: 4 << 10,
+		ConnState: c.count, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	c.srv.SetKeepAlivesEnabled(false) // so that each request finds the generation that is the main one by then
-	return nil
+	return c
 }
 
-// serve begins to answer.
-func (c *control) serve() {
-	if c != nil {
-		c.shut = make(chan struct{})
-		go func() {
-			defer close(c.shut)
-			_ = c.srv.Serve(c.sock)
-		}()
+// part is the socket, on which one generation answers.
+func (c *control) part(sys *system) part {
+	if c.path == "" {
+		return part{inherit: func(m message) { c.remove(m.Control) }}
+	}
+	return part{
+		prepare: func() (err error) {
+			c.sock, err = sys.openControl(c.path, c.log)
+			return err
+		},
+		inherit: func(m message) { c.remove(m.Control) },
+		acquire: func() {
+			c.begin()
+			c.shut = make(chan struct{})
+			go func() {
+				defer close(c.shut)
+				_ = c.srv.Serve(c.sock)
+			}()
+		},
+		release: func(m *message) {
+			if c.sock.There() { // for the next generation to remove if it has no use for it
+				m.Control = c.path
+			}
+			c.tenure.Load().end() // no two generations answer in turn
+		},
+		regain: c.begin,
+		yield:  func() { _ = c.sock.Close() }, // what is being answered goes on
+		end: func(how ending) {
+			switch {
+			case c.sock == nil:
+			case how == replaced:
+				_ = c.sock.Close()
+			default:
+				c.sock.End(how == last)
+			}
+		},
 	}
 }
 
-// leave stops accepting, because another generation is the main one. What is being answered goes on.
-func (c *control) leave() {
-	if c != nil {
-		_ = c.sock.Close()
-		c.resign()
-	}
-}
-
-// place returns the path of the socket, for the next generation to remove if it has no use for it, or "".
-func (c *control) place() string {
-	if c == nil || !c.sock.There() {
-		return ""
-	}
-	return c.sock.Path
-}
-
-// end stops accepting for good, or gives up before it has begun; guest is a generation that never was the main one.
-func (c *control) end(replaced, guest bool) {
-	if c == nil {
-		return
-	}
-	if replaced {
-		_ = c.sock.Close()
-	} else {
-		c.sock.End(!guest)
-	}
+// begin makes this generation the one that answers, for the first time or again.
+func (c *control) begin() {
+	ctx, end := context.WithCancel(context.Background())
+	c.tenure.Store(&tenure{ctx, end})
 }
 
 // finish waits until everybody has his answer.
 func (c *control) finish() {
-	if c == nil || c.shut == nil {
+	if c.shut == nil {
 		return
 	}
 	<-c.shut
@@ -146,9 +138,9 @@ func (c *control) count(_ net.Conn, st http.ConnState) {
 	}
 }
 
-// removeControl removes the socket of the generation before, if it is not the one of this.
-func (s *Service) removeControl(path string) {
-	if path == "" || path == s.cfg.ControlSocket {
+// remove removes the socket of the generation before, if it is not the one of this.
+func (c *control) remove(path string) {
+	if path == "" || path == c.path {
 		return
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
@@ -158,7 +150,7 @@ func (s *Service) removeControl(path string) {
 
 // commands is what can be asked on the control socket. A request is answered when what it asks for
 // is done, or has failed, also if its client has ended its side of the connection.
-func (s *Service) commands(c *control) http.Handler {
+func (c *control) commands(s commander, pid int) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, do := range map[string]func(main context.Context) error{
 		"GET /status":   func(context.Context) error { return nil },
@@ -169,7 +161,7 @@ func (s *Service) commands(c *control) http.Handler {
 		"POST /stop":    func(main context.Context) error { return s.stop(main) }, // without waiting for the log
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set(pidHeader, strconv.Itoa(s.os.pid))
+			w.Header().Set(pidHeader, strconv.Itoa(pid))
 			main := c.tenure.Load().ctx
 			err := main.Err()
 			if err == nil {

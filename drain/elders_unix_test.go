@@ -3,7 +3,6 @@
 package drain
 
 import (
-	"os"
 	"testing"
 
 	"github.com/baton-go/baton/drain/internal/link"
@@ -14,24 +13,17 @@ import (
 func TestElderLinksMayComeInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for _, order := range [][]int{{1, 2, 3}, {2, 1, 3}, {3, 2, 1}, {2, 3, 1}} {
-		s := &Service{ended: make(chan struct{}), phase: Ready}
-		close(s.ended)
-		parent, far, err := link.Pair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer parent.Close()
-		defer far.Close()
-		s.older = []*elder{newElder(parent, 4, 40)}
-		for _, generation := range order {
+		var g generations
+		for _, generation := range append([]int{4}, order...) {
 			near, far, err := link.Pair()
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer near.Close()
-			s.fromElder(s.older[0], message{Kind: kindElder, Generation: generation}, []*os.File{far})
+			defer far.Close()
+			g.join(near, message{Generation: generation})
 		}
-		for i, e := range s.older {
+		for i, e := range g.older {
 			if e.Generation != i+1 {
 				t.Errorf("after %v, place %d is generation %d; want the oldest first", order, i, e.Generation)
 			}

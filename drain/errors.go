@@ -54,17 +54,6 @@ func akin(err error, is ...error) error {
 	return &kindred{err.Error(), append([]error{err}, is...)}
 }
 
-// leaving says, in the loop, which errors say that this generation takes nothing new.
-func (s *Service) leaving() (is []error) {
-	if s.stopping || s.phase == Stopped {
-		is = append(is, ErrStopped)
-	}
-	if s.phase == Draining || s.phase == Stopped {
-		is = append(is, ErrDraining)
-	}
-	return is
-}
-
 // errorHeader has, in an answer of the control socket, the names of what an error is.
 const errorHeader = "Baton-Error"
 

@@ -166,8 +166,8 @@ func sources(t *testing.T, add func(string, ...any)) {
 					switch {
 					case err != nil:
 						return err
-					case of != nil && slices.Contains([]string{"kind", "Phase", "verb", "ability"}, of.Name) &&
-						filepath.Base(filepath.Dir(path)) == "drain":
+					case of != nil && (slices.Contains([]string{"kind", "Phase", "ability"}, of.Name) &&
+						filepath.Base(filepath.Dir(path)) == "drain" || of.Name == "Verb"):
 						add("%s %s", strings.ToLower(of.Name), text)
 					case of == nil && ours.MatchString(text):
 						add("name %q", text)

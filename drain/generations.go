@@ -3,25 +3,59 @@ package drain
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"os"
 	"slices"
-	"sync"
-	"syscall"
+	"strings"
 	"time"
 
-	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/listener"
 )
 
+// generations are the others of the service: the one that has started this, and older ones.
+type generations struct {
+	giver   *elder   // has started this one; nil: nobody has, or what is not of this library
+	parent  *elder   // the same, until it is one of older, or has ended
+	older   []*elder // the oldest first
+	coming  int      // older ones whose links are on their way here
+	exiting []int    // pids of older ones whose links have ended
+	holders []holder // of functions of Lead, besides these
+	past    Totals   // without what this generation counts, and older ones since their elder.base
+
+	bases map[*elder]listener.Counts // what of the older ones is in the totals that the next one was told
+}
+
+// part hands the older generations on, and what all of them have counted. Self is this one as the
+// next one is to see it.
+func (g *generations) part(self func() (p Peer, dropped int64)) part {
+	return part{
+		inherit: func(m message) {
+			g.coming = max(0, min(m.Older, 1<<16))
+			g.inheritTotals(m)
+		},
+		acquire: func() {
+			if g.parent != nil {
+				g.older = append(g.older, g.parent)
+				g.parent = nil
+			}
+		},
+		release: func(m *message) {
+			m.Older = len(g.older) + g.coming
+			m.Holders = g.allHolders()
+			g.bequeath(m, self)
+		},
+		yield: func() {
+			for _, e := range g.older {
+				e.base = g.bases[e]
+			}
+		},
+	}
+}
+
 // elder is an older generation that lives.
 type elder struct {
 	Peer                  // as it last said
-	base  listener.Counts // what of Open is in Service.past
+	base  listener.Counts // what of Open is in generations.past
 	link  *link.Link
 	peer  *protocol     // of a parent: what it speaks
 	heard chan struct{} // closed when nobody hears it any more
@@ -47,205 +81,93 @@ func (e *elder) tell(m message) {
 	}
 }
 
-// flush lets what was sent go out before the process ends. It does not wait for long.
-func (s *Service) flush() {
-	var saying sync.WaitGroup
-	links := []*link.Link{}
-	if s.parent != nil {
-		links = append(links, s.parent.link)
-	}
-	for _, e := range s.older {
-		links = append(links, e.link)
-	}
-	if s.swap != nil && s.swap.link != nil {
-		links = append(links, s.swap.link)
-	}
-	for _, l := range links {
-		saying.Go(func() { l.Flush(lastWords) })
-	}
-	saying.Wait()
-}
-
-// hear serves an elder's link until the elder is gone or the link is handed on.
-func (s *Service) hear(e *elder) {
-	var adopting sync.WaitGroup
-	defer func() { adopting.Wait(); close(e.heard) }() // whoever gets the link next can't answer for this process
-	for {
-		var m message
-		files, err := e.link.Receive(&m)
-		if err != nil {
-			closeAll(files)
-			paused := errors.Is(err, link.ErrPaused)
-			if paused && e.claims.outlast(e.link) {
-				continue
-			}
-			e.claims.end(paused)
-			if !paused {
-				go s.call(func() { s.elderGone(e) })
-			}
-			return
-		}
-		switch m.Kind {
-		case kindAdopt:
-			adopting.Go(func() {
-				s.adopt(m, files, func(reply message) error {
-					reply.Kind, reply.ID = kindTook, m.ID
-					return e.link.Send(reply)
-				})
-			})
-			continue
-		case kindOffer:
-			if word := e.claims.begin(m.ID); word != nil {
-				adopting.Go(func() { s.consider(e, m, files, word) })
-				continue
-			}
-		case kindYours:
-			closeAll(files)
-			e.claims.settle(m.ID, nil)
-			continue
-		case kindWithdrawn:
-			closeAll(files)
-			e.claims.settle(m.ID, listener.ErrWithdrawn)
-			continue
-		case kindConns:
-			_ = s.set.Adopt(m.Tickets, files, func(took []bool) error {
-				return e.link.Send(message{Kind: kindTook, Took: took})
-			})
-			continue
-		}
-		if !s.call(func() { s.fromElder(e, m, files) }) {
-			closeAll(files)
-		}
-	}
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		_ = f.Close()
-	}
-}
-
-func (s *Service) fromElder(e *elder, m message, files []*os.File) {
-	switch {
-	case m.Kind == kindElder && len(files) == 0: // it is gone, or this process is out of descriptors
-		s.coming = max(0, s.coming-1)
-		s.makeRoom()
-	case m.Kind == kindElder && len(files) == 1:
-		s.coming = max(0, s.coming-1)
-		l, err := link.Open(files[0])
-		if err != nil {
-			return
-		}
-		older := newElder(l, m.Generation, m.PID)
-		older.Phase = Draining
-		older.heed(m.Report)
-		s.dropHolder(older.PID) // its link tells more
-		if m.Base != nil {
-			older.base = *m.Base
-		}
-		// Usually the oldest comes first; but not where swaps come faster than links are handed on.
-		i, _ := slices.BinarySearchFunc(s.older, m.Generation,
-			func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
-		s.older = slices.Insert(s.older, i, older)
-		// the reader before may have been another version
-		older.send(message{Kind: kindAble, PID: s.os.pid, Protocol: &spoken})
-		go s.hear(older)
-		s.makeRoom()
+// heed takes what an elder says of itself, or the one that has handed it on.
+func (e *elder) heed(p *Peer) {
+	if p == nil { // a version that does not report
 		return
-	case m.Kind == kindReport:
-		e.heed(m.Report)
-		s.beginLeads()
-	case m.Kind == kindPromoted && e == s.giver:
-		if s.word == nil {
-			s.word = &m
-		}
-		s.stepUp(lifecycle.OldPromotes)
-	case m.Kind == kindForward:
-		s.heed(m.Signal, cmp.Or(m.Generation, e.Generation), nil)
-	case m.Kind == kindStop && s.side.Trusts && s.side.Phase == lifecycle.Main: // it hasn't heard of that yet
-	case m.Kind == kindStop && s.side.Phase == lifecycle.Awaiting: // a version that lets go then says stop once more
-		s.stepUp(lifecycle.OldRefuses)
-	case m.Kind == kindStop:
-		if s.phase == Starting && !s.running {
-			s.finish(m.Reason, nil)
-			s.die(syscall.SIGTERM) // the program is busy elsewhere and would not hear of it
-			return
-		}
-		s.stopNow(nil)
 	}
-	closeAll(files)
+	told := *p
+	told.Generation, told.PID = e.Generation, e.PID
+	told.Hurried = told.Hurried || e.Hurried // it may not have come to that yet
+	e.Peer = told
 }
 
-func (s *Service) elderGone(e *elder) {
-	if e == s.parent {
-		s.keepHolder(e)
-		s.parent = nil
-		s.stepUp(lifecycle.OldGone)
+// join takes the link to an older generation, that m brings.
+func (g *generations) join(l *link.Link, m message) *elder {
+	older := newElder(l, m.Generation, m.PID)
+	older.Phase = Draining
+	older.heed(m.Report)
+	g.dropHolder(older.PID) // its link tells more
+	if m.Base != nil {
+		older.base = *m.Base
 	}
-	if e == s.giver {
-		s.coming = 0 // it has sent those that it could
-	}
-	if i := slices.Index(s.older, e); i >= 0 {
-		s.older = slices.Delete(s.older, i, i+1)
-		s.past.add(e.Open, e.base)
-		_ = e.link.Close()
-		s.exiting = append(slices.DeleteFunc(s.exiting, func(pid int) bool { return !proc.Alive(pid) }), e.PID)
-		s.keepHolder(e)
-		s.beginLeads()
-		s.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID,
-			"left", s.olderNames())
-		s.settle()
-	}
-	s.makeRoom()
+	// Usually the oldest comes first; but not where swaps come faster than links are handed on.
+	i, _ := slices.BinarySearchFunc(g.older, m.Generation,
+		func(e *elder, n int) int { return cmp.Compare(e.Generation, n) })
+	g.older = slices.Insert(g.older, i, older)
+	return older
 }
 
-// awaitExits waits for the processes of generations whose links have ended: they may take a moment longer.
-func (s *Service) awaitExits(ctx context.Context) {
-	var pids []int
-	s.call(func() { pids = slices.Clone(s.exiting) })
+// leave takes leave of an older generation whose link has ended, and tells whether e is one. Its process may take a
+// moment longer.
+func (g *generations) leave(e *elder) bool {
+	if e == g.giver {
+		g.coming = 0 // it has sent those that it could
+	}
+	if e == g.parent {
+		g.keepHolder(e)
+		g.parent = nil
+		return false
+	}
+	i := slices.Index(g.older, e)
+	if i < 0 {
+		return false
+	}
+	g.older = slices.Delete(g.older, i, i+1)
+	g.past.add(e.Open, e.base)
+	_ = e.link.Close()
+	g.exiting = append(slices.DeleteFunc(g.exiting, func(pid int) bool { return !proc.Alive(pid) }), e.PID)
+	g.keepHolder(e)
+	return true
+}
+
+// hurry tells the oldest to leave, so many that no more than most live when one more is started. It tells which
+// have not been told before, and whether one more can be started now.
+func (g *generations) hurry(most int) (told []*elder, room bool) {
+	excess := len(g.older) + g.coming + 2 - most
+	for _, e := range g.older[:min(max(0, excess), len(g.older))] {
+		if !e.Hurried {
+			e.Hurried = true
+			e.send(message{Kind: kindHurry})
+			told = append(told, e)
+		}
+	}
+	return told, excess <= 0
+}
+
+func (g *generations) names() string {
+	var names []string
+	for _, o := range g.older {
+		names = append(names, o.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// links are those that something may still have to go out by.
+func (g *generations) links() (all []*link.Link) {
+	if g.parent != nil {
+		all = append(all, g.parent.link)
+	}
+	for _, e := range g.older {
+		all = append(all, e.link)
+	}
+	return all
+}
+
+// awaitExits waits for processes whose links have ended: they may take a moment longer.
+func awaitExits(ctx context.Context, pids []int) {
 	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) &&
 		slices.ContainsFunc(pids, proc.Alive); {
 		time.Sleep(time.Millisecond)
-	}
-}
-
-// makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to
-// leave, and the next one is not started before they have.
-func (s *Service) makeRoom() {
-	if s.phase != Swapping || isClosed(s.swap.room) {
-		return
-	}
-	excess := len(s.older) + s.coming + 2 - s.cfg.MaxGenerations
-	if excess <= 0 {
-		close(s.swap.room)
-		return
-	}
-	for _, e := range s.older[:min(excess, len(s.older))] {
-		if e.Hurried {
-			continue
-		}
-		e.Hurried = true
-		e.send(message{Kind: kindHurry})
-		s.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
-			"is told to leave within %v", killGrace), nil,
-			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", s.cfg.MaxGenerations)
-	}
-}
-
-func (s *Service) hurry() {
-	if s.phase == Draining && !s.hurried && time.Until(s.deadlineAt) > killGrace {
-		s.hurried = true
-		s.farewell.Begin(killGrace / 2)
-		s.set.Hurry(killGrace / 2)
-		s.deadline.Stop()
-		s.deadlineAt = time.Now().Add(killGrace)
-		s.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
-		if s.settled {
-			s.settle()
-			return
-		}
-		s.deadline = time.AfterFunc(killGrace, func() {
-			s.call(func() { s.cutOff("a newer generation asked to leave", lastWords, s.bow) })
-		})
 	}
 }

@@ -28,3 +28,30 @@ func (s *Service) Go(name string, f func(ctx context.Context)) error {
 	}
 	return nil
 }
+
+// Lead runs f in one generation of the service at a time: a scheduler, a lease, a consumer that
+// must not run twice. It begins when this generation is the main one and no older one runs its
+// function of that name any more; ctx ends when draining begins, in a swap or a stop. A swap that
+// fails does not touch it. A swap or stop waits for f, at most Config.DrainTimeout, and the next
+// generation waits with its own for as long as that takes. It waits until the process is gone where
+// the old one is killed, or is of a version of this library that did not know Lead.
+//
+// When f returns before draining begins, it is over in this generation: it is not begun again, and the next generation
+// runs its own. A generation that is replaced, or stops, while it still waits does not run f.
+//
+// Name is valid UTF-8 of at most 100 bytes, and the same in each version of the program. A generation can have 64, each
+// once; Lead returns an error otherwise, and when draining has begun.
+//
+// Not promised: that f runs once among services that were started apart from each other, such as a second instance, or
+// one that a service manager starts again while the program of the old one has not exited; nor that nothing of f runs
+// after ctx has ended in a process that is halted.
+func (s *Service) Lead(name string, f func(ctx context.Context)) error {
+	err, reply := ErrStopped, make(chan error, 1)
+	if s.run.post(leadAdded{lead{name: name, f: f}, reply}) {
+		err = <-reply
+	}
+	if err != nil {
+		return fmt.Errorf("drain: Lead %q: %w", name, err)
+	}
+	return nil
+}

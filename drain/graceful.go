@@ -29,18 +29,17 @@ type GracefulServer interface {
 // Streams that end when their client does are to be told, by Draining. The self-check knows nothing of the protocol:
 // Config.Check can ask, through Dial.
 func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
-	d, served := &door{Listener: ln}, make(chan struct{})
-	if !s.call(func() {
-		go func() {
-			defer close(served)
-			if err := srv.Serve(d); err != nil { // or the program itself has stopped it
-				s.call(func() { s.serveEnded(ln, err) })
-			}
-		}()
-	}) {
+	if isClosed(s.run.ended) {
 		_ = ln.Close()
 		return
 	}
+	d, served := &door{Listener: ln}, make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := srv.Serve(d); err != nil { // or the program itself has stopped it
+			s.ended(ln, err)
+		}
+	}()
 	err := s.Go("server on "+ln.Addr().String(), func(context.Context) {
 		<-s.DrainStarted()
 		<-served

@@ -4,35 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"time"
 )
 
-// goneTime is how long Config.Gone may take.
-const goneTime = 5 * time.Second
-
-// hooks are the calls of Config.Join, Leave and Gone. The fields are the loop's.
+// hooks are the calls of Config.Join, Leave and Gone. What is not fixed is the loop's, but for the channels.
 type hooks struct {
-	returned <-chan struct{}    // closed when the latest has returned; nil: there was none
-	end      context.CancelFunc // ends the latest one's ctx
-	joined   bool               // Join has returned nil, and Leave was not called since
-	gone     bool               // Gone has been called
-	goneBy   time.Time          // and must have returned
+	inbox
+	ctx context.Context
+	cfg *Config
+
+	before <-chan struct{}    // closed when the latest has returned; nil: there was none
+	end    context.CancelFunc // ends the latest one's ctx
+	joined bool               // Join has returned nil, and Leave was not called since
 }
 
-// hook calls a hook of the user in the background, and ends the ctx of the one before, which must
+// hookReturned: a hook has, or has had its time.
+type hookReturned struct {
+	name  string
+	err   error
+	ended error // of its ctx, by then
+}
+
+// part is the service's entry in its registry.
+func (h *hooks) part(pulled func() bool) part {
+	join := true
+	return part{
+		inherit: func(m message) { join = m.Join },
+		acquire: func() { h.joined = !join },
+		release: func(m *message) {
+			m.Join = !h.joined
+			h.stop()
+		},
+		regain: func() { // release may have ended a Join
+			if !h.joined && !pulled() {
+				h.join()
+			}
+		},
+	}
+}
+
+// call calls a hook of the user in the background, and ends the ctx of the one before, which must
 // have returned first: a registry would end up with whichever came last. The channel is closed when
 // it has returned, or had its time.
-func (s *Service) hook(name string, f func(context.Context) error, within time.Duration) <-chan struct{} {
-	ctx, done := context.WithTimeout(s.ctx, within)
+func (h *hooks) call(name string, f func(context.Context) error, within time.Duration) <-chan struct{} {
+	ctx, done := context.WithTimeout(h.ctx, within)
 	if f == nil {
 		done()
 		return ctx.Done()
 	}
-	s.hooks.stop()
-	before, returned, over := s.hooks.returned, make(chan struct{}), make(chan struct{})
-	s.hooks.returned, s.hooks.end = returned, done
+	h.stop()
+	before, returned, over := h.before, make(chan struct{}), make(chan struct{})
+	h.before, h.end = returned, done
 	result := make(chan error, 1)
 	go func() {
 		defer close(returned)
@@ -52,16 +75,33 @@ func (s *Service) hook(name string, f func(context.Context) error, within time.D
 		case <-ctx.Done():
 			err = fmt.Errorf("not over within %v: %w", within, ctx.Err())
 		}
-		s.call(func() {
-			switch {
-			case err == nil:
-				s.hooks.joined = s.hooks.joined || name == "Join" && ctx.Err() == nil
-			case ctx.Err() != context.Canceled: // or the next one has ended it
-				s.tell(slog.LevelError, "hook failed", fmt.Errorf("drain: Config.%s: %w", name, err))
-			}
-		})
+		h.post(hookReturned{name, err, ctx.Err()})
 	}()
 	return over
+}
+
+// returned takes what a hook has returned, and tells whether that is to be told.
+func (h *hooks) returned(e hookReturned) error {
+	switch {
+	case e.err == nil:
+		h.joined = h.joined || e.name == "Join" && e.ended == nil
+	case !errors.Is(e.ended, context.Canceled): // or the next one has ended it
+		return fmt.Errorf("drain: Config.%s: %w", e.name, e.err)
+	}
+	return nil
+}
+
+func (h *hooks) stop() {
+	if h.end != nil {
+		h.end()
+	}
+}
+
+func (h *hooks) join() { h.call("Join", h.cfg.Join, h.cfg.PullMax) }
+
+func (h *hooks) leave() <-chan struct{} {
+	h.joined = false
+	return h.call("Leave", h.cfg.Leave, h.cfg.PullMax)
 }
 
 // outlive runs a hook of the user that may fail in any way while the service goes on: by a panic, by
@@ -110,40 +150,4 @@ func orCrash(f func() error, then func(error)) {
 		then(err)
 	}()
 	err = f()
-}
-
-func (h *hooks) stop() {
-	if h.end != nil {
-		h.end()
-	}
-}
-
-func (s *Service) joinHook() { s.hook("Join", s.cfg.Join, s.cfg.PullMax) }
-
-func (s *Service) leaveHook() <-chan struct{} {
-	s.hooks.joined = false
-	return s.hook("Leave", s.cfg.Leave, s.cfg.PullMax)
-}
-
-// bow ends a generation in which nothing is in flight any more; the last one calls Config.Gone before.
-func (s *Service) bow(why string, err error) {
-	s.result = err
-	if s.replaced() || s.cfg.Gone == nil {
-		s.finish(why, err)
-		return
-	}
-	s.hooks.gone, s.hooks.goneBy = true, time.Now().Add(goneTime)
-	if s.manager != nil {
-		s.manager.extended = time.Time{} // what was asked for last is over with the drain
-		s.report()
-	}
-	over := s.hook("Gone", s.cfg.Gone, goneTime)
-	go func() {
-		<-over
-		s.call(func() {
-			if s.phase != Stopped {
-				s.finish(why, s.result)
-			}
-		})
-	}()
 }

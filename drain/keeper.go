@@ -2,37 +2,34 @@ package drain
 
 import (
 	"context"
+	"log/slog"
 	"os"
 
 	"github.com/baton-go/baton/drain/internal/keeper"
+	"github.com/baton-go/baton/drain/internal/machine"
 )
 
 // stay makes this process the keeper. It returns only if that can't be.
-func (s *Service) stay() error {
-	code, err := keeper.Stay(s.cfg.Logger, s.cfg.Signals.Stop)
+func stay(log *slog.Logger, v *voice, stop []os.Signal) error {
+	code, err := keeper.Stay(log, stop)
 	if err != nil {
 		return err
 	}
 	late, done := context.WithTimeout(context.Background(), lastWords)
 	defer done()
-	s.lines.Flush(late)
+	v.lines.Flush(late)
 	os.Exit(code)
 	return nil
 }
 
-// heedKeeper tells the keeper that signals are handled here, and stops the service when the keeper is gone.
-func (s *Service) heedKeeper() {
-	if s.keeper == nil {
+// heedKeeper tells the keeper that signals are handled here, and tells when the keeper is gone. It is closed then.
+func heedKeeper(keeper *os.File, in inbox, first bool) {
+	if keeper == nil {
 		return
 	}
-	if !s.os.inherits {
-		_, _ = s.keeper.Write([]byte{1})
+	if first {
+		_, _ = keeper.Write([]byte{1})
 	}
-	_, _ = s.keeper.Read(make([]byte, 1))
-	s.call(func() {
-		if s.phase != Draining {
-			s.cfg.Logger.Warn("the keeper is gone: stopping")
-			s.stopNow(nil)
-		}
-	})
+	_, _ = keeper.Read(make([]byte, 1))
+	in.post(machine.KeeperGone{})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -22,7 +23,12 @@ const (
 // holderPoll is how often a process is looked for of which no link tells when it has gone.
 const holderPoll = 50 * time.Millisecond
 
-// lead is a function that one generation runs at a time. Its fields are the loop's.
+// leads are the functions that one generation runs at a time.
+type leads struct {
+	all  []*lead
+	poll *time.Timer // looks for holders; nil until there are some
+}
+
 type lead struct {
 	name  string
 	f     func(context.Context)
@@ -30,86 +36,64 @@ type lead struct {
 	held  int // the pid of the process that was said to hold it up
 }
 
-// holder is a generation that may still run functions of Lead, and whose link is not here: it is
-// yet to come, or has ended before the process did.
-type holder struct {
-	PID   int       `json:"pid"`
-	Leads []string  `json:"leads,omitempty"` // none: it may be any
-	Until time.Time `json:"until,omitzero"`  // when the process has ended in any case
-}
-
-// Lead runs f in one generation of the service at a time: a scheduler, a lease, a consumer that
-// must not run twice. It begins when this generation is the main one and no older one runs its
-// function of that name any more; ctx ends when draining begins, in a swap or a stop. A swap that
-// fails does not touch it. A swap or stop waits for f, at most Config.DrainTimeout, and the next
-// generation waits with its own for as long as that takes. It waits until the process is gone where
-// the old one is killed, or is of a version of this library that did not know Lead.
-//
-// When f returns before draining begins, it is over in this generation: it is not begun again, and the next generation
-// runs its own. A generation that is replaced, or stops, while it still waits does not run f.
-//
-// Name is valid UTF-8 of at most 100 bytes, and the same in each version of the program. A generation can have 64, each
-// once; Lead returns an error otherwise, and when draining has begun.
-//
-// Not promised: that f runs once among services that were started apart from each other, such as a second instance, or
-// one that a service manager starts again while the program of the old one has not exited; nor that nothing of f runs
-// after ctx has ended in a process that is halted.
-func (s *Service) Lead(name string, f func(ctx context.Context)) error {
-	err := ErrStopped
-	s.call(func() { err = s.addLead(name, f) })
-	if err != nil {
-		return fmt.Errorf("drain: Lead %q: %w", name, err)
+// Events of leads: one is to be added, one has returned, and it is time to look for holders again.
+type (
+	leadAdded struct {
+		lead
+		reply chan error
 	}
-	return nil
-}
+	leadReturned struct{}
+	holdersDue   struct{}
+)
 
-func (s *Service) addLead(name string, f func(context.Context)) error {
+func (ls *leads) add(l lead) error {
 	switch {
-	case s.phase == Draining || s.phase == Stopped:
-		return akin(ErrDraining, s.leaving()...)
-	case name == "" || len(name) > maxLeadName || !utf8.ValidString(name):
-		return fmt.Errorf("the name has %d bytes; give it 1 to %d, of valid UTF-8", len(name), maxLeadName)
-	case slices.ContainsFunc(s.leads, func(l *lead) bool { return l.name == name }):
+	case l.name == "" || len(l.name) > maxLeadName || !utf8.ValidString(l.name):
+		return fmt.Errorf("the name has %d bytes; give it 1 to %d, of valid UTF-8", len(l.name), maxLeadName)
+	case slices.ContainsFunc(ls.all, func(o *lead) bool { return o.name == l.name }):
 		return errors.New("there is one of that name; give each a name of its own")
-	case len(s.leads) == maxLeads:
+	case len(ls.all) == maxLeads:
 		return fmt.Errorf("there are %d; put several into one function", maxLeads)
 	}
-	s.leads = append(s.leads, &lead{name: name, f: f})
-	s.beginLeads()
+	ls.all = append(ls.all, &l)
 	return nil
 }
 
-// beginLeads begins what no older generation runs. It is called whenever that may have changed.
-func (s *Service) beginLeads() {
-	if s.bequeathed || s.phase != Ready && s.phase != Pulled && s.phase != Swapping {
-		return
+// begin begins what no older generation runs. It is called whenever that may have changed.
+func (ls *leads) begin(g *generations, group *work.Group, in inbox, log *slog.Logger) {
+	g.dropHolders()
+	switch {
+	case len(g.holders) == 0:
+	case ls.poll == nil:
+		ls.poll = time.AfterFunc(holderPoll, func() { in.post(holdersDue{}) })
+	default:
+		ls.poll.Reset(holderPoll)
 	}
-	s.dropHolders()
-	for _, l := range s.leads {
+	for _, l := range ls.all {
 		if l.begun {
 			continue
 		}
-		if pid := s.heldBy(l.name); pid != 0 {
+		if pid := g.heldBy(l.name); pid != 0 {
 			if l.held != pid {
 				l.held = pid
-				s.cfg.Logger.Info("Lead waits for an older generation", "name", l.name, "older_pid", pid)
+				log.Info("Lead waits for an older generation", "name", l.name, "older_pid", pid)
 			}
 			continue
 		}
 		l.begun = true
-		s.work.Add(work.Task{Name: l.name, Lead: true, F: func() { l.f(s.work.Draining()) },
-			Over: func() { s.call(s.reportLeads) }})
+		group.Add(work.Task{Name: l.name, Lead: true, F: func() { l.f(group.Draining()) },
+			Over: func() { in.post(leadReturned{}) }})
 	}
 }
 
 // heldBy is the process that may run the function of that name, or 0.
-func (s *Service) heldBy(name string) int {
-	for _, e := range s.older {
+func (g *generations) heldBy(name string) int {
+	for _, e := range g.older {
 		if e.Leads == nil || slices.Contains(e.Leads, name) {
 			return e.PID
 		}
 	}
-	for _, h := range s.holders {
+	for _, h := range g.holders {
 		if len(h.Leads) == 0 || slices.Contains(h.Leads, name) {
 			return h.PID
 		}
@@ -117,25 +101,11 @@ func (s *Service) heldBy(name string) int {
 	return 0
 }
 
-// dropHolders forgets the processes that are gone, and comes again for those that are not.
-func (s *Service) dropHolders() {
-	s.holders = slices.DeleteFunc(s.holders, func(h holder) bool {
+// dropHolders forgets the processes that are gone.
+func (g *generations) dropHolders() {
+	g.holders = slices.DeleteFunc(g.holders, func(h holder) bool {
 		return !proc.Alive(h.PID) || !h.Until.IsZero() && time.Now().After(h.Until)
 	})
-	switch {
-	case len(s.holders) == 0:
-	case s.holderPoll == nil:
-		s.holderPoll = time.AfterFunc(holderPoll, func() { s.call(s.beginLeads) })
-	default:
-		s.holderPoll.Reset(holderPoll)
-	}
-}
-
-// reportLeads tells the main generation at once that a function has returned here.
-func (s *Service) reportLeads() {
-	if s.reports != nil && s.phase == Draining {
-		s.reports.tell(s.peer())
-	}
 }
 
 // hold is what is known of the leads of e, to be kept without its link.
@@ -147,22 +117,21 @@ func (e *elder) hold() (h holder, any bool) {
 	return h, e.Leads == nil || len(e.Leads) > 0
 }
 
-// keepHolder is told that the link of e has ended. Its process may take a moment longer.
-func (s *Service) keepHolder(e *elder) {
+func (g *generations) keepHolder(e *elder) {
 	if h, any := e.hold(); any {
-		s.holders = append(s.holders, h)
+		g.holders = append(g.holders, h)
 	}
 }
 
-func (s *Service) dropHolder(pid int) {
-	s.holders = slices.DeleteFunc(s.holders, func(h holder) bool { return h.PID == pid })
+func (g *generations) dropHolder(pid int) {
+	g.holders = slices.DeleteFunc(g.holders, func(h holder) bool { return h.PID == pid })
 }
 
 // allHolders are the older generations that may run something, for the next one, which may come to
 // be without another word.
-func (s *Service) allHolders() []holder {
-	all := slices.Clone(s.holders)
-	for _, e := range s.older {
+func (g *generations) allHolders() []holder {
+	all := slices.Clone(g.holders)
+	for _, e := range g.older {
 		if h, any := e.hold(); any {
 			all = append(all, h)
 		}

@@ -16,34 +16,26 @@ import (
 
 func TestLeadRefusesWhatCannotBeSaid(t *testing.T) {
 	t.Parallel()
-	s := draining(t)
-	f := func(context.Context) {}
-	s.call(func() { s.phase = Starting })
-	for name, want := range map[string]string{
-		"":                        "0 bytes",
-		strings.Repeat("x", 101):  "101 bytes",
-		"\xff":                    "UTF-8",
-		"one":                     "",
-		strings.Repeat("\n", 100): "",
+	var ls leads
+	for _, c := range []struct{ name, want string }{
+		{"", "0 bytes"},
+		{strings.Repeat("x", 101), "101 bytes"},
+		{"\xff", "UTF-8"},
+		{"one", ""},
+		{strings.Repeat("\n", 100), ""},
+		{"one", "of that name"},
 	} {
-		if err := s.Lead(name, f); want == "" && err != nil || want != "" &&
-			(err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("Lead(%q): %v, want %q", name, err, want)
+		if err := ls.add(lead{name: c.name}); c.want == "" && err != nil || c.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%q: %v, want %q", c.name, err, c.want)
 		}
 	}
-	if err := s.Lead("one", f); err == nil || !strings.Contains(err.Error(), "of that name") {
-		t.Error(err)
-	}
 	for i := range maxLeads - 2 {
-		if err := s.Lead(fmt.Sprint(i), f); err != nil {
+		if err := ls.add(lead{name: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Lead("too many", f); err == nil || !strings.Contains(err.Error(), "64") {
-		t.Error(err)
-	}
-	s.call(func() { s.phase = Draining })
-	if err := s.Lead("late", f); err == nil || !strings.Contains(err.Error(), "draining") {
+	if err := ls.add(lead{name: "too many"}); err == nil || !strings.Contains(err.Error(), "64") {
 		t.Error(err)
 	}
 }
@@ -51,20 +43,20 @@ func TestLeadRefusesWhatCannotBeSaid(t *testing.T) {
 // The fullest that can be said of leads is little of what a message may have.
 func TestLeadsFitIntoAMessage(t *testing.T) {
 	t.Parallel()
-	s := &Service{}
+	var g generations
 	var names []string
 	for i := range maxLeads {
 		names = append(names, strings.Repeat("\x01", maxLeadName-2)+fmt.Sprintf("%02d", i))
 	}
 	for pid := 1; pid <= 64; pid++ {
-		s.older = append(s.older, &elder{Peer: Peer{PID: pid, Leads: names, Deadline: time.Now()}})
+		g.older = append(g.older, &elder{Peer: Peer{PID: pid, Leads: names, Deadline: time.Now()}})
 	}
-	text, err := json.Marshal(message{Holders: s.allHolders(), Report: &s.older[0].Peer})
+	text, err := json.Marshal(message{Holders: g.allHolders(), Report: &g.older[0].Peer})
 	if err != nil || len(text) > 128<<10 {
 		t.Errorf("%d bytes, %v", len(text), err)
 	}
-	if all := s.allHolders(); len(all) != 64 || len(all[0].Leads) != maxLeads || all[63].Leads != nil ||
-		len(s.older[63].Leads) != maxLeads {
+	if all := g.allHolders(); len(all) != 64 || len(all[0].Leads) != maxLeads || all[63].Leads != nil ||
+		len(g.older[63].Leads) != maxLeads {
 		t.Errorf("%d holders; the last has %d leads, want any", len(all), len(all[63].Leads))
 	}
 }
@@ -92,19 +84,16 @@ func TestLeadIsHeldUp(t *testing.T) {
 		{"a process whose number is another's", nil, []holder{{PID: here, Until: past}}, nil},
 		{"a process that has time", nil, []holder{{PID: here, Until: future}, {PID: gone}}, []string{"one", "two"}},
 	} {
-		s := &Service{older: c.older, holders: c.holders}
-		s.dropHolders()
+		g := generations{older: c.older, holders: c.holders}
+		g.dropHolders()
 		var held []string
 		for _, name := range []string{"one", "two"} {
-			if s.heldBy(name) != 0 {
+			if g.heldBy(name) != 0 {
 				held = append(held, name)
 			}
 		}
 		if !slices.Equal(held, c.held) {
 			t.Errorf("%s: %q are held up, want %q", c.what, held, c.held)
-		}
-		if s.holderPoll != nil {
-			s.holderPoll.Stop()
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/machine"
 )
 
 // headerTimeout is well below the default DrainTimeout: a port scan, or TLS at the wrong port, is half a request, and a
@@ -55,7 +57,7 @@ func listenAndServe(address string, h http.Handler, serve func(*Service, net.Lis
 
 // abandon ends a service that could not be set up, and lets the parent know why.
 func (s *Service) abandon(err error) error {
-	s.call(func() { s.fail(err) })
-	<-s.over
+	s.run.post(machine.ServerFailed{Err: err})
+	<-s.run.over
 	return err
 }

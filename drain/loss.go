@@ -1,7 +1,9 @@
 package drain
 
 import (
+	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/baton-go/baton/listener"
@@ -10,9 +12,15 @@ import (
 // mostLosses is how many losses are logged one by one. A client can make any number of some kinds; the counts go on.
 const mostLosses = 100
 
+// losses are those that were logged.
+type losses struct {
+	n   atomic.Int64
+	log *slog.Logger
+}
+
 // lost logs an entry of the loss ledger, on the goroutine that closes the connection.
-func (s *Service) lost(l listener.Loss) {
-	n := s.losses.Add(1)
+func (ls *losses) lost(l listener.Loss) {
+	n := ls.n.Add(1)
 	if n > mostLosses {
 		return
 	}
@@ -32,5 +40,5 @@ func (s *Service) lost(l listener.Loss) {
 	if n == mostLosses {
 		about = append(about, "further", "not logged, but counted in Status().Open")
 	}
-	s.cfg.Logger.Log(s.ctx, level, what, about...)
+	ls.log.Log(context.Background(), level, what, about...)
 }

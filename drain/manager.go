@@ -3,11 +3,15 @@ package drain
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
@@ -25,9 +29,12 @@ import (
 // another it drops, and what one with NotifyAccess=all hears from an old one, it believes: a late
 // STOPPING=1 would end the service.
 //
-// All fields are the loop's.
+// The goroutine that owns the state reports, and another one names the next generation: mu is between them.
 type manager struct {
+	mu sync.Mutex // guards what follows
 	*sdnotify.Queue
+	in        inbox
+	pid       int
 	main      bool // the manager follows this generation
 	orphan    bool // the old one has perhaps not said so
 	ready     bool
@@ -42,55 +49,85 @@ type manager struct {
 }
 
 const (
-	reportBusy = time.Second      // between two reports while something goes on
-	reportIdle = 10 * time.Second // and otherwise: the number of open connections changes without an event
+	reportIdle = 10 * time.Second // between two reports: the number of open connections changes without an event
 	extension  = 10 * time.Second // for which the manager is asked at a time: a loop that hangs is soon found out
 )
 
-// newManager is called before the program can start processes that would misread what is meant for this one.
-func (s *Service) newManager() *manager {
+// statusDue: it is time for a report.
+type statusDue struct{}
+
+// newManager is called before the program can start processes that would misread what is meant for this one. It returns
+// nil where there is no manager.
+func newManager(in inbox, log *slog.Logger, first bool) *manager {
 	if sdnotify.Socket() == "" {
 		return nil
 	}
-	m := &manager{Queue: sdnotify.NewQueue(s.cfg.Logger), main: !s.os.inherits}
-	m.watchdog = sdnotify.WatchdogTime(s.cfg.Logger)
+	m := &manager{Queue: sdnotify.NewQueue(log), in: in, pid: os.Getpid(), main: first}
+	m.watchdog = sdnotify.WatchdogTime(log)
 	return m
 }
 
-// report tells the manager what has changed since the last time.
-func (s *Service) report() {
-	m := s.manager
-	if m == nil || !m.main {
-		return
+// part makes the reports this generation's. Where the old one was not there to say so, the next one does, for a
+// manager that listens to all of its processes. The first generation has a READY=1 of its own to say.
+func (m *manager) part() part {
+	if m == nil || m.main {
+		return part{}
+	}
+	named := false
+	return part{
+		inherit: func(message) { named = true },
+		acquire: func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.main, m.ready, m.orphan = true, true, !named
+		},
+	}
+}
+
+// managerView is what a report goes by.
+type managerView struct {
+	machine.State
+	pullMax, swapTimeout time.Duration
+	swapBy               time.Time // when the swap under way is given up
+	status               Status
+}
+
+// report tells the manager what has changed since the last time. It returns, once, in which time WATCHDOG=1 is awaited
+// from now on.
+func (m *manager) report(v managerView) (watchdog time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	takenBack := v.Phase == machine.Swapping && v.Child.Over() // SwapFailed is about to come
+	if !m.main || takenBack {
+		return 0
 	}
 	var lines []string
-	serves := s.phase == Ready || s.phase == Pulled
+	serves := v.Phase == machine.Ready || v.Phase == machine.Pulled
 	switch {
 	case m.stopping:
-	case s.stopping || s.phase == Draining || s.phase == Stopped:
+	case v.Leaves():
 		m.stopping = true
-		m.stopBy = time.Now().Add(s.cfg.PullMax + s.cfg.DrainTimeout + killGrace)
+		m.stopBy = time.Now().Add(v.pullMax + v.DrainTimeout + killGrace)
 		lines = append(lines, daemon.SdNotifyStopping)
-	case s.phase == Swapping && !m.reloading:
+	case v.Phase == machine.Swapping && !m.reloading:
 		m.reloading, m.failure = true, ""
 		lines = append(lines, daemon.SdNotifyReloading, strings.TrimSpace(daemon.SdNotifyMonotonicUsec()))
 	case serves && m.orphan:
 		m.orphan = false
-		lines = append(lines, fmt.Sprintf("MAINPID=%d", s.os.pid), daemon.SdNotifyReady)
+		lines = append(lines, fmt.Sprintf("MAINPID=%d", m.pid), daemon.SdNotifyReady)
 	case serves && (m.reloading || !m.ready):
 		m.reloading, m.ready = false, true
 		lines = append(lines, daemon.SdNotifyReady)
 	}
-	if serves && m.watchdog > 0 {
-		go s.guard(m.watchdog)
-		m.watchdog = 0
+	if serves {
+		watchdog, m.watchdog = m.watchdog, 0
 	}
 	urgent, behind := len(lines) > 0, m.Behind()
-	if status := s.statusLine(); status != m.told && (urgent || !behind) {
+	if status := m.statusLine(v); status != m.told && (urgent || !behind) {
 		m.told = status
 		lines = append(lines, "STATUS="+status)
 	}
-	patience := s.patience()
+	patience := m.patience(v)
 	if patience > 0 && (urgent || !behind && time.Since(m.extended) > reportBusy/2) {
 		m.extended = time.Now()
 		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", min(patience, extension).Microseconds()))
@@ -99,120 +136,137 @@ func (s *Service) report() {
 		m.Post(strings.Join(lines, "\n"))
 	}
 	again := reportIdle
-	if patience > 0 || behind || len(s.older) > 0 || s.health.Pulled() {
+	if patience > 0 || behind || len(v.status.Older) > 0 || v.status.Pulled {
 		again = reportBusy
 	}
 	if m.timer == nil {
-		m.timer = time.AfterFunc(again, func() { s.call(s.report) })
+		m.timer = time.AfterFunc(again, func() { m.in.post(statusDue{}) })
 	} else {
 		m.timer.Reset(again)
 	}
+	return watchdog
 }
 
 // patience is how long the service's own bounds still let it be busy; 0 or less when it is not, or they are over.
-func (s *Service) patience() time.Duration {
+func (m *manager) patience(v managerView) time.Duration {
 	var until time.Time
 	switch {
-	case s.phase == Stopped:
+	case v.Phase == machine.Stopped:
 		return 0
-	case s.phase == Starting: // Config.Ready may take as long as in a swap
-		until = s.since.Add(s.cfg.SwapTimeout)
-	case s.hooks.gone:
-		until = s.hooks.goneBy.Add(lastWords)
-	case s.phase == Draining:
-		until = s.since.Add(s.cfg.DrainTimeout + lastWords)
-	case s.stopping:
-		until = s.manager.stopBy
-	case s.phase == Swapping:
-		until, _ = s.swap.ctx.Deadline()
-		until = until.Add(killGrace)
+	case v.Phase == machine.Starting: // Config.Ready may take as long as in a swap
+		until = v.Since.Add(v.swapTimeout)
+	case v.Gone:
+		until = v.GoneBy.Add(lastWords)
+	case v.Phase == machine.Draining:
+		until = v.Since.Add(v.DrainTimeout + lastWords)
+	case v.Stopping:
+		until = m.stopBy
+	case v.Phase == machine.Swapping:
+		until = v.swapBy.Add(killGrace)
 	default:
 		return 0
 	}
 	return time.Until(until)
 }
 
+// statusLine is what systemctl status shows.
+func (m *manager) statusLine(v managerView) string {
+	line := v.status.line(v.Stopping)
+	if v.Phase == machine.Stopped && v.Result != nil {
+		line += ": " + v.Result.Error()
+	}
+	if m.failure != "" && !v.Stopping {
+		line = "reload failed: " + m.failure + "; " + line
+	}
+	return oneLine(line)
+}
+
+// extendAgain makes the next report ask for more time.
+func (m *manager) extendAgain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.extended = time.Time{}
+}
+
 // swapFailed keeps the reason for the next report.
 func (m *manager) swapFailed(err error) {
 	if m != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.failure = err.Error()
-	}
-}
-
-// becomeMain makes the reports this generation's. Where the old one was not there to say so, the next one does, for a
-// manager that listens to all of its processes.
-func (m *manager) becomeMain(named bool) {
-	if m != nil {
-		m.main, m.ready, m.orphan = true, true, !named
 	}
 }
 
 // reclaim tells the manager that this generation is the main one still, after it was told of another. One with
 // NotifyAccess=main drops that: it follows a process that is dead, and its watchdog ends the service.
-func (s *Service) reclaim() {
-	if m := s.manager; m != nil && !m.main {
+func (m *manager) reclaim() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.main {
 		m.main, m.ready, m.reloading = true, true, false
-		m.Post(fmt.Sprintf("MAINPID=%d\n%s", s.os.pid, daemon.SdNotifyReady))
+		m.Post(fmt.Sprintf("MAINPID=%d\n%s", m.pid, daemon.SdNotifyReady))
 	}
 }
 
-// introduce tells the parent the pid of this process, which tableflip keeps to itself.
-func (s *Service) introduce() {
-	if s.manager != nil {
-		s.parent.send(message{Kind: kindProven, PID: s.os.pid})
+// alive says WATCHDOG=1, and whether it is to be said again. Err is why not.
+func (m *manager) alive(err error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.main && err == nil && !m.Behind() {
+		m.Post(daemon.SdNotifyWatchdog)
 	}
+	return m.main
 }
 
 // announce tells the manager that the child is the main process, and returns when it has
 // understood, which is before the child is told. Otherwise a message of the child's might come
-// first, and be dropped, or this process be gone before the manager has looked at who it was. It
-// runs outside of the loop, which serves on.
-func (s *Service) announce(sw *swap) {
-	if s.manager == nil {
-		return
+// first, and be dropped, or this process be gone before the manager has looked at who it was. The
+// generation serves on meanwhile.
+func (m *manager) announce(generation int, pid <-chan int, gone <-chan struct{}) error {
+	if m == nil {
+		return nil
 	}
-	if err := s.tellMain(sw); err != nil {
-		s.cfg.Logger.Warn("the service manager does not answer: it may not know the new main process", "err", err)
-	}
-}
-
-func (s *Service) tellMain(sw *swap) error {
 	over := time.NewTimer(sdnotify.Wait)
 	defer over.Stop()
-	var pid int
+	var next int
 	select {
-	case pid = <-sw.pid:
-	case <-sw.gone:
+	case next = <-pid:
+	case <-gone:
 		select {
-		case pid = <-sw.pid:
+		case next = <-pid:
 		default:
 			return nil // there is nobody to follow
 		}
 	case <-over.C:
 		return fmt.Errorf("drain: the new generation does not say its pid within %v", sdnotify.Wait)
 	}
-	var (
-		understood <-chan struct{}
-		err        error
-	)
-	if !s.call(func() {
-		m := s.manager
-		m.main = false
-		m.timer.Stop()
-		m.Post(fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid,
-			daemon.SdNotifyReady, sw.generation))
-		understood, err = m.Barrier()
-	}) || err != nil {
+	understood, err := m.name(next, generation)
+	if err != nil {
 		return err
 	}
 	select {
 	case <-understood:
 		return nil
-	case <-sw.gone:
+	case <-gone:
 		return nil
 	case <-over.C:
 		return fmt.Errorf("drain: no answer to BARRIER=1 within %v", sdnotify.Wait)
 	}
+}
+
+// name names the next main process.
+func (m *manager) name(pid, generation int) (understood <-chan struct{}, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.main = false
+	if m.timer != nil {
+		m.timer.Stop()
+	}
+	m.Post(fmt.Sprintf("MAINPID=%d\n%s\nSTATUS=generation %d takes over", pid, daemon.SdNotifyReady, generation))
+	return m.Barrier()
 }
 
 // close ends the reports.
@@ -220,6 +274,8 @@ func (m *manager) close() {
 	if m == nil {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.timer != nil {
 		m.timer.Stop()
 	}

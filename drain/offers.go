@@ -12,10 +12,6 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// offerTime is how long the next generation may take to answer an offer, or a quarter of Config.DrainTimeout where that
-// is less. The connections wait as long, and then are served here.
-const offerTime = 5 * time.Second
-
 var errOfferLate = errors.New("the next generation does not answer")
 
 // offers are those that the next generation has not answered. One that confirms takes nothing

@@ -14,14 +14,13 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
 
 // offering is a retired generation's side of a link, and a connection that it has.
 func offering(t testing.TB, bound time.Duration) (old *Service, sw *swap, far *link.Link, client, held net.Conn) {
 	t.Helper()
-	old, ln := alone(t, Draining)
-	t.Cleanup(old.endTest)
 	near, f, err := link.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -30,11 +29,11 @@ func offering(t testing.TB, bound time.Duration) (old *Service, sw *swap, far *l
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = far.Close() })
-	sw = retired(near)
-	sw.offers.bound = bound
+	sw, retired := retire(near, bound)
 	sw.meetReader(&spoken)
-	old.call(func() { old.swap = sw })
-	go old.hearSuccessor(sw)
+	old, ln := alone(t, machine.Draining, retired)
+	t.Cleanup(old.endTest)
+	go sw.hear(old.run.inbox)
 	if client, err = net.Dial("unix", ln.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +134,10 @@ func TestAClaimWaitsForTheWord(t *testing.T) {
 		for _, own := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: ", the application's"}[own], func(t *testing.T) {
 				t.Parallel()
-				s, ln := alone(t, Ready)
+				s, ln := alone(t, machine.Ready)
 				defer s.endTest()
 				adopted := make(chan net.Conn, 1)
-				s.cfg.Adopt = func(nc net.Conn, _ []byte) error { adopted <- nc; return nil }
+				s.run.adopter.take = func(nc net.Conn, _ []byte) error { adopted <- nc; return nil }
 				near, f, err := link.Pair()
 				if err != nil {
 					t.Fatal(err)
@@ -148,7 +147,7 @@ func TestAClaimWaitsForTheWord(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := newElder(near, 1, 1)
-				go s.hear(e)
+				go s.run.adopter.hear(e)
 				pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 				if err != nil {
 					t.Fatal(err)
@@ -250,9 +249,9 @@ func TestOneOfTwoHasWhatIsOffered(t *testing.T) {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
 				old, _, far, client, held := offering(t, bound)
-				s, ln := alone(t, Ready)
+				s, ln := alone(t, machine.Ready)
 				defer s.endTest()
-				s.cfg.Adopt = func(net.Conn, []byte) error { return nil }
+				s.run.adopter.take = func(net.Conn, []byte) error { return nil }
 				near, f, err := link.Pair()
 				if err != nil {
 					t.Fatal(err)
@@ -266,7 +265,7 @@ func TestOneOfTwoHasWhatIsOffered(t *testing.T) {
 				go relay(far, near, bound, func(m []byte) []byte { return bytes.ReplaceAll(m, from, to) })
 				go relay(near, far, bound, func(m []byte) []byte { return m })
 				e := newElder(there, 1, 1)
-				go s.hear(e)
+				go s.run.adopter.hear(e)
 				errOffer := old.HandOver(held, nil)
 				for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 					e.claims.mu.Lock()

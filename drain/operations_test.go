@@ -29,7 +29,7 @@ func TestOperationsPage(t *testing.T) {
 	}
 	sources := librarySources(t)
 	for section, there := range map[string][]string{
-		"Log lines":      logLines(sources, messageOf),
+		"Log lines":      logLines(sources, true),
 		"Events":         eventKindsOf(sources),
 		"Status":         statusFields(reflect.TypeFor[Status](), ""),
 		"Metrics":        families(t),
@@ -99,8 +99,12 @@ func librarySources(t *testing.T) map[string]*ast.File {
 	return files
 }
 
-// logLines finds what is logged, and the messages of Config.OnEvent. A part that the program fills in is "…".
-func logLines(sources map[string]*ast.File, messageOf func(*ast.CallExpr) (i int, ok bool)) []string {
+// logLines finds the messages of Config.OnEvent and, with the log, what else is logged. A part that the program fills in is "…".
+func logLines(sources map[string]*ast.File, withLog bool) []string {
+	messageOf := eventOf
+	if withLog {
+		messageOf = lineOf
+	}
 	lines := map[string]bool{}
 	for path, file := range sources {
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -108,6 +112,10 @@ func logLines(sources map[string]*ast.File, messageOf func(*ast.CallExpr) (i int
 			case *ast.CallExpr:
 				if i, ok := messageOf(n); ok && i < len(n.Args) {
 					add(lines, n.Args[i])
+				}
+			case *ast.CompositeLit: // what went wrong elsewhere, and what the machine logs
+				if of, ok := n.Type.(*ast.Ident); ok && (of.Name == "trouble" || of.Name == "Log" && withLog) && len(n.Elts) > 1 {
+					add(lines, n.Elts[1])
 				}
 			case *ast.AssignStmt: // what lost logs
 				for i, l := range n.Lhs {
@@ -122,17 +130,15 @@ func logLines(sources map[string]*ast.File, messageOf func(*ast.CallExpr) (i int
 	return slices.Collect(maps.Keys(lines))
 }
 
-// messageOf tells which argument of a call is a log line, if one is.
-func messageOf(call *ast.CallExpr) (i int, ok bool) {
-	f, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok {
-		return 0, false
-	}
-	switch f.Sel.Name {
-	case "Warn", "Error", "Info", "Debug":
-		return 0, true
-	case "Log":
-		return 2, true
+// lineOf tells which argument of a call is a log line, if one is.
+func lineOf(call *ast.CallExpr) (i int, ok bool) {
+	if f, ok := call.Fun.(*ast.SelectorExpr); ok {
+		switch f.Sel.Name {
+		case "Warn", "Error", "Info", "Debug":
+			return 0, true
+		case "Log":
+			return 2, true
+		}
 	}
 	return eventOf(call)
 }
@@ -147,10 +153,12 @@ func eventOf(call *ast.CallExpr) (i int, ok bool) {
 		name = f.Name
 	}
 	switch name {
-	case "pull", "drain", "finish", "openDoors", "last", "bow":
+	case "pull", "drain", "finish", "bow", "say", "sayError", "warn":
 		return 0, true
 	case "tell", "enter":
 		return 1, true
+	case "tellIn":
+		return 2, true
 	}
 	return 0, false
 }

@@ -1,8 +1,6 @@
 package drain
 
 import (
-	"context"
-	"log/slog"
 	"time"
 
 	"github.com/baton-go/baton/health"
@@ -94,54 +92,6 @@ type SwapResult struct {
 	At         time.Time `json:"at"`
 	Generation int       `json:"generation"`      // that was to take over
 	Err        string    `json:"error,omitempty"` // empty: it did
-}
-
-// enter changes the phase and tells everybody.
-func (s *Service) enter(p Phase, message string, attrs ...any) {
-	s.phase, s.since = p, time.Now()
-	s.tell(slog.LevelInfo, message, nil, attrs...)
-}
-
-func (s *Service) tell(level slog.Level, message string, err error, attrs ...any) {
-	e := Event{Time: time.Now(), Generation: s.generation, PID: s.os.pid, Phase: s.phase, Kind: eventKinds[message],
-		Message: message, Err: err, Open: s.set.Counts()}
-	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
-	if e.Open.Open() > 0 && s.phase != Ready {
-		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked",
-			e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
-	}
-	if err != nil {
-		all = append(all, "err", err)
-	}
-	s.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
-	s.happened(e)
-	s.report()
-}
-
-// Status returns what the service is doing.
-func (s *Service) Status() (st Status) {
-	if !s.call(func() { st = s.status() }) {
-		st = s.status() // the loop is over and owns nothing any more
-	}
-	return st
-}
-
-func (s *Service) status() Status {
-	st := Status{
-		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since, Pulled: s.health.Pulled(),
-		Listeners: s.set.Listeners(), Open: s.set.Counts(), Background: s.work.Names(), Probers: s.health.Probers(),
-		Swaps: s.swaps, LastSwap: s.lastSwap, Total: s.total(),
-	}
-	if s.phase == Draining {
-		st.Deadline = s.deadlineAt
-	}
-	if st.Pulled {
-		st.Noticed = isClosed(s.health.Noticed())
-	}
-	for _, o := range s.older {
-		st.Older = append(st.Older, o.Peer)
-	}
-	return st
 }
 
 func isClosed(c <-chan struct{}) bool {

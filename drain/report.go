@@ -8,8 +8,7 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// reporter tells the main generation how far this one is with its drain. Its fields are the loop's,
-// but for the channels.
+// reporter tells the main generation how far this one is with its drain. Nil: another one is not the main one yet.
 type reporter struct {
 	out  chan Peer     // closed by close
 	sent chan struct{} // closed when all of out is
@@ -17,23 +16,26 @@ type reporter struct {
 	next *time.Timer
 }
 
-// beginReports reports at once, and each second in which something has changed.
-func (s *Service) beginReports(send func(Peer)) {
+// reportDue: a second has passed since the last report.
+type reportDue struct{}
+
+// beginReports reports at once, and each second in which something has changed: see due.
+func beginReports(in inbox, now Peer, send func(Peer)) *reporter {
 	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{})}
-	s.reports = r
 	go func() {
 		defer close(r.sent)
 		for p := range r.out { // to its end, also when nobody hears any more
 			send(p)
 		}
 	}()
-	r.next = time.AfterFunc(reportBusy, func() {
-		s.call(func() {
-			s.reports.tell(s.peer())
-			s.reports.next.Reset(reportBusy)
-		})
-	})
-	r.tell(s.peer())
+	r.next = time.AfterFunc(reportBusy, func() { in.post(reportDue{}) })
+	r.tell(now)
+	return r
+}
+
+func (r *reporter) due(now Peer) {
+	r.tell(now)
+	r.next.Reset(reportBusy)
 }
 
 // tell does not wait for a main generation that does not read, such as one that is halted: the
@@ -71,35 +73,12 @@ func (r *reporter) close(last Peer) {
 	}
 }
 
-// peer is this generation, as others see it.
-func (s *Service) peer() Peer {
-	p := Peer{
-		Generation: s.generation, PID: s.os.pid, Phase: s.phase, Since: s.since.Round(0), Hurried: s.hurried,
-		Open: s.set.Counts(), Tasks: len(s.work.Names()), Leads: s.work.Leads(),
-	}
-	if s.phase == Draining {
-		p.Deadline = s.deadlineAt.Round(0)
-	}
-	return p
-}
-
-// heed takes what an elder says of itself, or the one who has handed it on.
-func (e *elder) heed(p *Peer) {
-	if p == nil { // a version that does not report
-		return
-	}
-	told := *p
-	told.Generation, told.PID = e.Generation, e.PID
-	told.Hurried = told.Hurried || e.Hurried // it may not have come to that yet
-	e.Peer = told
-}
-
-// total is what all generations have counted, as far as this one knows.
-func (s *Service) total() Totals {
-	t := s.past
-	t.add(s.set.Counts(), listener.Counts{})
-	t.LogDropped += s.lines.Dropped()
-	for _, e := range s.older {
+// total is what all generations have counted, as far as this one knows. Here is what this one has.
+func (g *generations) total(here listener.Counts, dropped int64) Totals {
+	t := g.past
+	t.add(here, listener.Counts{})
+	t.LogDropped += dropped
+	for _, e := range g.older {
 		t.add(e.Open, e.base)
 	}
 	return t
@@ -116,49 +95,36 @@ func (t *Totals) add(now, base listener.Counts) {
 }
 
 // bequeath makes m carry what the next generation goes on counting from: the totals, and of this generation what is in
-// them. Of the elders, returned, it goes with their links. What changes here, takeBackLeads undoes.
-func (s *Service) bequeath(m *message) map[*elder]listener.Counts {
-	total, bases := s.past, make(map[*elder]listener.Counts)
+// them. Of the older ones it goes with their links.
+func (g *generations) bequeath(m *message, self func() (Peer, int64)) {
+	p, dropped := self()
+	total := g.total(p.Open, dropped)
 	total.Swaps++
-	for _, e := range s.older {
-		total.add(e.Open, e.base)
-		bases[e] = e.Open
+	g.bases = make(map[*elder]listener.Counts)
+	for _, e := range g.older {
+		g.bases[e] = e.Open
 	}
-	p := s.peer()
-	p.Phase, p.Since = Draining, time.Now().Round(0)
-	p.Deadline = p.Since.Add(s.cfg.DrainTimeout)
-	total.add(p.Open, listener.Counts{})
-	total.LogDropped += s.lines.Dropped()
 	m.Report, m.Totals = &p, &total
-	m.Holders = s.allHolders()
-	s.bequeathed = true
-	return bases
-}
-
-// takeBackLeads undoes what bequeath has changed, where nobody has taken over.
-func (s *Service) takeBackLeads() {
-	s.bequeathed = false
-	s.beginLeads()
 }
 
 // inheritTotals is the other side of bequeath. What this generation has seen of others before that comes on top.
-func (s *Service) inheritTotals(e *elder, m message) {
+func (g *generations) inheritTotals(m message) {
 	if m.Totals != nil {
-		seen := s.past
-		s.past = *m.Totals
-		s.past.Swaps += seen.Swaps
-		s.past.FailedSwaps += seen.FailedSwaps
-		s.past.add(listener.Counts{
+		seen := g.past
+		g.past = *m.Totals
+		g.past.Swaps += seen.Swaps
+		g.past.FailedSwaps += seen.FailedSwaps
+		g.past.add(listener.Counts{
 			Adopted: seen.Adopted, Moved: seen.Moved, Lost: seen.Lost, CutOff: seen.CutOff, Part: seen.Part,
 			Junk: seen.Junk,
 		}, listener.Counts{})
 	}
-	if e != nil {
+	if e := g.giver; e != nil {
 		e.Phase = Draining
 		e.heed(m.Report)
 		e.base = e.Open
 	}
 	if m.Report != nil { // or what hello said is the last word
-		s.holders = m.Holders
+		g.holders = m.Holders
 	}
 }

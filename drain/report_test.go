@@ -1,42 +1,54 @@
 package drain
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/listener"
 )
 
-// draining is the part of a service that reports, with a loop.
-func draining(t *testing.T) *Service {
-	s := &Service{
-		phase: Draining, since: time.Now(), generation: 7, deadlineAt: time.Now().Add(time.Hour),
-		set:  listener.New(nil, nil),
-		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining), calls: make(chan func()), ended: make(chan struct{}),
+// reporting is the part of a generation that reports, with a loop.
+func reporting(t *testing.T, send func(Peer)) *runner {
+	r := &runner{
+		inbox: newInbox(), set: listener.New(nil, nil), work: work.NewGroup(ErrDraining), os: &system{},
+		state: machine.State{Setting: machine.Setting{Generation: 7}, Phase: machine.Draining, Since: time.Now(),
+			Deadline: time.Now().Add(time.Hour)},
 	}
-	s.work.Begin()
+	r.work.Begin()
+	r.reports = beginReports(r.inbox, r.peer(), send)
 	go func() {
-		defer close(s.ended)
-		for s.phase != Stopped {
-			(<-s.calls)()
+		for {
+			select {
+			case e := <-r.events:
+				r.heed(e)
+			case <-r.ended:
+				return
+			}
 		}
 	}()
-	t.Cleanup(func() { s.call(func() { s.phase = Stopped }) })
-	return s
+	return r
+}
+
+// job begins background work.
+func (r *runner) job(f func()) { r.work.Add(work.Task{Name: "job", F: f}) }
+
+// end ends the loop, and sends the last report.
+func (r *runner) end() {
+	close(r.ended)
+	synctest.Wait()
+	r.state.Phase = machine.Stopped
+	r.reports.close(r.peer())
 }
 
 func TestReportsAreOneASecondAtMost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := draining(t)
 		var got []Peer
 		var at []time.Time
-		s.call(func() {
-			s.beginReports(func(p Peer) { got, at = append(got, p), append(at, time.Now()) })
-		})
+		s := reporting(t, func(p Peer) { got, at = append(got, p), append(at, time.Now()) })
 		synctest.Wait()
 		if len(got) != 1 || got[0].Generation != 7 || got[0].Phase != Draining || !got[0].Deadline.After(at[0]) {
 			t.Fatalf("the first report is %+v", got)
@@ -48,7 +60,7 @@ func TestReportsAreOneASecondAtMost(t *testing.T) {
 		}
 		over := make(chan struct{})
 		for range 100 {
-			_ = s.Go("job", func(context.Context) { <-over })
+			s.job(func() { <-over })
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(2 * time.Second)
@@ -63,10 +75,7 @@ func TestReportsAreOneASecondAtMost(t *testing.T) {
 		}
 		close(over)
 		synctest.Wait()
-		s.call(func() {
-			s.phase = Stopped
-			s.reports.close(s.peer())
-		})
+		s.end()
 		synctest.Wait()
 		if last := got[len(got)-1]; last.Phase != Stopped || last.Tasks != 0 {
 			t.Errorf("the last report is %+v", last)
@@ -78,19 +87,15 @@ func TestReportsAreOneASecondAtMost(t *testing.T) {
 func TestReportsDoNotWaitForWhoDoesNotRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := draining(t)
 		halted := make(chan struct{})
-		s.call(func() { s.beginReports(func(Peer) { <-halted }) })
+		s := reporting(t, func(Peer) { <-halted })
 		begun := time.Now()
 		for range 10 {
-			_ = s.Go("job", func(context.Context) {})
-			_ = s.Go("job", func(context.Context) { <-halted })
+			s.job(func() {})
+			s.job(func() { <-halted })
 			time.Sleep(reportBusy)
 		}
-		s.call(func() {
-			s.phase = Stopped
-			s.reports.close(s.peer())
-		})
+		s.end()
 		if took := time.Since(begun); took > 10*reportBusy+2*lastWords {
 			t.Errorf("it took %v", took)
 		}

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	bigendian "encoding/binary"
 	"encoding/json"
 	"errors"
@@ -17,20 +16,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
-	"github.com/baton-go/baton/drain/internal/probeport"
-	"github.com/baton-go/baton/drain/internal/tlsconf"
-	"github.com/baton-go/baton/drain/internal/work"
-	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
 
-// alone is a Service without a process of its own: what another generation says reaches it, and nothing else is there.
-func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
+// alone is a Service without a process of its own: what another generation says reaches it, and
+// nothing else is there. Set changes what is the loop's, before that begins.
+func alone(t testing.TB, phase machine.Phase, set ...func(*runner)) (*Service, net.Listener) {
 	t.Helper()
-	cfg, err := Config{
+	s, err := configure(Config{
 		PullMax: time.Millisecond, DrainTimeout: time.Minute, Signals: &Signals{}, Logger: slog.New(slog.DiscardHandler),
 		Adopt: func(nc net.Conn, state []byte) error {
 			if string(state) == "panic" {
@@ -39,48 +35,51 @@ func alone(t testing.TB, phase Phase) (*Service, net.Listener) {
 			go func() { _, _ = io.Copy(nc, nc); _ = nc.Close() }()
 			return nil
 		},
-	}.complete()
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Service{
-		cfg: cfg, phase: phase, since: time.Now(), generation: 2, running: true,
-		work: work.NewGroup(ErrDraining), farewell: work.NewFarewell(ErrDraining), ports: new(probeport.Ports),
-		os: system{pid: os.Getpid(), inherits: true}, placePID: func() error { return nil },
-		calls: make(chan func()), signals: make(chan os.Signal, 1), ended: make(chan struct{}),
-		over: make(chan struct{}), lines: later.NewHandler(slog.DiscardHandler),
-	}
-	if s.health, err = health.New(health.Config{PullMax: time.Millisecond}); err != nil {
-		t.Fatal(err)
-	}
-	if s.tickets, err = tlsconf.NewTicketKeys(nil); err != nil {
-		t.Fatal(err)
-	}
-	s.set = listener.New(nil, nil)
+	in := newInbox()
+	s.assemble(in, newSignals(s.cfg.Signals, in.ended), origin{
+		os: &system{pid: os.Getpid(), inherits: true}, generation: 2,
+	})
 	ln, err := s.set.Listen("unix", t.TempDir()+"/s") // one whose close takes no time
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.set.Open()
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.side = lifecycle.New{Phase: lifecycle.Main}
-	if phase == Probation {
-		s.side.Phase = lifecycle.Awaiting
+	r := s.run
+	r.state.Phase, r.state.Running, r.state.SameWish = phase, true, 0
+	r.state.Successor.Phase, r.state.Successor.Alone = lifecycle.Main, false
+	if phase == machine.Probation {
+		r.state.Successor.Phase = lifecycle.Awaiting
 	}
-	go s.loop()
+	for _, f := range set {
+		f(r)
+	}
+	go r.loop()
 	return s, ln
 }
 
-// retired is a swap to the other end of that link, which has succeeded.
-func retired(near *link.Link) *swap {
-	sw := newSwap(3, nil, pending{})
-	sw.link, sw.side.Phase = near, lifecycle.Retired
-	return sw
+// retire makes the generation one that was replaced, by what is at the other end of that link.
+func retire(near *link.Link, bound time.Duration) (*swap, func(*runner)) {
+	sw := newSwap(3, 1, nil)
+	sw.link, sw.offers.bound = near, bound
+	return sw, func(r *runner) {
+		r.swap = sw
+		r.state.Swap, r.state.Child.Attempt, r.state.Child.Phase = true, 1, lifecycle.Retired
+	}
 }
 
+// startedBy makes the generation one that e has started.
+func startedBy(e *elder) func(*runner) {
+	return func(r *runner) { r.others.parent, r.others.giver = e, e }
+}
+
+// endTest asks the service to stop until it does.
 func (s *Service) endTest() {
-	s.call(func() { s.finish("the test is over", nil) })
-	<-s.ended
+	for s.run.post(machine.Signaled{Verb: machine.Stop, Signal: os.Interrupt, At: time.Now()}) {
+	}
 }
 
 // rogue is the other end of a link, which keeps no rules.
@@ -220,16 +219,15 @@ func FuzzElder(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, first, n byte, main, framed bool) {
 		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 		before := descriptors(t)
-		phase := Probation
+		phase := machine.Probation
 		if main {
-			phase = Ready
+			phase = machine.Ready
 		}
-		s, ln := alone(t, phase)
 		near, p := newRogue(t)
 		e := newElder(near, 1, 1)
-		s.call(func() { s.parent, s.giver = e, e })
+		s, ln := alone(t, phase, startedBy(e))
 		heard := make(chan struct{})
-		go func() { defer close(heard); s.hear(e) }()
+		go func() { defer close(heard); s.run.adopter.hear(e) }()
 		go func() { // servers
 			for nc, err := ln.Accept(); err == nil; nc, err = ln.Accept() {
 				_ = nc.Close()
@@ -240,9 +238,7 @@ func FuzzElder(f *testing.F) {
 		p.say(text, framed, int(first)+1, int(n)%3)
 		p.close()
 		<-heard
-		for older := 1; older > 0; { // whoever was introduced is gone too
-			older = 0
-			s.call(func() { older = len(s.older) })
+		for len(s.Status().Older) > 0 { // what was introduced is gone too
 		}
 		s.endTest()
 		_ = near.Close()
@@ -273,11 +269,10 @@ func FuzzSuccessor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, first, n byte, _, framed bool) {
 		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is forgotten
 		before := descriptors(t)
-		s, ln := alone(t, Draining)
 		near, p := newRogue(t)
-		sw := retired(near)
-		s.call(func() { s.swap = sw })
-		go s.hearSuccessor(sw)
+		sw, retired := retire(near, 0)
+		s, ln := alone(t, machine.Draining, retired)
+		go sw.hear(s.run.inbox)
 
 		var waiting sync.WaitGroup
 		for range 2 {
@@ -341,12 +336,11 @@ func unixPair(t testing.TB) (near *net.UnixConn, err error) {
 
 // A peer that takes the offer and says nothing.
 func TestHandOverEndsWithTheService(t *testing.T) {
-	s, ln := alone(t, Draining)
 	near, p := newRogue(t)
 	defer p.close()
-	sw := retired(near)
-	s.call(func() { s.swap = sw })
-	go s.hearSuccessor(sw)
+	sw, retired := retire(near, 0)
+	s, ln := alone(t, machine.Draining, retired)
+	go sw.hear(s.run.inbox)
 	client, err := net.Dial("unix", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)

@@ -5,18 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 
-	"github.com/baton-go/baton/drain/internal/tlsconf"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
-
-// server is an http.Server and the listener it serves.
-type server struct {
-	*http.Server
-	ln  net.Listener    // as the user has it
-	sec *tlsconf.Server // nil: it does not speak TLS, or ln does
-}
 
 // Listen returns the listener that the previous generation has passed on, or opens one: network is
 // "tcp", "tcp4", "tcp6" or "unix". Nothing is accepted from outside before the service is ready. It
@@ -34,18 +26,18 @@ type server struct {
 // Not promised: with the store, that nobody connects after a stop for good. Such a client is reset
 // when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
-	s.observe()
-	ln, err := inTime(s, "Listen", network, address, s.set.Listen)
+	s.voice.observe()
+	ln, err := inTime(s.listens, "Listen", network, address, s.set.Listen)
 	s.confide(err)
 	return ln, err
 }
 
 // inTime calls listen, unless it is too late for that.
-func inTime[T any](s *Service, what, network, address string,
+func inTime[T any](g *listenGate, what, network, address string,
 	listen func(network, address string) (T, error)) (so T, err error) {
-	s.listens.RLock()
-	defer s.listens.RUnlock()
-	if s.late {
+	g.RLock()
+	defer g.RUnlock()
+	if g.late {
 		return so, refused(fmt.Sprintf("drain: %s %s %q: too late: the next generation takes over only what it "+
 			"asks for before it is ready; "+
 			"call %[1]s before Run, or in Config.Ready", what, network, address))
@@ -64,8 +56,8 @@ func inTime[T any](s *Service, what, network, address string,
 // context ends; a goroutine of your own may be gone with the process before it has answered. A
 // datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
-	s.observe()
-	pc, err := inTime(s, "ListenPacket", network, address, s.set.ListenPacket)
+	s.voice.observe()
+	pc, err := inTime(s.listens, "ListenPacket", network, address, s.set.ListenPacket)
 	s.confide(err)
 	return pc, err
 }
@@ -73,9 +65,7 @@ func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) 
 // confide tells the old generation why this one will probably leave: the program may exit without another word.
 func (s *Service) confide(err error) {
 	if err != nil {
-		var parent *elder
-		s.call(func() { parent = s.parent })
-		parent.tell(message{Kind: kindFailed, Reason: reason(err)})
+		s.giver.tell(message{Kind: kindFailed, Reason: reason(err)})
 	}
 }
 
@@ -98,28 +88,18 @@ func (s *Service) confide(err error) {
 // closed after Config.IdleGrace if that has said a part of a PROXY header, of a handshake or of a
 // request's head.
 func (s *Service) Serve(ln net.Listener, srv *http.Server) {
-	s.served.Lock()
+	s.servers.Lock()
 	s.prepare(srv)
-	s.served.Unlock()
+	s.servers.Unlock()
 	s.serve(server{srv, ln, nil}, ln)
 }
 
-// served are the servers that were given to Serve or ServeTLS. One that is there may be serving:
-// nothing is written to it.
-type served struct {
-	sync.Mutex // held while a server's fields change; guards all
-	all        map[*http.Server]struct{}
-}
-
-// prepare does with srv, once, what must be done before it serves. The caller holds s.served.
+// prepare does with srv, once, what must be done before it serves. The caller holds s.servers.
 func (s *Service) prepare(srv *http.Server) {
-	if _, known := s.served.all[srv]; known {
+	if s.servers.known[srv] {
 		return
 	}
-	if s.served.all == nil {
-		s.served.all = make(map[*http.Server]struct{})
-	}
-	s.served.all[srv] = struct{}{}
+	s.servers.known[srv] = true
 	h := srv.Handler
 	if h == nil {
 		h = http.DefaultServeMux
@@ -139,22 +119,20 @@ func (beforehand) Addr() net.Addr            { return &net.TCPAddr{} }
 
 // serve makes the server serve on ln.
 func (s *Service) serve(srv server, ln net.Listener) {
-	if !s.call(func() {
-		s.servers = append(s.servers, srv)
-		go func() {
-			err := s.set.Serve(srv.Server, ln)
-			s.call(func() { s.serveEnded(ln, err) })
-		}()
-	}) {
+	if !s.servers.add(srv) {
 		_ = ln.Close()
-	}
-}
-
-func (s *Service) serveEnded(ln net.Listener, err error) {
-	if s.phase == Draining || s.phase == Stopped || errors.Is(err, http.ErrServerClosed) {
 		return
 	}
-	s.fail(fmt.Errorf("drain: serve %v: %w", ln.Addr(), err))
+	go func() {
+		s.ended(ln, s.set.Serve(srv.Server, ln))
+	}()
+}
+
+// ended is told that a server is. One that has been closed, or whose listener has by the drain, has not failed.
+func (s *Service) ended(ln net.Listener, err error) {
+	if !errors.Is(err, http.ErrServerClosed) {
+		s.run.post(machine.ServerFailed{Err: fmt.Errorf("drain: serve %v: %w", ln.Addr(), err)})
+	}
 }
 
 // front answers probes, and tells the health package of visitors who are no probes while it wants to know.

@@ -1,23 +1,14 @@
 package drain
 
-import (
-	"log/slog"
-	"sync"
-	"testing"
-)
+import "testing"
 
 // A disk that doesn't answer doesn't hold up the loop for long: this returns while the rename goes on.
 func TestSlowDiskOfThePIDFile(t *testing.T) {
 	t.Parallel()
-	answers := make(chan struct{})
-	var placing sync.WaitGroup
-	placing.Add(1)
-	s := &Service{cfg: Config{Logger: slog.New(slog.DiscardHandler)}, placePID: func() error {
-		defer placing.Done()
-		<-answers
-		return nil
-	}}
-	s.placePIDFile()
+	answers, placed := make(chan struct{}), make(chan struct{})
+	if placeInTime(func() error { <-answers; close(placed); return nil }, inbox{}) {
+		t.Error("placed before the disk has answered")
+	}
 	close(answers)
-	placing.Wait()
+	<-placed
 }

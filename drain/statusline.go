@@ -6,18 +6,6 @@ import (
 	"time"
 )
 
-// statusLine is what systemctl status shows.
-func (s *Service) statusLine() string {
-	line := s.status().line(s.stopping)
-	if s.phase == Stopped && s.result != nil {
-		line += ": " + s.result.Error()
-	}
-	if s.manager.failure != "" && !s.stopping {
-		line = "reload failed: " + s.manager.failure + "; " + line
-	}
-	return oneLine(line)
-}
-
 // line is the status in words.
 func (st Status) line(stopping bool) string {
 	var b strings.Builder

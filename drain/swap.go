@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,45 +11,30 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/listener"
 )
 
-// killGrace is how long a process that was told to leave may take before it is killed.
-const killGrace = 5 * time.Second
-
-// child is a process that was started to be the next generation; see process.Child.
-type child interface {
-	Ready() <-chan struct{}
-	Exited() <-chan struct{}
-	Err() error
-	Kill()
-	Release() bool
-}
-
-// swap is one attempt to start the next generation, seen from the old one. Its fields are the loop's, but for the
-// channels and what is set before they are used. How it goes on once the child is started: see commit.go.
+// swap is one attempt to start the next generation, seen from the old one: the process, and the link to it. How far it
+// has come, the machine knows. Its fields are the loop's, but for the channels and what is set before they are used.
 type swap struct {
 	generation int
-	reply      chan<- error
+	attempt    int
+	reply      chan<- error    // nil: nobody has asked
 	ctx        context.Context // ends when the swap is given up, or over
 	giveUp     context.CancelFunc
-	side       lifecycle.Old
-	link       *link.Link                 // nil until the child is about to be started
-	child      child                      // nil until it is started
-	peer       *protocol                  // what the child speaks; nil as long as it has not said
-	later      pending                    // what came meanwhile, and goes to the next generation
-	reason     string                     // why it failed, as the child says
-	aborted    string                     // why, as this generation does
-	failure    error                      // of a server of this generation, meanwhile
-	unused     []string                   // sockets of this generation, as the child says
-	bases      map[*elder]listener.Counts // what of the older generations is in the totals that the child was told
+	link       *link.Link // nil until the child is about to be started
+	child      child      // nil until it is started
+	peer       *protocol  // what the child speaks; nil as long as it has not said
+	unused     []string   // sockets of this generation, as the child says
 
-	room chan struct{} // closed when one more generation may live
-	able chan struct{} // closed when the child has said what it speaks
-	gone chan struct{} // closed when the child says nothing more
-	over chan struct{} // closed when the child is the main generation, or dead
-	pid  chan int      // the child's, once it says
+	exiting []int         // older generations whose links have ended; set before room is closed
+	room    chan struct{} // closed when one more generation may live
+	able    chan struct{} // closed when the child has said what it speaks
+	gone    chan struct{} // closed when the child says nothing more
+	over    chan struct{} // closed when the child is the main generation, or dead
+	pid     chan int      // the child's, once it says
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // those that wait for the child's answers
@@ -59,190 +43,185 @@ type swap struct {
 	offers offers
 }
 
-func newSwap(generation int, reply chan<- error, later pending) *swap {
+// Events of a swap, for the goroutine that owns the state.
+type (
+	// helloAsked asks for hello to be said over a link; an error says that the child is not wanted any more.
+	helloAsked struct {
+		sw    *swap
+		near  *link.Link
+		reply chan error
+	}
+	childStarted struct {
+		sw    *swap
+		child child
+	}
+	childExited struct{ sw *swap }
+	childSpeaks struct {
+		sw       *swap
+		protocol *protocol
+	}
+	childServes struct {
+		sw     *swap
+		unused []string
+	}
+	// ableOver: the child has had its time to say what it speaks. The answer is whether the swap goes on.
+	ableOver struct {
+		sw    *swap
+		reply chan bool
+	}
+	announced struct{ sw *swap }
+)
+
+var errNotStarted = errors.New("not started")
+
+func newSwap(generation, attempt int, reply chan<- error) *swap {
 	return &swap{
-		generation: generation, reply: reply, later: later,
+		generation: generation, attempt: attempt, reply: reply,
 		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}),
 		over: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64),
 	}
 }
 
-// Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
-// has the reason, and this generation serves on as if nothing had happened. The end of ctx ends the waiting, not the
-// swap. Before the service is ready, and while another swap is under way, it is refused (RefusedError); a signal waits.
-func (s *Service) Swap(ctx context.Context) error {
-	reply := make(chan error, 1)
-	if !s.call(func() { s.swapNow(reply) }) {
-		return ErrStopped
-	}
-	var over error
-	select {
-	case err := <-reply:
-		return err
-	case <-ctx.Done():
-		over = ctx.Err()
-	case <-s.ended:
-		over = ErrStopped
-	}
-	select {
-	case err := <-reply: // both at once
-		return err
-	default:
-		return over
-	}
-}
-
-func (s *Service) swapNow(reply chan<- error) {
-	refuse := func(why string, is ...error) {
-		s.cfg.Logger.Warn("swap refused", "why", why, "phase", string(s.phase))
-		if reply != nil {
-			reply <- refused("drain: swap: "+why, is...)
-		}
-	}
-	switch {
-	case s.os.fds == nil:
-		refuse("this platform can't hand sockets over", ErrNotSupported)
-	case s.stopping:
-		refuse("the service is stopping", s.leaving()...)
-	case s.phase == Ready || s.phase == Pulled:
-		s.beginSwap(reply, pending{})
-	case s.phase == Draining:
-		refuse("this generation is draining; ask the main one", s.leaving()...)
-	case s.phase == Swapping && reply != nil:
-		refuse("not ready, or a swap is under way")
-	case reply != nil:
-		refuse("not ready, or a swap is under way", ErrNotReady)
-	case s.phase == Swapping:
-		s.keep(verbSwap)
-	default:
-		s.later.add(verbSwap)
-	}
-}
-
-// beginSwap begins a swap; later is what is known already that the next generation is to do.
-func (s *Service) beginSwap(reply chan<- error, later pending) {
-	sw := newSwap(s.generation+1, reply, later)
-	sw.offers.bound = min(offerTime, s.cfg.DrainTimeout/4)
-	s.swap = sw
-	s.swaps++
-	timeout := s.cfg.SwapTimeout
-	if len(s.older)+s.coming+2 > s.cfg.MaxGenerations {
-		timeout += killGrace + lastWords // for the oldest to leave
-	}
-	sw.ctx, sw.giveUp = context.WithTimeout(s.ctx, timeout)
-	s.enter(Swapping, "swap begun", "to", sw.generation, "binary", s.os.binary)
-	s.makeRoom()
-	context.AfterFunc(sw.ctx, func() {
-		s.call(func() { s.abortSwap(sw, fmt.Sprintf("not ready within SwapTimeout (%v)", s.cfg.SwapTimeout)) })
-	})
-	go func() {
-		if err := s.launch(sw); err != nil {
-			s.call(func() { s.swapFailed(sw, err) })
-		}
-	}()
-}
-
-// launch starts the child.
-func (s *Service) launch(sw *swap) error {
+// launch starts the child. Preflight is the configuration's.
+func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, string) error) error {
 	select {
 	case <-sw.room:
-		s.awaitExits(sw.ctx)
+		awaitExits(sw.ctx, sw.exiting)
 	case <-sw.ctx.Done():
-		return errors.New("not started")
+		return errNotStarted
 	}
-	if err := process.Preflight(s.os.binary, s.os.dir()); err != nil {
+	if err := process.Preflight(sys.binary, sys.dir()); err != nil {
 		return err
 	}
-	if s.cfg.Preflight != nil {
-		if err := outlive(sw.ctx, func() error { return s.cfg.Preflight(sw.ctx, s.os.binary) }); err != nil {
+	if preflight != nil {
+		if err := outlive(sw.ctx, func() error { return preflight(sw.ctx, sys.binary) }); err != nil {
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	var holders []holder
-	s.call(func() { holders = s.allHolders() })
 	near, far, err := link.Pair()
 	if err != nil {
 		return err
 	}
 	defer far.Close()
-	err = near.Post(message{
-		Kind: kindHello, Protocol: &spoken, Generation: sw.generation, PID: s.os.pid, Dir: s.os.dir(),
-		Held:   s.set.Held(),
-		Pulled: s.health.Pulled(), Ports: []string{s.cfg.HeartbeatAddress, s.cfg.AgentAddress},
-		TicketKeys: s.tickets.Export(), Holders: holders,
-	})
-	s.call(func() {
-		sw.link = near
-		if sw.aborted != "" {
-			err = errors.New("not started")
-		}
-	})
+	hello := helloAsked{sw, near, make(chan error, 1)}
+	if err = errNotStarted; in.post(hello) {
+		err = <-hello.reply
+	}
 	var c child
 	if err == nil {
-		c, err = s.os.startChild(far, func() bool { return !near.Hung() }, sw.hearOut)
+		c, err = sys.startChild(far, func() bool { return !near.Hung() }, sw.hearOut)
 	}
 	if err != nil {
 		_ = near.Close()
 		return err
 	}
-	if !s.call(func() { sw.child = c }) { // so that finish kills it
+	if !in.post(childStarted{sw, c}) {
 		c.Kill()
 	}
 	_ = far.Close() // or its end would not be heard
-	go s.hearSuccessor(sw)
-	go s.follow(sw)
+	go sw.hear(in)
+	go sw.follow(in, c)
 	return nil
 }
 
-// abortSwap makes a swap fail whose child is not ready yet: it is asked to leave, and killed if it doesn't.
-func (s *Service) abortSwap(sw *swap, why string) {
-	if s.phase != Swapping || s.swap != sw || sw.aborted != "" || sw.side.Phase != lifecycle.Starting {
-		return
+// follow tells the machine what becomes of the child, until the swap is over.
+func (sw *swap) follow(in inbox, c child) {
+	happens := func(e lifecycle.OldEvent) { in.post(machine.Child{Attempt: sw.attempt, Event: e}) }
+	tick := time.NewTicker(lifecycle.Tick)
+	defer tick.Stop()
+	ready, silent := c.Ready(), 0
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			happens(lifecycle.ChildReady)
+		case <-c.Exited():
+			in.post(childExited{sw})
+			select {
+			case <-sw.over: // its end of the link is the next main generation's
+			case <-sw.gone:
+				happens(lifecycle.ChildGone)
+			case <-in.ended:
+			}
+			return
+		case <-tick.C:
+			happens(lifecycle.OldTick)
+			if isClosed(sw.gone) { // and no exit in the same second
+				if silent++; silent == 2 {
+					happens(lifecycle.ChildDeaf)
+				}
+			}
+		case <-sw.over:
+			return
+		case <-in.ended:
+			return
+		}
 	}
-	sw.aborted = why
-	sw.giveUp()
-	s.step(sw, lifecycle.GiveUp)
 }
 
-// swapFailed makes this generation what it was before.
-func (s *Service) swapFailed(sw *swap, err error) {
-	sw.giveUp()
-	why := cmp.Or(sw.aborted, sw.reason)
-	if sw.aborted != "" && sw.reason != "" { // a script that has started it may not have ended
-		why += ": " + sw.reason
+// hearOut is called when the child has exited, and returns when all that was said is heard. The
+// child may have served, and handed over in turn, while this process was halted: then the next main
+// generation has its end of the link.
+func (sw *swap) hearOut() {
+	for range 1000 { // 5s of this process's own: half a message holds nothing up for ever
+		if isClosed(sw.gone) || sw.link.Hung() || sw.link.Quiet() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
-	if why != "" {
-		err = fmt.Errorf("%s (%w)", why, err)
+}
+
+// ableTime is how long a child that is ready may take to say what it speaks: it has said so long
+// before. One of a version that says nothing is taken for what it is then.
+const ableTime = time.Second
+
+// announce does what takes its time before the child is told that it is the main generation. This one serves on
+// meanwhile.
+func (sw *swap) announce(in inbox, m *manager, set *listener.Set, log *slog.Logger) {
+	select {
+	case <-sw.able:
+	case <-sw.gone:
+	case <-time.After(ableTime):
 	}
-	if errors.Is(err, syscall.ENOEXEC) {
-		err = fmt.Errorf("%w; %s is no program for this machine", err, s.os.binary)
+	able := ableOver{sw, make(chan bool, 1)}
+	if !in.post(able) || !<-able.reply {
+		return
 	}
-	s.manager.swapFailed(err)
-	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation,
-		s.generation, err)
-	s.lastSwap = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
-	s.swap = nil
-	s.set.Unshare()
-	s.past.FailedSwaps++
-	s.phase, s.since = Ready, time.Now()
-	if s.health.Pulled() {
-		s.phase = Pulled
+	if err := m.announce(sw.generation, sw.pid, sw.gone); err != nil {
+		log.Warn("the service manager does not answer: it may not know the new main process", "err", err)
 	}
-	s.takeBackLeads()
-	s.tell(slog.LevelError, "swap failed", err)
-	if sw.reply != nil {
-		sw.reply <- akin(err, append(s.leaving(), ErrSwapFailed)...)
+	ctx, done := context.WithTimeout(context.Background(), killGrace)
+	defer done()
+	set.PauseReads(ctx) // before the child begins to read
+	in.post(announced{sw})
+}
+
+// passOn tells the child what came for it, in order.
+func (sw *swap) passOn(p machine.Pending) {
+	for _, v := range p.Verbs() {
+		switch {
+		case sw.peer.can(canForward):
+			_ = sw.link.Post(message{Kind: kindForward, Signal: v, Generation: sw.generation - 1})
+		case v == machine.Stop:
+			_ = sw.link.Post(message{Kind: kindStop, Reason: "asked for during the swap"})
+		}
 	}
-	switch {
-	case s.stopping:
-		s.result = sw.failure
-		s.lameDuck()
-	case sw.failure != nil:
-		s.fail(sw.failure)
-	case sw.later.stop:
-		s.stopNow(nil)
-	case sw.later.swap:
-		s.beginSwap(nil, sw.later.next())
+}
+
+// handOn hands the links to older generations on to the child. It waits until nobody here hears them.
+func (sw *swap) handOn(in inbox, older []*elder, reader *protocol) {
+	for _, e := range older {
+		e.link.Pause()
+		<-e.heard
+		in.settle()                  // what it has said is known
+		if !reader.can(canConfirm) { // and can't say so
+			e.tell(message{Kind: kindAble, Protocol: reader})
+		}
+		if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer,
+			Base: &e.base}, e.link) != nil {
+			_ = sw.link.Post(message{Kind: kindElder})
+		}
+		_ = e.link.Close()
 	}
 }
 
@@ -279,8 +258,8 @@ func (sw *swap) ask(m message, conns []syscall.Conn, answer chan<- []bool) error
 	return sw.refused
 }
 
-// hearSuccessor hears the child, and later whichever generation has the child's end of the link.
-func (s *Service) hearSuccessor(sw *swap) {
+// hear hears the child, and later whichever generation has the child's end of the link.
+func (sw *swap) hear(in inbox) {
 	defer close(sw.gone)
 	defer sw.link.Close() // what it says from now on is not heard, so it is to say nothing
 	defer sw.withdrawAll()
@@ -312,17 +291,13 @@ func (s *Service) hearSuccessor(sw *swap) {
 			}
 		case kindAble:
 			sw.meetReader(m.Protocol)
-			s.call(func() { s.meet(sw, m.Protocol) })
+			in.post(childSpeaks{sw, m.Protocol})
 		case kindServing:
-			s.call(func() { s.childServes(sw, m.Unused) })
+			in.post(childServes{sw, m.Unused})
 		case kindFailed:
-			s.call(func() {
-				if sw.aborted == "" { // or it says that it was asked to leave
-					sw.reason = m.Reason
-				}
-			})
+			in.post(machine.ChildExplains{Attempt: sw.attempt, Reason: m.Reason})
 		case kindHurry:
-			s.call(s.hurry)
+			in.post(machine.Hurried{})
 		}
 	}
 }

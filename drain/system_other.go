@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/baton-go/baton/drain/internal/controlsock"
+	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
@@ -18,7 +19,6 @@ type system struct {
 	binary   string
 	fds      listener.Fds // nil
 	inherits bool
-	linked   bool
 	pulled   bool
 	ports    []string
 	held     map[string]string
@@ -33,13 +33,13 @@ func newSystem() (system, error) {
 	return system{pid: os.Getpid(), binary: os.Args[0]}, nil
 }
 
-func (*system) predecessor() (*elder, int, error) { return nil, 1, nil }
+func (*system) predecessor() (*link.Link, message, error) { return nil, message{}, nil }
 func (*system) startChild(*os.File, func() bool, func()) (child, error) {
 	return nil, errors.ErrUnsupported
 }
 func (*system) dir() string  { return "" }
 func (*system) ready() error { return nil }
-func (*system) succeed()     {}
+func (*system) part() part   { return part{} }
 func (*system) letGo(bool)   {}
 
 func (*system) keeper() (*os.File, error) { return nil, nil }

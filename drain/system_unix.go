@@ -31,7 +31,6 @@ type system struct {
 	fds      listener.Fds        // the same; nil where sockets can't be handed over
 	group    int                 // the process group of the generation before, 0 if there is none
 	inherits bool                // another process has started this one
-	linked   bool                // it was one of ours, not of bare tableflip
 	pulled   bool                // that one was, when it started this
 	ports    []string            // where that one listens, see ports
 	held     map[string]string
@@ -63,21 +62,22 @@ func newSystem() (sys system, err error) {
 // keeper returns the end of the keeper's socket pair, or nil if there is none.
 func (sys *system) keeper() (*os.File, error) { return keeper.File(sys.files) }
 
-// predecessor is the generation that started this process, and the number of this one.
-func (sys *system) predecessor() (*elder, int, error) {
+// predecessor returns what the generation that has started this process says of itself, and the link
+// to it; nil where none of this library has.
+func (sys *system) predecessor() (*link.Link, message, error) {
+	var hello message
 	if !sys.inherits {
-		return nil, 1, nil
+		return nil, hello, nil
 	}
 	f := sys.files.Take(linkName)
 	if f == nil {
-		return nil, 2, nil
+		return nil, hello, nil
 	}
 	l, err := link.Open(f)
 	if err != nil {
-		return nil, 0, fmt.Errorf("drain: %w", err)
+		return nil, hello, fmt.Errorf("drain: %w", err)
 	}
 	late := time.AfterFunc(helloWithin, func() { _ = l.Close() })
-	var hello message
 	files, err := l.Receive(&hello)
 	closeAll(files)
 	switch {
@@ -88,15 +88,13 @@ func (sys *system) predecessor() (*elder, int, error) {
 	}
 	if err != nil {
 		_ = l.Close()
-		return nil, 0, fmt.Errorf("drain: the old generation did not say hello: %w", err)
+		return nil, hello, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
-	sys.linked, sys.held, sys.pulled, sys.ports = true, hello.Held, hello.Pulled, hello.Ports
+	sys.held, sys.pulled, sys.ports = hello.Held, hello.Pulled, hello.Ports
 	sys.tickets, sys.holders = hello.TicketKeys, hello.Holders
 	sys.group = process.Group(hello.PID)
 	process.Self.NameDir(hello.Dir)
-	parent := newElder(l, hello.Generation-1, hello.PID)
-	parent.peer = hello.Protocol
-	return parent, hello.Generation, nil
+	return l, hello, nil
 }
 
 // startChild starts the next generation as this one was started, with the far end of a link. Held
@@ -114,6 +112,15 @@ func (*system) dir() string { return process.Self.Dir }
 
 // ready tells the process that has started this one that it is ready.
 func (sys *system) ready() error { return sys.flip.Ready() }
+
+// part is the process's place: its group, and what it has open besides what it uses.
+func (sys *system) part() part {
+	return part{
+		acquire: sys.succeed,
+		yield:   func() { sys.letGo(false) },
+		end:     func(how ending) { sys.letGo(how == last) },
+	}
+}
 
 // succeed makes this process what its predecessor was: what that one had and this version has no use for is closed.
 func (sys *system) succeed() {

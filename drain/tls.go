@@ -36,13 +36,12 @@ import (
 //
 // Not promised: that sessions are resumed after a stop, or a crash, by the process that is started then.
 func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile string) error {
-	s.served.Lock()
-	_, serves := s.served.all[srv]
-	sec, err := tlsconf.NewServer(srv, serves, s.files(ln, certFile, keyFile))
+	s.servers.Lock()
+	sec, err := tlsconf.NewServer(srv, s.servers.known[srv], s.files(ln, certFile, keyFile))
 	if err == nil {
 		s.prepare(srv)
 	}
-	s.served.Unlock()
+	s.servers.Unlock()
 	if err != nil {
 		err = fmt.Errorf("drain: ServeTLS %v: %w", ln.Addr(), err)
 		s.confide(err)
@@ -68,11 +67,4 @@ func (s *Service) TLSConfig(ln net.Listener, config *tls.Config, certFile, keyFi
 
 func (s *Service) files(ln net.Listener, certFile, keyFile string) tlsconf.Files {
 	return tlsconf.Files{Cert: certFile, Key: keyFile, Addr: ln.Addr(), Tickets: s.tickets, Log: s.cfg.Logger}
-}
-
-// beginTickets makes the session ticket keys this generation's.
-func (s *Service) beginTickets(inherited []tlsconf.TicketKey) {
-	if err := s.tickets.Begin(inherited); err != nil {
-		s.cfg.Logger.Warn("the session ticket keys stay as they were", "err", err)
-	}
 }

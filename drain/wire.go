@@ -2,8 +2,11 @@ package drain
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"time"
 
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
@@ -61,7 +64,7 @@ type message struct {
 	Protocol   *protocol           `json:"protocol,omitempty"`  // of hello and able
 	PullLast   bool                `json:"pull_last,omitempty"` // the pull is later than what Swap asks for
 	PullBy     int                 `json:"pull_by,omitempty"`   // generation to which the pull came
-	Signal     verb                `json:"signal,omitempty"`    // of forward; Generation is the one to which it came
+	Signal     machine.Verb        `json:"signal,omitempty"`    // of forward; Generation is the one to which it came
 	Dir        string              `json:"dir,omitempty"`       // of hello: see process.Origin.Dir
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
@@ -91,13 +94,28 @@ const (
 	kindHurry   kind = "hurry"
 )
 
+// holder is a generation that may still run functions of Lead, and whose link is not here: it is
+// yet to come, or has ended before the process did.
+type holder struct {
+	PID   int       `json:"pid"`
+	Leads []string  `json:"leads,omitempty"` // none: it may be any
+	Until time.Time `json:"until,omitzero"`  // when the process has ended in any case
+}
+
+// word is what a message of kind promoted asks of the machine.
+func (m message) word() machine.Promoted {
+	return machine.Promoted{
+		Pending: machine.Pending{Swap: m.Swap, Pull: m.Pulled, PullLast: m.PullLast},
+		PullBy:  m.PullBy, Join: m.Join,
+	}
+}
+
 // maxReason is the most of an error that goes into a message, in bytes.
 const maxReason = 1 << 10
 
-func reason(err error) string {
-	text := err.Error()
-	return text[:min(len(text), maxReason)]
-}
+func reason(err error) string { return cut(err.Error()) }
+
+func cut(text string) string { return text[:min(len(text), maxReason)] }
 
 // protocol says what a generation speaks. One that says nothing is of version 1, which had no protocol.
 type protocol struct {
@@ -137,4 +155,10 @@ func (p *protocol) fits() error {
 			p.Oldest, spoken.Version)
 	}
 	return nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
 }

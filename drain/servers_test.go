@@ -21,16 +21,17 @@ func TestServersAreClosedInTime(t *testing.T) {
 		l, srv := stuck{make(chan struct{})}, new(http.Server)
 		go func() { _ = srv.Serve(l) }()
 		synctest.Wait()
-		s := &Service{servers: []server{{Server: srv, ln: l}}}
+		s := newServers(nil)
+		s.add(server{Server: srv, ln: l})
 		begun := time.Now()
-		s.closeServers()
+		s.close()
 		if took := time.Since(begun); took != lastWords {
 			t.Errorf("took %v; want %v", took, lastWords)
 		}
 		close(l.letGo)
 		synctest.Wait()
 		begun = time.Now()
-		s.closeServers()
+		s.close()
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("took %v; want none", took)
 		}

@@ -1,0 +1,167 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/listener"
+)
+
+// adopter takes what older generations hand over, and passes on what else they say.
+type adopter struct {
+	inbox
+	ctx  context.Context
+	set  *listener.Set
+	take func(nc net.Conn, state []byte) error // Config.Adopt
+	log  *slog.Logger
+}
+
+// What comes over the links to older generations.
+type (
+	elderSaid struct {
+		elder   *elder
+		message message
+		files   []*os.File
+	}
+	elderGone struct{ elder *elder }
+	mainAsked chan bool // whether this generation is, or was, the main one
+)
+
+// maxState is the most of an application's state that goes along with a connection, in bytes.
+const maxState = 64 << 10
+
+// hear serves an elder's link until the elder is gone or the link is handed on.
+func (a *adopter) hear(e *elder) {
+	var adopting sync.WaitGroup
+	defer func() { adopting.Wait(); close(e.heard) }() // whoever gets the link next can't answer for this process
+	for {
+		var m message
+		files, err := e.link.Receive(&m)
+		if err != nil {
+			closeAll(files)
+			paused := errors.Is(err, link.ErrPaused)
+			if paused && e.claims.outlast(e.link) {
+				continue
+			}
+			e.claims.end(paused)
+			if !paused {
+				go a.post(elderGone{e})
+			}
+			return
+		}
+		switch m.Kind {
+		case kindAdopt:
+			adopting.Go(func() {
+				a.adopt(m, files, func(reply message) error {
+					reply.Kind, reply.ID = kindTook, m.ID
+					return e.link.Send(reply)
+				})
+			})
+			continue
+		case kindOffer:
+			if word := e.claims.begin(m.ID); word != nil {
+				adopting.Go(func() { a.consider(e, m, files, word) })
+				continue
+			}
+		case kindYours:
+			closeAll(files)
+			e.claims.settle(m.ID, nil)
+			continue
+		case kindWithdrawn:
+			closeAll(files)
+			e.claims.settle(m.ID, listener.ErrWithdrawn)
+			continue
+		case kindConns:
+			_ = a.set.Adopt(m.Tickets, files, func(took []bool) error {
+				return e.link.Send(message{Kind: kindTook, Took: took})
+			})
+			continue
+		}
+		if !a.post(elderSaid{e, m, files}) {
+			closeAll(files)
+		}
+	}
+}
+
+// adopt answers an offer of HandOver by ack, which returns an error when the old generation is
+// gone, or has withdrawn it.
+func (a *adopter) adopt(m message, files []*os.File, ack func(message) error) {
+	answer := func(err error) error {
+		if err != nil {
+			a.log.Warn("connection not adopted", "err", err)
+			return ack(message{Took: []bool{false}, Reason: reason(err)})
+		}
+		return ack(message{Took: []bool{true}})
+	}
+	if why := a.unfit(m, files); why != nil {
+		closeAll(files)
+		_ = answer(why)
+		return
+	}
+	t := m.Tickets[0]
+	_ = a.set.AdoptOwn(t, files[0], func(nc net.Conn) error { return a.call(nc, t.State) }, answer)
+}
+
+// unfit tells why an offer can't even be considered.
+func (a *adopter) unfit(m message, files []*os.File) error {
+	main, asked := false, make(mainAsked, 1)
+	if a.post(asked) {
+		main = <-asked
+	}
+	switch {
+	case !main:
+		return errors.New("not the main generation")
+	case a.take == nil:
+		return errors.New("it has no Config.Adopt")
+	case len(m.Tickets) != 1:
+		return fmt.Errorf("%d tickets", len(m.Tickets))
+	case len(files) == 0:
+		return errors.New("no descriptor has arrived: it may be out of them")
+	case len(files) > 1:
+		return fmt.Errorf("%d descriptors", len(files))
+	case len(m.Tickets[0].State) > maxState:
+		return fmt.Errorf("%d bytes of state", len(m.Tickets[0].State))
+	}
+	return nil
+}
+
+// callAdopt turns a panic into a refusal: the connection has a process that can serve it.
+func (a *adopter) call(nc net.Conn, state []byte) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			a.log.Log(a.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack",
+				string(debug.Stack()))
+			err = fmt.Errorf("Config.Adopt panicked: %v", r)
+		}
+	}()
+	if err = a.take(nc, state); err != nil {
+		err = fmt.Errorf("Config.Adopt: %w", err)
+	}
+	return err
+}
+
+// consider answers an offer, and takes what it can when the word has come.
+func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan error) {
+	ack := func(reply message) error {
+		select {
+		case err := <-word: // the answer is too late
+			return err
+		default:
+		}
+		reply.Kind, reply.ID = kindTook, m.ID
+		e.send(reply)
+		return <-word
+	}
+	if m.Own {
+		a.adopt(m, files, ack)
+		return
+	}
+	_ = a.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
+}

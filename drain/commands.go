@@ -1,0 +1,102 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/machine"
+)
+
+// Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
+// has the reason, and this generation serves on as if nothing had happened. The end of ctx ends the waiting, not the
+// swap. Before the service is ready, and while another swap is under way, it is refused (RefusedError); a signal waits.
+func (s *Service) Swap(ctx context.Context) error {
+	reply := make(chan error, 1)
+	if !s.run.post(swapAsked(reply)) {
+		return ErrStopped
+	}
+	var over error
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		over = ctx.Err()
+	case <-s.run.ended:
+		over = ErrStopped
+	}
+	select {
+	case err := <-reply: // both at once
+		return err
+	default:
+		return over
+	}
+}
+
+// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out, and
+// returns nil when their probers have noticed: each has had Config.Failures failing answers and no
+// visitor comes any more, or Config.PullMax is over. Pulling a pulled service waits only.
+// Everything is served as before.
+func (s *Service) Pull(ctx context.Context) error {
+	asked := make(pullAsked, 1)
+	if !s.run.post(asked) {
+		return ErrStopped
+	}
+	p := <-asked
+	if p.err != nil {
+		return p.err
+	}
+	select {
+	case <-p.noticed:
+		return nil
+	case <-p.over:
+		return akin(errors.New("drain: pull: the service was restored before the probers had noticed"), ErrRestored)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.run.ended:
+		return ErrStopped
+	}
+}
+
+// Restore makes the ping path answer 200 again. It is an error when the service is stopping, or has been replaced.
+func (s *Service) Restore(context.Context) error {
+	asked := make(restoreAsked, 1)
+	if !s.run.post(asked) {
+		return ErrStopped
+	}
+	return <-asked
+}
+
+// Stop stops the service as SIGTERM does, and returns what Run returns, when it does: in the main
+// generation, when older ones are gone too. The end of ctx ends the waiting, not the stop. It waits
+// for OnEvent and the last log lines, too, for half a second at most.
+func (s *Service) Stop(ctx context.Context) error {
+	err := s.stop(ctx)
+	if isClosed(s.run.ended) {
+		select {
+		case <-s.run.over:
+		case <-ctx.Done():
+		case <-time.After(lastWords / 2): // perhaps OnEvent waits for this, and is waited for
+		}
+	}
+	return err
+}
+
+func (s *Service) stop(ctx context.Context) error {
+	s.run.post(machine.Asked{Verb: machine.Stop})
+	select {
+	case <-s.run.ended:
+		return s.run.state.Result
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Status returns what the service is doing.
+func (s *Service) Status() Status {
+	asked := make(statusAsked, 1)
+	if s.run.post(asked) {
+		return <-asked
+	}
+	return s.run.status() // the loop is over and owns nothing any more
+}

@@ -1,0 +1,101 @@
+package drain
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/baton-go/baton/drain/internal/machine"
+)
+
+// do does what the machine says. What an effect is, package machine says.
+func (r *runner) do(effect machine.Effect) {
+	switch e := effect.(type) {
+	case machine.Tell:
+		r.tellIn(Phase(e.Phase), e.Level, e.Message, e.Err)
+	case machine.Log:
+		r.cfg.Logger.Log(context.Background(), e.Level, e.Message, e.Attrs...)
+	case machine.Refuse:
+		r.refuse(e)
+
+	case machine.CallReady:
+		r.callReady()
+	case machine.Probe:
+		r.probe(e.Hasten)
+	case machine.EndProbation:
+		if r.endProbation != nil {
+			r.endProbation()
+		}
+	case machine.Prepare:
+		r.ensue(machine.Prepared{Err: r.parts.prepare()})
+	case machine.SayReady:
+		r.sayReady()
+	case machine.SayReadyAlone:
+		_ = r.os.ready() // to a program that uses tableflip alone
+	case machine.TakeOver:
+		r.takeOver(e)
+	case machine.Inherit:
+		r.parts.inherit(*r.word)
+	case machine.SayFailed:
+		r.others.parent.send(message{Kind: kindFailed, Reason: cut(e.Reason)})
+	case machine.Die:
+		r.die(e.Signal)
+
+	case machine.BeginSwap:
+		r.beginSwap(e.Attempt)
+	case machine.GiveUp:
+		r.swap.giveUp()
+	case machine.Announce:
+		go r.swap.announce(r.inbox, r.manager, r.set, r.cfg.Logger)
+	case machine.Promote:
+		r.promote(e)
+	case machine.LetGo:
+		r.letGo()
+	case machine.PassOn:
+		r.swap.passOn(e.Pending)
+	case machine.Forward:
+		_ = r.swap.link.Post(message{Kind: kindForward, Signal: e.Verb, Generation: e.By})
+	case machine.AskToLeave:
+		if r.swap.link != nil {
+			_ = r.swap.link.Post(message{Kind: kindStop, Reason: e.Why})
+		}
+	case machine.Kill:
+		r.swap.child.Kill()
+	case machine.TakeBack:
+		r.takeBack(e.Released)
+	case machine.ResumeReads:
+		r.set.ResumeReads()
+	case machine.SwapFailed:
+		r.swapFailed(e)
+
+	case machine.BeginPull:
+		r.pull = beginPull(r.ctx, r.health, r.inbox)
+	case machine.EndPull:
+		r.pull.end()
+		r.pull = nil
+	case machine.CallJoin:
+		r.hooks.join()
+	case machine.CallLeave:
+		r.pull.left = r.hooks.leave()
+	case machine.AwaitBalancers:
+		go r.pull.awaitBalancers(r.inbox)
+	case machine.Drain:
+		r.beginDrain(e.Replaced)
+	case machine.Hurry:
+		r.hurry(e.Drained)
+	case machine.AwaitOlder:
+		r.tell(slog.LevelInfo, "waiting for older generations", nil, "older", r.others.names())
+	case machine.Linger:
+		r.after(e.For, machine.LingerOver{})
+	case machine.CutOff:
+		r.cutOff(e)
+	case machine.CutOffNow:
+		r.ensue(machine.CutOffDone{Err: r.cutError()})
+	case machine.CallGone:
+		r.callGone()
+	case machine.Finish:
+		r.finish(e)
+	}
+}
+
+// ensue makes e what is heeded next.
+func (r *runner) ensue(e machine.Event) { r.ensuing = append(r.ensuing, e) }

@@ -1,0 +1,45 @@
+// Package machine decides what one generation of a service does. It does nothing by itself: a State
+// is a value, Step says what it becomes when something happens, and what is to be done then. It has
+// no clock, no lock and does no I/O, so a test goes through all of it.
+//
+// What the two sides of a swap agree on is in package lifecycle, whose machines are parts of State.
+package machine
+
+import "time"
+
+// Phase is what a generation is doing: see drain.Phase, which has the same values.
+type Phase string
+
+// The phases.
+const (
+	Starting  Phase = "starting"
+	Probation Phase = "probation"
+	Ready     Phase = "ready"
+	Pulled    Phase = "pulled"
+	Swapping  Phase = "swapping"
+	Draining  Phase = "draining"
+	Stopped   Phase = "stopped"
+)
+
+// Serves tells whether a generation in this phase is the main one, and takes what is new.
+func (p Phase) Serves() bool { return p == Ready || p == Pulled || p == Swapping }
+
+// The times that the machine goes by, besides those of the configuration.
+const (
+	// KillGrace is how long a process that is told to leave may take before it is killed, or what it has is cut off.
+	KillGrace = 5 * time.Second
+	// LastWords is how long what is left to say or to return at the end may take.
+	LastWords = time.Second
+	// GoneTime is how long Config.Gone may take.
+	GoneTime = 5 * time.Second
+	// ForwardTime is how long after its end as the main one a generation forwards signals: the
+	// sender may have read the PID file before it was replaced.
+	ForwardTime = 2 * time.Second
+	// LingerTime is how long a generation stays at least, to do so: a sender that has just read the
+	// PID file must not find that there is no such process.
+	LingerTime = 250 * time.Millisecond
+	// SameInstant is how close a pull comes to a swap or a restore where their order is not known: the
+	// kernel keeps none between signals that wait, and two threads may take them. The pull holds then,
+	// which is safe. An operator who means the other gives the balancer time to notice first.
+	SameInstant = 5 * time.Millisecond
+)

@@ -1,0 +1,42 @@
+package machine
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// A pull and a swap, or a restore, in the same instant may be delivered in any order: the pull holds. An
+// older pull ends.
+func TestPullInTheSameInstant(t *testing.T) {
+	t.Parallel()
+	const pull, restore, swap = Pull, Restore, Swap
+	const later = time.Second
+	for _, c := range []struct {
+		name  string
+		verbs []Verb
+		after []time.Duration // the one before
+		holds bool
+	}{
+		{"pull, swap", []Verb{pull, swap}, []time.Duration{0, 0}, true},
+		{"swap, pull", []Verb{swap, pull}, []time.Duration{0, 0}, true},
+		{"pull, later swap", []Verb{pull, swap}, []time.Duration{0, later}, false},
+		{"swap, later pull", []Verb{swap, pull}, []time.Duration{0, later}, true},
+		{"swap, pull, restore", []Verb{swap, pull, restore}, []time.Duration{0, 0, 0}, true},
+		{"swap, restore, pull", []Verb{swap, restore, pull}, []time.Duration{0, 0, 0}, true},
+		{"pull, restore, swap", []Verb{pull, restore, swap}, []time.Duration{0, 0, 0}, true},
+		{"swap, pull, later restore", []Verb{swap, pull, restore}, []time.Duration{0, 0, later}, false},
+		{"pull, later restore and swap", []Verb{pull, restore, swap}, []time.Duration{0, later, 0}, false},
+		{"restore, later swap and pull", []Verb{restore, swap, pull}, []time.Duration{0, later, 0}, true},
+	} {
+		at := time.Now()
+		s := New(Setting{CanSwap: true}, at)
+		for i, v := range c.verbs {
+			at = at.Add(c.after[i])
+			s, _ = s.Step(Signaled{Verb: v, Signal: os.Interrupt, At: at}, at)
+		}
+		if !s.Later.Swap || s.Later.AfterSwap().Pull != c.holds {
+			t.Errorf("%s: %+v", c.name, s.Later)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
+)
+
+// State is what one generation is doing. New makes the first one.
+type State struct {
+	Setting
+
+	Phase    Phase
+	Since    time.Time // of the phase
+	Running  bool      // Run has been called
+	Stopping bool      // a stop has begun
+	LeaveNow bool      // the next signal to stop ends everything
+	Pulled   bool
+	Result   error // of Run
+
+	Successor Successor // how far this generation has come in taking over
+	Later     Pending   // what came before it was ready
+	Older     int       // older generations that live
+
+	Swap  bool // one is under way, or has succeeded: then Child tells of it
+	Child Swapped
+
+	PullAt time.Time // of the last signal to pull
+	PullBy int       // generation to which the last pull came; 0: unknown, or the pull is over
+	StopAt time.Time // of the last signal to stop that was heeded
+
+	Drained  bool // nothing is left here, but of older generations
+	Hurried  bool // a newer generation has shortened the drain
+	Deadline time.Time
+	Cutting  bool // what is left is being cut off
+	cutBows  bool // and Config.Gone is called then
+	Gone     bool // Config.Gone is
+	GoneBy   time.Time
+	end      string // what Finish is to say when that has returned
+}
+
+// Setting is what does not change.
+type Setting struct {
+	Generation   int
+	Heir         bool // another process has started this one, to be replaced by it
+	Linked       bool // that one is of this library
+	Trusts       bool // see lifecycle.New
+	CanSwap      bool // the platform can
+	CallsGone    bool // there is a Config.Gone
+	DrainTimeout time.Duration
+	SameWish     time.Duration // how long after a signal to stop another one says the same
+}
+
+// Successor is a generation that takes over. The first one is a successor, too, which is alone.
+type Successor struct {
+	lifecycle.New
+	Word     Promoted // of the old generation
+	HasWord  bool
+	mustJoin bool
+}
+
+// Swapped is a swap that this generation has begun.
+type Swapped struct {
+	lifecycle.Old
+	Attempt  int // its number, from 1
+	Released bool
+	Forwards bool
+	Next     Pending // what came meanwhile, and goes to the next generation
+	Aborted  string  // why it fails, as this generation says
+	Reason   string  // as the new process says
+	Failure  error   // of a server of this generation, meanwhile
+}
+
+// New returns the state of a generation that has just started.
+func New(set Setting, now time.Time) State {
+	return State{Setting: set, Phase: Starting, Since: now, Successor: Successor{
+		New: lifecycle.New{Alone: !set.Linked, Trusts: set.Trusts}, mustJoin: true,
+	}}
+}
+
+// Replaced tells whether another generation is the main one.
+func (s State) Replaced() bool { return s.Swap && s.Child.Phase == lifecycle.Retired }
+
+// Leaves tells whether this generation takes nothing new, or is about to.
+func (s State) Leaves() bool { return s.Stopping || s.Phase == Draining || s.Phase == Stopped }
+
+// Leads tells whether this generation may begin what one generation does at a time: it is the main
+// one, and no other has been told that it is.
+func (s State) Leads() bool {
+	return s.Phase.Serves() && !(s.Phase == Swapping && s.Child.Released)
+}
+
+// committing tells whether the child is ready, and this generation still the main one.
+func (s State) committing() bool {
+	return s.Phase == Swapping && s.Child.Phase >= lifecycle.Announcing && s.Child.Phase <= lifecycle.Waiting
+}
+
+// Step returns what s becomes, and what is to be done.
+func (s State) Step(e Event, now time.Time) (State, []Effect) {
+	if s.Phase == Stopped {
+		return s, nil
+	}
+	t := &turn{State: s, now: now}
+	t.heed(e)
+	return t.State, t.effects
+}
+
+// turn is a step under way.
+type turn struct {
+	State
+	now     time.Time
+	effects []Effect
+}
+
+func (t *turn) do(effects ...Effect) { t.effects = append(t.effects, effects...) }
+
+// heed finds what e means. What each event does stands by what it is about.
+func (t *turn) heed(e Event) {
+	switch e := e.(type) {
+	case RunCalled:
+		t.run()
+	case ReadyReturned:
+		t.ready(e.Err)
+	case ProbationOver:
+		t.passed(e.Err)
+	case Prepared:
+		t.prepared(e.Err)
+	case Tick:
+		t.succeed(lifecycle.NewTick)
+	case Promoted:
+		t.promoted(e)
+	case PredecessorGone:
+		t.succeed(lifecycle.OldGone)
+	case ToldToLeave:
+		t.toldToLeave(e.Reason)
+	case Older:
+		t.older(e.Count)
+
+	case Signaled:
+		t.signaled(e)
+	case Asked:
+		t.asked(e.Verb)
+	case Forwarded:
+		t.command(e.Verb, e.By, nil)
+	case ContextOver:
+		t.stop(nil)
+	case KeeperGone:
+		t.keeperGone()
+	case ServerFailed:
+		t.fail(e.Err)
+
+	case NotStarted:
+		if t.under(e.Attempt) {
+			t.swapFailed(e.Err)
+		}
+	case SwapTimedOut:
+		if t.under(e.Attempt) {
+			t.abort(e.Why)
+		}
+	case ChildSpeaks:
+		t.childSpeaks(e)
+	case ChildExplains:
+		if t.under(e.Attempt) && t.Child.Aborted == "" { // or it says that it was asked to leave
+			t.Child.Reason = e.Reason
+		}
+	case Child:
+		t.child(e)
+	case TakenBack:
+		t.takenBack(e)
+
+	case PullNoticed:
+		if t.Pulled {
+			t.say("pull noticed")
+		}
+	case TrafficOver:
+		t.trafficOver()
+	case Drained:
+		t.Drained = true
+		t.settle()
+	case LingerOver:
+		t.settle()
+	case DeadlineOver:
+		if !t.Gone { // which has a time of its own
+			t.cutOff("DrainTimeout ("+t.DrainTimeout.String()+") is over", LastWords, true)
+		}
+	case Hurried:
+		t.hurry()
+	case HurryOver:
+		t.cutOff("a newer generation asked to leave", LastWords, true)
+	case CutOffDone:
+		t.cutOffDone(e.Err)
+	case GoneReturned:
+		t.finish(t.end, t.Result)
+	}
+}

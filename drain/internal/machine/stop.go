@@ -1,0 +1,130 @@
+package machine
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
+)
+
+// A generation leaves: pulled, draining, stopped.
+
+// stop begins a stop; a second signal ends everything. Sig is nil where the program itself asks.
+func (t *turn) stop(sig os.Signal) {
+	switch {
+	// The signal is meant for the service: its sender may have read this number in the PID file.
+	case t.Successor.Phase == lifecycle.Awaiting:
+		t.Later.Add(Stop)
+	case t.committing():
+		t.keep(Stop) // and heeds it here if the next one doesn't come to serve
+	case t.LeaveNow && sig != nil:
+		t.cutOff("asked twice", 0, false)
+	case t.Stopping:
+		t.LeaveNow = sig != nil // the first signal of its own, where another generation has forwarded one
+	case t.Phase == Draining:
+		t.LeaveNow = true
+		t.do(Log{slog.LevelInfo, "draining already: once more to leave now", nil})
+	case t.Phase == Starting && !t.Running && sig != nil:
+		t.finish("stopped before it was ready", nil)
+		t.do(Die{sig}) // the program is busy elsewhere and would not hear of it
+	case t.Phase == Starting || t.Phase == Probation:
+		t.leave()
+	case t.Phase == Swapping:
+		t.Stopping, t.LeaveNow = true, true
+		t.abort("the service is to stop")
+		t.pull("stopping")
+	default:
+		t.Stopping, t.LeaveNow = true, true
+		t.pull("stopping")
+		t.do(AwaitBalancers{})
+	}
+}
+
+func (t *turn) trafficOver() {
+	if t.Stopping && t.Phase != Draining {
+		t.drain("draining")
+	}
+}
+
+// drain takes nothing new and finishes the rest.
+func (t *turn) drain(message string) {
+	t.enter(Draining, message)
+	t.Deadline = t.now.Add(t.DrainTimeout)
+	t.do(Drain{Replaced: t.Replaced()})
+}
+
+// hurry shortens a drain.
+func (t *turn) hurry() {
+	if t.Phase != Draining || t.Hurried || t.Deadline.Sub(t.now) <= KillGrace {
+		return
+	}
+	t.Hurried, t.Deadline = true, t.now.Add(KillGrace)
+	t.do(Hurry{Drained: t.Drained})
+	if t.Drained {
+		t.settle()
+	}
+}
+
+// settle ends the drain of what is here, once the older generations have finished too: a process
+// that is followed (by a service manager, in a container) would end them with it.
+func (t *turn) settle() {
+	age := t.now.Sub(t.Since)
+	switch {
+	case t.Phase != Draining || !t.Drained || t.Cutting || t.Gone:
+	case t.Older > 0:
+		t.do(AwaitOlder{})
+	case t.Replaced() && age < LingerTime:
+		t.do(Linger{LingerTime - age})
+	default:
+		t.bow("stopped", t.Result)
+	}
+}
+
+// cutOff ends what has not ended by itself. Work has that long to return when no connection is left. Bows: the end
+// is in order, and Config.Gone is called.
+func (t *turn) cutOff(why string, within time.Duration, bows bool) {
+	switch {
+	case !t.Cutting:
+		t.Cutting, t.cutBows = true, bows
+		t.do(CutOff{why, within})
+	case within == 0:
+		t.do(CutOffNow{})
+	}
+}
+
+func (t *turn) cutOffDone(err error) {
+	if !t.Cutting {
+		return
+	}
+	t.Cutting = false
+	err = errors.Join(t.Result, err)
+	if t.cutBows {
+		t.bow("cut off", err)
+	} else {
+		t.finish("cut off", err)
+	}
+}
+
+// bow ends a generation in which nothing is in flight any more; the last one calls Config.Gone before.
+func (t *turn) bow(message string, err error) {
+	t.Result = err
+	if t.Replaced() || !t.CallsGone {
+		t.finish(message, err)
+		return
+	}
+	t.Gone, t.GoneBy, t.end = true, t.now.Add(GoneTime), message
+	t.do(CallGone{})
+}
+
+// finish is the end.
+func (t *turn) finish(message string, err error) {
+	f := Finish{
+		Message: message, Err: err, Replaced: t.Replaced(),
+		Guest: t.Heir && (t.Phase == Starting || t.Phase == Probation), Kill: t.Phase == Swapping,
+	}
+	t.Result = err
+	t.Phase, t.Since = Stopped, t.now
+	t.do(f)
+}

@@ -1,0 +1,220 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/listener"
+)
+
+// A generation leaves.
+
+// draining is a drain under way.
+type draining struct {
+	deadline *time.Timer
+	cut      *cutting // nil: nothing is being cut off
+}
+
+// cutting is what has not ended by itself.
+type cutting struct{ why, connections string }
+
+// workWaited: work has had its time to return.
+type workWaited struct{}
+
+// after posts e when that time is over.
+func (r *runner) after(d time.Duration, e machine.Event) *time.Timer {
+	return time.AfterFunc(d, func() { r.post(e) })
+}
+
+// beginDrain takes nothing new and finishes the rest: connections go to the next generation, or by and by.
+func (r *runner) beginDrain(replaced bool) {
+	timeout := r.cfg.DrainTimeout
+	grace := r.cfg.idleGrace(!replaced)
+	var handover listener.Handover
+	first := func() {}
+	if replaced {
+		handover, first = r.swap.handover, r.handOn()
+	} else {
+		r.os.letGo(true) // or our copies of the listening sockets would collect clients that nobody serves
+		r.health.Down()
+	}
+	r.work.Drain()
+	r.farewell.Begin(min(grace, timeout/2)) // and the other half to say goodbye
+	r.drain.deadline = r.after(timeout, machine.DeadlineOver{})
+	go func() {
+		first()
+		// An HTTP/2 client that is slow to answer its PINGs, or one that rests while IdleGrace is
+		// longer, is not to be cut off.
+		hurry := time.AfterFunc(timeout-timeout/4, func() { r.set.Hurry(timeout / 8) })
+		defer hurry.Stop()
+		if r.set.Leave(r.ctx, handover, grace) != nil {
+			return // cut off
+		}
+		<-r.work.Finish()
+		r.post(machine.Drained{})
+	}()
+	if replaced {
+		r.beginReports()
+	}
+}
+
+func (r *runner) hurry(drained bool) {
+	r.farewell.Begin(killGrace / 2)
+	r.set.Hurry(killGrace / 2)
+	r.drain.deadline.Stop()
+	r.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
+	if !drained {
+		r.drain.deadline = r.after(killGrace, machine.HurryOver{})
+	}
+}
+
+// cutOff ends what has not ended by itself. Background work has some time to return when no connection is left.
+func (r *runner) cutOff(e machine.CutOff) {
+	n := r.set.Close()
+	var left []string
+	for _, k := range []struct {
+		count int
+		name  string
+	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"},
+		{n.Other, "other"}} {
+		if k.count > 0 {
+			left = append(left, fmt.Sprintf("%d %s", k.count, k.name))
+		}
+	}
+	r.drain.cut = &cutting{why: e.Why, connections: "nothing"}
+	if len(left) > 0 {
+		r.drain.cut.connections = strings.Join(left, ", ") + " connection(s)"
+	}
+	for _, o := range r.others.older {
+		o.send(message{Kind: kindHurry})
+	}
+	r.work.End()
+	if e.Within == 0 || len(r.work.Names()) == 0 {
+		r.ensue(machine.CutOffDone{Err: r.cutError()})
+		return
+	}
+	go func() {
+		r.work.Wait(e.Within)
+		r.post(workWaited{})
+	}()
+}
+
+// cutError says what is cut off.
+func (r *runner) cutError() error {
+	what := r.drain.cut.connections
+	if names := r.work.Names(); len(names) > 0 {
+		what += "; background work: " + strings.Join(names, ", ")
+	}
+	if len(r.others.older) > 0 {
+		what += "; older generations: " + r.others.names()
+	}
+	if r.state.Gone {
+		what = "Config.Gone"
+	}
+	return akin(fmt.Errorf("drain: %s: cut off %s", r.drain.cut.why, what), ErrCutOff)
+}
+
+func (r *runner) callGone() {
+	if r.manager != nil {
+		r.manager.extendAgain() // what was asked for last is over with the drain
+		r.report()
+	}
+	over := r.hooks.call("Gone", r.cfg.Gone, machine.GoneTime)
+	go func() {
+		<-over
+		r.post(machine.GoneReturned{})
+	}()
+}
+
+// finish is the last thing the loop does.
+func (r *runner) finish(e machine.Finish) {
+	if r.drain.deadline != nil {
+		r.drain.deadline.Stop()
+	}
+	r.farewell.Begin(0)
+	r.set.Close()
+	r.work.End()
+	r.servers.close()
+	if e.Kill && r.swap.child != nil {
+		r.swap.child.Kill()
+	}
+	how := last
+	switch {
+	case e.Replaced:
+		how = replaced
+	case e.Guest:
+		how = guest
+	}
+	r.parts.end(how)
+	r.last = r.peer()
+	n := r.set.Counts()
+	level := slog.LevelInfo
+	if e.Err != nil {
+		level = slog.LevelError
+	}
+	r.tell(level, e.Message, e.Err, "lost", n.Lost, "cutOff", n.CutOff, "part", n.Part, "junk", n.Junk, "moved",
+		n.Moved, "adopted", n.Adopted)
+	r.cancel()
+}
+
+// sayLast waits until the queues and links are empty, for lastWords at most, or until an operator
+// who has waited long enough sends another signal to stop.
+func (r *runner) sayLast() {
+	r.voice.observe()
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		var all sync.WaitGroup
+		all.Go(func() { r.reports.close(r.last); r.flush() })
+		all.Go(func() { r.voice.events.Flush(ctx) })
+		all.Go(func() { r.manager.flush(ctx) })
+		all.Go(func() { r.voice.lines.Flush(ctx) })
+		all.Wait()
+		if ctx.Err() == nil {
+			r.voice.lines.Flush(ctx) // what the others had to say
+		}
+	}()
+	for {
+		select {
+		case <-over:
+			return
+		case sig := <-r.signals.in:
+			if slices.Contains(r.cfg.Signals.Stop, sig) {
+				return
+			}
+		case a := <-r.signals.arrivals: // from take, until that has ended
+			if slices.Contains(r.cfg.Signals.Stop, a.Signal) {
+				return
+			}
+		}
+	}
+}
+
+// flush lets what was sent go out before the process ends. It does not wait for long.
+func (r *runner) flush() {
+	links := r.others.links()
+	if r.swap != nil && r.swap.link != nil {
+		links = append(links, r.swap.link)
+	}
+	var saying sync.WaitGroup
+	for _, l := range links {
+		saying.Go(func() { l.Flush(lastWords) })
+	}
+	saying.Wait()
+}
+
+// die ends the process by the signal, as if no handler of it were installed.
+func (r *runner) die(sig os.Signal) {
+	r.manager.close()
+	r.sayLast()
+	raise(sig)
+}

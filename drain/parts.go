@@ -1,0 +1,98 @@
+package drain
+
+// part is something that exactly one generation owns. A function that is nil has nothing to do.
+//
+// None of them blocks: the goroutine that owns the state calls them, and clients wait meanwhile. One
+// that takes its time goes on elsewhere.
+type part struct {
+	// prepare does, in a new generation, everything that can fail. It must not disturb the owner.
+	prepare func() error
+	// inherit takes what release has put into m. It is called before acquire, or later where the old
+	// generation's word has come late, or never.
+	inherit func(m message)
+	// acquire makes this generation the owner.
+	acquire func()
+	// release gives the part up, for the new generation that m is sent to.
+	release func(m *message)
+	// regain makes this generation the owner again, after release: the new one is dead.
+	regain func()
+	// yield ends what is left here after release: the new generation serves.
+	yield func()
+	// end is called once, when this generation ends.
+	end func(how ending)
+}
+
+// ending is how a generation ends.
+type ending int
+
+const (
+	guest    ending = iota // it has never owned anything: all is the old generation's
+	replaced               // another generation owns everything
+	last                   // no generation follows
+)
+
+// parts are acquired in their order, and prepared, released and ended in reverse.
+type parts []part
+
+func (ps parts) prepare() error {
+	for i := len(ps) - 1; i >= 0; i-- {
+		if f := ps[i].prepare; f != nil {
+			if err := f(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// acquire is called with the word of the old generation, or with nil.
+func (ps parts) acquire(word *message) {
+	for _, p := range ps {
+		if word != nil && p.inherit != nil {
+			p.inherit(*word)
+		}
+		if p.acquire != nil {
+			p.acquire()
+		}
+	}
+}
+
+func (ps parts) inherit(word message) {
+	for _, p := range ps {
+		if p.inherit != nil {
+			p.inherit(word)
+		}
+	}
+}
+
+func (ps parts) release(m *message) {
+	for i := len(ps) - 1; i >= 0; i-- {
+		if f := ps[i].release; f != nil {
+			f(m)
+		}
+	}
+}
+
+func (ps parts) regain() {
+	for _, p := range ps {
+		if p.regain != nil {
+			p.regain()
+		}
+	}
+}
+
+func (ps parts) yield() {
+	for i := len(ps) - 1; i >= 0; i-- {
+		if f := ps[i].yield; f != nil {
+			f()
+		}
+	}
+}
+
+func (ps parts) end(how ending) {
+	for i := len(ps) - 1; i >= 0; i-- {
+		if f := ps[i].end; f != nil {
+			f(how)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package drain
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/pidfile"
+)
+
+// slowDisk is how long the loop waits for a disk.
+const slowDisk = 250 * time.Millisecond
+
+// pidFilePart is Config.PIDFile, which names the main generation. The first generation has no other to name, and fails
+// where it can't write the file.
+func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger, warn func(string, error)) part {
+	var place func() error
+	file := pidfile.Path(path)
+	return part{
+		prepare: func() (err error) {
+			if place, err = file.Prepare(pid); err == nil && first {
+				err = place()
+				place = nil
+			}
+			return err
+		},
+		inherit: func(m message) {
+			if m.PIDFile != path { // the old version's, or none
+				_ = pidfile.Path(m.PIDFile).Remove(m.PID)
+			}
+		},
+		acquire: func() {
+			if place != nil && !placeInTime(place, in) {
+				log.Warn("the disk of the PID file is slow: it names the old generation still", "path", path)
+			}
+		},
+		release: func(m *message) { m.PIDFile = path },
+		end: func(how ending) {
+			if how == replaced { // it is the new generation's, which is about to write it
+				return
+			}
+			if err := file.Remove(pid); err != nil {
+				warn("PID file", err)
+			}
+		},
+	}
+}
+
+// placeInTime waits for a moment, so that a program that hears that this generation serves finds its
+// pid in the file. A slow disk may take longer.
+func placeInTime(place func() error, in inbox) bool {
+	placed := make(chan struct{})
+	go func() {
+		err := place()
+		close(placed)
+		if err != nil { // the old generation is leaving: better so than not at all
+			in.post(trouble{slog.LevelError, "the PID file names the old generation", err, nil})
+		}
+	}()
+	select {
+	case <-placed:
+		return true
+	case <-time.After(slowDisk):
+		return false
+	}
+}

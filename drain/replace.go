@@ -1,0 +1,234 @@
+package drain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/pidfile"
+)
+
+// This generation is replaced by the next one, or takes everything back.
+
+// refuse answers who has asked for a swap.
+func (r *runner) refuse(e machine.Refuse) {
+	if r.asking == nil {
+		return
+	}
+	is := map[machine.Refusal][]error{
+		machine.Unsupported: {ErrNotSupported}, machine.TooEarly: {ErrNotReady}, machine.Leaving: r.leaving(),
+	}
+	r.asking <- refused("drain: swap: "+e.Why, is[e.Is]...)
+}
+
+func (r *runner) beginSwap(attempt int) {
+	sw := newSwap(r.state.Generation+1, attempt, r.asking)
+	sw.offers.bound = min(offerTime, r.cfg.DrainTimeout/4)
+	r.swap = sw
+	r.swaps++
+	timeout := r.cfg.SwapTimeout
+	if len(r.others.older)+r.others.coming+2 > r.cfg.MaxGenerations {
+		timeout += killGrace + lastWords // for the oldest to leave
+	}
+	sw.ctx, sw.giveUp = context.WithTimeout(r.ctx, timeout)
+	r.tellIn(Swapping, slog.LevelInfo, "swap begun", nil, "to", sw.generation, "binary", r.os.binary)
+	r.makeRoom()
+	context.AfterFunc(sw.ctx, func() {
+		r.post(machine.SwapTimedOut{Attempt: attempt, Why: fmt.Sprintf("not ready within SwapTimeout (%v)",
+			r.cfg.SwapTimeout)})
+	})
+	go func() {
+		if err := sw.launch(r.inbox, r.os, r.cfg.Preflight); err != nil {
+			r.post(machine.NotStarted{Attempt: attempt, Err: err})
+		}
+	}()
+}
+
+// makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to
+// leave, and the next one is not started before they have.
+func (r *runner) makeRoom() {
+	if r.state.Phase != machine.Swapping || isClosed(r.swap.room) {
+		return
+	}
+	told, room := r.others.hurry(r.cfg.MaxGenerations)
+	for _, e := range told {
+		r.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
+			"is told to leave within %v", killGrace), nil,
+			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", r.cfg.MaxGenerations)
+	}
+	if room {
+		r.swap.exiting = append([]int(nil), r.others.exiting...)
+		close(r.swap.room)
+	}
+}
+
+// sayHello says hello to the child that is about to be started.
+func (r *runner) sayHello(h helloAsked) error {
+	if r.swap != h.sw || r.state.Child.Aborted != "" {
+		return errNotStarted
+	}
+	h.sw.link = h.near
+	return h.near.Post(message{
+		Kind: kindHello, Protocol: &spoken, Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
+		Held:   r.set.Held(),
+		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
+		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(),
+	})
+}
+
+// childSpeaks is told what the child speaks. It says so once.
+func (r *runner) childSpeaks(e childSpeaks) {
+	if e.sw.peer != nil || e.protocol == nil {
+		return
+	}
+	e.sw.peer = e.protocol
+	close(e.sw.able)
+	r.step(machine.ChildSpeaks{Attempt: e.sw.attempt, Forwards: e.protocol.can(canForward), Misfit: e.protocol.fits()})
+}
+
+// childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in
+// vain, unless another has its end of the link: it has handed over in turn.
+func (r *runner) childServes(e childServes) {
+	sw := e.sw
+	doubtful := r.swap != sw || r.state.Child.Over() || r.state.Child.Phase == lifecycle.Dying
+	if sw.child != nil && !doubtful && !sw.link.Hung() && sw.child.Release() {
+		sw.unused = e.unused
+		r.step(machine.Child{Attempt: sw.attempt, Event: lifecycle.ChildServes})
+	}
+}
+
+// announcing tells whether the child is to be told that it is the main generation.
+func (r *runner) announcing(sw *swap) bool {
+	if sw.peer == nil {
+		r.step(machine.ChildSpeaks{Attempt: sw.attempt, Misfit: sw.peer.fits()})
+	}
+	return r.swap == sw && r.state.Child.Phase == lifecycle.Announcing
+}
+
+// promote tells the child that it is the main one, with all that goes along.
+func (r *runner) promote(e machine.Promote) {
+	sw := r.swap
+	m := message{
+		Kind: kindPromoted, PID: r.os.pid, Pulled: e.Next.Pull || r.cfg.KeepPull && r.health.Pulled(),
+		Swap: e.Next.Swap, PullLast: e.Next.PullLast,
+	}
+	if m.Pulled {
+		m.PullBy = e.PullBy
+	}
+	r.parts.release(&m)
+	sent, err := sw.link.Begin(m)
+	go func() {
+		if err == nil {
+			err = sent()
+		}
+		told := machine.Child{Attempt: sw.attempt, Event: lifecycle.Promoted}
+		if err != nil {
+			told.Event = lifecycle.NotPromoted
+			if !isClosed(sw.gone) {
+				told.Why = reason(err)
+			}
+		}
+		r.post(told)
+	}()
+}
+
+// letGo is called when the child serves.
+func (r *runner) letGo() {
+	sw := r.swap
+	close(sw.over)
+	sw.giveUp()
+	sw.child.Release()
+	r.result = &SwapResult{At: time.Now(), Generation: sw.generation}
+	r.others.past.Swaps++
+	if sw.reply != nil {
+		sw.reply <- nil
+	}
+	r.parts.yield()
+	r.set.Orphan(sw.unused)
+}
+
+// takeBack makes this generation the main one again, whose child is dead.
+func (r *runner) takeBack(released bool) {
+	sw := r.swap
+	close(sw.over)
+	_ = sw.link.Close()
+	r.set.ResumeReads()
+	r.manager.reclaim()
+	if released {
+		r.parts.regain()
+	}
+	go func() { // a disk that is slow holds up the next swap, and nothing else
+		err := pidfile.Path(r.cfg.PIDFile).Reclaim(r.os.pid)
+		r.post(machine.TakenBack{Attempt: sw.attempt, Err: sw.child.Err(), PIDFile: err})
+	}()
+}
+
+// swapFailed tells why.
+func (r *runner) swapFailed(e machine.SwapFailed) {
+	sw, err := r.swap, e.Err
+	sw.giveUp()
+	if e.Why != "" {
+		err = fmt.Errorf("%s (%w)", e.Why, err)
+	}
+	if errors.Is(err, syscall.ENOEXEC) {
+		err = fmt.Errorf("%w; %s is no program for this machine", err, r.os.binary)
+	}
+	r.manager.swapFailed(err)
+	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation,
+		r.state.Generation, err)
+	r.result = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
+	r.swap = nil
+	r.set.Unshare()
+	r.others.past.FailedSwaps++
+	r.tellIn(Phase(e.Phase), slog.LevelError, "swap failed", err)
+	if sw.reply != nil {
+		sw.reply <- akin(err, append(r.leaving(), ErrSwapFailed)...)
+	}
+}
+
+// successorAnswer is the swap by which this generation was replaced, or why there is none.
+type successorAnswer struct {
+	swap *swap
+	err  error
+}
+
+func (r *runner) successor() successorAnswer {
+	switch {
+	case r.state.Phase == machine.Draining && r.state.Replaced():
+		return successorAnswer{swap: r.swap}
+	case r.state.Leaves():
+		return successorAnswer{err: refused("the service stops, no generation follows", r.leaving()...)}
+	}
+	return successorAnswer{err: refused("no swap has made this generation drain")}
+}
+
+func (r *runner) pullAnswer() pullAnswer {
+	switch {
+	case r.pull != nil:
+		return pullAnswer{noticed: r.pull.noticed, over: r.pull.ctx.Done()}
+	case r.state.Phase == machine.Draining:
+		return pullAnswer{err: refused("drain: pull: this generation is draining; ask the main one", r.leaving()...)}
+	}
+	return pullAnswer{err: akin(errors.New("drain: pull: the service is not ready; it will start pulled"), ErrNotReady)}
+}
+
+// beginReports tells the next generation how far the drain is. The process that has the far end of
+// the link gets what is said: what one main generation has not read, the next one does.
+func (r *runner) beginReports() {
+	l := r.swap.link
+	r.reports = beginReports(r.inbox, r.peer(), func(p Peer) { _ = l.Wait(message{Kind: kindReport, Report: &p}) })
+}
+
+// handOn gives the older generations to the next one.
+func (r *runner) handOn() func() {
+	older, reader := r.others.older, r.swap.peer
+	r.others.older = nil
+	sw := r.swap
+	return func() { sw.handOn(r.inbox, older, cmp.Or(reader, &protocol{Version: 1})) }
+}

@@ -1,0 +1,295 @@
+package drain
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/probeport"
+	"github.com/baton-go/baton/drain/internal/tlsconf"
+	"github.com/baton-go/baton/drain/internal/work"
+	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
+)
+
+// runner owns the state of this generation. Its goroutine, in loop, takes one event after the other,
+// asks the machine what is to be done, and does that.
+type runner struct {
+	inbox
+	over   chan struct{}   // closed when, besides, what the generation had to say is said
+	ctx    context.Context // ends with the loop
+	cancel context.CancelFunc
+
+	// What does not change.
+	cfg      *Config
+	os       *system
+	set      *listener.Set
+	health   *health.State
+	work     *work.Group
+	farewell *work.Farewell
+	tickets  *tlsconf.TicketKeys
+	servers  *servers
+	listens  *listenGate
+	adopter  *adopter
+	voice    *voice
+	signals  *signals
+	manager  *manager // nil: there is none
+	control  *control
+	hooks    *hooks
+	parts    parts
+
+	// What is the loop's.
+	state   machine.State
+	ensuing []machine.Event // what effects have brought about, to be heeded next
+	asking  chan<- error    // who has asked for the swap that the present event may begin
+	others  generations
+	leads   leads
+	word    *message // the old generation's, that this one is the main one
+	swap    *swap    // under way, or the one that succeeded
+	swaps   int
+	result  *SwapResult // of the last one
+	pull    *pulling    // nil while not pulled
+	drain   draining
+	reports *reporter
+	last    Peer // of the reports
+
+	endProbation context.CancelFunc
+}
+
+// Questions that the loop answers: each has room for the answer.
+type (
+	statusAsked chan Status
+	runAsked    chan bool // whether it is the first
+	swapAsked   chan error
+	pullAsked   chan pullAnswer
+	// restoreAsked is answered by an error where this generation leaves.
+	restoreAsked chan error
+	// successorAsked asks for the generation to hand over to.
+	successorAsked chan successorAnswer
+)
+
+func (r *runner) loop() {
+	for r.state.Phase != machine.Stopped {
+		select {
+		case e := <-r.events:
+			r.heed(e)
+		case a := <-r.signals.arrivals:
+			r.step(machine.Signaled{Verb: r.cfg.Signals.verb(a.Signal), Signal: a.Signal, At: a.at})
+		}
+		if r.state.Leads() {
+			r.leads.begin(&r.others, r.work, r.inbox, r.cfg.Logger)
+		}
+		r.report()
+	}
+	r.manager.close()
+	close(r.ended) // not deferred: a panic must crash the program, not make Run return nil
+	r.sayLast()
+	r.signals.stop() // not before: the next one would kill the process, which has ended well
+	close(r.over)
+}
+
+// step asks the machine what an event means, and does it.
+func (r *runner) step(e machine.Event) {
+	r.ensuing = append(r.ensuing, e)
+	for len(r.ensuing) > 0 {
+		var effects []machine.Effect
+		r.state, effects = r.state.Step(r.ensuing[0], time.Now())
+		r.ensuing = r.ensuing[1:]
+		for _, effect := range effects {
+			r.do(effect)
+		}
+	}
+}
+
+// heed takes an event. What is not of the runner's own is the machine's.
+func (r *runner) heed(e any) {
+	switch e := e.(type) {
+	case statusAsked:
+		e <- r.status()
+	case runAsked:
+		e <- !r.state.Running
+		r.voice.observe()
+		r.step(machine.RunCalled{})
+	case swapAsked:
+		r.asking = e
+		r.step(machine.Asked{Verb: machine.Swap})
+		r.asking = nil
+	case pullAsked:
+		r.step(machine.Asked{Verb: machine.Pull})
+		e <- r.pullAnswer()
+	case restoreAsked:
+		var err error
+		if leaving := r.leaving(); leaving != nil {
+			err = refused("drain: restore: the service is leaving", leaving...)
+		}
+		r.step(machine.Asked{Verb: machine.Restore})
+		e <- err
+	case successorAsked:
+		e <- r.successor()
+	case mainAsked:
+		e <- r.state.Phase != machine.Starting && r.state.Phase != machine.Probation
+	case leadAdded:
+		if r.state.Phase == machine.Draining {
+			e.reply <- akin(ErrDraining, r.leaving()...)
+		} else {
+			e.reply <- r.leads.add(e.lead)
+		}
+	case leadReturned:
+		if r.reports != nil && r.state.Phase == machine.Draining {
+			r.reports.tell(r.peer())
+		}
+	case holdersDue, statusDue, nothing: // what is due is done after each event
+	case reportDue:
+		r.reports.due(r.peer())
+	case hookReturned:
+		if err := r.hooks.returned(e); err != nil {
+			r.tell(slog.LevelError, "hook failed", err)
+		}
+	case trouble:
+		r.tell(e.level, e.message, e.err, e.attrs...)
+	case elderSaid:
+		r.elderSaid(e)
+	case elderGone:
+		r.elderGone(e.elder)
+	case helloAsked:
+		e.reply <- r.sayHello(e)
+	case childStarted:
+		e.sw.child = e.child // which finish kills, if it comes to that
+	case childExited:
+		if r.swap == e.sw && !r.state.Child.Over() {
+			e.sw.link.Finish() // what the child has said is read to its end
+		}
+	case childSpeaks:
+		r.childSpeaks(e)
+	case childServes:
+		r.childServes(e)
+	case ableOver:
+		e.reply <- r.announcing(e.sw)
+	case announced:
+		r.step(machine.Child{Attempt: e.sw.attempt, Event: lifecycle.Announced, Mute: !e.sw.peer.can(canServe)})
+	case watchdogDue:
+		err := e.err
+		if r.state.Phase == machine.Draining { // when the servers take nothing any more
+			err = nil
+		}
+		if err != nil {
+			r.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(r.state.Phase))
+		}
+		e.reply <- r.manager.alive(err)
+	case workWaited:
+		if r.drain.cut != nil {
+			r.step(machine.CutOffDone{Err: r.cutError()})
+		}
+	default:
+		r.step(e)
+	}
+}
+
+// tell tells of what has happened.
+func (r *runner) tell(level slog.Level, message string, err error, attrs ...any) {
+	r.tellIn(Phase(r.state.Phase), level, message, err, attrs...)
+}
+
+func (r *runner) tellIn(p Phase, level slog.Level, message string, err error, attrs ...any) {
+	e := Event{Time: time.Now(), Generation: r.state.Generation, PID: r.os.pid, Phase: p, Kind: eventKinds[message],
+		Message: message, Err: err, Open: r.set.Counts()}
+	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
+	if e.Open.Open() > 0 && e.Phase != Ready {
+		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked",
+			e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
+	}
+	if err != nil {
+		all = append(all, "err", err)
+	}
+	r.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
+	r.voice.happened(e)
+	r.report()
+}
+
+// report tells the service manager what has changed.
+func (r *runner) report() {
+	if r.manager == nil {
+		return
+	}
+	v := managerView{State: r.state, pullMax: r.cfg.PullMax, swapTimeout: r.cfg.SwapTimeout, status: r.status()}
+	if r.state.Phase == machine.Swapping && r.swap != nil {
+		v.swapBy, _ = r.swap.ctx.Deadline()
+	}
+	if watchdog := r.manager.report(v); watchdog > 0 {
+		go guard(r.inbox, watchdog, func() error { // by a path that answers whether pulled or not
+			return r.servers.ask(r.ctx, r.cfg.LivePath, r.cfg.PingPath, true)
+		})
+	}
+}
+
+func (r *runner) status() Status {
+	st := Status{
+		Generation: r.state.Generation, PID: r.os.pid, Phase: Phase(r.state.Phase), Since: r.state.Since,
+		Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
+		Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.result,
+	}
+	st.Total = r.others.total(st.Open, r.voice.dropped())
+	if r.state.Phase == machine.Draining {
+		st.Deadline = r.state.Deadline
+	}
+	if st.Pulled {
+		st.Noticed = isClosed(r.health.Noticed())
+	}
+	for _, o := range r.others.older {
+		st.Older = append(st.Older, o.Peer)
+	}
+	return st
+}
+
+// peer is this generation, as others see it.
+func (r *runner) peer() Peer {
+	p := Peer{
+		Generation: r.state.Generation, PID: r.os.pid, Phase: Phase(r.state.Phase), Since: r.state.Since.Round(0),
+		Hurried: r.state.Hurried, Open: r.set.Counts(), Tasks: len(r.work.Names()), Leads: r.work.Leads(),
+	}
+	if r.state.Phase == machine.Draining {
+		p.Deadline = r.state.Deadline.Round(0)
+	}
+	return p
+}
+
+// leaving says which errors say that this generation takes nothing new; nil: it does.
+func (r *runner) leaving() (is []error) {
+	if r.state.Stopping || r.state.Phase == machine.Stopped {
+		is = append(is, ErrStopped)
+	}
+	if r.state.Phase == machine.Draining || r.state.Phase == machine.Stopped {
+		is = append(is, ErrDraining)
+	}
+	return is
+}
+
+// listParts is what exactly one generation owns, in the order in which a new one gets it.
+func (r *runner) listParts() parts {
+	warn := func(message string, err error) { r.tell(slog.LevelWarn, message, err) }
+	ports := probeport.New(r.cfg.HeartbeatAddress, r.cfg.AgentAddress, r.health)
+	return parts{
+		probersPart(r.health, warn),
+		r.others.part(r.bequest),
+		r.manager.part(),
+		ticketsPart(r.tickets, r.cfg.Logger),
+		{acquire: r.set.Open},
+		pidFilePart(r.cfg.PIDFile, r.os.pid, !r.os.inherits, r.inbox, r.cfg.Logger, warn),
+		{acquire: r.work.Begin},
+		r.control.part(r.os),
+		portsPart(r.ctx, ports, r.os, r.cfg.KeepPull, r.inbox),
+		r.os.part(),
+		storePart(r.set, !r.os.inherits, r.inbox),
+		r.hooks.part(r.health.Pulled),
+	}
+}
+
+// bequest is this generation as the next one is to see it.
+func (r *runner) bequest() (Peer, int64) {
+	p := r.peer()
+	p.Phase, p.Since = Draining, time.Now().Round(0)
+	p.Deadline = p.Since.Add(r.cfg.DrainTimeout)
+	return p, r.voice.dropped()
+}

@@ -1,0 +1,156 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
+	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/machine"
+)
+
+// A generation comes up, and takes over from the one that has started it.
+
+func (r *runner) callReady() {
+	go func() {
+		var err error
+		if r.cfg.Ready != nil {
+			if err = await(r.ctx, orCrash, func() error { return r.cfg.Ready(r.ctx) }); err != nil {
+				err = fmt.Errorf("drain: Config.Ready: %w", err)
+			}
+		}
+		r.listens.close()
+		r.post(machine.ReadyReturned{Err: err})
+	}()
+}
+
+// probe lets a new generation show that it works, before anybody depends on it: not a single
+// connection from outside is accepted, so that nothing is lost if it doesn't. It checks itself at
+// once and at each quarter of the time.
+func (r *runner) probe(hasten bool) {
+	over := time.NewTimer(r.cfg.Probation)
+	ctx, done := context.WithCancel(r.ctx)
+	r.endProbation = done
+	if hasten {
+		done()
+	}
+	go func() {
+		err := r.servers.selfCheck(r.ctx, r.cfg)
+		for again := r.cfg.Probation/4 + time.Millisecond; err == nil; err = r.servers.selfCheck(r.ctx, r.cfg) {
+			select {
+			case <-time.After(again):
+				continue
+			case <-over.C:
+			case <-ctx.Done():
+			}
+			break
+		}
+		r.post(machine.ProbationOver{Err: err})
+	}()
+}
+
+// sayReady also makes sure that somebody serves, should the old generation say nothing.
+func (r *runner) sayReady() {
+	if r.manager != nil { // tableflip keeps the pid of this process to itself
+		r.others.parent.send(message{Kind: kindProven, PID: r.os.pid})
+	}
+	err := r.os.ready()
+	r.tell(slog.LevelInfo, "proven", nil)
+	if err != nil {
+		r.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
+		r.ensue(machine.PredecessorGone{})
+		return
+	}
+	ctx, done := context.WithCancel(r.ctx)
+	r.endProbation = done
+	go func() {
+		tick := time.NewTicker(lifecycle.Tick)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.post(machine.Tick{})
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// takeOver makes this generation the main one, which says so as soon as its doors are open. What is
+// served meanwhile waits in the kernel's queues.
+func (r *runner) takeOver(e machine.TakeOver) {
+	if r.endProbation != nil {
+		r.endProbation()
+	}
+	if e.Pull {
+		r.health.Pull() // before the first probe
+	}
+	r.parts.acquire(r.word)
+	if r.state.Trusts {
+		r.others.giver.send(message{Kind: kindServing, Unused: r.set.Unclaimed()})
+	}
+	if r.state.Heir {
+		r.tellIn(Ready, slog.LevelInfo, "promoted", nil)
+	} else {
+		r.tellIn(Ready, slog.LevelInfo, "ready", nil)
+	}
+}
+
+func (r *runner) elderSaid(said elderSaid) {
+	e, m := said.elder, said.message
+	switch m.Kind {
+	case kindElder:
+		r.others.coming = max(0, r.others.coming-1)
+		if len(said.files) == 1 { // or it is gone, or this process is out of descriptors
+			r.olderJoins(said)
+			said.files = nil
+		}
+		r.makeRoom()
+	case kindReport:
+		e.heed(m.Report)
+	case kindPromoted:
+		if e == r.others.giver {
+			if r.word == nil {
+				r.word = &m
+			}
+			r.step(m.word())
+		}
+	case kindForward:
+		by := m.Generation
+		if by == 0 {
+			by = e.Generation
+		}
+		r.step(machine.Forwarded{Verb: m.Signal, By: by})
+	case kindStop:
+		r.step(machine.ToldToLeave{Reason: m.Reason})
+	}
+	closeAll(said.files)
+}
+
+func (r *runner) olderJoins(said elderSaid) {
+	l, err := link.Open(said.files[0])
+	if err != nil {
+		return
+	}
+	older := r.others.join(l, said.message)
+	// the reader before may have been another version
+	older.send(message{Kind: kindAble, PID: r.os.pid, Protocol: &spoken})
+	go r.adopter.hear(older)
+	r.step(machine.Older{Count: len(r.others.older)})
+}
+
+func (r *runner) elderGone(e *elder) {
+	parent := e == r.others.parent
+	if r.others.leave(e) {
+		r.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID,
+			"left", r.others.names())
+		r.step(machine.Older{Count: len(r.others.older)})
+	}
+	if parent {
+		r.step(machine.PredecessorGone{})
+	}
+	r.makeRoom()
+}
