@@ -15,8 +15,7 @@
 # Exit codes are those of LSB init scripts where LSB has one:
 #   0    done (also: start when it runs already, stop when it does not run)
 #   1    start: it exited, its last log lines follow; reload: the swap failed,
-#        and the old process serves on, or nothing runs any more; stop: it is
-#        gone, and had to cut something off; else: it refused
+#        and the old process serves on, or nothing runs any more; else: it refused
 #   2    wrong usage                     4    not allowed to signal the process
 #   5    BIN is not there                6    wrong or missing configuration
 #   7    reload, pull, restore: not running
@@ -25,6 +24,7 @@
 #   152  the PID file's process does not run BIN; nothing was asked of it
 #   153  the process does not answer at CONTROL; nothing was asked of it
 #   154  reload: a swap is under way already; nothing was asked of it
+#   155  stop, restart: done, but the process has cut something off, or had an error
 #   of status: 0 running, 1 dead but there is a PID file, 3 not running,
 #        4 running but not answering
 #
@@ -43,57 +43,41 @@
 : "${KILL:=0}"                     # 1: kill -9 what has not stopped in time
 : "${PROC:=/proc}"
 
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+# shellcheck source=/dev/null
+. "$here/common.sh"
+
 # The old process and the new one are told apart from strangers by this path.
 case $BIN in
 /*) ;;
 *) BIN=$PWD/${BIN#./} ;;
 esac
-
 who= # the service says of itself, last
-
-say() { printf '%s\n' "${0##*/}: $*"; }
-fail() { # code, message
-	code=$1
-	shift
-	say "$@" >&2
-	exit "$code"
-}
-
-# within waits until the command says that the matter is decided.
-within() { # seconds, command
-	end=$(($(date +%s) + $1))
-	shift
-	until "$@"; do
-		[ "$(date +%s)" -le "$end" ] || return 1
-		sleep 0.1 2>/dev/null || sleep 1 # POSIX knows whole seconds only
-	done
-}
 
 # alive: a zombie is not, though kill -0 finds it.
 alive() { # pid
+	stat=
 	if [ -d "$PROC/self" ]; then
-		stat=
 		{ read -r stat <"$PROC/$1/stat"; } 2>/dev/null
-		case ${stat##*) } in '' | [ZX]*) return 1 ;; esac
-		return 0
+	else
+		stat=$(ps -o stat= -p "$1" 2>/dev/null)
 	fi
-	case $(ps -o stat= -p "$1" 2>/dev/null) in *Z*) return 1 ;; ?*) return 0 ;; esac
-	kill -0 "$1" 2>/dev/null
+	case ${stat##*) } in '' | [ZX]*) return 1 ;; esac
 }
+gone() { ! alive "$pid"; }
 
 # ours: by its executable, or by argv[0] after a deploy that moved the old
-# executable aside or flipped a symlink. Where nobody tells, it is taken for ours.
+# executable aside or flipped a symlink.
 ours() { # pid
 	if [ -d "$PROC/self" ]; then
 		exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
-		exe=${exe% (deleted)}
-		args=$(tr '\0' '\n' 2>/dev/null <"$PROC/$1/cmdline" | sed q)
-		[ "$exe" = "$BIN" ] || [ "$exe" = "$(readlink -f "$BIN")" ] || [ "$args" = "$BIN" ]
-		return
+		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
+	else
+		exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
 	fi
-	exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
-	case $args in '' | "$BIN" | "$BIN "*) return 0 ;; esac
-	return 1
+	case ${exe% (deleted)} in "$BIN" | "$(readlink -f "$BIN")") return ;; esac
+	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
 }
 
 # look sets pid to the PID file's, and returns what status is to return.
@@ -106,67 +90,41 @@ look() {
 	alive "$pid" || return 1
 	ours "$pid" || return 152
 }
-
-need() {
-	look
-	case $? in
-	0) ;;
-	152) stranger ;;
-	*) fail 7 "not running: $PIDFILE names no living process" ;;
-	esac
-	within 10 found || silent
-}
-
-silent() {
-	fail 153 "pid $pid is running but does not answer at $CONTROL: set CONTROL to its -control${who:+ ($who)}"
-}
-
 stranger() {
 	fail 152 "$PIDFILE names pid $pid, which runs ${exe:-$args} and not $BIN:" \
 		"set BIN to what the service runs, or remove the PID file if it is left over"
 }
-
-signal() { # name
-	kill -s "$1" "$pid" 2>/dev/null && return
-	! alive "$pid" || fail 4 "not allowed to signal pid $pid: run this as the user of the service"
+silent() {
+	fail 153 "pid $pid is running but does not answer at $CONTROL: set CONTROL to its -control${who:+ ($who)}"
 }
 
-# ask: by the executable that runs, since that in BIN may be the next one, or broken.
+signal() { # name
+	kill -s "$1" "$pid" 2>/dev/null || gone || fail 4 "not allowed to signal pid $pid: run this as the user of the service"
+}
+
+# ask returns the command's exit code, or 150. It is asked by the executable that runs, since
+# that in BIN may be the next one, or broken.
 ask() { # seconds, command
 	asker=$BIN
 	[ ! -x "$PROC/$pid/exe" ] || asker=$PROC/$pid/exe
 	"$asker" -control "$CONTROL" -s "$2" 2>&1 &
 	asking=$!
 	# It may answer just as the time is over.
-	if within "$1" answered || ! kill "$asking" 2>/dev/null; then
-		wait "$asking"
-	else
-		return 150
-	fi
+	if within "$1" answered || ! kill "$asking" 2>/dev/null; then wait "$asking"; else return 150; fi
 }
 answered() { ! alive "$asking"; }
-
-# order returns when that is done; not in time: 150.
-order() { # seconds, command
-	said=$(ask "$1" "$2")
-	case $? in
-	0) ;;
-	150) return 150 ;;
-	*) fail 1 "$2 failed: $said" ;;
-	esac
-}
 
 # found: the process of the PID file, and no other, answers.
 found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid)" = "$pid" ]; }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-tell() { printf '%s\n' "pid $pid, generation $(field generation), $(field phase)"; }
+tell() { say "$1: ${2-}pid $pid, generation $(field generation), $(field phase)"; }
 
 start() {
 	look
 	case $? in
 	0)
 		within "$START_TIMEOUT" found || silent
-		say "running already: $(tell)"
+		tell "running already"
 		return
 		;;
 	1) say "$PIDFILE is left over from a process that is gone" ;;
@@ -188,20 +146,19 @@ start() {
 		exec $detach "$BIN" -pidfile "$PIDFILE" -control "$CONTROL" $ARGS >>"$LOG" 2>&1 </dev/null
 	) &
 	child=$!
-	if ! within "$START_TIMEOUT" started; then
-		pid=$child
+	if within "$START_TIMEOUT" started && [ -z "$rc" ]; then
+		tell started
+		return
+	fi
+	pid=$child
+	if [ -z "$rc" ]; then
 		signal TERM
 		within "$STOP_TIMEOUT" gone
-		recent
-		fail 150 "not ready after $START_TIMEOUT s: pid $child was told to stop"
 	fi
-	if [ -n "$rc" ]; then
-		recent
-		fail 1 "start failed: $BIN exited with code $rc"
-	fi
-	say "started: $(tell)"
+	tail -c "+$from" "$LOG" | tail -n 10 >&2
+	[ -z "$rc" ] || fail 1 "start failed: $BIN exited with code $rc"
+	fail 150 "not ready after $START_TIMEOUT s: pid $child was told to stop"
 }
-
 started() {
 	rc=''
 	if ! alive "$child"; then
@@ -212,9 +169,6 @@ started() {
 	found && [ "$pid" = "$child" ] && [ "$(field pulled)" = false ]
 }
 
-recent() { tail -c "+$from" "$LOG" | tail -n 10 >&2; }
-gone() { ! alive "$pid"; }
-
 stop() {
 	look
 	case $? in
@@ -222,50 +176,32 @@ stop() {
 	152) stranger ;;
 	*) say "not running" && return ;;
 	esac
-	first=$pid said=
+	first=$pid said='' result=0
 	if found; then
-		said=$(ask "$STOP_TIMEOUT" stop) # a second time it waits with the first
-		result=$?
+		said=$(ask "$STOP_TIMEOUT" stop) || result=$? # a second time it waits with the first
 		[ "$result" = 150 ] || within 10 gone || fail 1 "stop failed: $said"
 	else
-		stop_by_signal
-		result=$?
+		{ read -r told <"$PIDFILE.stop"; } 2>/dev/null
+		if [ "${told-}" = "$pid" ]; then # a second TERM means: leave now, whatever is in flight
+			say "pid $pid has been told to stop before: waiting"
+		else
+			signal TERM
+			(echo "$pid" >"$PIDFILE.stop") 2>/dev/null || say "cannot write $PIDFILE.stop: do not run stop twice" >&2
+		fi
+		# A swap that was quicker than TERM has put another process in charge.
+		within "$STOP_TIMEOUT" gone && ! look || result=150
 	fi
-	if [ "$result" != 150 ]; then
-		rm -f "$PIDFILE.stop"
-		say "stopped: pid $first is gone${said:+, but: $said}"
-		return "$result"
+	if [ "$result" = 150 ]; then
+		[ "$KILL" = 1 ] || fail 150 "pid $pid is still there after $STOP_TIMEOUT s: see $LOG, wait," \
+			"or run this with KILL=1 and lose what is in flight"
+		ours "$pid" && signal KILL
+		within 10 gone
 	fi
-	[ "$KILL" = 1 ] || fail 150 "pid $pid is still there after $STOP_TIMEOUT s: see $LOG, wait," \
-		"or run this with KILL=1 and lose what is in flight"
-	ours "$pid" && signal KILL
-	within 10 gone
 	rm -f "$PIDFILE.stop"
-	fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
-}
-
-stop_by_signal() {
-	asked=
-	{ read -r asked <"$PIDFILE.stop"; } 2>/dev/null
-	if [ "$asked" = "$pid" ]; then # a second TERM means: leave now, whatever is in flight
-		say "pid $pid has been told to stop before: waiting"
-	else
-		tell_to_stop
-	fi
-	within "$STOP_TIMEOUT" stopped || return 150
-}
-
-stopped() {
-	alive "$pid" && return 1
-	# A swap that was quicker than TERM has put another process in charge.
-	look || return 0
-	tell_to_stop
-	return 1
-}
-
-tell_to_stop() {
-	signal TERM
-	(echo "$pid" >"$PIDFILE.stop") 2>/dev/null || say "cannot write $PIDFILE.stop: do not run stop twice" >&2
+	[ "$result" != 150 ] || fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
+	say "stopped: pid $first is gone${said:+, but: $said}"
+	[ "$result" = 0 ] || result=155
+	return "$result"
 }
 
 restart() {
@@ -275,28 +211,37 @@ restart() {
 	return "$cut_off"
 }
 
-reload() {
-	need
-	[ "$(field phase)" != swapping ] || fail 154 "a swap is under way already: try again when it is over"
+# order has the process do it, and returns when it is done and that, or another one, answers.
+order() { # seconds, command, what it is to be then, words for when it is late
+	look
+	case $? in
+	0) ;;
+	152) stranger ;;
+	*) fail 7 "not running: $PIDFILE names no living process" ;;
+	esac
+	within 10 found || silent
+	[ "$2:$(field phase)" != reload:swapping ] || fail 154 "a swap is under way already: try again when it is over"
 	old=$pid
-	order "$RELOAD_TIMEOUT" reload || fail 150 "no new process is in charge after $RELOAD_TIMEOUT s: see $LOG"
-	within 10 moved || fail 1 "pid $old has handed over, and no other answers: see $LOG"
-	say "reloaded: pid $old has handed over to $(tell)"
+	said=$(ask "$1" "$2")
+	case $? in
+	0) ;;
+	150) fail 150 "$4 after $1 s: see $LOG" ;;
+	*) fail 1 "$2 failed: $said" ;;
+	esac
+	within 10 "$3" || fail 1 "pid $old has done it, but no process answers: see $LOG"
 }
 moved() { found && [ "$pid" != "$old" ]; }
-
-pull() {
-	need
-	order "$PULL_TIMEOUT" pull || fail 150 "pulled, but not noticed by all probers after $PULL_TIMEOUT s: $(tell)"
-	within 10 found || silent
-	say "pulled, and noticed: $(tell)"
+reload() {
+	order "$RELOAD_TIMEOUT" reload moved "no new process is in charge"
+	tell reloaded "pid $old has handed over to "
 }
-
+pull() {
+	order "$PULL_TIMEOUT" pull found "pulled, but not noticed by all probers"
+	tell "pulled, and noticed"
+}
 restore() {
-	need
-	order "$RESTORE_TIMEOUT" restore || fail 150 "not restored after $RESTORE_TIMEOUT s: see $LOG"
-	within 10 found || silent
-	say "restored: $(tell)"
+	order "$RESTORE_TIMEOUT" restore found "not restored"
+	tell restored
 }
 
 status() {
@@ -304,7 +249,7 @@ status() {
 	case $? in
 	0)
 		within 10 found || fail 4 "pid $pid is running, but does not answer at $CONTROL"
-		say "running: $(tell)"
+		tell running
 		;;
 	3) fail 3 "not running" ;;
 	*) fail 1 "not running, but there is a PID file: $PIDFILE" ;;

@@ -12,7 +12,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// killer stands before node.sh and haproxy.sh. It counts their calls, and at one
+// killer stands before node.sh and the BALANCER's functions. It counts their calls, and at one
 // of them kills release.sh, with -9. Then that step is not done at all (skip), or
 // it goes on alone, as the children of a killed script do (go), once the next run
 // has seen that.
@@ -31,11 +31,28 @@ shift
 exec dash "$script" "$@"
 `
 
+// killing is a BALANCER with the killer before each change, and call one of those.
+const (
+	killing = `
+. ../balancer/haproxy.sh
+balancer_out() { dash "$KILLER" "$CALL" out "$@"; }
+balancer_in() { dash "$KILLER" "$CALL" in "$@"; }
+`
+	call = `
+BALANCER_TIMEOUT=60
+. ../common.sh
+. ../balancer/haproxy.sh
+name=$1
+shift
+"balancer_$name" "$@"
+`
+)
+
 // TestKilled kills a release of two nodes in each step of the first one's turn,
 // and a little later, and continues it or rolls it back.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	for first := 3; first <= 6; first++ { // four sites, since each takes its time
+	for first := 5; first <= 8; first++ { // four sites, since each takes its time
 		how := [2]string{"skip", "go"}[first%2]
 		t.Run(fmt.Sprintf("%s from %d", how, first), func(t *testing.T) {
 			t.Parallel()
@@ -49,22 +66,23 @@ func killed(t *testing.T, how string, first int) {
 	s := newSite(t, builds["v1"], "a", "b")
 	load := flow.NewLoad(t, s.addr, 2, 1)
 	kill := flow.WriteFile(t, s.dir, "killer.sh", killer)
+	balancer, each := flow.WriteFile(t, s.dir, "killing.sh", killing), flow.WriteFile(t, s.dir, "call.sh", call)
 	count, repaired := filepath.Join(s.dir, "count"), filepath.Join(s.dir, "repair")
 
-	// The calls: check a, check b; then check b, keep a, down, empty, stop, put, start,
-	// check, up; up again after the gate; then b's turn.
-	const last = 14
+	// The calls: check a, check b, check b; then check a, check b, keep a, out, empty, stop, put, start,
+	// check, in; in again after the gate; then b's turn.
+	const last = 16
 	runs := "v1"
 	for at := first; at <= last; at += 4 {
 		next := map[string]string{"v1": "v2", "v2": "v1"}[runs]
 		repair, want := "continue", next
-		if at%4 >= 2 {
+		if at%4 < 2 {
 			repair, want = "rollback", runs
 		}
 		flow.WriteFile(t, s.dir, "count", "0")
 		flow.WriteFile(t, s.dir, "repair", "")
 		_, code := flow.Run(t, s.command("upgrade "+builds[next],
-			"AT_NODE=dash "+kill+" node.sh", "BALANCER=dash "+kill+" haproxy.sh",
+			"AT_NODE=dash "+kill+" ../node.sh", "BALANCER="+balancer, "KILLER="+kill, "CALL="+each,
 			"COUNT="+count, "REPAIR="+repaired, fmt.Sprintf("AT=%d", at), "HOW="+how, "WEIGHT=50"))
 		step, err := os.ReadFile(count + ".at")
 		if err != nil || code != -1 {
@@ -87,7 +105,7 @@ func killed(t *testing.T, how string, first int) {
 		}
 		os.Remove(repaired + ".over")
 		s.want(nil, want, want)
-		if at == 9 {
+		if at == 11 {
 			// What was kept is the version before, also when the new one was in place already.
 			s.release(0, "rollback")
 			want = runs

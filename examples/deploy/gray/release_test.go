@@ -110,16 +110,22 @@ func TestRefused(t *testing.T) {
 	}{
 		{2, "", "", "want upgrade FILE"},
 		{2, "upgrade", "", "want upgrade FILE"},
-		{2, "upgrade /no/such/file", "", "/no/such/file is no executable"},
-		{6, "upgrade " + v2, "NODES=a", "control.sh reload"},
-		{6, "upgrade " + v2, "NODES=a b/c", "b/c"},
+		{2, "upgrade /no/such/file", "", "/no/such/file is not there"},
+		{6, "upgrade " + v2, "NODES=a", "METHOD=swap"},
+		{6, "upgrade " + v2, "NODES=a b/c", "want letters"},
 		{6, "upgrade " + v2, "SHARE=0", "SHARE"},
 		{6, "upgrade " + v2, "SHARE=4", "SHARE"},
 		{6, "upgrade " + v2, "WEIGHT=101", "WEIGHT"},
+		{6, "upgrade " + v2, "METHOD=gray", "METHOD"},
+		{6, "upgrade " + v2, "METHOD=colours", "one of which is live"},
+		{6, "upgrade " + v2, "GATE=nothing at all", "no such command"},
+		{6, "upgrade " + v2, "BALANCER=apache", "set BALANCER"},
+		{6, "upgrade " + v2, "BACKEND=app2", "knows no server app2/a"},
+		{6, "upgrade " + v2, "HAPROXY=" + s.socket() + " /nonexistent", "or does not answer"},
 		{6, "upgrade " + v2, "BALANCER=", "set BALANCER"},
 		{6, "upgrade " + v2, "STATE=/proc/release", "set STATE"},
-		{5, "upgrade " + v2, "NODES=a nobody", "set SITE"},
-		{5, "upgrade " + v2, "CHECK=false", "a is not well"},
+		{6, "upgrade " + v2, "SITE=/nonexistent", "set SITE"},
+		{5, "upgrade " + v2, "CHECK=false", "b is not well"},
 		{6, "continue", "", "no release"},
 		{0, "status", "", "no release"},
 	} {
@@ -128,15 +134,13 @@ func TestRefused(t *testing.T) {
 			t.Errorf("release.sh %s with %s says %q, want %q in it", c.args, c.env, said, c.say)
 		}
 	}
-	// The balancer is not there: the node keeps its traffic, and its process.
-	s.release(4, "upgrade "+v2, "SOCKET="+filepath.Join(s.dir, "none"))
 	// A second one at the same time.
 	second := filepath.Join(s.dir, "second")
 	spy := flow.WriteFile(t, s.dir, "spy.sh", `
-[ "$1 $2" != "stop b" ] || dash release.sh continue >`+second+` 2>&1 || echo "exit code $?" >>`+second+`
-exec dash node.sh "$@"
+[ "$1 $2" != "stop b" ] || dash ../release.sh continue >`+second+` 2>&1 || echo "exit code $?" >>`+second+`
+exec dash ../node.sh "$@"
 `)
-	s.release(0, "continue", "AT_NODE=dash "+spy)
+	s.release(0, "upgrade "+v2, "AT_NODE=dash "+spy)
 	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") ||
 		!strings.Contains(string(said), "exit code 7") {
 		t.Errorf("a second release.sh says %q, want exit code 7", said)
@@ -160,6 +164,37 @@ exec dash node.sh "$@"
 	s.nodes["c"].Control("start")
 	s.release(0, "rollback")
 	s.want(nil, "v2", "v2", "v2")
-	s.nodes["c"].Control("stop")
-	s.release(5, "upgrade "+v1)
+}
+
+// TestOutFirst: nodes that get no requests anyway have nothing to lose, however many
+// they are, and those that do need them.
+func TestOutFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
+	load := flow.NewLoad(t, s.addr, 3, 1)
+	crash, v2 := flow.Build(t, "nethttp", "v2", "crash"), flow.Build(t, "nethttp", "v2", "")
+	s.nodes["b"].Control("stop")
+	s.nodes["b"].Deploy(crash) // which is why it was stopped
+	s.nodes["c"].Control("pull")
+	for _, name := range []string{"b", "c"} {
+		flow.Eventually(t, name+" is DOWN", func() bool { status, _ := s.stat(name); return status == "DOWN" })
+	}
+	a, c := s.nodes["a"].PID(), s.nodes["c"].PID()
+
+	// It has no version that it could go back to: that is no reason to insist on one.
+	s.release(1, "upgrade "+crash)
+	s.release(0, "rollback")
+	if s.nodes["a"].PID() != a || s.nodes["c"].PID() != c {
+		t.Error("a version that fails on b has reached another node")
+	}
+
+	before := time.Now()
+	said := s.release(0, "upgrade "+v2)
+	took := time.Since(before)
+	if b, c, a := strings.Index(said, "taken b"), strings.Index(said, "taken c"), strings.Index(said, "taken a"); b > c || c > a {
+		t.Errorf("want b, which is dead, and c, which is pulled, before a:\n%s", said)
+	}
+	s.want(nil, "v2", "v2", "v2")
+	load.Reaches(s.nodes["a"].PID(), 20)
+	load.Report("Gray release", "of three nodes one is dead, one pulled: they come first", took)
 }

@@ -70,10 +70,10 @@ func (s *site) state() string  { return filepath.Join(s.dir, "release") }
 
 // command is release.sh with the site's settings.
 func (s *site) command(args string, env ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{"release.sh"}, strings.Fields(args)...)...)
+	cmd := exec.Command("dash", append([]string{"../release.sh"}, strings.Fields(args)...)...)
 	cmd.Env = append(append(os.Environ(),
 		"NODES="+strings.Join(s.names, " "), "SITE="+filepath.Join(s.dir, "site"), "STATE="+s.state(),
-		"BALANCER=dash haproxy.sh", "SOCKET="+s.socket(), "SITE_URL=http://"+s.addr,
+		"BALANCER=haproxy", "HAPROXY="+s.socket(), "SITE_URL=http://"+s.addr,
 	), env...)
 	return cmd
 }

@@ -28,7 +28,7 @@ func TestAgent(t *testing.T) {
 	load.Reaches(s.a.PID(), 10)
 
 	begun := time.Now()
-	s.rolling(0, "b is done", "restart a b", flow.Build(t, "nethttp", "v2", ""))
+	s.release(0, "complete", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
 	took := time.Since(begun)
 	for _, n := range []*flow.Node{s.a, s.b} {
 		load.Reaches(n.PID(), 20)
@@ -43,9 +43,9 @@ func TestAgentAcrossSwaps(t *testing.T) {
 	s := newSite(t, shipped(t, "agent.cfg"), "200ms", "-probation", "200ms")
 	load := flow.NewLoad(t, s.Addr, 6, 3)
 	begun := time.Now()
-	s.rolling(0, "b is done", "reload a b", flow.Build(t, "nethttp", "v2", ""))
+	s.release(0, "complete", "upgrade "+flow.Build(t, "nethttp", "v2", ""), "METHOD=swap")
 	took := time.Since(begun)
-	s.rolling(1, "reload failed", "reload a b", flow.Build(t, "nethttp", "v2", "crash"))
+	s.release(1, "reload failed", "upgrade "+flow.Build(t, "nethttp", "v2", "crash"), "METHOD=swap")
 	for _, n := range []*flow.Node{s.a, s.b} {
 		load.Reaches(n.PID(), 20)
 	}

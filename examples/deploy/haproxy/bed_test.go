@@ -112,7 +112,7 @@ func shipped(t testing.TB, name string) string {
 	return string(text)
 }
 
-// site is two nodes behind HAProxy, and an operator's settings for rolling.sh.
+// site is two nodes behind HAProxy, and an operator's settings for release.sh.
 type site struct {
 	*balancer
 	tb   testing.TB
@@ -161,21 +161,21 @@ func (s *site) another(config, addr, inter string) *balancer {
 		"AGENT_B=9082")
 }
 
-// command is rolling.sh, for the nodes or with what is given.
-func (s *site) command(build string, args []string, env ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{"./rolling.sh"}, args...)...)
-	cmd.Env = append(os.Environ(), "NEW="+build, "NODES="+filepath.Join(s.dir, "nodes"), "HAPROXY="+s.stats)
-	cmd.Env = append(cmd.Env, env...)
+// command is release.sh by HAProxy's own checks, for both nodes or with what is given.
+func (s *site) command(args string, env ...string) *exec.Cmd {
+	cmd := exec.Command("dash", append([]string{"../release.sh"}, strings.Fields(args)...)...)
+	cmd.Env = append(append(os.Environ(), "BALANCER=haproxy", "DRAIN=no", "HAPROXY="+s.stats, "NODES=a b",
+		"SITE="+filepath.Join(s.dir, "nodes"), "STATE="+filepath.Join(s.dir, "release")), env...)
 	return cmd
 }
 
-// rolling runs rolling.sh, and wants an exit code and words in what it says.
-func (s *site) rolling(code int, words, args, build string, env ...string) {
+// release runs release.sh, and wants an exit code and words in what it says.
+func (s *site) release(code int, words, args string, env ...string) {
 	s.t.Helper()
-	said, got := flow.Run(s.t, s.command(build, strings.Fields(args), env...))
-	s.t.Logf("rolling.sh %s: %d\n%s", args, got, said)
+	said, got := flow.Run(s.t, s.command(args, env...))
+	s.t.Logf("release.sh %s: %d\n%s", args, got, said)
 	if got != code || !strings.Contains(said, words) {
-		s.t.Fatalf("rolling.sh %s: exit code %d, want %d and %q", args, got, code, words)
+		s.t.Fatalf("release.sh %s: exit code %d, want %d and %q", args, got, code, words)
 	}
 }
 

@@ -17,10 +17,10 @@ func TestRestart(t *testing.T) {
 	s := newSite(t, true)
 	load := s.load(4, 2)
 	began := time.Now()
-	s.rolling(0, flow.Build(t, "nethttp", "v2", ""))
+	s.release(0, "upgrade "+flow.Build(t, "nethttp", "v2", ""))
 	s.settled()
 	load.Flows(50)
-	s.rolling(0, flow.Build(t, "nethttp", "v3", ""))
+	s.release(0, "upgrade "+flow.Build(t, "nethttp", "v3", ""))
 	took := time.Since(began)
 	s.settled()
 	for _, n := range s.nodes {
@@ -117,21 +117,26 @@ func TestReload(t *testing.T) {
 	load.Report(name, "reload of both nodes (in-place swap)", took)
 }
 
-// A version that does not start stops the upgrade at the first node.
+// A version that does not start stops the upgrade at the first node, which gets its old one back.
 func TestBroken(t *testing.T) {
 	s := newSite(t, true)
 	master, backup := s.settled()
 	load := s.load(4, 2)
 	began := time.Now()
-	said := s.rolling(1, flow.Build(t, "nethttp", "v2", "crash"))
-	if version := master.Version(); version != "v1" {
-		t.Errorf("the other node runs %s, want v1", version)
-	}
-	if !strings.Contains(said, backup.name+": the upgrade has failed") {
+	said := s.release(1, "upgrade "+flow.Build(t, "nethttp", "v2", "crash"))
+	if !strings.Contains(said, backup.name+" failed, and has its old version back") {
 		t.Errorf("it does not say that %s has failed", backup.name)
 	}
-	flow.Eventually(t, backup.name+" is out", func() bool { return backup.state() == "FAULT" })
-	s.rolling(0, flow.Build(t, "nethttp", "v3", ""))
+	for _, n := range s.nodes {
+		if version := n.Version(); version != "v1" {
+			t.Errorf("node %s runs %s, want v1", n.name, version)
+		}
+	}
+	if now, _ := s.settled(); now != master {
+		t.Error("the address has moved")
+	}
+	s.release(0, "rollback")
+	s.release(0, "upgrade "+flow.Build(t, "nethttp", "v3", ""))
 	took := time.Since(began)
 	s.settled()
 	load.Flows(50)

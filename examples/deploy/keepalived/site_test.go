@@ -69,14 +69,14 @@ func newSite(t *testing.T, stay bool) *site {
 
 func script(name string) string { return filepath.Join(flow.Examples(), "deploy", "keepalived", name) }
 
-// rolling upgrades both nodes to a build.
-func (s *site) rolling(want int, build string) string {
+// release runs release.sh for both nodes.
+func (s *site) release(want int, args string) string {
 	s.t.Helper()
 	nodes := map[string]*flow.Node{}
 	for name, n := range s.nodes {
 		nodes[name] = n.Node
 	}
-	return flow.Rolling(s.t, nodes, want, build, "FILE=state")
+	return flow.Release(s.t, nodes, want, args, "FILE=state")
 }
 
 func (n *node) keepalived() {

@@ -18,7 +18,7 @@ func TestRestart(t *testing.T) {
 	s := newSite(t, true)
 	load := s.load(4, 2)
 	began := time.Now()
-	s.rolling(0, flow.Build(t, "nethttp", "v2", ""))
+	s.release(0, "upgrade "+flow.Build(t, "nethttp", "v2", ""))
 	took := time.Since(began)
 	for _, n := range []*flow.Node{s.a, s.b} {
 		load.Reaches(n.PID(), 20)

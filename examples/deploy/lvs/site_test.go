@@ -81,11 +81,11 @@ func (s *site) state(n *flow.Node) string {
 
 func ip(n *flow.Node) string { return strings.TrimSuffix(n.Addr, ":8080") }
 
-// rolling upgrades both nodes to a build.
-func (s *site) rolling(want int, build string) string {
+// release runs release.sh for both nodes.
+func (s *site) release(want int, args string) string {
 	s.t.Helper()
-	return flow.Rolling(s.t, map[string]*flow.Node{ip(s.a): s.a, ip(s.b): s.b}, want, build,
-		"NODES="+ip(s.a)+" "+ip(s.b), "RUN="+s.run, "STATE=dash "+script("checker.sh")+" state")
+	return flow.Release(s.t, map[string]*flow.Node{ip(s.a): s.a, ip(s.b): s.b}, want, args,
+		"RUN="+s.run, "NODE_STATE=dash "+script("checker.sh")+" state")
 }
 
 func (s *site) load(keep, fresh int) *flow.Load {

@@ -79,19 +79,19 @@ func run(t testing.TB, dir string) []string {
 	return []string{flow.Tool(t, "nginx", "apt-get install nginx-light"), "-p", dir, "-c", "nginx.conf", "-e", "error.log"}
 }
 
-// publish runs publish.sh and returns its exit code.
+// publish runs release.sh and returns its exit code.
 func (s *site) publish(args []string, env ...string) int {
 	s.t.Helper()
 	flow.Tool(s.t, "flock", "apt-get install util-linux")
 	flow.Tool(s.t, "ps", "apt-get install procps")
-	cmd := exec.Command("dash", append([]string{"publish.sh"}, args...)...)
+	cmd := exec.Command("dash", append([]string{"../release.sh"}, args...)...)
 	cmd.Env = append(append(os.Environ(),
-		"SITE="+filepath.Join(s.dir, "site"), "STATE="+filepath.Join(s.dir, "release"),
+		"BALANCER=nginx", "NODES=a b", "SITE="+filepath.Join(s.dir, "site"), "STATE="+filepath.Join(s.dir, "release"),
 		"SERVERS="+filepath.Join(s.dir, "servers.conf"), "NGINX_PID="+filepath.Join(s.dir, "nginx.pid"),
 		"RUN_NGINX="+strings.Join(run(s.t, s.dir), " "),
 	), env...)
 	said, code := flow.Run(s.t, cmd)
-	s.t.Logf("publish.sh %s: %d\n%s", strings.Join(args, " "), code, said)
+	s.t.Logf("release.sh %s: %d\n%s", strings.Join(args, " "), code, said)
 	return code
 }
 
@@ -117,7 +117,7 @@ func TestPublish(t *testing.T) {
 	seen := filepath.Join(s.dir, "seen")
 	spy := flow.WriteFile(t, s.dir, "spy.sh", `
 [ "$1" != stop ] || ( . "$SITE/$2"; "$BIN" -control "$CONTROL" -s status; echo ) >>`+seen+`
-exec sh ../gray/node.sh "$@"
+exec sh ../node.sh "$@"
 `)
 
 	load := flow.NewLoad(t, s.addr, 0, 8)
@@ -181,6 +181,37 @@ func TestPublishWaits(t *testing.T) {
 	if load.End().Failed() > 0 {
 		t.Error(load)
 	}
+}
+
+// TestRefused: nothing is touched when something is not as it should be.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
+	upgrade := []string{"upgrade", flow.Build(t, "nethttp", "v2", "")}
+	for _, wrong := range []string{"NODES=a c", "SERVERS=/nonexistent", "NGINX_PID=" + s.a.Path("pid"), "NGINX_PID=/nonexistent"} {
+		if code := s.publish(upgrade, wrong); code != 6 {
+			t.Errorf("%s: exit code %d, want 6", wrong, code)
+		}
+	}
+	// A configuration that nginx does not take is found out when the first node is to leave.
+	servers := filepath.Join(s.dir, "servers.conf")
+	text, err := os.ReadFile(servers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow.WriteFile(t, s.dir, "servers.conf", string(text)+"nonsense;\n")
+	pid := s.a.PID()
+	if code := s.publish(upgrade); code != 4 {
+		t.Errorf("exit code %d, want 4", code)
+	}
+	if s.a.PID() != pid {
+		t.Error("a was touched")
+	}
+	flow.WriteFile(t, s.dir, "servers.conf", string(text))
+	if code := s.publish([]string{"continue"}); code != 0 {
+		t.Errorf("exit code %d of continue, want 0", code)
+	}
+	s.versions(t, "v2", "v2")
 }
 
 // TestSwap: the same by the library's own swap. Nothing is marked down, nothing

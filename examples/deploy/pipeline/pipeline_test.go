@@ -187,7 +187,7 @@ func TestKilled(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	dir := flow.Dir(t)
 	for name, text := range map[string]string{
-		"none.env": "NODES=a\nSTATE=" + dir + "\n",
+		"none.env": "METHOD=gray\nNODES=a\nSTATE=" + dir + "\n",
 		"no.env":   "METHOD=swap\nSTATE=" + dir + "\n",
 		"good.env": "METHOD=swap\nNODES=a\nSTATE=" + dir + "/state\nSITE=" + dir + "\n",
 	} {
@@ -207,12 +207,12 @@ func TestMistakes(t *testing.T) {
 		{"good forward", "want an environment", 2, false},
 		{"moon", "want the name of an environment", 2, false},
 		{"good", "run build.sh first", 6, false},
-		{"none", "want gray or swap", 6, true},
+		{"none", "want restart, swap or colours", 6, true},
 		{"no", "NODES: is not set in", 2, true},
-		{"good", "nothing was touched", 5, true},
+		{"good", "set SITE", 6, true},
 	} {
 		if c.built {
-			if err := os.WriteFile(filepath.Join(dist, "app"), nil, 0o755); err != nil {
+			if err := os.WriteFile(filepath.Join(dist, "app"), []byte("app"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}

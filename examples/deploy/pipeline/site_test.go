@@ -104,7 +104,7 @@ func (s *site) settings(env string, more ...string) {
 	}
 	more = append([]string{
 		string(text), "SITE=" + s.path(env+".site"), "STATE=" + s.path(env+".state"),
-		"SITE_URL=" + url, "SOCKET=" + s.path("haproxy.sock"),
+		"SITE_URL=" + url, "HAPROXY=" + s.path("haproxy.sock"),
 	}, more...)
 	if err := os.MkdirAll(s.path("env"), 0o755); err != nil {
 		s.t.Fatal(err)
@@ -116,9 +116,15 @@ func (s *site) settings(env string, more ...string) {
 func (s *site) begin(env, build string, names ...string) {
 	s.t.Helper()
 	for _, name := range names {
-		for _, verb := range [][]string{{"put", name, build}, {"start", name}} {
-			cmd := exec.Command("dash", append([]string{filepath.Join(flow.Examples(), "deploy", "gray", "node.sh")}, verb...)...)
+		for _, verb := range []string{"put", "start"} {
+			cmd := exec.Command("dash", filepath.Join(flow.Examples(), "deploy", "node.sh"), verb, name)
 			cmd.Env = append(os.Environ(), "SITE="+s.path(env+".site"), "SETTINGS="+filepath.Join(s.path("env"), env+".env"))
+			binary, err := os.Open(build)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			defer binary.Close()
+			cmd.Stdin = binary
 			if said, code := flow.Run(s.t, cmd); code != 0 {
 				s.t.Fatalf("node.sh %v: %d, %s", verb, code, said)
 			}

@@ -18,15 +18,18 @@ import (
 const holding = `#!/bin/sh
 hold() {
 	[ "$*" = "$HOLD" ] || return 0
+	[ "$2" != stop ] || [ -n "$runs" ] || return 0
 	: >"$HELD/held"
 	until [ -e "$HELD/go" ]; do sleep 0.05; done
 }
 if [ "$1" = check ]; then
+	case $(tail -n 1 release/journal) in *" taken $NODE") ;; *) exit 0 ;; esac
 	case $URL in "$PREVIEW") hold check through Traefik ;; *) hold check ;; esac
 	exit 0
 fi
+runs=$(cat "$PIDFILE" 2>/dev/null)
 hold before "$1"
-"$CONTROL" "$1"
+sh CONTROL.SH "$1"
 code=$?
 hold after "$1"
 exit $code
@@ -36,37 +39,28 @@ exit $code
 func TestKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	s.release(0, nil, "upgrade", s.build("v1", ""))
 	load := flow.NewLoad(t, s.web(), 4, 2)
 	start := time.Now()
 	steps := []string{"before start", "after start", "check", "check through Traefik", "before stop", "after stop"}
 	for i, step := range steps {
 		live := flow.Whoami(t, "http://"+s.web())
-		s.killedAt(step, s.build("v2", ""))
+		version := fmt.Sprint("v", 2+i%2)
+		s.killedAt(step, s.build(version, ""))
 		switched := strings.Contains(step, "stop")
 		if who := flow.Whoami(t, "http://"+s.web()); switched != (who.PID != live.PID) {
 			t.Fatalf("killed at %s: %+v is live, before that was %+v", step, who, live)
 		}
-		// What is left of it may take a while.
-		patient := []string{"LOCK_TIMEOUT=60"}
-		if step == "after start" {
-			s.bluegreen(7, patient, "rollback")
-			if who := s.one(); who != live {
-				t.Fatalf("rolled back: %+v is live, want %+v", who, live)
+		if i%2 == 0 {
+			s.release(0, nil, "rollback")
+			if who := s.one(); who.Version != live.Version || !switched && who != live {
+				t.Fatalf("killed at %s, and rolled back: %+v is live, want %+v", step, who, live)
 			}
-			continue
+			s.killedAt(step, s.build(version, ""))
 		}
-		if step == "before stop" {
-			s.bluegreen(0, patient, "rollback")
-			if who := s.one(); who.Version != live.Version {
-				t.Fatalf("rolled back: %+v is live, want version %s", who, live.Version)
-			}
-			continue
-		}
-		version := fmt.Sprint("v", 3+i%2)
-		s.bluegreen(0, patient, "deploy", s.build(version, ""))
+		s.release(0, nil, "continue")
 		if who := s.one(); who.Version != version {
-			t.Fatalf("killed at %s, and deployed again: %+v is live, want version %s", step, who, version)
+			t.Fatalf("killed at %s, and continued: %+v is live, want version %s", step, who, version)
 		}
 	}
 	load.Flows(50)
@@ -81,13 +75,10 @@ func TestKilledAtEachStep(t *testing.T) {
 func (s *site) killedAt(step, build string) {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	script := flow.WriteFile(s.t, dir, "holding.sh", strings.ReplaceAll(holding, "$CONTROL",
+	script := flow.WriteFile(s.t, dir, "holding.sh", strings.ReplaceAll(holding, "CONTROL.SH",
 		filepath.Join(flow.Examples(), "deploy", "control.sh")))
-	if err := os.Chmod(script, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	p := flow.Start(s.t, s.command([]string{"CONTROL_SH=" + script, "CHECK=" + script + " check", "HOLD=" + step,
-		"HELD=" + dir}, "deploy", build))
+	p := flow.Start(s.t, s.command([]string{"CONTROL_SH=" + script, "CHECK=dash " + script + " check", "HOLD=" + step,
+		"HELD=" + dir}, "upgrade", build))
 	flow.Eventually(s.t, "it is at "+step, func() bool {
 		_, err := os.Stat(filepath.Join(dir, "held"))
 		return err == nil
@@ -111,14 +102,14 @@ func (s *site) one() flow.Identity {
 func TestTraefikThatDoesNotFollow(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	s.release(0, nil, "upgrade", s.build("v1", ""))
 	v1 := s.only("blue", "v1")
 	load := flow.NewLoad(t, s.web(), 4, 2)
-	quick := []string{"ROUTE_TIMEOUT=10", "LOCK_TIMEOUT=0"}
+	quick := []string{"BALANCER_TIMEOUT=10"}
 
 	// It refuses the whole folder because of one file.
 	broken := flow.WriteFile(t, s.path("conf.d"), "broken.yml", "http: {routers: [")
-	said := s.bluegreen(1, quick, "deploy", s.build("v2", ""))
+	said := s.release(1, quick, "upgrade", s.build("v2", ""))
 	if !strings.Contains(said, "blue is live, as before") || s.only("blue", "v1") != v1 {
 		t.Errorf("it says %q", said)
 	}
@@ -126,21 +117,24 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	s.release(0, quick, "rollback")
 	for _, tc := range []struct {
 		code int
 		env  string
 		args []string
 		says string
 	}{
-		{2, "X=", []string{"deploy"}, "want deploy FILE"},
-		{6, "API=http://" + s.host + ":1", []string{"deploy", s.build("v2", "")}, "set API"},
-		{6, "CONTROL_SH=./nothing", []string{"deploy", s.build("v2", "")}, "set CONTROL_SH"},
-		{6, "ROUTES=" + flow.WriteFile(t, t.TempDir(), "live.yml", "http: {}"), []string{"deploy", s.build("v2", "")},
+		{2, "X=", []string{"upgrade"}, "want upgrade FILE"},
+		{6, "API=http://" + s.host + ":1", []string{"upgrade", s.build("v2", "")}, "set API"},
+		{6, "CONTROL_SH=./nothing", []string{"upgrade", s.build("v2", "")}, "set CONTROL_SH"},
+		{6, "ROUTES=" + flow.WriteFile(t, t.TempDir(), "live.yml", "http: {}"), []string{"upgrade", s.build("v2", "")},
 			"does not say which colour"},
-		{7, "X=", []string{"rollback"}, "never live"},
-		{0, "X=", []string{"status"}, "live: blue; Traefik sends clients to blue"},
+		{6, "METHOD=restart", []string{"upgrade", s.build("v2", "")}, "it is colours"},
+		{6, "NODES=blue", []string{"upgrade", s.build("v2", "")}, "one of which is live"},
+		{0, "X=", []string{"rollback"}, "rolled back already"},
+		{0, "X=", []string{"status"}, "blue: live"},
 	} {
-		if said := s.bluegreen(tc.code, append(quick, tc.env), tc.args...); !strings.Contains(said, tc.says) {
+		if said := s.release(tc.code, append(quick, tc.env), tc.args...); !strings.Contains(said, tc.says) {
 			t.Errorf("it says %q, want %q in it", said, tc.says)
 		}
 		s.only("blue", "v1")
@@ -148,10 +142,11 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 
 	// Two at once: the one waits in its check for the other to be refused.
 	held := t.TempDir()
-	p := flow.Start(t, s.command([]string{"CHECK=: >" + held + "/held; until [ -e " + held +
-		"/go ]; do sleep 0.05; done"}, "deploy", s.build("v2", "")))
+	check := func(text string) string { return "CHECK=dash " + flow.WriteFile(t, held, "check.sh", text) }
+	p := flow.Start(t, s.command([]string{check(": >" + held + "/held; until [ -e " + held +
+		"/go ]; do sleep 0.05; done\n")}, "upgrade", s.build("v2", "")))
 	flow.Eventually(t, "the first is at its check", func() bool { _, err := os.Stat(held + "/held"); return err == nil })
-	s.bluegreen(154, quick, "deploy", s.build("v3", ""))
+	s.release(7, quick, "upgrade", s.build("v3", ""))
 	flow.WriteFile(t, held, "go", "")
 	<-p.Ended()
 	load.Reaches(s.only("green", "v2"), 20)
@@ -160,7 +155,7 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 	}
 
 	// An old colour that dies by itself is not waited for.
-	s.bluegreen(0, []string{"EMPTY_TIMEOUT=30", "CHECK=kill -9 $(cat " + s.path("green/pid") +
-		") 2>/dev/null || :"}, "deploy", s.build("v3", ""))
+	s.release(0, []string{"EMPTY_TIMEOUT=30", check("[ $NODE = green ] || kill -9 $(cat " + s.path("green/pid") +
+		") 2>/dev/null || :\n")}, "upgrade", s.build("v3", ""))
 	s.only("blue", "v3")
 }

@@ -21,7 +21,6 @@ type site struct {
 	t       *testing.T
 	host    string
 	dir     string
-	args    string
 	traefik *flow.Process
 }
 
@@ -30,10 +29,11 @@ func newSite(t *testing.T, args ...string) *site {
 	bin := flow.Tool(t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
 	flow.Tool(t, "dash", "apt-get install dash")
 	flow.Tool(t, "flock", "apt-get install util-linux")
-	s := &site{t: t, host: flow.Host(), dir: flow.Dir(t), args: strings.Join(args, " ")}
+	s := &site{t: t, host: flow.Host(), dir: flow.Dir(t)}
 	// Quicker probes, as nothing but waiting hangs on them.
-	own := strings.NewReplacer("127.0.0.1", s.host, "nterval: 1s", "nterval: 200ms")
-	for _, name := range []string{"traefik.yml", "conf.d/app.yml"} {
+	own := strings.NewReplacer("127.0.0.1", s.host, "nterval: 1s", "nterval: 200ms",
+		"ARGS='", "ARGS='"+strings.Join(append(args, ""), " "))
+	for _, name := range []string{"traefik.yml", "conf.d/app.yml", "site/blue", "site/green"} {
 		text, err := os.ReadFile(name)
 		if err == nil {
 			err = os.MkdirAll(filepath.Dir(s.path(name)), 0o755)
@@ -73,22 +73,20 @@ func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *site) web() string             { return s.host + ":8000" }
 
 func (s *site) command(env []string, args ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{filepath.Join(flow.Examples(), "deploy", "traefik", "bluegreen.sh")}, args...)...)
+	cmd := exec.Command("dash", append([]string{filepath.Join(flow.Examples(), "deploy", "release.sh")}, args...)...)
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "SITE="+s.path(""), "ARGS="+s.args, "ROUTE_TIMEOUT=60",
-		"BLUE=http://"+s.host+":8081", "GREEN=http://"+s.host+":8082", "PREVIEW=http://"+s.host+":8001",
-		"API=http://"+s.host+":8099")
+	cmd.Env = append(os.Environ(), "BALANCER=traefik", "PREVIEW=http://"+s.host+":8001", "API=http://"+s.host+":8099")
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
 
-// bluegreen runs the script, and wants that exit code.
-func (s *site) bluegreen(want int, env []string, args ...string) string {
+// release runs release.sh, and wants that exit code.
+func (s *site) release(want int, env []string, args ...string) string {
 	s.t.Helper()
 	said, code := flow.Run(s.t, s.command(env, args...))
-	s.t.Logf("%s: bluegreen.sh %s: %d\n%s", s.host, strings.Join(args, " "), code, said)
+	s.t.Logf("%s: release.sh %s: %d\n%s", s.host, strings.Join(args, " "), code, said)
 	if code != want {
-		s.t.Fatalf("%s: bluegreen.sh %s: exit code %d, want %d", s.host, strings.Join(args, " "), code, want)
+		s.t.Fatalf("%s: release.sh %s: exit code %d, want %d", s.host, strings.Join(args, " "), code, want)
 	}
 	return said
 }

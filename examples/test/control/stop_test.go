@@ -249,10 +249,10 @@ func TestStopCutsOff(t *testing.T) {
 	s := newSite(t, "-drain-timeout", "3s")
 	s.want(0, "started", "start")
 	s.hold()
-	s.want(1, "cut off 1 active", "stop")
+	s.want(155, "cut off 1 active", "stop")
 	s.want(0, "started", "start")
 	s.hold()
-	s.want(1, "started", "restart")
+	s.want(155, "started", "restart")
 	s.serves(s.pid(), "v1", 200)
 	s.want(0, "stopped", "stop")
 }

@@ -1,17 +1,20 @@
 #!/bin/sh
-# node.sh: what release.sh asks of a node, for nodes on this machine. SITE/NODE has
-# the node's settings for control.sh, as lines BIN=…, CONTROL=…, and so on. For nodes
-# elsewhere write one that does the same by ssh, and set AT_NODE to it.
+# node.sh: what release.sh asks of a node, node.sh VERB NODE, for nodes of this machine;
+# by ON=ssh it is another one, which has its own node.sh. SITE/NODE has the node's
+# settings for control.sh, as lines BIN=…, CONTROL=…, and so on.
 #
-#   check    it is ready, and CHECK says so: asked directly, not through the balancer
+#   check    it is ready, and CHECK says so: asked directly, not through the balancer;
+#            check NODE URL asks there. Exit code 3: it does not run, 6: wrong settings
 #   keep     remembers what it runs now, and its SETTINGS, beside BIN
-#   empty    waits until no request is in flight there
-#   stop     control.sh's
-#   put FILE puts the new binary in the place of the old, by rename
+#   empty    waits until no request is in flight there, in older generations neither
+#   stop     control.sh's. What had to be cut off is said, and is no failure: it is gone
+#   put      puts the new binary, which is its input, in the place of the old, by rename
 #   restore  puts back what was kept
 #   start    control.sh's
 #   swap     control.sh reload; where the settings have changed, which a process that
 #            runs does not hear of, restart. Nothing where it runs the same already
+#
+# It needs curl, and for check and empty the service's control socket.
 #
 # SETTINGS is a file with lines APP_NAME=value for the service's environment. They are
 # put, kept and restored with the binary; what SITE/NODE sets counts more.
@@ -20,39 +23,48 @@
 : "${SETTINGS:=}"          # a file, as above
 : "${CHECK:=}"             # a command that asks the node at $URL; $NODE is its name
 : "${EMPTY_TIMEOUT:=60}"   # seconds: your longest request
-: "${CONTROL_SH:=$(dirname "$0")/../control.sh}"
 
-fail() { # code, message
-	code=$1
-	shift
-	printf '%s\n' "${0##*/}: $*" >&2
-	exit "$code"
-}
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+: "${CONTROL_SH:=$here/control.sh}"
+# shellcheck source=/dev/null
+. "$here/common.sh"
 
 # What starts a service must not pass release.sh's lock on to it.
 control() { sh "$CONTROL_SH" "$1" 9>&-; }
 
-# in_flight prints how many connections of whom have a request under way or coming.
-in_flight() {
-	"$BIN" -control "$CONTROL" -s status 2>/dev/null | sed -n 's/.*"open":{\([^}]*\)}.*/\1/p' | tr , '\n' |
-		awk -F : '$1 ~ /"(new|active|hijacked|http2|other)"/ { n += $2 } END { if (NR) print n }'
+ask() { curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status; }
+
+check() { # maybe a URL
+	if ! said=$(ask); then
+		control status >/dev/null 2>&1
+		case $? in 1 | 3) fail 3 "$NODE is not running" ;; esac
+		fail 1 "$NODE does not answer at $CONTROL"
+	fi
+	phase=$(printf '%s' "${said%%,\"listeners\"*}" | sed -n 's/.*"phase":"\([^"]*\).*/\1/p')
+	[ "$phase" = ready ] || fail 1 "$NODE is not ready: $phase"
+	# shellcheck disable=SC2086 # a command and its arguments
+	[ -z "$CHECK" ] || URL=${1:-$URL} $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
+}
+
+# is_empty: a connection that has not sent a byte is a spare one of the balancer's. HTTP/2
+# does not say whether it is at rest: the stop sees to that, and to one that does not run.
+is_empty() {
+	left='' said=$(ask) || { [ $? = 7 ] && return; } # nobody is there
+	case $said in *'"older":null'* | *'"older":[]'*) ;; *) return 1 ;; esac
+	left=$(printf '%s\n' "$said" | sed -n 's/.*"open":{\([^}]*\)}.*/\1/p' | tr , '\n' |
+		grep -E '^"(active|hijacked|other)":[1-9]' | tr '\n' ' ')
+	[ -z "$left" ]
 }
 
 empty() {
-	end=$(($(date +%s) + EMPTY_TIMEOUT))
-	while n=$(in_flight) && [ "$n" != 0 ]; do
-		# One that does not run, or does not answer, is stop's to deal with.
-		if [ -z "$n" ]; then return; fi
-		[ "$(date +%s)" -le "$end" ] || fail 1 "$NODE: $n connection(s) with requests in flight after $EMPTY_TIMEOUT s: raise EMPTY_TIMEOUT"
-		sleep 0.1 2>/dev/null || sleep 1
-	done
+	within "$EMPTY_TIMEOUT" is_empty ||
+		fail 1 "$NODE still has requests in flight after $EMPTY_TIMEOUT s ($left): raise EMPTY_TIMEOUT"
 }
 
-check() {
-	said=$(control status 2>&1) || fail 1 "$NODE: $said"
-	case $said in *", ready") ;; *) fail 1 "$NODE is not ready: $said" ;; esac
-	# shellcheck disable=SC2086 # a command and its arguments
-	[ -z "$CHECK" ] || $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
+stop() {
+	control stop
+	case $? in 0 | 155) ;; *) return 1 ;; esac
 }
 
 # keep: what runs, which may be another than what lies there.
@@ -70,10 +82,11 @@ place() { # from, to
 }
 
 put() {
+	mkdir -p "${BIN%/*}" || return
 	if [ -n "$SETTINGS" ]; then
 		sed -n '/^APP_/p' "$SETTINGS" >"$BIN.env.tmp" && mv "$BIN.env.tmp" "$BIN.env" || return
 	fi
-	cp "$1" "$BIN.new" && chmod +x "$BIN.new" && mv "$BIN.new" "$BIN"
+	cat >"$BIN.new" && chmod +x "$BIN.new" && mv "$BIN.new" "$BIN"
 }
 
 # restore: a link, because a full disk may be why we are here.
@@ -99,9 +112,11 @@ of_service() { grep '^APP_' | sort; }
 
 verb=${1-} NODE=${2-}
 case $#:$verb in
-2:check | 2:keep | 2:empty | 2:stop | 2:restore | 2:start | 2:swap | 3:put) ;;
-*) fail 2 "want check, keep, empty, stop, restore, start or swap NODE, or put NODE FILE" ;;
+3:check | 2:check | 2:keep | 2:empty | 2:stop | 2:put | 2:restore | 2:start | 2:swap) ;;
+*) fail 2 "want check, keep, empty, stop, put, restore, start or swap, and NODE" ;;
 esac
+for tool in curl cmp; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
+[ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
 case $SITE in */*) node=$SITE/$NODE ;; *) node=./$SITE/$NODE ;; esac
 export NODE
@@ -117,7 +132,7 @@ if [ -r "$BIN.env" ]; then
 fi
 set +a
 case $verb in
-stop | start) control "$verb" ;;
-put) put "$3" ;;
+start) control start ;;
+check) check "${3-}" ;;
 *) "$verb" ;;
 esac

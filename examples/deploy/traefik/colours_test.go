@@ -24,22 +24,23 @@ func TestMain(m *testing.M) {
 func TestSwapOfColours(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	s.release(0, nil, "upgrade", s.build("v1", ""))
 	v1 := s.only("blue", "v1")
 	load := flow.NewLoad(t, s.web(), 6, 2)
 	load.Reaches(v1, 20)
+	s.release(6, nil, "rollback") // there was nothing before
 
 	start := time.Now()
-	s.bluegreen(0, nil, "deploy", s.build("v2", ""))
+	s.release(0, nil, "upgrade", s.build("v2", ""))
 	took := time.Since(start)
 	v2 := s.only("green", "v2")
 	load.Reaches(v2, 50)
 
-	s.bluegreen(0, nil, "deploy", s.build("v3", ""))
+	s.release(0, nil, "upgrade", s.build("v3", ""))
 	v3 := s.only("blue", "v3")
 	load.Reaches(v3, 50)
 
-	s.bluegreen(0, nil, "rollback")
+	s.release(0, nil, "rollback")
 	back := s.only("green", "v2")
 	load.Reaches(back, 50)
 
@@ -53,7 +54,7 @@ func TestSwapOfColours(t *testing.T) {
 func TestTheOldColourFinishes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "-drain-timeout", "1s")
-	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
+	s.release(0, nil, "upgrade", s.build("v1", ""))
 	v1 := s.only("blue", "v1")
 	load := flow.NewLoad(t, s.web(), 3, 1)
 
@@ -66,7 +67,7 @@ func TestTheOldColourFinishes(t *testing.T) {
 	flow.Eventually(t, "the request is in flight", func() bool { return s.active("blue") > 0 })
 
 	start := time.Now()
-	said := s.bluegreen(150, []string{"EMPTY_TIMEOUT=2"}, "deploy", s.build("v2", ""))
+	said := s.release(4, []string{"EMPTY_TIMEOUT=2"}, "upgrade", s.build("v2", ""))
 	if !strings.Contains(said, `"active":1`) || !flow.Alive(v1) {
 		t.Errorf("pid %d with a request in flight lives: %v, and the script says %q", v1, flow.Alive(v1), said)
 	}
@@ -75,12 +76,12 @@ func TestTheOldColourFinishes(t *testing.T) {
 	}
 
 	// Back to a colour that still runs: it need not be empty, and is not started.
-	s.bluegreen(0, nil, "rollback")
+	s.release(0, nil, "rollback")
 	if s.only("blue", "v1") != v1 {
 		t.Error("the rollback has put another process in the place of the one that was still there")
 	}
 
-	next := flow.Start(t, s.command(nil, "deploy", s.build("v3", "")))
+	next := flow.Start(t, s.command(nil, "upgrade", s.build("v3", "")))
 	flow.Eventually(t, "the next deploy waits for the old colour",
 		func() bool { return strings.Contains(next.Output(), "waiting until") })
 	fmt.Fprint(c, "ton")
@@ -97,31 +98,30 @@ func TestTheOldColourFinishes(t *testing.T) {
 func TestABrokenColourGetsNoTraffic(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.bluegreen(0, nil, "deploy", s.build("v1", ""))
-	s.bluegreen(0, nil, "deploy", s.build("v2", ""))
+	s.release(0, nil, "upgrade", s.build("v1", ""))
+	s.release(0, nil, "upgrade", s.build("v2", ""))
 	v2 := s.only("green", "v2")
 	load := flow.NewLoad(t, s.web(), 6, 2)
 	start := time.Now()
-	script := flow.WriteFile(t, t.TempDir(), "app", "#!/bin/sh\nexit 1\n")
+	check := func(text string) string { return "CHECK=dash " + flow.WriteFile(t, t.TempDir(), "check.sh", text) }
 	for _, tc := range []struct{ name, build, env, says string }{
 		{"crash", s.build("v3", "crash"), "X=", "exited with code 3"},
 		{"hang", s.build("v3", "hang"), "START_TIMEOUT=2", "not ready after 2 s"},
-		{"not executable", script, "X=", "is no executable file"},
-		{"wrong version", s.build("v3", ""), "CHECK=curl -s $URL/whoami | grep -q '\"version\":\"v4\"'", "fails its check\n"},
-		{"wrong through Traefik", s.build("v3", ""), "CHECK=case $URL in *:8001) exit 1 ;; esac",
-			"fails its check through Traefik"},
+		{"no program", check("exit 1\n")[len("CHECK=dash "):], "X=", "exited with code"},
+		{"wrong version", s.build("v3", ""), check("curl -s $URL/whoami | grep -q '\"version\":\"v4\"'\n"), "blue fails with the new version: the way back"},
+		{"wrong through Traefik", s.build("v3", ""), check("case $URL in *:8001) exit 1 ;; esac\n"),
+			"blue fails with the new version, through the balancer"},
 	} {
-		said := s.bluegreen(1, []string{tc.env}, "deploy", tc.build)
+		said := s.release(1, []string{tc.env}, "upgrade", tc.build)
 		if !strings.Contains(said, tc.says) || !strings.Contains(said, "green is live, as before") {
 			t.Errorf("%s: it says %q, want %q in it", tc.name, said, tc.says)
 		}
 		s.only("green", "v2")
+		// What was never live is nothing to go back to.
+		s.release(0, nil, "rollback")
+		s.only("green", "v2")
 	}
-	s.bluegreen(5, nil, "deploy", s.path("missing"))
-	// What was never live is nothing to go back to.
-	if said := s.bluegreen(7, nil, "rollback"); !strings.Contains(said, "never live") {
-		t.Errorf("rollback says %q", said)
-	}
+	s.release(2, nil, "upgrade", s.path("missing"))
 	if s.only("green", "v2") != v2 {
 		t.Error("the live colour is another process than before")
 	}

@@ -4,23 +4,13 @@ package haproxy
 
 import (
 	"fmt"
-	"os/exec"
+	"net"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/baton-go/baton/examples/internal/flow"
 )
-
-func TestScriptIsClean(t *testing.T) {
-	for _, check := range [][]string{{"dash", "-n"}, {"shellcheck"}} {
-		out, err := exec.Command(flow.Tool(t, check[0], "apt-get install "+check[0]),
-			append(check[1:], "rolling.sh")...).CombinedOutput()
-		if err != nil {
-			t.Errorf("%s: %v\n%s", check, err, out)
-		}
-	}
-}
 
 func TestRestart(t *testing.T) {
 	t.Parallel()
@@ -30,7 +20,7 @@ func TestRestart(t *testing.T) {
 			s := newSite(t, shipped(t, "haproxy.cfg"), fmt.Sprintf("%ds", inter))
 			load := flow.NewLoad(t, s.Addr, 6, 3)
 			begun := time.Now()
-			s.rolling(0, "b is done", "restart a b", flow.Build(t, "nethttp", "v2", ""))
+			s.release(0, "complete", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
 			took := time.Since(begun)
 			for _, n := range []*flow.Node{s.a, s.b} {
 				load.Reaches(n.PID(), 20)
@@ -56,7 +46,7 @@ func TestReload(t *testing.T) {
 	load := flow.NewLoad(t, s.Addr, 6, 3)
 	pids := []int{s.a.PID(), s.b.PID()}
 	begun := time.Now()
-	s.rolling(0, "b is done", "reload a b", flow.Build(t, "nethttp", "v2", ""))
+	s.release(0, "complete", "upgrade "+flow.Build(t, "nethttp", "v2", ""), "METHOD=swap")
 	took := time.Since(begun)
 	for i, n := range []*flow.Node{s.a, s.b} {
 		if n.PID() == pids[i] {
@@ -79,7 +69,7 @@ func TestReload(t *testing.T) {
 	load.Report("HAProxy", "swap of both nodes in place", took)
 }
 
-// TestBrokenVersion: it costs one node, and the next run repairs that.
+// TestBrokenVersion: it costs nothing, since the node gets its old version back.
 func TestBrokenVersion(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []struct {
@@ -97,19 +87,21 @@ func TestBrokenVersion(t *testing.T) {
 			build := flow.Build(t, "nethttp", "v2", broken.fault)
 
 			begun := time.Now()
-			s.rolling(1, "a: reload failed", "reload a b", build)
+			s.release(1, "reload failed", "upgrade "+build, "METHOD=swap")
+			s.release(0, "rolled back", "rollback")
 			if s.a.PID() != a || s.b.PID() != b || s.server("a")["status"] != "UP" {
 				t.Fatal("a reload that failed has changed something")
 			}
-			s.rolling(1, broken.words, "restart a b", build, broken.env...)
+			s.release(1, broken.words, "upgrade "+build, broken.env...)
 			if s.b.PID() != b {
 				t.Error("b, which is what the site lives on, has been touched")
 			}
-			s.is("a", "DOWN")
-			load.Reaches(b, 100)
-			// Not b, as long as a is down; with a good version a is the first, wherever it stands.
-			s.rolling(150, "a DOWN", "restart b", build, "UP_TIMEOUT=1")
-			s.rolling(0, "b is done", "restart b a", flow.Build(t, "nethttp", "v2", ""))
+			runs(t, s.a, "v1")
+			s.is("a", "UP")
+			load.Reaches(s.a.PID(), 20)
+			s.release(7, "continue or rollback", "upgrade "+build)
+			s.release(0, "rolled back", "rollback")
+			s.release(0, "complete", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
 			took := time.Since(begun)
 			for _, n := range []*flow.Node{s.a, s.b} {
 				load.Reaches(n.PID(), 20)
@@ -125,7 +117,7 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, shipped(t, "haproxy.cfg"), "1s")
 	load := flow.NewLoad(t, s.Addr, 6, 3)
-	v2 := flow.Build(t, "nethttp", "v2", "")
+	upgrade := "upgrade " + flow.Build(t, "nethttp", "v2", "")
 	begun := time.Now()
 	for _, moment := range []struct {
 		what string
@@ -135,14 +127,14 @@ func TestInterrupted(t *testing.T) {
 		{"a is gone", func() bool { return s.a.PID() == 0 }},
 		{"a is back, but not in HAProxy", func() bool { return s.a.PID() > 0 && s.server("a")["status"] != "UP" }},
 	} {
-		for tries := 1; !s.killedWhen(t, moment.is, v2); tries++ {
+		for tries := 1; !s.killedWhen(t, moment.is, upgrade); tries++ {
 			if tries == 10 {
-				t.Fatalf("rolling.sh has ended ten times, and this was not seen: %s", moment.what)
+				t.Fatalf("release.sh has ended ten times, and this was not seen: %s", moment.what)
 			}
 		}
 		t.Logf("killed when %s", moment.what)
 	}
-	s.rolling(0, "b is done", "restart a b", v2)
+	s.release(0, "complete", "continue")
 	took := time.Since(begun)
 	for _, n := range []*flow.Node{s.a, s.b} {
 		load.Reaches(n.PID(), 20)
@@ -151,18 +143,21 @@ func TestInterrupted(t *testing.T) {
 	load.Report("HAProxy", "restart of both, its script killed three times on the way", took)
 }
 
-// killedWhen runs rolling.sh and kills it at a moment. It returns false when nobody has looked at that
-// moment, which may be short: the script has ended then.
-func (s *site) killedWhen(t *testing.T, is func() bool, build string) bool {
+// killedWhen upgrades, or goes on with that, and kills the script at a moment. It returns false when nobody
+// has looked at that moment, which may be short: the script has ended then.
+func (s *site) killedWhen(t *testing.T, is func() bool, upgrade string) bool {
 	t.Helper()
-	cmd := s.command(build, []string{"restart", "a", "b"})
+	if _, code := flow.Run(t, s.command("status")); code == 1 {
+		upgrade = "continue"
+	}
+	cmd := s.command(upgrade)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // and with it control.sh, but not the service
 	p := flow.Start(t, cmd)
 	for !is() {
 		select {
 		case <-p.Ended():
 			if !cmd.ProcessState.Success() {
-				t.Fatalf("rolling.sh: %v\n%s", cmd.ProcessState, p.Output())
+				t.Fatalf("release.sh: %v\n%s", cmd.ProcessState, p.Output())
 			}
 			return false
 		case <-time.After(time.Millisecond):
@@ -173,17 +168,33 @@ func (s *site) killedWhen(t *testing.T, is func() bool, build string) bool {
 	return true
 }
 
+// TestCutOff: what a stop has to cut off is gone, and no reason to give up.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, shipped(t, "haproxy.cfg"), "1s", "-drain-timeout", "1s")
+	conn, err := net.Dial("tcp", s.a.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 6\r\n\r\nbat")
+	flow.Eventually(t, "the request is in flight", func() bool { return s.a.Status().Open.Active > 0 })
+	s.release(0, "cut off 1 active", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
+	runs(t, s.a, "v2")
+	runs(t, s.b, "v2")
+}
+
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, shipped(t, "haproxy.cfg"), "1s")
-	v2 := flow.Build(t, "nethttp", "v2", "")
+	upgrade := "upgrade " + flow.Build(t, "nethttp", "v2", "")
 	pids := [2]int{s.a.PID(), s.b.PID()}
-	s.rolling(2, "restart or reload", "", v2)
-	s.rolling(2, "which nodes", "restart", v2)
-	s.rolling(5, "set NEW", "restart a", s.dir+"/missing")
-	s.rolling(6, "nodes/c cannot be read", "restart a c", v2)
-	s.rolling(6, "knows no server app2/a", "restart a", v2, "BACKEND=app2")
-	s.rolling(6, "or does not answer", "restart a", v2, "HAPROXY="+s.stats+" "+s.dir+"/none")
+	s.release(2, "want upgrade FILE", "upgrade")
+	s.release(2, "name the new binary", "upgrade "+s.dir+"/missing")
+	s.release(6, "knows no server app/c", upgrade, "NODES=a c")
+	s.release(6, "knows no server app2/a", upgrade, "BACKEND=app2")
+	s.release(6, "or does not answer", upgrade, "HAPROXY="+s.stats+" "+s.dir+"/none")
+	s.release(6, "nothing but 100", upgrade, "WEIGHT=50")
 	if pids != [2]int{s.a.PID(), s.b.PID()} {
 		t.Error("a wrong use has changed something")
 	}

@@ -1,0 +1,79 @@
+# haproxy.sh: release.sh's BALANCER for HAProxy, by its runtime socket ("stats
+# socket … level admin"). A node's name is its server's. Where there are several
+# HAProxys, it does all in each.
+#
+# DRAIN=yes drains a server; weights are set. That is gone when HAProxy restarts. A
+# request that sticks to the server by a cookie goes there still.
+# DRAIN=no sets nothing, so that "level user" will do: HAProxy learns from its checks.
+#
+# It needs socat.
+# shellcheck shell=sh
+
+: "${HAPROXY:=/run/haproxy/admin.sock}" # the socket of each HAProxy, split at blanks
+: "${BACKEND:=app}"
+: "${DRAIN:=yes}"
+
+# shellcheck disable=SC2034 # for release.sh
+if [ "$DRAIN" = yes ]; then balancer_weights=yes; else balancer_probes=yes; fi
+
+ask() { # socket, command
+	printf '%s\n' "$2" | socat -t 10 - "UNIX-CONNECT:$1" 2>/dev/null
+}
+
+tell() { # command; says something only when it does not like it
+	for socket in $HAPROXY; do
+		said=$(ask "$socket" "$1") || fail 1 "no answer at $socket: set HAPROXY to HAProxy's stats socket"
+		[ -z "$said" ] || fail 1 "$1: $said"
+	done
+}
+
+# servers prints the name, status, weight and requests of each, at one HAProxy. What
+# is about to come or to go is "DOWN 1/2" or "UP 2/3", here with a _.
+servers() { # socket
+	ask "$1" "show stat $BACKEND 4 -1" | tr ' ' _ | awk -F , -v backend="$BACKEND" '
+		NR == 1 { sub(/^#_/, ""); for (i = 1; i <= NF; i++) column[$i] = i }
+		$1 == backend { print $2, $column["status"], $column["weight"], $column["scur"] }'
+}
+
+# is: at each HAProxy the server is as the expression of awk says.
+is() { # node, expression
+	for socket in $HAPROXY; do
+		servers "$socket" | awk -v node="$1" '
+			function in_use(status) { return status == "UP" || status == "no_check" }
+			$1 == node { there = 1; status = $2; weight = $3; requests = $4 }
+			$1 != node && $2 ~ /^(UP|no_check)/ && $3 > 0 { others++ }
+			END { exit !(there && ('"$2"')) }' || return 1
+	done
+}
+
+balancer_settings() {
+	command -v socat >/dev/null || fail 6 "needs socat: install it"
+	for node in $NODES; do
+		is "$node" 1 || fail 6 "HAProxy at $socket knows no server $BACKEND/$node, or does not answer: set HAPROXY and BACKEND"
+	done
+}
+
+balancer_ready() { is "$1" 'in_use(status)'; }
+
+balancer_status() {
+	for one in $HAPROXY; do
+		servers "$one" | sed -n "s/^$1 \([^ ]*\).*/\1/p"
+	done | tr '\n' ' '
+}
+
+balancer_out() {
+	is "$1" 'others || status !~ /^(UP|no_check)/' || fail 1 "$1 is the last server of $BACKEND that is up, at $socket"
+	tell "set server $BACKEND/$1 state drain"
+	within "$BALANCER_TIMEOUT" is "$1" 'status !~ /^(UP|no_check)/ && requests == 0' ||
+		fail 1 "$1 still has requests of HAProxy after $BALANCER_TIMEOUT s"
+}
+
+balancer_in() {
+	if [ "$DRAIN" = yes ]; then
+		tell "set server $BACKEND/$1 weight $2%"
+		is "$1" weight || fail 6 "$2 % of the weight of $1 is 0: give the servers weight 100 in HAProxy's configuration"
+		tell "set server $BACKEND/$1 state ready"
+	fi
+	within "$BALANCER_TIMEOUT" balancer_ready "$1" ||
+		fail 1 "HAProxy says that $1 is $(balancer_status "$1")after $BALANCER_TIMEOUT s: can it reach /ping there?"
+}

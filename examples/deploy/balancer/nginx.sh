@@ -1,0 +1,65 @@
+# nginx.sh: release.sh's BALANCER for nginx. It rewrites SERVERS, which an upstream
+# block includes and which names the node behind each server:
+#
+#   server 127.0.0.1:8081 weight=100; # a
+#
+# and reloads nginx. Until the last worker with the old configuration is gone, they may
+# send requests by that. It needs ps.
+# shellcheck shell=sh
+
+: "${RUN_NGINX:=nginx}"      # as it was started: nginx -p DIR -c FILE. (NGINX is nginx's own variable)
+: "${NGINX_PID:=/run/nginx.pid}"
+: "${SERVERS:=/etc/nginx/servers.conf}"
+
+# shellcheck disable=SC2034 # for release.sh
+balancer_weights=yes
+
+balancer_settings() {
+	for node in $NODES; do
+		[ -n "$(balancer_status "$node")" ] || fail 6 "$SERVERS: want a line \"server ADDRESS weight=100; # $node\""
+	done
+	[ -n "$(workers)" ] || fail 6 "nginx is not running, or $NGINX_PID is another's: set NGINX_PID"
+}
+
+# status is down, or its weight.
+balancer_status() {
+	awk -v node="$1" '$1 == "server" && $NF == node && $(NF - 1) == "#" { sub(";", "", $3); print $3 }' "$SERVERS"
+}
+balancer_ready() { case $(balancer_status "$1") in weight=*) ;; *) return 1 ;; esac }
+
+balancer_out() {
+	awk -v node="$1" '$1 == "server" && $NF != node && !/ down; / { n++ } END { exit !n }' "$SERVERS" ||
+		fail 1 "$1 is the last server in $SERVERS that is not down"
+	edit "$1" down
+}
+balancer_in() { edit "$1" "weight=$2"; }
+
+# edit keeps a copy and no link: what lies there is to be the old one whenever this ends.
+edit() { # node, parameter
+	{
+		awk -v node="$1" -v want="$2" '
+			$1 == "server" && $NF == node && $(NF - 1) == "#" { print "server", $2, want "; #", node; next }
+			{ print }' "$SERVERS" >"$SERVERS.new" && cp "$SERVERS" "$SERVERS.old" && mv "$SERVERS.new" "$SERVERS"
+	} || fail 6 "cannot write to $SERVERS"
+	# shellcheck disable=SC2086 # a command and its arguments
+	if ! $RUN_NGINX -q -t; then
+		mv "$SERVERS.old" "$SERVERS"
+		fail 1 "nginx does not take the configuration: $SERVERS is as it was"
+	fi
+	# Those that an interrupted run has left shutting down are among them.
+	old=$(workers)
+	# shellcheck disable=SC2086
+	$RUN_NGINX -q -s reload || fail 1 "nginx was not reloaded"
+	within "$BALANCER_TIMEOUT" renewed || fail 1 "workers of nginx with the old configuration are still there after" \
+		"$BALANCER_TIMEOUT s: pid $left; a long request, or see nginx's error log"
+}
+
+workers() { # their pids
+	master=
+	{ read -r master <"$NGINX_PID"; } 2>/dev/null
+	ps -A -o pid= -o ppid= | awk -v master="$master" '$2 == master && master { print $1 }'
+}
+renewed() {
+	left=$(workers | grep -x -F -e "$old" | tr '\n' ' ')
+	[ -z "$left" ]
+}
