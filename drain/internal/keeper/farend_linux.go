@@ -11,11 +11,11 @@ import (
 	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
-// passedOn is the name under which the far end is passed on from generation to generation.
+// passedOn is the name under which each generation passes the far end on to the next.
 const passedOn = "baton-keeper"
 
-// farEnd is what a keeper has passed to this process, generation 1. It is taken before the program can start
-// processes, which must not inherit it or take themselves for generations.
+// farEnd is what a keeper has passed to this process, generation 1. It is taken before the program can
+// start processes, which must not inherit it or take themselves for generations.
 var farEnd, farEndErr = takeFarEnd()
 
 func takeFarEnd() (*os.File, error) {
@@ -34,7 +34,7 @@ func takeFarEnd() (*os.File, error) {
 			"it to start without a keeper", process.KeeperEnv, told, fd)
 	}
 	unix.CloseOnExec(fd)
-	// The keeper could not know the pid. It is the process that was meant.
+	// The keeper did not know the pid of this process when it was started.
 	sdnotify.Instead(keeper, os.Getpid())
 	for _, name := range []string{"LISTEN_PID", "WATCHDOG_PID"} {
 		if os.Getenv(name) == strconv.Itoa(keeper) {
@@ -47,7 +47,7 @@ func takeFarEnd() (*os.File, error) {
 // File returns the far end, or nil if there is no keeper, and passes it on to the generations to come.
 func File(files *process.Files) (*os.File, error) {
 	if process.Started() {
-		return files.File(passedOn) // which is passed on by that
+		return files.File(passedOn) // that passes it on, too
 	}
 	if farEnd == nil {
 		return nil, farEndErr

@@ -12,7 +12,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/proc"
 )
 
-// generation is one, as the keeper sees it. It may be no child of the keeper but of an older generation.
+// generation is a process that serves, or did. Its parent is the keeper or an older generation.
 type generation struct {
 	pid int
 	fd  int // pidfd, or -1 where the kernel has none (before 5.3)
@@ -67,7 +67,8 @@ func (g *generation) ends(within time.Duration) bool {
 	}
 }
 
-// exitCode asks the kernel for the exit code of a process that another one has reaped, which it tells from 6.15 on.
+// exitCode asks the kernel for the exit code of a process that another one has reaped: Linux 6.15 and
+// later know it.
 func (g *generation) exitCode() (code int, known bool) {
 	const exited = 1 << 3 // PIDFD_INFO_EXIT
 	info := struct {      // pidfd_info of linux/pidfd.h, its first version
@@ -83,7 +84,7 @@ func (g *generation) exitCode() (code int, known bool) {
 	return exitCode(syscall.WaitStatus(info.status)), true
 }
 
-// exitCode is what a shell makes of it.
+// exitCode returns the exit code as a shell does: 128 and the number of the signal that has ended it.
 func exitCode(ws syscall.WaitStatus) int {
 	if ws.Signaled() {
 		return 128 + int(ws.Signal())

@@ -1,8 +1,8 @@
-// Package keeper is the process that stays where a container or a supervisor follows one pid.
+// Package keeper is the process that stays when generations come and go: the one whose pid a container
+// or a supervisor follows.
 package keeper
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -20,13 +20,13 @@ import (
 	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
-// keeper is the process that stays where whoever has started the service follows one pid. It serves nothing: it starts
-// generation 1, forwards signals to the main generation, reaps, and leaves after the last generation.
+// keeper is the process whose pid a container or a supervisor follows. It serves nothing: it starts
+// generation 1, forwards signals to the main generation, reaps, and exits after the last generation.
 //
 // It learns which generation is main as a service manager does, from the datagrams that the
-// generations send to NOTIFY_SOCKET, which is its own socket. That no generation is left it learns
-// from a socket pair: each has the far end, with close-on-exec, so that the service's subprocesses
-// don't count. The generations, in turn, learn from it that the keeper is gone.
+// generations send to NOTIFY_SOCKET, which is the keeper's own socket. A socket pair tells it that no
+// generation is left: each holds the far end, with close-on-exec, so that subprocesses don't count.
+// The socket pair tells the generations, in turn, that the keeper has exited.
 //
 // One goroutine, in run, owns the state.
 type keeper struct {
@@ -39,7 +39,7 @@ type keeper struct {
 	signals  chan os.Signal // to be forwarded
 	died     chan os.Signal // SIGCHLD
 	handling chan struct{}  // closed when generation 1 has its signal handlers; nil when run knows
-	gone     chan struct{}  // closed when no generation holds the far end; nil when run knows
+	gone     chan struct{}  // closed when no generation has the far end; nil when run knows
 
 	// Owned by run.
 	main      *generation
@@ -54,8 +54,8 @@ func Wanted(asked bool) bool {
 	return (asked || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !process.Started()
 }
 
-// Stay makes this process the keeper, and returns the exit code when no generation is left. Stop are the signals that
-// end the service.
+// Stay makes this process the keeper, and returns the exit code when no generation is left. Stop are
+// the signals that end the service.
 func Stay(log *slog.Logger, stop []os.Signal) (code int, err error) {
 	k := &keeper{
 		log: log, stop: stop, upstream: sdnotify.Socket(), calls: make(chan func()),
@@ -100,22 +100,22 @@ func (k *keeper) start() (err error) {
 		return fmt.Errorf("%s: %w", process.Self.Binary, err)
 	}
 	k.main = newGeneration(pid)
-	k.tell(slog.LevelInfo, "keeper: generation 1 started", "main", pid)
+	k.log.Info("keeper: generation 1 started", "main", pid)
 	go k.watch(near)
-	go k.hear()
+	go k.readNotices()
 	return nil
 }
 
-// startFirst starts generation 1 as this process was started, with the far end. It is in a process
-// group of its own, in the foreground if this one was: a signal to the group, which Ctrl-C is,
-// would reach it directly and through the keeper, and two of them may mean to leave now.
+// startFirst starts generation 1 as this process was started, with the far end. Generation 1 gets a
+// process group of its own, in the foreground if this one was. In the keeper's group a Ctrl-C would
+// reach it twice, directly and through the keeper, and the second one means to leave now.
 func startFirst(socket string, far int) (int, error) {
 	self := process.Self
 	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket,
 		fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
 	sys := &syscall.SysProcAttr{Setpgid: true}
 	sys.Foreground = process.Foreground(0)
-	// By number, not through Files: the far end must not take the place of something that was passed to this process.
+	// By number, not through Files: the far end must not replace what was passed to this process.
 	if _, err := unix.FcntlInt(uintptr(far), unix.F_SETFD, 0); err != nil {
 		return 0, err
 	}
@@ -128,8 +128,9 @@ func startFirst(socket string, far int) (int, error) {
 	return pid, err
 }
 
-// closePassed closes what this process has passed on to generation 1: sockets from a service manager would go on
-// collecting clients here. What Go opens is close-on-exec, so that the rest is what was inherited.
+// closePassed closes what this process has passed on to generation 1: the keeper would keep sockets of
+// a service manager open, and clients would wait in them. What Go opens is close-on-exec; the rest was
+// inherited.
 func closePassed() {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
@@ -143,8 +144,8 @@ func closePassed() {
 	}
 }
 
-// forwarded is every signal but those that are about the keeper itself. SIGPIPE is among them, and
-// not passed on: taken, a log that nobody reads does not end the keeper.
+// forwarded is every signal but those that are about the keeper itself. SIGPIPE is caught, so that a
+// log without a reader does not end the keeper, and not forwarded.
 func forwarded() (all []os.Signal) {
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {
@@ -201,7 +202,7 @@ func (k *keeper) forward(sig os.Signal) {
 	switch {
 	case sig == unix.SIGPIPE:
 		return
-	case k.handling != nil && !k.ends(sig): // it could kill a process that has no handlers yet
+	case k.handling != nil && !k.ends(sig): // it could kill a process without handlers
 		k.held = append(k.held, sig)
 		return
 	}
@@ -211,7 +212,7 @@ func (k *keeper) forward(sig os.Signal) {
 	}
 	for _, g := range to {
 		if err := g.signal(sig); err != nil && k.lives(g) {
-			k.tell(slog.LevelError, "keeper: can't forward a signal", "to", g.pid, "signal", sig.String(), "err", err)
+			k.log.Error("keeper: can't forward a signal", "to", g.pid, "signal", sig.String(), "err", err)
 		}
 	}
 }
@@ -247,7 +248,8 @@ func (k *keeper) lives(g *generation) bool {
 	return !reaped && g.alive()
 }
 
-// exists tells whether nobody has reaped g. A zombie of an older generation's becomes ours when that one is gone.
+// exists tells whether no process has reaped g. A zombie child of an older generation becomes a child
+// of the keeper when that generation has exited.
 func (k *keeper) exists(g *generation) bool {
 	_, reaped := k.codes[g.pid]
 	return !reaped && !errors.Is(g.signal(syscall.Signal(0)), unix.ESRCH)
@@ -263,22 +265,18 @@ func (k *keeper) promote(pid int) {
 	if k.main.alive() {
 		delete(k.codes, pid) // of another process that had the number before
 	}
-	k.tell(slog.LevelInfo, "keeper: another generation is main", "main", pid)
+	k.log.Info("keeper: another generation is main", "main", pid)
 }
 
 // end returns the exit code of the last main generation.
 func (k *keeper) end() int {
 	code, known := k.codes[k.main.pid]
 	if !known {
-		code, known = k.main.exitCode() // an older generation, whose child it was, has reaped it
+		code, known = k.main.exitCode() // its parent, an older generation, has reaped it
 	}
 	if !known {
 		code = 1 // it crashed: a clean stop waits for the older ones
 	}
-	k.tell(slog.LevelInfo, "keeper: no generation is left", "main", k.main.pid, "exit_code", code, "known", known)
+	k.log.Info("keeper: no generation is left", "main", k.main.pid, "exit_code", code, "known", known)
 	return code
-}
-
-func (k *keeper) tell(level slog.Level, message string, attrs ...any) {
-	k.log.Log(context.Background(), level, message, attrs...)
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-// Package keeper is the process that stays where a container or a supervisor follows one pid: on Linux.
+// Package keeper is, on Linux, the process that stays when generations come and go.
 package keeper
 
 import (
@@ -13,7 +13,7 @@ import (
 // Wanted tells whether this process is asked to become a keeper.
 func Wanted(asked bool) bool { return asked }
 
-// Stay returns an error: this system can't.
+// Stay returns an error: this system has no keeper.
 func Stay(*slog.Logger, []os.Signal) (int, error) {
 	return 0, fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; "+
 		"leave it unset (%w)",

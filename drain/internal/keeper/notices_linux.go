@@ -1,19 +1,20 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// What a datagram can hold at most: systemd takes 4096 bytes, the kernel passes 253 descriptors.
+// The limits of a datagram: systemd takes 4096 bytes, the kernel passes 253 descriptors.
 const (
 	noticeSize = 4096
 	noticeFDs  = 253
@@ -22,44 +23,39 @@ const (
 // relayTimeout bounds the passing on of one datagram.
 const relayTimeout = 5 * time.Second
 
-// dying is how long a process that was killed may take to exit after its descriptors are closed,
-// from which the others know.
+// dying is how long a killed process may take to exit after its descriptors are closed, which is what
+// the other generations see.
 const dying = time.Second
 
 func listenNotices(name string) (*net.UnixConn, error) {
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: name})
-	if err != nil {
-		return nil, err
-	}
-	rc, err := conn.SyscallConn()
-	if err == nil {
-		var optErr error
-		err = rc.Control(func(fd uintptr) {
-			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	lc := net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) (err error) {
+		ctlErr := rc.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 		})
-		err = errors.Join(err, optErr)
-	}
+		return errors.Join(ctlErr, err)
+	}}
+	conn, err := lc.ListenPacket(context.Background(), "unixgram", name)
 	if err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
-	return conn, nil
+	return conn.(*net.UnixConn), nil
 }
 
-// hear reads what the generations tell. A datagram is done with before the next is read, so that
-// a generation that sees the descriptor of its BARRIER=1 closed knows that all before was heeded.
-func (k *keeper) hear() {
+// readNotices reads what the generations send. It is done with a datagram before it reads the next:
+// when a generation sees the descriptor of its BARRIER=1 closed, all that it sent before has had its
+// effect.
+func (k *keeper) readNotices() {
 	text := make([]byte, noticeSize+1)
 	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*noticeFDs))
 	for {
 		n, oobn, flags, _, err := k.notices.ReadMsgUnix(text, oob)
 		if err != nil {
-			k.tell(slog.LevelError, "keeper: can't hear which generation is main any more", "err", err)
+			k.log.Error("keeper: can't hear which generation is main any more", "err", err)
 			return
 		}
 		from, fds := parseControl(oob[:oobn])
 		if n <= noticeSize && flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) == 0 && from != nil {
-			k.heed(from, string(text[:n]), fds)
+			k.handle(from, string(text[:n]), fds)
 		}
 		for _, fd := range fds {
 			_ = unix.Close(fd)
@@ -79,8 +75,8 @@ func parseControl(oob []byte) (from *unix.Ucred, fds []int) {
 	return from, fds
 }
 
-// heed takes out which generation is main and passes the rest on: for a manager above, the keeper is.
-func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
+// handle takes MAINPID out and passes the rest on: to a manager above, the keeper is the main process.
+func (k *keeper) handle(from *unix.Ucred, text string, fds []int) {
 	var rest []string
 	pid := 0
 	for line := range strings.Lines(text) {
@@ -96,18 +92,18 @@ func (k *keeper) heed(from *unix.Ucred, text string, fds []int) {
 		rest = append(rest, line)
 	}
 	barrier := len(rest) == 1 && rest[0] == "BARRIER=1"
-	if !k.believes(from, pid, barrier) || len(rest) == 0 || k.upstream == "" {
+	if !k.accepts(from, pid, barrier) || len(rest) == 0 || k.upstream == "" {
 		return
 	}
 	if err := k.relay(strings.Join(rest, "\n"), fds); err != nil {
-		k.tell(slog.LevelWarn, "keeper: can't pass on what the service tells its manager", "err", err)
+		k.log.Warn("keeper: can't pass on what the service tells its manager", "err", err)
 	}
 }
 
-// believes tells whether a datagram counts, as under NotifyAccess=main: only the main generation's
-// does, and a barrier of our user, because it comes from the one that has just ceased to be main. A
-// generation that names itself has taken the place of a main one that was killed in a swap.
-func (k *keeper) believes(from *unix.Ucred, pid int, barrier bool) bool {
+// accepts tells whether a datagram counts. As under NotifyAccess=main, only the main generation is
+// heard, with two exceptions. A barrier of our user counts: it comes from the generation that was main
+// until now. A generation that names itself counts when the main one was killed in a swap.
+func (k *keeper) accepts(from *unix.Ucred, pid int, barrier bool) bool {
 	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)
 	var main *generation
 	k.call(func() { main = k.main })

@@ -42,7 +42,7 @@ func hearBelow(t *testing.T, main *generation, upstream string) *hearing {
 		t.Fatal(err)
 	}
 	heard, done := make(chan struct{}), make(chan struct{})
-	go func() { h.keeper.hear(); close(heard) }()
+	go func() { h.readNotices(); close(heard) }()
 	go func() {
 		for {
 			select {
