@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// answer is a response made up beforehand: /ping is asked thousands of times a
-// second by some balancers.
+// answer is a response made up beforehand: some balancers ask for /ping thousands of times a second.
 type answer struct {
 	status int
 	body   []byte

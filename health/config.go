@@ -15,7 +15,7 @@ type Config struct {
 	// balancers expect 503.
 	Status int
 
-	// Message is the "message" in the body of that answer. All who reach the route can read it.
+	// Message is the "message" in the body of that answer. Everyone that reaches the route can read it.
 	// Default "pulled".
 	Message string
 

@@ -3,10 +3,10 @@
 //
 // A [State] is the handler of a /ping route. It answers 200 until [State.Pull] takes the node out of
 // its balancers: from then on every probe gets a failing answer (501 unless configured), while the
-// service goes on serving. Balancers take a node out after a few failing probes, at their own pace; the
-// State keeps a ledger of who probes and how often, and closes [State.Noticed] when all of them have
-// had enough failing answers. That is the moment to stop accepting: sooner loses requests, later only
-// wastes time.
+// service goes on serving. Balancers take a node out after a few failing probes, at their own pace. The
+// State keeps a ledger of the probers and how often they ask, and closes [State.Noticed] when all of
+// them have had enough failing answers. That is the moment to stop accepting: sooner loses requests,
+// later only wastes time.
 //
 // The package stands alone: any net/http service can mount a State, and so can Gin, with gin.WrapH. It
 // installs no signal handlers, and starts no goroutines but for connections on the ports of
@@ -48,9 +48,9 @@
 // # Crowds
 //
 // Others may share a prober's host, User-Agent and form: workers of one balancer, or clients that ask
-// for the route through it. Where more comes than the interval has room for, whose a failing answer was
-// is unknown. Such a prober has noticed when its interval times Config.Failures is over since the pull,
-// and a moment: by then each of its kind has failed as often.
+// for the route through it. Where more comes than the interval has room for, a failing answer may have
+// been any of theirs. Such a prober has noticed when its interval times Config.Failures is over since the
+// pull, and a moment: by then each of its kind has failed as often.
 //
 // The interval of a crowd is found by what comes at exact distances in it: the slowest rhythm among the
 // last 512 probes that chance hardly explains. A rhythm that was known before the crowd came is kept
@@ -67,14 +67,13 @@
 // So is one whose random distances happen to be even for a while. Config.Probers names the networks
 // that count.
 //
-// Clients that ask through a balancer that adds no header, in the very form of its probes, hide its
-// rhythm if they do so from the beginning, more than about 25 times in one of its intervals. They hide
-// it, too, where its own distances differ by more than about one in 200. A few of them that come at
-// random when the balancer, too, has just begun may by chance look like one that is faster. Clients
-// that begin to do so during the pull, after the balancer's first failing answer, may be taken for its
-// rechecks. Workers that share all of it, and happen to probe at even distances, look like one prober
-// that is faster. Then only their traffic holds the pull, and Config.Failures should be multiplied by
-// their number.
+// Clients may ask through a balancer that adds no header, in the very form of its probes. They hide its
+// rhythm if they ask from the beginning, more than about 25 times in one of its intervals, or where its
+// own distances differ by more than about one in 200. A few that come at random when the balancer, too,
+// has just begun may by chance look like a faster one. Clients that begin during the pull, after the
+// balancer's first failing answer, may be taken for its rechecks. Workers that share all of it, and
+// happen to probe at even distances, look like one faster prober. Then only their traffic holds the
+// pull: multiply Config.Failures by their number.
 //
 // # What is promised
 //
@@ -85,11 +84,11 @@
 // and PullMin must be over. When PullMax is over the pull is noticed in any case. Where no prober is
 // live, the pull is noticed at PullMin.
 //
-// A failing answer counts once it is written to the connection, not when the handler has made up its
-// mind. One that cannot be written does not count. So for a balancer that takes the node out after
-// Config.Failures failing answers, Noticed is never earlier than that moment after the last of these
-// answers has been handed to the kernel. Without further connections or passers-by it is never more
-// than one probe interval later; in a crowd that and a twentieth.
+// A failing answer counts once it is written to the connection, not when the handler has decided. One that
+// cannot be written does not count. Take a balancer that needs Config.Failures failing answers. Noticed is
+// never earlier than that moment after the last of them has been handed to the kernel. Without further
+// connections or other visitors it is never more than one probe interval later; in a crowd that and a
+// twentieth.
 //
 // Not promised: that a balancer acts on what it read within that moment; that one which needs more than
 // Config.Failures answers, or whose first probe is still to come, is waited for; anything once PullMax

@@ -11,12 +11,12 @@ import (
 // service is healthy it accepts connections and closes them at once. [State.Pull] closes the port before it
 // returns, so that connecting is refused, and after a [State.Restore] it is opened again.
 //
-// A failing heartbeat can't be seen. What can be known is when the last of Config.Failures has come. A
-// heartbeat has noticed a pull when Failures times its interval are over since it was last seen, and a
-// moment: a tenth of its interval, at most 100 ms. Its interval is the longest of those lately seen. For a
-// balancer whose heartbeats keep their distance when they fail that is never before it has taken the node
-// out, and never more than one interval after. Where they keep a longer one then, because a firewall drops
-// what it should refuse, or because of a slower recheck, set PullMin.
+// A failing heartbeat can't be seen, but it is known when the last of Config.Failures has come. A heartbeat
+// has noticed a pull when Failures times its interval are over since it was last seen, and a moment: a
+// tenth of its interval, at most 100 ms. Its interval is the longest of those lately seen. If a balancer
+// keeps its interval when heartbeats fail, the notice is never before it has taken the node out, and never
+// more than one interval after. If it keeps a longer one then, set PullMin: a firewall may drop what it
+// should refuse, or the recheck may be slower.
 //
 // Some balancers reset a heartbeat before the handshake is complete, HAProxy's plain "check" among them, and
 // no process gets to see that. So as long as no heartbeat has ever been seen, a pull waits for one whose

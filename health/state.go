@@ -12,7 +12,7 @@ import (
 	"github.com/baton-go/baton/health/internal/port"
 )
 
-// State is what probers see, and the ledger of those who saw it. It is an [http.Handler]. Its methods may be
+// State is what probers see, and the ledger of those that saw it. It is an [http.Handler]. Its methods may be
 // called from any goroutine. There is nothing to close, but for its ports.
 type State struct {
 	probers identity.Networks

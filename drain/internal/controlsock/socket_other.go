@@ -19,7 +19,7 @@ type Socket struct {
 	Path string
 }
 
-// Open returns an error: nothing tells here whose a client is.
+// Open returns an error: this system does not tell the user of a client.
 func Open(string, *os.File, *slog.Logger) (*Socket, error) { return nil, errNone }
 
 // There returns false.

@@ -138,7 +138,7 @@ func (h *Handler) report(here *gap) {
 	r := slog.NewRecord(here.since, slog.LevelWarn, "log lines dropped here: what reads the log was too slow", 0)
 	r.AddAttrs(slog.Int64("lines", here.lines), slog.Int64("dropped", h.dropped))
 	h.mu.Unlock()
-	defer func() { _ = recover() }() // as in write; this line was no record of anybody's
+	defer func() { _ = recover() }() // as in write; this line is not counted
 	if h.next.Enabled(context.Background(), r.Level) {
 		_ = h.next.Handle(context.Background(), h.whole(r))
 	}

@@ -5,7 +5,7 @@
 // It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs a
 // frame: the length of the JSON text and the number of descriptors, as two big-endian 32-bit words,
 // then the text. The descriptors travel with the frame's first byte. A socketpair has no name, so
-// nobody but the two generations can talk on it.
+// no other process can talk on it.
 package link
 
 import (
@@ -72,14 +72,14 @@ func Open(f *os.File) (*Link, error) {
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	uc, ok := nc.(*net.UnixConn)
-	if !ok || uc.LocalAddr().Network() != "unix" { // of datagrams it would never tell that the other end is gone
+	if !ok || uc.LocalAddr().Network() != "unix" { // with datagrams, the end of the peer is not seen
 		_ = nc.Close()
 		return nil, fmt.Errorf("link: a %s connection instead of a unix stream", nc.LocalAddr().Network())
 	}
 	return &Link{conn: uc, out: outbox{conn: uc}}, nil
 }
 
-// Close closes this end. What the other side has sent and nobody has received is lost.
+// Close closes this end. What the other side has sent and Receive has not returned is lost.
 func (l *Link) Close() error { return l.conn.Close() }
 
 // SyscallConn lets a Link be sent over another.

@@ -28,7 +28,7 @@ type outbox struct {
 	conn *net.UnixConn
 
 	mu      sync.Mutex // guards what follows
-	writing bool       // somebody writes, and looks at waiting before it ends
+	writing bool       // a goroutine writes, and looks at waiting before it ends
 	waiting []*parcel
 }
 

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenBeside listens on a TCP address where the next generation can listen, too. Where the
-// generation before does, it listens beside that; otherwise nobody else may be there, this user's
-// other services included, which SO_REUSEPORT alone would let in.
+// listenBeside listens on a TCP address where the next generation can listen, too. With beside, it
+// listens beside the generation before. Otherwise the address must be free: SO_REUSEPORT alone would
+// also let it listen beside another service of this user.
 func listenBeside(address string, beside bool) (net.Listener, error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)

@@ -12,11 +12,10 @@ import (
 	"syscall"
 )
 
-// Alive tells whether a process exists. One that has exited but is not yet waited for counts as
-// gone where /proc tells, and so does the number of a thread: in a container the threads of PID 1
-// get the numbers that processes had before.
+// Alive tells whether a process exists. Where /proc tells, a zombie does not, and neither does the
+// number of a thread: in a container the threads of PID 1 get the numbers that processes had before.
 func Alive(pid int) bool {
-	if pid <= 0 || pid > math.MaxInt32 { // the kernel would heed the lower half alone
+	if pid <= 0 || pid > math.MaxInt32 { // the kernel would see the lower half alone
 		return false
 	}
 	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {

@@ -91,7 +91,7 @@ func Start(cmd Command) (*Child, error) {
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
 	}
-	go c.hear(readyR)
+	go c.awaitReady(readyR)
 	go c.wait(readyR)
 	return c, nil
 }
@@ -179,8 +179,8 @@ func (c *Child) Kill() {
 	_ = c.proc.Kill()
 }
 
-// hear waits for the one byte that the child says.
-func (c *Child) hear(ready *os.File) {
+// awaitReady waits for the one byte that the child writes.
+func (c *Child) awaitReady(ready *os.File) {
 	var b [1]byte
 	if n, _ := ready.Read(b[:]); n > 0 && b[0] == readyByte {
 		close(c.ready)
@@ -199,7 +199,7 @@ func (c *Child) wait(ready *os.File) {
 		c.settle()
 	}
 	c.mu.Lock()
-	if c.group && !c.released { // as long as nobody has reaped the child, no other group can have its number
+	if c.group && !c.released { // until the child is reaped, no other group can have its number
 		_ = unix.Kill(-c.PID, unix.SIGKILL)
 	}
 	if waitable {
@@ -220,7 +220,7 @@ func (c *Child) wait(ready *os.File) {
 		c.err = fmt.Errorf("%w: %w", c.err, err)
 	}
 	close(c.exited)
-	_, _ = ready.Close(), c.names.Close() // which ends hear, and the writing of names
+	_, _ = ready.Close(), c.names.Close() // which ends awaitReady, and the writing of names
 }
 
 // Foreground tells whether a descriptor is this process's terminal, and its process group is in the foreground there.

@@ -20,8 +20,8 @@ func passedTo(f *os.File) string {
 	return name
 }
 
-// killHolders kills every other process that has one of these, and reports whether there was one. Of a pipe, only who
-// writes to it counts: this process reads from it, and so does what it forks, until that calls exec.
+// killHolders kills every other process that has one of these, and reports whether there was one. Of a
+// pipe, only a writer counts: this process reads from it, and so does what it forks, until that calls exec.
 func (p passed) killHolders() (found bool) {
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {

@@ -27,8 +27,8 @@ const (
 type Name struct{ Kind, Network, Address string }
 
 // Files are what is passed on to each child: copies of listeners, packet sockets and files, under
-// the names that the child asks for. In a child, they are what was inherited too, until somebody
-// asks for it.
+// the names that the child asks for. In a child, they are also what was inherited and has not been
+// asked for.
 //
 // The methods may be called from any goroutine. Those of a nil *Files find nothing and close nothing.
 type Files struct {
@@ -48,7 +48,7 @@ type Passed struct {
 	FD int
 }
 
-// Inherited returns what was inherited and nobody has asked for yet, in order.
+// Inherited returns what was inherited and has not been asked for, in order.
 func (f *Files) Inherited() (all []Passed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -155,7 +155,7 @@ func (f *Files) each(pass func(Name, int), do func()) {
 	do()
 }
 
-// CloseUnused closes what was inherited and nobody has asked for.
+// CloseUnused closes what was inherited and has not been asked for.
 func (f *Files) CloseUnused() {
 	if f == nil {
 		return

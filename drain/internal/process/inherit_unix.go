@@ -138,8 +138,8 @@ func PassedSocket(fd int) bool {
 	return err == nil && mode == unix.S_IFSOCK
 }
 
-// OutliveBrokenPipes makes a write to a standard file whose reader is gone return EPIPE. Go ends the process otherwise,
-// which is right for a command in a pipeline, and wrong for a service whose log has lost its reader.
+// OutliveBrokenPipes makes a write to a standard file without a reader return EPIPE. Otherwise Go ends the
+// process: right for a command in a pipeline, wrong for a service that has lost the reader of its log.
 func OutliveBrokenPipes() {
 	if !signal.Ignored(unix.SIGPIPE) { // subprocesses inherit that, and not this
 		signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
@@ -180,7 +180,7 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 // NewUpgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes
 // nothing on and refuses nothing: what was inherited is in Files, and it believes that its parent has exited.
 func NewUpgrader() (*tableflip.Upgrader, error) {
-	if inherited.started && !upgrader.Swap(true) { // the next time, the numbers are somebody else's
+	if inherited.started && !upgrader.Swap(true) { // the next time, the numbers are other files'
 		if err := sayNothing(); err != nil {
 			return nil, err
 		}

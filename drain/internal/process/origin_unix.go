@@ -66,7 +66,8 @@ func same(a, b string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// keep copies a descriptor to where it is in nobody's way, and low: exec needs numbers above all that it is to pass.
+// keep copies a descriptor to a low number that is not in the way: exec needs numbers above all that it
+// is to pass.
 func keep(fd int) int {
 	const above = 10
 	kept, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above)

@@ -21,10 +21,9 @@ const (
 )
 
 // PassedSockets returns the sockets that a service manager has passed, each with its FDNAME as the
-// file's name, and how many descriptors the variables promise beside them. Those are left alone,
-// and so is what this process has opened itself, which is close-on-exec: the variables may be
-// anybody's, and the runtime has descriptors of its own. An error says that LISTEN_FDS, meant for this process, is no
-// number.
+// file's name, and how many other descriptors the variables promise. Others are left alone: the
+// variables may be wrong, and the runtime has descriptors of its own, which are close-on-exec. An error
+// says that LISTEN_FDS, meant for this process, is no number.
 func PassedSockets() (files []*os.File, others int, err error) {
 	fds := passed.fds
 	passed.fds = "" // once

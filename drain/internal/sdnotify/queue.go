@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Queue sends datagrams to the service manager, in order. Nobody waits for a manager that does not read. One goroutine
-// owns it.
+// Queue sends datagrams to the service manager, in order. Its methods don't wait for a manager that does
+// not read. One goroutine owns it.
 type Queue struct {
 	notices chan notice // closed by Close
 	sent    chan struct{}
@@ -90,7 +90,7 @@ func (q *Queue) Barrier() (<-chan struct{}, error) {
 	go func() {
 		defer close(understood)
 		defer r.Close()
-		_ = r.SetReadDeadline(time.Now().Add(2 * Wait)) // nobody waits any more by then
+		_ = r.SetReadDeadline(time.Now().Add(2 * Wait)) // the caller has given up by then
 		_, _ = r.Read(make([]byte, 1))
 	}()
 	q.post(notice{text: "BARRIER=1", file: w})

@@ -13,8 +13,8 @@ import (
 // certificateAge is how long a certificate is used before its files are looked at again.
 const certificateAge = time.Second
 
-// certificate is a pair of files, read anew when they have changed. What is in use stays so until they hold a pair that
-// fits: an operator replaces one before the other.
+// certificate is a pair of files, read again when they have changed. The certificate in use stays until
+// they hold a pair that fits: an operator replaces one file before the other.
 type certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger

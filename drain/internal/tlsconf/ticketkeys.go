@@ -18,8 +18,7 @@ const (
 	ticketLife     = 7 * 24 * time.Hour
 )
 
-// MaxTicketKeys is more than a day's rotation leaves, even when generations that nobody replaced in
-// time make their own.
+// MaxTicketKeys is more than a day's rotation leaves, even when some generations have made their own.
 const MaxTicketKeys = 16
 
 // TicketKey is what session tickets are sealed with, or what their keys are made of: see ticketUser.
@@ -28,18 +27,19 @@ type TicketKey struct {
 	Made time.Time `json:"made"`
 }
 
-// TicketKeys are the session ticket keys of all generations: the first makes one, the main one a
-// new one each day, and each gives them to the next. They are nowhere else: who stops the service,
-// and starts it, starts with new ones.
+// TicketKeys are the session ticket keys of all generations. The first generation makes one, the main
+// one adds one each day, and each gives them to the next. They are kept nowhere else: a service that was
+// stopped starts with new ones.
 type TicketKeys struct {
 	mu    sync.Mutex   // guards what follows
 	keys  []TicketKey  // the newest first, which seals; the others still open. At least one
 	users []ticketUser // whose keys these are
-	turn  *time.Timer  // of the next rotation; nil where this is not the main generation
+	timer *time.Timer  // of the next rotation; nil where this is not the main generation
 }
 
-// ticketUser is the configuration of one server. Its keys are made from ours and from its name, so that a session that
-// one server has agreed to is none of another's, which may want to see other client certificates.
+// ticketUser is the configuration of one server. Its keys are derived from ours and from its name, so
+// that a session with one server can't be resumed with another, which may require other client
+// certificates.
 type ticketUser struct {
 	config *tls.Config
 	name   string // the same in each generation, unless the keys are to be another's
@@ -116,8 +116,8 @@ func (t *TicketKeys) Begin(inherited []TicketKey) error {
 		t.keys = inherited
 		t.apply()
 	}
-	if t.turn == nil {
-		t.turn = time.AfterFunc(t.due(), t.rotate)
+	if t.timer == nil {
+		t.timer = time.AfterFunc(t.due(), t.rotate)
 	}
 	return err
 }
@@ -126,9 +126,9 @@ func (t *TicketKeys) Begin(inherited []TicketKey) error {
 func (t *TicketKeys) End() []TicketKey {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.turn != nil {
-		t.turn.Stop()
-		t.turn = nil
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
 	}
 	return t.keys
 }
@@ -148,7 +148,7 @@ func (t *TicketKeys) due() time.Duration {
 func (t *TicketKeys) rotate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.turn == nil {
+	if t.timer == nil {
 		return
 	}
 	keys := []TicketKey{newTicketKey()}
@@ -160,5 +160,5 @@ func (t *TicketKeys) rotate() {
 	}
 	t.keys = keys // a new slice: others read the old one
 	t.apply()
-	t.turn.Reset(t.due())
+	t.timer.Reset(t.due())
 }

@@ -7,44 +7,44 @@ import (
 	"time"
 )
 
-// Farewell tells those who wait for the end of a service, each in its turn.
+// Farewell ends the contexts of those that wait for the end of a service, spread over a time.
 type Farewell struct {
 	cause   error
 	mu      sync.Mutex // guards what follows
 	begun   time.Time
-	until   time.Time // when the last is told
-	waiting map[*turn]struct{}
+	until   time.Time // when the last context ends
+	waiting map[*waiter]struct{}
 }
 
-// turn is one who waits for the end.
-type turn struct {
-	at    time.Time // when it is told; zero until the end has begun
+// waiter is a context that ends with the service.
+type waiter struct {
+	at    time.Time // when it ends; zero until the end has begun
 	leave context.CancelCauseFunc
 	timer *time.Timer
 }
 
-// NewFarewell returns one in which nobody is told before Begin. The contexts end with cause.
+// NewFarewell returns one in which no context ends before Begin. The contexts end with cause.
 func NewFarewell(cause error) *Farewell { return &Farewell{cause: cause} }
 
-// Context ends with parent, or when it is its turn.
+// Context returns a context that ends with parent, or at a random time after Begin.
 func (f *Farewell) Context(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
-	t := &turn{leave: cancel}
+	w := &waiter{leave: cancel}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.begun.IsZero() {
-		t.at = f.draw()
-		if !time.Now().Before(t.at) {
+		w.at = f.draw()
+		if !time.Now().Before(w.at) {
 			cancel(f.cause)
 			return ctx
 		}
-		t.set(f.cause)
+		w.set(f.cause)
 	}
 	if f.waiting == nil {
-		f.waiting = make(map[*turn]struct{})
+		f.waiting = make(map[*waiter]struct{})
 	}
-	f.waiting[t] = struct{}{}
-	context.AfterFunc(ctx, func() { f.forget(t) })
+	f.waiting[w] = struct{}{}
+	context.AfterFunc(ctx, func() { f.forget(w) })
 	return ctx
 }
 
@@ -52,23 +52,24 @@ func (f *Farewell) draw() time.Time {
 	return f.begun.Add(time.Duration(rand.Float64() * float64(f.until.Sub(f.begun))))
 }
 
-func (t *turn) set(cause error) {
-	if t.timer != nil {
-		t.timer.Stop()
+func (w *waiter) set(cause error) {
+	if w.timer != nil {
+		w.timer.Stop()
 	}
-	t.timer = time.AfterFunc(time.Until(t.at), func() { t.leave(cause) })
+	w.timer = time.AfterFunc(time.Until(w.at), func() { w.leave(cause) })
 }
 
-func (f *Farewell) forget(t *turn) {
+func (f *Farewell) forget(w *waiter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.waiting, t)
-	if t.timer != nil {
-		t.timer.Stop()
+	delete(f.waiting, w)
+	if w.timer != nil {
+		w.timer.Stop()
 	}
 }
 
-// Begin tells all who wait, and who will come, within that time from now. Called again, it hurries them.
+// Begin ends all contexts, those to come as well, within that time from now. Called again, it can only
+// shorten the time.
 func (f *Farewell) Begin(within time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,12 +82,12 @@ func (f *Farewell) Begin(within time.Duration) {
 		return
 	}
 	f.until = now.Add(within)
-	for t := range f.waiting {
-		if t.at.IsZero() {
-			t.at = f.draw()
+	for w := range f.waiting {
+		if w.at.IsZero() {
+			w.at = f.draw()
 		} else {
-			t.at = now.Add(time.Duration(float64(t.at.Sub(now)) * float64(within) / float64(left)))
+			w.at = now.Add(time.Duration(float64(w.at.Sub(now)) * float64(within) / float64(left)))
 		}
-		t.set(f.cause)
+		w.set(f.cause)
 	}
 }

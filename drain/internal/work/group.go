@@ -30,7 +30,7 @@ type Task struct {
 	Name string
 	Lead bool // see Leads
 	F    func()
-	Over func() // called when F has returned and nobody is told any more that it runs; nil: nothing
+	Over func() // called when F has returned and Names leaves it out; nil: nothing
 }
 
 // NewGroup returns one in which nothing runs before Begin. The contexts of Draining and Fed end with cause.
@@ -113,7 +113,7 @@ func (b *Group) closeIfIdle() {
 	}
 }
 
-// End lets nothing begin any more, and everybody know.
+// End lets nothing begin any more, and ends the contexts.
 func (b *Group) End() {
 	b.drain()
 	b.Finish()

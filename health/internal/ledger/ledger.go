@@ -1,4 +1,4 @@
-// Package ledger keeps the probers of a service: who asks, how often, and what each was answered.
+// Package ledger keeps the probers of a service: their identities, their rhythms, and the answers that they had.
 package ledger
 
 import (
@@ -14,17 +14,17 @@ import (
 const MaxProbers = 1024
 
 const (
-	maxHeirs  = 8  // see enter
-	maxCrowds = 16 // that a pull searches for a rhythm, some milliseconds each
+	maxSuccessors = 8  // see enter
+	maxCrowds     = 16 // that a pull searches for a rhythm, some milliseconds each
 )
 
 // Ledger holds the probers, bounded. A prober without a rhythm never drives out one that has one,
 // which drives out no other that is still live. So the balancers stay, whatever an outsider sends.
 // It is not safe for concurrent use.
 type Ledger struct {
-	index   map[identity.ID]*list.Element
-	steady  list.List // of *Prober, those with a rhythm, the oldest acquaintance in front
-	passing list.List // of *Prober, the others, the one seen last in front
+	index     map[identity.ID]*list.Element
+	regular   list.List // of *Prober, with a rhythm: the first to have one in front
+	irregular list.List // of *Prober, without: the last seen in front
 
 	opened        time.Duration // when heartbeats could last begin to be seen
 	heartbeatSeen bool
@@ -36,7 +36,7 @@ func New() *Ledger { return &Ledger{index: make(map[identity.ID]*list.Element)} 
 // Len returns how many probers l holds.
 func (l *Ledger) Len() int { return len(l.index) }
 
-// Opened tells l that a port for heartbeats is open since now: no heartbeat could come before.
+// Opened tells l that a port for heartbeats is open from now on: no heartbeat could come before.
 func (l *Ledger) Opened(now time.Duration) { l.opened = now }
 
 // HeartbeatSeen reports whether there has ever been a heartbeat.
@@ -63,15 +63,15 @@ func (l *Ledger) enter(id identity.ID, now time.Duration, pull uint64) *Prober {
 	}
 	id = id.Clone()
 	p := &Prober{ID: id, Last: now, Born: pull}
-	// The version before this one did not say how its probers ask. Each that may be the one it knew
-	// begins as that.
+	// An older version did not export the form of its probers. Each prober that may be one of these begins
+	// as a copy of it.
 	plain := identity.ID{Kind: id.Kind, Host: id.Host, UserAgent: id.UserAgent}
 	var old *Prober
 	if e, ok := l.index[plain]; ok && id.Form != (identity.Form{}) && id.Via == "" {
 		old = e.Value.(*Prober)
 	}
-	if old != nil && old.heirs < maxHeirs {
-		old.heirs++
+	if old != nil && old.successors < maxSuccessors {
+		old.successors++
 		p.Estimator, p.Last, p.Born = old.Estimator.Clone(), old.Last, 0
 		p.seen(now, pull, l.opened)
 	} else {
@@ -82,16 +82,16 @@ func (l *Ledger) enter(id identity.ID, now time.Duration, pull uint64) *Prober {
 }
 
 func (l *Ledger) insert(p *Prober) {
-	if p.in = l.list(p); p.in == &l.steady {
+	if p.in = l.listOf(p); p.in == &l.regular {
 		l.index[p.ID] = p.in.PushBack(p)
 	} else {
 		l.index[p.ID] = p.in.PushFront(p)
 	}
 }
 
-// place moves p into the list that it belongs into now, and to its place there.
+// place moves p to the list that it belongs to now, and to its place there.
 func (l *Ledger) place(p *Prober) {
-	if p.in == l.list(p) && p.in == &l.steady {
+	if p.in == l.listOf(p) && p.in == &l.regular {
 		return
 	}
 	p.in.Remove(l.index[p.ID])
@@ -100,13 +100,13 @@ func (l *Ledger) place(p *Prober) {
 
 // evict makes room for one prober. It reports false if all are live and have a rhythm.
 func (l *Ledger) evict(now time.Duration) bool {
-	if e := l.passing.Back(); e != nil {
-		delete(l.index, l.passing.Remove(e).(*Prober).ID)
+	if e := l.irregular.Back(); e != nil {
+		delete(l.index, l.irregular.Remove(e).(*Prober).ID)
 		return true
 	}
-	for p := range all(&l.steady) {
+	for p := range all(&l.regular) {
 		if p.Life(now) <= 0 {
-			l.steady.Remove(l.index[p.ID])
+			l.regular.Remove(l.index[p.ID])
 			delete(l.index, p.ID)
 			return true
 		}
@@ -119,20 +119,20 @@ func (l *Ledger) add(p *Prober) {
 	if _, ok := l.index[p.ID]; ok {
 		return
 	}
-	p.in = l.list(p)
+	p.in = l.listOf(p)
 	if len(l.index) == MaxProbers {
-		e := l.passing.Back()
-		if p.in == &l.passing || e == nil {
+		e := l.irregular.Back()
+		if p.in == &l.irregular || e == nil {
 			return
 		}
-		delete(l.index, l.passing.Remove(e).(*Prober).ID)
+		delete(l.index, l.irregular.Remove(e).(*Prober).ID)
 	}
 	l.index[p.ID] = p.in.PushBack(p)
 	l.heartbeatSeen = l.heartbeatSeen || p.Kind == identity.Heartbeat
 }
 
 // Probers yields all: those with a rhythm first, in the order of the lists.
-func (l *Ledger) Probers() iter.Seq[*Prober] { return all(&l.steady, &l.passing) }
+func (l *Ledger) Probers() iter.Seq[*Prober] { return all(&l.regular, &l.irregular) }
 
 func all(lists ...*list.List) iter.Seq[*Prober] {
 	return func(yield func(*Prober) bool) {
@@ -148,8 +148,8 @@ func all(lists ...*list.List) iter.Seq[*Prober] {
 
 // Direct reports whether a prober with a rhythm is live that asks by itself, not through a proxy.
 func (l *Ledger) Direct(now time.Duration) bool {
-	for p := range all(&l.steady) {
-		if p.Kind == identity.Ping && p.Via == "" && p.heirs == 0 && p.Life(now) > 0 {
+	for p := range all(&l.regular) {
+		if p.Kind == identity.Ping && p.Via == "" && p.successors == 0 && p.Life(now) > 0 {
 			return true
 		}
 	}
@@ -158,7 +158,7 @@ func (l *Ledger) Direct(now time.Duration) bool {
 
 // Asks reports whether a host is known for a rhythm of its own.
 func (l *Ledger) Asks(host string) bool {
-	for p := range all(&l.steady) {
+	for p := range all(&l.regular) {
 		if p.Host == host && p.Via == "" {
 			return true
 		}
@@ -180,7 +180,7 @@ func (l *Ledger) Slowest(now time.Duration) (slowest time.Duration) {
 // Young yields the probers by HTTP of this host's own that have asked within a time, but not often enough to be known.
 func (l *Ledger) Young(now, within time.Duration) iter.Seq[*Prober] {
 	return func(yield func(*Prober) bool) {
-		for p := range all(&l.passing) {
+		for p := range all(&l.irregular) {
 			if p.Kind == identity.Ping && p.Via == "" && now-p.Last < within && !yield(p) {
 				return
 			}
@@ -204,16 +204,16 @@ func (l *Ledger) Judge(now time.Duration) {
 		p.Mixed = p.Crowded()
 	}
 	for _, p := range crowds {
-		if p.in != l.list(p) {
+		if p.in != l.listOf(p) {
 			l.place(p)
 		}
 	}
 }
 
-// list returns which of the lists p belongs into.
-func (l *Ledger) list(p *Prober) *list.List {
+// listOf returns the list that p belongs to.
+func (l *Ledger) listOf(p *Prober) *list.List {
 	if p.Interval() > 0 {
-		return &l.steady
+		return &l.regular
 	}
-	return &l.passing
+	return &l.irregular
 }

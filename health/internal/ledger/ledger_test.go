@@ -14,12 +14,12 @@ import (
 // wantWhole checks that the index and the lists hold the same probers, each in its list.
 func wantWhole(t *testing.T, l *Ledger) {
 	t.Helper()
-	if l.steady.Len()+l.passing.Len() != l.Len() || l.Len() > MaxProbers {
-		t.Fatalf("index %d, steady %d, passing %d", l.Len(), l.steady.Len(), l.passing.Len())
+	if l.regular.Len()+l.irregular.Len() != l.Len() || l.Len() > MaxProbers {
+		t.Fatalf("index %d, regular %d, irregular %d", l.Len(), l.regular.Len(), l.irregular.Len())
 	}
-	for _, in := range []*list.List{&l.steady, &l.passing} {
+	for _, in := range []*list.List{&l.regular, &l.irregular} {
 		for e := in.Front(); e != nil; e = e.Next() {
-			if p := e.Value.(*Prober); l.index[p.ID] != e || l.list(p) != in {
+			if p := e.Value.(*Prober); l.index[p.ID] != e || l.listOf(p) != in {
 				t.Fatalf("%+v, interval %v: is in the wrong list, or twice", p.ID, p.Interval())
 			}
 		}

@@ -21,14 +21,14 @@ type Prober struct {
 	Mixed bool          // others share the identity in the present pull
 	Told  time.Duration // when it had the last failing answer that it needs
 
-	in     *list.List // of the ledger's
-	heirs  int        // of a line without a form: how many have begun as this one
-	pull   uint64     // number of the pull that failed is about
-	failed int        // failing answers
+	in         *list.List // of the ledger's
+	successors int        // of a prober without a form: how many have begun as a copy of it
+	pull       uint64     // number of the pull that failed is about
+	failed     int        // failing answers
 }
 
-// Replaced reports whether p is a line of an older version, and others have begun as it since.
-func (p *Prober) Replaced() bool { return p.heirs > 0 }
+// Replaced reports whether p came from an older version, and others have begun as copies of it.
+func (p *Prober) Replaced() bool { return p.successors > 0 }
 
 // seen enters a probe of p. Heartbeats before opened had no port.
 func (p *Prober) seen(now time.Duration, pull uint64, opened time.Duration) {
@@ -48,7 +48,7 @@ func (p *Prober) seen(now time.Duration, pull uint64, opened time.Duration) {
 	case pull == 0 || interval == 0:
 		p.Arrive(now)
 	}
-	p.Last, p.heirs = now, 0
+	p.Last, p.successors = now, 0
 }
 
 // Life returns how much longer p is live by its rhythm, 0 or less if it is not, or has none.

@@ -37,8 +37,7 @@ type Machine struct {
 	lastTold time.Duration       // when one was, in the present pull
 }
 
-// never is the time of what has not happened. It is half the least duration so
-// that the time since then does not overflow.
+// never is the time of what has not happened. The time since then does not overflow.
 const never = time.Duration(math.MinInt64 / 2)
 
 // youngGrace is for the first request of a young balancer in a pull.
@@ -114,8 +113,8 @@ func (m *Machine) Visited(remote string, now time.Duration) {
 	}
 }
 
-// Watch is a prober that is told. There is one for each stream, and so no other bound to them; they
-// would drive the probers out of the ledger.
+// Watch is a prober that is told of each change. Each stream has one, without a bound, so that they are not
+// in the ledger: they would drive out its probers.
 type Watch struct {
 	identity.ID
 	pull uint64 // number of the last pull that it was told of
@@ -131,7 +130,7 @@ func (m *Machine) Watched(id identity.ID) *Watch {
 	return w
 }
 
-// Told enters that w has been told to go away, or is gone. Once it is gone nothing more happens to it.
+// Told enters that w has been told to go away or, with gone, has ended. After that nothing more happens to it.
 func (m *Machine) Told(w *Watch, gone bool, now time.Duration) {
 	if _, open := m.watches[w]; !open {
 		return

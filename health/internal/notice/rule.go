@@ -13,8 +13,8 @@ import (
 // alone is how long a prober without a rhythm is waited for where none has one.
 const alone = 3 * time.Second
 
-// Wait returns how long nothing can change unless something comes in, and 0 or
-// less if the pull has been noticed.
+// Wait returns how long nothing can change unless something comes in. It is 0 or less if the pull has
+// been noticed.
 func (m *Machine) Wait(now time.Duration) time.Duration {
 	over := m.cfg.PullMax - (now - m.since)
 	if over <= 0 {
@@ -54,8 +54,8 @@ func (m *Machine) Wait(now time.Duration) time.Duration {
 	return min(death, max(least, quiet, acted))
 }
 
-// watching yields the ledger, and, while no heartbeat has been seen on an open port, the prober that there may be.
-// That comes last: what is assumed of it depends on the others.
+// watching yields the probers of the ledger. While no heartbeat has been seen on an open port, it also
+// yields the one that may exist: last, since what is assumed of it depends on the others.
 func (m *Machine) watching(now time.Duration) iter.Seq[*ledger.Prober] {
 	return func(yield func(*ledger.Prober) bool) {
 		for p := range m.Probers() {
@@ -69,10 +69,10 @@ func (m *Machine) watching(now time.Duration) iter.Seq[*ledger.Prober] {
 	}
 }
 
-// life returns the interval of p, 0 if it is unknown, and how much longer p is live: waited for; 0
-// or less if it is not. Slowest is the interval of the slowest known prober. Of a heartbeat whose
-// interval is unknown the interval is assumed; a prober behind a proxy is not waited for where
-// another asks directly.
+// life returns the interval of p, 0 if it is unknown, and how much longer p is live, which means waited
+// for; 0 or less if it is not. Slowest is the interval of the slowest known prober. For a heartbeat
+// without a known interval, life assumes one. It does not wait for a prober behind a proxy if another
+// prober asks directly.
 func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now time.Duration) (interval,
 	life time.Duration) {
 	interval = p.Interval()
@@ -91,7 +91,7 @@ func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now
 	case interval > 0:
 		return interval, p.Life(now)
 	}
-	// It was seen once or twice, or now and then. A balancer that has just begun is back soon.
+	// It was seen once or twice, or now and then. A balancer that has just begun comes back soon.
 	patience := m.patience(slowest)
 	life = patience - (now - p.Last)
 	if !m.pulled {
@@ -116,8 +116,8 @@ func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now
 	return interval, life
 }
 
-// sends returns how much longer p, whose interval is unknown, is a balancer that has just begun because its host sends
-// requests, too.
+// sends returns how much longer p, which has no interval yet, is taken for a balancer that has just begun
+// because its host sends requests, too.
 func (m *Machine) sends(p *ledger.Prober, now time.Duration) time.Duration {
 	last, ok := m.young[p.Host]
 	if !ok || p.Born > 0 || p.Kind != identity.Ping {
@@ -134,9 +134,9 @@ func (m *Machine) patience(slowest time.Duration) time.Duration {
 	return max(slowest*3/2, ledger.ShortestLife)
 }
 
-// assume returns what to think of a heartbeat's interval that is unknown: it is that of the slowest
-// live prober, since balancers that stand side by side are mostly set alike, and where there is none a
-// third of PullMax, since an operator with slower balancers has set a longer PullMax.
+// assume returns the interval of a heartbeat that has none yet. It is that of the slowest live prober:
+// balancers side by side are mostly set alike. Without one it is a third of PullMax: an operator with
+// slower balancers has set a longer PullMax.
 func (m *Machine) assume(slowest time.Duration) time.Duration {
 	if slowest == 0 {
 		return m.cfg.PullMax / 3
@@ -153,7 +153,7 @@ func (m *Machine) needs(p *ledger.Prober) int {
 }
 
 // due returns how long after the beginning of the pull p has noticed at the earliest, whatever answers
-// it has had: a heartbeat has none, and in a crowd it is unknown whose they were.
+// it has had. A heartbeat has none, and in a crowd an answer may have been another prober's.
 func (m *Machine) due(p *ledger.Prober) time.Duration {
 	interval := p.Interval()
 	switch {
@@ -169,10 +169,10 @@ func (m *Machine) due(p *ledger.Prober) time.Duration {
 	return 0
 }
 
-// failureTime returns how long after the beginning of the present pull p, a heartbeat, has failed often
-// enough and its balancer has had a moment to act. It is reckoned from the last one that was seen. One
-// that has come once or twice is a balancer that has just begun, or a scan of the ports: it can hold a
-// pull for 6 s, or for three intervals of the slowest known prober.
+// failureTime returns how long after the beginning of the pull p, a heartbeat, has failed often enough,
+// and its balancer has had a moment to act. It counts from the last heartbeat that was seen. A prober that
+// has come once or twice is a balancer that has just begun, or a scan of the ports: it can hold a pull
+// for 6 s, or for three intervals of the slowest known prober.
 func (m *Machine) failureTime(p *ledger.Prober) time.Duration {
 	known, interval := p.Interval(), p.Longest()
 	most := m.cfg.PullMax
@@ -200,8 +200,9 @@ func (m *Machine) failureTime(p *ledger.Prober) time.Duration {
 // longestMargin is that of a watch, too.
 const longestMargin = 100 * time.Millisecond
 
-// margin is what a balancer gets to read its last failing answer and to act on it. Without it, and with a quiet time of
-// a whole interval, a real HAProxy took the node out up to 2 ms after the notice where no connection came in, and up to
-// 1.02 intervals before it where many did: the last connection comes a little after the last failing answer, and the
-// gaps between the probes of a busy machine are longer than the interval that they are set to.
+// margin is the time for a balancer to read its last failing answer and to act on it. Without it, a real
+// HAProxy took the node out up to 2 ms after the notice where no connection came in. With a quiet time of a
+// whole interval, it did so up to 1.02 intervals before the notice where many came in. The last connection
+// comes a little after the last failing answer, and on a busy machine the gaps between probes are longer
+// than the interval that is set.
 func margin(interval time.Duration) time.Duration { return min(interval/10, longestMargin) }

@@ -11,9 +11,10 @@ const (
 	doubt  = 0.01
 )
 
-// slowest returns the slowest rhythm among the times, which ascend, and its last beat; 0 if there is none. The clients
-// of a balancer that ask for the same route through it come at any distance; its own probes are still among them, at
-// exact ones. So the strongest rhythm is found and taken out, and the next is looked for in the rest.
+// slowest returns the slowest rhythm among the times, which ascend, and its last beat; 0 if there is none.
+// Clients that ask for the same route through a balancer come at any distance; its own probes are among
+// them at exact distances. So it finds the strongest rhythm, takes it out, and looks for the next in the
+// rest.
 func slowest(times []time.Duration) (interval, beat time.Duration) {
 	rest := slices.Clone(times)
 	for layer := range layers {

@@ -25,8 +25,8 @@ const (
 	LongestGap = 6 * time.Minute
 )
 
-// Estimator is what the arrivals of a prober say about its interval. The zero value has seen none. It is not safe for
-// concurrent use.
+// Estimator is what the arrivals of a prober say about its interval. The zero value has seen none. It is not
+// safe for concurrent use.
 type Estimator struct {
 	times    []time.Duration // of the last arrivals, the oldest first
 	interval time.Duration   // of the last gaps, if they are even; 0 while unknown
@@ -186,8 +186,8 @@ func (e *Estimator) Count() int { return len(e.times) }
 // Even reports whether all gaps that are kept are even.
 func (e *Estimator) Even() bool { return e.uneven == 0 }
 
-// Crowded reports whether more has come lately than the interval has room for: others share the identity, so whose an
-// answer was is unknown. While the interval is unknown nothing is crowded.
+// Crowded reports whether more has come lately than the interval has room for. Then others share the
+// identity, and an answer may have been theirs. While the interval is unknown nothing is crowded.
 func (e *Estimator) Crowded() bool {
 	for i := range min(len(e.times)-1, 32) {
 		if e.Gap(i) < e.Interval()*9/20 {
