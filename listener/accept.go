@@ -9,15 +9,15 @@ import (
 // Accept implements net.Listener.
 func (so *socket) Accept() (net.Conn, error) {
 	so.holding.Store(nil)
-	if !so.asked.Load() {
-		so.asked.Store(true)
+	if !so.acceptCalled.Load() {
+		so.acceptCalled.Store(true)
 	}
 	c, err := so.accept()
 	if err != nil {
 		return nil, err
 	}
 	so.holding.Store(c)
-	return c.face(), nil
+	return c.netConn(), nil
 }
 
 func (so *socket) accept() (*conn, error) {
@@ -27,9 +27,9 @@ func (so *socket) accept() (*conn, error) {
 			so.cond.Wait()
 		}
 		if len(so.queue) > 0 {
-			c := so.next()
+			c := so.dequeue()
 			so.mu.Unlock()
-			if c.ended.Load() { // see departure.attend
+			if c.released.Load() { // see departure.attend
 				continue
 			}
 			return c, nil
@@ -39,22 +39,22 @@ func (so *socket) accept() (*conn, error) {
 			so.awaitMet()
 			return nil, &net.OpError{Op: "accept", Net: so.Addr().Network(), Addr: so.Addr(), Err: net.ErrClosed}
 		}
-		if err := so.begin(); err != nil {
+		if err := so.listen(); err != nil {
 			so.mu.Unlock()
 			return nil, err
 		}
-		if so.roused {
-			so.roused = false
+		if so.interrupted {
+			so.interrupted = false
 			_ = so.ln.SetDeadline(time.Time{})
 		}
-		so.inside++
+		so.accepting++
 		so.mu.Unlock()
 		nc, err := so.ln.Accept()
 		var c *conn
 		if err == nil {
-			c = so.wrap(nc) // before left: a connection must be known to the set when nobody is inside
+			c = so.newConn(nc) // before left: a connection must be known to the set when nobody is inside
 		}
-		so.left()
+		so.acceptReturned()
 		switch {
 		case err == nil:
 			return c, nil

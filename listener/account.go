@@ -8,7 +8,7 @@ import (
 )
 
 // lose makes an entry in the ledger, if there is a kind.
-func (c *conn) lose(l Loss) bool {
+func (c *conn) record(l Loss) bool {
 	s := c.set
 	switch l.Kind {
 	case "":
@@ -29,13 +29,13 @@ func (c *conn) lose(l Loss) bool {
 
 // account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are. Without,
 // a server closes one that it is done with, or the program cuts off what is under way.
-func (c *conn) account(force bool) {
+func (c *conn) recordLosses(force bool) {
 	p := c.protocol()
-	waits := p.waits()
+	waits := p.awaitsRequest()
 	switch {
-	case c.gone.Load() || c.within() || waits && c.answered.Load():
-	case c.half.Load():
-		c.lose(Loss{Kind: p.part()})
+	case c.moved.Load() || c.inProcess() || waits && c.rejected.Load():
+	case c.closedInHead.Load():
+		c.record(Loss{Kind: p.part()})
 	case !waits && (force || c.busy()):
 		for _, q := range c.inFlight() {
 			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path(), Unread: sockopt.Unread(c.Conn)}
@@ -45,30 +45,30 @@ func (c *conn) account(force bool) {
 			if c.isHTTP2() || c.is(http.StateActive) {
 				c.set.lost.Add(1)
 			}
-			c.lose(l)
+			c.record(l)
 		}
 	case waits:
-		if !c.loseUnread() && !c.parted.Load() {
-			c.lose(Loss{Kind: p.part()})
+		if !c.recordUnread() && !c.clientClosed.Load() {
+			c.record(Loss{Kind: p.part()})
 		}
 	case c.is(http.StateActive):
 		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
 		// another request, or the server has one in its buffer, the client has sent that before it knew.
 		n := sockopt.Unread(c.Conn)
-		c.lose(Loss{Kind: p.behind(n), Unread: n})
+		c.record(Loss{Kind: p.behind(n), Unread: n})
 	}
 }
 
 // loseUnread makes an entry of what the client has sent and nobody has read, unless no client misses that.
-func (c *conn) loseUnread() bool {
+func (c *conn) recordUnread() bool {
 	n := sockopt.Unread(c.Conn)
-	return n > 0 && c.lose(Loss{Kind: c.protocol().unread(sockopt.Peek(c.Conn, n), n), Unread: n})
+	return n > 0 && c.record(Loss{Kind: c.protocol().unread(sockopt.Peek(c.Conn, n), n), Unread: n})
 }
 
 // enter is told that a handler begins with r, leave that it has ended.
-func (c *conn) enter(r *http.Request) {
-	if c.body.Load() != r.ContentLength {
-		c.body.Store(r.ContentLength)
+func (c *conn) requestBegins(r *http.Request) {
+	if c.bodyLength.Load() != r.ContentLength {
+		c.bodyLength.Store(r.ContentLength)
 	}
 	q := request{r.Method, r.RequestURI, time.Now()}
 	c.mu.Lock()
@@ -81,13 +81,13 @@ func (c *conn) enter(r *http.Request) {
 		c.streams = make(map[*http.Request]request)
 	}
 	c.streams[r] = q
-	if !c.counted.Swap(true) {
+	if !c.countsStreams.Swap(true) {
 		c.requests.Store(0) // net/http says that it is active before there is a request, and not for each
 	}
 	c.requests.Add(1)
 }
 
-func (c *conn) leave(r *http.Request) {
+func (c *conn) requestEnds(r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if isStream(r) {
@@ -120,7 +120,7 @@ func (c *conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.streams) > 0 {
-		return !c.parted.Load()
+		return !c.clientClosed.Load()
 	}
-	return !c.taken && !c.serving.began.IsZero()
+	return !c.hijacked && !c.serving.began.IsZero()
 }

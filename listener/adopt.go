@@ -16,7 +16,7 @@ import (
 var ErrWithdrawn = errors.New("listener: the offer is withdrawn")
 
 // wordTime is how long Leave waits for an ack that has begun.
-const wordTime = 5 * time.Second
+const ackTime = 5 * time.Second
 
 // Adopt takes over connections that another process's Leave hands over: tickets and files are what
 // its Handover was given, as far as it arrived, and are in the same order. Adopt first finds out
@@ -71,7 +71,7 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 		defer close(done)
 		s.adopting.Wait()
 	}()
-	late := time.NewTimer(wordTime)
+	late := time.NewTimer(ackTime)
 	defer late.Stop()
 	select {
 	case <-done:
@@ -85,23 +85,23 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !movable(nc) || nc.RemoteAddr() == nil {
+	if !isStreamSocket(nc) || nc.RemoteAddr() == nil {
 		_ = nc.Close()
 		return nil, errors.New("no connection, or its client has gone")
 	}
-	so := s.heirOf(t.Listener, nc.LocalAddr())
+	so := s.socketOf(t.Listener, nc.LocalAddr())
 	if so == nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
 	}
 	c := &conn{Conn: nc, set: s, sock: so}
-	c.guest.Store(t.Idle)
+	c.adoptedIdle.Store(t.Idle)
 	return c, nil
 }
 
 // heirOf returns the socket to which a connection of another process belongs: the one of that key or else, since this
 // version may spell it otherwise, the one through which a client of that local address would come now.
-func (s *Set) heirOf(key string, local net.Addr) (best *socket) {
+func (s *Set) socketOf(key string, local net.Addr) (best *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if so := s.sockets[key]; so != nil {

@@ -53,7 +53,7 @@ func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 	d := &deadlines{TCPConn: far}
 	so := g.ln.(*socket)
 	c := &conn{Conn: d, set: g.set, sock: so}
-	c.guest.Store(idle)
+	c.adoptedIdle.Store(idle)
 	if !so.enqueue(c) {
 		t.Fatal("closed")
 	}
@@ -63,7 +63,7 @@ func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 func setDeadlines(c *conn) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.deadlines
+	return c.deadlineCalls
 }
 
 func about(d, want time.Duration) bool { return d > want-time.Minute && d < want+time.Minute }
@@ -214,7 +214,7 @@ func TestDepartureIsNoTimeoutForHandlers(t *testing.T) {
 	rouse := func() {
 		for range 20 {
 			for _, c := range one.set.all() {
-				c.rouse()
+				c.interruptRead()
 			}
 			time.Sleep(time.Millisecond) // more chances to go wrong, nothing is decided by it
 		}

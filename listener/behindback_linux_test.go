@@ -28,7 +28,7 @@ func TestNextRequestBehindASlowHandlerMoves(t *testing.T) {
 		<-entered
 		wait := one.depart(t, one.handTo(next(t, one, &http.Server{})), time.Hour)
 		for _, c := range one.set.all() {
-			c.rouse() // the read that was there before looks at the departure
+			c.interruptRead() // the read that was there before looks at the departure
 		}
 		c.send(post("b"))
 		one.await(t, "not there", func(Counts) bool { return one.unread() > 0 || read(one) })
@@ -45,7 +45,7 @@ func TestNextRequestBehindASlowHandlerMoves(t *testing.T) {
 }
 func read(g *generation) bool {
 	for _, c := range g.set.all() {
-		if c.early.Load() {
+		if c.nextByteRead.Load() {
 			return true
 		}
 	}

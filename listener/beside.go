@@ -19,7 +19,7 @@ import (
 // beside returns a socket that is bound and does not listen yet, or nil where that can't be or
 // nothing inherited is in the way. SO_REUSEPORT on the inherited sockets stays until Unshare:
 // processes of this user alone could make use of it.
-func (s *Set) beside(network, address string) sockopt.Listener {
+func (s *Set) listenBeside(network, address string) sockopt.Listener {
 	if !strings.HasPrefix(network, "tcp") || s.open {
 		return nil
 	}
@@ -29,7 +29,7 @@ func (s *Set) beside(network, address string) sockopt.Listener {
 		return nil
 	}
 	for _, h := range old {
-		if name := s.held[h.key()]; name != "" && !strings.HasPrefix(name, storePrefix) {
+		if name := s.stored[h.key()]; name != "" && !strings.HasPrefix(name, storePrefix) {
 			return nil // the service manager goes on to listen there, and would get the clients
 		}
 	}
@@ -38,15 +38,15 @@ func (s *Set) beside(network, address string) sockopt.Listener {
 			return nil
 		}
 	}
-	share(old, true)
+	setReusePort(old, true)
 	ln := sockopt.BindShared(want.Addr, want.Both)
 	if ln == nil {
-		share(old, false)
+		setReusePort(old, false)
 	}
 	return ln
 }
 
-func share(old []*heir, yes bool) {
+func setReusePort(old []*predecessorSocket, yes bool) {
 	for _, h := range old {
 		if p := h.open(); p != nil {
 			if p.ln != nil {
@@ -62,7 +62,7 @@ func (s *Set) Unshare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, so := range s.sockets {
-		if s.held[key] == "" { // or it may be the service manager's wish
+		if s.stored[key] == "" { // or it may be the service manager's wish
 			_ = sockopt.SetReusePort(so.ln, false)
 		}
 	}
@@ -74,8 +74,8 @@ func (s *Set) Unshare() {
 func (s *Set) Unclaimed() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range s.inherited {
-		if name := s.held[h.key()]; name == "" || strings.HasPrefix(name, storePrefix) {
+	for _, h := range s.fromPredecessor {
+		if name := s.stored[h.key()]; name == "" || strings.HasPrefix(name, storePrefix) {
 			keys = append(keys, h.key())
 		}
 	}

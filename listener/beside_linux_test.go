@@ -52,7 +52,7 @@ func TestNotBeside(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.2:0")
 	port := addr.(*net.TCPAddr).Port
 	for name, begin := range map[string]func(*Set){
-		"a socket unit": func(s *Set) { s.held[in.key()] = "http" },
+		"a socket unit": func(s *Set) { s.stored[in.key()] = "http" },
 		"one of its own": func(s *Set) {
 			if _, err := s.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 				t.Error(err)
@@ -127,6 +127,6 @@ func TestOrphanServesItsQueue(t *testing.T) {
 		t.Errorf("%v, %v; want to be refused", nc, err)
 	}
 	for len(so.queue) > 0 {
-		_ = so.next().Close()
+		_ = so.dequeue().Close()
 	}
 }

@@ -21,17 +21,17 @@ func (s *Set) Inherit(sockets []Inherited) {
 	s.inherits = true
 	for _, in := range sockets {
 		in.Network = strings.TrimSuffix(in.Network, quirks.Kept)
-		s.inherited = append(s.inherited, &heir{Inherited: in, id: identify(in.FD)})
+		s.fromPredecessor = append(s.fromPredecessor, &predecessorSocket{Inherited: in, id: identify(in.FD)})
 	}
 }
 
 // inherit returns the inherited socket to use for network and address, or nil, and takes it out of
 // those that nobody has asked for: the one of that name, or else the one that is bound to what a
 // new socket would be bound to.
-func (s *Set) inherit(network, address string, kind func(*passed) bool) *passed {
+func (s *Set) takeFromPredecessor(network, address string, kind func(*inheritedSocket) bool) *inheritedSocket {
 	key := network + " " + address
-	match := func(fits func(*passed) bool, candidates func(*heir) bool) *passed {
-		for _, h := range s.inherited {
+	match := func(fits func(*inheritedSocket) bool, candidates func(*predecessorSocket) bool) *inheritedSocket {
+		for _, h := range s.fromPredecessor {
 			if !candidates(h) {
 				continue
 			}
@@ -40,41 +40,41 @@ func (s *Set) inherit(network, address string, kind func(*passed) bool) *passed 
 				p.close()
 				continue
 			}
-			s.inherited = slices.DeleteFunc(s.inherited, func(o *heir) bool { return o == h })
+			s.fromPredecessor = slices.DeleteFunc(s.fromPredecessor, func(o *predecessorSocket) bool { return o == h })
 			s.rename(h.key(), key)
 			return p
 		}
 		return nil
 	}
-	yes := func(*passed) bool { return true }
-	if p := match(yes, func(h *heir) bool { return h.key() == key }); p != nil {
+	yes := func(*inheritedSocket) bool { return true }
+	if p := match(yes, func(h *predecessorSocket) bool { return h.key() == key }); p != nil {
 		return p
 	}
 	if network == "fd" { // a name of the service manager's, which the generation before may have had by its address
-		return match(yes, func(h *heir) bool { return s.held[h.key()] == address })
+		return match(yes, func(h *predecessorSocket) bool { return s.stored[h.key()] == address })
 	}
-	if len(s.inherited) == 0 {
+	if len(s.fromPredecessor) == 0 {
 		return nil
 	}
 	want, err := place.Wanted(network, address)
 	if err != nil {
 		return nil
 	}
-	return match(func(p *passed) bool { return p.boundTo().Is(want) || p.chosen(want) }, func(h *heir) bool {
+	return match(func(p *inheritedSocket) bool { return p.boundTo().Is(want) || p.samePortChoice(want) }, func(h *predecessorSocket) bool {
 		return h.Network == "fd" || place.BaseNetwork(h.Network) == want.Network
 	})
 }
 
 // overlapped returns the inherited sockets that nobody has asked for and that are in the way of a new one.
-func (s *Set) overlapped(network, address string) (old []*heir) {
-	if len(s.inherited) == 0 || place.IsUnix(network) || network == "fd" {
+func (s *Set) overlapped(network, address string) (old []*predecessorSocket) {
+	if len(s.fromPredecessor) == 0 || place.IsUnix(network) || network == "fd" {
 		return nil
 	}
 	want, err := place.Wanted(network, address)
 	if err != nil {
 		return nil
 	}
-	for _, h := range s.inherited {
+	for _, h := range s.fromPredecessor {
 		if p := h.open(); p != nil {
 			if p.boundTo().Overlaps(want) {
 				old = append(old, h)
@@ -87,9 +87,9 @@ func (s *Set) overlapped(network, address string) (old []*heir) {
 
 // rename keeps what the service manager holds under the key that this process uses.
 func (s *Set) rename(old, key string) {
-	if name, ok := s.held[old]; ok && old != key {
-		delete(s.held, old)
-		s.held[key] = name
+	if name, ok := s.stored[old]; ok && old != key {
+		delete(s.stored, old)
+		s.stored[key] = name
 	}
 }
 
@@ -107,20 +107,20 @@ func (s *Set) Manage(store Store, held map[string]string, files []*os.File) {
 	defer s.mu.Unlock()
 	s.store = store
 	for key, name := range held {
-		s.held[key] = name
+		s.stored[key] = name
 	}
 	for _, f := range files {
-		s.passed = append(s.passed, open(f))
+		s.fromManager = append(s.fromManager, newInheritedSocket(f))
 	}
 }
 
 // passedNames is for errors.
 func (s *Set) passedNames() string {
-	if len(s.passed) == 0 {
+	if len(s.fromManager) == 0 {
 		return "none"
 	}
 	var names []string
-	for _, p := range s.passed {
+	for _, p := range s.fromManager {
 		names = append(names, p.String())
 	}
 	return strings.Join(names, ", ")
@@ -140,7 +140,7 @@ func (s *Set) explain(network, address string, err error) error {
 				"swap and take the new one in the next",
 				network, address, err, old[0].key())
 		}
-		if len(s.passed) > 0 {
+		if len(s.fromManager) > 0 {
 			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, "+
 				"ask for it by the address it has, "+
 				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
@@ -151,13 +151,13 @@ func (s *Set) explain(network, address string, err error) error {
 
 // claim returns the passed or inherited socket of a kind to use for network and address, or nil, and takes it out of
 // those that nobody has asked for. Only "fd" makes an error of it that there is none.
-func (s *Set) claim(network, address string, kind func(*passed) bool) (*passed, error) {
-	if p := s.inherit(network, address, kind); p != nil {
+func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*inheritedSocket, error) {
+	if p := s.takeFromPredecessor(network, address, kind); p != nil {
 		return p, nil
 	}
 	key := network + " " + address
-	var candidates []*passed // the better ones first
-	for _, p := range s.passed {
+	var candidates []*inheritedSocket // the better ones first
+	for _, p := range s.fromManager {
 		switch {
 		case !kind(p):
 		case network == "fd":
@@ -184,15 +184,15 @@ func (s *Set) claim(network, address string, kind func(*passed) bool) (*passed, 
 		return nil, nil
 	}
 	p := candidates[0]
-	s.passed = slices.DeleteFunc(s.passed, func(q *passed) bool { return q == p })
-	s.held[key] = p.name
+	s.fromManager = slices.DeleteFunc(s.fromManager, func(q *inheritedSocket) bool { return q == p })
+	s.stored[key] = p.name
 	return p, nil
 }
 
 // alias is the one for a socket, which p says came from elsewhere.
-func (s *Set) alias(network, address string, p *passed) string {
+func (s *Set) alias(network, address string, p *inheritedSocket) string {
 	all := quirks.Aliases(network)
-	if p != nil && p.heir == nil || s.store != nil || s.held[network+" "+address] != "" {
+	if p != nil && p.predecessor == nil || s.store != nil || s.stored[network+" "+address] != "" {
 		return all[len(all)-1]
 	}
 	return network

@@ -10,7 +10,7 @@ import (
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
-	if c.set.cutting.Load() { // it is about to be closed, see cut
+	if c.set.forceClosing.Load() { // it is about to be closed, see cut
 		go func() { _ = c.close(true) }()
 		return nil
 	}
@@ -26,13 +26,13 @@ func (c *conn) close(force bool) error {
 		return c.Conn.Close()
 	}
 	if c.set.leaving.Load() != nil {
-		c.account(force)
+		c.recordLosses(force)
 		if !force {
-			c.linger()
+			c.lingeringClose()
 		}
 	}
-	if c.shared.Load() && !c.gone.Load() {
-		c.part()
+	if c.shared.Load() && !c.moved.Load() {
+		c.shutdownBoth()
 	}
 	err := c.Conn.Close()
 	c.set.remove(c)
@@ -40,7 +40,7 @@ func (c *conn) close(force bool) error {
 }
 
 // part tells the client that the connection ends, though other processes may have a descriptor of it.
-func (c *conn) part() {
+func (c *conn) shutdownBoth() {
 	if sc, ok := c.Conn.(interface{ CloseRead() error }); ok {
 		_ = c.CloseWrite()
 		_ = sc.CloseRead()
@@ -49,24 +49,24 @@ func (c *conn) part() {
 
 // The client of a connection that is closed behind an answer is given up when it has received nothing for lingering, or
 // when it has taken longer than longest in all.
-const lingering, longest = 500 * time.Millisecond, 5 * time.Second
+const lingerIdle, lingerMax = 500 * time.Millisecond, 5 * time.Second
 
 // linger keeps the last answer from being thrown away. A client that sends more than was read, such as a
 // pipelined request, has the connection reset by a close, and loses what it has not received. One that has sent
 // requests one behind the other may send the next when all before is read.
-func (c *conn) linger() {
-	if !c.is(http.StateActive) || c.isHTTP2() || !movable(c.Conn) ||
-		sockopt.Unread(c.Conn) == 0 && !(c.lines.Piled.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
+func (c *conn) lingeringClose() {
+	if !c.is(http.StateActive) || c.isHTTP2() || !isStreamSocket(c.Conn) ||
+		sockopt.Unread(c.Conn) == 0 && !(c.lines.Pipelined.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
 		return
 	}
 	begin := time.Now()
 	queued, since := -1, begin
-	for !sockopt.Discard(c.Conn, 64<<10) && time.Since(begin) < longest {
+	for !sockopt.Discard(c.Conn, 64<<10) && time.Since(begin) < lingerMax {
 		n := sockopt.Unsent(c.Conn)
 		if n != queued {
 			queued, since = n, time.Now()
 		}
-		if n == 0 || time.Since(since) > lingering {
+		if n == 0 || time.Since(since) > lingerIdle {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
@@ -78,17 +78,17 @@ func (c *conn) linger() {
 // other, while the owner of the set is to go on: many are closed at once, and after cutWait the
 // rest goes on by itself.
 const (
-	cutLanes = 256
-	cutWait  = time.Second
+	forceCloseWorkers = 256
+	forceCloseWait    = time.Second
 )
 
-func (s *Set) cut(conns []*conn) {
-	s.cutting.Store(true)
+func (s *Set) forceClose(conns []*conn) {
+	s.forceClosing.Store(true)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		var running sync.WaitGroup
-		room := make(chan struct{}, cutLanes)
+		room := make(chan struct{}, forceCloseWorkers)
 		for _, c := range conns {
 			room <- struct{}{}
 			running.Go(func() {
@@ -98,7 +98,7 @@ func (s *Set) cut(conns []*conn) {
 		}
 		running.Wait()
 	}()
-	wait := time.NewTimer(cutWait)
+	wait := time.NewTimer(forceCloseWait)
 	defer wait.Stop()
 	select {
 	case <-over:
@@ -106,16 +106,16 @@ func (s *Set) cut(conns []*conn) {
 	}
 }
 
-const unservedLeast = time.Second
+const unservedGrace = time.Second
 
 // dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
 // of a departure is over: a program may listen and never serve. One that is about to has a second.
-func (s *Set) dismiss() {
+func (s *Set) closeUnserved() {
 	for _, c := range s.all() {
-		if c.sock == nil || c.sock.asked.Load() {
+		if c.sock == nil || c.sock.acceptCalled.Load() {
 			continue
 		}
-		c.loseUnread()
+		c.recordUnread()
 		_ = c.close(false)
 	}
 }

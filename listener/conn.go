@@ -20,63 +20,63 @@ type conn struct {
 	set      *Set
 	sock     *socket
 
-	state    atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
-	requests atomic.Int32 // how many have begun
-	heard    atomic.Bool  // bytes were read since the state became new or idle
-	wrapped  atomic.Bool  // the server sees another type around this one (TLS, a limiter): it can't be moved
-	speaks   atomic.Int32 // plain, secured or framed, see protocol
-	guest    atomic.Bool  // adopted idle, has not sent a byte here
-	gone     atomic.Bool  // another process has it
-	ended    atomic.Bool  // released: there is nothing to read any more
-	armed    atomic.Bool  // the read deadline was cleared, and nothing has been read since
-	aborted  atomic.Bool  // net/http wants the read behind a handler's back to end
-	refused  atomic.Bool  // another process did not want it
-	shared   atomic.Bool  // another process may have a descriptor of it that it doesn't serve
-	covered  atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
-	bare     atomic.Bool  // that wrapper has no state of its own
-	shaded   bool         // Conn is not one of a socket of ours, see shade
-	spoke    atomic.Bool  // something was written
-	claimed  atomic.Bool  // the departure holds first, and may let go of it
-	greeted  atomic.Int32 // what the client has said before a server got it, a said
+	state            atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
+	requests         atomic.Int32 // how many have begun
+	readSinceIdle    atomic.Bool  // bytes were read since the state became new or idle
+	wrapped          atomic.Bool  // the server sees another type around this one (TLS, a limiter): it can't be moved
+	speaks           atomic.Int32 // plain, secured or framed, see protocol
+	adoptedIdle      atomic.Bool  // adopted idle, has not sent a byte here
+	moved            atomic.Bool  // another process has it
+	released         atomic.Bool  // released: there is nothing to read any more
+	noDeadline       atomic.Bool  // the read deadline was cleared, and nothing has been read since
+	readAborted      atomic.Bool  // net/http wants the read behind a handler's back to end
+	declined         atomic.Bool  // another process did not want it
+	shared           atomic.Bool  // another process may have a descriptor of it that it doesn't serve
+	hidden           atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
+	statelessWrapper atomic.Bool  // that wrapper has no state of its own
+	foreign          bool         // Conn is not one of a socket of ours, see shade
+	hasWritten       atomic.Bool  // something was written
+	claimed          atomic.Bool  // the departure holds first, and may let go of it
+	said             atomic.Int32 // what the client has said before a server got it, a said
 
-	parted   atomic.Bool        // the client has closed it
-	half     atomic.Bool        // it was closed in the middle of a request
-	inRecord atomic.Bool        // of TLS: a part of a record has been read
-	early    atomic.Bool        // the first byte of the next request has been read
-	h2begun  atomic.Bool        // HTTP/2 has begun, see note
-	counted  atomic.Bool        // of HTTP/2: each request is, as its handler begins
-	body     atomic.Int64       // how long the body of the last request is; -1: not known
-	answered atomic.Bool        // what the client has sent instead of a request, or so the server thinks
-	lines    sniff.RequestLines // that were read
-	head     sniff.Prefix       // what was read since the state became new or idle
+	clientClosed  atomic.Bool        // the client has closed it
+	closedInHead  atomic.Bool        // it was closed in the middle of a request
+	inRecord      atomic.Bool        // of TLS: a part of a record has been read
+	nextByteRead  atomic.Bool        // the first byte of the next request has been read
+	http2Begun    atomic.Bool        // HTTP/2 has begun, see note
+	countsStreams atomic.Bool        // of HTTP/2: each request is, as its handler begins
+	bodyLength    atomic.Int64       // how long the body of the last request is; -1: not known
+	rejected      atomic.Bool        // what the client has sent instead of a request, or so the server thinks
+	lines         sniff.RequestLines // that were read
+	head          sniff.Prefix       // what was read since the state became new or idle
 
-	first    sync.Mutex      // held by who reads before a server got it, and by a departure that lets it go
-	greeting *sniff.Greeting // the reader's
-	tail     sniff.Tail      // the reader's
-	proxy    []byte          // the reader's: a part of a header of the PROXY protocol
+	firstReader sync.Mutex      // held by who reads before a server got it, and by a departure that lets it go
+	greeting    *sniff.Greeting // the reader's
+	tail        sniff.Tail      // the reader's
+	proxyHeader []byte          // the reader's: a part of a header of the PROXY protocol
 
-	pending chan struct{}                // closed when its giver has been told; nil: no giver
-	records *sniff.Records               // set before speaks becomes secured; the reader's
-	led     atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
+	adoptDone chan struct{}                // closed when its giver has been told; nil: no giver
+	records   *sniff.Records               // set before speaks becomes secured; the reader's
+	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 
-	mu        sync.Mutex // guards what follows, and the read deadline of Conn
-	deadlines int        // how many read deadlines were set since the state became new or idle
-	deadline  time.Time  // as the user of the connection wants it
-	inForce   time.Time  // as Conn has it
-	since     time.Time  // when the state became new or idle; or the last answer was received, if that is later
-	rested    time.Time  // the same; under TLS, when a byte came after that
-	begun     time.Time  // when the client began what it has not finished
-	closeAt   time.Time  // while leaving, before when it is not closed
-	queued    int        // while leaving, how many bytes of the last answer the client had not received
-	closed    bool
-	packed    bool                      // is handed over by the application, or was
-	header    time.Duration             // a guest's time for its first header
-	whole     time.Duration             // a guest's time for its first request, 0 for ever
-	woke      time.Time                 // when a guest began its first request; 0 from its deadline on
-	taken     bool                      // by a handler, see Hijack
-	serving   request                   // of HTTP/1
-	handled   bool                      // a handler has begun since the state became new or idle, of HTTP/1
-	streams   map[*http.Request]request // of HTTP/2
+	mu             sync.Mutex // guards what follows, and the read deadline of Conn
+	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
+	userDeadline   time.Time  // as the user of the connection wants it
+	inForce        time.Time  // as Conn has it
+	idleSince      time.Time  // when the state became new or idle; or the last answer was received, if that is later
+	quietSince     time.Time  // the same; under TLS, when a byte came after that
+	begunAt        time.Time  // when the client began what it has not finished
+	closeNotBefore time.Time  // while leaving, before when it is not closed
+	unsent         int        // while leaving, how many bytes of the last answer the client had not received
+	closed         bool
+	handingOver    bool                      // is handed over by the application, or was
+	headerTimeout  time.Duration             // a guest's time for its first header
+	readTimeout    time.Duration             // a guest's time for its first request, 0 for ever
+	firstByteAt    time.Time                 // when a guest began its first request; 0 from its deadline on
+	hijacked       bool                      // by a handler, see Hijack
+	serving        request                   // of HTTP/1
+	handled        bool                      // a handler has begun since the state became new or idle, of HTTP/1
+	streams        map[*http.Request]request // of HTTP/2
 }
 
 // What is spoken on a conn once a server has it.
@@ -88,7 +88,7 @@ const (
 
 // force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
 // is clear already, which costs more than to know that; the time won pays for what this type does.
-func (c *conn) force(t time.Time) error {
+func (c *conn) setReadDeadlineLocked(t time.Time) error {
 	if t.IsZero() && c.inForce.IsZero() {
 		return nil
 	}
@@ -111,12 +111,12 @@ type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.
 func (c tcpConn) ReadFrom(r io.Reader) (int64, error) {
-	c.speak()
+	c.beforeWrite()
 	return c.Conn.(io.ReaderFrom).ReadFrom(r)
 }
 
 // face is what Accept returns for c.
-func (c *conn) face() net.Conn {
+func (c *conn) netConn() net.Conn {
 	if _, ok := c.Conn.(io.ReaderFrom); ok {
 		return tcpConn{c}
 	}
@@ -142,7 +142,7 @@ func syscallConn(nc net.Conn) (syscall.RawConn, error) {
 }
 
 // movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.
-func movable(nc net.Conn) bool {
+func isStreamSocket(nc net.Conn) bool {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
 		return true
@@ -176,21 +176,21 @@ func (c *conn) key() string {
 }
 
 // within tells whether the client is this process.
-func (c *conn) within() bool {
+func (c *conn) inProcess() bool {
 	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
 }
 
-func (c *conn) isPacked() bool {
+func (c *conn) isHandingOver() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.packed
+	return c.handingOver
 }
 
 // settled tells whether the server has set one read deadline since the connection is idle.
 func (c *conn) settled() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.deadlines == 1
+	return c.deadlineCalls == 1
 }
 
 // secure makes it known that the client speaks TLS.
@@ -206,20 +206,20 @@ func (c *conn) isHTTP2() bool { return c.speaks.Load() == framed }
 
 type connKey struct{}
 
-func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.greeted.Load()) }
+func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.said.Load()) }
 
 // yield waits until a departure that has claimed c has let go of it, or not.
-func (c *conn) yield() {
+func (c *conn) awaitClaim() {
 	if c.claimed.Load() {
-		c.first.Lock()
-		defer c.first.Unlock()
+		c.firstReader.Lock()
+		defer c.firstReader.Unlock()
 	}
 }
 
 // speak is called before somebody writes.
-func (c *conn) speak() {
-	if !c.spoke.Load() {
-		c.spoke.Store(true)
-		c.yield()
+func (c *conn) beforeWrite() {
+	if !c.hasWritten.Load() {
+		c.hasWritten.Store(true)
+		c.awaitClaim()
 	}
 }

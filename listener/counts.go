@@ -14,9 +14,9 @@ func (c *conn) count(n *Counts) {
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
 		switch {
-		case c.guest.Load():
+		case c.adoptedIdle.Load():
 			n.Idle++
-		case c.heard.Load():
+		case c.readSinceIdle.Load():
 			n.Active++
 		default:
 			n.New++

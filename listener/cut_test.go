@@ -20,7 +20,7 @@ func TestCloseWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set, held := New(nil, nil), make(chan struct{})
 		var conns []*conn
-		for range 2 * cutLanes {
+		for range 2 * forceCloseWorkers {
 			near, far := net.Pipe()
 			defer near.Close()
 			c := &conn{Conn: clinging{far, held}, set: set, sock: &socket{}}
@@ -34,8 +34,8 @@ func TestCloseWaitsForNobody(t *testing.T) {
 		for _, c := range conns {
 			_ = c.Close()
 		}
-		if took := time.Since(start); took != cutWait {
-			t.Errorf("took %v, want %v", took, cutWait)
+		if took := time.Since(start); took != forceCloseWait {
+			t.Errorf("took %v, want %v", took, forceCloseWait)
 		}
 		close(held)
 		synctest.Wait()

@@ -9,16 +9,16 @@ import (
 )
 
 // departure is what connections at rest come to while the set leaves.
-type departure struct {
-	set    *Set
-	grace  atomic.Int64 // a time.Duration
-	from   atomic.Int64 // when it began, or was hurried, in Unix nanoseconds
-	rush   atomic.Bool  // it was hurried
-	offers chan offer
-	moving atomic.Int32  // offers made and not answered
-	room   chan struct{} // has a value when one has been answered
-	over   chan struct{} // closed when nothing is handed over any more
-	end    sync.Once     // closes it
+type drainer struct {
+	set      *Set
+	grace    atomic.Int64 // a time.Duration
+	from     atomic.Int64 // when it began, or was hurried, in Unix nanoseconds
+	hurried  atomic.Bool  // it was hurried
+	offers   chan offer
+	moving   atomic.Int32  // offers made and not answered
+	answered chan struct{} // has a value when one has been answered
+	over     chan struct{} // closed when nothing is handed over any more
+	end      sync.Once     // closes it
 }
 
 type offer struct {
@@ -26,7 +26,7 @@ type offer struct {
 	took chan bool
 }
 
-func (d *departure) isOver() bool {
+func (d *drainer) isOver() bool {
 	select {
 	case <-d.over:
 		return true
@@ -36,12 +36,12 @@ func (d *departure) isOver() bool {
 }
 
 // offer waits for the answer to the offer of c.
-func (d *departure) offer(c *conn) (took bool) {
+func (d *drainer) offer(c *conn) (took bool) {
 	d.moving.Add(1)
 	defer func() {
 		d.moving.Add(-1)
 		select {
-		case d.room <- struct{}{}:
+		case d.answered <- struct{}{}:
 		default:
 		}
 	}()
@@ -49,7 +49,7 @@ func (d *departure) offer(c *conn) (took bool) {
 	select {
 	case d.offers <- o:
 		took = <-o.took
-		c.refused.Store(!took)
+		c.declined.Store(!took)
 	case <-d.over:
 	}
 	return took
@@ -74,10 +74,10 @@ type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err err
 const batch = 64
 
 // lanes is how many calls of a Handover may be under way.
-const lanes = 4
+const handoverWorkers = 4
 
 // collect adds the offers that wait, up to a batch.
-func (d *departure) collect(offers []offer) []offer {
+func (d *drainer) collect(offers []offer) []offer {
 	for len(offers) < batch {
 		select {
 		case o := <-d.offers:
@@ -90,7 +90,7 @@ func (d *departure) collect(offers []offer) []offer {
 }
 
 // run hands batches of offers over.
-func (d *departure) run(ctx context.Context, handover Handover) {
+func (d *drainer) run(ctx context.Context, handover Handover) {
 	defer d.end.Do(func() { close(d.over) })
 	for {
 		var offers []offer
@@ -118,7 +118,7 @@ func (d *departure) run(ctx context.Context, handover Handover) {
 		for i, o := range offers {
 			ok := err == nil && i < len(took) && took[i]
 			if ok {
-				o.conn.gone.Store(true)
+				o.conn.moved.Store(true)
 				d.set.moved.Add(1)
 			} else {
 				o.conn.shared.Store(true)

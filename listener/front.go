@@ -40,8 +40,8 @@ func (l *fronts) Accept() (net.Conn, error) {
 	if secure && !l.secure || !secure && !l.plain {
 		return nc, nil
 	}
-	c := l.set.meet(nc)
-	if c == nil || c.shaded {
+	c := l.set.find(nc)
+	if c == nil || c.foreign {
 		return nc, nil
 	}
 	f := &front{Conn: nc, own: c, missing: h2frame.Preface}
@@ -60,7 +60,7 @@ func (l *fronts) Accept() (net.Conn, error) {
 type front struct {
 	net.Conn
 	own     *conn // of this package, under Conn
-	framed  atomic.Pointer[h2drain.Conn]
+	h2      atomic.Pointer[h2drain.Conn]
 	missing string // of HTTP/2's preface, if that is what comes; "" when it is something else. The reader's
 }
 
@@ -70,7 +70,7 @@ func (f *front) NetConn() net.Conn { return f.Conn }
 func (f *front) inner() net.Conn { return f.Conn }
 
 func (f *front) now() net.Conn {
-	if h := f.framed.Load(); h != nil {
+	if h := f.h2.Load(); h != nil {
 		return h
 	}
 	return f.Conn
@@ -86,7 +86,7 @@ func (f *front) Read(p []byte) (int, error) {
 			f.missing = ""
 		default:
 			if f.missing = f.missing[k:]; f.missing == "" {
-				f.framed.Store(frame(f.Conn, f.own, 0, nil, p[k:n]))
+				f.h2.Store(newH2Conn(f.Conn, f.own, 0, nil, p[k:n]))
 			}
 		}
 	}
@@ -109,7 +109,7 @@ type frontTCP struct{ *front }
 
 // ReadFrom implements io.ReaderFrom.
 func (f frontTCP) ReadFrom(r io.Reader) (int64, error) {
-	if h := f.framed.Load(); h != nil {
+	if h := f.h2.Load(); h != nil {
 		return io.Copy(struct{ io.Writer }{h}, r)
 	}
 	return f.Conn.(io.ReaderFrom).ReadFrom(r)
@@ -127,19 +127,19 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 			return err
 		}
 	}
-	if f.framed.Load() == nil && f.ConnectionState().NegotiatedProtocol == "h2" {
-		f.framed.Store(frame(f.Conn, f.own, len(h2frame.Preface), nil, nil))
+	if f.h2.Load() == nil && f.ConnectionState().NegotiatedProtocol == "h2" {
+		f.h2.Store(newH2Conn(f.Conn, f.own, len(h2frame.Preface), nil, nil))
 	}
 	return nil
 }
 
 // stand tells the fronts of a server what for, and returns the listener as the user has it.
-func (s *Set) stand(srv *http.Server, ln net.Listener, lead bool) net.Listener {
+func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) net.Listener {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 	l, ok := ln.(*fronts)
 	if !ok {
 		if lead && plain {
-			s.warning(errUnled)
+			s.warning(errNoFront)
 		}
 		return ln
 	}

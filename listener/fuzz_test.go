@@ -100,8 +100,8 @@ func (b *duplex) say(p []byte) {
 }
 
 // depart makes the set leave as far as its connections see.
-func (b *duplex) depart(grace time.Duration) *departure {
-	d := &departure{set: b.set, over: closedChan}
+func (b *duplex) depart(grace time.Duration) *drainer {
+	d := &drainer{set: b.set, over: closedChan}
 	d.grace.Store(int64(grace))
 	if !b.set.leaving.CompareAndSwap(nil, d) {
 		return b.set.leaving.Load()
@@ -135,8 +135,8 @@ func (b *duplex) wantInserted(ahead int) {
 	for at := max(0, same-17); at <= same; at++ {
 		if rest, ok := bytes.CutPrefix(b.heard[at:], h2frame.GoAway(0)[:min(17, len(b.heard)-at)]); ok &&
 			bytes.HasPrefix(b.sent[at:], rest) {
-			f := h2frame.Frames{Preface: ahead}
-			if f.Pass(b.sent[:at]); f.Between() && f.Settings {
+			f := h2frame.Scanner{Preface: ahead}
+			if f.Scan(b.sent[:at]); f.Between() && f.Settings {
 				return
 			}
 		}
@@ -203,10 +203,10 @@ func FuzzFramedConn(f *testing.F) {
 			ahead := 0
 			switch kind & 3 {
 			case 0:
-				b.server = frame(b.conn, b.conn, 0, nil, nil)
+				b.server = newH2Conn(b.conn, b.conn, 0, nil, nil)
 			case 1:
 				ahead = len(h2frame.Preface)
-				b.server = frame(b.conn, b.conn, ahead, nil, nil)
+				b.server = newH2Conn(b.conn, b.conn, ahead, nil, nil)
 			case 2:
 				ahead = len(h2frame.Preface)
 				b.server = &front{Conn: b.conn, own: b.conn, missing: h2frame.Preface}
@@ -214,10 +214,10 @@ func FuzzFramedConn(f *testing.F) {
 				ahead = len("SM\r\n\r\n")
 				early := s.take(5)
 				b.sent = slices.Clone(early)
-				b.server = frame(b.conn, b.conn, ahead, slices.Clone(early), nil)
+				b.server = newH2Conn(b.conn, b.conn, ahead, slices.Clone(early), nil)
 			}
 			led := func(do func(*h2drain.Conn)) {
-				if f := b.conn.led.Load(); f != nil {
+				if f := b.conn.h2.Load(); f != nil {
 					do(f)
 				}
 				synctest.Wait()
@@ -276,7 +276,7 @@ func FuzzTLSConn(f *testing.F) {
 			b := newDuplex(t)
 			srv, over := &http.Server{}, tls.Server(b.conn, &tls.Config{})
 			b.conn.wrapped.Store(true)
-			b.conn.note(srv, over, http.StateNew)
+			b.conn.onState(srv, over, http.StateNew)
 			b.server = b.conn
 			b.run(int(s.next()) + 1)
 			for len(s) > 0 {
@@ -285,11 +285,11 @@ func FuzzTLSConn(f *testing.F) {
 					b.send(s.take(int(s.next())))
 				case 1:
 					if state := s.state(); state > 0 && state-1 != int32(http.StateClosed) {
-						b.conn.note(srv, over, http.ConnState(state-1))
+						b.conn.onState(srv, over, http.ConnState(state-1))
 					}
 				case 2:
 					b.depart(s.duration())
-					b.conn.rouse()
+					b.conn.interruptRead()
 				case 3:
 					b.set.Hurry(s.duration())
 				case 4:

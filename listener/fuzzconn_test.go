@@ -51,7 +51,7 @@ func FuzzConn(f *testing.F) {
 		}()
 		near, far := pair(t)
 		c := &conn{Conn: far, set: set, sock: so}
-		c.guest.Store(does[0]&1 != 0) // adopted
+		c.adoptedIdle.Store(does[0]&1 != 0) // adopted
 		if !so.enqueue(c) {
 			t.Fatal("closed")
 		}
@@ -80,7 +80,7 @@ func FuzzConn(f *testing.F) {
 			case 4:
 				_ = near.nc.(*net.TCPConn).CloseWrite()
 			case 5:
-				c.rouse()
+				c.interruptRead()
 			case 6:
 				set.Counts()
 				c.inFlight()

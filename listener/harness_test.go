@@ -19,7 +19,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-func init() { handshake = time.Millisecond }
+func init() { handshakeTime = time.Millisecond }
 
 // generation is a server that plays the part of one process: its sockets and connections are reached by the next one
 // through copies of their descriptors only.
@@ -235,7 +235,7 @@ func (g *generation) wantHeard(t testing.TB, n int) {
 		defer g.set.mu.Unlock()
 		heard := 0
 		for c := range g.set.conns {
-			if c.heard.Load() && sockopt.Unread(c.Conn) == 0 {
+			if c.readSinceIdle.Load() && sockopt.Unread(c.Conn) == 0 {
 				heard++
 			}
 		}

@@ -15,7 +15,7 @@ type http1 struct{ *conn }
 
 // waits relies on net/http: while it calls a connection new or idle, it reads nothing but a head,
 // and has none that is whole.
-func (c http1) waits() bool { return c.is(http.StateNew) || c.is(http.StateIdle) }
+func (c http1) awaitsRequest() bool { return c.is(http.StateNew) || c.is(http.StateIdle) }
 
 // A wrapper may have state of its own, which can't go along.
 func (c http1) movable() bool { return !c.wrapped.Load() }
@@ -32,56 +32,56 @@ func (c http1) movable() bool { return !c.wrapped.Load() }
 // was read ahead, and had not begun when this Read did, tells the same.
 func (c http1) atRest(offered int, ahead bool) bool {
 	if c.is(http.StateNew) {
-		return !c.heard.Load()
+		return !c.readSinceIdle.Load()
 	}
 	wrapped := c.wrapped.Load()
-	between := c.settled() || (c.covered.Load() || wrapped) && !ahead
+	between := c.settled() || (c.hidden.Load() || wrapped) && !ahead
 	empty := offered == quirks.ReadSize || wrapped
-	return c.waits() && between && (c.blank(offered) || !c.heard.Load() && empty)
+	return c.awaitsRequest() && between && (c.onlyLineEnds(offered) || !c.readSinceIdle.Load() && empty)
 }
 
 // sees tells whether what Read is offered is net/http's buffer, and what is in it plain text. A
 // wrapper may have a buffer of its own, of another size.
-func (c http1) sees() bool {
+func (c http1) seesBuffer() bool {
 	return c.speaks.Load() == plain && (!c.wrapped.Load() || c.tail.Whole)
 }
 
 // holds looks at what the server has in its buffer at the first Read since the connection is idle.
 // Net/http may have taken a request line that was read ahead, and whole lines behind it, out of it.
-func (c http1) holds(offered int, ahead bool) {
+func (c http1) lookAtBuffer(offered int, ahead bool) {
 	if offered == quirks.ReadSize {
 		c.tail.Whole = true
 	}
-	if c.heard.Load() || !c.is(http.StateIdle) || !c.sees() {
+	if c.readSinceIdle.Load() || !c.is(http.StateIdle) || !c.seesBuffer() {
 		return
 	}
 	n := quirks.ReadSize - offered
 	p := c.tail.Kept(n)
-	if ahead && !c.settled() && !c.covered.Load() {
-		c.heard.Store(true)
+	if ahead && !c.settled() && !c.hidden.Load() {
+		c.readSinceIdle.Store(true)
 	} else if n > 0 && c.head.Load() == 0 {
 		c.head.Add(p)
-		c.heard.Store(p == nil || sniff.HeadKind(p, false) != "")
+		c.readSinceIdle.Store(p == nil || sniff.HeadKind(p, false) != "")
 	}
 }
 
 // blank tells whether the server's buffer has whole line ends, and nothing else. It needs four bytes
 // before it goes on, so it waits for more as it does for the first. No client misses line ends.
-func (c http1) blank(offered int) bool {
+func (c http1) onlyLineEnds(offered int) bool {
 	const needed = 4
 	n := quirks.ReadSize - offered
 	p := c.tail.Kept(n)
-	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.sees()
+	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.seesBuffer()
 }
 
-func (c http1) hear(p []byte, offered int) {
+func (c http1) received(p []byte, offered int) {
 	switch {
-	case c.waits():
+	case c.awaitsRequest():
 		c.head.Add(p)
 	case offered == 1 && c.is(http.StateActive): // behind a handler's back, see conn.read
 		c.head.Store(0)
 		c.head.Add(p)
-		c.early.Store(true)
+		c.nextByteRead.Store(true)
 	}
 	if offered <= quirks.ReadSize { // what is larger is a handler's, for a body
 		c.lines.Feed(p)
@@ -90,7 +90,7 @@ func (c http1) hear(p []byte, offered int) {
 }
 
 func (c http1) part() LossKind {
-	if !c.heard.Load() && !c.half.Load() {
+	if !c.readSinceIdle.Load() && !c.closedInHead.Load() {
 		return ""
 	}
 	return LossKind(c.head.Kind())
@@ -105,7 +105,7 @@ func (c http1) unread(p []byte, n int) LossKind {
 		return ""
 	case len(p) == 0:
 		return LostRequest
-	case !c.heard.Load():
+	case !c.readSinceIdle.Load():
 		return LossKind(sniff.HeadKind(p, n > len(p)))
 	case sniff.HeadEnds(p):
 		return LostRequest
@@ -115,7 +115,7 @@ func (c http1) unread(p []byte, n int) LossKind {
 
 // behindProxy takes a header of the PROXY protocol, which a wrapper may be about to read, off n bytes.
 func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
-	if c.heard.Load() || !c.is(http.StateNew) || !c.wrapped.Load() || sniff.MayBeProxy(p) {
+	if c.readSinceIdle.Load() || !c.is(http.StateNew) || !c.wrapped.Load() || sniff.MayBeProxy(p) {
 		return p, n, false
 	}
 	rest, part = sniff.BehindProxy(p)
@@ -126,7 +126,7 @@ func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
 // begins with one: the server's buffer cuts a request in two wherever it is full. What is no whole
 // line is not known behind a body, which may have been left unread.
 func (c http1) behind(n int) LossKind {
-	body, ahead := c.body.Load(), int64(c.lines.Ahead.Load())
+	body, ahead := c.bodyLength.Load(), int64(c.lines.Ahead.Load())
 	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // the body has no room for as many
 		return LostRequest
 	}
@@ -143,7 +143,7 @@ func (c http1) behind(n int) LossKind {
 	c.mu.Lock()
 	handled := c.handled
 	c.mu.Unlock()
-	if !handled || body != 0 || !c.sees() {
+	if !handled || body != 0 || !c.seesBuffer() {
 		return ""
 	}
 	read, all := c.tail.AfterHead()

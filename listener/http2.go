@@ -18,7 +18,7 @@ import (
 // lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks
 // HTTP/2 on whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it
 // accepts.
-func lead(srv *http.Server) (fronts bool, err error) {
+func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 	serve, plain := srv.TLSNextProto[quirks.UnencryptedHTTP2], srv.TLSNextProto["h2"]
 	if serve == nil {
 		if plain == nil { // it speaks no HTTP/2
@@ -26,11 +26,11 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		}
 		own, all := quirks.HTTP2()
 		if own != quirks.Pointer(plain) {
-			return false, errLed("its TLSNextProto serves HTTP/2 by another package: use " +
+			return false, errNotIntercepted("its TLSNextProto serves HTTP/2 by another package: use " +
 				"golang.org/x/net v0.31.0 or later, or none")
 		}
 		if !all && srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() {
-			return false, errLed("this version of net/http offers no way: use an older version of Go, or " +
+			return false, errNotIntercepted("this version of net/http offers no way: use an older version of Go, or " +
 				"a newer one of this library")
 		}
 		return all, nil
@@ -38,8 +38,8 @@ func lead(srv *http.Server) (fronts bool, err error) {
 	// Net/http closes what it has accepted when these functions return. That would cut a close short that lingers.
 	srv.TLSNextProto[quirks.UnencryptedHTTP2] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
 		if nc := quirks.Carried(tc); nc != nil {
-			if c, _ := ours(nc); c != nil {
-				f := frame(nc, c, 0, nil, nil)
+			if c, _ := unwrap(nc); c != nil {
+				f := newH2Conn(nc, c, 0, nil, nil)
 				defer f.Wait()
 				tc = quirks.Carry(f)
 			}
@@ -50,22 +50,22 @@ func lead(srv *http.Server) (fronts bool, err error) {
 		return false, nil
 	}
 	srv.TLSNextProto["h2"] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
-		c, _ := ours(tc)
+		c, _ := unwrap(tc)
 		if c == nil {
 			plain(hs, tc, h)
 			return
 		}
 		if readPreface(tc) {
-			f := frame(tc, c, 0, nil, nil)
+			f := newH2Conn(tc, c, 0, nil, nil)
 			defer f.Wait()
-			serve(hs, quirks.Carry(framedTLS{f}), h)
+			serve(hs, quirks.Carry(h2ConnTLS{f}), h)
 		}
 	}
 	return false, nil
 }
 
-func (s *Set) lead(srv *http.Server) (fronts bool) {
-	fronts, err := lead(srv)
+func (s *Set) interceptHTTP2(srv *http.Server) (fronts bool) {
+	fronts, err := interceptHTTP2(srv)
 	if err != nil {
 		s.warning(err)
 	}
@@ -73,10 +73,10 @@ func (s *Set) lead(srv *http.Server) (fronts bool) {
 }
 
 // errUnled is for a server on whose listener nothing of this package stands between net/http and the connections.
-var errUnled = errLed("it is to serve by Set.Serve (with package drain: by Service.Serve or ServeTLS)")
+var errNoFront = errNotIntercepted("it is to serve by Set.Serve (with package drain: by Service.Serve or ServeTLS)")
 
 // errLed is for a server whose HTTP/2 connections can't be led.
-func errLed(why string) error {
+func errNotIntercepted(why string) error {
 	return errors.New("listener: HTTP/2 connections of an http.Server end with net/http's GOAWAY, which " +
 		"loses requests: " + why)
 }
@@ -90,10 +90,10 @@ func readPreface(nc net.Conn) bool {
 }
 
 // frame puts an h2drain.Conn over nc, see h2drain.New, and makes it what ends c.
-func frame(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
+func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
 	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
 	c.speaks.Store(framed)
-	c.led.Store(f)
+	c.h2.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
 		f.Leave(time.Duration(d.grace.Load()))
 	}
@@ -107,7 +107,7 @@ func (b *below) CloseWrite() error { return (*conn)(b).CloseWrite() }
 func (b *below) IsClosed() bool    { return (*conn)(b).isClosed() }
 func (b *below) Cut()              { _ = (*conn)(b).close(false) }
 func (b *below) Socket() net.Conn  { return b.Conn }
-func (b *below) Alien()            { b.led.Store(nil); b.speaks.Store(plain) }
+func (b *below) NotHTTP2()         { b.h2.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.
 func (b *below) AtRest() bool {
@@ -116,9 +116,9 @@ func (b *below) AtRest() bool {
 }
 
 // framedTLS has the method by which servers see that a connection is encrypted.
-type framedTLS struct{ *h2drain.Conn }
+type h2ConnTLS struct{ *h2drain.Conn }
 
-func (f framedTLS) ConnectionState() tls.ConnectionState {
+func (f h2ConnTLS) ConnectionState() tls.ConnectionState {
 	return f.Conn.Conn.(encrypted).ConnectionState()
 }
 
@@ -128,12 +128,12 @@ type encrypted interface {
 }
 
 // unframed returns what the listener has accepted, for those who know net/http's types.
-func unframed(nc net.Conn) net.Conn {
+func accepted(nc net.Conn) net.Conn {
 	for {
 		switch f := nc.(type) {
 		case *h2drain.Conn:
 			nc = f.Conn
-		case framedTLS:
+		case h2ConnTLS:
 			nc = f.Conn
 		case interface{ inner() net.Conn }:
 			nc = f.inner()
@@ -145,7 +145,7 @@ func unframed(nc net.Conn) net.Conn {
 
 // upgrading is the ResponseWriter for a request that a handler may answer by taking the connection
 // and speaking HTTP/2 on it, as golang.org/x/net/http2/h2c does.
-type upgrading struct {
+type h2cWriter struct {
 	http.ResponseWriter
 	c     *conn
 	ahead int // bytes of the preface that follow the request
@@ -153,7 +153,7 @@ type upgrading struct {
 
 // upgrade returns nil for all other requests. The head of HTTP/2's preface is a request by itself; the other way is
 // RFC 7540, 3.2.
-func upgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+func h2cUpgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	ahead := 0
 	switch {
 	case r.ProtoMajor == 2 && r.Method == "PRI" && r.RequestURI == "*":
@@ -164,24 +164,24 @@ func upgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 		return nil
 	}
 	if c, _ := r.Context().Value(connKey{}).(*conn); c != nil {
-		return &upgrading{w, c, ahead}
+		return &h2cWriter{w, c, ahead}
 	}
 	return nil
 }
 
 // Hijack implements http.Hijacker. An answer to the request, which is none of HTTP/2's, goes around it.
-func (u *upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (u *h2cWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	f := frame(unframed(nc), u.c, u.ahead, append([]byte(nil), early...), nil)
+	f := newH2Conn(accepted(nc), u.c, u.ahead, append([]byte(nil), early...), nil)
 	return f, bufio.NewReadWriter(bufio.NewReader(f), rw.Writer), nil
 }
 
 // Flush implements http.Flusher.
-func (u *upgrading) Flush() { _ = http.NewResponseController(u.ResponseWriter).Flush() }
+func (u *h2cWriter) Flush() { _ = http.NewResponseController(u.ResponseWriter).Flush() }
 
 // Unwrap is for http.ResponseController.
-func (u *upgrading) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+func (u *h2cWriter) Unwrap() http.ResponseWriter { return u.ResponseWriter }

@@ -153,7 +153,7 @@ func (c *h2) pong() {
 // calm answers PINGs, without anything new, until the server is told.
 func (c *h2) calm() {
 	c.t.Helper()
-	for range h2drain.Calm {
+	for range h2drain.QuietRounds {
 		c.pong()
 	}
 }
@@ -482,7 +482,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 		close(release)
 		one.await(t, "the server does not close", func(n Counts) bool {
 			return n.Open() == 0 ||
-				own.led.Load().Lingers.Load()
+				own.h2.Load().Lingers.Load()
 		})
 		for range 3 {
 			_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE
@@ -514,7 +514,7 @@ func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
 			BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), key{}, "base") },
 			ConnState: func(nc net.Conn, _ http.ConnState) {
 				states.Add(1)
-				if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != unframed(nc) {
+				if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != accepted(nc) {
 					strange.Add(1)
 				}
 			},

@@ -20,7 +20,7 @@ import (
 func (s *Set) Held() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.held)
+	return maps.Clone(s.stored)
 }
 
 // Keep puts what is listened on into the store, but for what the store or the manager itself holds
@@ -31,10 +31,10 @@ func (s *Set) Held() map[string]string {
 //
 // What came under a name that Keep has not given, say from a .socket unit, is the manager's to keep.
 func (s *Set) Keep() (unused []string, err error) {
-	s.forsake()
+	s.dropUnclaimed()
 	s.mu.Lock()
-	store, held, passed := s.store, maps.Clone(s.held), s.passed
-	s.passed = nil
+	store, held, passed := s.store, maps.Clone(s.stored), s.fromManager
+	s.fromManager = nil
 	inUse := make(map[string]syscall.Conn)
 	for key, so := range s.sockets {
 		inUse[key] = so.ln
@@ -65,7 +65,7 @@ func (s *Set) Keep() (unused []string, err error) {
 	}
 	var errs []error
 	if store != nil {
-		errs = restock(store, held, inUse, drop)
+		errs = syncStore(store, held, inUse, drop)
 	}
 	for _, key := range drop {
 		network, path, _ := strings.Cut(key, " ")
@@ -75,12 +75,12 @@ func (s *Set) Keep() (unused []string, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = held
+	s.stored = held
 	return unused, errors.Join(errs...)
 }
 
 // restock brings the store and held to what is in use.
-func restock(store Store, held map[string]string, inUse map[string]syscall.Conn,
+func syncStore(store Store, held map[string]string, inUse map[string]syscall.Conn,
 	drop map[string]string) (errs []error) {
 	for _, name := range slices.Sorted(maps.Keys(drop)) {
 		if err := store.Remove(name); err != nil {
@@ -110,10 +110,10 @@ func restock(store Store, held map[string]string, inUse map[string]syscall.Conn,
 
 // forsake forgets the inherited sockets that nobody has asked for, and removes the files of those of unix: the process
 // that goes on without them is the last one to know of them.
-func (s *Set) forsake() {
+func (s *Set) dropUnclaimed() {
 	s.mu.Lock()
-	gone := s.inherited
-	s.inherited = nil
+	gone := s.fromPredecessor
+	s.fromPredecessor = nil
 	var paths []string
 	for key := range s.sockets {
 		paths = append(paths, key)

@@ -87,7 +87,7 @@ func TestConnectionsOfUntrackedServersAreOther(t *testing.T) {
 	wait := one.depart(t, nil, 0)
 	for range 3 {
 		for _, c := range set.all() {
-			c.rouse()
+			c.interruptRead()
 		}
 		c.ask("b")
 	}

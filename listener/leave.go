@@ -49,7 +49,7 @@ const firstGroup, lastGroup = 16, 256
 // Reads from the packet sockets end, see ListenPacket. Leave does not wait for a reader's work.
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &departure{set: s, offers: make(chan offer), room: make(chan struct{}, 1), over: make(chan struct{})}
+	d := &drainer{set: s, offers: make(chan offer), answered: make(chan struct{}, 1), over: make(chan struct{})}
 	d.grace.Store(int64(max(0, grace)))
 	d.from.Store(time.Now().UnixNano())
 	if handover == nil {
@@ -68,16 +68,16 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	swept := s.shut(ctx, true, handover == nil)
 	if handover != nil {
 		var done sync.WaitGroup
-		for range lanes {
+		for range handoverWorkers {
 			done.Go(func() { d.run(ctx, handover) })
 		}
 		defer done.Wait()
 	}
 	conns := s.all()
-	time.AfterFunc(max(time.Duration(d.grace.Load()), unservedLeast), s.dismiss)
-	d.farewell(conns, (*h2drain.Conn).Leave)
-	turnAll(conns)
-	d.rouse(ctx, conns)
+	time.AfterFunc(max(time.Duration(d.grace.Load()), unservedGrace), s.closeUnserved)
+	d.spreadGoAway(conns, (*h2drain.Conn).Leave)
+	closeForeigns(conns)
+	d.interruptReads(ctx, conns)
 	for _, gone := range []func() <-chan struct{}{func() <-chan struct{} { return swept }, s.drained} {
 		select {
 		case <-gone():
@@ -90,29 +90,29 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 
 // Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
-	s.leaving.CompareAndSwap(nil, &departure{set: s, over: closedChan})
+	s.leaving.CompareAndSwap(nil, &drainer{set: s, over: closedChan})
 	s.shut(context.Background(), false, false)
 	left := s.Counts()
 	for _, g := range s.gates() {
 		_ = g.Close()
 	}
-	s.cut(s.all())
+	s.forceClose(s.all())
 	return left
 }
 
 // rouse makes blocked Reads look at the departure, some at a time: a connection that waits to be moved keeps its client
 // waiting, one that was not roused yet is served as ever.
-func (d *departure) rouse(ctx context.Context, conns []*conn) {
+func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 	for size := firstGroup; len(conns) > 0; size = min(2*size, lastGroup) {
 		group := conns[:min(size, len(conns))]
 		conns = conns[len(group):]
 		for _, c := range group {
-			d.call(c)
+			d.interrupt(c)
 		}
 		runtime.Gosched() // let them make their offers
 		for !d.isOver() && d.moving.Load() >= int32(size) {
 			select {
-			case <-d.room:
+			case <-d.answered:
 			case <-d.over:
 			case <-ctx.Done():
 				return
@@ -122,12 +122,12 @@ func (d *departure) rouse(ctx context.Context, conns []*conn) {
 }
 
 // call makes whoever has c look at the departure, or does so where nobody has it yet.
-func (d *departure) call(c *conn) {
+func (d *drainer) interrupt(c *conn) {
 	if c.unmet() {
-		go d.attend(c)
+		go d.drainUnmet(c)
 		return
 	}
-	c.rouse()
+	c.interruptRead()
 }
 
 // Hurry gives the connections that are at rest during a Leave less grace than that was called with,
@@ -146,14 +146,14 @@ func (s *Set) Hurry(grace time.Duration) {
 	}
 	d.from.Store(time.Now().UnixNano())
 	d.grace.Store(int64(max(0, grace)))
-	d.rush.Store(true)
+	d.hurried.Store(true)
 	conns := s.all()
-	d.farewell(conns, (*h2drain.Conn).Hurry)
+	d.spreadGoAway(conns, (*h2drain.Conn).Hurry)
 	for _, c := range conns {
 		c.mu.Lock()
-		c.closeAt = time.Time{}
+		c.closeNotBefore = time.Time{}
 		c.mu.Unlock()
-		d.call(c)
+		d.interrupt(c)
 	}
-	turnAll(conns)
+	closeForeigns(conns)
 }

@@ -130,8 +130,8 @@ func TestFrontsOfOtherConnections(t *testing.T) {
 		if _, ok := nc.(encrypted); ok {
 			t.Error("seems to be encrypted")
 		}
-		if c, _ := ours(nc); c == nil || unframed(nc) != net.Conn(tcpConn{c}) {
-			t.Errorf("%T is over %T", nc, unframed(nc))
+		if c, _ := unwrap(nc); c == nil || accepted(nc) != net.Conn(tcpConn{c}) {
+			t.Errorf("%T is over %T", nc, accepted(nc))
 		}
 		_, _ = io.WriteString(cl, said)
 		_ = cl.(*net.TCPConn).CloseWrite()

@@ -33,11 +33,11 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ln, made, err := obtain(s, network, address, way[net.Listener]{
+	ln, made, err := inheritOrOpen(s, network, address, socketKind[net.Listener]{
 		networks:  []string{"tcp", "tcp4", "tcp6", "unix"},
 		taken:     s.sockets[key] != nil,
 		inherited: func(as string) (net.Listener, error) { return s.fds.Listener(as, address) },
-		passed:    func(p *passed) net.Listener { return p.ln },
+		passed:    func(p *inheritedSocket) net.Listener { return p.ln },
 		open:      func() (net.Listener, error) { return s.openListener(network, address) },
 		add: func(as string, ln net.Listener) error {
 			return s.fds.AddListener(as, address, ln.(tableflip.Listener))
@@ -58,7 +58,7 @@ func (s *Set) openListener(network, address string) (net.Listener, error) {
 	lc.SetMultipathTCP(false) // its sockets take no filter, see sockopt.DropHandshakes
 	ln, err := lc.Listen(context.Background(), network, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if beside := s.beside(network, address); beside != nil {
+		if beside := s.listenBeside(network, address); beside != nil {
 			return beside, nil
 		}
 	}
@@ -66,18 +66,18 @@ func (s *Set) openListener(network, address string) (net.Listener, error) {
 }
 
 // way is how a process comes by sockets of one kind, and passes them on.
-type way[T io.Closer] struct {
+type socketKind[T io.Closer] struct {
 	networks  []string // but for "fd"
 	taken     bool     // the set has such a socket already
 	inherited func(as string) (T, error)
-	passed    func(*passed) T // nothing where that is of the other kind
+	passed    func(*inheritedSocket) T // nothing where that is of the other kind
 	open      func() (T, error)
 	add       func(as string, socket T) error
 }
 
 // obtain returns the socket for network and address that was inherited or passed, or opens one; made tells of the
 // latter. The caller holds mu.
-func obtain[T io.Closer](s *Set, network, address string, w way[T]) (socket T, made bool, err error) {
+func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]) (socket T, made bool, err error) {
 	switch key := network + " " + address; {
 	case network != "fd" && !slices.Contains(w.networks, network):
 		err = fmt.Errorf("listener: network %q: want %s or fd", network, strings.Join(w.networks, ", "))
@@ -98,7 +98,7 @@ func obtain[T io.Closer](s *Set, network, address string, w way[T]) (socket T, m
 			return socket, false, err
 		}
 	}
-	p, err := s.claim(network, address, func(p *passed) bool { return any(w.passed(p)) != nil })
+	p, err := s.take(network, address, func(p *inheritedSocket) bool { return any(w.passed(p)) != nil })
 	switch {
 	case err != nil:
 		return socket, false, err

@@ -24,22 +24,22 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 	if err != nil {
 		return fmt.Errorf("listener: hand over: %w", err)
 	}
-	if c.pending != nil {
-		<-c.pending
+	if c.adoptDone != nil {
+		<-c.adoptDone
 	}
-	if err := c.pack(); err != nil {
+	if err := c.beginHandOver(); err != nil {
 		return fmt.Errorf("listener: hand over: %w", err)
 	}
 	err = give(Ticket{Listener: c.sock.key, Hijacked: c.is(http.StateHijacked), State: state}, c)
 	c.mu.Lock()
-	c.packed = err == nil
+	c.handingOver = err == nil
 	c.mu.Unlock()
 	if err != nil {
 		c.shared.Store(true)
 		return err
 	}
 	s.moved.Add(1)
-	c.drop()
+	c.closeMoved()
 	return nil
 }
 
@@ -61,11 +61,11 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 		}
 		under = u.NetConn()
 	}
-	c, _ := ours(nc)
+	c, _ := unwrap(nc)
 	switch {
 	case c == nil || c.set != s:
 		return nil, errors.New("not a connection of a listener of this service")
-	case !movable(c.Conn):
+	case !isStreamSocket(c.Conn):
 		return nil, unsupported("a connection within this process can't be")
 	}
 	if c.is(http.StateNew) || c.is(http.StateIdle) || c.is(http.StateActive) {
@@ -75,17 +75,17 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 }
 
 // pack claims c for the one who hands it over.
-func (c *conn) pack() error {
-	c.yield()
+func (c *conn) beginHandOver() error {
+	c.awaitClaim()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.packed:
+	case c.handingOver:
 		return errors.New("the connection has been handed over, or is about to be")
 	case c.closed:
 		return net.ErrClosed
 	}
-	c.packed = true
+	c.handingOver = true
 	return nil
 }
 
@@ -102,15 +102,15 @@ func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack fun
 	if err != nil {
 		return ack(err)
 	}
-	defer close(c.pending)
-	refusal := adopt(c.face())
+	defer close(c.adoptDone)
+	refusal := adopt(c.netConn())
 	if refusal != nil {
-		c.drop()
+		c.closeMoved()
 	}
 	switch err = ack(refusal); {
 	case refusal != nil:
 	case errors.Is(err, ErrWithdrawn):
-		c.drop()
+		c.closeMoved()
 	default:
 		s.adopted.Add(1)
 	}
@@ -118,8 +118,8 @@ func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack fun
 }
 
 // drop closes c here, which its client doesn't notice.
-func (c *conn) drop() {
-	c.gone.Store(true)
+func (c *conn) closeMoved() {
+	c.moved.Store(true)
 	_ = c.close(false)
 }
 
@@ -128,7 +128,7 @@ func (s *Set) restoreOwn(t Ticket, f *os.File) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.pending = make(chan struct{})
+	c.adoptDone = make(chan struct{})
 	if t.Hijacked {
 		c.state.Store(int32(http.StateHijacked) + 1)
 	}

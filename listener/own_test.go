@@ -164,7 +164,7 @@ func TestWhatHandOverDoesNotTake(t *testing.T) {
 		{one.set, bare, "not a connection of a listener"},
 		{one.set, tls.Server(nc, &tls.Config{}), "TLS"},
 		{one.set, piped, "within this process"},
-		{served.set, served.set.all()[0].face(), "hijack it first"},
+		{served.set, served.set.all()[0].netConn(), "hijack it first"},
 	} {
 		err := c.set.HandOver(c.nc, nil, never)
 		wantErr(t, err, c.words)

@@ -33,11 +33,11 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pc, made, err := obtain(s, network, address, way[net.PacketConn]{
+	pc, made, err := inheritOrOpen(s, network, address, socketKind[net.PacketConn]{
 		networks:  []string{"udp", "udp4", "udp6", "unixgram"},
 		taken:     s.packets[key] != nil,
 		inherited: func(as string) (net.PacketConn, error) { return s.fds.PacketConn(as, address) },
-		passed:    func(p *passed) net.PacketConn { return p.pc },
+		passed:    func(p *inheritedSocket) net.PacketConn { return p.pc },
 		open: func() (net.PacketConn, error) {
 			return new(net.ListenConfig).ListenPacket(context.Background(), network, address)
 		},
@@ -84,7 +84,7 @@ func (s *Set) ResumeReads() {
 }
 
 // settle is how long the kernel may take to queue what it was about to when a socket was sealed.
-const settle = 5 * time.Millisecond
+const sealDelay = 5 * time.Millisecond
 
 // lastReads lets reads go on until what is queued is read, and keeps out what comes then, where
 // nobody else will read it.
@@ -100,7 +100,7 @@ func (s *Set) lastReads(ctx context.Context) {
 		}
 	}
 	if len(dying) > 0 {
-		time.Sleep(settle)
+		time.Sleep(sealDelay)
 	}
 	for _, g := range dying {
 		g.Pass(ctx, dgram.Draining)

@@ -16,16 +16,16 @@ import (
 
 // passed is a socket that a service manager has passed to this process, and that nobody has asked
 // for yet. One of ln and pc is set, or none of them where the descriptor is nothing to listen on.
-type passed struct {
-	name string // its FDNAME
-	ln   sockopt.Listener
-	pc   net.PacketConn
-	heir *heir // the process before this one has passed it, and no service manager
+type inheritedSocket struct {
+	name        string // its FDNAME
+	ln          sockopt.Listener
+	pc          net.PacketConn
+	predecessor *predecessorSocket // the process before this one has passed it, and no service manager
 }
 
-func open(f *os.File) *passed {
+func newInheritedSocket(f *os.File) *inheritedSocket {
 	defer f.Close()
-	p := &passed{name: f.Name()}
+	p := &inheritedSocket{name: f.Name()}
 	if ln, err := net.FileListener(f); err == nil {
 		raw, ok := ln.(sockopt.Listener)
 		if ok && sockopt.IsListening(raw) && ln.Addr().Network() != "unixpacket" {
@@ -45,7 +45,7 @@ func open(f *os.File) *passed {
 	return p
 }
 
-func (p *passed) close() {
+func (p *inheritedSocket) close() {
 	if p == nil {
 		return
 	}
@@ -57,7 +57,7 @@ func (p *passed) close() {
 	}
 }
 
-func (p *passed) addr() net.Addr {
+func (p *inheritedSocket) addr() net.Addr {
 	switch {
 	case p.ln != nil:
 		return p.ln.Addr()
@@ -67,7 +67,7 @@ func (p *passed) addr() net.Addr {
 	return nil
 }
 
-func (p *passed) String() string {
+func (p *inheritedSocket) String() string {
 	if addr := p.addr(); addr != nil {
 		return fmt.Sprintf("%s (%s %s)", p.name, addr.Network(), addr)
 	}
@@ -75,7 +75,7 @@ func (p *passed) String() string {
 }
 
 // reachable tells of a unix socket whether its file is there: a folder in /run may have gone when the service stopped.
-func (p *passed) reachable() bool {
+func (p *inheritedSocket) reachable() bool {
 	path := p.addr().String()
 	return strings.HasPrefix(path, "@") || isSocket(path)
 }
@@ -86,7 +86,7 @@ func isSocket(path string) bool {
 }
 
 // place is what p, which has an address, is bound to.
-func (p *passed) boundTo() place.Place {
+func (p *inheritedSocket) boundTo() place.Place {
 	if p.ln != nil {
 		return place.OfSocket(p.ln, p.addr())
 	}
@@ -94,7 +94,7 @@ func (p *passed) boundTo() place.Place {
 }
 
 // bound tells whether p will do for what Listen would open for network and address.
-func (p *passed) bound(network, address string) bool {
+func (p *inheritedSocket) bound(network, address string) bool {
 	if p.addr() == nil || p.addr().Network() != place.BaseNetwork(network) {
 		return false
 	}
@@ -112,13 +112,13 @@ type Inherited struct {
 func (in Inherited) key() string { return in.Network + " " + in.Address }
 
 // heir is an inherited socket that nobody has asked for yet.
-type heir struct {
+type predecessorSocket struct {
 	Inherited
 	id string // of the socket, to know the descriptor again
 }
 
 // open returns a copy of the socket, or nil where it is none to listen on, or has been closed.
-func (h *heir) open() *passed {
+func (h *predecessorSocket) open() *inheritedSocket {
 	if h.id == "" || identify(h.FD) != h.id {
 		return nil
 	}
@@ -126,27 +126,27 @@ func (h *heir) open() *passed {
 	if f == nil {
 		return nil
 	}
-	p := open(f)
+	p := newInheritedSocket(f)
 	if p.addr() == nil {
 		return nil
 	}
-	p.heir = h
+	p.predecessor = h
 	return p
 }
 
 // chosen tells whether the system has chosen the port of p for the same host, and is to choose one.
-func (p *passed) chosen(want place.Place) bool {
-	if p.heir == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
+func (p *inheritedSocket) samePortChoice(want place.Place) bool {
+	if p.predecessor == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
 		return false
 	}
-	_, port, err := net.SplitHostPort(p.heir.Address)
+	_, port, err := net.SplitHostPort(p.predecessor.Address)
 	have := p.boundTo()
 	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.Network == want.Network &&
 		have.SameHost(want)
 }
 
 // sameFile tells whether the socket of that key has the file of h.
-func (h *heir) sameFile(key string) bool {
+func (h *predecessorSocket) sameFile(key string) bool {
 	network, path, _ := strings.Cut(key, " ")
 	return place.IsUnix(network) && place.SamePath(h.Address, path)
 }

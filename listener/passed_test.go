@@ -104,7 +104,7 @@ func TestPassedByAddress(t *testing.T) {
 			if a, ok := ln.Addr().(*net.TCPAddr); ok {
 				port = fmt.Sprint(a.Port)
 			}
-			p := open(give(t, "any", ln))
+			p := newInheritedSocket(give(t, "any", ln))
 			defer p.close()
 			for _, list := range [][]string{x.yes, x.no} {
 				for _, ask := range list {
@@ -261,8 +261,8 @@ func TestKeepFails(t *testing.T) {
 
 // A socket that others hold takes handshakes until it is closed, and after.
 func TestHeldSocketsAreNotDeaf(t *testing.T) {
-	defer func(was time.Duration) { handshake = was }(handshake)
-	handshake = time.Hour // for which Leave would wait otherwise
+	defer func(was time.Duration) { handshakeTime = was }(handshakeTime)
+	handshakeTime = time.Hour // for which Leave would wait otherwise
 	ln := mustOpen(t, "tcp", "127.0.0.1:0")
 	address := ln.Addr().String()
 	holder := dup(ln.(*net.TCPListener))

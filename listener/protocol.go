@@ -7,16 +7,16 @@ import "github.com/baton-go/baton/listener/internal/sniff"
 type protocol interface {
 	// waits tells whether the server waits for a request, or for the rest of its head, in the read
 	// that is about to begin.
-	waits() bool
+	awaitsRequest() bool
 
 	// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a
 	// request and holds none of it, not even in a buffer. The read offers a buffer of that length.
 	// Ahead tells whether a request line was read whose request has not begun.
 	atRest(offered int, ahead bool) bool
 
-	movable() bool              // what the kernel has of the connection is all there is to it
-	hear(p []byte, offered int) // is told what was read, into a buffer of that length
-	rejects(p []byte) bool      // p, written while the server waits, says that a request is malformed
+	movable() bool                  // what the kernel has of the connection is all there is to it
+	received(p []byte, offered int) // is told what was read, into a buffer of that length
+	rejects(p []byte) bool          // p, written while the server waits, says that a request is malformed
 
 	// What is lost, "" where no client misses it: of a request of which the server has a part; of n
 	// bytes that lie unread where a request should be, p being the first; of what follows an
@@ -44,15 +44,15 @@ func (c *conn) spoken() protocol {
 	return http1{c}
 }
 
-func (c *conn) waits() bool { return c.protocol().waits() }
+func (c *conn) awaitsRequest() bool { return c.protocol().awaitsRequest() }
 
 // http2 does not come to rest here: h2drain ends it.
 type http2 struct{ http1 }
 
-func (c http2) waits() bool         { return false }
-func (c http2) movable() bool       { return false }
-func (c http2) hear([]byte, int)    {}
-func (c http2) behind(int) LossKind { return "" }
+func (c http2) awaitsRequest() bool  { return false }
+func (c http2) movable() bool        { return false }
+func (c http2) received([]byte, int) {}
+func (c http2) behind(int) LossKind  { return "" }
 
 // unmet is a connection that a listener around a socket of ours may hold before its server gets it:
 // the listener reads a header of the PROXY protocol, shakes hands, looks whose connection it is, or
@@ -61,30 +61,30 @@ func (c http2) behind(int) LossKind { return "" }
 // the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
-func (c unmet) waits() bool   { return c.unmet() }
-func (c unmet) movable() bool { return !c.heard.Load() && c.http1.movable() } // what was read stays here
+func (c unmet) awaitsRequest() bool { return c.unmet() }
+func (c unmet) movable() bool       { return !c.readSinceIdle.Load() && c.http1.movable() } // what was read stays here
 
 func (c unmet) atRest(int, bool) bool {
-	return c.waits() && (c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello)
+	return c.awaitsRequest() && (c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello)
 }
 
-func (c unmet) hear(p []byte, offered int) {
+func (c unmet) received(p []byte, offered int) {
 	if c.sock == nil || !c.sock.tracked.Load() || c.hasSaid() == sniff.SaidMore {
-		c.spoken().hear(p, offered)
+		c.spoken().received(p, offered)
 		return
 	}
 	if c.greeting == nil {
 		c.greeting = new(sniff.Greeting)
 	}
 	now := c.greeting.Feed(p)
-	if c.greeting.Shake != nil && c.speaks.Load() == plain {
-		c.secure(c.greeting.Shake)
+	if c.greeting.Handshake != nil && c.speaks.Load() == plain {
+		c.secure(c.greeting.Handshake)
 	}
-	if c.greeted.Store(int32(now)); now == sniff.SaidMore {
+	if c.said.Store(int32(now)); now == sniff.SaidMore {
 		c.greeting = nil
 	}
 	if c.speaks.Load() == secured {
-		tlsRecords(c).heardRecord(!c.records.Partial(), c.waits())
+		tlsRecords(c).receivedRecord(!c.records.Partial(), c.awaitsRequest())
 	}
 }
 
@@ -99,7 +99,7 @@ func (c unmet) part() LossKind {
 }
 
 func (c unmet) unread(p []byte, n int) LossKind {
-	if c.heard.Load() {
+	if c.readSinceIdle.Load() {
 		return c.spoken().unread(p, n)
 	}
 	return LossKind(sniff.UnmetKind(p, n))
@@ -119,10 +119,10 @@ func (c *conn) unmet() bool {
 			return false
 		}
 	}
-	return !c.spoke.Load() || c.speaks.Load() == secured // a handshake has two sides
+	return !c.hasWritten.Load() || c.speaks.Load() == secured // a handshake has two sides
 }
 
 // awaited tells whether a server may get c yet.
 func (c *conn) awaited() bool {
-	return c.state.Load() == 0 && !c.isClosed() && (!c.spoke.Load() || c.speaks.Load() == secured)
+	return c.state.Load() == 0 && !c.isClosed() && (!c.hasWritten.Load() || c.speaks.Load() == secured)
 }

@@ -260,7 +260,7 @@ func TestHijackedConnectionIsWaitedFor(t *testing.T) {
 		wait := one.depart(t, handover, 0)
 		for range 3 {
 			for _, c := range one.set.all() {
-				c.rouse()
+				c.interruptRead()
 			}
 			c.send("ping\n")
 			if line := <-lines; line != "ping\n" {
@@ -289,16 +289,16 @@ func TestFarewellIsSpread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &departure{}
+				d := &drainer{}
 				d.grace.Store(int64(x.grace))
 				var conns []*conn
 				for range 300 {
 					c := &conn{}
-					c.led.Store(new(h2drain.Conn))
+					c.h2.Store(new(h2drain.Conn))
 					conns = append(conns, c, &conn{}) // and one that is no HTTP/2
 				}
 				var told atomic.Int32
-				d.farewell(conns, func(*h2drain.Conn, time.Duration) { told.Add(1) })
+				d.spreadGoAway(conns, func(*h2drain.Conn, time.Duration) { told.Add(1) })
 				time.Sleep(x.gap / 2)
 				synctest.Wait()
 				for want := 1; want <= 300 && x.gap > 0; want++ {

@@ -14,52 +14,52 @@ import (
 // Read reads like the connection it wraps. While the process leaves and no request can be under way on it, it hands the
 // connection to the departure instead, and returns an error once it is gone.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.pending != nil {
-		<-c.pending
+	if c.adoptDone != nil {
+		<-c.adoptDone
 	}
 	// In this order: a departure that has claimed c looks at the state then.
 	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)
 	}
-	c.first.Lock()
-	defer c.first.Unlock()
+	c.firstReader.Lock()
+	defer c.firstReader.Unlock()
 	return c.readOn(p)
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
 	ahead := c.lines.Ahead.Load() > 0
-	http1{c}.holds(len(p), ahead)
+	http1{c}.lookAtBuffer(len(p), ahead)
 	for {
-		if c.ended.Load() { // net/http may ask again
+		if c.released.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if c.aborted.Load() && c.is(http.StateActive) {
+		if c.readAborted.Load() && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
-		if d := c.set.leaving.Load(); d != nil && c.waits() && d.release(c, c.protocol().atRest(len(p), ahead)) {
-			if c.ended.Store(true); c.state.Load() == 0 {
-				c.leaveUnmet()
+		if d := c.set.leaving.Load(); d != nil && c.awaitsRequest() && d.release(c, c.protocol().atRest(len(p), ahead)) {
+			if c.released.Store(true); c.state.Load() == 0 {
+				c.closeUnmet()
 			}
 			continue
 		}
-		if (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.waits() {
+		if (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.awaitsRequest() {
 			c.lines.Clear() // the server's buffer is empty, or as good as that
 		}
 		n, err := c.read(p)
 		if n > 0 {
-			if c.armed.Load() {
-				c.armed.Store(false)
+			if c.noDeadline.Load() {
+				c.noDeadline.Store(false)
 			}
-			if n = c.unblank(p, n); n == 0 && err == nil {
+			if n = c.skipLineEnds(p, n); n == 0 && err == nil {
 				continue
 			} else if n > 0 {
-				c.hear(p, n)
+				c.received(p, n)
 			}
 			return n, err
 		}
-		if err == nil || !isTimeout(err) || c.due() {
+		if err == nil || !isTimeout(err) || c.userDeadlinePassed() {
 			if err != nil && !isTimeout(err) {
-				c.parted.Store(true)
+				c.clientClosed.Store(true)
 			}
 			return n, err
 		}
@@ -70,7 +70,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 // connection at without a word. At an end in the middle of a request it would send an answer, and a
 // wrapper may hold the beginning of one.
 func (c *conn) end() error {
-	if c.half.Load() || c.wrapped.Load() {
+	if c.closedInHead.Load() || c.wrapped.Load() {
 		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
 			Addr: c.RemoteAddr(), Err: net.ErrClosed}
 	}
@@ -81,8 +81,8 @@ func (c *conn) end() error {
 // away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
 // beginning of the next request, and a client without think time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte) (int, error) {
-	if len(p) == 1 && c.armed.Load() && c.is(http.StateActive) {
-		if d := c.set.leaving.Load(); d != nil && d.moves(c) {
+	if len(p) == 1 && c.noDeadline.Load() && c.is(http.StateActive) {
+		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {
 			return sockopt.AwaitEnd(c.Conn, p)
 		}
 	}
@@ -91,11 +91,11 @@ func (c *conn) read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	c.speak()
+	c.beforeWrite()
 	n, err := c.Conn.Write(p)
-	if n > 0 && c.heard.Load() && c.state.Load() != 0 {
-		if pr := c.protocol(); pr.waits() && pr.rejects(p) {
-			c.answered.Store(true) // else it was a handshake's record, or a short one between two requests
+	if n > 0 && c.readSinceIdle.Load() && c.state.Load() != 0 {
+		if pr := c.protocol(); pr.awaitsRequest() && pr.rejects(p) {
+			c.rejected.Store(true) // else it was a handshake's record, or a short one between two requests
 		}
 	}
 	return n, err

@@ -145,7 +145,7 @@ func TestRefusedConnectionsStay(t *testing.T) {
 func allSettled(g *generation) bool {
 	for _, c := range g.set.all() {
 		c.mu.Lock()
-		settled := !c.closeAt.IsZero()
+		settled := !c.closeNotBefore.IsZero()
 		c.mu.Unlock()
 		if !settled {
 			return false

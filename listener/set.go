@@ -26,34 +26,34 @@ import (
 
 // Set is the sockets and connections of one process. Its methods may be called from any goroutine.
 type Set struct {
-	fds      Fds // nil: nothing is inherited or passed on
-	onLoss   func(Loss)
-	warning  func(error) // of Warn
-	tracked  servers
-	cutting  atomic.Bool                   // Close was called
-	shuts    sync.Mutex                    // held while the doors are closed
-	adopting sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
-	leaving  atomic.Pointer[departure]     // nil until Leave
-	hurried  atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
+	fds          Fds // nil: nothing is inherited or passed on
+	onLoss       func(Loss)
+	warning      func(error) // of Warn
+	tracked      trackedServers
+	forceClosing atomic.Bool                   // Close was called
+	shuts        sync.Mutex                    // held while the doors are closed
+	adopting     sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
+	leaving      atomic.Pointer[drainer]       // nil until Leave
+	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
-	starved starvation
+	starved starvationReport
 
 	adopted, moved              atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
 
-	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
-	open      bool
-	closed    bool
-	sockets   map[string]*socket
-	packets   map[string]*dgram.Gate
-	passed    []*passed         // by a service manager, not in use yet
-	held      map[string]string // by a service manager too: the names it has for them, by key
-	store     Store             // nil: there is none
-	inherits  bool              // Inherit has been called
-	inherited []*heir           // by the process before this one, not in use yet
-	orphans   []string          // of Orphan
-	conns     map[*conn]struct{}
-	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
+	mu              sync.Mutex // guards what follows; the locks of sockets and connections come before it
+	open            bool
+	closed          bool
+	sockets         map[string]*socket
+	packets         map[string]*dgram.Gate
+	fromManager     []*inheritedSocket   // by a service manager, not in use yet
+	stored          map[string]string    // by a service manager too: the names it has for them, by key
+	store           Store                // nil: there is none
+	inherits        bool                 // Inherit has been called
+	fromPredecessor []*predecessorSocket // by the process before this one, not in use yet
+	orphans         []string             // of Orphan
+	conns           map[*conn]struct{}
+	empty           chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
 
 // Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one. Listener and PacketConn
@@ -77,7 +77,7 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	return &Set{
 		fds: fds, onLoss: onLoss, warning: func(error) {},
 		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
-		held: make(map[string]string), conns: make(map[*conn]struct{}),
+		stored: make(map[string]string), conns: make(map[*conn]struct{}),
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
 // listening socket. It is the time of one round trip; tests on loopback need less.
-var handshake = 200 * time.Millisecond
+var handshakeTime = 200 * time.Millisecond
 
 // shut closes the listening sockets. With sweep, it accepts the clients in their queues: the next
 // generation may have closed the sockets before this one does. With last, there is no next one. It
@@ -35,21 +35,21 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 	sockets := slices.Collect(maps.Values(s.sockets))
 	dying := slices.DeleteFunc(slices.Clone(sockets), func(so *socket) bool {
 		if last {
-			return s.held[so.key] != ""
+			return s.stored[so.key] != ""
 		}
 		return !sweep || !slices.Contains(s.orphans, so.key)
 	})
-	hides := func(so *socket) bool { return !last && s.held[so.key] == "" && sockopt.Hide(so.ln) }
+	hides := func(so *socket) bool { return !last && s.stored[so.key] == "" && sockopt.Hide(so.ln) }
 	dropped := false
 	for _, so := range dying {
 		dropped = hides(so) || sockopt.DropHandshakes(so.ln) || dropped
 	}
 	s.mu.Unlock()
 	if dropped {
-		time.Sleep(handshake)
+		time.Sleep(handshakeTime)
 	}
 	for _, so := range dying {
-		so.dying.Store(true)
+		so.lastHolder.Store(true)
 	}
 	var starved []*socket
 	for _, so := range sockets {
@@ -65,13 +65,13 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		s.feed(ctx, starved)
+		s.drainStarved(ctx, starved)
 	}()
 	return closed
 }
 
 // feed takes in what waits in the queues of dying sockets as descriptors become free, and closes the sockets.
-func (s *Set) feed(ctx context.Context, sockets []*socket) {
+func (s *Set) drainStarved(ctx context.Context, sockets []*socket) {
 	const again = 5 * time.Millisecond
 	for _, so := range sockets {
 		for ctx.Err() == nil && so.sweep() {
@@ -81,14 +81,14 @@ func (s *Set) feed(ctx context.Context, sockets []*socket) {
 			}
 		}
 		_ = so.close()
-		if so.half != nil {
-			_ = so.half.Close()
+		if so.acceptedFile != nil {
+			_ = so.acceptedFile.Close()
 		}
 	}
 }
 
 // spare is how many descriptors a sweep leaves free where another process holds the socket, too: handlers need some.
-const spare = 16
+const spareFDs = 16
 
 // sweep takes what clients have connected already out of the kernel's queue, which may die with the
 // socket. Nothing is accepted any more. It reports whether some are left for want of descriptors.
@@ -102,12 +102,12 @@ func (so *socket) sweep() (left bool) {
 	}
 	first := !so.ending
 	so.ending = true
-	so.rouse()
-	for so.inside > 0 {
+	so.interruptAccept()
+	for so.accepting > 0 {
 		so.cond.Wait()
 	}
 	so.mu.Unlock()
-	dying := so.dying.Load()
+	dying := so.lastHolder.Load()
 	if dying && first {
 		sockopt.RefuseClients(so.ln)
 	}
@@ -117,27 +117,27 @@ func (so *socket) sweep() (left bool) {
 		now = most // those whose handshake is under way, too; nobody new comes
 	} else {
 		var ok bool
-		release, ok = sockopt.ReserveFDs(so.ln, spare)
+		release, ok = sockopt.ReserveFDs(so.ln, spareFDs)
 		defer func() { release() }()
 		if !ok {
 			so.set.starved.report(so.key, syscall.EMFILE)
 			return false
 		}
 	}
-	err := so.finish()
+	err := so.acceptFile()
 	if err == nil {
 		err = sockopt.AcceptQueued(so.ln, now, func(f *os.File) bool {
-			so.half = f
-			err := so.finish()
+			so.acceptedFile = f
+			err := so.acceptFile()
 			if scarce(err) && !dying {
 				release()
 				release = func() {}
-				err = so.finish()
+				err = so.acceptFile()
 			}
 			return err == nil
 		})
 	}
-	if so.half != nil {
+	if so.acceptedFile != nil {
 		err = syscall.EMFILE
 	}
 	if scarce(err) {
@@ -148,16 +148,16 @@ func (so *socket) sweep() (left bool) {
 
 // finish makes Accept return the connection that a sweep has taken out of the queue, which takes
 // one more descriptor for a moment. An error means that there is none; it is to be called again.
-func (so *socket) finish() error {
-	if so.half == nil {
+func (so *socket) acceptFile() error {
+	if so.acceptedFile == nil {
 		return nil
 	}
-	nc, err := net.FileConn(so.half)
+	nc, err := net.FileConn(so.acceptedFile)
 	if scarce(err) {
 		return err
 	}
-	_ = so.half.Close()
-	so.half = nil
+	_ = so.acceptedFile.Close()
+	so.acceptedFile = nil
 	if err != nil { // its client is gone
 		return nil
 	}
@@ -167,7 +167,7 @@ func (so *socket) finish() error {
 		_ = nc.Close()
 		return nil
 	}
-	so.queue = append(so.queue, so.wrap(nc))
+	so.queue = append(so.queue, so.newConn(nc))
 	so.cond.Broadcast()
 	return nil
 }

@@ -23,19 +23,19 @@ type socket struct {
 	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
 	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
 
-	asked atomic.Bool // Accept has been called
-	dying atomic.Bool // no other process holds ln when it is closed
-	half  *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
+	acceptCalled atomic.Bool // Accept has been called
+	lastHolder   atomic.Bool // no other process holds ln when it is closed
+	acceptedFile *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
 
-	mu     sync.Mutex // guards what follows
-	cond   sync.Cond  // open, closed or queue has changed
-	queue  []*conn
-	open   bool // accepts from outside
-	ending bool // accepts nothing any more, but is not closed yet
-	closed bool
-	bound  bool // does not listen yet, see Set.beside
-	roused bool // the deadline of ln is over, to end a blocked accept
-	inside int  // how many are in ln.Accept; one of them would keep a closed socket alive
+	mu          sync.Mutex // guards what follows
+	cond        sync.Cond  // open, closed or queue has changed
+	queue       []*conn
+	open        bool // accepts from outside
+	ending      bool // accepts nothing any more, but is not closed yet
+	closed      bool
+	bound       bool // does not listen yet, see Set.beside
+	interrupted bool // the deadline of ln is over, to end a blocked accept
+	accepting   int  // how many are in ln.Accept; one of them would keep a closed socket alive
 }
 
 func newSocket(set *Set, key string, ln sockopt.Listener, open bool) *socket {
@@ -46,17 +46,17 @@ func newSocket(set *Set, key string, ln sockopt.Listener, open bool) *socket {
 
 func (so *socket) Addr() net.Addr                        { return so.ln.Addr() }
 func (so *socket) SyscallConn() (syscall.RawConn, error) { return so.ln.SyscallConn() }
-func (so *socket) wrap(nc net.Conn) *conn {
+func (so *socket) newConn(nc net.Conn) *conn {
 	c := &conn{Conn: nc, set: so.set, sock: so}
 	so.set.add(c)
 	return c
 }
-func (so *socket) next() (c *conn) { c, so.queue = so.queue[0], so.queue[1:]; return c }
+func (so *socket) dequeue() (c *conn) { c, so.queue = so.queue[0], so.queue[1:]; return c }
 
-func (so *socket) left() {
+func (so *socket) acceptReturned() {
 	so.mu.Lock()
 	defer so.mu.Unlock()
-	so.inside--
+	so.accepting--
 	so.cond.Broadcast()
 }
 
@@ -69,7 +69,7 @@ func (so *socket) enqueue(c *conn) bool {
 	}
 	so.set.add(c)
 	so.queue = append(so.queue, c)
-	so.rouse()
+	so.interruptAccept()
 	return true
 }
 
@@ -77,13 +77,13 @@ func (so *socket) admit() {
 	so.mu.Lock()
 	defer so.mu.Unlock()
 	so.open = true
-	_ = so.begin() // Accept tries again, and reports
+	_ = so.listen() // Accept tries again, and reports
 	so.cond.Broadcast()
 }
 
-func (so *socket) rouse() {
-	if !so.roused {
-		so.roused = true
+func (so *socket) interruptAccept() {
+	if !so.interrupted {
+		so.interrupted = true
 		_ = so.ln.SetDeadline(time.Unix(1, 0))
 	}
 	so.cond.Broadcast()
@@ -111,7 +111,7 @@ func (so *socket) close() error {
 }
 
 // begin makes a socket listen that is only bound. The caller holds mu.
-func (so *socket) begin() error {
+func (so *socket) listen() error {
 	if !so.bound {
 		return nil
 	}

@@ -11,13 +11,13 @@ import (
 const starveAgain = time.Minute
 
 // starvation is what OnStarved has set.
-type starvation struct {
+type starvationReport struct {
 	tell atomic.Pointer[func(listener string, err error)]
 	last atomic.Int64 // when it was told of, in Unix nanoseconds
 }
 
 // report tells of a client that can't be taken, where the last time is long enough ago.
-func (s *starvation) report(listener string, err error) {
+func (s *starvationReport) report(listener string, err error) {
 	now, last := time.Now().UnixNano(), s.last.Load()
 	if last != 0 && now-last < int64(starveAgain) || !s.last.CompareAndSwap(last, now) {
 		return

@@ -19,18 +19,18 @@ func (c tlsRecords) movable() bool { return false }
 // atRest does not look at what crypto/tls has read of an idle connection: unless net/http has set
 // its next deadline, that was no request (a KeyUpdate), or a part of a record.
 func (c tlsRecords) atRest(int, bool) bool {
-	return c.waits() && !c.records.Partial() &&
-		(c.is(http.StateNew) || c.settled() || c.covered.Load() && !c.heard.Load())
+	return c.awaitsRequest() && !c.records.Partial() &&
+		(c.is(http.StateNew) || c.settled() || c.hidden.Load() && !c.readSinceIdle.Load())
 }
 
-func (c tlsRecords) hear(p []byte, _ int) {
+func (c tlsRecords) received(p []byte, _ int) {
 	begins := !c.records.Partial()
 	c.records.Feed(p)
-	c.heardRecord(begins, c.waits())
+	c.receivedRecord(begins, c.awaitsRequest())
 }
 
 // heardRecord is called when records has been told. Begins: what was read begins a record.
-func (c tlsRecords) heardRecord(begins, waits bool) {
+func (c tlsRecords) receivedRecord(begins, waits bool) {
 	if in := c.records.Partial(); in != c.inRecord.Load() {
 		c.inRecord.Store(in)
 	}
@@ -39,14 +39,14 @@ func (c tlsRecords) heardRecord(begins, waits bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rested = time.Now()
+	c.quietSince = time.Now()
 	if begins {
-		c.begun = c.rested
+		c.begunAt = c.quietSince
 	}
 }
 
 func (c tlsRecords) part() LossKind {
-	if c.half.Load() || c.inRecord.Load() || c.is(http.StateIdle) && c.heard.Load() && !c.settled() {
+	if c.closedInHead.Load() || c.inRecord.Load() || c.is(http.StateIdle) && c.readSinceIdle.Load() && !c.settled() {
 		return LostPart
 	}
 	return ""

@@ -201,11 +201,11 @@ func TestLedgerOfTLS(t *testing.T) {
 		near, far := pair(t)
 		c := &conn{Conn: far, set: one.set, sock: one.ln.(*socket)}
 		one.set.add(c)
-		c.note(&http.Server{}, tls.Server(c, nil), http.StateNew)
+		c.onState(&http.Server{}, tls.Server(c, nil), http.StateNew)
 		c.wrapped.Store(true)
 		near.send(sent)
 		one.await(t, "no bytes", func(Counts) bool { return one.unread() == len(sent) })
-		one.set.leaving.Store(&departure{set: one.set, over: closedChan})
+		one.set.leaving.Store(&drainer{set: one.set, over: closedChan})
 		_ = c.Close()
 		var got LossKind
 		if len(losses) > 0 {

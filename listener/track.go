@@ -31,24 +31,24 @@ func (s *Set) Track(srv *http.Server) {
 	}
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
-		nc = unframed(nc)
+		nc = accepted(nc)
 		if hook != nil {
 			hook(nc, state) // first: it may set deadlines, which note is not to count
 		}
-		if c, wrapped := s.under(nc); c != nil {
+		if c, wrapped := s.unwrapTracked(nc); c != nil {
 			if wrapped {
 				c.wrapped.Store(true)
 			}
-			c.note(srv, nc, state)
-			if c.covered.Load() && (state == http.StateClosed || state == http.StateHijacked) {
-				overlaid.Delete(identity(nc))
+			c.onState(srv, nc, state)
+			if c.hidden.Load() && (state == http.StateClosed || state == http.StateHijacked) {
+				hiddenConns.Delete(connIdentity(nc))
 			}
 		}
 	}
-	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.lead(srv) })
+	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.interceptHTTP2(srv) })
 	srv.BaseContext = func(ln net.Listener) context.Context {
-		ln = s.stand(srv, ln, lead()) // by now srv has been configured for HTTP/2, and has accepted nothing
-		s.expect(ln)
+		ln = s.configureFronts(srv, ln, lead()) // by now srv has been configured for HTTP/2, and has accepted nothing
+		s.expectTracked(ln)
 		if base != nil {
 			return base(ln)
 		}
@@ -56,8 +56,8 @@ func (s *Set) Track(srv *http.Server) {
 	}
 	with, unled := srv.ConnContext, new(sync.Once)
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
-		nc = unframed(nc)
-		if c := s.meet(nc); c != nil {
+		nc = accepted(nc)
+		if c := s.find(nc); c != nil {
 			ctx = context.WithValue(ctx, connKey{}, c)
 		}
 		if with != nil {
@@ -72,17 +72,17 @@ func (s *Set) Track(srv *http.Server) {
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		if c != nil {
-			if r.ProtoMajor == 2 && r.Method != "PRI" && c.led.Load() == nil {
+			if r.ProtoMajor == 2 && r.Method != "PRI" && c.h2.Load() == nil {
 				c.speaks.Store(framed)
-				unled.Do(func() { s.warning(errUnled) })
+				unled.Do(func() { s.warning(errNoFront) })
 			}
-			c.enter(r)
-			defer c.leave(r)
+			c.requestBegins(r)
+			defer c.requestEnds(r)
 		}
-		if d := s.leaving.Load(); d != nil && (c == nil || !d.moves(c) && c.led.Load() == nil && !d.goesOn(c, r)) {
+		if d := s.leaving.Load(); d != nil && (c == nil || !d.canHandOver(c) && c.h2.Load() == nil && !d.hasPipelined(c, r)) {
 			w.Header().Set("Connection", "close")
 		}
-		if u := upgrade(w, r); u != nil {
+		if u := h2cUpgrade(w, r); u != nil {
 			w = u
 		}
 		h.ServeHTTP(w, r)
@@ -100,13 +100,13 @@ func Requests(ctx context.Context) int {
 }
 
 // note is called by net/http on the goroutine that serves the connection, before it goes on.
-func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
+func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if c.guest.Load() {
-			c.lodge(srv)
+		if c.adoptedIdle.Load() {
+			c.setAdoptedTimeouts(srv)
 		}
-		if _, ok := nc.(*tls.Conn); ok && !c.shaded && c.speaks.Load() == plain { // or the wrapper has shaken hands
+		if _, ok := nc.(*tls.Conn); ok && !c.foreign && c.speaks.Load() == plain { // or the wrapper has shaken hands
 			c.secure(new(sniff.Records))
 		}
 		fallthrough
@@ -114,40 +114,40 @@ func (c *conn) note(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
 			c.speaks.Store(framed)
 		}
-		if c.answered.Load() {
-			c.answered.Store(false)
+		if c.rejected.Load() {
+			c.rejected.Store(false)
 		}
-		early := c.early.Swap(false)
-		c.heard.Store(early)
+		early := c.nextByteRead.Swap(false)
+		c.readSinceIdle.Store(early)
 		if !early {
 			c.head.Store(0)
 		}
 		c.mu.Lock()
-		c.deadlines, c.rested, c.begun, c.handled = 0, time.Now(), time.Time{}, false
-		c.since = c.rested
+		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, time.Now(), time.Time{}, false
+		c.idleSince = c.quietSince
 		c.mu.Unlock()
 	case http.StateActive:
 		switch {
-		case c.led.Load() != nil && !c.h2begun.Swap(true):
+		case c.h2.Load() != nil && !c.http2Begun.Swap(true):
 			c.requests.Store(0) // HTTP/2 begins, without a request: what was read before is its preface
-		case !c.counted.Load():
+		case !c.countsStreams.Load():
 			c.requests.Add(1)
 		}
 		c.lines.Take()
 	case http.StateHijacked:
 		c.mu.Lock()
-		c.taken = true
+		c.hijacked = true
 		c.mu.Unlock()
 	}
 	c.state.Store(int32(state) + 1)
-	if c.shaded {
-		c.turn()
+	if c.foreign {
+		c.closeForeign()
 	}
 }
 
 // lodge gives a connection that was adopted between two requests the timeout of such a wait.
 // net/http takes it for a new one, which must send its first header within ReadHeaderTimeout.
-func (c *conn) lodge(srv *http.Server) {
+func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests.Store(1)
@@ -155,21 +155,21 @@ func (c *conn) lodge(srv *http.Server) {
 	if idle == 0 {
 		idle = srv.ReadTimeout
 	}
-	c.header = srv.ReadHeaderTimeout
-	if c.header == 0 {
-		c.header = srv.ReadTimeout
+	c.headerTimeout = srv.ReadHeaderTimeout
+	if c.headerTimeout == 0 {
+		c.headerTimeout = srv.ReadTimeout
 	}
-	c.whole = srv.ReadTimeout
-	c.deadline = time.Time{}
+	c.readTimeout = srv.ReadTimeout
+	c.userDeadline = time.Time{}
 	if idle > 0 {
-		c.deadline = time.Now().Add(idle)
+		c.userDeadline = time.Now().Add(idle)
 	}
-	_ = c.force(c.deadline)
+	_ = c.setReadDeadlineLocked(c.userDeadline)
 }
 
 // goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
 // answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
-func (d *departure) goesOn(c *conn, r *http.Request) bool {
+func (d *drainer) hasPipelined(c *conn, r *http.Request) bool {
 	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
 		return false
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 // servers are those that were given to Track, for as long as somebody else holds them.
-type servers struct {
+type trackedServers struct {
 	mu  sync.Mutex // guards all, and the fields of a server while Track changes them
 	all map[weak.Pointer[http.Server]]struct{}
 }
 
 // add reports whether srv is new. The caller holds mu.
-func (s *servers) add(srv *http.Server) bool {
+func (s *trackedServers) add(srv *http.Server) bool {
 	key := weak.Make(srv)
 	if _, known := s.all[key]; known {
 		return false
@@ -34,7 +34,7 @@ func (s *servers) add(srv *http.Server) bool {
 }
 
 // shutdown calls what the servers' RegisterOnShutdown was given, as http.Server.Shutdown does.
-func (s *servers) shutdown() {
+func (s *trackedServers) shutdown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key := range s.all {

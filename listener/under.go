@@ -9,10 +9,10 @@ import (
 
 // overlaid has, for a connection that a tracked server sees and that doesn't lead to ours by NetConn, the one of ours
 // below it. An entry ends when the server is done with the connection.
-var overlaid sync.Map // of identity and *conn
+var hiddenConns sync.Map // of identity and *conn
 
 // ours finds the connection of this package, under what other listeners have wrapped around it if need be.
-func ours(nc net.Conn) (c *conn, wrapped bool) {
+func unwrap(nc net.Conn) (c *conn, wrapped bool) {
 	for layer := nc; ; wrapped = true {
 		switch own := layer.(type) {
 		case *conn:
@@ -28,7 +28,7 @@ func ours(nc net.Conn) (c *conn, wrapped bool) {
 	}
 	for layer := nc; layer != nil; { // the server has seen one of them
 		if c, ok := lookUp(layer); ok {
-			return c, !c.bare.Load()
+			return c, !c.statelessWrapper.Load()
 		}
 		u, ok := layer.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -41,7 +41,7 @@ func ours(nc net.Conn) (c *conn, wrapped bool) {
 
 // identity is what a connection is known by: itself or, if Go can't compare it, the place in memory
 // of the struct that the server got. Net/http keeps and passes on one interface value.
-func identity(nc net.Conn) any {
+func connIdentity(nc net.Conn) any {
 	if reflect.ValueOf(nc).Comparable() {
 		return nc
 	}
@@ -49,7 +49,7 @@ func identity(nc net.Conn) any {
 }
 
 func lookUp(nc net.Conn) (*conn, bool) {
-	c, ok := overlaid.Load(identity(nc))
+	c, ok := hiddenConns.Load(connIdentity(nc))
 	if !ok {
 		return nil, false
 	}
@@ -57,8 +57,8 @@ func lookUp(nc net.Conn) (*conn, bool) {
 }
 
 // under is ours for a server that this set tracks.
-func (s *Set) under(nc net.Conn) (c *conn, wrapped bool) {
-	if c, wrapped = ours(nc); c == nil || c.set != s {
+func (s *Set) unwrapTracked(nc net.Conn) (c *conn, wrapped bool) {
+	if c, wrapped = unwrap(nc); c == nil || c.set != s {
 		return nil, false
 	}
 	return c, wrapped
@@ -68,17 +68,17 @@ func (s *Set) under(nc net.Conn) (c *conn, wrapped bool) {
 // net.Conn, as most do, says nothing of what it wraps; but it passes deadlines on, or net/http's
 // own would have no effect. So a deadline that is nobody else's is set, and the connection that
 // gets it is the one. It works whatever goroutine has accepted that, and without a read.
-func (s *Set) meet(nc net.Conn) *conn {
-	c, _ := ours(nc)
+func (s *Set) find(nc net.Conn) *conn {
+	c, _ := unwrap(nc)
 	if c == nil {
-		if c = knock(nc); c == nil {
-			c = s.addressed(nc)
+		if c = findByDeadline(nc); c == nil {
+			c = s.findByAddress(nc)
 		}
-		if c == nil || c.covered.Swap(true) {
-			c = s.shade(nc)
+		if c == nil || c.hidden.Swap(true) {
+			c = s.addForeign(nc)
 		}
-		c.bare.Store(!c.shaded && stateless(nc))
-		overlaid.Store(identity(nc), c)
+		c.statelessWrapper.Store(!c.foreign && stateless(nc))
+		hiddenConns.Store(connIdentity(nc), c)
 	}
 	if c == nil || c.set != s {
 		return nil
@@ -111,10 +111,10 @@ func stateless(nc net.Conn) bool {
 
 // addressed finds the connection that nc passes addresses on of, though not deadlines: each connection has its own
 // value, which a wrapper hands out as it is.
-func (s *Set) addressed(nc net.Conn) *conn {
+func (s *Set) findByAddress(nc net.Conn) *conn {
 	local, remote := nc.LocalAddr(), nc.RemoteAddr()
 	for _, c := range s.all() {
-		if c.shaded || c.state.Load() != 0 || c.covered.Load() {
+		if c.foreign || c.state.Load() != 0 || c.hidden.Load() {
 			continue
 		}
 		if same(local, c.LocalAddr()) && same(remote, c.RemoteAddr()) {
@@ -132,9 +132,9 @@ func same(a, b net.Addr) bool {
 
 // shade stands for a connection under which nothing of ours can be found. Its reads are not seen: it counts as what the
 // server says, and rests for as long as it is idle.
-func (s *Set) shade(nc net.Conn) *conn {
-	c := &conn{Conn: nc, set: s, shaded: true}
-	c.covered.Store(true)
+func (s *Set) addForeign(nc net.Conn) *conn {
+	c := &conn{Conn: nc, set: s, foreign: true}
+	c.hidden.Store(true)
 	c.wrapped.Store(true)
 	s.add(c)
 	return c

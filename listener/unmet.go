@@ -8,7 +8,7 @@ import (
 )
 
 // expect is told that a tracked server serves ln, and marks the socket of ours that is below it.
-func (s *Set) expect(ln net.Listener) {
+func (s *Set) expectTracked(ln net.Listener) {
 	if ln == nil || ln.Addr() == nil {
 		return
 	}
@@ -18,42 +18,42 @@ func (s *Set) expect(ln net.Listener) {
 }
 
 // attend lets go of c, which nobody reads from, as long as it is unmet.
-func (d *departure) attend(c *conn) {
+func (d *drainer) drainUnmet(c *conn) {
 	if !c.unmet() || c.isClosed() || d.letGo(c) {
 		return
 	}
 	c.mu.Lock()
-	wake := d.closes(c, false, time.Now())
+	wake := d.closeTime(c, false, time.Now())
 	c.mu.Unlock()
 	const often = 10 * time.Millisecond
 	again := max(time.Until(wake), time.Duration(d.grace.Load())/4, often)
-	time.AfterFunc(again, func() { d.attend(c) })
+	time.AfterFunc(again, func() { d.drainUnmet(c) })
 }
 
 // letGo leaves c to its reader, if it has one.
-func (d *departure) letGo(c *conn) (gone bool) {
-	if !c.first.TryLock() {
-		c.rouse()
+func (d *drainer) letGo(c *conn) (gone bool) {
+	if !c.firstReader.TryLock() {
+		c.interruptRead()
 		return false
 	}
-	defer c.first.Unlock()
+	defer c.firstReader.Unlock()
 	c.claimed.Store(true) // who gets c, or has got it, waits in Read, or is seen by what follows
 	defer c.claimed.Store(false)
-	if !c.unmet() || c.isPacked() {
+	if !c.unmet() || c.isHandingOver() {
 		return false
 	}
 	rest := c.protocol().atRest(0, false)
 	// Only Linux tells what lies unread.
-	gone = rest && d.moves(c) && d.offer(c) || sockopt.SeesQueues && d.retire(c, rest)
+	gone = rest && d.canHandOver(c) && d.offer(c) || sockopt.SeesQueues && d.closeIfIdle(c, rest)
 	if gone {
-		c.leaveUnmet()
+		c.closeUnmet()
 	}
 	return gone
 }
 
 // leaveUnmet closes c for a wrapper that may not, and has never said that it would be served.
-func (c *conn) leaveUnmet() {
-	c.ended.Store(true)
+func (c *conn) closeUnmet() {
+	c.released.Store(true)
 	_ = c.close(false)
 }
 
@@ -72,7 +72,7 @@ func (so *socket) awaitMet() {
 	}
 	const often = 5 * time.Millisecond
 	for _, c := range some {
-		for c.awaited() && !so.set.cutting.Load() && time.Now().UnixNano() < d.from.Load()+d.grace.Load() {
+		for c.awaited() && !so.set.forceClosing.Load() && time.Now().UnixNano() < d.from.Load()+d.grace.Load() {
 			time.Sleep(often)
 		}
 	}

@@ -24,13 +24,13 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 		wrote += n
 	}
 	left := wrote
-	d := &departure{set: one.set}
+	d := &drainer{set: one.set}
 	d.grace.Store(int64(time.Hour))
 	look := func() (closes bool) {
 		c.mu.Lock()
-		c.closeAt, c.rested, c.since = time.Now().Add(-time.Second), time.Now().Add(-2*time.Hour), time.Time{}
+		c.closeNotBefore, c.quietSince, c.idleSince = time.Now().Add(-time.Second), time.Now().Add(-2*time.Hour), time.Time{}
 		c.mu.Unlock()
-		return d.retire(c, true)
+		return d.closeIfIdle(c, true)
 	}
 	receive := func() { // until the service can send more of it, or none is left
 		t.Helper()
@@ -46,7 +46,7 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 			left -= n
 		}
 	}
-	if d.retire(c, true) {
+	if d.closeIfIdle(c, true) {
 		t.Error("closed before the grace begins")
 	}
 	for range 3 {

@@ -29,15 +29,15 @@ type Conn struct {
 	early    []byte // what net/http had read when a handler took the connection; the reader's
 
 	writing sync.Mutex // held during a write; guards what follows
-	out     h2frame.Frames
+	out     h2frame.Scanner
 	broken  error // of a write of our own: it is not known how much of it the client has got
 
-	parting atomic.Pointer[parting] // nil until leave
+	drain atomic.Pointer[drain] // nil until leave
 
-	in    h2frame.Frames // the reader's, as extra
-	extra []byte         // what is to be read next
-	place atomic.Int64   // where the reader is, as in.place says
-	alien atomic.Bool    // it is no HTTP/2: everything passes
+	in       h2frame.Scanner // the reader's, as extra
+	extra    []byte          // what is to be read next
+	place    atomic.Int64    // where the reader is, as in.place says
+	notHTTP2 atomic.Bool     // it is no HTTP/2: everything passes
 
 	mu       sync.Mutex // guards what follows, the read deadline of Conn, and end's becoming true
 	deadline time.Time  // as the server wants it
@@ -45,9 +45,9 @@ type Conn struct {
 	ended    atomic.Bool
 	told     atomic.Bool // the server has been, after ended
 
-	closed  atomic.Bool
-	Lingers atomic.Bool    // was closed when the server had said its GOAWAY
-	rest    sync.WaitGroup // of a close that lingers
+	closed    atomic.Bool
+	Lingers   atomic.Bool    // was closed when the server had said its GOAWAY
+	lingering sync.WaitGroup // of a close that lingers
 }
 
 // Below is the connection of the listener's that a Conn lies over.
@@ -56,7 +56,7 @@ type Below interface {
 	IsClosed() bool
 	Cut()             // closes it, which a Close that lingers does not undo
 	AtRest() bool     // no stream is open, as far as the server says
-	Alien()           // what the client says is no HTTP/2
+	NotHTTP2()        // what the client says is no HTTP/2
 	Socket() net.Conn // of the kernel
 }
 
@@ -64,7 +64,7 @@ type Below interface {
 // yet to be read, early is what has been read of nc and is to be read again, and seen what the
 // server has got already.
 func New(nc net.Conn, below Below, ahead int, early, seen []byte) *Conn {
-	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Frames{Preface: ahead}}
+	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Scanner{Preface: ahead}}
 	f.follow(seen)
 	return f
 }
@@ -80,18 +80,18 @@ func (f *Conn) Write(p []byte) (int, error) {
 		return 0, f.broken
 	}
 	n, err := f.Conn.Write(p)
-	f.out.Pass(p[:n])
-	f.say()
+	f.out.Scan(p[:n])
+	f.sendPing()
 	f.writing.Unlock()
-	f.trySay() // another goroutine that had something to say meanwhile did not wait
+	f.trySendPing() // another goroutine that had something to say meanwhile did not wait
 	return n, err
 }
 
 // say sends the PING that is due, if it can be sent now. It must follow the server's first frame,
 // which has to be SETTINGS, and is of no use after a GOAWAY of the server's own.
-func (f *Conn) say() {
-	p := f.parting.Load()
-	if p == nil || p.due.Load() == 0 || !f.out.Settings || !f.out.Between() || f.broken != nil || f.alien.Load() {
+func (f *Conn) sendPing() {
+	p := f.drain.Load()
+	if p == nil || p.due.Load() == 0 || !f.out.Settings || !f.out.Between() || f.broken != nil || f.notHTTP2.Load() {
 		return
 	}
 	n := p.due.Swap(0)
@@ -108,15 +108,15 @@ func (f *Conn) say() {
 }
 
 // trySay is say for a goroutine that does not write. One that does, however long that takes, tries again at the end.
-func (f *Conn) trySay() {
-	if p := f.parting.Load(); p != nil && p.due.Load() != 0 && f.writing.TryLock() {
-		f.say()
+func (f *Conn) trySendPing() {
+	if p := f.drain.Load(); p != nil && p.due.Load() != 0 && f.writing.TryLock() {
+		f.sendPing()
 		f.writing.Unlock()
 	}
 }
 
 // end lets the server know, as soon as the client has not sent a part of a frame only.
-func (f *Conn) end() {
+func (f *Conn) tellServer() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended.Swap(true) {
@@ -128,7 +128,7 @@ func (f *Conn) end() {
 // Read implements net.Conn.
 func (f *Conn) Read(p []byte) (int, error) {
 	for {
-		alien := f.alien.Load()
+		alien := f.notHTTP2.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
 		if telling && f.in.Settings && f.in.Between() {
 			f.told.Store(true)
@@ -165,19 +165,19 @@ func (f *Conn) read(p []byte) (n int, err error) {
 
 // follow is told of what the server has read.
 func (f *Conn) follow(b []byte) {
-	p := f.parting.Load()
+	p := f.drain.Load()
 	if p != nil {
 		f.in.Awaited = p.awaited.Load()
 	}
-	f.in.Pass(b)
+	f.in.Scan(b)
 	f.place.Store(f.in.Place())
 	switch {
-	case f.in.Alien:
-		f.alien.Store(true)
-		f.below.Alien()
+	case f.in.NotHTTP2:
+		f.notHTTP2.Store(true)
+		f.below.NotHTTP2()
 	case p != nil && f.in.Back:
 		f.in.Back = false
-		p.hear(f.in.Last)
+		p.pongReceived(f.in.Last)
 	}
 }
 
@@ -217,14 +217,14 @@ func (f *Conn) Close() error {
 		}
 		return f.Conn.Close()
 	}
-	p := f.parting.Load()
+	p := f.drain.Load()
 	if p == nil {
 		return f.Conn.Close()
 	}
 	p.stop()
 	if f.ended.Load() && f.done() {
 		f.Lingers.Store(true)
-		f.rest.Go(func() { f.linger(p) })
+		f.lingering.Go(func() { f.linger(p) })
 		return nil
 	}
 	return f.Conn.Close()
@@ -243,7 +243,7 @@ func (f *Conn) done() bool {
 // after it has written its last frame, which the kernel may still have: it would throw that away
 // when the next frame of the client's arrives, and clients that are slow to read send many. One
 // that takes nothing for its grace is given up, as is what it sends; conn.close ends the wait.
-func (f *Conn) linger(p *parting) {
+func (f *Conn) linger(p *drain) {
 	if tc, ok := f.Conn.(interface{ CloseWrite() error }); ok { // of TLS
 		_ = tc.CloseWrite()
 	}
@@ -257,7 +257,7 @@ func (f *Conn) linger(p *parting) {
 		if n != queued {
 			queued, since = n, time.Now()
 		}
-		if time.Since(since) >= max(p.patience(), lingerLeast) {
+		if time.Since(since) >= max(p.currentGrace(), lingerLeast) {
 			break
 		}
 		time.Sleep(lingerPause)
@@ -275,4 +275,4 @@ const (
 )
 
 // Wait returns when a close that lingers is over.
-func (f *Conn) Wait() { f.rest.Wait() }
+func (f *Conn) Wait() { f.lingering.Wait() }

@@ -27,7 +27,7 @@ func (*nether) CloseWrite() error { return nil }
 func (*nether) IsClosed() bool    { return false }
 func (*nether) Cut()              {}
 func (*nether) AtRest() bool      { return false }
-func (*nether) Alien()            {}
+func (*nether) NotHTTP2()         {}
 func (*nether) Socket() net.Conn  { return nil }
 
 // talk is frames in any order, with header blocks that go on over some.
@@ -106,7 +106,7 @@ func TestFramedReadsAGoAwayBetweenFrames(t *testing.T) {
 		var got []byte
 		for i := 0; ; i++ {
 			if i == stop || len(got) > 0 && i > 8 {
-				f.end()
+				f.tellServer()
 			}
 			buf := make([]byte, 1+r.IntN(64))
 			n, err := f.Read(buf)
@@ -158,7 +158,7 @@ func TestFramedEndsReadsBetweenFrames(t *testing.T) {
 		if got = append(got, buf[:n]...); err != nil {
 			break
 		}
-		f.end()
+		f.tellServer()
 	}
 	frames := split(t, got)
 	wantPutIn(t, frames, said, [][]byte{h2frame.GoAway(0)})

@@ -13,20 +13,20 @@ import (
 // the client sends reaches it before: the Conn has a pointer to it, or nil.
 //
 // One PING is under way at a time. Only its acknowledgement counts, and only once.
-type parting struct {
+type drain struct {
 	f       *Conn
 	due     atomic.Uint32 // the number of the PING to be sent next, 0 for none
 	awaited atomic.Uint32 // the number of the PING that was sent and not acknowledged, 0 for none
 	sent    atomic.Int64  // when that was, in Unix nanoseconds
 
-	mu    sync.Mutex    // guards what follows; Conn.mu may be locked under it
-	grace time.Duration // the client's time for each step; shortened by hurry
-	tick  *time.Timer   // calls over when a grace has passed; stopped from a PING's coming back until the next one
-	next  *time.Timer   // makes the next PING due; nil until the first has come back
-	last  *time.Timer   // calls late; nil without hurry
-	calm  int           // how many rounds in a row have brought no new stream
-	seen  uint32        // the highest stream when the last PING came back
-	shut  bool          // the connection is closed, no timer may start
+	mu          sync.Mutex    // guards what follows; Conn.mu may be locked under it
+	grace       time.Duration // the client's time for each step; shortened by hurry
+	graceTimer  *time.Timer   // calls over when a grace has passed; stopped from a PING's coming back until the next one
+	pingTimer   *time.Timer   // makes the next PING due; nil until the first has come back
+	hurryTimer  *time.Timer   // calls late; nil without hurry
+	quietRounds int           // how many rounds in a row have brought no new stream
+	lastStream  uint32        // the highest stream when the last PING came back
+	closed      bool          // the connection is closed, no timer may start
 
 	// As it was when tick was set.
 	at     time.Time // zero: tick is stopped
@@ -38,19 +38,19 @@ type parting struct {
 // goroutine of the client's that was about to send has that long, and the way here. A client that
 // takes long to answer a PING, being busy, has longer.
 const (
-	pause = 50 * time.Millisecond
-	Calm  = 3
+	pingPause   = 50 * time.Millisecond
+	QuietRounds = 3
 )
 
 // Leave begins to end the connection; a client that does not answer a PING within grace, or goes on
 // with new streams for as long, is not waited for. It may block as long as a client does not read.
 func (f *Conn) Leave(grace time.Duration) {
-	p := &parting{f: f, grace: grace}
+	p := &drain{f: f, grace: grace}
 	p.due.Store(1)
 	p.mu.Lock()
-	begun := f.parting.CompareAndSwap(nil, p)
+	begun := f.drain.CompareAndSwap(nil, p)
 	if begun {
-		p.tick = time.AfterFunc(grace, p.over)
+		p.graceTimer = time.AfterFunc(grace, p.graceOver)
 		p.mark(grace)
 	}
 	p.mu.Unlock()
@@ -61,19 +61,19 @@ func (f *Conn) Leave(grace time.Duration) {
 		p.stop()
 		return
 	}
-	f.trySay()
+	f.trySendPing()
 }
 
 // Hurry ends the connection within grace, however many PINGs that takes.
 func (f *Conn) Hurry(grace time.Duration) {
 	f.Leave(grace)
-	f.parting.Load().hurry(grace)
+	f.drain.Load().hurry(grace)
 }
 
-func (p *parting) hurry(grace time.Duration) {
+func (p *drain) hurry(grace time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.shut {
+	if p.closed {
 		return
 	}
 	p.grace = min(p.grace, grace)
@@ -81,59 +81,59 @@ func (p *parting) hurry(grace time.Duration) {
 		p.watch()
 	}
 	if !p.f.ended.Load() {
-		if p.last != nil {
-			p.last.Stop()
+		if p.hurryTimer != nil {
+			p.hurryTimer.Stop()
 		}
-		p.last = time.AfterFunc(grace, p.late)
+		p.hurryTimer = time.AfterFunc(grace, p.hurryOver)
 	}
 }
 
 // late is called when the time of hurry is over.
-func (p *parting) late() {
+func (p *drain) hurryOver() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.shut && !p.f.ended.Load() {
+	if !p.closed && !p.f.ended.Load() {
 		p.end()
 	}
 }
 
 // patience is how long a client may take now.
-func (p *parting) patience() time.Duration {
+func (p *drain) currentGrace() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.grace
 }
 
 // hear is called by the reader when the PING that is awaited has come back; stream is the highest by then.
-func (p *parting) hear(stream uint32) {
+func (p *drain) pongReceived(stream uint32) {
 	took := time.Since(time.Unix(0, p.sent.Load()))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.awaited.Swap(0)
-	if p.shut || n == 0 || p.f.ended.Load() {
+	if p.closed || n == 0 || p.f.ended.Load() {
 		return
 	}
-	p.calm++
-	if n == 1 || stream != p.seen {
-		p.calm = 0
+	p.quietRounds++
+	if n == 1 || stream != p.lastStream {
+		p.quietRounds = 0
 	}
-	p.seen = stream
-	if p.calm == Calm {
+	p.lastStream = stream
+	if p.quietRounds == QuietRounds {
 		p.end()
 		return
 	}
-	renew := n == 1 || p.calm > 0 // by which each PING has the whole grace
+	renew := n == 1 || p.quietRounds > 0 // by which each PING has the whole grace
 	if renew {
-		p.tick.Stop()
+		p.graceTimer.Stop()
 		p.at = time.Time{}
 	}
-	p.next = time.AfterFunc(max(pause, 2*took), func() { p.ask(n+1, renew) })
+	p.pingTimer = time.AfterFunc(max(pingPause, 2*took), func() { p.queuePing(n+1, renew) })
 }
 
 // ask makes a PING due.
-func (p *parting) ask(n uint32, renew bool) {
+func (p *drain) queuePing(n uint32, renew bool) {
 	p.mu.Lock()
-	if p.shut || p.f.ended.Load() {
+	if p.closed || p.f.ended.Load() {
 		p.mu.Unlock()
 		return
 	}
@@ -142,16 +142,16 @@ func (p *parting) ask(n uint32, renew bool) {
 		p.watch()
 	}
 	p.mu.Unlock()
-	p.f.trySay()
+	p.f.trySendPing()
 }
 
 // over is called when a grace has passed: the server is to be told. What has kept it from being
 // told for as long, or the client from taking what the server said, is not waited for.
-func (p *parting) over() {
+func (p *drain) graceOver() {
 	p.mu.Lock()
-	stuck := !p.shut && p.stuck()
+	stuck := !p.closed && p.stuck()
 	switch {
-	case p.shut:
+	case p.closed:
 	case stuck || p.f.below.IsClosed():
 		p.halt()
 	case !p.f.ended.Load():
@@ -166,9 +166,9 @@ func (p *parting) over() {
 }
 
 // end lets the server know, and watches that it can be told.
-func (p *parting) end() {
-	p.f.end()
-	for _, t := range []*time.Timer{p.next, p.last} {
+func (p *drain) end() {
+	p.f.tellServer()
+	for _, t := range []*time.Timer{p.pingTimer, p.hurryTimer} {
 		if t != nil {
 			t.Stop()
 		}
@@ -177,23 +177,23 @@ func (p *parting) end() {
 }
 
 // watch gives the client another grace; when the server is told, a second at least, after which net/http closes.
-func (p *parting) watch() {
+func (p *drain) watch() {
 	wait := p.grace
 	if p.f.ended.Load() {
 		wait = max(wait, lingerLeast)
 	}
 	p.mark(wait)
-	p.tick.Reset(wait)
+	p.graceTimer.Reset(wait)
 }
 
-func (p *parting) mark(wait time.Duration) {
+func (p *drain) mark(wait time.Duration) {
 	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), sockopt.Unsent(p.f.below.Socket())
 }
 
 // stuck tells whether the connection can be closed, after a grace, because its client has begun a
 // frame or a header block without a word more, or does not read the server's GOAWAY. A client with
 // a request under way is waited for, as is one that receives something.
-func (p *parting) stuck() bool {
+func (p *drain) stuck() bool {
 	place := p.f.place.Load()
 	// A handler that has taken the connection can't answer before the client's first frame.
 	if !p.f.below.AtRest() && place != h2frame.Unbegun {
@@ -210,15 +210,15 @@ func (p *parting) stuck() bool {
 }
 
 // stop is for a connection that is closed.
-func (p *parting) stop() {
+func (p *drain) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.halt()
 }
 
-func (p *parting) halt() {
-	p.shut = true
-	for _, t := range []*time.Timer{p.tick, p.next, p.last} {
+func (p *drain) halt() {
+	p.closed = true
+	for _, t := range []*time.Timer{p.graceTimer, p.pingTimer, p.hurryTimer} {
 		if t != nil {
 			t.Stop()
 		}

@@ -91,7 +91,7 @@ func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 			feed(t, f, acked(n)) // nobody leaves
 		}
 		f.Leave(time.Hour)
-		for sent := 1; sent <= Calm+1; sent++ {
+		for sent := 1; sent <= QuietRounds+1; sent++ {
 			if got := pings(h); got != sent {
 				t.Fatalf("%d PINGs sent, want %d", got, sent)
 			}

@@ -25,13 +25,13 @@ const mark = "baton"
 
 // Frames follows one direction of an HTTP/2 connection, to know where another frame may be put in.
 // The zero value is where the first frame is about to begin.
-type Frames struct {
-	Preface int  // bytes that are still to come before the first frame
-	Alien   bool // what came there was something else; nothing is known of the rest
-	header  [HeaderLen]byte
-	got     int // bytes of the header
-	left    int // bytes of the payload, once the header is there
-	data    [8]byte
+type Scanner struct {
+	Preface  int  // bytes that are still to come before the first frame
+	NotHTTP2 bool // what came there was something else; nothing is known of the rest
+	header   [HeaderLen]byte
+	got      int // bytes of the header
+	left     int // bytes of the payload, once the header is there
+	data     [8]byte
 
 	whole    int64  // frames that have passed
 	Settings bool   // the first of them was SETTINGS
@@ -44,15 +44,15 @@ type Frames struct {
 }
 
 // Pass is told of the bytes that have passed.
-func (f *Frames) Pass(p []byte) {
+func (f *Scanner) Scan(p []byte) {
 	for len(p) > 0 {
 		n := min(f.Room(), len(p))
 		switch {
-		case f.Alien:
+		case f.NotHTTP2:
 			return
 		case f.Preface > 0:
 			at := len(Preface) - f.Preface
-			f.Alien = string(p[:n]) != Preface[at:at+n]
+			f.NotHTTP2 = string(p[:n]) != Preface[at:at+n]
 			f.Preface -= n
 		case f.got < HeaderLen:
 			copy(f.header[f.got:], p[:n])
@@ -75,7 +75,7 @@ func (f *Frames) Pass(p []byte) {
 }
 
 // Room is how many bytes are missing until the preface, the header or the payload is complete.
-func (f *Frames) Room() int {
+func (f *Scanner) Room() int {
 	switch {
 	case f.Preface > 0:
 		return f.Preface
@@ -86,11 +86,11 @@ func (f *Frames) Room() int {
 }
 
 // Between tells whether another frame may be put in now.
-func (f *Frames) Between() bool { return f.Preface == 0 && f.got == 0 && !f.open }
+func (f *Scanner) Between() bool { return f.Preface == 0 && f.got == 0 && !f.open }
 
 // Place changes whenever a frame has passed; Inside tells whether one has begun, or a header block,
 // or the beginning of all.
-func (f *Frames) Place() int64 {
+func (f *Scanner) Place() int64 {
 	if f.Between() && f.Settings {
 		return f.whole << 1
 	}
@@ -104,12 +104,12 @@ const Unbegun = 1
 func Inside(place int64) bool { return place&1 != 0 }
 
 // ack tells whether the frame that passes acknowledges a PING.
-func (f *Frames) ack() bool {
+func (f *Scanner) ack() bool {
 	return f.header[3] == TypePing && f.header[4]&FlagAck != 0 && f.header[0] == 0 && f.header[1] == 0 &&
 		f.header[2] == 8
 }
 
-func (f *Frames) end() {
+func (f *Scanner) end() {
 	f.got = 0
 	f.whole++
 	if f.whole == 1 {

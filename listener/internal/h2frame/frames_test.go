@@ -13,36 +13,36 @@ func written(kind, flags byte, stream uint32, payload []byte) []byte {
 }
 
 func TestFramesKnowWhereTheyAre(t *testing.T) {
-	var f Frames
+	var f Scanner
 	f.Preface = len(Preface)
 	f.Awaited = 0x010203
 	const n = 0x010203
 	for _, step := range []struct {
 		bytes   []byte
 		between bool
-		want    Frames
+		want    Scanner
 	}{
-		{[]byte(Preface[:23]), false, Frames{Awaited: n}},
-		{[]byte(Preface[23:]), true, Frames{Awaited: n}},
-		{written(TypeSettings, 0, 0, nil), true, Frames{whole: 1, Settings: true, Awaited: n}},
-		{written(TypeHeaders, 1, 5, []byte("abc")), false, Frames{whole: 2, Last: 5, open: true, Settings: true,
+		{[]byte(Preface[:23]), false, Scanner{Awaited: n}},
+		{[]byte(Preface[23:]), true, Scanner{Awaited: n}},
+		{written(TypeSettings, 0, 0, nil), true, Scanner{whole: 1, Settings: true, Awaited: n}},
+		{written(TypeHeaders, 1, 5, []byte("abc")), false, Scanner{whole: 2, Last: 5, open: true, Settings: true,
 			Awaited: n}},
-		{written(TypeContinued, 0, 5, nil), false, Frames{whole: 3, Last: 5, open: true, Settings: true, Awaited: n}},
-		{written(TypeContinued, FlagEndBlock, 5, []byte("d")), true, Frames{whole: 4, Last: 5, Settings: true, Awaited: n}},
-		{written(0, 1, 5, make([]byte, 70000))[:60000], false, Frames{whole: 4, Last: 5, Settings: true, Awaited: n}},
-		{make([]byte, 70000-60000+HeaderLen), true, Frames{whole: 5, Last: 5, Settings: true, Awaited: n}},
-		{written(TypeHeaders, FlagEndBlock, 3, nil), true, Frames{whole: 6, Last: 5, Settings: true, Awaited: n}},
-		{written(TypePing, FlagAck, 0, Ping(9)[HeaderLen:]), true, Frames{whole: 7, Last: 5, Settings: true, Awaited: n}},
+		{written(TypeContinued, 0, 5, nil), false, Scanner{whole: 3, Last: 5, open: true, Settings: true, Awaited: n}},
+		{written(TypeContinued, FlagEndBlock, 5, []byte("d")), true, Scanner{whole: 4, Last: 5, Settings: true, Awaited: n}},
+		{written(0, 1, 5, make([]byte, 70000))[:60000], false, Scanner{whole: 4, Last: 5, Settings: true, Awaited: n}},
+		{make([]byte, 70000-60000+HeaderLen), true, Scanner{whole: 5, Last: 5, Settings: true, Awaited: n}},
+		{written(TypeHeaders, FlagEndBlock, 3, nil), true, Scanner{whole: 6, Last: 5, Settings: true, Awaited: n}},
+		{written(TypePing, FlagAck, 0, Ping(9)[HeaderLen:]), true, Scanner{whole: 7, Last: 5, Settings: true, Awaited: n}},
 		{written(TypePing, FlagAck, 0, []byte("batoN\x01\x02\x03")), true,
-			Frames{whole: 8, Last: 5, Settings: true, Awaited: n}},
-		{Ping(n), true, Frames{whole: 9, Last: 5, Settings: true, Awaited: n}},
-		{written(TypePing, FlagAck, 0, Ping(n)[HeaderLen:]), true, Frames{whole: 10, Last: 5, Settings: true, Back: true}},
-		{written(TypePing, FlagAck, 0, Ping(0)[HeaderLen:]), true, Frames{whole: 11, Last: 5, Settings: true, Back: true}},
-		{GoAway(MaxStream), true, Frames{whole: 12, Last: 5, Settings: true, Back: true, GoneAway: true}},
+			Scanner{whole: 8, Last: 5, Settings: true, Awaited: n}},
+		{Ping(n), true, Scanner{whole: 9, Last: 5, Settings: true, Awaited: n}},
+		{written(TypePing, FlagAck, 0, Ping(n)[HeaderLen:]), true, Scanner{whole: 10, Last: 5, Settings: true, Back: true}},
+		{written(TypePing, FlagAck, 0, Ping(0)[HeaderLen:]), true, Scanner{whole: 11, Last: 5, Settings: true, Back: true}},
+		{GoAway(MaxStream), true, Scanner{whole: 12, Last: 5, Settings: true, Back: true, GoneAway: true}},
 	} {
-		f.Pass(step.bytes)
-		got := Frames{whole: f.whole, Last: f.Last, open: f.open, GoneAway: f.GoneAway, Settings: f.Settings,
-			Awaited: f.Awaited, Back: f.Back, Alien: f.Alien}
+		f.Scan(step.bytes)
+		got := Scanner{whole: f.whole, Last: f.Last, open: f.open, GoneAway: f.GoneAway, Settings: f.Settings,
+			Awaited: f.Awaited, Back: f.Back, NotHTTP2: f.NotHTTP2}
 		if got != step.want || f.Between() != step.between {
 			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v", step.bytes, got, f.Between(), step.want, step.between)
 		}
@@ -52,12 +52,12 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 // Where another protocol begins than the preface has promised, nothing is taken for a frame.
 func TestFramesKnowAliens(t *testing.T) {
 	for _, cut := range []int{1, 7, 24} {
-		f := Frames{Preface: len(Preface)}
+		f := Scanner{Preface: len(Preface)}
 		said := "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX" + string(GoAway(7))
 		for ; len(said) > 0; said = said[min(cut, len(said)):] {
-			f.Pass([]byte(said[:min(cut, len(said))]))
+			f.Scan([]byte(said[:min(cut, len(said))]))
 		}
-		if !f.Alien || f.whole != 0 {
+		if !f.NotHTTP2 || f.whole != 0 {
 			t.Errorf("in pieces of %d: %+v", cut, f)
 		}
 	}
@@ -71,13 +71,13 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 1, 2}, uint64(3))
 	f.Add([]byte{0, 0, 8, TypePing, FlagAck}, uint64(4))
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
-		whole := Frames{Awaited: uint32(seed)}
+		whole := Scanner{Awaited: uint32(seed)}
 		cut := whole
-		whole.Pass(b)
+		whole.Scan(b)
 		r := rand.New(rand.NewPCG(seed, 1))
 		for rest := b; len(rest) > 0; {
 			n := 1 + r.IntN(min(len(rest), 20))
-			cut.Pass(rest[:n])
+			cut.Scan(rest[:n])
 			rest = rest[n:]
 		}
 		if whole != cut {

@@ -15,8 +15,8 @@ const (
 
 // Greeting follows what a client says from its first byte on, until that is more than the beginning of a request.
 type Greeting struct {
-	text  []byte   // all of it; nil when records has the rest
-	Shake *Records // of TLS; nil: there is none yet
+	text      []byte   // all of it; nil when records has the rest
+	Handshake *Records // of TLS; nil: there is none yet
 }
 
 // maxGreeting is how much of a greeting is looked at. What is longer can be a request.
@@ -24,9 +24,9 @@ const maxGreeting = 16 << 10
 
 // Feed is told of the next bytes.
 func (g *Greeting) Feed(p []byte) Said {
-	if g.Shake != nil {
-		g.Shake.Feed(p)
-		return g.Shake.said()
+	if g.Handshake != nil {
+		g.Handshake.Feed(p)
+		return g.Handshake.said()
 	}
 	if len(g.text)+len(p) > maxGreeting {
 		return SaidMore
@@ -37,9 +37,9 @@ func (g *Greeting) Feed(p []byte) Said {
 	case part:
 		return SaidPart
 	case len(rest) > 0 && rest[0] == HandshakeRecord:
-		g.text, g.Shake = nil, new(Records)
-		g.Shake.Feed(rest)
-		return g.Shake.said()
+		g.text, g.Handshake = nil, new(Records)
+		g.Handshake.Feed(rest)
+		return g.Handshake.said()
 	}
 	switch HeadKind(rest, false) {
 	case Part:

@@ -22,9 +22,9 @@ const (
 
 // RequestLines counts the ends of request lines in what a client sends.
 type RequestLines struct {
-	Ahead   atomic.Int32 // of requests that have not begun
-	Matched atomic.Int32 // how much of such an end the last bytes are
-	Piled   atomic.Bool  // one request was sent behind another
+	Ahead     atomic.Int32 // of requests that have not begun
+	Matched   atomic.Int32 // how much of such an end the last bytes are
+	Pipelined atomic.Bool  // one request was sent behind another
 }
 
 // version is the end of a request line, but for a digit and the beginning of a line end.
@@ -84,8 +84,8 @@ func (l *RequestLines) Take() {
 	if n > 0 {
 		l.Ahead.Store(n - 1)
 	}
-	if n > 1 && !l.Piled.Load() {
-		l.Piled.Store(true)
+	if n > 1 && !l.Pipelined.Load() {
+		l.Pipelined.Store(true)
 	}
 }
 
