@@ -29,7 +29,7 @@ func (so *socket) accept() (*conn, error) {
 		if len(so.queue) > 0 {
 			c := so.dequeue()
 			so.mu.Unlock()
-			if c.released.Load() { // see departure.attend
+			if c.released.Load() { // see drainUnmet
 				continue
 			}
 			return c, nil

@@ -7,7 +7,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// lose makes an entry in the ledger, if there is a kind.
+// record makes an entry in the loss ledger. It reports false where there is no kind.
 func (c *conn) record(l Loss) bool {
 	s := c.set
 	switch l.Kind {
@@ -27,8 +27,9 @@ func (c *conn) record(l Loss) bool {
 	return true
 }
 
-// account keeps the loss ledger of a connection that is about to be closed while leaving; with force, all are. Without,
-// a server closes one that it is done with, or the program cuts off what is under way.
+// recordLosses keeps the loss ledger of a connection that is about to be closed while the set
+// leaves. With force, the set closes everything. Without, a server closes a connection that it is
+// done with, or the program cuts off what is under way.
 func (c *conn) recordLosses(force bool) {
 	p := c.protocol()
 	waits := p.awaitsRequest()
@@ -52,20 +53,22 @@ func (c *conn) recordLosses(force bool) {
 			c.record(Loss{Kind: p.part()})
 		}
 	case c.is(http.StateActive):
-		// The server has answered, or given up, and what is unread may be the rest of the request's body. If it is
-		// another request, or the server has one in its buffer, the client has sent that before it knew.
+		// The server has answered, or given up. What is unread may be the rest of the request's
+		// body. If another request is unread, or in the server's buffer, the client sent it before
+		// it knew.
 		n := sockopt.Unread(c.Conn)
 		c.record(Loss{Kind: p.behind(n), Unread: n})
 	}
 }
 
-// loseUnread makes an entry of what the client has sent and nobody has read, unless no client misses that.
+// recordUnread makes an entry of what the client has sent and nobody has read, unless no client
+// misses that.
 func (c *conn) recordUnread() bool {
 	n := sockopt.Unread(c.Conn)
 	return n > 0 && c.record(Loss{Kind: c.protocol().unread(sockopt.Peek(c.Conn, n), n), Unread: n})
 }
 
-// enter is told that a handler begins with r, leave that it has ended.
+// requestBegins is called before the handler of r, requestEnds after it.
 func (c *conn) requestBegins(r *http.Request) {
 	if c.bodyLength.Load() != r.ContentLength {
 		c.bodyLength.Store(r.ContentLength)
@@ -97,11 +100,12 @@ func (c *conn) requestEnds(r *http.Request) {
 	}
 }
 
-// isStream tells a request of HTTP/2 from one by which a handler has taken the connection to speak HTTP/2 itself.
+// isStream tells a request of HTTP/2 from one by which a handler takes the connection to speak
+// HTTP/2 itself.
 func isStream(r *http.Request) bool { return r.ProtoMajor == 2 && r.Method != "PRI" }
 
-// inFlight returns the requests that are being served, where the server does not wait for one; one
-// without a began stands for what is not known.
+// inFlight returns the requests that are being served. One without a began stands for a request of
+// which nothing is known.
 func (c *conn) inFlight() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,8 +118,9 @@ func (c *conn) inFlight() (all []request) {
 	return append(all, c.serving)
 }
 
-// busy tells whether a handler is under way, and net/http has no reason to close: it does so when the handler has ended
-// or, in HTTP/2, when the client has gone. A handler that has taken a connection ends it as it likes.
+// busy tells whether a handler is under way and net/http has no reason to close. Net/http closes
+// when the handler has ended or, in HTTP/2, when the client has gone. A handler that has hijacked
+// the connection ends it as it likes.
 func (c *conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

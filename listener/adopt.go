@@ -11,11 +11,11 @@ import (
 	"github.com/baton-go/baton/listener/internal/place"
 )
 
-// ErrWithdrawn is what ack of Adopt and AdoptOwn returns when the other side serves on: the connections are not taken.
-// They are closed here, which their clients don't notice.
+// ErrWithdrawn is what ack of Adopt and AdoptOwn returns when the other side serves on: the
+// connections are not taken. They are closed here, which their clients don't notice.
 var ErrWithdrawn = errors.New("listener: the offer is withdrawn")
 
-// wordTime is how long Leave waits for an ack that has begun.
+// ackTime is how long Leave waits for an ack that has begun.
 const ackTime = 5 * time.Second
 
 // Adopt takes over connections that another process's Leave hands over: tickets and files are what
@@ -25,7 +25,8 @@ const ackTime = 5 * time.Second
 // and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave waits for
 // an ack that has begun, for 5 s at most.
 //
-// A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
+// A connection whose listener this set doesn't have, however it spells it, or has closed, is not
+// taken.
 func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) error) error {
 	open := s.beginAdopt()
 	if open {
@@ -54,7 +55,8 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 	return err
 }
 
-// beginAdopt tells whether the doors stay open until adopting is done, or somebody is out of patience.
+// beginAdopt reports false once the listeners are closed. Otherwise they stay open until adopting
+// is done, or Leave gives up waiting.
 func (s *Set) beginAdopt() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +101,9 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	return c, nil
 }
 
-// heirOf returns the socket to which a connection of another process belongs: the one of that key or else, since this
-// version may spell it otherwise, the one through which a client of that local address would come now.
+// socketOf returns the socket to which a connection of another process belongs. This version may
+// spell the key otherwise: then it is the socket that a client of that local address would reach
+// now.
 func (s *Set) socketOf(key string, local net.Addr) (best *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,17 +8,17 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// A new version may want an address that overlaps the one of the process before it, ":80" instead
-// of "127.0.0.1:80". On Linux its TCP socket is bound beside the old one, by SO_REUSEPORT on both,
-// and listens when Open is called: before, it would take clients from a process that serves on if
-// the swap fails. The old process is told of what Unclaimed returns, serves the clients in the
-// queue of the old socket, and closes that.
+// A new version may want an address that overlaps one of the process before it: ":80" instead of
+// "127.0.0.1:80". On Linux its TCP socket is bound beside the old one, with SO_REUSEPORT on both.
+// It listens from Open on: before, it would take clients from a process that serves on if the swap
+// fails. The old process learns of the old socket by Unclaimed. It serves the clients in that queue
+// and closes it.
 //
-// A UDP socket receives from when it is bound, so there is no such way for it.
+// A UDP socket receives as soon as it is bound, so there is no such way for it.
 
-// beside returns a socket that is bound and does not listen yet, or nil where that can't be or
-// nothing inherited is in the way. SO_REUSEPORT on the inherited sockets stays until Unshare:
-// processes of this user alone could make use of it.
+// listenBeside returns a socket that is bound and does not listen yet. It returns nil where that is
+// not possible, or no inherited socket is in the way. SO_REUSEPORT stays on the inherited sockets
+// until Unshare; only processes of this user could make use of it.
 func (s *Set) listenBeside(network, address string) sockopt.Listener {
 	if !strings.HasPrefix(network, "tcp") || s.open {
 		return nil
@@ -46,7 +46,7 @@ func (s *Set) listenBeside(network, address string) sockopt.Listener {
 	return ln
 }
 
-func setReusePort(old []*predecessorSocket, yes bool) {
+func setReusePort(old []*inheritedFD, yes bool) {
 	for _, h := range old {
 		if p := h.open(); p != nil {
 			if p.ln != nil {
@@ -57,7 +57,8 @@ func setReusePort(old []*predecessorSocket, yes bool) {
 	}
 }
 
-// Unshare undoes what a new process that has failed may have done to the sockets, to listen beside them.
+// Unshare undoes what a new process that has failed may have done to the sockets, to listen beside
+// them.
 func (s *Set) Unshare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +75,7 @@ func (s *Set) Unshare() {
 func (s *Set) Unclaimed() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range s.fromPredecessor {
+	for _, h := range s.inherited {
 		if name := s.stored[h.key()]; name == "" || strings.HasPrefix(name, storePrefix) {
 			keys = append(keys, h.key())
 		}

@@ -39,7 +39,8 @@ func (c *conn) close(force bool) error {
 	return err
 }
 
-// part tells the client that the connection ends, though other processes may have a descriptor of it.
+// shutdownBoth ends the connection for the client, though other processes may have a descriptor of
+// it.
 func (c *conn) shutdownBoth() {
 	if sc, ok := c.Conn.(interface{ CloseRead() error }); ok {
 		_ = c.CloseWrite()
@@ -47,36 +48,28 @@ func (c *conn) shutdownBoth() {
 	}
 }
 
-// The client of a connection that is closed behind an answer is given up when it has received nothing for lingering, or
-// when it has taken longer than longest in all.
+// A lingering close gives the client up when it has received nothing for lingerIdle, or after
+// lingerMax in all.
 const lingerIdle, lingerMax = 500 * time.Millisecond, 5 * time.Second
 
-// linger keeps the last answer from being thrown away. A client that sends more than was read, such as a
-// pipelined request, has the connection reset by a close, and loses what it has not received. One that has sent
-// requests one behind the other may send the next when all before is read.
+// lingeringClose keeps the last answer from being thrown away. If the client has sent more than was
+// read, such as a pipelined request, a close resets the connection, and the client loses what it
+// has not received. A client that pipelines may send its next request when all before is read.
 func (c *conn) lingeringClose() {
-	if !c.is(http.StateActive) || c.isHTTP2() || !isStreamSocket(c.Conn) ||
-		sockopt.Unread(c.Conn) == 0 && !(c.lines.Pipelined.Load() && sockopt.Unsent(c.Conn) > 0) || c.CloseWrite() != nil {
+	if !c.is(http.StateActive) || c.isHTTP2() || !isStreamSocket(c.Conn) {
 		return
 	}
-	begin := time.Now()
-	queued, since := -1, begin
-	for !sockopt.Discard(c.Conn, 64<<10) && time.Since(begin) < lingerMax {
-		n := sockopt.Unsent(c.Conn)
-		if n != queued {
-			queued, since = n, time.Now()
-		}
-		if n == 0 || time.Since(since) > lingerIdle {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
+	more := sockopt.Unread(c.Conn) > 0 || c.lines.Pipelined.Load() && sockopt.Unsent(c.Conn) > 0
+	if more && c.CloseWrite() == nil {
+		begin := time.Now()
+		sockopt.AwaitReceived(c.Conn, func() time.Duration { return lingerIdle },
+			func() bool { return time.Since(begin) > lingerMax })
 	}
 }
 
-// Closing a connection waits until the goroutines that read and write have let go of its
-// descriptor. With a flood of work they may take long to get their turn, one connection after the
-// other, while the owner of the set is to go on: many are closed at once, and after cutWait the
-// rest goes on by itself.
+// A close waits until the goroutines that read and write have let go of the descriptor. Under load
+// each takes long, and the owner of the set is to go on. So many connections are closed at once,
+// and after forceCloseWait the rest goes on in the background.
 const (
 	forceCloseWorkers = 256
 	forceCloseWait    = time.Second
@@ -108,8 +101,9 @@ func (s *Set) forceClose(conns []*conn) {
 
 const unservedGrace = time.Second
 
-// dismiss closes what came through sockets on which nobody has ever called Accept, when the grace
-// of a departure is over: a program may listen and never serve. One that is about to has a second.
+// closeUnserved closes what came through sockets on which nobody has ever called Accept, when the
+// grace is over: a program may listen and never serve. A program that is about to serve has a
+// second.
 func (s *Set) closeUnserved() {
 	for _, c := range s.all() {
 		if c.sock == nil || c.sock.acceptCalled.Load() {

@@ -23,39 +23,39 @@ type conn struct {
 	state            atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
 	requests         atomic.Int32 // how many have begun
 	readSinceIdle    atomic.Bool  // bytes were read since the state became new or idle
-	wrapped          atomic.Bool  // the server sees another type around this one (TLS, a limiter): it can't be moved
+	wrapped          atomic.Bool  // the server sees another type around this one (TLS, a limiter)
 	speaks           atomic.Int32 // plain, secured or framed, see protocol
 	adoptedIdle      atomic.Bool  // adopted idle, has not sent a byte here
 	moved            atomic.Bool  // another process has it
-	released         atomic.Bool  // released: there is nothing to read any more
+	released         atomic.Bool  // there is nothing to read any more
 	noDeadline       atomic.Bool  // the read deadline was cleared, and nothing has been read since
 	readAborted      atomic.Bool  // net/http wants the read behind a handler's back to end
 	declined         atomic.Bool  // another process did not want it
-	shared           atomic.Bool  // another process may have a descriptor of it that it doesn't serve
+	shared           atomic.Bool  // another process may have a descriptor that it doesn't serve
 	hidden           atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
 	statelessWrapper atomic.Bool  // that wrapper has no state of its own
-	foreign          bool         // Conn is not one of a socket of ours, see shade
-	hasWritten       atomic.Bool  // something was written
-	claimed          atomic.Bool  // the departure holds first, and may let go of it
-	said             atomic.Int32 // what the client has said before a server got it, a said
+	foreign          bool         // Conn came through no socket of this set, see addForeign
+	hasWritten       atomic.Bool  // by somebody here
+	claimed          atomic.Bool  // the drainer holds firstReader, and may let go of it
+	said             atomic.Int32 // what the client has said before a server got it, a sniff.Said
 
 	clientClosed  atomic.Bool        // the client has closed it
 	closedInHead  atomic.Bool        // it was closed in the middle of a request
 	inRecord      atomic.Bool        // of TLS: a part of a record has been read
 	nextByteRead  atomic.Bool        // the first byte of the next request has been read
-	http2Begun    atomic.Bool        // HTTP/2 has begun, see note
-	countsStreams atomic.Bool        // of HTTP/2: each request is, as its handler begins
+	http2Begun    atomic.Bool        // see onState
+	countsStreams atomic.Bool        // requests counts HTTP/2's, as their handlers begin
 	bodyLength    atomic.Int64       // how long the body of the last request is; -1: not known
-	rejected      atomic.Bool        // what the client has sent instead of a request, or so the server thinks
+	rejected      atomic.Bool        // the server has answered that what came is malformed
 	lines         sniff.RequestLines // that were read
 	head          sniff.Prefix       // what was read since the state became new or idle
 
-	firstReader sync.Mutex      // held by who reads before a server got it, and by a departure that lets it go
+	firstReader sync.Mutex      // held while somebody reads before a server got it, or a drainer decides
 	greeting    *sniff.Greeting // the reader's
 	tail        sniff.Tail      // the reader's
 	proxyHeader []byte          // the reader's: a part of a header of the PROXY protocol
 
-	adoptDone chan struct{}                // closed when its giver has been told; nil: no giver
+	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 
@@ -63,31 +63,31 @@ type conn struct {
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
 	userDeadline   time.Time  // as the user of the connection wants it
 	inForce        time.Time  // as Conn has it
-	idleSince      time.Time  // when the state became new or idle; or the last answer was received, if that is later
-	quietSince     time.Time  // the same; under TLS, when a byte came after that
+	idleSince      time.Time  // when the state became new or idle, or the last answer arrived
+	quietSince     time.Time  // the same; under TLS, when the last byte came
 	begunAt        time.Time  // when the client began what it has not finished
-	closeNotBefore time.Time  // while leaving, before when it is not closed
-	unsent         int        // while leaving, how many bytes of the last answer the client had not received
+	closeNotBefore time.Time  // while leaving
+	unsent         int        // while leaving: bytes of the last answer that the client had not received
 	closed         bool
-	handingOver    bool                      // is handed over by the application, or was
-	headerTimeout  time.Duration             // a guest's time for its first header
-	readTimeout    time.Duration             // a guest's time for its first request, 0 for ever
-	firstByteAt    time.Time                 // when a guest began its first request; 0 from its deadline on
-	hijacked       bool                      // by a handler, see Hijack
+	handingOver    bool                      // by the application, or was
+	headerTimeout  time.Duration             // of one that was adopted idle, for its first request
+	readTimeout    time.Duration             // the same; 0 for ever
+	firstByteAt    time.Time                 // when that began; 0 once its deadline is set
+	hijacked       bool                      // by a handler
 	serving        request                   // of HTTP/1
 	handled        bool                      // a handler has begun since the state became new or idle, of HTTP/1
 	streams        map[*http.Request]request // of HTTP/2
 }
 
-// What is spoken on a conn once a server has it.
+// The protocols of a conn once a server has it.
 const (
 	plain   int32 = iota // HTTP/1, or something else that can be read
 	secured              // TLS, of which records are seen
 	framed               // HTTP/2, or what net/http takes for it
 )
 
-// force sets the read deadline of Conn. Net/http clears it six times a request, most often when it
-// is clear already, which costs more than to know that; the time won pays for what this type does.
+// setReadDeadlineLocked sets the read deadline of Conn. Net/http clears it six times a request,
+// most often when it is clear already. To skip those calls saves more time than this type costs.
 func (c *conn) setReadDeadlineLocked(t time.Time) error {
 	if t.IsZero() && c.inForce.IsZero() {
 		return nil
@@ -105,8 +105,8 @@ func (c *conn) isClosed() bool {
 // NetConn returns the connection that c wraps, as in crypto/tls. Reading from it makes c useless.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
-// tcpConn is a conn that can send files. Others must not have the method: net/http then goes
-// another way for files, which is the dearer one without the kernel's help.
+// tcpConn is a conn that can send files. Others must not have the method: net/http then takes a way
+// for files that costs more without the kernel's help.
 type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.
@@ -115,7 +115,7 @@ func (c tcpConn) ReadFrom(r io.Reader) (int64, error) {
 	return c.Conn.(io.ReaderFrom).ReadFrom(r)
 }
 
-// face is what Accept returns for c.
+// netConn is what Accept returns for c.
 func (c *conn) netConn() net.Conn {
 	if _, ok := c.Conn.(io.ReaderFrom); ok {
 		return tcpConn{c}
@@ -141,7 +141,7 @@ func syscallConn(nc net.Conn) (syscall.RawConn, error) {
 	return nil, syscall.EINVAL
 }
 
-// movable tells whether nc is a stream socket of the kernel, and not some wrapper or a pipe.
+// isStreamSocket tells whether nc is a stream socket of the kernel, and not a wrapper or a pipe.
 func isStreamSocket(nc net.Conn) bool {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
@@ -152,8 +152,8 @@ func isStreamSocket(nc net.Conn) bool {
 	return false
 }
 
-// request is what the loss ledger says of one that is cut off. Its strings are net/http's: handlers
-// change the Request's.
+// request is what the loss ledger says of a request that is cut off. It keeps net/http's strings,
+// because handlers change the Request's.
 type request struct {
 	method, target string
 	began          time.Time // zero: there is no request
@@ -175,7 +175,7 @@ func (c *conn) key() string {
 	return c.sock.key
 }
 
-// within tells whether the client is this process.
+// inProcess tells whether the client is this process.
 func (c *conn) inProcess() bool {
 	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
 }
@@ -193,13 +193,13 @@ func (c *conn) settled() bool {
 	return c.deadlineCalls == 1
 }
 
-// secure makes it known that the client speaks TLS.
+// secure records that the client speaks TLS.
 func (c *conn) secure(r *sniff.Records) {
 	c.records = r
 	c.speaks.Store(secured)
 }
 
-// is tells whether that is what the server has said last.
+// is tells whether the server has reported that state last.
 func (c *conn) is(state http.ConnState) bool { return c.state.Load() == int32(state)+1 }
 
 func (c *conn) isHTTP2() bool { return c.speaks.Load() == framed }
@@ -208,7 +208,7 @@ type connKey struct{}
 
 func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.said.Load()) }
 
-// yield waits until a departure that has claimed c has let go of it, or not.
+// awaitClaim waits while a drainer that has claimed c decides whether to let it go.
 func (c *conn) awaitClaim() {
 	if c.claimed.Load() {
 		c.firstReader.Lock()
@@ -216,7 +216,7 @@ func (c *conn) awaitClaim() {
 	}
 }
 
-// speak is called before somebody writes.
+// beforeWrite is called before a write.
 func (c *conn) beforeWrite() {
 	if !c.hasWritten.Load() {
 		c.hasWritten.Store(true)

@@ -10,8 +10,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
-// due tells whether a read that timed out did so by the user's own deadline. Otherwise it was a
-// departure that wanted the reader's attention, and the user's deadline is put back.
+// userDeadlinePassed tells whether a read timed out by the user's own deadline. Otherwise a drainer
+// has interrupted it, and the user's deadline is put back.
 func (c *conn) userDeadlinePassed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,7 +22,7 @@ func (c *conn) userDeadlinePassed() bool {
 	return false
 }
 
-// rouse makes a blocked Read look at the departure.
+// interruptRead makes a blocked Read look at the drainer.
 func (c *conn) interruptRead() {
 	if c.foreign { // nobody reads through it
 		return
@@ -54,8 +54,9 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.setReadDeadlineLocked(t)
 }
 
-// arm is told of a read deadline. Net/http clears it before a read behind a handler's back, and
-// ends that by one that is long over. What a wrapper's Read sets comes between: it is neither.
+// noteReadDeadline follows what net/http does: it clears the deadline before a read behind a
+// handler's back, and ends that read by a deadline long over. A deadline that a wrapper's Read sets
+// is neither.
 func (c *conn) noteReadDeadline(t time.Time) {
 	clear, abort := t.IsZero(), t.Equal(quirks.LongAgo)
 	if c.hidden.Load() && !clear && !abort {
@@ -77,13 +78,14 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// knocks are the deadlines that look for a connection of ours, and where the one that was given such a deadline goes.
+// deadlineProbes are the deadlines by which findByDeadline looks for a connection, and where the
+// one that gets such a deadline is stored.
 var (
 	deadlineProbes sync.Map // of int64, the deadline in Unix nanoseconds, and *atomic.Pointer[conn]
 	lastProbe      atomic.Int64
 )
 
-// knockTime is the first of those deadlines. Nobody means it: it is in the year 2200.
+// firstProbe is the first of those deadlines, in the year 2200. No user means it.
 var firstProbe = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func findByDeadline(nc net.Conn) *conn {
@@ -96,7 +98,7 @@ func findByDeadline(nc net.Conn) *conn {
 	return found.Load()
 }
 
-// answers tells whether t was no deadline but a knock, which c answers.
+// isProbe tells whether t is a probe of findByDeadline, and answers it.
 func (c *conn) isProbe(t time.Time) bool {
 	if t.Before(firstProbe) {
 		return false

@@ -43,7 +43,8 @@ func Cure(network, address string, err error) string {
 	return ""
 }
 
-// removeStale removes the file of a unix socket that its process left behind, which is known by nobody answering on it.
+// removeStale removes the file of a unix socket that its process left behind. Nobody answers on
+// such a file.
 func removeStale(network, path string, err error) bool {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return false

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identify tells one open socket from all others; "" is none.
+// identify tells one open socket from all others. It returns "" for what is no socket.
 func identify(fd int) string {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {

@@ -56,7 +56,7 @@ func (l *fronts) Accept() (net.Conn, error) {
 }
 
 // front is what a server gets instead of what the listener has returned. It does nothing until
-// HTTP/2 begins; from then on all goes through an h2drain.Conn.
+// HTTP/2 begins. From then on all goes through an h2drain.Conn.
 type front struct {
 	net.Conn
 	own     *conn // of this package, under Conn
@@ -76,7 +76,8 @@ func (f *front) now() net.Conn {
 	return f.Conn
 }
 
-// Read implements net.Conn. A server that knows HTTP/2 serves it where a connection begins with the preface.
+// Read implements net.Conn. A server that knows HTTP/2 speaks it where a connection begins with the
+// preface.
 func (f *front) Read(p []byte) (int, error) {
 	n, err := f.now().Read(p)
 	if n > 0 && f.missing != "" {
@@ -100,7 +101,7 @@ func (f *front) SetDeadline(t time.Time) error      { return f.now().SetDeadline
 func (f *front) SetReadDeadline(t time.Time) error  { return f.now().SetReadDeadline(t) }
 func (f *front) SetWriteDeadline(t time.Time) error { return f.now().SetWriteDeadline(t) }
 
-// CloseWrite and SyscallConn are for the same as conn's.
+// CloseWrite and SyscallConn serve the same purpose as conn's.
 func (f *front) CloseWrite() error                     { return closeWrite(f.Conn) }
 func (f *front) SyscallConn() (syscall.RawConn, error) { return syscallConn(f.Conn) }
 
@@ -133,7 +134,8 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 	return nil
 }
 
-// stand tells the fronts of a server what for, and returns the listener as the user has it.
+// configureFronts says on which connections srv may speak HTTP/2, and returns the listener as the
+// user has it.
 func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) net.Listener {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 	l, ok := ln.(*fronts)

@@ -10,14 +10,14 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// http1 is a connection whose bytes are read here as the server reads them.
+// http1 is a connection in plain text: its bytes are seen as the server reads them.
 type http1 struct{ *conn }
 
-// waits relies on net/http: while it calls a connection new or idle, it reads nothing but a head,
-// and has none that is whole.
+// awaitsRequest relies on net/http: while it calls a connection new or idle, it reads nothing but a
+// head, and has none that is whole.
 func (c http1) awaitsRequest() bool { return c.is(http.StateNew) || c.is(http.StateIdle) }
 
-// A wrapper may have state of its own, which can't go along.
+// A wrapper may have state of its own, which can't be handed over.
 func (c http1) movable() bool { return !c.wrapped.Load() }
 
 // atRest takes three facts for net/http between two requests, and a test for each:
@@ -40,14 +40,15 @@ func (c http1) atRest(offered int, ahead bool) bool {
 	return c.awaitsRequest() && between && (c.onlyLineEnds(offered) || !c.readSinceIdle.Load() && empty)
 }
 
-// sees tells whether what Read is offered is net/http's buffer, and what is in it plain text. A
-// wrapper may have a buffer of its own, of another size.
+// seesBuffer tells whether Read is offered net/http's own buffer, with plain text in it. A wrapper
+// may have a buffer of another size.
 func (c http1) seesBuffer() bool {
 	return c.speaks.Load() == plain && (!c.wrapped.Load() || c.tail.Whole)
 }
 
-// holds looks at what the server has in its buffer at the first Read since the connection is idle.
-// Net/http may have taken a request line that was read ahead, and whole lines behind it, out of it.
+// lookAtBuffer looks at what the server has in its buffer at the first Read since the connection is
+// idle. Net/http may have taken a request line that was read ahead, and whole lines behind it, out
+// of the buffer.
 func (c http1) lookAtBuffer(offered int, ahead bool) {
 	if offered == quirks.ReadSize {
 		c.tail.Whole = true
@@ -65,8 +66,9 @@ func (c http1) lookAtBuffer(offered int, ahead bool) {
 	}
 }
 
-// blank tells whether the server's buffer has whole line ends, and nothing else. It needs four bytes
-// before it goes on, so it waits for more as it does for the first. No client misses line ends.
+// onlyLineEnds tells whether the server's buffer has whole line ends, and nothing else. The server
+// needs four bytes before it goes on, so it waits as it does for the first. No client misses line
+// ends.
 func (c http1) onlyLineEnds(offered int) bool {
 	const needed = 4
 	n := quirks.ReadSize - offered
@@ -113,7 +115,7 @@ func (c http1) unread(p []byte, n int) LossKind {
 	return LostPart
 }
 
-// behindProxy takes a header of the PROXY protocol, which a wrapper may be about to read, off n bytes.
+// behindProxy takes a header of the PROXY protocol off n bytes. A wrapper may be about to read it.
 func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
 	if c.readSinceIdle.Load() || !c.is(http.StateNew) || !c.wrapped.Load() || sniff.MayBeProxy(p) {
 		return p, n, false
@@ -122,9 +124,9 @@ func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
 	return rest, n - len(p) + len(rest), part
 }
 
-// behind looks for another request line in what was read, and in what lies unread. The latter seldom
-// begins with one: the server's buffer cuts a request in two wherever it is full. What is no whole
-// line is not known behind a body, which may have been left unread.
+// behind looks for another request line in what was read, and in what lies unread. The latter
+// seldom begins with one: the server's buffer cuts a request in two wherever it is full. Behind a
+// body, which may have been left unread, only whole request lines count.
 func (c http1) behind(n int) LossKind {
 	body, ahead := c.bodyLength.Load(), int64(c.lines.Ahead.Load())
 	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // the body has no room for as many

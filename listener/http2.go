@@ -15,9 +15,9 @@ import (
 	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
-// lead puts an h2drain.Conn between srv and its HTTP/2 connections. Where the server can't be given one, but speaks
-// HTTP/2 on whatever it has accepted, as net/http does from Go 1.27 on, it reports true: a front must be what it
-// accepts.
+// interceptHTTP2 puts an h2drain.Conn between srv and its HTTP/2 connections. It reports true where
+// that can't be done, but srv speaks HTTP/2 on whatever it accepts, as from Go 1.27 on. Then srv
+// must accept fronts.
 func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 	serve, plain := srv.TLSNextProto[quirks.UnencryptedHTTP2], srv.TLSNextProto["h2"]
 	if serve == nil {
@@ -35,7 +35,8 @@ func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 		}
 		return all, nil
 	}
-	// Net/http closes what it has accepted when these functions return. That would cut a close short that lingers.
+	// Net/http closes what it has accepted when these functions return. So they wait for a
+	// lingering close.
 	srv.TLSNextProto[quirks.UnencryptedHTTP2] = func(hs *http.Server, tc *tls.Conn, h http.Handler) {
 		if nc := quirks.Carried(tc); nc != nil {
 			if c, _ := unwrap(nc); c != nil {
@@ -72,10 +73,10 @@ func (s *Set) interceptHTTP2(srv *http.Server) (fronts bool) {
 	return fronts
 }
 
-// errUnled is for a server on whose listener nothing of this package stands between net/http and the connections.
+// errNoFront is for a server that accepts its connections without a front.
 var errNoFront = errNotIntercepted("it is to serve by Set.Serve (with package drain: by Service.Serve or ServeTLS)")
 
-// errLed is for a server whose HTTP/2 connections can't be led.
+// errNotIntercepted is for a server whose HTTP/2 connections can't be intercepted.
 func errNotIntercepted(why string) error {
 	return errors.New("listener: HTTP/2 connections of an http.Server end with net/http's GOAWAY, which " +
 		"loses requests: " + why)
@@ -89,7 +90,7 @@ func readPreface(nc net.Conn) bool {
 	return err == nil && string(buf) == h2frame.Preface && nc.SetReadDeadline(time.Time{}) == nil
 }
 
-// frame puts an h2drain.Conn over nc, see h2drain.New, and makes it what ends c.
+// newH2Conn puts an h2drain.Conn over nc, see h2drain.New. That is what ends c from now on.
 func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
 	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
 	c.speaks.Store(framed)
@@ -100,7 +101,7 @@ func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Con
 	return f
 }
 
-// below is a conn as what ends its HTTP/2 sees it.
+// below is a conn as h2drain sees it.
 type below conn
 
 func (b *below) CloseWrite() error { return (*conn)(b).CloseWrite() }
@@ -115,19 +116,20 @@ func (b *below) AtRest() bool {
 	return c.is(http.StateNew) || c.is(http.StateIdle)
 }
 
-// framedTLS has the method by which servers see that a connection is encrypted.
+// h2ConnTLS has the method by which servers see that a connection is encrypted.
 type h2ConnTLS struct{ *h2drain.Conn }
 
 func (f h2ConnTLS) ConnectionState() tls.ConnectionState {
 	return f.Conn.Conn.(encrypted).ConnectionState()
 }
 
-// encrypted is what *tls.Conn and other connections have that servers take for such.
+// encrypted is what servers look for to see that a connection is encrypted: *tls.Conn and others
+// have it.
 type encrypted interface {
 	ConnectionState() tls.ConnectionState
 }
 
-// unframed returns what the listener has accepted, for those who know net/http's types.
+// accepted returns what the listener has accepted, for users who know net/http's types.
 func accepted(nc net.Conn) net.Conn {
 	for {
 		switch f := nc.(type) {
@@ -143,16 +145,16 @@ func accepted(nc net.Conn) net.Conn {
 	}
 }
 
-// upgrading is the ResponseWriter for a request that a handler may answer by taking the connection
-// and speaking HTTP/2 on it, as golang.org/x/net/http2/h2c does.
+// h2cWriter is the ResponseWriter for a request that a handler may answer by hijacking the
+// connection and speaking HTTP/2 on it, as golang.org/x/net/http2/h2c does.
 type h2cWriter struct {
 	http.ResponseWriter
 	c     *conn
 	ahead int // bytes of the preface that follow the request
 }
 
-// upgrade returns nil for all other requests. The head of HTTP/2's preface is a request by itself; the other way is
-// RFC 7540, 3.2.
+// h2cUpgrade returns nil for all other requests. The head of HTTP/2's preface is such a request,
+// and so is an upgrade by RFC 7540, 3.2.
 func h2cUpgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	ahead := 0
 	switch {
@@ -169,7 +171,7 @@ func h2cUpgrade(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
 	return nil
 }
 
-// Hijack implements http.Hijacker. An answer to the request, which is none of HTTP/2's, goes around it.
+// Hijack implements http.Hijacker. An answer to the upgrade itself goes around the h2drain.Conn.
 func (u *h2cWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
 	if err != nil {

@@ -119,7 +119,7 @@ func TestInheritedByAnySpelling(t *testing.T) {
 				if want := !slices.Contains(x.no, ask); same != want {
 					t.Errorf("%s %s is %v: %v, %v", network, address, addr, same, err)
 				}
-				if err == nil && !same && len(set.fromPredecessor) != 1 {
+				if err == nil && !same && len(set.inherited) != 1 {
 					t.Error("it is not the inherited socket, which is gone")
 				}
 			})

@@ -9,10 +9,9 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2drain"
 )
 
-// Connections are roused in groups, each when most of the one before has been moved. The first is
-// small, since the other process answers for all that come at once before it serves one of them:
-// with 64 its first answer came 2 ms later. The last are large, since many are moved faster that
-// way.
+// Reads are interrupted in groups, each when most of the one before has been handed over. The first
+// group is small: the other process answers for all that come at once before it serves one of them.
+// With 64 its first answer came 2 ms later. The last groups are large, since that is faster.
 const firstGroup, lastGroup = 16, 256
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
@@ -100,8 +99,8 @@ func (s *Set) Close() Counts {
 	return left
 }
 
-// rouse makes blocked Reads look at the departure, some at a time: a connection that waits to be moved keeps its client
-// waiting, one that was not roused yet is served as ever.
+// interruptReads makes blocked Reads look at the drainer, some at a time. A connection that waits
+// to be handed over keeps its client waiting; one that was not interrupted yet is served on.
 func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 	for size := firstGroup; len(conns) > 0; size = min(2*size, lastGroup) {
 		group := conns[:min(size, len(conns))]
@@ -121,7 +120,7 @@ func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 	}
 }
 
-// call makes whoever has c look at the departure, or does so where nobody has it yet.
+// interrupt makes the reader of c look at the drainer, or does so where nobody reads c yet.
 func (d *drainer) interrupt(c *conn) {
 	if c.unmet() {
 		go d.drainUnmet(c)

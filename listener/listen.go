@@ -65,7 +65,7 @@ func (s *Set) openListener(network, address string) (net.Listener, error) {
 	return ln, err
 }
 
-// way is how a process comes by sockets of one kind, and passes them on.
+// socketKind is how a process comes by sockets of one kind, and passes them on.
 type socketKind[T io.Closer] struct {
 	networks  []string // but for "fd"
 	taken     bool     // the set has such a socket already
@@ -75,8 +75,8 @@ type socketKind[T io.Closer] struct {
 	add       func(as string, socket T) error
 }
 
-// obtain returns the socket for network and address that was inherited or passed, or opens one; made tells of the
-// latter. The caller holds mu.
+// inheritOrOpen returns the socket for network and address that was inherited or passed, or opens
+// one; made tells that it was opened. The caller holds mu.
 func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]) (socket T, made bool, err error) {
 	switch key := network + " " + address; {
 	case network != "fd" && !slices.Contains(w.networks, network):
@@ -123,7 +123,8 @@ func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]
 	return socket, p == nil, nil
 }
 
-// Open lets the listeners, those there are and those to come, accept from outside, and the packet sockets read.
+// Open lets the listeners, those there are and those to come, accept from outside, and the packet
+// sockets read.
 func (s *Set) Open() {
 	s.mu.Lock()
 	s.open = true

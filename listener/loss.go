@@ -12,7 +12,8 @@ type Loss struct {
 	Remote   string
 	Unread   int // bytes that the client had sent and nobody had read
 
-	// Of a request that is cut off, as far as it is known: an answer that was on its way has no method any more.
+	// Of a request that is cut off, as far as it is known: an answer that was on its way has no
+	// method any more.
 	Method, Path string
 	Age          time.Duration
 }
@@ -20,8 +21,8 @@ type Loss struct {
 // LossKind is what was lost.
 type LossKind string
 
-// The kinds of losses. In TLS, and everywhere but on Linux, it can't be seen what lies unread. Then
-// a record of TLS that is long enough, or anything at all outside of TLS, counts as a request.
+// The kinds of losses. In TLS, and everywhere but on Linux, nothing tells what lies unread. Then a
+// record of TLS that is long enough, or anything at all outside of TLS, counts as a request.
 const (
 	LostRequest LossKind = "request" // the whole head of a request, unread, or read and not begun
 	LostCutOff  LossKind = "cut off" // a request in flight; a hijacked or untracked connection

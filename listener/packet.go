@@ -11,8 +11,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a *net.UDPConn or
-// *net.UnixConn but has all of its methods, for type assertions to interfaces.
+// ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a
+// *net.UDPConn or *net.UnixConn but has all of its methods, for type assertions to interfaces.
 //
 // One process at a time reads. Reads wait until Open, and end with net.ErrClosed after EndReads or
 // Leave. A datagram that was read before is the reader's to answer. Writes go on until Close, which
@@ -28,7 +28,8 @@ import (
 // sends again after the last process has ended. If it is connected, Linux empties its queue then
 // (unix_dgram_disconnected in af_unix.c).
 //
-// A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last process ends.
+// A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last
+// process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	key := network + " " + address
 	s.mu.Lock()
@@ -83,11 +84,12 @@ func (s *Set) ResumeReads() {
 	}
 }
 
-// settle is how long the kernel may take to queue what it was about to when a socket was sealed.
+// sealDelay is how long the kernel may take to queue datagrams that were on their way when a socket
+// was sealed.
 const sealDelay = 5 * time.Millisecond
 
-// lastReads lets reads go on until what is queued is read, and keeps out what comes then, where
-// nobody else will read it.
+// lastReads lets reads go on until the queues are read, and keeps out what comes later, where no
+// other process will read.
 func (s *Set) lastReads(ctx context.Context) {
 	var dying []*dgram.Gate
 	held := s.Held()

@@ -33,7 +33,7 @@ func (c *conn) protocol() protocol {
 	return c.spoken()
 }
 
-// spoken is what a server hears that gets c.
+// spoken is the protocol for a server that gets c.
 func (c *conn) spoken() protocol {
 	switch c.speaks.Load() {
 	case secured:
@@ -54,11 +54,11 @@ func (c http2) movable() bool        { return false }
 func (c http2) received([]byte, int) {}
 func (c http2) behind(int) LossKind  { return "" }
 
-// unmet is a connection that a listener around a socket of ours may hold before its server gets it:
-// the listener reads a header of the PROXY protocol, shakes hands, looks whose connection it is, or
-// waits for room. As long as the client has said nothing that can be a request, and nobody has
-// answered, nothing is under way: it is let go as if the server waited on it. Another server behind
-// the same socket, that was not given to Track, has not begun with it either.
+// unmet is a connection that a listener around a socket of this set may hold before its server gets
+// it. Such a listener reads a header of the PROXY protocol, shakes hands, sorts connections, or
+// waits for room. Nothing is under way as long as the client has said nothing that can be a
+// request, and nobody has answered. Then it is let go as if the server waited on it. Another server
+// behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
 func (c unmet) awaitsRequest() bool { return c.unmet() }
@@ -105,8 +105,8 @@ func (c unmet) unread(p []byte, n int) LossKind {
 	return LossKind(sniff.UnmetKind(p, n))
 }
 
-// unmet tells whether c is such a connection. One that has said junk is only where the one who accepts reads it, too:
-// otherwise somebody else may understand that.
+// unmet tells whether c is such a connection. One that has said junk counts only where the
+// goroutine that accepts reads it too: otherwise another server may understand it.
 func (c *conn) unmet() bool {
 	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
 		return false

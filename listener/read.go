@@ -11,13 +11,13 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// Read reads like the connection it wraps. While the process leaves and no request can be under way on it, it hands the
-// connection to the departure instead, and returns an error once it is gone.
+// Read implements net.Conn. While the set leaves and no request can be under way, Read offers the
+// connection to the drainer first. Once the connection is gone, it returns an error.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.adoptDone != nil {
 		<-c.adoptDone
 	}
-	// In this order: a departure that has claimed c looks at the state then.
+	// The order matters: a drainer that has claimed c looks at the state then.
 	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)
 	}
@@ -36,7 +36,8 @@ func (c *conn) readOn(p []byte) (int, error) {
 		if c.readAborted.Load() && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
-		if d := c.set.leaving.Load(); d != nil && c.awaitsRequest() && d.release(c, c.protocol().atRest(len(p), ahead)) {
+		d, pr := c.set.leaving.Load(), c.protocol()
+		if d != nil && pr.awaitsRequest() && d.release(c, pr.atRest(len(p), ahead)) {
 			if c.released.Store(true); c.state.Load() == 0 {
 				c.closeUnmet()
 			}
@@ -66,9 +67,9 @@ func (c *conn) readOn(p []byte) (int, error) {
 	}
 }
 
-// end is what Read returns when there is nothing to read any more: what net/http closes the
-// connection at without a word. At an end in the middle of a request it would send an answer, and a
-// wrapper may hold the beginning of one.
+// end is the error of Read on a released connection. Net/http closes without a word at it. At
+// io.EOF in the middle of a request net/http would send an answer, and a wrapper may hold the
+// beginning of a request.
 func (c *conn) end() error {
 	if c.closedInHead.Load() || c.wrapped.Load() {
 		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
@@ -77,9 +78,10 @@ func (c *conn) end() error {
 	return io.EOF
 }
 
-// read reads what has come. Net/http reads a single byte in the background of a handler, to learn of a client that goes
-// away; it clears the deadline first. While leaving, that byte stays where it is: with it net/http would hold the
-// beginning of the next request, and a client without think time would keep its connection, and this process, busy.
+// read reads what has come. In the background of a handler, net/http reads a single byte to learn
+// of a client that goes away; it clears the deadline first. While leaving, that byte stays in the
+// kernel. Net/http would otherwise hold the beginning of the next request: a client without think
+// time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte) (int, error) {
 	if len(p) == 1 && c.noDeadline.Load() && c.is(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {

@@ -1,10 +1,11 @@
-// Package listener opens or inherits the sockets of a service, knows the state of every connection on them, and
-// lets go of both without losing a request.
+// Package listener opens or inherits the sockets of a service, knows the state of every connection
+// on them, and lets go of both without losing a request.
 //
-// A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener factory with counts.
-// When the process is to be replaced or stopped, [Set.Leave] stops accepting and then lets each connection go when no
-// request can be under way on it: plaintext HTTP/1.1 connections at rest go, open, to another process that calls
-// [Set.Adopt]; the others are closed after a grace, each when nothing is left unread in it.
+// A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener
+// factory with counts. When the process is to be replaced or stopped, [Set.Leave] stops accepting
+// and then lets each connection go when no request can be under way on it: plaintext HTTP/1.1
+// connections at rest go, open, to another process that calls [Set.Adopt]; the others are closed
+// after a grace, each when nothing is left unread in it.
 //
 // When the last process that holds a listening socket leaves, it serves the clients in the kernel's
 // queue. Not promised: an answer to a client that connects at that very moment. On Linux it is
@@ -41,23 +42,24 @@ type Set struct {
 	adopted, moved              atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
 
-	mu              sync.Mutex // guards what follows; the locks of sockets and connections come before it
-	open            bool
-	closed          bool
-	sockets         map[string]*socket
-	packets         map[string]*dgram.Gate
-	fromManager     []*inheritedSocket   // by a service manager, not in use yet
-	stored          map[string]string    // by a service manager too: the names it has for them, by key
-	store           Store                // nil: there is none
-	inherits        bool                 // Inherit has been called
-	fromPredecessor []*predecessorSocket // by the process before this one, not in use yet
-	orphans         []string             // of Orphan
-	conns           map[*conn]struct{}
-	empty           chan struct{} // closed by the removal of the last connection; nil while nobody waits
+	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
+	open      bool
+	closed    bool
+	sockets   map[string]*socket
+	packets   map[string]*dgram.Gate
+	passed    []*inheritedSocket // by a service manager, not in use yet
+	stored    map[string]string  // by a service manager too: the names it has for them, by key
+	store     Store              // nil: there is none
+	inherits  bool               // Inherit has been called
+	inherited []*inheritedFD     // by the process before this one, not in use yet
+	orphans   []string           // of Orphan
+	conns     map[*conn]struct{}
+	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
 
-// Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one. Listener and PacketConn
-// return nil where nothing of that name was inherited; what is added is copied.
+// Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one.
+// Listener and PacketConn return nil where nothing of that name was inherited; what is added is
+// copied.
 type Fds interface {
 	Listener(network, address string) (net.Listener, error)
 	PacketConn(network, address string) (net.PacketConn, error)
@@ -65,11 +67,12 @@ type Fds interface {
 	AddPacketConn(network, address string, conn tableflip.PacketConn) error
 }
 
-// New returns an empty Set. Its sockets are inherited and passed on through fds; nil means that this process neither
-// inherits nor passes on. onLoss, when not nil, is called once for each entry in the loss ledger, on the goroutine that
-// closes the connection.
+// New returns an empty Set. Its sockets are inherited and passed on through fds; nil means that
+// this process neither inherits nor passes on. onLoss, when not nil, is called once for each entry
+// in the loss ledger, on the goroutine that closes the connection.
 //
-// Until Open is called, the listeners accept nothing from outside: clients wait in the kernel's queue.
+// Until Open is called, the listeners accept nothing from outside: clients wait in the kernel's
+// queue.
 func New(fds Fds, onLoss func(Loss)) *Set {
 	if onLoss == nil {
 		onLoss = func(Loss) {}
@@ -157,8 +160,9 @@ func (s *Set) forget(so *socket) {
 	}
 }
 
-// Warn makes the set call f with what it can't do for a server that was given to Track, as soon as that is known: its
-// HTTP/2 connections end as net/http ends them. It must be called before Track. The error names the cure.
+// Warn makes the set call f with what it can't do for a server that was given to Track, as soon as
+// that is known: its HTTP/2 connections end as net/http ends them. It must be called before Track.
+// The error names the cure.
 func (s *Set) Warn(f func(error)) { s.warning = f }
 
 // gates returns the gates of the packet sockets, by the keys of these.

@@ -12,8 +12,9 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// handshake is how long a client may take for a TCP handshake that has begun when the last process lets go of a
-// listening socket. It is the time of one round trip; tests on loopback need less.
+// handshakeTime is how long a client may take for a TCP handshake that has begun when the last
+// process lets go of a listening socket. It is the time of one round trip; tests on loopback need
+// less.
 var handshakeTime = 200 * time.Millisecond
 
 // shut closes the listening sockets. With sweep, it accepts the clients in their queues: the next
@@ -70,7 +71,8 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 	return closed
 }
 
-// feed takes in what waits in the queues of dying sockets as descriptors become free, and closes the sockets.
+// drainStarved accepts what waits in the queues of dying sockets as descriptors become free, and
+// closes the sockets.
 func (s *Set) drainStarved(ctx context.Context, sockets []*socket) {
 	const again = 5 * time.Millisecond
 	for _, so := range sockets {
@@ -87,7 +89,8 @@ func (s *Set) drainStarved(ctx context.Context, sockets []*socket) {
 	}
 }
 
-// spare is how many descriptors a sweep leaves free where another process holds the socket, too: handlers need some.
+// spareFDs is how many descriptors a sweep leaves free where another process holds the socket, too:
+// handlers need some.
 const spareFDs = 16
 
 // sweep takes what clients have connected already out of the kernel's queue, which may die with the
@@ -146,8 +149,8 @@ func (so *socket) sweep() (left bool) {
 	return dying && scarce(err)
 }
 
-// finish makes Accept return the connection that a sweep has taken out of the queue, which takes
-// one more descriptor for a moment. An error means that there is none; it is to be called again.
+// acceptFile makes Accept return the connection that a sweep has taken out of the queue. That takes
+// one more descriptor for a moment. After an error it is to be called again.
 func (so *socket) acceptFile() error {
 	if so.acceptedFile == nil {
 		return nil

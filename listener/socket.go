@@ -12,8 +12,9 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// socket is a listening socket whose Accept also returns connections that did not come in through it: adopted ones and
-// those of Dial. A connection that was accepted is always returned, also after Close.
+// socket is a listening socket whose Accept also returns connections that did not come in through
+// it: adopted ones and those of Dial. A connection that was accepted is always returned, also after
+// Close.
 type socket struct {
 	set  *Set
 	key  string
@@ -89,11 +90,12 @@ func (so *socket) interruptAccept() {
 	so.cond.Broadcast()
 }
 
-// Close stops accepting. Where other processes hold the socket too, its queue in the kernel is theirs.
+// Close stops accepting. Where other processes hold the socket too, its queue in the kernel is
+// theirs.
 func (so *socket) Close() error { return so.close() }
 
-// close without another word: a client that has connected and is not accepted is lost, unless
-// another process holds the socket.
+// close closes the socket without a sweep: a client that has connected and is not accepted is lost,
+// unless another process holds the socket.
 func (so *socket) close() error {
 	so.mu.Lock()
 	defer so.mu.Unlock()
@@ -110,7 +112,7 @@ func (so *socket) close() error {
 	return so.ln.Close()
 }
 
-// begin makes a socket listen that is only bound. The caller holds mu.
+// listen makes a socket listen that is only bound. The caller holds mu.
 func (so *socket) listen() error {
 	if !so.bound {
 		return nil

@@ -29,7 +29,8 @@ func (c tlsRecords) received(p []byte, _ int) {
 	c.receivedRecord(begins, c.awaitsRequest())
 }
 
-// heardRecord is called when records has been told. Begins: what was read begins a record.
+// receivedRecord is called when records has followed what was read. Begins tells that a record
+// begins there.
 func (c tlsRecords) receivedRecord(begins, waits bool) {
 	if in := c.records.Partial(); in != c.inRecord.Load() {
 		c.inRecord.Store(in)

@@ -33,7 +33,7 @@ func (s *Set) Track(srv *http.Server) {
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
 		nc = accepted(nc)
 		if hook != nil {
-			hook(nc, state) // first: it may set deadlines, which note is not to count
+			hook(nc, state) // first: it may set deadlines, which onState is not to count
 		}
 		if c, wrapped := s.unwrapTracked(nc); c != nil {
 			if wrapped {
@@ -79,7 +79,8 @@ func (s *Set) Track(srv *http.Server) {
 			c.requestBegins(r)
 			defer c.requestEnds(r)
 		}
-		if d := s.leaving.Load(); d != nil && (c == nil || !d.canHandOver(c) && c.h2.Load() == nil && !d.hasPipelined(c, r)) {
+		goesOn := func(d *drainer) bool { return d.canHandOver(c) || c.h2.Load() != nil || d.hasPipelined(c, r) }
+		if d := s.leaving.Load(); d != nil && (c == nil || !goesOn(d)) {
 			w.Header().Set("Connection", "close")
 		}
 		if u := h2cUpgrade(w, r); u != nil {
@@ -99,7 +100,7 @@ func Requests(ctx context.Context) int {
 	return 0
 }
 
-// note is called by net/http on the goroutine that serves the connection, before it goes on.
+// onState is called by net/http on the goroutine that serves the connection, before it goes on.
 func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -145,8 +146,8 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 	}
 }
 
-// lodge gives a connection that was adopted between two requests the timeout of such a wait.
-// net/http takes it for a new one, which must send its first header within ReadHeaderTimeout.
+// setAdoptedTimeouts gives a connection that was adopted between two requests the timeout of such a
+// wait. Net/http takes it for a new one, which must send its first header within ReadHeaderTimeout.
 func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,8 +168,9 @@ func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 	_ = c.setReadDeadlineLocked(c.userDeadline)
 }
 
-// goesOn tells, while the server leaves, whether the client has sent more requests behind r before it could know: the
-// answer to r is not to be the last then. It is so for one grace only, and as far as can be seen: not in TLS.
+// hasPipelined tells, while the server leaves, whether the client sent more requests behind r
+// before it could know. Then the answer to r is not to be the last. That holds for one grace, and
+// not in TLS, where it can't be seen.
 func (d *drainer) hasPipelined(c *conn, r *http.Request) bool {
 	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
 		return false

@@ -7,7 +7,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// expect is told that a tracked server serves ln, and marks the socket of ours that is below it.
+// expectTracked is told that a tracked server serves ln, and marks the socket of this set below it.
 func (s *Set) expectTracked(ln net.Listener) {
 	if ln == nil || ln.Addr() == nil {
 		return
@@ -17,7 +17,7 @@ func (s *Set) expectTracked(ln net.Listener) {
 	}
 }
 
-// attend lets go of c, which nobody reads from, as long as it is unmet.
+// drainUnmet lets go of c, which nobody reads from, as long as it is unmet.
 func (d *drainer) drainUnmet(c *conn) {
 	if !c.unmet() || c.isClosed() || d.letGo(c) {
 		return
@@ -51,14 +51,15 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 	return gone
 }
 
-// leaveUnmet closes c for a wrapper that may not, and has never said that it would be served.
+// closeUnmet closes c for a wrapper that may never do so.
 func (c *conn) closeUnmet() {
 	c.released.Store(true)
 	_ = c.close(false)
 }
 
-// awaitMet waits, while the set leaves, until everybody has been met who came through so: a mux
-// closes those that it has when its listener says that it is closed. It waits for one grace.
+// awaitMet waits, while the set leaves, until a server has each connection that came through so. A
+// mux closes those that it has when its listener says that it is closed. The wait is one grace at
+// most.
 func (so *socket) awaitMet() {
 	d := so.set.leaving.Load()
 	if d == nil || !so.tracked.Load() {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Conn returns the socket with its reads behind the gate. It has all methods of the socket; its Close is the Gate's.
+// Conn returns the socket with its reads behind the gate. It has all methods of the socket; its
+// Close is the Gate's.
 func (g *Gate) Conn() net.PacketConn {
 	if pc, ok := g.pc.(*net.UDPConn); ok {
 		return udpConn{pc, g}

@@ -1,4 +1,5 @@
-// Package dgram gates the reads of packet sockets, so that one process at a time reads from a socket that several have.
+// Package dgram gates the reads of packet sockets, so that one process at a time reads from a
+// socket that several have.
 package dgram
 
 import (
@@ -41,7 +42,8 @@ type Gate struct {
 	until    time.Time     // how long the gate drains, where newcomers can't be kept out
 }
 
-// Config is what a Gate is made of. The zero value is that of a socket without a file, at a gate that is held.
+// Config is what a Gate is made of. The zero value is that of a socket without a file, at a gate
+// that is held.
 type Config struct {
 	Path        string      // the socket's file, if this process has made it; "" for none
 	RemovesFile bool        // closing removes it in any state; otherwise only if the gate was never opened
@@ -69,7 +71,8 @@ func (g *Gate) Readers() int {
 	return g.inside
 }
 
-// read calls f, which reads from pc, when it may. Where that has ended because the state has changed, it asks again.
+// read calls f, which reads from pc, when it may. Where that has ended because the state has
+// changed, it asks again.
 func (g *Gate) read(f func() error) error {
 	for {
 		if err := g.enter(); err != nil {

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// holderTime bounds the search for the process that holds an address: a machine may have many processes.
+// holderTime bounds the search for the process that holds an address: a machine may have many
+// processes.
 const holderTime = 500 * time.Millisecond
 
 // Holder says which process holds an address that is in use: "process 1234 (nginx)", or of another
@@ -57,7 +58,8 @@ func Holder(network, address string) string {
 	return strings.Join(names, ", ")
 }
 
-// inetHolders adds the sockets that listen where want would. The listening ones come first in the file.
+// inetHolders adds the sockets that listen where want would. The listening ones come first in the
+// file.
 func inetHolders(want Place, version string, until time.Time, sockets map[string]int) {
 	f, err := os.Open("/proc/self/net/" + want.Network + version)
 	if err != nil {
@@ -85,7 +87,8 @@ func inetHolders(want Place, version string, until time.Time, sockets map[string
 	}
 }
 
-// hexAddr reads an address as the kernel prints it: words of four bytes, each as the machine has it.
+// hexAddr reads an address as the kernel prints it: words of four bytes, each as the machine has
+// it.
 func hexAddr(text string) netip.AddrPort {
 	host, port, _ := strings.Cut(text, ":")
 	b, err := hex.DecodeString(host)

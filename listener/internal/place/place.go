@@ -1,4 +1,5 @@
-// Package place is what sockets are bound to, however an address is spelled, and which process holds it.
+// Package place is what sockets are bound to, however an address is spelled, and which process
+// holds it.
 package place
 
 import (
@@ -9,8 +10,8 @@ import (
 	"strings"
 )
 
-// Place is what a socket is bound to, however it is spelled: the network without "4" and "6", and an address of the
-// Internet or the path of a unix socket.
+// Place is what a socket is bound to, however it is spelled: the network without "4" and "6", and
+// an address of the Internet or the path of a unix socket.
 type Place struct {
 	Network string
 	Addr    netip.AddrPort // unspecified: all addresses
@@ -68,8 +69,9 @@ func (p Place) SameHost(q Place) bool {
 	return p.Addr.Addr() == q.Addr.Addr() && (p.Both == q.Both || !p.Addr.Addr().IsUnspecified())
 }
 
-// Serves tells whether what is bound to p will do for q: of all addresses, those of one family are enough where q names
-// none. That is how a service manager's configuration limits what a program listens on.
+// Serves tells whether what is bound to p will do for q: of all addresses, those of one family are
+// enough where q names none. That is how a service manager's configuration limits what a program
+// listens on.
 func (p Place) Serves(network string, q Place) bool {
 	if p.Is(q) {
 		return true

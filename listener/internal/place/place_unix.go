@@ -16,7 +16,8 @@ import (
 // errResolved ends a Listen before anything is bound.
 var errResolved = errors.New("resolved")
 
-// resolve has package net say what it would bind a socket to: it knows about names, families and what this machine has.
+// resolve has package net say what it would bind a socket to: it knows about names, families and
+// what this machine has.
 func resolve(network, address string) (p Place, err error) {
 	lc := net.ListenConfig{Control: func(family, bound string, rc syscall.RawConn) error {
 		host, port, err := net.SplitHostPort(bound)

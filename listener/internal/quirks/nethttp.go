@@ -1,5 +1,5 @@
-// Package quirks is what is known of net/http and tableflip without their promise. Each fact has a test that names the
-// versions it holds for; the table in ARCHITECTURE.md says what relies on it.
+// Package quirks is what is known of net/http and tableflip without their promise. Each fact has a
+// test that names the versions it holds for; the table in ARCHITECTURE.md says what relies on it.
 package quirks
 
 import (
@@ -20,9 +20,10 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
-// ReadSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a bufio.Reader of the
-// default size, which offers what is free in its buffer. A net/http that buffers otherwise is never seen at rest, so
-// that its connections are closed with a grace instead of moved; a test tells.
+// ReadSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a
+// bufio.Reader of the default size, which offers what is free in its buffer. A net/http that
+// buffers otherwise is never seen at rest, so that its connections are closed with a grace instead
+// of moved; a test tells.
 var ReadSize = bufio.NewReader(nil).Size()
 
 // LongAgo is the deadline by which net/http, and this package, end a read.
@@ -119,8 +120,8 @@ func OnShutdown(srv *http.Server) []func() {
 	return all
 }
 
-// endsHTTP2 knows the function by its name: net/http's up to Go 1.26, net/http/internal/http2's since, and the one of
-// golang.org/x/net/http2, also in a vendor folder.
+// endsHTTP2 knows the function by its name: net/http's up to Go 1.26, net/http/internal/http2's
+// since, and the one of golang.org/x/net/http2, also in a vendor folder.
 func endsHTTP2(name string) bool {
 	for _, method := range []string{
 		"net/http.(*http2serverInternalState).startGracefulShutdown-fm",

@@ -29,7 +29,8 @@ func (negotiated) ConnectionState() tls.ConnectionState {
 		CipherSuite: tls.TLS_AES_128_GCM_SHA256}
 }
 
-// greetHTTP2 sends HTTP/2's preface and returns the first bytes of the answer; none where the server closes.
+// greetHTTP2 sends HTTP/2's preface and returns the first bytes of the answer; none where the
+// server closes.
 func greetHTTP2(nc net.Conn) []byte {
 	go func() { _, _ = io.WriteString(nc, h2frame.Preface) }()
 	first := make([]byte, h2frame.HeaderLen+1)

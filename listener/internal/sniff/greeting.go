@@ -13,7 +13,8 @@ const (
 	SaidMore         // what can be a request
 )
 
-// Greeting follows what a client says from its first byte on, until that is more than the beginning of a request.
+// Greeting follows what a client says from its first byte on, until that is more than the beginning
+// of a request.
 type Greeting struct {
 	text      []byte   // all of it; nil when records has the rest
 	Handshake *Records // of TLS; nil: there is none yet

@@ -1,4 +1,5 @@
-// Package sniff tells from the bytes that a client sends what they are, without a server that reads them.
+// Package sniff tells from the bytes that a client sends what they are, without a server that reads
+// them.
 package sniff
 
 import (
@@ -64,7 +65,8 @@ func (l *RequestLines) Feed(p []byte) {
 	}
 }
 
-// matchVersion tells how many of the first bytes of p are the end of a request line, of which m bytes came before.
+// matchVersion tells how many of the first bytes of p are the end of a request line, of which m
+// bytes came before.
 func matchVersion(m int, p []byte) (n int) {
 	for n = 0; n < len(p) && m+n < LineEnd; n++ {
 		switch b, i := p[n], m+n; {
@@ -102,8 +104,8 @@ func HeadEnds(p []byte) bool {
 	return bytes.Contains(p, []byte("\n\r\n")) || bytes.Contains(p, []byte("\n\n"))
 }
 
-// HeadKind tells what a client has sent where a request should be; more, that this is not all of it. Empty lines are
-// nothing: clients send one behind a POST (RFC 9112, 2.2).
+// HeadKind tells what a client has sent where a request should be; more, that this is not all of
+// it. Empty lines are nothing: clients send one behind a POST (RFC 9112, 2.2).
 func HeadKind(p []byte, more bool) Kind {
 	p = bytes.TrimLeft(p, "\r\n")
 	if len(p) == 0 {
@@ -140,7 +142,8 @@ func HeadKind(p []byte, more bool) Kind {
 	return Part
 }
 
-// LooksLikeHead tells whether p begins with a whole request line. What is left of a body seldom does.
+// LooksLikeHead tells whether p begins with a whole request line. What is left of a body seldom
+// does.
 func LooksLikeHead(p []byte) bool { return HeadKind(p, true) == Request }
 
 // Begins tells whether p begins as whole does, as far as both go.

@@ -29,7 +29,8 @@ func BehindProxy(p []byte) (rest []byte, part bool) {
 	return p, true
 }
 
-// MayBeProxy tells whether p is less than the first bytes by which a header of the PROXY protocol is known.
+// MayBeProxy tells whether p is less than the first bytes by which a header of the PROXY protocol
+// is known.
 func MayBeProxy(p []byte) bool {
 	return len(p) < len(proxy1) && Begins(p, proxy1) || len(p) < len(proxy2) && Begins(p, proxy2)
 }

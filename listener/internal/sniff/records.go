@@ -2,8 +2,9 @@ package sniff
 
 import "encoding/binary"
 
-// Records follows the TLS records in what a client sends: type, version and length in five bytes (RFC 8446, 5.1), then
-// as many bytes as that. Under crypto/tls it is the only thing that can be known of a request that has begun to arrive.
+// Records follows the TLS records in what a client sends: type, version and length in five bytes
+// (RFC 8446, 5.1), then as many bytes as that. Under crypto/tls it is the only thing that can be
+// known of a request that has begun to arrive.
 type Records struct {
 	head [5]byte
 	have int  // bytes of head
@@ -55,12 +56,13 @@ func (r *Records) begin(kind byte) {
 // Partial tells whether a part of a record has come, and the rest has not.
 func (r *Records) Partial() bool { return r.have > 0 || r.left > 0 }
 
-// MaxAlert is the length of a record with an alert, as sent by clients that close a connection: with the longest that a
-// cipher adds in TLS 1.2 or 1.3 but for CBC, which pads. No request is as short.
+// MaxAlert is the length of a record with an alert, as sent by clients that close a connection:
+// with the longest that a cipher adds in TLS 1.2 or 1.3 but for CBC, which pads. No request is as
+// short.
 const MaxAlert = 5 + 8 + 2 + 16
 
-// RecordsKind is HeadKind for records of TLS, of which n bytes have come, and p are the first: it can't be seen what is
-// in them. One as short as an alert is no request.
+// RecordsKind is HeadKind for records of TLS, of which n bytes have come, and p are the first: it
+// can't be seen what is in them. One as short as an alert is no request.
 func RecordsKind(p []byte, n int) Kind {
 	for kind := Kind(""); ; {
 		if len(p) < 5 {
@@ -97,5 +99,6 @@ func (r *Records) said() Said {
 	return SaidPart
 }
 
-// finished tells whether the client's part of a handshake has come, or the last record of it has begun.
+// finished tells whether the client's part of a handshake has come, or the last record of it has
+// begun.
 func (r *Records) finished() bool { return r.old || r.apps > 0 }

@@ -5,8 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// Tail is what lies in net/http's buffer behind a request: the client has sent it in one packet with that. The
-// buffer's size and what it offers to Read tell how much that is; the last bytes that were read tell what.
+// Tail is what lies in net/http's buffer behind a request: the client has sent it in one packet
+// with that. The buffer's size and what it offers to Read tell how much that is; the last bytes
+// that were read tell what.
 type Tail struct {
 	last  [128]byte
 	n     int  // bytes of last
@@ -21,7 +22,8 @@ func (l *Tail) Add(p []byte) {
 	l.n = keep + copy(l.last[keep:], p)
 }
 
-// AfterHead returns what was read behind the last whole head; not all of it where that is more than is kept.
+// AfterHead returns what was read behind the last whole head; not all of it where that is more than
+// is kept.
 func (l *Tail) AfterHead() (p []byte, all bool) {
 	p = l.last[:l.n]
 	for _, end := range []string{"\n\r\n", "\n\n"} {

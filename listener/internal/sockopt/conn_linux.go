@@ -53,7 +53,8 @@ func Discard(nc net.Conn, most int) (over bool) {
 	return over
 }
 
-// AwaitEnd is a Read that waits until the client has closed the connection, or a deadline is over, and reads nothing.
+// AwaitEnd is a Read that waits until the client has closed the connection, or a deadline is over,
+// and reads nothing.
 func AwaitEnd(nc net.Conn, _ []byte) (int, error) {
 	rc, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {

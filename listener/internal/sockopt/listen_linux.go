@@ -46,8 +46,9 @@ func AllowHandshakes(ln Listener) {
 	_ = control(ln, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
 }
 
-// RefuseClients makes a unix listening socket refuse clients, for good, but for those in its queue: see
-// unix_stream_connect in Linux's net/unix/af_unix.c, which looks at shutdown(2). For TCP see DropHandshakes.
+// RefuseClients makes a unix listening socket refuse clients, for good, but for those in its queue:
+// see unix_stream_connect in Linux's net/unix/af_unix.c, which looks at shutdown(2). For TCP see
+// DropHandshakes.
 func RefuseClients(ln Listener) {
 	if ln.Addr().Network() == "unix" {
 		_ = control(ln, func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
@@ -84,8 +85,8 @@ func MaxQueue() int {
 // sweepTime bounds a sweep of the queue, which clients may fill as fast as it is emptied.
 const sweepTime = time.Second
 
-// AcceptQueued takes connections out of the kernel's queue and gives them to take, until that says no:
-// those that are there, but not more than most, nor for longer than sweepTime. For want of a
+// AcceptQueued takes connections out of the kernel's queue and gives them to take, until that says
+// no: those that are there, but not more than most, nor for longer than sweepTime. For want of a
 // descriptor they stay in the queue.
 func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) error {
 	until := time.Now().Add(sweepTime)
@@ -104,7 +105,8 @@ func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) error {
 	})
 }
 
-// ReserveFDs sets n descriptors aside until release is called. It is false when there are not so many.
+// ReserveFDs sets n descriptors aside until release is called. It is false when there are not so
+// many.
 func ReserveFDs(ln Listener, n int) (release func(), ok bool) {
 	var fds []int
 	release = func() {
@@ -125,8 +127,9 @@ func ReserveFDs(ln Listener, n int) (release func(), ok bool) {
 	return release, err == nil
 }
 
-// BindShared returns a TCP socket that is bound to an address beside others that have SO_REUSEPORT, or nil. It does
-// not listen yet. Of an IPv6 address, both says whether it is to have IPv4 clients too.
+// BindShared returns a TCP socket that is bound to an address beside others that have SO_REUSEPORT,
+// or nil. It does not listen yet. Of an IPv6 address, both says whether it is to have IPv4 clients
+// too.
 func BindShared(at netip.AddrPort, both bool) Listener {
 	family, addr := unix.AF_INET, unix.Sockaddr(nil)
 	if ip := at.Addr(); ip.Is4() {
@@ -173,7 +176,8 @@ func Listen(ln Listener) error {
 	return control(ln, func(fd int) error { return os.NewSyscallError("listen", unix.Listen(fd, MaxQueue())) })
 }
 
-// SetReusePort lets other sockets of this user that have SO_REUSEPORT be bound beside ln, or does not any more.
+// SetReusePort lets other sockets of this user that have SO_REUSEPORT be bound beside ln, or does
+// not any more.
 func SetReusePort(ln Listener, yes bool) error {
 	if ln.Addr().Network() != "tcp" {
 		return nil

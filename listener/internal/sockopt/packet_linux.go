@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for unix sockets. One of
-// UDP is connected to itself where that changes nothing else about it, which makes the kernel refuse what others send:
-// with connect(2) a socket that is bound to all addresses would choose one to send from. That takes a filter.
+// Seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for
+// unix sockets. One of UDP is connected to itself where that changes nothing else about it, which
+// makes the kernel refuse what others send: with connect(2) a socket that is bound to all addresses
+// would choose one to send from. That takes a filter.
 func Seal(pc PacketConn) {
 	_ = control(pc, func(fd int) error {
 		addr, ok := pc.LocalAddr().(*net.UDPAddr)
@@ -28,7 +29,8 @@ func Seal(pc PacketConn) {
 	})
 }
 
-// LastReadWait bounds a read for which something is there: it may go when it is looked at, with a wrong checksum.
+// LastReadWait bounds a read for which something is there: it may go when it is looked at, with a
+// wrong checksum.
 const LastReadWait = time.Second
 
 // HasDatagram tells whether there is a datagram to read, be it one without content.

@@ -1,6 +1,6 @@
-// Package sockopt is what is known of sockets beyond package net: how much lies in their queues, and how to keep
-// out those who come. Most of it only Linux can; elsewhere its functions say that nothing is known, or do nothing.
-// None of them closes what it is given, or keeps it.
+// Package sockopt is what is known of sockets beyond package net: how much lies in their queues,
+// and how to keep out those who come. Most of it only Linux can; elsewhere its functions say that
+// nothing is known, or do nothing. None of them closes what it is given, or keeps it.
 package sockopt
 
 import (
@@ -20,4 +20,22 @@ type Listener interface {
 type PacketConn interface {
 	net.PacketConn
 	syscall.Conn
+}
+
+// AwaitReceived returns when the client has received all that was written, or nothing for idle(), or
+// when stop says so. It throws away what the client sends meanwhile: left unread, that would have the
+// connection reset by a close, and the client lose what it has not received.
+func AwaitReceived(nc net.Conn, idle func() time.Duration, stop func() bool) {
+	const pause, most = 5 * time.Millisecond, 64 << 10
+	queued, since := -1, time.Now()
+	for !stop() && !Discard(nc, most) {
+		n := Unsent(nc)
+		if n != queued {
+			queued, since = n, time.Now()
+		}
+		if n == 0 || time.Since(since) >= idle() {
+			return
+		}
+		time.Sleep(pause)
+	}
 }

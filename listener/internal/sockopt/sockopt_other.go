@@ -10,59 +10,27 @@ import (
 	"time"
 )
 
-// IsListening takes every socket that package net makes a listener of for a listening one.
-func IsListening(Listener) bool { return true }
+// Elsewhere than on Linux nothing is known of queues, and nobody is kept out. Package net makes a
+// listener of what may be one, AwaitEnd has to read, and a datagram may always be there.
 
-// DropHandshakes is Linux's.
-func DropHandshakes(Listener) bool { return false }
-
-// AllowHandshakes is Linux's.
-func AllowHandshakes(Listener) {}
-
-// RefuseClients is Linux's.
-func RefuseClients(Listener) {}
-
-// QueueLen knows of nobody.
-func QueueLen(Listener) (now, most int) { return 0, 0 }
-
-// AcceptQueued finds nobody.
+func IsListening(Listener) bool                                 { return true }
+func DropHandshakes(Listener) bool                              { return false }
+func AllowHandshakes(Listener)                                  {}
+func RefuseClients(Listener)                                    {}
+func QueueLen(Listener) (now, most int)                         { return 0, 0 }
 func AcceptQueued(syscall.Conn, int, func(*os.File) bool) error { return nil }
-
-// ReserveFDs sets nothing aside.
-func ReserveFDs(Listener, int) (func(), bool) { return func() {}, true }
-
-// BindShared is Linux's.
-func BindShared(netip.AddrPort, bool) Listener { return nil }
-
-// Listen has nothing to do: there is no BindShared.
-func Listen(Listener) error { return nil }
-
-// SetReusePort has nothing to do: there is no BindShared.
-func SetReusePort(Listener, bool) error { return nil }
-
-// Hide is Linux's.
-func Hide(Listener) bool { return false }
-
-// Seal is Linux's.
-func Seal(PacketConn) {}
-
-// HasDatagram does not know, so there may be one.
-func HasDatagram(PacketConn) bool { return true }
-
-// Unread knows of nothing.
-func Unread(net.Conn) int { return 0 }
-
-// Unsent knows of nothing.
-func Unsent(net.Conn) int { return 0 }
-
-// Discard throws nothing away.
-func Discard(net.Conn, int) bool { return true }
-
-// Peek sees nothing.
-func Peek(net.Conn, int) []byte { return nil }
-
-// AwaitEnd reads into p, there being no wait without a read.
-func AwaitEnd(nc net.Conn, p []byte) (int, error) { return nc.Read(p) }
+func ReserveFDs(Listener, int) (func(), bool)                   { return func() {}, true }
+func BindShared(netip.AddrPort, bool) Listener                  { return nil }
+func Listen(Listener) error                                     { return nil }
+func SetReusePort(Listener, bool) error                         { return nil }
+func Hide(Listener) bool                                        { return false }
+func Seal(PacketConn)                                           {}
+func HasDatagram(PacketConn) bool                               { return true }
+func Unread(net.Conn) int                                       { return 0 }
+func Unsent(net.Conn) int                                       { return 0 }
+func Discard(net.Conn, int) bool                                { return true }
+func Peek(net.Conn, int) []byte                                 { return nil }
+func AwaitEnd(nc net.Conn, p []byte) (int, error)               { return nc.Read(p) }
 
 // SeesQueues tells whether it can be known here that a queue is empty.
 const SeesQueues = false

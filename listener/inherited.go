@@ -14,13 +14,14 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// passed is a socket that a service manager has passed to this process, and that nobody has asked
-// for yet. One of ln and pc is set, or none of them where the descriptor is nothing to listen on.
+// inheritedSocket is a socket that this process was given and has not asked for yet, by a service
+// manager or the process before it. It has ln or pc, or neither where the descriptor is nothing to
+// listen on.
 type inheritedSocket struct {
-	name        string // its FDNAME
-	ln          sockopt.Listener
-	pc          net.PacketConn
-	predecessor *predecessorSocket // the process before this one has passed it, and no service manager
+	name string // its FDNAME
+	ln   sockopt.Listener
+	pc   net.PacketConn
+	from *inheritedFD // the process before this one has passed it, and no service manager
 }
 
 func newInheritedSocket(f *os.File) *inheritedSocket {
@@ -74,7 +75,8 @@ func (p *inheritedSocket) String() string {
 	return p.name + " (no socket to listen on)"
 }
 
-// reachable tells of a unix socket whether its file is there: a folder in /run may have gone when the service stopped.
+// reachable tells of a unix socket whether its file exists. A folder in /run may have gone when the
+// service stopped.
 func (p *inheritedSocket) reachable() bool {
 	path := p.addr().String()
 	return strings.HasPrefix(path, "@") || isSocket(path)
@@ -85,7 +87,7 @@ func isSocket(path string) bool {
 	return err == nil && info.Mode().Type() == fs.ModeSocket
 }
 
-// place is what p, which has an address, is bound to.
+// boundTo is what p, which has an address, is bound to.
 func (p *inheritedSocket) boundTo() place.Place {
 	if p.ln != nil {
 		return place.OfSocket(p.ln, p.addr())
@@ -93,7 +95,7 @@ func (p *inheritedSocket) boundTo() place.Place {
 	return place.OfSocket(p.pc.(syscall.Conn), p.addr())
 }
 
-// bound tells whether p will do for what Listen would open for network and address.
+// bound tells whether p serves what Listen would open for network and address.
 func (p *inheritedSocket) bound(network, address string) bool {
 	if p.addr() == nil || p.addr().Network() != place.BaseNetwork(network) {
 		return false
@@ -108,17 +110,18 @@ type Inherited struct {
 	FD               int    // stays the caller's, who may close it when all of Listen and ListenPacket have been called
 }
 
-// Key is what the process before this one calls the socket, in tickets and elsewhere.
+// key is what the process before this one calls the socket, in tickets and elsewhere.
 func (in Inherited) key() string { return in.Network + " " + in.Address }
 
-// heir is an inherited socket that nobody has asked for yet.
-type predecessorSocket struct {
+// inheritedFD is an inherited socket that nobody has asked for yet.
+type inheritedFD struct {
 	Inherited
 	id string // of the socket, to know the descriptor again
 }
 
-// open returns a copy of the socket, or nil where it is none to listen on, or has been closed.
-func (h *predecessorSocket) open() *inheritedSocket {
+// open returns a copy of the socket. It returns nil where that is none to listen on, or has been
+// closed.
+func (h *inheritedFD) open() *inheritedSocket {
 	if h.id == "" || identify(h.FD) != h.id {
 		return nil
 	}
@@ -130,35 +133,37 @@ func (h *predecessorSocket) open() *inheritedSocket {
 	if p.addr() == nil {
 		return nil
 	}
-	p.predecessor = h
+	p.from = h
 	return p
 }
 
-// chosen tells whether the system has chosen the port of p for the same host, and is to choose one.
+// samePortChoice tells whether the system chose the port of p for the same host, and want leaves
+// the port to the system too.
 func (p *inheritedSocket) samePortChoice(want place.Place) bool {
-	if p.predecessor == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
+	if p.from == nil || place.IsUnix(want.Network) || want.Addr.Port() != 0 {
 		return false
 	}
-	_, port, err := net.SplitHostPort(p.predecessor.Address)
+	_, port, err := net.SplitHostPort(p.from.Address)
 	have := p.boundTo()
 	return err == nil && (port == "" || strings.Trim(port, "0") == "") && have.Network == want.Network &&
 		have.SameHost(want)
 }
 
 // sameFile tells whether the socket of that key has the file of h.
-func (h *predecessorSocket) sameFile(key string) bool {
+func (h *inheritedFD) sameFile(key string) bool {
 	network, path, _ := strings.Cut(key, " ")
 	return place.IsUnix(network) && place.SamePath(h.Address, path)
 }
 
-// Store is where a service manager keeps sockets for a service while no process of it lives. A name has at most 255
-// printable ASCII characters and none of them is a colon or a space, as FDNAME= of sd_pid_notify_with_fds(3) wants it.
+// Store is where a service manager keeps sockets for a service while no process of it lives. A name
+// has at most 255 printable ASCII characters and none of them is a colon or a space, as FDNAME= of
+// sd_pid_notify_with_fds(3) wants it.
 type Store interface {
 	Put(name string, socket syscall.Conn) error
 	Remove(name string) error
 }
 
-// storePrefix is how all names in the store begin that this package has given.
+// storePrefix begins each name in the store that this package has given.
 const storePrefix = "baton."
 
 // storeName is the name of a socket in the store.

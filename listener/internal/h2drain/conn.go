@@ -1,4 +1,5 @@
-// Package h2drain ends connections of HTTP/2 without losing a request, from between the server and the wire.
+// Package h2drain ends connections of HTTP/2 without losing a request, from between the server and
+// the wire.
 package h2drain
 
 import (
@@ -87,8 +88,8 @@ func (f *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// say sends the PING that is due, if it can be sent now. It must follow the server's first frame,
-// which has to be SETTINGS, and is of no use after a GOAWAY of the server's own.
+// sendPing sends the PING that is due, if it can be sent now. It must follow the server's first
+// frame, which has to be SETTINGS. It is of no use after a GOAWAY of the server's own.
 func (f *Conn) sendPing() {
 	p := f.drain.Load()
 	if p == nil || p.due.Load() == 0 || !f.out.Settings || !f.out.Between() || f.broken != nil || f.notHTTP2.Load() {
@@ -107,7 +108,8 @@ func (f *Conn) sendPing() {
 	_, f.broken = f.Conn.Write(words)
 }
 
-// trySay is say for a goroutine that does not write. One that does, however long that takes, tries again at the end.
+// trySendPing is sendPing for a goroutine that does not write. A goroutine that writes tries again
+// at the end, however long that takes.
 func (f *Conn) trySendPing() {
 	if p := f.drain.Load(); p != nil && p.due.Load() != 0 && f.writing.TryLock() {
 		f.sendPing()
@@ -115,7 +117,7 @@ func (f *Conn) trySendPing() {
 	}
 }
 
-// end lets the server know, as soon as the client has not sent a part of a frame only.
+// tellServer lets the server know, as soon as no part of a frame of the client's is missing.
 func (f *Conn) tellServer() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -181,7 +183,7 @@ func (f *Conn) follow(b []byte) {
 	}
 }
 
-// wakened tells whether it was end that made a read time out.
+// wakened tells whether tellServer made a read time out.
 func (f *Conn) wakened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -248,31 +250,14 @@ func (f *Conn) linger(p *drain) {
 		_ = tc.CloseWrite()
 	}
 	_ = f.below.CloseWrite()
-	queued, since := -1, time.Now()
-	for !f.below.IsClosed() && !sockopt.Discard(f.below.Socket(), lingerRead) {
-		n := sockopt.Unsent(f.below.Socket())
-		if n == 0 {
-			break
-		}
-		if n != queued {
-			queued, since = n, time.Now()
-		}
-		if time.Since(since) >= max(p.currentGrace(), lingerLeast) {
-			break
-		}
-		time.Sleep(lingerPause)
-	}
+	sockopt.AwaitReceived(f.below.Socket(), func() time.Duration { return max(p.currentGrace(), lingerLeast) },
+		f.below.IsClosed)
 	_ = f.Conn.Close()
 }
 
-// A close that lingers looks every lingerPause, throws away lingerRead bytes of what the client
-// sends, and gives one that takes nothing lingerLeast, which is what net/http gives to clients that
-// have not read its GOAWAY.
-const (
-	lingerPause = 20 * time.Millisecond
-	lingerRead  = 64 << 10
-	lingerLeast = time.Second
-)
+// lingerLeast is what a client that takes nothing has, as net/http gives to clients that have not
+// read its GOAWAY.
+const lingerLeast = time.Second
 
 // Wait returns when a close that lingers is over.
 func (f *Conn) Wait() { f.lingering.Wait() }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/place"
@@ -21,60 +22,49 @@ func (s *Set) Inherit(sockets []Inherited) {
 	s.inherits = true
 	for _, in := range sockets {
 		in.Network = strings.TrimSuffix(in.Network, quirks.Kept)
-		s.fromPredecessor = append(s.fromPredecessor, &predecessorSocket{Inherited: in, id: identify(in.FD)})
+		s.inherited = append(s.inherited, &inheritedFD{Inherited: in, id: identify(in.FD)})
 	}
 }
 
-// inherit returns the inherited socket to use for network and address, or nil, and takes it out of
-// those that nobody has asked for: the one of that name, or else the one that is bound to what a
-// new socket would be bound to.
-func (s *Set) takeFromPredecessor(network, address string, kind func(*inheritedSocket) bool) *inheritedSocket {
+// takeInherited returns the inherited socket to use for network and address, and takes it out of
+// the unclaimed ones: the socket of that name, or else the one that is bound where a new socket
+// would be. It returns nil where there is none.
+func (s *Set) takeInherited(network, address string, kind func(*inheritedSocket) bool) *inheritedSocket {
 	key := network + " " + address
-	match := func(fits func(*inheritedSocket) bool, candidates func(*predecessorSocket) bool) *inheritedSocket {
-		for _, h := range s.fromPredecessor {
-			if !candidates(h) {
-				continue
+	wanted := sync.OnceValues(func() (place.Place, error) { return place.Wanted(network, address) })
+	for _, fits := range []func(*inheritedFD, *inheritedSocket) bool{
+		func(fd *inheritedFD, _ *inheritedSocket) bool { return fd.key() == key },
+		func(fd *inheritedFD, _ *inheritedSocket) bool { // the generation before may have had it by its address
+			return network == "fd" && s.stored[fd.key()] == address
+		},
+		func(_ *inheritedFD, p *inheritedSocket) bool {
+			want, err := wanted()
+			return network != "fd" && err == nil && (p.boundTo().Is(want) || p.samePortChoice(want))
+		},
+	} {
+		for i, fd := range s.inherited {
+			p := fd.open()
+			if p != nil && kind(p) && fits(fd, p) {
+				s.inherited = slices.Delete(s.inherited, i, i+1)
+				s.rename(fd.key(), key)
+				return p
 			}
-			p := h.open()
-			if p == nil || !kind(p) || !fits(p) {
-				p.close()
-				continue
-			}
-			s.fromPredecessor = slices.DeleteFunc(s.fromPredecessor, func(o *predecessorSocket) bool { return o == h })
-			s.rename(h.key(), key)
-			return p
+			p.close()
 		}
-		return nil
 	}
-	yes := func(*inheritedSocket) bool { return true }
-	if p := match(yes, func(h *predecessorSocket) bool { return h.key() == key }); p != nil {
-		return p
-	}
-	if network == "fd" { // a name of the service manager's, which the generation before may have had by its address
-		return match(yes, func(h *predecessorSocket) bool { return s.stored[h.key()] == address })
-	}
-	if len(s.fromPredecessor) == 0 {
-		return nil
-	}
-	want, err := place.Wanted(network, address)
-	if err != nil {
-		return nil
-	}
-	return match(func(p *inheritedSocket) bool { return p.boundTo().Is(want) || p.samePortChoice(want) }, func(h *predecessorSocket) bool {
-		return h.Network == "fd" || place.BaseNetwork(h.Network) == want.Network
-	})
+	return nil
 }
 
-// overlapped returns the inherited sockets that nobody has asked for and that are in the way of a new one.
-func (s *Set) overlapped(network, address string) (old []*predecessorSocket) {
-	if len(s.fromPredecessor) == 0 || place.IsUnix(network) || network == "fd" {
+// overlapped returns the unclaimed inherited sockets that are in the way of a new one.
+func (s *Set) overlapped(network, address string) (old []*inheritedFD) {
+	if len(s.inherited) == 0 || place.IsUnix(network) || network == "fd" {
 		return nil
 	}
 	want, err := place.Wanted(network, address)
 	if err != nil {
 		return nil
 	}
-	for _, h := range s.fromPredecessor {
+	for _, h := range s.inherited {
 		if p := h.open(); p != nil {
 			if p.boundTo().Overlaps(want) {
 				old = append(old, h)
@@ -85,7 +75,7 @@ func (s *Set) overlapped(network, address string) (old []*predecessorSocket) {
 	return old
 }
 
-// rename keeps what the service manager holds under the key that this process uses.
+// rename keeps the name in the store under the key that this process uses.
 func (s *Set) rename(old, key string) {
 	if name, ok := s.stored[old]; ok && old != key {
 		delete(s.stored, old)
@@ -110,24 +100,24 @@ func (s *Set) Manage(store Store, held map[string]string, files []*os.File) {
 		s.stored[key] = name
 	}
 	for _, f := range files {
-		s.fromManager = append(s.fromManager, newInheritedSocket(f))
+		s.passed = append(s.passed, newInheritedSocket(f))
 	}
 }
 
-// passedNames is for errors.
+// passedNames lists the sockets of the service manager, for errors.
 func (s *Set) passedNames() string {
-	if len(s.fromManager) == 0 {
+	if len(s.passed) == 0 {
 		return "none"
 	}
 	var names []string
-	for _, p := range s.fromManager {
+	for _, p := range s.passed {
 		names = append(names, p.String())
 	}
 	return strings.Join(names, ", ")
 }
 
-// explain is like the function, but knows which process holds an address that is in use when this process
-// does so itself, or the one before it.
+// explain wraps an error of opening a socket. Where this process or the one before it holds an
+// address that is in use, it says so.
 func (s *Set) explain(network, address string, err error) error {
 	if err == nil {
 		return nil
@@ -140,7 +130,7 @@ func (s *Set) explain(network, address string, err error) error {
 				"swap and take the new one in the next",
 				network, address, err, old[0].key())
 		}
-		if len(s.fromManager) > 0 {
+		if len(s.passed) > 0 {
 			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, "+
 				"ask for it by the address it has, "+
 				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
@@ -149,15 +139,15 @@ func (s *Set) explain(network, address string, err error) error {
 	return explain(network, address, err)
 }
 
-// claim returns the passed or inherited socket of a kind to use for network and address, or nil, and takes it out of
-// those that nobody has asked for. Only "fd" makes an error of it that there is none.
+// take returns the passed or inherited socket of a kind to use for network and address, and takes
+// it out of the unclaimed ones. It returns nil where there is none; for "fd" that is an error.
 func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*inheritedSocket, error) {
-	if p := s.takeFromPredecessor(network, address, kind); p != nil {
+	if p := s.takeInherited(network, address, kind); p != nil {
 		return p, nil
 	}
 	key := network + " " + address
 	var candidates []*inheritedSocket // the better ones first
-	for _, p := range s.fromManager {
+	for _, p := range s.passed {
 		switch {
 		case !kind(p):
 		case network == "fd":
@@ -184,21 +174,21 @@ func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*
 		return nil, nil
 	}
 	p := candidates[0]
-	s.fromManager = slices.DeleteFunc(s.fromManager, func(q *inheritedSocket) bool { return q == p })
+	s.passed = slices.DeleteFunc(s.passed, func(q *inheritedSocket) bool { return q == p })
 	s.stored[key] = p.name
 	return p, nil
 }
 
-// alias is the one for a socket, which p says came from elsewhere.
+// alias is the network under which tableflip is to know a socket; p says where it came from.
 func (s *Set) alias(network, address string, p *inheritedSocket) string {
 	all := quirks.Aliases(network)
-	if p != nil && p.predecessor == nil || s.store != nil || s.stored[network+" "+address] != "" {
+	if p != nil && p.from == nil || s.store != nil || s.stored[network+" "+address] != "" {
 		return all[len(all)-1]
 	}
 	return network
 }
 
-// madeFile is the file of a unix socket that this process has made; "" where it has not.
+// madeFile is the file of a unix socket that this process has made, "" for none.
 func madeFile(network, address string, made bool) string {
 	if !made || !strings.HasPrefix(network, "unix") || strings.HasPrefix(address, "@") {
 		return ""

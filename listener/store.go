@@ -15,8 +15,9 @@ import (
 // Held returns under which name a service manager holds each socket, by network and address as
 // given to Listen; it is to be given to the next generation's Manage.
 //
-// A socket that is held is nobody's last: Leave lets clients wait in its queue for the next process, and the file of a
-// unix socket stays. What a store that is switched off does not tell is that it holds nothing.
+// A socket that is held is nobody's last: Leave lets clients wait in its queue for the next
+// process, and the file of a unix socket stays. What a store that is switched off does not tell is
+// that it holds nothing.
 func (s *Set) Held() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,12 +30,13 @@ func (s *Set) Held() map[string]string {
 // called once, when all listeners are there and the store listens to this process: systemd does to
 // the main process alone. After an error the next generation tries again.
 //
-// What came under a name that Keep has not given, say from a .socket unit, is the manager's to keep.
+// What came under a name that Keep has not given, say from a .socket unit, is the manager's to
+// keep.
 func (s *Set) Keep() (unused []string, err error) {
 	s.dropUnclaimed()
 	s.mu.Lock()
-	store, held, passed := s.store, maps.Clone(s.stored), s.fromManager
-	s.fromManager = nil
+	store, held, passed := s.store, maps.Clone(s.stored), s.passed
+	s.passed = nil
 	inUse := make(map[string]syscall.Conn)
 	for key, so := range s.sockets {
 		inUse[key] = so.ln
@@ -79,7 +81,7 @@ func (s *Set) Keep() (unused []string, err error) {
 	return unused, errors.Join(errs...)
 }
 
-// restock brings the store and held to what is in use.
+// syncStore brings the store, and stored, to what is in use.
 func syncStore(store Store, held map[string]string, inUse map[string]syscall.Conn,
 	drop map[string]string) (errs []error) {
 	for _, name := range slices.Sorted(maps.Keys(drop)) {
@@ -108,12 +110,12 @@ func syncStore(store Store, held map[string]string, inUse map[string]syscall.Con
 	return errs
 }
 
-// forsake forgets the inherited sockets that nobody has asked for, and removes the files of those of unix: the process
-// that goes on without them is the last one to know of them.
+// dropUnclaimed forgets the unclaimed inherited sockets and removes the files of those of unix:
+// this process is the last that knows of them.
 func (s *Set) dropUnclaimed() {
 	s.mu.Lock()
-	gone := s.fromPredecessor
-	s.fromPredecessor = nil
+	gone := s.inherited
+	s.inherited = nil
 	var paths []string
 	for key := range s.sockets {
 		paths = append(paths, key)

@@ -92,10 +92,12 @@ func (c *conn) beginHandOver() error {
 // AdoptOwn takes a connection from another process's HandOver: t and f are what its give was given.
 // It calls adopt with the connection, and then ack with the error of that or of its own, which says
 // why the connection is not taken and stays over there. Reads of the connection wait until ack has
-// returned, so that the process that has it in the end has all its bytes. An error of ack means that the
-// other side is gone, and the connection is kept; unless it is ErrWithdrawn. AdoptOwn closes f.
+// returned, so that the process that has it in the end has all its bytes. An error of ack means
+// that the other side is gone, and the connection is kept; unless it is ErrWithdrawn. AdoptOwn
+// closes f.
 //
-// A connection whose listener this set doesn't have, however it spells it, or has closed, is not taken.
+// A connection whose listener this set doesn't have, however it spells it, or has closed, is not
+// taken.
 func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack func(error) error) error {
 	c, err := s.restoreOwn(t, f)
 	_ = f.Close()

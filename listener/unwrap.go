@@ -7,11 +7,11 @@ import (
 	"unsafe"
 )
 
-// overlaid has, for a connection that a tracked server sees and that doesn't lead to ours by NetConn, the one of ours
-// below it. An entry ends when the server is done with the connection.
+// hiddenConns has the conn below a connection that a tracked server sees, where NetConn does not
+// lead to it. An entry ends when the server is done with the connection.
 var hiddenConns sync.Map // of identity and *conn
 
-// ours finds the connection of this package, under what other listeners have wrapped around it if need be.
+// unwrap finds the conn below what other listeners have wrapped around it.
 func unwrap(nc net.Conn) (c *conn, wrapped bool) {
 	for layer := nc; ; wrapped = true {
 		switch own := layer.(type) {
@@ -39,8 +39,8 @@ func unwrap(nc net.Conn) (c *conn, wrapped bool) {
 	return nil, false
 }
 
-// identity is what a connection is known by: itself or, if Go can't compare it, the place in memory
-// of the struct that the server got. Net/http keeps and passes on one interface value.
+// connIdentity is what a connection is known by: itself or, if Go can't compare it, the place in
+// memory of the struct that the server got. Net/http keeps and passes on one interface value.
 func connIdentity(nc net.Conn) any {
 	if reflect.ValueOf(nc).Comparable() {
 		return nc
@@ -56,7 +56,7 @@ func lookUp(nc net.Conn) (*conn, bool) {
 	return c.(*conn), true
 }
 
-// under is ours for a server that this set tracks.
+// unwrapTracked is unwrap for a server that this set tracks.
 func (s *Set) unwrapTracked(nc net.Conn) (c *conn, wrapped bool) {
 	if c, wrapped = unwrap(nc); c == nil || c.set != s {
 		return nil, false
@@ -64,10 +64,10 @@ func (s *Set) unwrapTracked(nc net.Conn) (c *conn, wrapped bool) {
 	return c, wrapped
 }
 
-// meet is under for a connection that a server is about to serve. A wrapper that only embeds a
-// net.Conn, as most do, says nothing of what it wraps; but it passes deadlines on, or net/http's
-// own would have no effect. So a deadline that is nobody else's is set, and the connection that
-// gets it is the one. It works whatever goroutine has accepted that, and without a read.
+// find is unwrapTracked for a connection that a server is about to serve. A wrapper that only
+// embeds a net.Conn, as most do, says nothing of what it wraps. But it passes deadlines on, or
+// net/http's own would have no effect. So find sets a deadline that nobody else uses: the conn that
+// gets it is the one. That works for any goroutine that has accepted the conn, and without a read.
 func (s *Set) find(nc net.Conn) *conn {
 	c, _ := unwrap(nc)
 	if c == nil {
@@ -86,9 +86,9 @@ func (s *Set) find(nc net.Conn) *conn {
 	return c
 }
 
-// stateless tells whether a connection that a listener has wrapped can be moved: the next process's
-// listener wraps it again. A wrapper that has nothing but the connection it embeds has nothing to
-// lose. Others say so by a method Movable.
+// stateless tells whether a connection that a listener has wrapped can be handed over: the next
+// process's listener wraps it again. A wrapper that has nothing but the connection it embeds has
+// nothing to lose. Others say so by a method Movable.
 func stateless(nc net.Conn) bool {
 	if m, ok := nc.(interface{ Movable() bool }); ok {
 		return m.Movable()
@@ -109,8 +109,8 @@ func stateless(nc net.Conn) bool {
 	return ok && stateless(below)
 }
 
-// addressed finds the connection that nc passes addresses on of, though not deadlines: each connection has its own
-// value, which a wrapper hands out as it is.
+// findByAddress finds the conn of a wrapper that passes addresses on, though not deadlines. Each
+// conn has its own address value, which a wrapper returns as it is.
 func (s *Set) findByAddress(nc net.Conn) *conn {
 	local, remote := nc.LocalAddr(), nc.RemoteAddr()
 	for _, c := range s.all() {
@@ -130,8 +130,8 @@ func same(a, b net.Addr) bool {
 	return v.Kind() == reflect.Pointer && w.Kind() == reflect.Pointer && v.Pointer() == w.Pointer()
 }
 
-// shade stands for a connection under which nothing of ours can be found. Its reads are not seen: it counts as what the
-// server says, and rests for as long as it is idle.
+// addForeign stands for a connection under which no conn of this package can be found. Its reads
+// are not seen. It counts as what the server says, and rests for as long as it is idle.
 func (s *Set) addForeign(nc net.Conn) *conn {
 	c := &conn{Conn: nc, set: s, foreign: true}
 	c.hidden.Store(true)

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// departure is what connections at rest come to while the set leaves.
+// drainer lets connections go while the set leaves.
 type drainer struct {
 	set      *Set
 	grace    atomic.Int64 // a time.Duration
@@ -35,7 +35,7 @@ func (d *drainer) isOver() bool {
 	}
 }
 
-// offer waits for the answer to the offer of c.
+// offer offers c to the other process and waits for the answer.
 func (d *drainer) offer(c *conn) (took bool) {
 	d.moving.Add(1)
 	defer func() {
@@ -64,16 +64,17 @@ type Ticket struct {
 	State    []byte `json:"state,omitempty"`    // of HandOver
 }
 
-// Handover gives connections to another process and returns, in the same order, which of them it took: from that answer
-// on they are its own, whatever becomes of it. It may not return before the other side has answered or can't answer any
-// more, or has been told that its answer will not count. After an error nothing more is handed over; the connections of
-// that call stay here.
+// Handover gives connections to another process and returns, in the same order, which of them it
+// took: from that answer on they are its own, whatever becomes of it. It may not return before the
+// other side has answered or can't answer any more, or has been told that its answer will not
+// count. After an error nothing more is handed over; the connections of that call stay here.
 type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
 
-// batch is how many connections go in one call of a Handover: Linux passes at most 253 descriptors in one message.
+// batch is how many connections go in one call of a Handover. Linux passes at most 253 descriptors
+// in one message.
 const batch = 64
 
-// lanes is how many calls of a Handover may be under way.
+// handoverWorkers is how many calls of a Handover may be under way.
 const handoverWorkers = 4
 
 // collect adds the offers that wait, up to a batch.
@@ -102,7 +103,8 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		case <-d.set.drained():
 			return
 		}
-		// Those who were roused together are about to offer theirs: they are let run as long as that brings more.
+		// Readers that were interrupted together are about to offer theirs: they run as long as
+		// that brings more.
 		for before := 0; before < len(offers) && len(offers) < batch; {
 			before = len(offers)
 			runtime.Gosched()

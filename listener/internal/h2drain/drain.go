@@ -9,8 +9,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// parting is how a Conn comes to its end. It exists from leave on, and nothing that
-// the client sends reaches it before: the Conn has a pointer to it, or nil.
+// drain is how a Conn comes to its end. It exists from Leave on: the Conn has a pointer to it, or
+// nil.
 //
 // One PING is under way at a time. Only its acknowledgement counts, and only once.
 type drain struct {
@@ -21,22 +21,22 @@ type drain struct {
 
 	mu          sync.Mutex    // guards what follows; Conn.mu may be locked under it
 	grace       time.Duration // the client's time for each step; shortened by hurry
-	graceTimer  *time.Timer   // calls over when a grace has passed; stopped from a PING's coming back until the next one
-	pingTimer   *time.Timer   // makes the next PING due; nil until the first has come back
-	hurryTimer  *time.Timer   // calls late; nil without hurry
+	graceTimer  *time.Timer   // calls graceOver; stopped while no PING is under way
+	pingTimer   *time.Timer   // calls queuePing; nil until the first PING has come back
+	hurryTimer  *time.Timer   // calls hurryOver; nil without Hurry
 	quietRounds int           // how many rounds in a row have brought no new stream
 	lastStream  uint32        // the highest stream when the last PING came back
 	closed      bool          // the connection is closed, no timer may start
 
-	// As it was when tick was set.
-	at     time.Time // zero: tick is stopped
+	// As it was when graceTimer was set.
+	at     time.Time // zero: it is stopped
 	place  int64     // see Conn.place
 	queued int       // bytes that the client had not received
 }
 
-// pause is the least time between two PINGs, and calm how many rounds must bring nothing new: a
-// goroutine of the client's that was about to send has that long, and the way here. A client that
-// takes long to answer a PING, being busy, has longer.
+// pingPause is the least time between two PINGs, and QuietRounds how many rounds must bring nothing
+// new. A goroutine of the client's that was about to send has that long. A client that takes long
+// to answer a PING, being busy, has longer.
 const (
 	pingPause   = 50 * time.Millisecond
 	QuietRounds = 3
@@ -88,7 +88,7 @@ func (p *drain) hurry(grace time.Duration) {
 	}
 }
 
-// late is called when the time of hurry is over.
+// hurryOver is called when the time of Hurry is over.
 func (p *drain) hurryOver() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,14 +97,15 @@ func (p *drain) hurryOver() {
 	}
 }
 
-// patience is how long a client may take now.
+// currentGrace is how long a client may take now.
 func (p *drain) currentGrace() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.grace
 }
 
-// hear is called by the reader when the PING that is awaited has come back; stream is the highest by then.
+// pongReceived is called by the reader when the awaited PING has come back; stream is the highest
+// by then.
 func (p *drain) pongReceived(stream uint32) {
 	took := time.Since(time.Unix(0, p.sent.Load()))
 	p.mu.Lock()
@@ -130,7 +131,7 @@ func (p *drain) pongReceived(stream uint32) {
 	p.pingTimer = time.AfterFunc(max(pingPause, 2*took), func() { p.queuePing(n+1, renew) })
 }
 
-// ask makes a PING due.
+// queuePing makes a PING due.
 func (p *drain) queuePing(n uint32, renew bool) {
 	p.mu.Lock()
 	if p.closed || p.f.ended.Load() {
@@ -145,8 +146,9 @@ func (p *drain) queuePing(n uint32, renew bool) {
 	p.f.trySendPing()
 }
 
-// over is called when a grace has passed: the server is to be told. What has kept it from being
-// told for as long, or the client from taking what the server said, is not waited for.
+// graceOver is called when a grace has passed: the server is to be told. If something has kept the
+// server from being told for as long, or the client from taking what it said, the client is not
+// waited for.
 func (p *drain) graceOver() {
 	p.mu.Lock()
 	stuck := !p.closed && p.stuck()
@@ -176,7 +178,8 @@ func (p *drain) end() {
 	p.watch()
 }
 
-// watch gives the client another grace; when the server is told, a second at least, after which net/http closes.
+// watch gives the client another grace; when the server is told, a second at least, after which
+// net/http closes.
 func (p *drain) watch() {
 	wait := p.grace
 	if p.f.ended.Load() {

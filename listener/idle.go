@@ -9,8 +9,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// farewell tells the HTTP/2 connections to leave, or to hurry, within half the grace, but no more
-// than a thousand a second: their clients connect again.
+// spreadGoAway tells the HTTP/2 connections to leave, or to hurry, within half the grace. It tells
+// at most a thousand a second, because their clients connect again.
 func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace time.Duration)) {
 	led := make([]*h2drain.Conn, 0, len(conns))
 	for _, c := range conns {
@@ -33,20 +33,21 @@ func closeForeigns(conns []*conn) {
 	}
 }
 
-// moves tells whether c will be handed over once it is at rest, as far as one can know.
+// canHandOver tells whether c will be handed over once it is at rest, as far as that is known.
 func (d *drainer) canHandOver(c *conn) bool {
 	return !d.isOver() && c.protocol().movable() && !c.declined.Load() && isStreamSocket(c.Conn)
 }
 
-// retire closes c if it has had its grace and nothing is unread, or sets it the time for that. A
-// client that has begun a request, or a record of TLS, has one grace to finish it; one that begins
-// again and again has two in all.
+// closeIfIdle closes c if its grace is over and nothing is unread. Otherwise it sets the read
+// deadline to when that may be. A client that has begun a request, or a record of TLS, has one
+// grace to finish it. One that begins again and again has two graces in all.
 func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	// A client that still receives the last answer does not rest: the end of the connection would come just behind
-	// that, when the next request may be on its way. One that does not read on is given up as others are.
+	// A client that still receives the last answer does not rest: the end would come just behind
+	// that answer, when the next request may be on its way. A client that does not read on is given
+	// up.
 	if n := sockopt.Unsent(c.Conn); n != c.unsent {
 		c.unsent, c.quietSince, c.idleSince = n, now, now
 	}
@@ -72,7 +73,7 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 	return false
 }
 
-// closes tells when c is to be closed. The caller holds c.mu.
+// closeTime tells when c is to be closed. The caller holds c.mu.
 func (d *drainer) closeTime(c *conn, rest bool, now time.Time) time.Time {
 	from, grace := time.Unix(0, d.from.Load()), time.Duration(d.grace.Load())
 	if c.idleSince.After(from) {
@@ -100,13 +101,14 @@ func (d *drainer) closeTime(c *conn, rest bool, now time.Time) time.Time {
 	return wake
 }
 
-// release is called by the goroutine that reads c while the server waits for a request; rest is
-// whether nothing of one is here. True means that c is gone.
+// release is called by the goroutine that reads c, while the server waits for a request. Rest tells
+// that no part of a request has come. It returns true when c is gone.
 func (d *drainer) release(c *conn, rest bool) bool {
 	return rest && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
 }
 
-// turn is called when the state of one that is shaded has changed, and when the set leaves.
+// closeForeign is called when the state of a foreign connection has changed, and when the set
+// leaves.
 func (c *conn) closeForeign() {
 	switch d := c.set.leaving.Load(); {
 	case c.is(http.StateClosed), c.is(http.StateHijacked):

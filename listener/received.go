@@ -8,7 +8,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
 
-// hear is told that n bytes were read into p.
+// received is told that n bytes were read into p.
 func (c *conn) received(p []byte, n int) {
 	offered := len(p)
 	if p = c.skipProxyHeader(p[:n]); len(p) == 0 {
@@ -23,8 +23,9 @@ func (c *conn) received(p []byte, n int) {
 	c.protocol().received(p, offered)
 }
 
-// unproxy returns what is behind a header of the PROXY protocol in what was read of a new connection. A wrapper may
-// read that when its server reads first, and it begins no request: as long as nothing else has come, nothing was heard.
+// skipProxyHeader takes a header of the PROXY protocol from what was read of a new connection, and
+// returns the rest. A wrapper may read that header when its server reads first. It begins no
+// request, so it does not count as read.
 func (c *conn) skipProxyHeader(p []byte) []byte {
 	if !c.is(http.StateNew) || !c.wrapped.Load() || c.readSinceIdle.Load() && c.proxyHeader == nil {
 		return p
@@ -49,17 +50,17 @@ func (c *conn) skipProxyHeader(p []byte) []byte {
 	return rest
 }
 
-// wake is told of the first bytes of a request.
+// firstByte is told of the first bytes of a request.
 func (c *conn) firstByte() {
 	c.readSinceIdle.Store(true)
-	guest := c.adoptedIdle.Load()
-	if !guest && c.set.leaving.Load() == nil {
+	adopted := c.adoptedIdle.Load()
+	if !adopted && c.set.leaving.Load() == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begunAt = time.Now()
-	if guest {
+	if adopted {
 		c.adoptedIdle.Store(false)
 		c.firstByteAt = c.begunAt
 		c.userDeadline = time.Time{}
@@ -70,8 +71,8 @@ func (c *conn) firstByte() {
 	}
 }
 
-// unblank takes the line ends from the front of what was read on a connection that was adopted idle: they belong to the
-// request before, which net/http does not know of here (RFC 9112, 2.2).
+// skipLineEnds takes the line ends from the front of what was read on a connection that was adopted
+// idle. They belong to the request before, which net/http does not know of here (RFC 9112, 2.2).
 func (c *conn) skipLineEnds(p []byte, n int) int {
 	if !c.adoptedIdle.Load() || n == 0 || p[0] != '\r' && p[0] != '\n' {
 		return n

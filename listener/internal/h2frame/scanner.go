@@ -23,7 +23,7 @@ const (
 // mark begins the data of our PINGs; their number follows.
 const mark = "baton"
 
-// Frames follows one direction of an HTTP/2 connection, to know where another frame may be put in.
+// Scanner follows one direction of an HTTP/2 connection, to know where another frame may be put in.
 // The zero value is where the first frame is about to begin.
 type Scanner struct {
 	Preface  int  // bytes that are still to come before the first frame
@@ -43,7 +43,7 @@ type Scanner struct {
 	Back    bool   // it has passed
 }
 
-// Pass is told of the bytes that have passed.
+// Scan is told of the bytes that have passed.
 func (f *Scanner) Scan(p []byte) {
 	for len(p) > 0 {
 		n := min(f.Room(), len(p))
