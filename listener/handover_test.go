@@ -4,13 +4,14 @@ package listener
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/baton-go/baton/drain/draintest"
 )
 
 func TestIdleAndNewConnectionsMove(t *testing.T) {
@@ -92,45 +93,37 @@ func TestPipelinedHalfStays(t *testing.T) {
 func TestNothingIsLostAtAnyCut(t *testing.T) {
 	const clients, rounds = 16, 300
 	gen := next(t, nil, &http.Server{})
-	var wg sync.WaitGroup
-	for i := range clients {
-		c := dial(t, gen)
-		rnd := rand.New(rand.NewPCG(uint64(i), 1))
-		wg.Go(func() {
-			for round := range rounds {
-				var bodies []string
-				var stream bytes.Buffer
-				for range 1 + rnd.IntN(3) {
-					bodies = append(bodies, fmt.Sprintf("%d/%d %s", i, round, strings.Repeat("x", rnd.IntN(3)*rnd.IntN(4000))))
-					stream.WriteString(post(bodies[len(bodies)-1]))
-				}
-				for stream.Len() > 0 {
-					if _, err := c.nc.Write(stream.Next(1 + rnd.IntN(stream.Len()))); err != nil {
-						t.Errorf("client %d: %v", i, err)
-						return
-					}
-				}
-				for _, body := range bodies {
-					resp, err := http.ReadResponse(c.br, nil)
-					if err != nil {
-						t.Errorf("client %d: %v", i, err)
-						return
-					}
-					if got, err := io.ReadAll(resp.Body); err != nil || string(got) != body || resp.Close {
-						t.Errorf("client %d: got %.20q, want %.20q, %v, close %v", i, got, body, err, resp.Close)
-						return
-					}
+	load := &draintest.Load{Keep: clients, Client: draintest.Client{Addr: gen.ln.Addr().String(), Timeout: patience, Blind: true}}
+	load.Ask = func(c *draintest.Client, i, round int) (a draintest.Answer, err error) {
+		rnd := rand.New(rand.NewPCG(uint64(i), uint64(round)))
+		var bodies []string
+		var stream bytes.Buffer
+		for range 1 + rnd.IntN(3) {
+			bodies = append(bodies, fmt.Sprintf("%d/%d %s", i, round, strings.Repeat("x", rnd.IntN(3)*rnd.IntN(4000))))
+			stream.WriteString(post(bodies[len(bodies)-1]))
+		}
+		for err == nil && stream.Len() > 0 {
+			err = c.Send(stream.Next(1 + rnd.IntN(stream.Len())))
+		}
+		for _, body := range bodies {
+			if err == nil {
+				if a, err = c.Receive(nil); err == nil {
+					err = a.Want([]byte(body))
 				}
 			}
-		})
+		}
+		return a, err
 	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
+	load.Start(context.Background())
+	defer load.Stop()
 	swaps := 0
-	for ; !isDone(done); swaps++ {
+	for ; load.Counts().Requests < clients*rounds; swaps++ {
 		two := next(t, gen, &http.Server{})
 		gen.leave(t, two)()
 		gen = two
+	}
+	if n := load.Stop(); len(n.Failed)+n.Reconnects > 0 {
+		t.Error(n)
 	}
 	t.Logf("%d rounds of %d clients through %d generations", rounds, clients, swaps)
 	if swaps < 3 {
