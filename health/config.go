@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,18 +37,10 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Status == 0 {
-		c.Status = http.StatusNotImplemented
-	}
-	if c.Message == "" {
-		c.Message = "pulled"
-	}
-	if c.Failures == 0 {
-		c.Failures = 3
-	}
-	if c.PullMax == 0 {
-		c.PullMax = 30 * time.Second
-	}
+	c.Status = cmp.Or(c.Status, http.StatusNotImplemented)
+	c.Message = cmp.Or(c.Message, "pulled")
+	c.Failures = cmp.Or(c.Failures, 3)
+	c.PullMax = cmp.Or(c.PullMax, 30*time.Second)
 	switch {
 	case c.Status < 400 || c.Status > 599:
 		return c, fmt.Errorf("health: Config.Status is %d, which does not tell a balancer to go away: "+

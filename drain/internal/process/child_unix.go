@@ -116,7 +116,7 @@ func (cmd *Command) exec(ready, names int, namesW *os.File, group bool) (pid int
 		}
 		rest = fill(namesW, text.Bytes())
 		pid, _, err = syscall.StartProcess(cmd.Path, cmd.Args, &syscall.ProcAttr{
-			Dir: cmd.Dir, Env: append(cmd.Env[:len(cmd.Env):len(cmd.Env)], Sentinel+"=yes"), Files: fds,
+			Dir: cmd.Dir, Env: append(cmd.Env[:len(cmd.Env):len(cmd.Env)], sentinel+"=yes"), Files: fds,
 			Sys: &syscall.SysProcAttr{Setpgid: group},
 		})
 	})

@@ -68,22 +68,17 @@ func (f *Files) Listener(_, _ string) (net.Listener, error) { return nil, nil }
 // PacketConn returns nil, as Listener does.
 func (f *Files) PacketConn(_, _ string) (net.PacketConn, error) { return nil, nil }
 
-// File returns a copy of the inherited file of that name, or nil, and passes the file on. The caller closes the copy.
+// File returns the inherited file of that name, or nil, and passes a copy on. The caller closes the file.
 func (f *Files) File(name string) (*os.File, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := Name{Kind: kindFile, Network: name}
-	fd, ok := f.inherited[key]
-	if !ok {
+	file := f.Take(name)
+	if file == nil {
 		return nil, nil
 	}
-	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("can't inherit %s: %w", name, err)
+	if err := f.AddFile(name, file); err != nil {
+		_ = file.Close()
+		return nil, err
 	}
-	delete(f.inherited, key)
-	f.used[key] = fd
-	return os.NewFile(uintptr(copied), name), nil
+	return file, nil
 }
 
 // Take returns the inherited file of that name, or nil, and does not pass it on. The caller closes it; no copy is left.

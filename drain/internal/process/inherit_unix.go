@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sentinel is how tableflip v1.2.3 tells a child that it is one.
-const Sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
+// sentinel is how tableflip v1.2.3 tells a child that it is one.
+const sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
 
 // The descriptors of the protocol.
 const (
@@ -55,16 +55,16 @@ func Inherit() (*Files, error) {
 }
 
 func takeInherited() (in inheritance) {
-	if Getenv(Sentinel) == "" {
+	if Getenv(sentinel) == "" {
 		return in
 	}
-	_ = os.Unsetenv(Sentinel)
+	_ = os.Unsetenv(sentinel)
 	in.started = true
 	OutliveBrokenPipes() // it may log before New
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
 	if in.err != nil {
 		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it "+
-			"to start without", Sentinel, in.err)
+			"to start without", sentinel, in.err)
 	}
 	return in
 }
@@ -184,10 +184,10 @@ func NewUpgrader() (*tableflip.Upgrader, error) {
 		if err := sayNothing(); err != nil {
 			return nil, err
 		}
-		if err := os.Setenv(Sentinel, "yes"); err != nil {
+		if err := os.Setenv(sentinel, "yes"); err != nil {
 			return nil, err
 		}
-		defer os.Unsetenv(Sentinel)
+		defer os.Unsetenv(sentinel)
 	}
 	return tableflip.New(tableflip.Options{})
 }

@@ -92,7 +92,7 @@ func TestChildEnv(t *testing.T) {
 	t.Parallel()
 	pid := strconv.Itoa(os.Getpid())
 	for _, x := range []struct{ env, want string }{
-		{"A=1 LISTEN_PID=1 LISTEN_FDS=2 LISTEN_FDNAMES=a:b B=2 " + Sentinel + "=yes", "A=1 B=2"},
+		{"A=1 LISTEN_PID=1 LISTEN_FDS=2 LISTEN_FDNAMES=a:b B=2 " + sentinel + "=yes", "A=1 B=2"},
 		{"WATCHDOG_USEC=5 WATCHDOG_PID=" + pid, "WATCHDOG_USEC=5"},
 		{"WATCHDOG_USEC=5", "WATCHDOG_USEC=5"},
 		{"WATCHDOG_USEC=5 WATCHDOG_PID=1", ""},

@@ -98,7 +98,7 @@ func Without(env []string, names ...string) []string {
 // ChildEnv is the environment of the next generation: this one's, without what is meant for this process alone. The
 // watchdog is every generation's if it is this one's, or the keeper's that has started this one.
 func (o *Origin) ChildEnv() []string {
-	drop := []string{Sentinel, KeeperEnv, "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES",
+	drop := []string{sentinel, KeeperEnv, "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES",
 		"WATCHDOG_PID"}
 	keeper, _, _ := strings.Cut(lookup(o.Env, KeeperEnv), " ")
 	if pid := lookup(o.Env, "WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) && pid != keeper {

@@ -90,7 +90,7 @@ func speak() error {
 	if err != nil {
 		return err
 	}
-	if os.Getenv(Sentinel) != "" {
+	if os.Getenv(sentinel) != "" {
 		return errors.New("the variable is there still")
 	}
 	if err := upgrader.Upgrade(); err == nil || !strings.Contains(err.Error(), "not ready") {
@@ -383,7 +383,7 @@ func TestNoParent(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(self(t))
-			cmd.Env = append(os.Environ(), Sentinel+"=yes")
+			cmd.Env = append(os.Environ(), sentinel+"=yes")
 			cmd.ExtraFiles = x.files
 			if got := run(t, cmd); !got.Started || !strings.Contains(got.Err, x.want) || len(got.Names) != 0 {
 				t.Errorf("%+v; want %q", got, x.want)
@@ -401,7 +401,7 @@ func TestNoParentIsTerminated(t *testing.T) {
 	}
 	defer w.Close()
 	cmd := exec.Command(self(t))
-	cmd.Env = append(os.Environ(), Sentinel+"=yes", modeEnv+"=tell")
+	cmd.Env = append(os.Environ(), sentinel+"=yes", modeEnv+"=tell")
 	cmd.ExtraFiles = []*os.File{w, r}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

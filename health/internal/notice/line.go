@@ -41,10 +41,9 @@ func (m *Machine) Lines(now time.Duration) []Line {
 		if len(lines) >= 2*ledger.MaxProbers {
 			break
 		}
-		told := m.pulled && w.pull == m.pulls
-		line := Line{ID: w.ID, Last: now, Needs: 1, Noticed: told, Live: true}
-		if told {
-			line.Failures = 1
+		line := Line{ID: w.ID, Last: now, Needs: 1, Live: true}
+		if m.pulled && w.pull == m.pulls {
+			line.Failures, line.Noticed = 1, true
 		}
 		lines = append(lines, line)
 	}

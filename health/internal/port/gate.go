@@ -9,20 +9,22 @@ import (
 // Gate is a listener that is closed, and opened again, while one goroutine accepts what comes.
 type Gate struct {
 	listen func() (net.Listener, error)
-	opened func()        // called each time before the first connection is accepted, while Shut has to wait
-	ended  chan struct{} // closed by Close
+	opened func() // called each time before the first connection is accepted, while Shut has to wait
 
 	opening sync.Mutex // held while listen runs: Shut must not miss its listener. It comes before mu.
 
-	mu   sync.Mutex    // guards what follows
-	ln   net.Listener  // nil while shut
-	shut chan struct{} // closed when it is open again; nil unless shut
-	gone bool          // Close has been called
+	mu      sync.Mutex   // guards what follows
+	changed sync.Cond    // of shut and ended
+	ln      net.Listener // nil while shut
+	shut    bool
+	ended   bool // Close has been called
 }
 
 // NewGate returns a gate that is not shut. Serve opens it, and so does Open.
 func NewGate(listen func() (net.Listener, error), opened func()) *Gate {
-	return &Gate{listen: listen, opened: opened, ended: make(chan struct{})}
+	g := &Gate{listen: listen, opened: opened}
+	g.changed.L = &g.mu
+	return g
 }
 
 // Shut closes the listener. It returns when no connect can succeed any more, and waits for a listen under way.
@@ -31,31 +33,25 @@ func (g *Gate) Shut() {
 	defer g.opening.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut == nil {
-		g.shut = make(chan struct{})
-		g.closeListener()
-	}
+	g.shut = true
+	g.closeListener()
 }
 
 // Reopen undoes Shut: Serve opens the listener again.
 func (g *Gate) Reopen() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut != nil {
-		close(g.shut)
-		g.shut = nil
-	}
+	g.shut = false
+	g.changed.Broadcast()
 }
 
 // Close closes the listener for good, and ends Serve.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.gone {
-		g.gone = true
-		close(g.ended)
-		g.closeListener()
-	}
+	g.ended = true
+	g.changed.Broadcast()
+	g.closeListener()
 }
 
 func (g *Gate) closeListener() {
@@ -89,20 +85,11 @@ func (g *Gate) Serve(answer func(net.Conn) (closed func())) error {
 // awaitOpen waits until g is not shut; it reports false if g is closed before.
 func (g *Gate) awaitOpen() bool {
 	g.mu.Lock()
-	shut := g.shut
-	g.mu.Unlock()
-	if shut != nil {
-		select {
-		case <-shut:
-		case <-g.ended:
-		}
+	defer g.mu.Unlock()
+	for g.shut && !g.ended {
+		g.changed.Wait()
 	}
-	select {
-	case <-g.ended:
-		return false
-	default:
-		return true
-	}
+	return !g.ended
 }
 
 // Open returns the listener, nil if g is shut or closed.
@@ -110,7 +97,7 @@ func (g *Gate) Open() (net.Listener, error) {
 	g.opening.Lock()
 	defer g.opening.Unlock()
 	g.mu.Lock()
-	ln, off := g.ln, g.shut != nil || g.gone
+	ln, off := g.ln, g.shut || g.ended
 	g.mu.Unlock()
 	if ln != nil || off {
 		return ln, nil
@@ -123,7 +110,7 @@ func (g *Gate) Open() (net.Listener, error) {
 		return nil, err
 	}
 	g.mu.Lock()
-	if g.gone {
+	if g.ended {
 		_ = ln.Close()
 		ln = nil
 	}
