@@ -67,6 +67,8 @@ func fieldsOf(t reflect.Type, path string, add func(string, ...any)) {
 		add("field %s: time", path)
 	case t.Kind() == reflect.Pointer:
 		fieldsOf(t.Elem(), path, add)
+	case t == reflect.TypeFor[json.RawMessage]():
+		add("field %s: any", path)
 	case t == reflect.TypeFor[[]byte]():
 		add("field %s: base64", path)
 	case t.Kind() == reflect.Slice:

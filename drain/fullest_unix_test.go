@@ -35,13 +35,20 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 		tickets = append(tickets, listener.Ticket{Listener: long(128), Idle: true})
 	}
 	peer := &Peer{Phase: Draining, Since: time.Now(), Deadline: time.Now()}
+	var given message
+	if err := given.give("full", strings.Repeat("x", maxGiven-2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := given.give("more", ""); err == nil {
+		t.Error("parts may give more than a message has room for")
+	}
 	for _, m := range []message{
 		{Kind: kindHello, Protocol: &spoken, Dir: long(4096), Held: held, Ports: []string{long(300), long(300)},
 			TicketKeys: keys, Holders: holders},
 		{Kind: kindAble, Protocol: &spoken},
 		{Kind: kindFailed, Reason: long(maxReason)},
 		{Kind: kindPromoted, PIDFile: long(4096), Control: long(108), Ledger: bytes.Repeat([]byte("<"), 64<<10),
-			TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}},
+			TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}, Parts: given.Parts},
 		{Kind: kindElder, Report: peer, Base: &listener.Counts{}},
 		{Kind: kindConns, Tickets: tickets},
 		{Kind: kindAdopt, ID: 1, Tickets: []listener.Ticket{{Listener: long(128),

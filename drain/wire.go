@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -68,6 +69,38 @@ type message struct {
 	Dir        string              `json:"dir,omitempty"`       // of hello: see process.Origin.Dir
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
+
+	Parts map[string]json.RawMessage `json:"parts,omitempty"` // of promoted: see give
+}
+
+// maxGiven is the most that all parts together may give, in bytes: a message has room for it.
+const maxGiven = 64 << 10
+
+// give makes what a part releases go along, under the part's name, which never changes.
+func (m *message) give(part string, what any) error {
+	text, err := json.Marshal(what)
+	size := len(text)
+	for _, given := range m.Parts {
+		size += len(given)
+	}
+	if err == nil && size > maxGiven {
+		err = fmt.Errorf("%d bytes with those of the other parts are more than %d", size, maxGiven)
+	}
+	if err != nil {
+		return fmt.Errorf("drain: part %s: %w", part, err)
+	}
+	if m.Parts == nil {
+		m.Parts = make(map[string]json.RawMessage)
+	}
+	m.Parts[part] = text
+	return nil
+}
+
+// take reports whether the part has been given something that into could be made of. A version that knows the part by
+// another form has given nothing.
+func (m *message) take(part string, into any) bool {
+	text, ok := m.Parts[part]
+	return ok && json.Unmarshal(text, into) == nil
 }
 
 type kind string
