@@ -51,8 +51,8 @@ type Status struct {
 	Background []string        `json:"background"` // the names of what Go and Lead run
 	Older      []Peer          `json:"older"`      // generations that still drain, the oldest first
 	Probers    []health.Prober `json:"probers"`
-	Swaps      int             `json:"swaps"` // how many this process has tried
-	LastSwap   *SwapResult     `json:"last_swap,omitempty"`
+	Swaps      int             `json:"swaps"`               // how many this process has tried
+	LastSwap   *SwapResult     `json:"last_swap,omitempty"` // or, before the first, the one by which it has come
 	Total      Totals          `json:"total"`
 }
 

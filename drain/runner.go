@@ -283,6 +283,7 @@ func (r *runner) listParts() parts {
 		r.os.part(),
 		storePart(r.set, !r.os.inherits, r.inbox),
 		r.hooks.part(r.health.Pulled),
+		historyPart(&r.result, r.state.Generation),
 	}
 }
 
