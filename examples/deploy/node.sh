@@ -7,7 +7,7 @@
 #            check NODE URL asks there. Exit code 3: it does not run, 6: wrong settings
 #   keep     remembers what it runs now, and its SETTINGS, beside BIN
 #   empty    waits until no request is in flight there, in older generations neither
-#   stop     control.sh's. What had to be cut off is said, and is no failure: it is gone
+#   stop     control.sh's
 #   put      puts the new binary, which is its input, in the place of the old, by rename
 #   restore  puts back what was kept
 #   start    control.sh's
@@ -16,8 +16,9 @@
 #
 # It needs curl, and for check and empty the service's control socket.
 #
-# SETTINGS is a file with lines APP_NAME=value for the service's environment. They are
-# put, kept and restored with the binary; what SITE/NODE sets counts more.
+# All of these files have lines NAME=value: see settings in common.sh. SETTINGS is one whose
+# lines APP_NAME=value are for the service's environment. They are put, kept and restored with
+# the binary; what SITE/NODE sets counts more.
 
 : "${SITE:=./site}"        # a folder with a file for each node
 : "${SETTINGS:=}"          # a file, as above
@@ -30,8 +31,13 @@ here=${0%/*}
 # shellcheck source=/dev/null
 . "$here/common.sh"
 
-# What starts a service must not pass release.sh's lock on to it.
-control() { sh "$CONTROL_SH" "$1" 9>&-; }
+# What starts a service must not pass release.sh's lock on to it. What a stop had to cut off
+# is gone, and has been said.
+control() {
+	sh "$CONTROL_SH" "$1" 9>&-
+	code=$?
+	[ "$code" = 155 ] || return "$code"
+}
 
 ask() { curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status; }
 
@@ -60,11 +66,6 @@ is_empty() {
 empty() {
 	within "$EMPTY_TIMEOUT" is_empty ||
 		fail 1 "$NODE still has requests in flight after $EMPTY_TIMEOUT s ($left): raise EMPTY_TIMEOUT"
-}
-
-stop() {
-	control stop
-	case $? in 0 | 155) ;; *) return 1 ;; esac
 }
 
 # keep: what runs, which may be another than what lies there.
@@ -118,21 +119,18 @@ esac
 for tool in curl cmp; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
 [ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
-case $SITE in */*) node=$SITE/$NODE ;; *) node=./$SITE/$NODE ;; esac
 export NODE
-set -a
-# shellcheck disable=SC1090
-. "$node"
-: "${BIN:?is not set in $SITE/$NODE}" "${CONTROL:?is not set in $SITE/$NODE}" "${PIDFILE:?is not set in $SITE/$NODE}"
+unset BIN CONTROL PIDFILE
+settings "$SITE/$NODE"
+{ [ -n "$BIN" ] && [ -n "$CONTROL" ] && [ -n "$PIDFILE" ]; } || fail 6 "want BIN, CONTROL and PIDFILE in $SITE/$NODE"
 if [ -r "$BIN.env" ]; then
 	# What whoever calls this has in its environment may be another version's.
 	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
-	# shellcheck disable=SC1090
-	. "$BIN.env" && . "$node"
+	settings "$BIN.env"
+	settings "$SITE/$NODE"
 fi
-set +a
 case $verb in
-start) control start ;;
+start | stop) control "$verb" ;;
 check) check "${3-}" ;;
 *) "$verb" ;;
 esac

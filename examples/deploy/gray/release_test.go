@@ -134,6 +134,18 @@ func TestRefused(t *testing.T) {
 			t.Errorf("release.sh %s with %s says %q, want %q in it", c.args, c.env, said, c.say)
 		}
 	}
+	// Settings that are none, though a shell would go on.
+	for _, line := range []string{"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN="} {
+		flow.WriteFile(t, s.dir, "site/b", s.nodes["b"].Settings()+line)
+		if said := s.release(6, "upgrade "+v2); !strings.Contains(said, s.dir+"/site/b") {
+			t.Errorf("a line %q: release.sh says %q, want the file's name", line, said)
+		}
+	}
+	flow.WriteFile(t, s.dir, "site/b", s.nodes["b"].Settings())
+	if _, err := os.Stat(filepath.Join(s.dir, "run")); err == nil {
+		t.Error("a line of the settings was run")
+	}
+
 	// A second one at the same time.
 	second := filepath.Join(s.dir, "second")
 	spy := flow.WriteFile(t, s.dir, "spy.sh", `

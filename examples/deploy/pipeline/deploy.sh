@@ -59,10 +59,7 @@ case $#:${2-deploy} in
 esac
 [ -r "$SETTINGS" ] || fail 2 "$SETTINGS cannot be read: want the name of an environment, one of $ENVS"
 unset METHOD NODES STATE
-set -a
-# shellcheck disable=SC1090
-case $SETTINGS in /*) . "$SETTINGS" ;; *) . "./$SETTINGS" ;; esac
-set +a
+settings "$SETTINGS"
 : "${NODES:?is not set in $SETTINGS}" "${STATE:?is not set in $SETTINGS}"
 [ "${2-}" = rollback ] || [ -x "$DIST/app" ] || fail 6 "$DIST/app is no executable file: run build.sh first"
 VERSION=
