@@ -35,7 +35,8 @@
 #
 # STATE remembers, so that after a crash or a kill -9 in any step continue or
 # rollback repairs what was left. Each step is a process of its own, which bears to
-# be run again after an interruption.
+# be run again after an interruption. A TERM or HUP for this script lets the node's turn
+# end, and it exits with 4. Ctrl-C ends the step too, and the node gets its old version back.
 #
 # What it knows of nodes is a command, AT_NODE VERB NODE: see node.sh. What it knows
 # of the balancer is a file that defines
@@ -124,6 +125,10 @@ lock() {
 	echo $$ >"$STATE/lock"
 }
 
+interrupted=''
+trap 'interrupted=yes' HUP INT TERM
+go_on() { [ -z "$interrupted" ] || fail 4 "interrupted: continue or rollback"; }
+
 number() { # name, value, highest
 	case $2 in '' | 0* | *[!0-9]*) ;; *) [ "$2" -gt "$3" ] || return 0 ;; esac
 	fail 6 "$1 is \"$2\": want a number from 1 to $3"
@@ -205,6 +210,7 @@ spared() { # node
 
 # paused asks GATE once; from there on the share has its whole traffic.
 paused() {
+	go_on
 	if [ "$PAUSE" = share ] && ! noted shared; then
 		note shared
 		return
@@ -212,6 +218,7 @@ paused() {
 	if ! noted passed; then
 		# shellcheck disable=SC2086
 		if [ -n "$GATE" ] && ! $GATE; then
+			go_on
 			say "\"$GATE\" failed: the way back"
 			back
 			exit 3
@@ -225,6 +232,7 @@ forward() {
 	i=0
 	for node in $NODES; do
 		i=$((i + 1))
+		go_on
 		if [ "$i" -le "$SHARE" ]; then renew "$node" "$WEIGHT"; else renew "$node" 100; fi
 		[ "$i" -eq "$SHARE" ] || continue
 		if paused; then return; fi
@@ -306,6 +314,7 @@ back() {
 	else
 		for word in taken new; do
 			for node in $NODES; do
+				go_on
 				[ "$(last "$node")" != $word ] || revert "$node"
 			done
 		done

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -47,6 +48,47 @@ shift
 "balancer_$name" "$@"
 `
 )
+
+// TestInterrupted: a signal for the script alone lets the node's turn end; Ctrl-C is for the step
+// as well, and the node gets its old version back.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b")
+	load := flow.NewLoad(t, s.addr, 2, 1)
+	upgrade := "upgrade " + flow.Build(t, "nethttp", "v2", "")
+	spy := "AT_NODE=dash " + flow.WriteFile(t, s.dir, "spy.sh", `
+if [ "$*" = "$AT" ] && mkdir "$STATE/once" 2>/dev/null; then
+	$KILL $PPID
+fi
+exec dash ../node.sh "$@"
+`)
+	for _, c := range []struct {
+		at, kill, say string
+		code          int
+		a             string
+	}{
+		{"start a", "kill -TERM", "new a", 4, "v2"},
+		{"stop a", "kill -HUP", "new a", 4, "v2"},
+		{"start a", "kill -INT 0", "old a", 1, "v1"},
+		{"put a", "kill -INT 0", "old a", 1, "v1"},
+	} {
+		os.Remove(filepath.Join(s.state(), "once"))
+		b := s.nodes["b"].PID()
+		cmd := s.command(upgrade, spy, "AT="+c.at, "KILL="+c.kill)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for Ctrl-C
+		said, code := flow.Run(t, cmd)
+		t.Logf("%s at %q: %d\n%s", c.kill, c.at, code, said)
+		if code != c.code || !strings.Contains(said, c.say) || s.nodes["b"].PID() != b {
+			t.Errorf("%s at %q: exit code %d, want %d, %q, and b not touched", c.kill, c.at, code, c.code, c.say)
+		}
+		s.want(nil, c.a, "v1")
+		s.release(0, "rollback")
+		s.want(nil, "v1", "v1")
+	}
+	if load.End().Failed() > 0 || load.Reconnects() > 0 {
+		t.Errorf("%v, want 0 failed, 0 reconnects", load)
+	}
+}
 
 // TestKilled kills a release of two nodes in each step of the first one's turn,
 // and a little later, and continues it or rolls it back.
