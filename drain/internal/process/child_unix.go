@@ -139,15 +139,6 @@ func fill(pipe *os.File, text []byte) []byte {
 	return text
 }
 
-// number is the descriptor of f, which, unlike by Fd, stays in the mode that it is in.
-func number(f *os.File) int {
-	fd := -1
-	if rc, err := f.SyscallConn(); err == nil {
-		_ = rc.Control(func(n uintptr) { fd = int(n) })
-	}
-	return fd
-}
-
 // Ready is closed when the child has said that it is ready.
 func (c *Child) Ready() <-chan struct{} { return c.ready }
 

@@ -202,3 +202,12 @@ func (name Name) unlink() {
 		_ = os.Remove(name.Address)
 	}
 }
+
+// number is the descriptor of f, which, unlike by Fd, stays in the mode that it is in.
+func number(f *os.File) int {
+	fd := -1
+	if rc, err := f.SyscallConn(); err == nil {
+		_ = rc.Control(func(n uintptr) { fd = int(n) })
+	}
+	return fd
+}
