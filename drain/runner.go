@@ -58,7 +58,7 @@ type runner struct {
 	endProbation context.CancelFunc
 }
 
-// Questions that the loop answers: each has room for the answer.
+// What is asked for: each has room for the answer.
 type (
 	statusAsked chan Status
 	runAsked    chan bool // whether it is the first
@@ -74,6 +74,9 @@ func (r *runner) loop() {
 	for r.state.Phase != machine.Stopped {
 		select {
 		case e := <-r.events:
+			if r.answer(e) {
+				continue // nothing has changed
+			}
 			r.heed(e)
 		case a := <-r.signals.arrivals:
 			r.step(machine.Signaled{Verb: r.cfg.Signals.verb(a.Signal), Signal: a.Signal, At: a.at})
@@ -103,11 +106,25 @@ func (r *runner) step(e machine.Event) {
 	}
 }
 
-// heed takes an event. What is not of the runner's own is the machine's.
-func (r *runner) heed(e any) {
+// answer answers a question, and tells whether e is one.
+func (r *runner) answer(e any) bool {
 	switch e := e.(type) {
 	case statusAsked:
 		e <- r.status()
+	case successorAsked:
+		e <- r.successor()
+	case mainAsked:
+		e <- r.state.Phase != machine.Starting && r.state.Phase != machine.Probation
+	case nothing:
+	default:
+		return false
+	}
+	return true
+}
+
+// heed takes an event. What is not of the runner's own is the machine's.
+func (r *runner) heed(e any) {
+	switch e := e.(type) {
 	case runAsked:
 		e <- !r.state.Running
 		r.voice.observe()
@@ -126,10 +143,6 @@ func (r *runner) heed(e any) {
 		}
 		r.step(machine.Asked{Verb: machine.Restore})
 		e <- err
-	case successorAsked:
-		e <- r.successor()
-	case mainAsked:
-		e <- r.state.Phase != machine.Starting && r.state.Phase != machine.Probation
 	case leadAdded:
 		if r.state.Phase == machine.Draining {
 			e.reply <- akin(ErrDraining, r.leaving()...)
@@ -140,7 +153,7 @@ func (r *runner) heed(e any) {
 		if r.reports != nil && r.state.Phase == machine.Draining {
 			r.reports.tell(r.peer())
 		}
-	case holdersDue, statusDue, nothing: // what is due is done after each event
+	case holdersDue, statusDue: // what is due is done after each event
 	case reportDue:
 		r.reports.due(r.peer())
 	case hookReturned:
