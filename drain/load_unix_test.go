@@ -53,7 +53,7 @@ func (s *service) driveBy(dial func() (*client, error), keep, fresh int, think t
 	l.Each = func(r draintest.Result) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.gens[r.Answer.Header("X-Generation")]++
+		l.gens[r.Answer.Header.Get("X-Generation")]++
 	}
 	l.Start(context.Background())
 	l.settle()

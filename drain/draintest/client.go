@@ -3,7 +3,7 @@ package draintest
 import (
 	"bufio"
 	"bytes"
-	"fmt"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -27,9 +27,10 @@ type Client struct {
 	Blind bool
 
 	conn    net.Conn
+	in      *input
 	r       *bufio.Reader
 	request []byte
-	answer  bytes.Buffer // head and body
+	body    bytes.Buffer // of the last answer
 }
 
 // Connect makes the client ready for a request: with the connection that it has, or a new one. It
@@ -58,15 +59,18 @@ func (c *Client) connect() (dials bool, err error) {
 		dials = true
 		if c.conn, err = dial(); err != nil {
 			c.conn = nil
-			if kindOf(err, false) == "timeout" {
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() {
 				return true, &Failure{"timeout", err}
 			}
 			return true, &Failure{"refused", err}
 		}
 		if c.r == nil {
-			c.r = bufio.NewReaderSize(c.conn, 2048) // a load may have thousands
+			c.in = new(input)
+			c.r = bufio.NewReaderSize(c.in, 2048) // a load may have thousands
 		}
-		c.r.Reset(c.conn)
+		*c.in = input{from: c.conn}
+		c.r.Reset(c.in)
 	}
 	_ = c.conn.SetDeadline(time.Now().Add(c.timeout())) // an error comes again
 	return dials, nil
@@ -137,7 +141,7 @@ func (c *Client) do(method, path string, body []byte) (Answer, error) {
 	if err := c.Send(b); err != nil {
 		return Answer{}, err
 	}
-	a, err := c.receive(method != "HEAD", nil)
+	a, err := c.receive(method, nil)
 	if err == nil {
 		err = a.Want(a.Body)
 	}
@@ -147,58 +151,9 @@ func (c *Client) do(method, path string, body []byte) (Answer, error) {
 // Send writes a part of a request, a request or several, as they are. The error is a *Failure.
 func (c *Client) Send(b []byte) error {
 	_, err := c.conn.Write(b)
-	return broken(err, false)
+	return c.broken(err, false)
 }
 
 // Receive reads the answer to a request that was sent, but for HEAD. The body goes to w as it
 // comes, or into Answer.Body if w is nil. The error is a *Failure, and so is one that w returns.
-func (c *Client) Receive(w io.Writer) (Answer, error) { return c.receive(true, w) }
-
-// Answer is a response, read to its end. It is valid until the client's next request.
-type Answer struct {
-	Status int
-	Body   []byte
-	Close  bool // the server closes the connection
-
-	head    []byte
-	length  int64 // -1 if the head does not say
-	chunked bool
-}
-
-// Header returns the first value of a header, "" if there is none.
-func (a Answer) Header(name string) string {
-	for line := range bytes.Lines(a.head) {
-		if key, value, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(key, []byte(name)) {
-			return string(bytes.TrimSpace(value))
-		}
-	}
-	return ""
-}
-
-// Want returns a *Failure if the status is not 200, "status", or the body is another, "mismatch".
-func (a Answer) Want(body []byte) error {
-	if a.Status != 200 {
-		return fail("status", "status %d, %.80q", a.Status, a.Body)
-	}
-	if !bytes.Equal(a.Body, body) {
-		return fail("mismatch", "sent %.60q, got %.60q", body, a.Body)
-	}
-	return nil
-}
-
-// Failure is a request that got no answer, or a wrong one.
-type Failure struct {
-	// Kind is "refused" (no connection to be had), "eof" (closed without an answer), "reset" (reset
-	// without an answer), "timeout" (no whole answer in time), "truncated" (the answer broke off),
-	// "status" (not 200), "mismatch" (another body), "malformed" (not HTTP), "unasked" (an answer
-	// before a request) or "other".
-	Kind string
-	Err  error
-}
-
-func (f *Failure) Error() string { return f.Kind + ": " + f.Err.Error() }
-
-// Unwrap returns Err.
-func (f *Failure) Unwrap() error { return f.Err }
-
-func fail(kind, format string, args ...any) error { return &Failure{kind, fmt.Errorf(format, args...)} }
+func (c *Client) Receive(w io.Writer) (Answer, error) { return c.receive("GET", w) }

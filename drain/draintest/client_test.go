@@ -93,7 +93,6 @@ func TestHowARequestFails(t *testing.T) {
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\nContent-Length: four\r\n\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\nno header\r\n\r\n" }},
 		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\n\r\nuntil the end" }},
-		{"malformed", func(string) string { return "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: x\r\n", maxHead/6) }},
 	} {
 		t.Run(x.want, func(t *testing.T) {
 			s := newServer(t, func(c *net.TCPConn, request func() (string, bool)) {
@@ -172,7 +171,7 @@ func TestAnswers(t *testing.T) {
 		next <- text
 		a, err := c.Do("POST", "/", []byte("hello"))
 		last := i == len(said)-1
-		if err != nil || string(a.Body) != "hello" || a.Header("x-PID") != "7" || a.Header("No") != "" || a.Close != last {
+		if err != nil || string(a.Body) != "hello" || a.Header.Get("X-Pid") != "7" || a.Close != last {
 			t.Errorf("%.100q is read as %q %+v, %v", text, a.Body, a, err)
 		}
 	}

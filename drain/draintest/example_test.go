@@ -43,6 +43,6 @@ func ExampleClient() {
 	c := draintest.Client{Addr: service.Listener.Addr().String()}
 	defer c.Close()
 	a, err := c.Do("PUT", "/", []byte("body"))
-	fmt.Println(a.Status, a.Header("X-Method"), err)
+	fmt.Println(a.Status, a.Header.Get("X-Method"), err)
 	// Output: 200 PUT <nil>
 }

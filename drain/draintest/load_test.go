@@ -33,7 +33,7 @@ func TestLoadCounts(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		by[r.Client]++
-		if r.Answer.Header("X-Pid") != "7" || r.Err != nil || r.Took <= 0 || r.Begun.IsZero() {
+		if r.Answer.Header.Get("X-Pid") != "7" || r.Err != nil || r.Took <= 0 || r.Begun.IsZero() {
 			t.Errorf("%+v", r)
 		}
 	}}

@@ -74,20 +74,18 @@ func (l *load) start() {
 	none := func(draintest.Result) time.Duration { return 0 }
 	l.group(odd, l.cfg.odd, breath, pipelining)
 	l.group(odd, l.cfg.odd, breath, inHalves)
-	l.group(odd, l.cfg.odd, none, func(u *user, c *draintest.Client, n int) (draintest.Answer, error) {
-		return u.big(c, n, true)
-	})
-	l.group(odd, l.cfg.odd, none, func(u *user, c *draintest.Client, n int) (draintest.Answer, error) {
-		return u.big(c, n, false)
-	})
+	l.group(odd, l.cfg.odd, none, big(true))
+	l.group(odd, l.cfg.odd, none, big(false))
 	if l.cfg.fresh > 0 {
 		l.fresh.Go(l.newConnections)
 	}
 }
 
+// asking is one request of one client, its nth.
+type asking func(u *user, c *draintest.Client, n int) (draintest.Answer, error)
+
 // group starts n clients of a class, each with a connection of its own. The default of ask is an echo.
-func (l *load) group(c class, n int, think func(last draintest.Result) time.Duration,
-	ask func(u *user, c *draintest.Client, n int) (draintest.Answer, error)) {
+func (l *load) group(c class, n int, think func(last draintest.Result) time.Duration, ask asking) {
 	users := make([]*user, n)
 	for i := range users {
 		users[i] = &user{load: l, number: i, class: c, rec: l.stats.recorder()}
@@ -170,10 +168,10 @@ func (u *user) count(r draintest.Result) {
 	if r.Again {
 		st.reconnected(u.class, begun)
 	}
-	pid, _ := strconv.Atoi(r.Answer.Header("X-Pid"))
+	pid, _ := strconv.Atoi(r.Answer.Header.Get("X-Pid"))
 	if pid != 0 && pid != u.lastPid {
 		u.lastPid = pid
-		generation, _ := strconv.Atoi(r.Answer.Header("X-Generation"))
+		generation, _ := strconv.Atoi(r.Answer.Header.Get("X-Generation"))
 		st.answered(pid, generation, end)
 	}
 	how := outcomeOf(r.Err)

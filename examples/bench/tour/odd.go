@@ -82,6 +82,10 @@ func inHalves(u *user, c *draintest.Client, n int) (a draintest.Answer, err erro
 }
 
 // big has 10 MB echoed, slow on the way up or on the way down.
+func big(slowUp bool) asking {
+	return func(u *user, c *draintest.Client, n int) (draintest.Answer, error) { return u.big(c, n, slowUp) }
+}
+
 func (u *user) big(c *draintest.Client, n int, slowUp bool) (a draintest.Answer, err error) {
 	if u.body == nil {
 		u.body = bytes.Repeat([]byte("all that is sent comes back, "), bigSize/29+1)[:bigSize]

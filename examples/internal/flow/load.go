@@ -43,7 +43,7 @@ func NewLoadBy(t testing.TB, dial func() (net.Conn, error), host string, keep, f
 	l.Each = func(r draintest.Result) {
 		if r.Err == nil {
 			l.mu.Lock()
-			l.by[r.Answer.Header("X-Pid")]++
+			l.by[r.Answer.Header.Get("X-Pid")]++
 			l.mu.Unlock()
 		}
 	}
