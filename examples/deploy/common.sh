@@ -46,8 +46,14 @@ settings() { # file
 			rest=${rest#"$value"}
 			;;
 		esac
-		case ${rest#"${rest%%[![:blank:]]*}"} in '' | '#'*) ;; *) fail 6 "$1: put the value in quotes, one setting a line: $line" ;; esac
-		case $quote$value in \'*) ;; *[\$\`\\]*) fail 6 "$1: nothing is put in for \$, \` or \\ here: write it out, or in ': $line" ;; esac
+		case ${rest#"${rest%%[![:blank:]]*}"} in
+		'' | '#'*) ;;
+		*) fail 6 "$1: put the value in quotes, one setting a line: $line" ;;
+		esac
+		case $quote$value in
+		\'*) ;;
+		*[\$\`\\]*) fail 6 "$1: nothing is put in for \$, \` or \\ here: write it out, or in ': $line" ;;
+		esac
 		export "$name=$value"
 	done <"$1"
 }

@@ -70,6 +70,7 @@ empty() {
 
 # keep: what runs, which may be another than what lies there.
 keep() {
+	mkdir -p "${BIN%/*}" || return
 	pid=
 	{ read -r pid <"$PIDFILE"; } 2>/dev/null
 	from=/proc/$pid/exe

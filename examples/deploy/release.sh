@@ -6,7 +6,8 @@
 #   share FILE    the share only; continue or rollback when you have seen enough
 #   continue      goes on with what was stopped or interrupted, whichever way it went
 #   rollback      gives each node that has the new version the old one back, also
-#                 after the release is complete, until the next one
+#                 after the release is complete, until the next one. One that did
+#                 not run before keeps it
 #   status        says how far it is, and where the balancer has the nodes; exit
 #                 code 1: in the middle
 #
@@ -59,6 +60,8 @@ here=${0%/*}
 [ "$here" != "$0" ] || here=.
 # shellcheck source=/dev/null
 . "$here/common.sh"
+# shellcheck source=/dev/null
+. "$here/colours.sh"
 
 : "${NODES:=}"               # their names, in the order of their turns
 : "${SHARE:=1}"              # so many of them first
@@ -72,14 +75,15 @@ here=${0%/*}
 : "${STEP_TIMEOUT:=180}"     # seconds to wait for the last step of a release that was killed
 
 # Without a balancer all have their requests, always.
-balancer_settings() { [ "$METHOD" = swap ] || fail 6 "set BALANCER: haproxy, nginx, keepalived, traefik or a file of yours"; }
+balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
+balancer_settings() { [ "$METHOD" = swap ] || fail 6 "set BALANCER: $balancers"; }
 balancer_in() { :; }
 balancer_ready() { :; }
 balancer_status() { :; }
 balancer_weights='' balancer_probes=''
 if [ -n "$BALANCER" ]; then
 	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
-	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to haproxy, nginx, keepalived, traefik or a file of yours"
+	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
 	# shellcheck source=/dev/null
 	. "$BALANCER"
 fi
@@ -113,14 +117,16 @@ under_way() { # or the last word is one of the end
 # A killed release leaves its last step running, which has inherited the lock.
 lock() {
 	command -v flock >/dev/null || fail 6 "needs flock: install util-linux"
-	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null || fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
+	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null ||
+		fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
 	exec 9>>"$STATE/lock"
 	if ! flock -n 9; then
 		holder=
 		read -r holder <"$STATE/lock"
 		! kill -0 "$holder" 2>/dev/null || fail 7 "a release runs already: pid $holder"
 		say "the last step of a release that was interrupted still runs: waiting for it"
-		flock -w "$STEP_TIMEOUT" 9 || fail 7 "a step of the release of pid $holder, which is gone, is not over after $STEP_TIMEOUT s"
+		flock -w "$STEP_TIMEOUT" 9 ||
+			fail 7 "a step of the release of pid $holder, which is gone, is not over after $STEP_TIMEOUT s"
 	fi
 	echo $$ >"$STATE/lock"
 }
@@ -255,7 +261,7 @@ renew() { # node, weight
 		was=$?
 		[ "$was" = 3 ] || spared "$1" || fail 5 "continue or rollback"
 		at_node keep "$1" || fail 5 "$1: the old version could not be kept: continue or rollback"
-		[ "$was" = 0 ] || note "unwell $1"
+		case $was in 0) ;; 3) note "dead $1" ;; *) note "unwell $1" ;; esac
 		note "taken $1"
 		;;
 	esac
@@ -295,7 +301,7 @@ give() { # node, weight
 revert() { # node
 	if leave "$1" && change "$1" restore; then
 		give "$1" 100
-	elif noted "unwell $1"; then
+	elif noted "dead $1" || noted "unwell $1"; then
 		say "$1 is not well, as it was before"
 	else
 		fail 4 "$1 could not be given its old version back: continue or rollback when that is mended"
@@ -314,67 +320,18 @@ back() {
 	else
 		for word in taken new; do
 			for node in $NODES; do
+				[ "$(last "$node")" = $word ] || continue
 				go_on
-				[ "$(last "$node")" != $word ] || revert "$node"
+				if [ $word = new ] && noted "dead $node"; then
+					say "$node did not run before: it keeps the new version"
+					give "$node" 100
+				else
+					revert "$node"
+				fi
 			done
 		done
 	fi
 	note "rolled back"
-}
-
-# switch is forward of METHOD=colours. When the balancer has switched already, the
-# new one is not touched any more.
-switch() {
-	if ! balancer ready "$new"; then
-		if ! { noted shared && at_node check "$new"; }; then
-			note "taken $new"
-			balancer out "$new" || {
-				note "old $new"
-				fail 1 "$new was not touched, ${live:-nothing} is live, as before: continue tries it again"
-			}
-			retire "$new"
-			{ at_node put "$new" <"$STATE/new" && at_node start "$new" && at_node check "$new"; } ||
-				given_up "$new fails with the new version"
-			# The balancer reaches it, too, before anybody depends on that.
-			{ balancer try "$new" && at_node check "$new" "$PREVIEW"; } ||
-				given_up "$new fails with the new version, through the balancer"
-		fi
-		if paused; then return; fi
-	fi
-	if [ "$(last "$new")" != new ]; then
-		balancer in "$new" 100 || given_up "the balancer does not follow"
-		note "new $new"
-	fi
-	[ -z "$live" ] || retire "$live"
-	note complete
-}
-
-given_up() { # why
-	say "$1: the way back" >&2
-	stay
-	fail 1 "${live:-nothing} is live, as before: continue tries it again, or rollback"
-}
-
-# stay sees to it that what was live is: where it does not run any more, it is started.
-stay() {
-	[ -n "$(last "$new")" ] || return 0
-	if [ -n "$live" ]; then
-		balancer ready "$live" || at_node check "$live" || {
-			balancer out "$live" && retire "$live" && at_node start "$live" && at_node check "$live"
-		} || fail 4 "$live could not be started: continue or rollback when that is mended"
-		give "$live" 100
-	else
-		balancer out "$new" || fail 4 "$new is live: continue or rollback"
-	fi
-	retire "$new"
-	note "old $new"
-}
-
-# retire stops a colour that gets no requests any more.
-retire() { # node
-	say "$1: waiting until it has finished its requests"
-	{ at_node empty "$1" && at_node stop "$1"; } ||
-		fail 4 "$1 has no new requests, but is not stopped: continue or rollback"
 }
 
 status() {

@@ -49,7 +49,8 @@ is() { # node, expression
 balancer_settings() {
 	command -v socat >/dev/null || fail 6 "needs socat: install it"
 	for node in $NODES; do
-		is "$node" 1 || fail 6 "HAProxy at $socket knows no server $BACKEND/$node, or does not answer: set HAPROXY and BACKEND"
+		is "$node" 1 ||
+			fail 6 "HAProxy at $socket knows no server $BACKEND/$node, or does not answer: set HAPROXY and BACKEND"
 	done
 }
 

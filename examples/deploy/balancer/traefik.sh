@@ -16,14 +16,16 @@ balancer_settings() {
 	command -v curl >/dev/null || fail 6 "needs curl: install it"
 	get -o /dev/null "$API/api/version" || fail 6 "Traefik does not answer at $API: start it, or set API to its API"
 	[ ! -e "$ROUTES" ] || grep -q "standby:.*name: " "$ROUTES" ||
-		fail 6 "$ROUTES does not say which colour is live: put back the file that was there, or remove it before a first release"
+		fail 6 "$ROUTES does not say which colour is live: put back what was there, or remove it before a first release"
 }
 
 live() { sed -n 's/^ *app:.*name: *\([A-Za-z0-9._-]*\).*/\1/p' "$ROUTES" 2>/dev/null; }
 other() { for node in $NODES; do [ "$node" = "$1" ] || printf '%s' "$node"; done; }
 
 # target is what Traefik says of a service that it has in use.
-target() { get "$API/api/http/services/$1@file" | sed -n 's/.*"weighted":{"services":\[{"name":"\([^"]*\).*/\1/p'; }
+target() {
+	get "$API/api/http/services/$1@file" | sed -n 's/.*"weighted":{"services":\[{"name":"\([^"]*\).*/\1/p'
+}
 routed() { [ "$(target app)" = "$1" ] && [ "$(target standby)" = "$2" ]; }
 
 # route writes by rename: Traefik reads the old file or the new one. The name in
@@ -39,7 +41,7 @@ route() { # live, standby
 		} >"$ROUTES.new" && mv "$ROUTES.new" "$ROUTES"
 	} || fail 6 "cannot write $ROUTES: set ROUTES to a file in the folder of Traefik's file provider"
 	within "$BALANCER_TIMEOUT" routed "$1" "$2" ||
-		fail 1 "$API does not say that it routes to ${1:-nothing}, with $2 on standby, after $BALANCER_TIMEOUT s: see Traefik's log"
+		fail 1 "$API does not say that it routes to ${1:-nothing}, $2 on standby, in $BALANCER_TIMEOUT s: see Traefik's log"
 }
 
 balancer_ready() { [ "$(live)" = "$1" ]; }
@@ -65,5 +67,6 @@ balancer_in() {
 # /livez and not /ping, because who asks that once is a prober that a stop would wait for.
 balancer_try() {
 	balancer_out "$1"
-	within "$BALANCER_TIMEOUT" get -o /dev/null "$PREVIEW/livez" || fail 1 "$1 is not reached at $PREVIEW: see Traefik's log"
+	within "$BALANCER_TIMEOUT" get -o /dev/null "$PREVIEW/livez" ||
+		fail 1 "$1 is not reached at $PREVIEW: see Traefik's log"
 }

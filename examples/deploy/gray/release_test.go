@@ -209,4 +209,25 @@ func TestOutFirst(t *testing.T) {
 	s.want(nil, "v2", "v2", "v2")
 	load.Reaches(s.nodes["a"].PID(), 20)
 	load.Report("Gray release", "of three nodes one is dead, one pulled: they come first", took)
+
+	s.release(0, "rollback") // is nothing that makes a node worse
+	s.want(nil, "v1", "v2", "v1")
+}
+
+// TestFirst: the first release is one, too, and nothing comes before it.
+func TestFirst(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b")
+	for _, n := range s.nodes {
+		n.Control("stop")
+		folder := n.Path("new")
+		flow.WriteFile(t, s.dir, "site/"+map[*flow.Node]string{s.nodes["a"]: "a", s.nodes["b"]: "b"}[n],
+			n.Settings()+"BIN="+folder+"/app\n")
+	}
+	s.release(1, "upgrade "+flow.Build(t, "nethttp", "v1", "crash"))
+	s.release(0, "rollback")
+	s.release(0, "upgrade "+flow.Build(t, "nethttp", "v2", ""))
+	s.want(nil, "v2", "v2")
+	s.release(0, "rollback")
+	s.want(nil, "v2", "v2")
 }

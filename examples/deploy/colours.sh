@@ -1,0 +1,58 @@
+# colours.sh: METHOD=colours of release.sh, which sources it and has what it calls. Of two nodes one
+# is live; the new one is the other.
+# shellcheck shell=sh disable=SC2154
+
+# switch is forward of METHOD=colours. When the balancer has switched already, the
+# new one is not touched any more.
+switch() {
+	if ! balancer ready "$new"; then
+		if ! { noted shared && at_node check "$new"; }; then
+			note "taken $new"
+			balancer out "$new" || {
+				note "old $new"
+				fail 1 "$new was not touched, ${live:-nothing} is live, as before: continue tries it again"
+			}
+			retire "$new"
+			{ at_node put "$new" <"$STATE/new" && at_node start "$new" && at_node check "$new"; } ||
+				given_up "$new fails with the new version"
+			# The balancer reaches it, too, before anybody depends on that.
+			{ balancer try "$new" && at_node check "$new" "$PREVIEW"; } ||
+				given_up "$new fails with the new version, through the balancer"
+		fi
+		if paused; then return; fi
+	fi
+	if [ "$(last "$new")" != new ]; then
+		balancer in "$new" 100 || given_up "the balancer does not follow"
+		note "new $new"
+	fi
+	[ -z "$live" ] || retire "$live"
+	note complete
+}
+
+given_up() { # why
+	say "$1: the way back" >&2
+	stay
+	fail 1 "${live:-nothing} is live, as before: continue tries it again, or rollback"
+}
+
+# stay sees to it that what was live is: where it does not run any more, it is started.
+stay() {
+	[ -n "$(last "$new")" ] || return 0
+	if [ -n "$live" ]; then
+		balancer ready "$live" || at_node check "$live" || {
+			balancer out "$live" && retire "$live" && at_node start "$live" && at_node check "$live"
+		} || fail 4 "$live could not be started: continue or rollback when that is mended"
+		give "$live" 100
+	else
+		balancer out "$new" || fail 4 "$new is live: continue or rollback"
+	fi
+	retire "$new"
+	note "old $new"
+}
+
+# retire stops a colour that gets no requests any more.
+retire() { # node
+	say "$1: waiting until it has finished its requests"
+	{ at_node empty "$1" && at_node stop "$1"; } ||
+		fail 4 "$1 has no new requests, but is not stopped: continue or rollback"
+}
