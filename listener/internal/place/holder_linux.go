@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// holderTime bounds the search for the process that holds an address: a machine may have many
-// processes.
-const holderTime = 500 * time.Millisecond
+// HolderTime bounds the search for the process that holds an address: a machine may have many
+// processes. Only a test changes it.
+var HolderTime = 500 * time.Millisecond
 
 // Holder says which process holds an address that is in use: "process 1234 (nginx)", or of another
 // user's process the user. It is "" where the kernel does not tell.
@@ -25,7 +25,7 @@ func Holder(network, address string) string {
 	if err != nil {
 		return ""
 	}
-	until := time.Now().Add(holderTime)
+	until := time.Now().Add(HolderTime)
 	sockets := make(map[string]int) // their inodes, and users, -1 if not known
 	if IsUnix(want.Network) {
 		unixHolders(want, sockets)
