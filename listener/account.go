@@ -32,7 +32,7 @@ func (c *conn) record(l Loss) bool {
 // done with, or the program cuts off what is under way.
 func (c *conn) recordLosses(force bool) {
 	p := c.protocol()
-	waits := p.awaitsRequest()
+	waits := c.awaitsRequest()
 	switch {
 	case c.moved.Load() || c.inProcess() || waits && c.rejected.Load():
 	case c.closedInHead.Load():

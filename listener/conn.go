@@ -111,7 +111,9 @@ type tcpConn struct{ *conn }
 
 // ReadFrom keeps sendfile and splice working under net/http.
 func (c tcpConn) ReadFrom(r io.Reader) (int64, error) {
-	c.beforeWrite()
+	if !c.hasWritten.Load() {
+		c.beforeWrite()
+	}
 	return c.Conn.(io.ReaderFrom).ReadFrom(r)
 }
 
@@ -216,10 +218,40 @@ func (c *conn) awaitClaim() {
 	}
 }
 
-// beforeWrite is called before a write.
+// beforeWrite is called before the first write.
 func (c *conn) beforeWrite() {
-	if !c.hasWritten.Load() {
-		c.hasWritten.Store(true)
-		c.awaitClaim()
+	c.hasWritten.Store(true)
+	c.awaitClaim()
+}
+
+// awaitsRequest tells whether the server waits for a request, or for the rest of its head, in the
+// read that is about to begin. While net/http calls a connection new or idle, it reads nothing but a
+// head, and has none that is whole. HTTP/2 is h2drain's.
+func (c *conn) awaitsRequest() bool {
+	if c.state.Load() == 0 {
+		return c.unmet()
 	}
+	return (c.is(http.StateNew) || c.is(http.StateIdle)) && !c.isHTTP2()
+}
+
+// unmet tells whether c is a connection as type unmet says. One that has said junk counts only where the
+// goroutine that accepts reads it too: otherwise another server may understand it.
+func (c *conn) unmet() bool {
+	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
+		return false
+	}
+	switch c.hasSaid() {
+	case sniff.SaidMore:
+		return false
+	case sniff.SaidJunk:
+		if c.sock.holding.Load() != c {
+			return false
+		}
+	}
+	return !c.hasWritten.Load() || c.speaks.Load() == secured // a handshake has two sides
+}
+
+// awaited tells whether a server may get c yet.
+func (c *conn) awaited() bool {
+	return c.state.Load() == 0 && !c.isClosed() && (!c.hasWritten.Load() || c.speaks.Load() == secured)
 }

@@ -13,10 +13,6 @@ import (
 // http1 is a connection in plain text: its bytes are seen as the server reads them.
 type http1 struct{ *conn }
 
-// awaitsRequest relies on net/http: while it calls a connection new or idle, it reads nothing but a
-// head, and has none that is whole.
-func (c http1) awaitsRequest() bool { return c.is(http.StateNew) || c.is(http.StateIdle) }
-
 // A wrapper may have state of its own, which can't be handed over.
 func (c http1) movable() bool { return !c.wrapped.Load() }
 

@@ -63,8 +63,7 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 		all["ReadFromUDPAddrPort"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDPAddrPort(p); return n, err }
 		all["ReadMsgUDP"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUDP(p, nil); return n, err }
 		all["ReadMsgUDPAddrPort"] = func(p []byte) (int, error) {
-			n, _, _, _,
-				err := pc.ReadMsgUDPAddrPort(p, nil)
+			n, _, _, _, err := pc.ReadMsgUDPAddrPort(p, nil)
 			return n, err
 		}
 	case unixReader:

@@ -68,6 +68,7 @@ func mustOpen(t testing.TB, network, address string) net.Listener {
 		}
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = ln.Close() })
 	return ln
 }
 

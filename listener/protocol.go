@@ -5,10 +5,6 @@ import "github.com/baton-go/baton/listener/internal/sniff"
 // protocol is what a client speaks, as far as that is known. It tells how the connection comes to
 // rest, and what its client loses at the end. The types are views of a conn.
 type protocol interface {
-	// waits tells whether the server waits for a request, or for the rest of its head, in the read
-	// that is about to begin.
-	awaitsRequest() bool
-
 	// atRest tells, on the goroutine that reads, whether the server waits for the first byte of a
 	// request and holds none of it, not even in a buffer. The read offers a buffer of that length.
 	// Ahead tells whether a request line was read whose request has not begun.
@@ -44,13 +40,11 @@ func (c *conn) spoken() protocol {
 	return http1{c}
 }
 
-func (c *conn) awaitsRequest() bool { return c.protocol().awaitsRequest() }
-
-// http2 does not come to rest here: h2drain ends it.
+// http2 awaits no request that could be seen here: h2drain ends it.
 type http2 struct{ http1 }
 
-func (c http2) awaitsRequest() bool  { return false }
 func (c http2) movable() bool        { return false }
+func (c http2) rejects([]byte) bool  { return false }
 func (c http2) received([]byte, int) {}
 func (c http2) behind(int) LossKind  { return "" }
 
@@ -61,8 +55,7 @@ func (c http2) behind(int) LossKind  { return "" }
 // behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
-func (c unmet) awaitsRequest() bool { return c.unmet() }
-func (c unmet) movable() bool       { return !c.readSinceIdle.Load() && c.http1.movable() } // what was read stays here
+func (c unmet) movable() bool { return !c.readSinceIdle.Load() && c.http1.movable() } // what was read stays here
 
 func (c unmet) atRest(int, bool) bool {
 	return c.awaitsRequest() && (c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello)
@@ -103,26 +96,4 @@ func (c unmet) unread(p []byte, n int) LossKind {
 		return c.spoken().unread(p, n)
 	}
 	return LossKind(sniff.UnmetKind(p, n))
-}
-
-// unmet tells whether c is such a connection. One that has said junk counts only where the
-// goroutine that accepts reads it too: otherwise another server may understand it.
-func (c *conn) unmet() bool {
-	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
-		return false
-	}
-	switch c.hasSaid() {
-	case sniff.SaidMore:
-		return false
-	case sniff.SaidJunk:
-		if c.sock.holding.Load() != c {
-			return false
-		}
-	}
-	return !c.hasWritten.Load() || c.speaks.Load() == secured // a handshake has two sides
-}
-
-// awaited tells whether a server may get c yet.
-func (c *conn) awaited() bool {
-	return c.state.Load() == 0 && !c.isClosed() && (!c.hasWritten.Load() || c.speaks.Load() == secured)
 }

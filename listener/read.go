@@ -36,8 +36,8 @@ func (c *conn) readOn(p []byte) (int, error) {
 		if c.readAborted.Load() && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
-		d, pr := c.set.leaving.Load(), c.protocol()
-		if d != nil && pr.awaitsRequest() && d.release(c, pr.atRest(len(p), ahead)) {
+		d := c.set.leaving.Load()
+		if d != nil && c.awaitsRequest() && d.release(c, c.protocol().atRest(len(p), ahead)) {
 			if c.released.Store(true); c.state.Load() == 0 {
 				c.closeUnmet()
 			}
@@ -93,12 +93,12 @@ func (c *conn) read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	c.beforeWrite()
+	if !c.hasWritten.Load() {
+		c.beforeWrite()
+	}
 	n, err := c.Conn.Write(p)
-	if n > 0 && c.readSinceIdle.Load() && c.state.Load() != 0 {
-		if pr := c.protocol(); pr.awaitsRequest() && pr.rejects(p) {
-			c.rejected.Store(true) // else it was a handshake's record, or a short one between two requests
-		}
+	if n > 0 && (c.is(http.StateNew) || c.is(http.StateIdle)) && c.readSinceIdle.Load() && c.protocol().rejects(p) {
+		c.rejected.Store(true) // else it was a handshake's record, or a short one between two requests
 	}
 	return n, err
 }

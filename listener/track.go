@@ -79,8 +79,7 @@ func (s *Set) Track(srv *http.Server) {
 			c.requestBegins(r)
 			defer c.requestEnds(r)
 		}
-		goesOn := func(d *drainer) bool { return d.canHandOver(c) || c.h2.Load() != nil || d.hasPipelined(c, r) }
-		if d := s.leaving.Load(); d != nil && (c == nil || !goesOn(d)) {
+		if d := s.leaving.Load(); d != nil && !d.goesOn(c, r) {
 			w.Header().Set("Connection", "close")
 		}
 		if u := h2cUpgrade(w, r); u != nil {
@@ -166,6 +165,11 @@ func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 		c.userDeadline = time.Now().Add(idle)
 	}
 	_ = c.setReadDeadlineLocked(c.userDeadline)
+}
+
+// goesOn tells whether the client of c may send another request behind r.
+func (d *drainer) goesOn(c *conn, r *http.Request) bool {
+	return c != nil && (d.canHandOver(c) || c.h2.Load() != nil || d.hasPipelined(c, r))
 }
 
 // hasPipelined tells, while the server leaves, whether the client sent more requests behind r
