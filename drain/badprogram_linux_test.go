@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,17 +19,13 @@ import (
 // variable by which the test binary is a service.
 func (s *service) family() (pids []int) {
 	s.Helper()
-	entries := have(os.ReadDir("/proc"))(s)
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // of a zombie it is empty
+	for _, p := range procs() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid)) // of a zombie it is empty
 		if err == nil && bytes.Contains(env, []byte(planEnv+"="+s.planned+"\x00")) {
-			pids = append(pids, pid)
+			pids = append(pids, p.pid)
 		}
 	}
+	slices.Sort(pids)
 	return pids
 }
 
@@ -76,47 +71,45 @@ func (s *service) installReal() {
 // Whatever the new program does, but to serve: the swap fails with a reason, nothing of it is left, and
 // nothing is lost.
 func TestSwapToABadProgramFailsAndLeavesNothing(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct{ name, reason, text, fault string }{
-		{name: "ends well at once", reason: "exited", text: "exit 0"},
-		{name: "leaves a child", reason: "exited", text: "sleep 1000 & exit 0"},
-		{name: "leaves a child that ignores signals", reason: "exit status 4",
+	type row struct{ reason, text, fault string }
+	each(t, map[string]row{
+		"ends well at once": {reason: "exited", text: "exit 0"},
+		"leaves a child":    {reason: "exited", text: "sleep 1000 & exit 0"},
+		"leaves a child that ignores signals": {reason: "exit status 4",
 			text: "(trap '' TERM HUP INT; sleep 1000; sleep 1000) & exit 4"},
-		{name: "leaves a daemon", reason: "exited", text: "setsid sh -c 'sleep 1000; sleep 1000' & exit 0"},
-		{name: "leaves a daemon of a daemon", reason: "exited",
+		"leaves a daemon": {reason: "exited", text: "setsid sh -c 'sleep 1000; sleep 1000' & exit 0"},
+		"leaves a daemon of a daemon": {reason: "exited",
 			text: "(setsid sh -c 'setsid sh -c \"sleep 1000; sleep 1000\" & exit 0' &); sleep 0.2; exit 0"},
-		{name: "is a daemon", reason: "exited", text: "setsid $real </proc/$$/fd/0 & exit 0"},
-		{name: "never calls drain", reason: "not ready within", text: "sleep 1000"},
-		{name: "never calls drain, with a daemon", reason: "not ready within", text: "setsid sleep 1000 & sleep 1000"},
-		{name: "says it is ready and dies", reason: "exited", text: `printf '*' >&3; exit 0`},
-		{name: "says something else", reason: "exited", text: `printf 'x*' >&3; exit 0`},
-		{name: "closes everything", reason: "exited", text: "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec /bin/sleep 0.2"},
-		{name: "is loud", reason: "exited", text: "head -c 64000000 /dev/zero >&2; exit 0"},
-		{name: "a wrapper of one that fails", reason: "the cache is cold", text: "$real", fault: "ready fails"},
-		{name: "a wrapper of one that crashes", reason: "exit status 3", text: "$real; exit $?", fault: "crash in probation"},
-		{name: "a wrapper that forgets to end", reason: "the cache is cold", text: "$real; sleep 1000", fault: "ready fails"},
-		{name: "a wrapper of one that hangs", reason: "not ready within", text: "$real </proc/$$/fd/0 & wait",
+		"is a daemon":                      {reason: "exited", text: "setsid $real </proc/$$/fd/0 & exit 0"},
+		"never calls drain":                {reason: "not ready within", text: "sleep 1000"},
+		"never calls drain, with a daemon": {reason: "not ready within", text: "setsid sleep 1000 & sleep 1000"},
+		"says it is ready and dies":        {reason: "exited", text: `printf '*' >&3; exit 0`},
+		"says something else":              {reason: "exited", text: `printf 'x*' >&3; exit 0`},
+		"closes everything":                {reason: "exited", text: "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec /bin/sleep 0.2"},
+		"is loud":                          {reason: "exited", text: "head -c 64000000 /dev/zero >&2; exit 0"},
+		"a wrapper of one that fails":      {reason: "the cache is cold", text: "$real", fault: "ready fails"},
+		"a wrapper of one that crashes":    {reason: "exit status 3", text: "$real; exit $?", fault: "crash in probation"},
+		"a wrapper that forgets to end":    {reason: "the cache is cold", text: "$real; sleep 1000", fault: "ready fails"},
+		"a wrapper of one that hangs": {reason: "not ready within", text: "$real </proc/$$/fd/0 & wait",
 			fault: "hang at start"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s := start(t, plan{SwapTimeout: 4 * time.Second}, unheard)
-			s.installReal()
-			l := s.drive(2, 4*time.Millisecond)
-			s.wantFailure(l, c.reason, func() {
-				s.replace(s.script(c.text))
-				s.plan.Fault, s.plan.SwapTimeout = c.fault, 0
-				s.replan()
-			})
-			s.wantFamily(s.pgid)
-			s.nextHas("")
-			s.install()
-			s.swap()
-			l.end()
-			s.stop()
-			s.wantFamily()
-			s.wantNothingLost()
+	}, func(t *testing.T, c row) {
+		s := start(t, plan{SwapTimeout: 4 * time.Second}, unheard)
+		s.installReal()
+		l := s.drive(2, 4*time.Millisecond)
+		s.wantFailure(l, c.reason, func() {
+			s.replace(s.script(c.text))
+			s.plan.Fault, s.plan.SwapTimeout = c.fault, 0
+			s.replan()
 		})
-	}
+		s.wantFamily(s.pgid)
+		s.nextHas("")
+		s.install()
+		s.swap()
+		l.end()
+		s.stop()
+		s.wantFamily()
+		s.wantNothingLost()
+	})
 }
 
 // unheard drops what the service says on standard error.
@@ -149,30 +142,27 @@ func TestSwapToABusyFileFailsAndLosesNothing(t *testing.T) {
 
 // Wrappers of good programs work, whether they become the program or wait for it.
 func TestSwapThroughAWrapper(t *testing.T) {
-	t.Parallel()
-	for _, text := range []string{"exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?",
-		"setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done"} {
-		t.Run(text, func(t *testing.T) {
-			s := start(t, plan{}, withControl)
-			s.installReal()
-			l := s.drive(2, 4*time.Millisecond)
-			s.replace(s.script(text))
-			for gen := 2; gen <= 4; gen++ {
-				s.signal(s.main().PID, syscall.SIGHUP)
-				s.event(gen, "promoted")
-				s.event(gen, "older generation is gone")
-			}
-			_ = os.Remove(s.binary) // some wait for that, and leave the program alone
-			l.end()
-			if st := s.mustControl("status"); st.Generation != 4 || st.Phase != drain.Ready {
-				t.Errorf("%+v", st)
-			}
-			if text == "exec $real" {
-				s.wantFamily(s.main().PID)
-			}
-			s.mustControl("stop")
-			s.wantFamily()
-			s.wantNothingLost()
-		})
-	}
+	eachOf(t, func(t *testing.T, text string) {
+		s := start(t, plan{}, withControl)
+		s.installReal()
+		l := s.drive(2, 4*time.Millisecond)
+		s.replace(s.script(text))
+		for gen := 2; gen <= 4; gen++ {
+			s.signal(s.main().PID, syscall.SIGHUP)
+			s.event(gen, "promoted")
+			s.event(gen, "older generation is gone")
+		}
+		_ = os.Remove(s.binary) // some wait for that, and leave the program alone
+		l.end()
+		if st := s.mustControl("status"); st.Generation != 4 || st.Phase != drain.Ready {
+			t.Errorf("%+v", st)
+		}
+		if text == "exec $real" {
+			s.wantFamily(s.main().PID)
+		}
+		s.mustControl("stop")
+		s.wantFamily()
+		s.wantNothingLost()
+	}, "exec $real", "$real", "$real </proc/$$/fd/0 & wait", "cd /; $real; exit $?",
+		"setsid $real </proc/$$/fd/0 & while [ -e $0 ]; do sleep 0.01; done")
 }

@@ -98,3 +98,23 @@ func TestStopWhileTheNewIsHalted(t *testing.T) {
 		s.wantEnd(0, "")
 	})
 }
+
+// A generation that is halted while the next one takes over, and wakes when that one has handed over in turn and is gone,
+// was replaced all the same: it takes nothing back, and leaves what has its child's end of the link alone.
+func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
+	eachOf(t, func(t *testing.T, _ int) { // the old generation finds out both at once
+		s, child := stoppedAtReady(t, plan{DrainTimeout: hung}, withControl)
+		waiting := s.wait()
+		s.event(2, "promoted")
+		s.wantReceived(waiting, child)
+		_ = waiting.Close()
+		third := s.swap()
+		s.noteSince(0, child, "exit 0")
+		s.awaitState(child, "Z") // its parent can't reap it
+		s.signal(s.pgid, syscall.SIGCONT)
+		s.wantExit(s.pgid, 0)
+		s.event(3, "older generation is gone")
+		s.wantNone(0, "swap failed")
+		s.wantServed(third.PID)
+	}, 1, 2, 3, 4, 5, 6, 7, 8)
+}

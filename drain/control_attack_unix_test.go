@@ -154,15 +154,78 @@ func TestControlReplacesAStaleSocket(t *testing.T) {
 
 // Another generation may take over while a stop is being asked for: the client asks again, and all are gone in the end.
 func TestControlStopThatComesWithAPromotion(t *testing.T) {
-	t.Parallel()
-	for i := range 4 { // the old generation finds out both at once
-		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			s, _ := stoppedAtReady(t, plan{}, withControl)
-			answer := s.controlLater("stop")
-			s.signal(s.pgid, syscall.SIGCONT)
-			s.wantAnswer(answer)
-			s.wantNobody()
-			s.wantNoControl()
-		})
+	eachOf(t, func(t *testing.T, _ int) { // the old generation finds out both at once
+		s, _ := stoppedAtReady(t, plan{}, withControl)
+		answer := s.controlLater("stop")
+		s.signal(s.pgid, syscall.SIGCONT)
+		s.wantAnswer(answer)
+		s.wantNobody()
+		s.wantNoControl()
+	}, 1, 2, 3, 4)
+}
+
+// A new version may have its control socket elsewhere, or have none.
+func TestControlSocketOfANewVersion(t *testing.T) {
+	s := start(t, plan{}, withControl)
+	first := s.plan.Control
+	next := func(path, fault string) {
+		t.Helper()
+		s.plan.Control = path
+		s.nextHas(fault)
+	}
+	wantGeneration := func(n int) {
+		t.Helper()
+		if st := s.mustControl("status"); st.Generation != n {
+			t.Errorf("generation %d answers; want %d", st.Generation, n)
+		}
+	}
+	wantNone := func(path string) {
+		t.Helper()
+		s.eventually(path+" to be gone", func() bool { _, err := os.Lstat(path); return err != nil })
+	}
+
+	other := filepath.Join(s.dir, "other")
+	next(other, "check fails")
+	_, err := s.controlAt(first, "swap")
+	s.wantWords(err, "the database is away")
+	wantNone(other)
+	next(first, "")
+	wantGeneration(1)
+
+	next(other, "")
+	_, err = s.controlAt(first, "swap")
+	must(t, err)
+	wantGeneration(2)
+	wantNone(first)
+
+	must(t, os.Symlink(s.dir, filepath.Join(s.dir, "link")))
+	next(filepath.Join(s.dir, "link", "other"), "") // the same
+	s.mustControl("swap")
+	wantGeneration(3)
+	s.event(3, "promoted")
+
+	must(t, os.Remove(other)) // by a zealous cleaner
+	s.swap()
+	wantGeneration(4)
+
+	file := filepath.Join(s.dir, "file")
+	must(t, write("precious", 0o600)(file))
+	next(file, "")
+	_, err = s.controlAt(other, "swap")
+	s.wantWords(err, "Config.ControlSocket", "no socket", "generation 4 serves on")
+
+	next("", "")
+	_, err = s.controlAt(other, "swap")
+	must(t, err)
+	s.event(5, "promoted")
+	wantNone(other)
+
+	next(other, "")
+	s.swap()
+	wantGeneration(6)
+	must(t, os.Rename(file, other)) // somebody has put his own there
+	s.stop()
+	if text, err := os.ReadFile(other); err != nil || string(text) != "precious" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

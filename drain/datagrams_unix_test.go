@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -76,21 +77,17 @@ func (c *sender) want(gen int, text string) {
 }
 
 func eachDatagramNetwork(t *testing.T, f func(t *testing.T, network string, p plan)) {
-	for _, network := range []string{"udp", "unixgram"} {
-		t.Run(network, func(t *testing.T) {
-			t.Parallel()
-			at := "127.0.0.1:0"
-			if network == "unixgram" {
-				at = filepath.Join(shortDir(t), "s")
-			}
-			f(t, network, plan{Datagrams: [][2]string{{network, at}}})
-		})
-	}
+	eachOf(t, func(t *testing.T, network string) {
+		at := "127.0.0.1:0"
+		if network == "unixgram" {
+			at = filepath.Join(shortDir(t), "s")
+		}
+		f(t, network, plan{Datagrams: [][2]string{{network, at}}})
+	}, "udp", "unixgram")
 }
 
 // One generation reads, the newest, also while older ones have work to do, and where a swap fails, the one that was.
 func TestDatagramsAreReadByOneGenerationAtATime(t *testing.T) {
-	t.Parallel()
 	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
 		s := start(t, p)
 		c := s.sender(network)
@@ -120,73 +117,89 @@ func TestDatagramsAreReadByOneGenerationAtATime(t *testing.T) {
 
 // Answers come from one generation until they come from the next, and each datagram is answered.
 func TestDatagramsUnderLoadAcrossSwaps(t *testing.T) {
-	t.Parallel()
 	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
 		s := start(t, p)
-		var beats [2]atomic.Int64
-		quit := make(chan struct{})
-		ends := make(chan error, len(beats))
-		for i := range beats {
-			c := s.sender(network)
-			go func() {
-				buf := make([]byte, 64)
-				last := 0
-				for n := 0; ; n++ {
-					select {
-					case <-quit:
-						ends <- nil
-						return
-					default:
-					}
-					text, by, got := fmt.Sprint(n), 0, ""
-					_ = c.SetDeadline(time.Now().Add(2 * hung))
-					_, err := c.Write([]byte(text))
-					m := 0
-					if err == nil {
-						m, err = c.Read(buf)
-					}
-					if err == nil {
-						_, err = fmt.Sscanf(string(buf[:m]), "%d %s", &by, &got)
-					}
-					if err != nil || got != text || by < last {
-						ends <- fmt.Errorf("datagram %s: %q, %v; the last was read by generation %d", text, buf[:m], err, last)
-						return
-					}
-					last = by
-					beats[i].Add(1)
-				}
-			}()
-		}
+		l := s.askDatagrams(network)
 		for range 6 {
-			for i := range beats {
-				from := beats[i].Load()
-				for end := time.Now().Add(hung); beats[i].Load() == from && len(ends) == 0; time.Sleep(time.Millisecond) {
-					if time.Now().After(end) {
-						t.Fatal("no answers")
-					}
-				}
-			}
+			l.settle()
 			s.swap()
 		}
-		close(quit)
-		for range beats {
-			if err := <-ends; err != nil {
-				t.Error(err)
-			}
-		}
+		l.end()
 		s.stop()
 	})
 }
 
+// datagramLoad is clients that send one datagram after another and want each answered, by no generation before the one
+// that has answered last.
+type datagramLoad struct {
+	s       *service
+	quit    chan struct{}
+	clients sync.WaitGroup
+	beats   [2]atomic.Int64
+	failed  atomic.Bool
+}
+
+func (s *service) askDatagrams(network string) *datagramLoad {
+	s.Helper()
+	l := &datagramLoad{s: s, quit: make(chan struct{})}
+	for i := range l.beats {
+		c := s.sender(network)
+		l.clients.Go(func() {
+			if err := l.client(c, &l.beats[i]); err != nil {
+				l.failed.Store(true)
+				s.Error(err)
+			}
+		})
+	}
+	return l
+}
+
+func (l *datagramLoad) client(c *sender, beats *atomic.Int64) error {
+	buf := make([]byte, 64)
+	last := 0
+	for n := 0; !isClosed(l.quit); n++ {
+		text, by, got := fmt.Sprint(n), 0, ""
+		_ = c.SetDeadline(time.Now().Add(2 * hung))
+		_, err := c.Write([]byte(text))
+		m := 0
+		if err == nil {
+			m, err = c.Read(buf)
+		}
+		if err == nil {
+			_, err = fmt.Sscanf(string(buf[:m]), "%d %s", &by, &got)
+		}
+		if err != nil || got != text || by < last {
+			return fmt.Errorf("datagram %s: %q, %v; the last was read by generation %d", text, buf[:m], err, last)
+		}
+		last = by
+		beats.Add(1)
+	}
+	return nil
+}
+
+// settle waits until each client has been through a whole exchange from now on.
+func (l *datagramLoad) settle() {
+	l.s.Helper()
+	for i := range l.beats {
+		from := l.beats[i].Load()
+		l.s.eventually("answers to datagrams", func() bool { return l.beats[i].Load() >= from+2 || l.failed.Load() })
+	}
+}
+
+func (l *datagramLoad) end() {
+	l.s.Helper()
+	l.settle()
+	close(l.quit)
+	l.clients.Wait()
+}
+
 // The next generation does not begin to read before the last one's reads are over.
 func TestDatagramsAreNotReadByTwo(t *testing.T) {
-	s := start(t, plan{UDP: true}, atGate("holds a read"))
+	s, open := startAt(t, "holds a read", plan{UDP: true})
 	s.noteSince(0, 0, "at the gate")
-	open := s.opener(s.plan.Gate)
-	s.nextHas("")
 	s.signal(s.pgid, syscall.SIGHUP)
 	s.event(2, "proven")
-	time.Sleep(100 * time.Millisecond) // for a promotion that should not come
+	<-time.After(100 * time.Millisecond) // in which the promotion would come that should not
 	open()
 	s.event(2, "promoted")
 	s.noteSince(0, s.pgid, "read over")
@@ -196,7 +209,6 @@ func TestDatagramsAreNotReadByTwo(t *testing.T) {
 
 // What is queued when a stop comes is answered.
 func TestDatagramsThatAreQueuedAreAnsweredInAStop(t *testing.T) {
-	t.Parallel()
 	eachDatagramNetwork(t, func(t *testing.T, network string, p plan) {
 		p.Fault = "slow datagrams"
 		s := start(t, p)

@@ -65,28 +65,25 @@ func (s *service) wantGoodbye(c *client) {
 }
 
 func TestEndlessRequestsAreToldToEnd(t *testing.T) {
-	t.Parallel()
-	for _, target := range []string{"/endless", "/endless?hijack=1"} {
-		t.Run(target, func(t *testing.T) {
-			s := start(t, plan{IdleGrace: 200 * time.Millisecond})
-			var clients []*client
-			for range 8 {
-				clients = append(clients, s.join(target))
-			}
-			s.swap()
-			later := s.join(target)
-			for _, c := range clients {
-				s.wantGoodbye(c)
-			}
-			s.event(1, "stopped")
-			s.signal(s.main().PID, syscall.SIGTERM)
-			s.wantGoodbye(later)
-			s.wantEnd(0, "")
-			s.wantNothingLost()
-			s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"),
-				noted(2, "endless told"), told(2, "stopped"))
-		})
-	}
+	eachOf(t, func(t *testing.T, target string) {
+		s := start(t, plan{IdleGrace: 200 * time.Millisecond})
+		var clients []*client
+		for range 8 {
+			clients = append(clients, s.join(target))
+		}
+		s.swap()
+		later := s.join(target)
+		for _, c := range clients {
+			s.wantGoodbye(c)
+		}
+		s.event(1, "stopped")
+		s.signal(s.main().PID, syscall.SIGTERM)
+		s.wantGoodbye(later)
+		s.wantEnd(0, "")
+		s.wantNothingLost()
+		s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"),
+			noted(2, "endless told"), told(2, "stopped"))
+	}, "/endless", "/endless?hijack=1")
 }
 
 func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {

@@ -22,31 +22,27 @@ const errorsEnv = "BATON_TEST_ERRORS"
 
 // TestErrorsOfEachMoment: each method, at each moment, with errors that a program can tell apart.
 func TestErrorsOfEachMoment(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	for _, script := range []string{"swap", "stop"} {
-		t.Run(script, func(t *testing.T) {
-			t.Parallel()
-			dir := have(os.MkdirTemp("", "baton"))(t)
-			t.Cleanup(func() { _ = os.RemoveAll(dir) })
-			ctx, done := context.WithTimeout(context.Background(), hung)
-			t.Cleanup(done)
-			cmd := exec.CommandContext(ctx, os.Args[0], script, dir)
-			cmd.Env = append(os.Environ(), errorsEnv+"=1")
-			out := have(os.Create(filepath.Join(dir, "out")))(t) // not a pipe, which generation 2 would hold
-			cmd.Stdout, cmd.Stderr = out, out
-			if err := cmd.Run(); err != nil {
-				text, _ := os.ReadFile(out.Name())
-				t.Errorf("%v\n%s", err, text)
-			}
-			_, err := drain.Control(ctx, filepath.Join(dir, "s"), "stop")
-			if script == "swap" && err != nil || script == "stop" && err == nil {
-				t.Errorf("at the end: %v", err)
-			}
-		})
-	}
+	eachOf(t, func(t *testing.T, script string) {
+		dir := have(os.MkdirTemp("", "baton"))(t)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		ctx, done := context.WithTimeout(context.Background(), hung)
+		t.Cleanup(done)
+		cmd := exec.CommandContext(ctx, os.Args[0], script, dir)
+		cmd.Env = append(os.Environ(), errorsEnv+"=1")
+		out := have(os.Create(filepath.Join(dir, "out")))(t) // not a pipe, which generation 2 would hold
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Run(); err != nil {
+			text, _ := os.ReadFile(out.Name())
+			t.Errorf("%v\n%s", err, text)
+		}
+		_, err := drain.Control(ctx, filepath.Join(dir, "s"), "stop")
+		if script == "swap" && err != nil || script == "stop" && err == nil {
+			t.Errorf("at the end: %v", err)
+		}
+	}, "swap", "stop")
 }
 
 var errPreflight = errors.New("not today")

@@ -32,6 +32,9 @@ type politeServer struct {
 
 // servePolite makes g have a politeServer.
 func (g *gen) servePolite() error {
+	if !g.Polite {
+		return nil
+	}
 	ln, err := g.svc.Listen("tcp", "localhost:0")
 	if err != nil {
 		return err

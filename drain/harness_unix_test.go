@@ -232,6 +232,7 @@ func (s *service) replan() {
 func (s *service) gate(name string) (path string, open func()) {
 	s.Helper()
 	path = filepath.Join(s.dir, name)
+	_ = os.Remove(path) // of a swap before
 	must(s, syscall.Mkfifo(path, 0o600))
 	return path, s.opener(path)
 }

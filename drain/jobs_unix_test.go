@@ -148,9 +148,8 @@ func TestAcceptedJobsAreDoneOnceOverTenSwapsAndAStop(t *testing.T) {
 		})
 	}
 	for range 10 {
-		for from := sent.Load(); sent.Load() < from+50 && !t.Failed(); {
-			time.Sleep(time.Millisecond)
-		}
+		from := sent.Load()
+		s.eventually("fifty jobs", func() bool { return sent.Load() >= from+50 || t.Failed() })
 		s.swap()
 	}
 	stopping.Store(true)
@@ -164,49 +163,48 @@ func TestAcceptedJobsAreDoneOnceOverTenSwapsAndAStop(t *testing.T) {
 // A handler that is answered long after the drain has begun has its work done, in a swap, a stop, and on a
 // connection of each kind; whatever the work is that a handler waits for.
 func TestHandlersThatDrainHandInWork(t *testing.T) {
-	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
-		for _, kind := range []string{"HTTP/1.1", "TLS"} {
-			t.Run(sig.String()+" "+kind, func(t *testing.T) {
-				p := plan{Jobs: t.TempDir()}
-				if kind == "TLS" {
-					p = tlsPlan(t, p)
-				}
-				s := start(t, p)
-				accepted := map[string]bool{}
-				var clients []*client
-				var opens []func()
-				for i := range 5 {
-					mark := s.mark()
-					c := s.connect()
-					id := fmt.Sprint(i)
-					gate, open := s.gate(id) // each waits for its handler, however busy the machine is
-					opens = append(opens, open)
-					must(t, c.send("POST", "/job?id="+id+"&gate="+gate, ""))
-					s.noteSince(mark, s.pgid, "job begun")
-					accepted[id] = true
-					clients = append(clients, c)
-				}
-				s.signal(s.pgid, sig)
-				s.await(0, "the drain", func(r record) bool { return r.PID == s.pgid && r.Phase == "draining" })
-				for _, open := range opens {
-					open()
-				}
-				for _, c := range clients {
-					if a, err := c.receive(); err != nil || a.body != "accepted" {
-						t.Errorf("%+v, %v", a, err)
-					}
-				}
-				s.event(1, "stopped")
-				s.wantExit(s.pgid, 0)
-				if sig == syscall.SIGHUP {
-					s.stop()
-				}
-				s.wantJobs(accepted)
-				s.wantOrder(noted(1, "queue ended"), told(1, "stopped"))
-			})
-		}
+	type row struct {
+		sig    syscall.Signal
+		secure bool
 	}
+	eachOf(t, func(t *testing.T, c row) {
+		p := plan{Jobs: t.TempDir()}
+		if c.secure {
+			p = tlsPlan(t, p)
+		}
+		s := start(t, p)
+		accepted := map[string]bool{}
+		var clients []*client
+		var opens []func()
+		for i := range 5 {
+			mark := s.mark()
+			nc := s.connect()
+			id := fmt.Sprint(i)
+			gate, open := s.gate(id) // each waits for its handler, however busy the machine is
+			opens = append(opens, open)
+			must(t, nc.send("POST", "/job?id="+id+"&gate="+gate, ""))
+			s.noteSince(mark, s.pgid, "job begun")
+			accepted[id] = true
+			clients = append(clients, nc)
+		}
+		s.signal(s.pgid, c.sig)
+		s.await(0, "the drain", func(r record) bool { return r.PID == s.pgid && r.Phase == "draining" })
+		for _, open := range opens {
+			open()
+		}
+		for _, nc := range clients {
+			if a, err := nc.receive(); err != nil || a.body != "accepted" {
+				t.Errorf("%+v, %v", a, err)
+			}
+		}
+		s.event(1, "stopped")
+		s.wantExit(s.pgid, 0)
+		if c.sig == hup {
+			s.stop()
+		}
+		s.wantJobs(accepted)
+		s.wantOrder(noted(1, "queue ended"), told(1, "stopped"))
+	}, row{hup, false}, row{hup, true}, row{term, false}, row{term, true})
 }
 
 func TestBackgroundWorkIsWaitedFor(t *testing.T) {

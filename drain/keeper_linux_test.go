@@ -3,11 +3,8 @@ package drain_test
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -18,16 +15,7 @@ import (
 
 // kept runs test with each way of having a keeper.
 func kept(t *testing.T, test func(t *testing.T, how func(*service, *exec.Cmd))) {
-	t.Parallel()
-	t.Run("PID 1", func(t *testing.T) {
-		t.Parallel()
-		needNamespaces(t)
-		test(t, asPID1)
-	})
-	t.Run("Config.Keeper", func(t *testing.T) {
-		t.Parallel()
-		test(t, withKeeper)
-	})
+	each(t, map[string]func(*service, *exec.Cmd){"PID 1": asPID1, "Config.Keeper": withKeeper}, test)
 }
 
 func withKeeper(s *service, _ *exec.Cmd) {
@@ -37,9 +25,11 @@ func withKeeper(s *service, _ *exec.Cmd) {
 
 // asPID1 puts the service in a pid namespace, where Config.Keeper is not needed.
 func asPID1(s *service, cmd *exec.Cmd) {
+	if err := namespaces(); err != nil {
+		s.Skipf("no pid namespaces, which need root and unshare of util-linux: %v", err)
+	}
 	s.apart = true
-	path := have(exec.LookPath("unshare"))(s)
-	cmd.Path = path
+	cmd.Path = have(exec.LookPath("unshare"))(s)
 	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", s.binary},
 		cmd.Args[1:]...)
 }
@@ -51,46 +41,6 @@ var namespaces = sync.OnceValue(func() error {
 	}
 	return nil
 })
-
-func needNamespaces(t *testing.T) {
-	t.Helper()
-	if err := namespaces(); err != nil {
-		t.Skipf("no pid namespaces, which need root and unshare of util-linux: %v", err)
-	}
-}
-
-// proc is a process, as /proc shows it to the test.
-type proc struct {
-	pid, parent int
-	name, state string
-}
-
-func procs() (all []proc) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		panic(err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		before, rest, ok := strings.Cut(string(stat), ") ")
-		f := strings.Fields(rest)
-		if !ok || len(f) < 2 {
-			continue
-		}
-		parent, _ := strconv.Atoi(f[1])
-		_, name, _ := strings.Cut(before, "(")
-		all = append(all, proc{pid, parent, name, f[0]})
-	}
-	return all
-}
-
-func children(pid int) []proc {
-	return slices.DeleteFunc(procs(), func(p proc) bool { return p.parent != pid })
-}
 
 // keeper is the pid of the keeper, as the test sees it.
 func (s *service) keeper() int {
@@ -197,24 +147,6 @@ func TestKeeperStopDrainsInFull(t *testing.T) {
 	})
 }
 
-func TestKeeperSecondStopLeavesNow(t *testing.T) {
-	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
-		s := start(t, plan{DrainTimeout: 2 * hung}, how)
-		s.swapBy(s.keeper())
-		c, _ := s.slow("slow")
-		s.signal(s.keeper(), syscall.SIGTERM)
-		s.event(2, "draining")
-		s.signal(s.keeper(), syscall.SIGTERM)
-		if _, err := c.receive(); err == nil {
-			t.Error("the slow request has an answer")
-		}
-		s.wantKeeperExit(1)
-		if r := s.event(2, "cut off"); !strings.Contains(r.Err, "asked twice") {
-			t.Error(r)
-		}
-	})
-}
-
 func TestKeeperExitsAsTheServiceDid(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		type end struct {
@@ -309,15 +241,9 @@ func TestKeeperKilledStopsTheService(t *testing.T) {
 
 func TestKeeperKilledInASwapStopsBoth(t *testing.T) {
 	s := start(t, plan{}, withKeeper)
-	s.plan.Fault = "in Ready"
-	var open func()
-	s.plan.Gate, open = s.gate("in-Ready")
-	s.replan()
-	s.signal(s.keeper(), syscall.SIGHUP)
-	s.noteSince(0, 0, "at the gate")
+	s.beginSwapBy(s.keeper(), "in Ready")
 	s.signal(s.keeper(), syscall.SIGKILL)
 	s.event(1, "stopped")
 	s.event(2, "stopped before it was ready")
-	_ = open
 	s.gone()
 }

@@ -58,16 +58,10 @@ func TestKeeperFollowsTheSurvivorOfASwap(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{}, how)
 		keeper := s.keeper()
-		var open func()
-		s.plan.Fault = "in Ready"
-		s.plan.Gate, open = s.gate("in-Ready")
-		s.replan()
-		s.signal(keeper, syscall.SIGHUP)
-		s.noteSince(0, 0, "at the gate")
+		open := s.beginSwapBy(keeper, "in Ready")
 		s.signal(children(keeper)[0].pid, syscall.SIGKILL)
 		open()
 		s.event(2, "promoted")
-		s.nextHas("")
 		s.eventually("that the keeper knows", func() bool { return s.logged("keeper: another generation is main") })
 		s.swapBy(s.keeper())
 		s.signal(keeper, syscall.SIGTERM)

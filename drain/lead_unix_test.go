@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +34,7 @@ func (g *gen) leads(ctx context.Context, name string) {
 	defer f.Close()
 	g.note("%s begun", name)
 	// A process that was killed as it forked leaves a child that has the file for a moment.
-	for until := time.Now().Add(5 * time.Millisecond); ; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(5 * time.Millisecond); ; <-time.After(time.Millisecond) {
 		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil || time.Now().After(until) {
 			break
 		}
@@ -147,30 +148,27 @@ func TestLeadGoesOnWhereASwapFails(t *testing.T) {
 
 // A generation that is killed leads no more, but not before it is gone.
 func TestLeadBeginsWhenTheOldOneIsKilled(t *testing.T) {
-	t.Parallel()
-	for _, when := range []string{"before the swap is over", "while its function ends"} {
-		t.Run(when, func(t *testing.T) {
-			s := begin(t, plan{Leads: []string{"gated"}, DrainTimeout: 2 * hung}, atGate("gated"))
-			s.event(1, "ready")
-			s.await(0, "gated", noted(1, "gated begun"))
-			s.nextHas("")
-			if when == "while its function ends" {
-				s.swap()
-				s.noteSince(0, s.pgid, "gated told")
-				s.awaitOlder(1)
-				s.signal(s.pgid, syscall.SIGSTOP) // says nothing more
-				s.signal(s.pgid, syscall.SIGKILL)
-			} else {
-				open := s.beginSwap("in Ready")
-				s.signal(s.pgid, syscall.SIGKILL)
-				open()
-			}
-			s.await(0, "gated", noted(2, "gated begun"))
-			s.event(2, "promoted") // or stop would signal the dead one: two files are read by turns
-			s.stop()
-			s.wantNoOverlap()
-		})
-	}
+	eachOf(t, func(t *testing.T, when string) {
+		s := begin(t, plan{Leads: []string{"gated"}, DrainTimeout: 2 * hung}, atGate("gated"))
+		s.event(1, "ready")
+		s.await(0, "gated", noted(1, "gated begun"))
+		s.nextHas("")
+		if when == "while its function ends" {
+			s.swap()
+			s.noteSince(0, s.pgid, "gated told")
+			s.awaitOlder(1)
+			s.signal(s.pgid, syscall.SIGSTOP) // says nothing more
+			s.signal(s.pgid, syscall.SIGKILL)
+		} else {
+			open := s.beginSwap("in Ready")
+			s.signal(s.pgid, syscall.SIGKILL)
+			open()
+		}
+		s.await(0, "gated", noted(2, "gated begun"))
+		s.event(2, "promoted") // or stop would signal the dead one: two files are read by turns
+		s.stop()
+		s.wantNoOverlap()
+	}, "before the swap is over", "while its function ends")
 }
 
 // The generation between is killed before it has told the next one all that it knows.
@@ -180,8 +178,7 @@ func TestLeadWaitsForOneWhoseSuccessorIsKilled(t *testing.T) {
 	second := s.swap()
 	s.await(0, "other", noted(2, "other begun")) // from here on it knows what generation 1 still leads
 	openThird := s.beginSwap("in Ready")
-	s.signal(second.PID, syscall.SIGKILL)
-	s.exit(second.PID)
+	s.kill(second.PID)
 	openThird()
 	s.await(0, "other", noted(3, "other begun")) // once nothing holds it up any more: the second generation is gone
 	open()
@@ -218,20 +215,15 @@ func (s *service) swapOrKill(kill bool, after time.Duration) bool {
 	mark, main := s.mark(), s.main()
 	s.signal(main.PID, syscall.SIGHUP)
 	if kill {
-		time.Sleep(after)
+		<-time.After(after) // any moment will do
 		_ = syscall.Kill(main.PID, syscall.SIGKILL)
 		s.exit(main.PID)
 	}
-	for end := time.Now().Add(hung); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		for _, r := range s.since(mark) {
-			if r.Msg == "promoted" && r.Gen == main.Gen+1 {
-				return true
-			}
-		}
-		if isClosed(s.eof) {
-			return false // killed before it had started the next
-		}
-	}
-	s.Fatal("no generation takes over")
-	return false
+	var over bool
+	s.eventually("a generation to take over", func() bool {
+		gone := isClosed(s.eof) // killed before it had started the next
+		over = slices.ContainsFunc(s.since(mark), told(main.Gen+1, "promoted"))
+		return over || gone
+	})
+	return over
 }

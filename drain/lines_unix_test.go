@@ -35,8 +35,9 @@ type lineState struct {
 
 func newLineServer(g *gen) *lineServer { return &lineServer{g: g, all: make(map[net.Conn]bool)} }
 
-func (s *lineServer) listen() error {
-	if s.g.Fault == "no lines" {
+func (g *gen) serveLines() error {
+	s := g.line
+	if s == nil || g.Fault == "no lines" {
 		return nil
 	}
 	ln, err := s.g.svc.Listen("tcp4", "127.0.0.1:0")

@@ -3,6 +3,7 @@
 package drain_test
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,21 +17,16 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// reader is what has become of the reader of standard error, where the log goes.
-type reader struct {
-	name string
-	// make returns the file that is the service's standard error, and the reader's end, or nil.
-	make func(*service) (w, r *os.File)
-}
-
-var (
-	goneReader    = reader{"gone", func(s *service) (w, r *os.File) { r, w = s.pipe(); _ = r.Close(); return w, nil }}
-	stoppedReader = reader{"stopped", func(s *service) (w, r *os.File) {
+// readers are what may have become of the reader of standard error, where the log goes. Each makes the file that is the
+// service's, and the reader's end, or nil.
+var readers = map[string]func(*service) (w, r *os.File){
+	"gone": func(s *service) (w, r *os.File) { r, w = s.pipe(); _ = r.Close(); return w, nil },
+	"stopped": func(s *service) (w, r *os.File) {
 		r, w = s.pipe()
 		fill(s, w)
 		return w, r
-	}}
-)
+	},
+}
 
 // fill writes to a pipe until it is full. Afterwards a write blocks, as in a process that has inherited it.
 func fill(t testing.TB, w *os.File) {
@@ -53,14 +49,14 @@ func fill(t testing.TB, w *os.File) {
 	must(t, err)
 }
 
-// start starts a service whose log has such a reader from its start. The file returned is the reader's end, or nil.
-func (r reader) start(t *testing.T, p plan, tweaks ...func(*service, *exec.Cmd)) (s *service, end *os.File) {
+// startRead starts a service whose log has such a reader from its start. The file returned is the reader's end, or nil.
+func startRead(t *testing.T, reader string, p plan) (s *service, end *os.File) {
 	t.Helper()
 	var w *os.File
-	s = start(t, p, append(tweaks, func(s *service, cmd *exec.Cmd) {
-		w, end = r.make(s)
+	s = start(t, p, withControl, func(s *service, cmd *exec.Cmd) {
+		w, end = readers[reader](s)
 		cmd.Stderr = w
-	})...)
+	})
 	_ = w.Close()
 	t.Cleanup(func() { _ = end.Close() })
 	return s, end
@@ -68,85 +64,68 @@ func (r reader) start(t *testing.T, p plan, tweaks ...func(*service, *exec.Cmd))
 
 // Whoever reads the log: the service, its keeper and each new generation do what they are told, and end with 0.
 func TestLogReaderHoldsNothingUp(t *testing.T) {
-	t.Parallel()
-	for _, reader := range []reader{goneReader, stoppedReader} {
-		for _, how := range []string{"service", "keeper"} {
-			t.Run(reader.name+"/"+how, func(t *testing.T) {
-				if how == "keeper" && runtime.GOOS != "linux" {
-					t.Skip("a keeper needs Linux")
-				}
-				s, _ := reader.start(t, plan{Keeper: how == "keeper"}, withControl)
-				told := func() int { // whom an operator sends signals
-					if how == "keeper" {
-						return s.pgid
-					}
-					return s.main().PID
-				}
-				do := func(gen int, sig syscall.Signal, message string) {
-					t.Helper()
-					mark := s.mark()
-					s.signal(told(), sig)
-					s.eventSince(mark, gen, message)
-				}
-				do(1, syscall.SIGUSR2, "pulled")
-				if st := s.mustControl("status"); !st.Pulled || st.Phase != drain.Pulled {
-					t.Errorf("after USR2: %+v", st)
-				}
-				if a := s.get("/ping"); a.status != 501 {
-					t.Errorf("/ping after USR2: %+v", a)
-				}
-				do(1, syscall.SIGUSR1, "restored")
-				s.nextHas("check fails")
-				do(1, syscall.SIGHUP, "swap failed")
-				s.nextHas("")
-				do(2, syscall.SIGHUP, "promoted")
-				if how == "service" {
-					s.wantExit(s.pgid, 0)
-				}
-				s.event(2, "older generation is gone")
-				do(3, syscall.SIGHUP, "promoted")
-				if st := s.mustControl("status"); st.Generation != 3 || st.Total.Swaps != 2 || st.Total.FailedSwaps != 1 {
-					t.Errorf("after two swaps: %+v", st)
-				} else if reader.name == "gone" && st.Total.LogDropped == 0 {
-					t.Error("lines that nobody could read are not counted")
-				}
-				if a := s.get("/ping"); a.status != 200 {
-					t.Errorf("/ping: %+v", a)
-				}
-				do(3, syscall.SIGTERM, "stopped")
-				s.gone()
-				s.wantExit(s.pgid, 0)
-				if how == "service" {
-					s.wantExit(s.main().PID, 0)
-				}
-			})
-		}
+	type row struct {
+		reader string
+		keeper bool
 	}
+	eachOf(t, func(t *testing.T, c row) {
+		if c.keeper && runtime.GOOS != "linux" {
+			t.Skip("a keeper needs Linux")
+		}
+		s, _ := startRead(t, c.reader, plan{Keeper: c.keeper})
+		do := func(gen int, sig syscall.Signal, message string) {
+			t.Helper()
+			mark, pid := s.mark(), s.main().PID
+			if c.keeper { // whom an operator sends signals
+				pid = s.pgid
+			}
+			s.signal(pid, sig)
+			s.eventSince(mark, gen, message)
+		}
+		do(1, pull, "pulled")
+		if st := s.mustControl("status"); !st.Pulled || st.Phase != drain.Pulled {
+			t.Errorf("after USR2: %+v", st)
+		}
+		s.wantPing(501)
+		do(1, restore, "restored")
+		s.nextHas("check fails")
+		do(1, hup, "swap failed")
+		s.nextHas("")
+		do(2, hup, "promoted")
+		s.event(2, "older generation is gone")
+		do(3, hup, "promoted")
+		if st := s.mustControl("status"); st.Generation != 3 || st.Total.Swaps != 2 || st.Total.FailedSwaps != 1 {
+			t.Errorf("after two swaps: %+v", st)
+		} else if c.reader == "gone" && st.Total.LogDropped == 0 {
+			t.Error("lines that nobody could read are not counted")
+		}
+		s.wantPing(200)
+		do(3, term, "stopped")
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		if !c.keeper {
+			s.wantExit(s.main().PID, 0)
+		}
+	}, row{"gone", false}, row{"gone", true}, row{"stopped", false}, row{"stopped", true})
 }
 
 // A second TERM ends what the first waits for, and one that comes while the last lines are waited for ends that.
 func TestLogReaderAndTwoStops(t *testing.T) {
-	t.Parallel()
-	for _, reader := range []reader{goneReader, stoppedReader} {
-		t.Run(reader.name, func(t *testing.T) {
-			s, _ := reader.start(t, plan{DrainTimeout: time.Hour})
-			c, _ := s.slow("gate")
-			defer c.Close()
-			s.signal(s.pgid, syscall.SIGTERM)
-			s.event(1, "draining")
-			s.signal(s.pgid, syscall.SIGTERM)
-			if r := s.event(1, "cut off"); !strings.Contains(r.Err, "asked twice") {
-				t.Errorf("%v", r)
-			}
-			_ = syscall.Kill(s.pgid, syscall.SIGTERM) // or it has ended before
-			s.wantExit(s.pgid, 1)
-		})
-	}
+	eachOf(t, func(t *testing.T, reader string) {
+		s, _ := startRead(t, reader, plan{DrainTimeout: time.Hour})
+		s.slow("gate")
+		s.signal(s.pgid, term)
+		s.event(1, "draining")
+		s.signal(s.pgid, term)
+		s.wantIn(s.event(1, "cut off").Err, "asked twice")
+		_ = syscall.Kill(s.pgid, term) // or it has ended before
+		s.wantExit(s.pgid, 1)
+	}, "gone", "stopped")
 }
 
 // A reader that goes on finds all lines, stamped with when it happened.
 func TestLogReaderGoesOn(t *testing.T) {
-	s, end := stoppedReader.start(t, plan{})
+	s, end := startRead(t, "stopped", plan{})
 	s.swap()
 	s.event(2, "older generation is gone")
 	before := time.Now()
@@ -178,26 +157,17 @@ func (s *service) readLog(end *os.File) <-chan string {
 	text := make(chan string, 1)
 	go func() {
 		defer end.Close()
-		var b strings.Builder
-		buf := make([]byte, 1<<16)
-		for {
-			n, err := end.Read(buf)
-			b.Write(buf[:n])
-			if err != nil {
-				text <- b.String()
-				return
-			}
-		}
+		b, _ := io.ReadAll(end)
+		text <- string(b)
 	}()
 	return text
 }
 
 // OnEvent, and a logger's handler, may call every method of the Service, and may block.
 func TestCallbacks(t *testing.T) {
-	t.Parallel()
-	for _, what := range []string{"OnEvent calls", "logger calls"} {
-		t.Run(what, func(t *testing.T) {
-			s := start(t, plan{Callback: what})
+	does := map[string]func(*testing.T, plan){
+		"calls": func(t *testing.T, p plan) {
+			s := start(t, p)
 			s.swap()
 			s.wantExit(s.pgid, 0)
 			s.noteSince(0, s.pgid, "called at ready")
@@ -205,49 +175,64 @@ func TestCallbacks(t *testing.T) {
 			s.noteSince(0, s.main().PID, "called at promoted")
 			s.stop()
 			s.noteSince(0, s.main().PID, "called at stopped")
-		})
-	}
-	for _, what := range []string{"OnEvent blocks", "logger blocks"} {
-		t.Run(what, func(t *testing.T) {
-			s := start(t, plan{Callback: what}, withControl)
+		},
+		"blocks": func(t *testing.T, p plan) {
+			s := start(t, p, withControl)
 			s.noteSince(0, s.pgid, "blocks")
-			s.signal(s.pgid, syscall.SIGHUP)
+			s.signal(s.pgid, hup)
 			s.noteSince(0, s.event(2, "starting").PID, "blocks")
 			s.wantExit(s.pgid, 0)
 			st := s.mustControl("status")
 			if st.Generation != 2 || st.Phase != drain.Ready {
 				t.Errorf("%+v", st)
 			}
-			s.signal(st.PID, syscall.SIGTERM)
+			s.signal(st.PID, term)
 			s.wantExit(st.PID, 0)
 			s.gone()
-		})
-	}
-	for _, what := range []string{"OnEvent stops", "logger stops"} {
-		t.Run(what, func(t *testing.T) {
-			s := start(t, plan{Callback: what})
+		},
+		"stops": func(t *testing.T, p plan) {
+			s := start(t, p)
 			s.noteSince(0, s.pgid, "stop returned: <nil>")
 			s.event(1, "stopped")
 			s.wantExit(s.pgid, 0)
-		})
-	}
-	for _, what := range []string{"OnEvent swaps", "logger swaps"} {
-		t.Run(what, func(t *testing.T) {
-			s := start(t, plan{Callback: what})
+		},
+		"swaps": func(t *testing.T, p plan) {
+			s := start(t, p)
 			s.noteSince(0, s.pgid, "swap returned: <nil>")
 			s.event(2, "promoted")
 			s.wantExit(s.pgid, 0)
 			s.stop()
-		})
+		},
+		"panics": func(t *testing.T, p plan) {
+			s := begin(t, p)
+			if strings.HasPrefix(p.Callback, "OnEvent") {
+				s.wantExit(s.pgid, 2) // as elsewhere in the program
+				return
+			}
+			s.event(1, "ready")
+			s.swap()
+			s.swap()
+			s.stop()
+		},
 	}
-	t.Run("logger panics", func(t *testing.T) {
-		s := start(t, plan{Callback: "logger panics"})
-		s.swap()
-		s.swap()
-		s.stop()
-	})
-	t.Run("OnEvent panics", func(t *testing.T) {
-		s := begin(t, plan{Callback: "OnEvent panics"})
-		s.wantExit(s.pgid, 2)
-	})
+	eachOf(t, func(t *testing.T, what string) {
+		_, do, _ := strings.Cut(what, " ")
+		does[do](t, plan{Callback: what})
+	}, "OnEvent calls", "logger calls", "OnEvent blocks", "logger blocks", "OnEvent stops", "logger stops",
+		"OnEvent swaps", "logger swaps", "OnEvent panics", "logger panics")
+}
+
+// What the listeners warn of reaches the log, with the cure, in each generation: here of a server whose
+// HTTP/2 can't be led.
+func TestWarningsOfListenersReachTheLog(t *testing.T) {
+	s := start(t, plan{})
+	const warning = "HTTP/2 connections of an http.Server end with net/http's GOAWAY"
+	if s.logged(warning) {
+		t.Errorf("a usual server is warned of")
+	}
+	s.nextHas("HTTP/2 of its own")
+	s.swap()
+	s.awaitLog(warning, func() {})
+	s.awaitLog("golang.org/x/net v0.31.0", func() {})
+	s.stop()
 }

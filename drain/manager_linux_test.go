@@ -2,6 +2,9 @@ package drain_test
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -189,59 +192,102 @@ func TestManagerHearsAStopOnceWhenPulledBefore(t *testing.T) {
 }
 
 func TestManagerIsAskedForTime(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name  string
+	type row struct {
 		plan  plan
 		until time.Duration
-		begin func(s *service, n *notifySocket)
-	}{
-		{"to start", plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second,
-			func(*service, *notifySocket) {}},
-		{"to swap", plan{SwapTimeout: 4500 * time.Millisecond}, 9500 * time.Millisecond, func(s *service, n *notifySocket) {
-			s.event(1, "ready")
-			n.await(0, ready(1))
+		begin func(s *service) // of one that is ready; nil: it is to start
+	}
+	each(t, map[string]row{
+		"to start": {plan{Fault: "hang in Ready", SwapTimeout: 8 * time.Second}, 8 * time.Second, nil},
+		"to swap": {plan{SwapTimeout: 4500 * time.Millisecond}, 9500 * time.Millisecond, func(s *service) {
 			s.nextHas("hang in Ready")
-			s.signal(s.pgid, syscall.SIGHUP)
+			s.signal(s.pgid, hup)
 		}},
-		{"for the balancers", plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond,
-			PullMin: 4500 * time.Millisecond}, 9900 * time.Millisecond, func(s *service, n *notifySocket) {
-			s.event(1, "ready")
-			n.await(0, ready(1))
-			s.signal(s.pgid, syscall.SIGTERM)
-		}},
-		{"to drain", plan{DrainTimeout: 6 * time.Second}, 7 * time.Second, func(s *service, n *notifySocket) {
-			s.event(1, "ready")
-			n.await(0, ready(1))
+		"for the balancers": {plan{PullMax: 4500 * time.Millisecond, DrainTimeout: 400 * time.Millisecond,
+			PullMin: 4500 * time.Millisecond}, 9900 * time.Millisecond, func(s *service) { s.signal(s.pgid, term) }},
+		"to drain": {plan{DrainTimeout: 6 * time.Second}, 7 * time.Second, func(s *service) {
 			s.slow("drain")
-			s.signal(s.pgid, syscall.SIGTERM)
+			s.signal(s.pgid, term)
 			s.event(1, "draining")
 		}},
-		{"to say that it is gone", plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second,
-			func(s *service, n *notifySocket) {
-				s.event(1, "ready")
-				n.await(0, ready(1))
-				s.signal(s.pgid, syscall.SIGTERM)
-				s.noteSince(0, 0, "gone")
-			}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			n := newNotifySocket(t)
-			s := begin(t, c.plan, n.manages)
-			c.begin(s, n)
-			mark := n.mark()
-			last := c.until
-			for range 2 {
-				d, at := n.await(mark, `(STATUS=.*\n)?EXTEND_TIMEOUT_USEC=\d+`)
-				mark = at + 1
-				_, text, _ := strings.Cut(d.text, "EXTEND_TIMEOUT_USEC=")
-				left, err := time.ParseDuration(text + "us")
-				if err != nil || left >= last || left <= 0 {
-					t.Errorf("%q: want less than %v", d.text, last)
-				}
-				last = left
+		"to say that it is gone": {plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second, func(s *service) {
+			s.signal(s.pgid, term)
+			s.noteSince(0, 0, "gone")
+		}},
+	}, func(t *testing.T, c row) {
+		n := newNotifySocket(t)
+		s := begin(t, c.plan, n.manages)
+		if c.begin != nil {
+			s.event(1, "ready")
+			n.await(0, ready(1))
+			c.begin(s)
+		}
+		mark := n.mark()
+		last := c.until
+		for range 2 {
+			d, at := n.await(mark, `(STATUS=.*\n)?EXTEND_TIMEOUT_USEC=\d+`)
+			mark = at + 1
+			_, text, _ := strings.Cut(d.text, "EXTEND_TIMEOUT_USEC=")
+			left, err := time.ParseDuration(text + "us")
+			if err != nil || left >= last || left <= 0 {
+				t.Errorf("%q: want less than %v", d.text, last)
 			}
-			s.signal(s.pgid, syscall.SIGKILL)
-		})
+			last = left
+		}
+		s.signal(s.pgid, syscall.SIGKILL)
+	})
+}
+
+func TestWatchdogIsPettedByTheMainGeneration(t *testing.T) {
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=20000")
+	})
+	l := s.drive(4, time.Millisecond)
+	pets := func(pid int) {
+		t.Helper()
+		for at := n.mark(); ; {
+			d, found := n.await(at, "WATCHDOG=1")
+			if at = found + 1; d.pid == pid {
+				return
+			}
+		}
+	}
+	pets(s.pgid)
+	s.tell(s.pgid, syscall.SIGUSR2) // /ping answers 501
+	pets(s.pgid)
+	s.failSwap("check fails")
+	pets(s.pgid)
+	s.nextHas("")
+	child := s.swap()
+	pets(child.PID)
+	_, barrier := n.await(0, "BARRIER=1")
+	n.wantSilence(barrier+1, s.pgid)
+	l.end()
+	c, open := s.slow("one")
+	s.signal(child.PID, syscall.SIGTERM)
+	s.event(2, "draining")
+	pets(child.PID)
+	s.finishSlow(c, open)
+	s.gone()
+	s.wantNothingLost()
+}
+
+// The watchdog is of one process, and of those that take its place.
+func TestWatchdogOfAnotherProcessIsLeftAlone(t *testing.T) {
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages, func(_ *service, cmd *exec.Cmd) {
+		cmd.Env = append(cmd.Env, "WATCHDOG_USEC=1000", "WATCHDOG_PID=1")
+	})
+	child := s.swap()
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", child.PID))
+	if err != nil || strings.Contains(string(env), "WATCHDOG_") ||
+		!strings.Contains(string(env), "NOTIFY_SOCKET="+n.path) {
+		t.Errorf("the next generation's environment is %q, %v", env, err)
+	}
+	s.stop()
+	n.await(0, `STATUS=generation 2 stopped, .*`)
+	if slices.ContainsFunc(n.since(0), func(d datagram) bool { return d.text == "WATCHDOG=1" }) {
+		t.Error("it is petted")
 	}
 }

@@ -65,39 +65,35 @@ func fullSocket(t testing.TB) string {
 
 // Then only the new one can say who is to be followed.
 func TestManagerHearsOfTheNewWhenTheOldWasKilled(t *testing.T) {
-	t.Parallel()
-	for _, at := range []string{"in Ready", "barrier"} {
-		t.Run(at, func(t *testing.T) {
-			n := newNotifySocket(t)
-			s := start(t, plan{}, n.manages)
-			open := func() {}
-			if at == "barrier" {
-				n.turnDeaf()
-				s.signal(s.pgid, syscall.SIGHUP)
-			} else {
-				open = s.beginSwap(at)
+	eachOf(t, func(t *testing.T, at string) {
+		n := newNotifySocket(t)
+		s := start(t, plan{}, n.manages)
+		open := func() {}
+		if at == "barrier" {
+			n.turnDeaf()
+			s.signal(s.pgid, syscall.SIGHUP)
+		} else {
+			open = s.beginSwap(at)
+		}
+		n.await(0, map[string]string{"in Ready": reloading, "barrier": "BARRIER=1"}[at])
+		mark := n.mark()
+		s.kill(s.pgid)
+		if at == "in Ready" { // until then the old one says each second how it goes
+			nc, err := net.Dial("unixgram", n.path)
+			if err != nil {
+				t.Fatal(err)
 			}
-			n.await(0, map[string]string{"in Ready": reloading, "barrier": "BARRIER=1"}[at])
-			mark := n.mark()
-			s.signal(s.pgid, syscall.SIGKILL)
-			s.wantExit(s.pgid, -9)
-			if at == "in Ready" { // until then the old one says each second how it goes
-				nc, err := net.Dial("unixgram", n.path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, _ = nc.Write([]byte("X_DEAD=1"))
-				_ = nc.Close()
-				_, mark = n.await(mark, "X_DEAD=1")
-				mark++
-			}
-			open()
-			child := s.event(2, "promoted")
-			n.next(mark, child.PID, fmt.Sprintf(`MAINPID=%d\nREADY=1\nSTATUS=generation 2 ready, .*`, child.PID))
-			n.answer()
-			s.wantServed(child.PID)
-		})
-	}
+			_, _ = nc.Write([]byte("X_DEAD=1"))
+			_ = nc.Close()
+			_, mark = n.await(mark, "X_DEAD=1")
+			mark++
+		}
+		open()
+		child := s.event(2, "promoted")
+		n.next(mark, child.PID, fmt.Sprintf(`MAINPID=%d\nREADY=1\nSTATUS=generation 2 ready, .*`, child.PID))
+		n.answer()
+		s.wantServed(child.PID)
+	}, "in Ready", "barrier")
 }
 
 // The old one has said already who is main, and takes that back: it is, and serves on. (With

@@ -7,8 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // oldVersion is the oldest version of this library whose generations this one takes over from and hands over
@@ -82,3 +84,86 @@ go test -c -trimpath -o "$3/old" ./drain
 	}
 	return path, err
 })
+
+// speaks is what a version of the library speaks, and the oldest that it can be swapped with.
+type speaks [2]int
+
+// silent is d47d631, which says nothing of what it speaks.
+var silent speaks
+
+// A swap between versions that don't fit fails with a sentence that says so, whichever of the two notices.
+// Versions that fit are swapped, however much one of them has to say that the other does not know.
+func TestSwapToAVersionThatDoesNotFitFails(t *testing.T) {
+	type row struct {
+		old, new speaks
+		reason   string // "": they fit
+	}
+	each(t, map[string]row{
+		"the new one is too new": {speaks{2, 1}, speaks{3, 3}, "of the protocol between generations, this one"},
+		"the old one is too new": {speaks{3, 3}, speaks{2, 1}, "of the protocol between generations, this one"},
+		"the new one is silent": {speaks{2, 2}, silent,
+			"speaks version 1 of the protocol between generations, this one needs 2"},
+		"the old one is silent": {silent, speaks{2, 2},
+			"speaks version 1 of the protocol between generations, this one needs 2"},
+		"the new one is newer, fits": {speaks{2, 1}, speaks{9, 2}, ""},
+		"the old one is newer, fits": {speaks{9, 2}, speaks{2, 1}, ""},
+	}, func(t *testing.T, x row) {
+		var v versions
+		if x.old == silent || x.new == silent {
+			v = bothVersions(t)
+		}
+		deploy := func(s *service, as speaks) {
+			s.plan.Speaks = as
+			if as == silent {
+				v.deploy(s, "old")
+			} else {
+				s.install()
+			}
+		}
+		s := start(t, plan{Speaks: x.old}, func(s *service, _ *exec.Cmd) { deploy(s, x.old) })
+		l := s.drive(4, 4*time.Millisecond)
+		if x.reason != "" {
+			s.wantFailure(l, x.reason, func() { deploy(s, x.new); s.replan() })
+			if err := s.event(1, "swap failed").Err; !strings.Contains(err,
+				"swap to a version of the library between the two first") {
+				t.Errorf("%s; want a cure", err)
+			}
+			x.new = x.old
+		}
+		deploy(s, x.new)
+		s.replan()
+		s.swap()
+		l.end()
+		s.stop()
+		s.wantNothingLost()
+	})
+}
+
+// A version that does not know Lead, between two that do, hands on what it does not understand as far as the
+// new one needs it.
+func TestTwoVersionsLead(t *testing.T) {
+	v := bothVersions(t)
+	s, open := startAt(t, "gated", plan{Leads: []string{"gated", "one"}, MaxGenerations: 8, DrainTimeout: 2 * hung})
+	s.await(0, "gated", noted(1, "gated begun"))
+	v.swapTo(s, "old")
+	s.noteSince(0, s.pgid, "gated told")
+	s.awaitOlder(1)
+	s.eventually("the last that changes for now", func() bool { return s.status().Older[0].Tasks == 1 }) // to the old version
+	v.swapTo(s, "new")
+	s.await(0, "one", noted(3, "one begun")) // soon after, since generation 1 says again what it leads
+	for _, r := range s.since(0) {
+		if r.Gen > 1 && r.Note == "gated begun" {
+			t.Error(r)
+		}
+	}
+	open()
+	s.await(0, "gated", noted(3, "gated begun"))
+	s.wantExit(s.pgid, 0)
+	v.swapTo(s, "old")
+	s.noteSince(0, 0, "gated told")
+	v.swapTo(s, "new")
+	s.await(0, "gated", noted(5, "gated begun"))
+	s.stop()
+	s.wantNoOverlap()
+	s.wantOrder(noted(1, "gated ended"), noted(3, "gated begun"), noted(3, "gated ended"), noted(5, "gated begun"))
+}

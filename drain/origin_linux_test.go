@@ -1,15 +1,17 @@
 package drain_test
 
 import (
+	"bytes"
 	"encoding/gob"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,46 +87,121 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 		_ = os.RemoveAll(filepath.Join(s.dir, "v1"))
 	}
 	_ = os.Remove(current)
-	if r := s.failedSwap(); !strings.Contains(r.Err, "working folder "+current) {
-		t.Error(r.Err)
-	}
+	s.failedSwap("working folder " + current)
 	s.stop()
 }
 
-// A process with the variables of a generation, whose link says nothing.
+// newcomer is a process that has the variables of a generation, and a parent that says nothing but the names of what is
+// inherited. It must not hang on to that.
+func newcomer(t *testing.T, names []byte, inherited ...*os.File) *service {
+	return begin(t, plan{}, func(s *service, cmd *exec.Cmd) {
+		_, ready := s.pipe()
+		r, w := s.pipe()
+		_ = have(w.Write(names))(t)
+		if len(names) == 0 {
+			_ = w.Close()
+		}
+		cmd.ExtraFiles = append([]*os.File{ready, r}, inherited...)
+		cmd.Env = append(cmd.Env, "TABLEFLIP_HAS_PARENT_7DIU3=yes")
+	})
+}
+
+func TestNewWithoutAWordFromTheOldEnds(t *testing.T) {
+	newcomer(t, nil).wantNoStart("drain: ")
+}
+
 func TestNewWithASilentLink(t *testing.T) {
-	t.Parallel()
-	for _, x := range []struct {
-		sig  syscall.Signal
-		code int
-	}{{0, 1}, {syscall.SIGTERM, -15}} {
-		t.Run(fmt.Sprint(x.code), func(t *testing.T) {
-			ends := have(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
-			silent := os.NewFile(uintptr(ends[0]), "silent")
-			defer silent.Close()
-			far := os.NewFile(uintptr(ends[1]), "far")
-			s := begin(t, plan{}, func(s *service, cmd *exec.Cmd) {
-				_, ready := s.pipe()
-				names, w := s.pipe()
-				must(t, gob.NewEncoder(w).Encode([][]string{{"fd", "baton-link", ""}}))
-				cmd.ExtraFiles = []*os.File{ready, names, far}
-				cmd.Env = append(cmd.Env, "TABLEFLIP_HAS_PARENT_7DIU3=yes")
-			})
-			_ = far.Close()
-			s.noteSince(0, s.pgid, "begun")
-			if x.sig != 0 {
-				s.eventually("it has the link", func() bool {
-					return !slices.ContainsFunc(fds(t, s.pgid), func(fd string) bool { return strings.HasPrefix(fd, "5 socket:") })
-				})
-				s.signal(s.pgid, x.sig)
-			}
-			s.gone()
-			s.wantExit(s.pgid, x.code) // by the signal, not by the limit
-			if x.sig == 0 {
-				if r := s.noteSince(0, s.pgid, "error "); !strings.Contains(r.Note, "did not say hello: nothing within 5s") {
-					t.Error(r)
-				}
-			}
+	eachOf(t, func(t *testing.T, stopped bool) {
+		ends := have(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
+		silent, far := os.NewFile(uintptr(ends[0]), "silent"), os.NewFile(uintptr(ends[1]), "far")
+		defer silent.Close()
+		var names bytes.Buffer
+		must(t, gob.NewEncoder(&names).Encode([][]string{{"fd", "baton-link", ""}}))
+		s := newcomer(t, names.Bytes(), far)
+		_ = far.Close()
+		s.noteSince(0, s.pgid, "begun")
+		if !stopped {
+			s.wantNoStart("did not say hello: nothing within 5s")
+			return
+		}
+		s.eventually("it has the link", func() bool {
+			return !slices.ContainsFunc(fds(t, s.pgid), func(fd string) bool { return strings.HasPrefix(fd, "5 socket:") })
 		})
-	}
+		s.signal(s.pgid, term)
+		s.gone()
+		s.wantExit(s.pgid, -int(term)) // by the signal, not by the limit
+	}, false, true)
+}
+
+// What a shell has opened above the standard files, as in "3>file ./app", is in nobody's way, and not taken for the
+// library's or a service manager's, whatever it is and however much of it.
+func TestDescriptorsOfTheShell(t *testing.T) {
+	each(t, map[string]func(testing.TB) *os.File{
+		"a file":   func(t testing.TB) *os.File { return have(os.Open("/etc/passwd"))(t) },
+		"a folder": func(t testing.TB) *os.File { return have(os.Open("/"))(t) },
+		"a pipe": func(t testing.TB) *os.File {
+			r, w, err := os.Pipe()
+			must(t, err)
+			t.Cleanup(func() { _ = w.Close() })
+			return r
+		},
+		"a listening socket": func(t testing.TB) *os.File {
+			ln := have(net.Listen("tcp", "127.0.0.1:0"))(t)
+			defer ln.Close()
+			return have(ln.(*net.TCPListener).File())(t)
+		},
+	}, func(t *testing.T, open func(testing.TB) *os.File) {
+		for _, n := range []int{1, 2, 30} {
+			f := open(t)
+			s := start(t, plan{}, func(_ *service, cmd *exec.Cmd) { cmd.ExtraFiles = slices.Repeat([]*os.File{f}, n) })
+			_ = f.Close()
+			l := s.drive(2, time.Millisecond)
+			s.swap()
+			s.swap()
+			l.end()
+			s.stop()
+			s.wantNothingLost()
+		}
+	})
+}
+
+var spoiled = []string{"clears its environment", "unsets what systemd said", "invents what systemd said"}
+
+// What the service manager has said in the environment is taken when the program starts.
+func TestAManagerHearsOfAProgramThatSpoilsItsEnvironment(t *testing.T) {
+	eachOf(t, func(t *testing.T, fault string) {
+		for _, keeper := range []bool{false, true} {
+			n := newNotifySocket(t)
+			s := start(t, plan{Fault: fault, Keeper: keeper}, n.manages, func(_ *service, cmd *exec.Cmd) {
+				cmd.Env = append(cmd.Env, "WATCHDOG_USEC=20000")
+			})
+			n.await(0, `READY=1\n(.*\n)*.*`)
+			n.await(0, "WATCHDOG=1")
+			at := n.mark()
+			s.swap()
+			if !keeper {
+				n.await(at, `MAINPID=\d+\n(.*\n)*.*`)
+			}
+			n.await(n.mark(), "WATCHDOG=1")
+			s.stop()
+			s.wantExit(s.pgid, 0)
+		}
+	}, spoiled...)
+}
+
+// And so are the sockets that it has passed.
+func TestPassedSocketsOfAProgramThatSpoilsItsEnvironment(t *testing.T) {
+	eachOf(t, func(t *testing.T, fault string) {
+		d := newNotifySocket(t)
+		one := start(t, plan{Fault: fault}, d.manages)
+		d.wantStored(stored(one.pgid, tcpName))
+		one.kill(one.pgid)
+		one.gone()
+		two := start(t, plan{Fault: fault}, d.manages)
+		if was, is := one.address(), two.address(); was != is {
+			t.Errorf("listens on %s; was on %s", is, was)
+		}
+		two.swap()
+		two.stop()
+	}, spoiled...)
 }

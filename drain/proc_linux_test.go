@@ -3,6 +3,8 @@ package drain_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,26 +40,46 @@ func awaitGone(pid int) int {
 	return ws.ExitStatus()
 }
 
-// living returns the processes of a session, zombies excluded.
-func living(session int) (pids []int) {
-	entries, err := os.ReadDir("/proc")
+// proc is a process, as /proc shows it.
+type proc struct {
+	pid, parent, session int
+	name, state          string
+}
+
+func procs() (all []proc) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		panic(err)
 	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
+	for _, stat := range stats {
+		text, _ := os.ReadFile(stat)
+		before, rest, _ := strings.Cut(string(text), ") ") // behind the name, which may have anything in it
+		var p proc
+		var group int
+		_, name, _ := strings.Cut(before, "(")
+		if _, err := fmt.Sscan(before, &p.pid); err != nil {
+			continue // it is gone
 		}
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		_, rest, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(rest); len(f) > 3 && f[0] != "Z" && f[0] != "X" && f[3] == strconv.Itoa(session) {
-			pids = append(pids, pid)
+		if _, err := fmt.Sscan(rest, &p.state, &p.parent, &group, &p.session); err == nil {
+			p.name = name
+			all = append(all, p)
 		}
 	}
+	return all
+}
+
+func children(pid int) []proc {
+	return slices.DeleteFunc(procs(), func(p proc) bool { return p.parent != pid })
+}
+
+// living returns the processes of a session, zombies excluded.
+func living(session int) (pids []int) {
+	for _, p := range procs() {
+		if p.session == session && p.state != "Z" && p.state != "X" {
+			pids = append(pids, p.pid)
+		}
+	}
+	slices.Sort(pids)
 	return pids
 }
 

@@ -3,22 +3,17 @@
 package drain_test
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -191,226 +186,6 @@ func waitGate(fifo string) {
 		_, _ = io.Copy(io.Discard, f)
 		_ = f.Close()
 	}
-}
-
-func (g *gen) run() error {
-	if g.fault("crash at start") {
-		os.Exit(3)
-	}
-	if g.fault("hang at start") {
-		<-time.After(time.Hour)
-	}
-	g.fault("before New")
-	if g.Speaks[0] > 0 {
-		drain.Speak(g.Speaks[0], g.Speaks[1])
-	}
-	if !g.Forgiving {
-		drain.SameWish(0)
-	}
-	if pid := os.Getenv("LISTEN_PID"); pid != "" {
-		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))
-	}
-	if g.fault("no binary") {
-		_ = os.Remove(os.Args[0])
-	}
-	if g.Fault == "forgets its start" {
-		if err := g.forgetStart(); err != nil {
-			return err
-		}
-	}
-	g.spoilEnvironment()
-	if g.ChangeDir != "" {
-		if err := os.Chdir(g.ChangeDir); err != nil {
-			return err
-		}
-	}
-	if g.Fault == "ListenAndServe" && g.Cert != "" {
-		return drain.ListenAndServeTLS(g.Addr, g.Cert, g.Key, g.handler())
-	}
-	if g.Fault == "ListenAndServe" {
-		return drain.ListenAndServe(g.Addr, g.handler())
-	}
-	cfg := drain.Config{
-		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
-		IdleGrace: cmp.Or(g.IdleGrace, time.Second), PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
-		PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,
-		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
-		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
-		Join: g.join, Gone: g.gone,
-		Leave: func(context.Context) error {
-			g.note("leave")
-			g.fail("Leave")
-			g.fault("slow leave")
-			g.note("left")
-			return nil
-		},
-	}
-	if g.Lines {
-		g.line = newLineServer(g)
-		cfg.Adopt = g.line.adopt
-		if g.Fault == "no Adopt" {
-			cfg.Adopt = nil
-		}
-	}
-	if g.Fault == "no signals" {
-		cfg.Signals = new(drain.Signals)
-	}
-	svc, err := drain.New(cfg)
-	if err != nil {
-		return err
-	}
-	g.svc = svc
-	g.known.Store(svc)
-	g.n.Store(int32(svc.Status().Generation))
-	if g.Extra != "" {
-		if _, err := svc.Listen("tcp", g.Extra); err != nil {
-			return err
-		}
-	}
-	ln, err := svc.Listen(g.Network, g.Addr)
-	if err != nil {
-		return err
-	}
-	g.ln = ln
-	g.note("listening %s", ln.Addr())
-	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout}
-	if g.fault("HTTP/2 of its own") {
-		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
-	}
-	if g.OnShutdown {
-		srv.RegisterOnShutdown(g.onShutdown)
-	}
-	ln = g.wrap(ln)
-	if g.Cert == "" || g.shakes() {
-		svc.Serve(ln, srv)
-	} else if err := g.serveTLS(svc, ln, srv); err != nil {
-		return err
-	}
-	if err := g.serveAgain(srv); err != nil {
-		return err
-	}
-	for _, also := range g.Also {
-		ln, err := svc.Listen(also[0], also[1])
-		if err != nil {
-			return err
-		}
-		g.note("also on %s %s: %s", also[0], also[1], ln.Addr())
-		svc.Serve(ln, &http.Server{Handler: g.handler()})
-	}
-	if g.UDP {
-		g.Datagrams = append(g.Datagrams, [2]string{"udp", "127.0.0.1:0"})
-	}
-	for _, at := range g.Datagrams {
-		pc, err := svc.ListenPacket(at[0], at[1])
-		if err != nil {
-			return err
-		}
-		g.note("datagrams %s", pc.LocalAddr())
-		if err := svc.Go("datagrams", func(context.Context) { g.datagrams(pc) }); err != nil {
-			return err
-		}
-	}
-	if g.Lines {
-		if err := g.line.listen(); err != nil {
-			return err
-		}
-	}
-	if g.Polite {
-		if err := g.servePolite(); err != nil {
-			return err
-		}
-	}
-	if g.Worker {
-		if err := svc.Go("worker", g.work); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(g.beginJobs(), g.lead()); err != nil {
-		return err
-	}
-	g.fault("before Run")
-	return svc.Run(context.Background())
-}
-
-func (g *gen) ready(ctx context.Context) error {
-	if g.fault("ready fails") {
-		return errors.New("the cache is cold")
-	}
-	if g.fault("hang in Ready") {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	if g.fault("listens in Ready") {
-		ln, err := g.svc.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		g.note("in Ready on %s", ln.Addr())
-		g.svc.Serve(ln, &http.Server{Handler: g.handler()})
-	}
-	g.fail("Ready")
-	g.fault("in Ready")
-	return nil
-}
-
-func (g *gen) check(_ context.Context, client *http.Client) error {
-	url := "http://any/echo"
-	if g.shakes() {
-		return nil // the client doesn't know that the listener speaks TLS
-	}
-	if g.Cert != "" {
-		url = "https://test/echo"
-	}
-	resp, err := client.Post(url, "text/plain", strings.NewReader("self"))
-	if err != nil {
-		return err
-	}
-	_ = resp.Body.Close()
-	switch {
-	case g.fault("check fails"):
-		return errors.New("the database is away")
-	case g.fault("crash in probation"):
-		os.Exit(3)
-	case g.fault("panic in probation"):
-		panic("a bug of the new version")
-	case g.fault("few descriptors"):
-		if err := g.starve("6"); err != nil {
-			panic(err)
-		}
-	}
-	g.fail("Check")
-	return g.checkPolite()
-}
-
-// preflight is asked of the old generation about the next one's plan.
-func (g *gen) preflight(ctx context.Context, _ string) error {
-	p, err := readPlan(g.path)
-	switch {
-	case err != nil: // out of descriptors
-	case p.Fault == "preflight fails":
-		return errors.New("the new binary says no")
-	case p.Fault == "hang in Preflight":
-		g.note("preflight hangs")
-		<-ctx.Done()
-		return ctx.Err()
-	case p.Fault == "deaf in Preflight":
-		g.note("preflight hangs")
-		select {}
-	case p.Fault == "panic in Preflight":
-		panic("a bug in the hook")
-	case p.Fault == "Goexit in Preflight":
-		runtime.Goexit()
-	}
-	return nil
-}
-
-func (g *gen) work(ctx context.Context) {
-	g.note("work begun")
-	<-ctx.Done()
-	g.note("work told to end")
-	g.fail("Go")
-	g.fault("slow work")
-	g.note("work ended")
 }
 
 // event runs on a goroutine of its own, and so does what it begins.

@@ -114,9 +114,15 @@ func (s *service) failSwap(fault string, words ...string) record {
 // beginSwap begins a swap to a generation that waits at that step until open is called. Those after it don't.
 func (s *service) beginSwap(at string) (open func()) {
 	s.Helper()
+	return s.beginSwapBy(s.main().PID, at)
+}
+
+// beginSwapBy is beginSwap by a signal to that process.
+func (s *service) beginSwapBy(pid int, at string) (open func()) {
+	s.Helper()
 	open = s.nextAt(at)
 	mark := s.mark()
-	s.signal(s.main().PID, syscall.SIGHUP)
+	s.signal(pid, syscall.SIGHUP)
 	s.noteSince(mark, 0, "at the gate")
 	s.nextHas("")
 	return open

@@ -169,22 +169,19 @@ func TestSwapToABadVersionFailsAndLosesNothing(t *testing.T) {
 }
 
 func TestSwapToAVersionThatHangsFailsAndLosesNothing(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []string{"hang at start", "hang in Ready"} {
-		t.Run(fault, func(t *testing.T) {
-			s := start(t, plan{SwapTimeout: 4 * time.Second})
-			l := s.drive(4, 4*time.Millisecond)
-			s.wantFailure(l, "not ready within SwapTimeout (4s)", func() {
-				s.nextHas(fault)
-			})
-			s.plan.Fault, s.plan.SwapTimeout = "", 0
-			s.replan()
-			s.swap()
-			s.swap()
-			l.end()
-			s.stop()
+	eachOf(t, func(t *testing.T, fault string) {
+		s := start(t, plan{SwapTimeout: 4 * time.Second})
+		l := s.drive(4, 4*time.Millisecond)
+		s.wantFailure(l, "not ready within SwapTimeout (4s)", func() {
+			s.nextHas(fault)
 		})
-	}
+		s.plan.Fault, s.plan.SwapTimeout = "", 0
+		s.replan()
+		s.swap()
+		s.swap()
+		l.end()
+		s.stop()
+	}, "hang at start", "hang in Ready")
 }
 
 func TestSwapWhoseNewProcessIsKilledFailsAndLosesNothing(t *testing.T) {

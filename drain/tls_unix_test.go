@@ -15,11 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/drain/internal/testcert"
 )
 
-func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) error {
+func (g *gen) serveTLS(ln net.Listener, srv *http.Server) error {
 	switch g.Fault {
 	case "client certificates":
 		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
@@ -40,13 +39,13 @@ func (g *gen) serveTLS(svc *drain.Service, ln net.Listener, srv *http.Server) er
 			}
 			return &pair, nil
 		}}
-		return svc.ServeTLS(ln, srv, "", "")
+		return g.svc.ServeTLS(ln, srv, "", "")
 	case "no cipher fits the key":
 		srv.TLSConfig = &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}, MaxVersion: tls.VersionTLS12}
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
 	}
-	return svc.ServeTLS(ln, srv, g.Cert, g.Key)
+	return g.svc.ServeTLS(ln, srv, g.Cert, g.Key)
 }
 
 // Every client that comes back resumes its session, whichever generation it meets, and so does one that comes

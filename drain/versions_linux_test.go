@@ -5,9 +5,6 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,8 +22,9 @@ func bothVersions(t testing.TB) versions {
 // eachWay runs f for an upgrade and what follows, and for a rollback and what follows.
 func eachWay(t *testing.T, f func(t *testing.T, v versions, first string, then ...string)) {
 	v := bothVersions(t)
-	t.Run("upgrade first", func(t *testing.T) { t.Parallel(); f(t, v, "old", "new", "old", "new") })
-	t.Run("rollback first", func(t *testing.T) { t.Parallel(); f(t, v, "new", "old", "new", "old") })
+	each(t, map[string][]string{
+		"upgrade first": {"old", "new", "old", "new"}, "rollback first": {"new", "old", "new", "old"},
+	}, func(t *testing.T, all []string) { f(t, v, all[0], all[1:]...) })
 }
 
 // begins makes the service begin with that version.
@@ -49,14 +47,13 @@ func (v versions) swapTo(s *service, version string) record {
 
 // Under load that never retries, everything that one generation passes to the next passes between versions too.
 func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		n := newNotifySocket(t)
 		s := start(t, plan{Lines: true, UDP: true, Worker: true, MaxGenerations: 8, DrainTimeout: 4 * hung},
 			n.manages, withControl, v.begins(first))
 		s.awaitPIDFile(s.pgid)
 		l := s.drive(16, 4*time.Millisecond)
-		u := s.askDatagrams()
+		u := s.askDatagrams("udp")
 		lines := []*liner{s.liner(), s.hijacked(), s.liner(), s.hijacked()}
 		slow, open := s.slow("one")
 		from := s.main()
@@ -114,7 +111,6 @@ func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 
 // Each generation wants to hear of the one before that it is pulled, and which probers there are.
 func TestTwoVersionsPassOnWhatProbersHaveSeen(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{KeepPull: true}, withControl, v.begins(first))
 		if a := s.get("/ping"); a.status != 200 {
@@ -143,7 +139,6 @@ func TestTwoVersionsPassOnWhatProbersHaveSeen(t *testing.T) {
 
 // TLS sessions go on in each version, and connections that can't be handed over are closed so that a client can tell.
 func TestTwoVersionsOverTLSLoseNothing(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 8}), v.begins(first))
 		l := s.drive(4, 4*time.Millisecond)
@@ -162,7 +157,6 @@ func TestTwoVersionsOverTLSLoseNothing(t *testing.T) {
 
 // What a version can't do, or does not like, it says in words that the other understands.
 func TestTwoVersionsAndASwapThatFails(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{MaxGenerations: 8}, withControl, v.begins(first))
 		l := s.drive(8, 4*time.Millisecond)
@@ -189,7 +183,6 @@ func TestTwoVersionsAndASwapThatFails(t *testing.T) {
 
 // An old generation that has too much time is told to leave sooner, by whichever version comes.
 func TestTwoVersionsHurryTheOldest(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{MaxGenerations: 2, DrainTimeout: 2 * hung}, v.begins(first))
 		s.slow("one")
@@ -205,7 +198,6 @@ func TestTwoVersionsHurryTheOldest(t *testing.T) {
 
 // A stop by the newest takes the older ones along, and waits for them.
 func TestTwoVersionsStopTogether(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{DrainTimeout: 2 * hung}, v.begins(first))
 		slow, open := s.slow("one")
@@ -223,18 +215,15 @@ func TestTwoVersionsStopTogether(t *testing.T) {
 
 // Whichever is killed, the other version serves on, within moments.
 func TestTwoVersionsAndAKill(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{}, v.begins(first))
 		for _, version := range then {
 			from := s.main()
 			v.deploy(s, version)
 			open := s.beginSwap("in Ready")
-			s.signal(from.PID, syscall.SIGKILL)
-			s.exit(from.PID)
+			s.kill(from.PID)
 			open()
 			s.event(from.Gen+1, "promoted")
-			_ = os.Remove(filepath.Join(s.dir, "in-Ready")) // the gate
 			pid := s.main().PID
 			s.wantAlone(pid)
 			s.awaitPIDFile(pid)
@@ -249,7 +238,6 @@ func TestTwoVersionsAndAKill(t *testing.T) {
 // The one in the middle is killed before it can hand on the link to the oldest: that finishes by itself, and the
 // newest serves.
 func TestTwoVersionsAndTheMiddleIsKilled(t *testing.T) {
-	t.Parallel()
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
 		s := start(t, plan{DrainTimeout: 2 * hung}, v.begins(first))
 		slow, finish := s.slow("one")
@@ -257,11 +245,9 @@ func TestTwoVersionsAndTheMiddleIsKilled(t *testing.T) {
 		s.awaitOlder(1)
 		v.deploy(s, then[1])
 		open := s.beginSwap("in Ready")
-		s.signal(middle.PID, syscall.SIGKILL)
-		s.exit(middle.PID)
+		s.kill(middle.PID)
 		open()
 		s.event(3, "promoted")
-		_ = os.Remove(filepath.Join(s.dir, "in-Ready")) // the gate
 		s.finishSlow(slow, finish)
 		s.event(1, "stopped")
 		s.wantExit(s.pgid, 0)
@@ -271,74 +257,4 @@ func TestTwoVersionsAndTheMiddleIsKilled(t *testing.T) {
 		l.end()
 		s.stop()
 	})
-}
-
-// datagramLoad is clients that send one datagram after another and want each answered, by no generation before the one
-// that has answered last.
-type datagramLoad struct {
-	s       *service
-	quit    chan struct{}
-	clients sync.WaitGroup
-	beats   [2]atomic.Int64
-	failed  atomic.Bool
-}
-
-func (s *service) askDatagrams() *datagramLoad {
-	s.Helper()
-	l := &datagramLoad{s: s, quit: make(chan struct{})}
-	for i := range l.beats {
-		c := s.sender("udp")
-		l.clients.Go(func() {
-			if err := l.client(c, &l.beats[i]); err != nil {
-				l.failed.Store(true)
-				s.Error(err)
-			}
-		})
-	}
-	return l
-}
-
-func (l *datagramLoad) client(c *sender, beats *atomic.Int64) error {
-	buf := make([]byte, 64)
-	last := 0
-	for n := 0; !isClosed(l.quit); n++ {
-		text, by, got := fmt.Sprint(n), 0, ""
-		_ = c.SetDeadline(time.Now().Add(2 * hung))
-		_, err := c.Write([]byte(text))
-		m := 0
-		if err == nil {
-			m, err = c.Read(buf)
-		}
-		if err == nil {
-			_, err = fmt.Sscanf(string(buf[:m]), "%d %s", &by, &got)
-		}
-		if err != nil || got != text || by < last {
-			return fmt.Errorf("datagram %s: %q, %v; the last was read by generation %d", text, buf[:m], err, last)
-		}
-		last = by
-		beats.Add(1)
-	}
-	return nil
-}
-
-// settle waits until each client has been through a whole exchange from now on.
-func (l *datagramLoad) settle() {
-	l.s.Helper()
-	timeout := time.After(hung)
-	for i := range l.beats {
-		for from := l.beats[i].Load(); l.beats[i].Load() < from+2 && !l.failed.Load(); {
-			select {
-			case <-time.After(time.Millisecond):
-			case <-timeout:
-				l.s.Fatalf("datagrams of client %d get no answers", i)
-			}
-		}
-	}
-}
-
-func (l *datagramLoad) end() {
-	l.s.Helper()
-	l.settle()
-	close(l.quit)
-	l.clients.Wait()
 }

@@ -9,7 +9,6 @@ import (
 	"math"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -148,43 +147,37 @@ func (p *proxied) Accept() (net.Conn, error) {
 // Clients that never retry are answered over swaps, a pull and a stop, whatever lies around the service's
 // listener; and no generation stays longer than it must, or ends badly.
 func TestWrappedListenersLoseNothing(t *testing.T) {
-	t.Parallel()
-	for _, x := range []struct {
+	type row struct {
 		kind       string
 		secure     bool
 		reconnects int
-	}{
-		{"embeds", false, 0}, {"limit", false, math.MaxInt}, {"ahead", false, math.MaxInt}, {"proxy", false, math.MaxInt},
-		{"embeds", true, math.MaxInt}, {"proxy", true, math.MaxInt},
-	} {
-		t.Run(fmt.Sprint(x.kind, x.secure), func(t *testing.T) {
-			p := plan{Wrap: x.kind, IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16}
-			if x.secure {
-				p = tlsPlan(t, p)
-			}
-			s := start(t, p)
-			l := s.drive(6, 4*time.Millisecond)
-			begin := time.Now()
-			for n := 0; n < 3 || n < 10 && time.Since(begin) < 8*time.Second; n++ {
-				old := s.main().PID
-				s.swap()
-				l.settle()
-				s.wantExit(old, 0)
-			}
-			mark, main := s.mark(), s.main()
-			s.signal(main.PID, syscall.SIGUSR2)
-			s.eventSince(mark, main.Gen, "pull noticed")
-			l.settle()
-			s.signal(main.PID, syscall.SIGUSR1)
-			s.eventSince(mark, main.Gen, "restored")
-			l.endWith(x.reconnects)
-			last := s.untilLast(6)
-			s.stop()
-			last()
-			s.wantNothingLost()
-			s.wantQuickEnds(4 * patient)
-		})
 	}
+	eachOf(t, func(t *testing.T, x row) {
+		p := plan{Wrap: x.kind, IdleGrace: patient, DrainTimeout: 2 * hung, MaxGenerations: 16}
+		if x.secure {
+			p = tlsPlan(t, p)
+		}
+		s := start(t, p)
+		l := s.drive(6, 4*time.Millisecond)
+		begin := time.Now()
+		for n := 0; n < 3 || n < 10 && time.Since(begin) < 8*time.Second; n++ {
+			old := s.main().PID
+			s.swap()
+			l.settle()
+			s.wantExit(old, 0)
+		}
+		s.pull()
+		s.event(s.main().Gen, "pull noticed")
+		l.settle()
+		s.restore()
+		l.endWith(x.reconnects)
+		last := s.untilLast(6)
+		s.stop()
+		last()
+		s.wantNothingLost()
+		s.wantQuickEnds(4 * patient)
+	}, row{"embeds", false, 0}, row{"limit", false, math.MaxInt}, row{"ahead", false, math.MaxInt},
+		row{"proxy", false, math.MaxInt}, row{"embeds", true, math.MaxInt}, row{"proxy", true, math.MaxInt})
 }
 
 // untilLast starts clients that send until they are told that an answer is the last. What it returns waits for them.
