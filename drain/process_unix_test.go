@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	becomeSubreaper()
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue { // these tests wait more than they compute
-		_ = f.Value.Set(fmt.Sprint(2 * runtime.GOMAXPROCS(0)))
+		_ = f.Value.Set(fmt.Sprint(3 * runtime.GOMAXPROCS(0)))
 	}
 	os.Exit(m.Run())
 }
