@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -70,16 +71,13 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			left := s.outcome()
 			if left == 0 {
 				visitors.Stop()
-				for _, r := range s.since(0) {
-					begun := strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid
-					if old && begun {
-						t.Error("nobody is left, although the new generation had begun")
-					}
-					if !old && r.Msg == "replaced" {
-						return
-					}
+				all := s.since(0)
+				begun := slices.ContainsFunc(all, func(r record) bool { return strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid })
+				unheard := slices.ContainsFunc(all, func(r record) bool { return strings.Contains(r.Note, "did not say hello") })
+				if old && begun && !unheard {
+					t.Error("nobody is left, although the new generation had begun and been told what it is to take over")
 				}
-				if !old {
+				if !old && !slices.ContainsFunc(all, told(1, "replaced")) {
 					t.Error("nobody is left, although the old generation had not let go")
 				}
 				return
@@ -107,10 +105,11 @@ func (s *service) outcome() int {
 		case len(all) > 1:
 		case all[0] != s.pgid:
 			s.await(0, "a main generation", func(r record) bool {
-				return r.PID == all[0] && r.Msg == "promoted" ||
-					!isAlive(all[0])
+				return r.PID == all[0] && r.Msg == "promoted" || !isAlive(all[0])
 			})
-			return all[0]
+			if isAlive(all[0]) {
+				return all[0]
+			}
 		default:
 			for _, r := range s.since(0) {
 				if r.Msg == "swap failed" {

@@ -125,9 +125,8 @@ func TestGraceEndsInTime(t *testing.T) {
 		default:
 			s.swap()
 			s.awaitOlder(1)
-			mark := s.mark()
-			s.swap()
-			s.eventSince(mark, 1, "told to leave within")
+			s.signal(s.main().PID, hup)
+			s.event(1, "told to leave within")
 		}
 		for _, c := range endless {
 			s.wantGoodbye(c)
@@ -137,6 +136,9 @@ func TestGraceEndsInTime(t *testing.T) {
 		}
 		s.event(1, "stopped")
 		s.wantExit(s.pgid, 0)
+		if c.plan.MaxGenerations > 0 {
+			s.event(3, "promoted")
+		}
 		if !c.stops {
 			s.stop()
 		}
