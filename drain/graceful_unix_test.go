@@ -183,29 +183,27 @@ func TestAGracefulServerFinishesWhatItHas(t *testing.T) {
 
 // Issue of grpc.Server: what it has not looked at when a graceful stop begins, it closes.
 func TestAGracefulStopBeginsWhenEachConnectionHasBeenLookedAt(t *testing.T) {
-	for _, how := range []string{"swap", "stop"} {
-		t.Run(how, func(t *testing.T) {
-			s, open := startAt(t, "late look", plan{Polite: true})
-			c := s.guest()
-			c.send()
-			s.noteSince(0, s.pgid, "at the gate")
-			if how == "swap" {
-				s.swap()
-				s.event(1, "replaced")
-			} else {
-				s.signal(s.pgid, syscall.SIGTERM)
-				s.event(1, "draining")
-			}
-			open()
-			c.wantBoth(s.pgid, "bye")
-			_ = c.Close()
-			s.event(1, "stopped")
-			s.wantOrder(noted(1, "looks"), noted(1, "graceful stop"))
-			if how == "swap" {
-				s.stop()
-			}
-		})
-	}
+	eachOf(t, func(t *testing.T, how string) {
+		s, open := startAt(t, "late look", plan{Polite: true})
+		c := s.guest()
+		c.send()
+		s.noteSince(0, s.pgid, "at the gate")
+		if how == "swap" {
+			s.swap()
+			s.event(1, "replaced")
+		} else {
+			s.signal(s.pgid, syscall.SIGTERM)
+			s.event(1, "draining")
+		}
+		open()
+		c.wantBoth(s.pgid, "bye")
+		_ = c.Close()
+		s.event(1, "stopped")
+		s.wantOrder(noted(1, "looks"), noted(1, "graceful stop"))
+		if how == "swap" {
+			s.stop()
+		}
+	}, "swap", "stop")
 }
 
 func TestConfigCheckReachesAGracefulServer(t *testing.T) {

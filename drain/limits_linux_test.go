@@ -90,6 +90,7 @@ func TestLogOnAFullDisk(t *testing.T) {
 // So does a full disk, or one that has become read-only, at the places of the PID file and the control socket: the swap
 // fails, the old generation serves on and answers, and the next swap works when there is room.
 func TestSwapOnAFullOrReadOnlyDiskFailsAndLosesNothing(t *testing.T) {
+	parallel(t)
 	for _, c := range []struct {
 		name, reason string
 		pid, moved   bool // where the PID file lies; the control socket comes there in the swap, or is there
