@@ -118,3 +118,20 @@ func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
 		s.wantServed(third.PID)
 	}, 1, 2, 3, 4, 5, 6, 7, 8)
 }
+
+// A new generation that was in time is not to be stopped because the old one looks at its clock late: nobody would be
+// left.
+func TestSwapTimeoutDuringPromotionLeavesSomebody(t *testing.T) {
+	eachOf(t, func(t *testing.T, _ int) { // the old generation finds out both at once
+		s, _ := stoppedAtReady(t, plan{SwapTimeout: 6 * time.Second})
+		<-time.After(6 * time.Second) // not what decides: it makes the late look possible
+		s.signal(s.pgid, syscall.SIGCONT)
+		r := s.await(0, "an end of the swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
+		s.wantAlone(r.PID)
+		if st := s.status(); st.PID != r.PID || st.Phase != drain.Ready {
+			t.Errorf("%+v; want pid %d to be ready", st, r.PID)
+		}
+		s.wantPIDFile(r.PID)
+		s.stop()
+	}, 1, 2, 3, 4)
+}

@@ -284,3 +284,36 @@ func TestRandomWalkLosesNothing(t *testing.T) {
 	s.stop()
 	s.wantNothingLost()
 }
+
+// A pull that is sent by the PID file's number at any moment of a swap holds in the end.
+func TestNoPullIsLostInASwap(t *testing.T) {
+	s := start(t, plan{})
+	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
+		mark := s.mark()
+		s.byPIDFile(hup)
+		s.noteSince(mark, 0, "signal: hangup") // two that are sent at once may come in any order
+		<-time.After(wait)                     // any moment will do
+		s.byPIDFile(pull)
+		s.settled(drain.Pulled)
+		s.byPIDFile(restore)
+		s.settled(drain.Ready)
+	}
+	s.stop()
+}
+
+// And so does a stop: nobody is left, and nobody was cut off.
+func TestNoStopIsLostInASwap(t *testing.T) {
+	var moments []time.Duration
+	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 5 * time.Millisecond {
+		moments = append(moments, wait)
+	}
+	eachOf(t, func(t *testing.T, wait time.Duration) {
+		s := start(t, plan{})
+		s.byPIDFile(hup)
+		<-time.After(wait) // any moment will do
+		s.byPIDFile(term)
+		s.gone()
+		s.wantExit(s.pgid, 0)
+		wantNoFile(t, s.plan.PIDFile)
+	}, moments...)
+}

@@ -4,7 +4,6 @@ package drain_test
 
 import (
 	"fmt"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -305,47 +304,4 @@ func TestSignalsToTheWholeGroup(t *testing.T) {
 			s.heeds(3, drain.Ready)
 		},
 	}, func(t *testing.T, f func(*testing.T, *service)) { f(t, start(t, plan{})) })
-}
-
-// A pull that is sent by the PID file's number at any moment of a swap holds in the end.
-func TestNoPullIsLostInASwap(t *testing.T) {
-	s := start(t, plan{})
-	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
-		mark := s.mark()
-		s.byPIDFile(hup)
-		s.noteSince(mark, 0, "signal: hangup") // two that are sent at once may come in any order
-		<-time.After(wait)                     // any moment will do
-		s.byPIDFile(pull)
-		s.settled(drain.Pulled)
-		s.byPIDFile(restore)
-		s.settled(drain.Ready)
-	}
-	s.stop()
-}
-
-// And so does a stop: nobody is left, and nobody was cut off.
-func TestNoStopIsLostInASwap(t *testing.T) {
-	var moments []time.Duration
-	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 5 * time.Millisecond {
-		moments = append(moments, wait)
-	}
-	eachOf(t, func(t *testing.T, wait time.Duration) {
-		s := start(t, plan{})
-		s.byPIDFile(hup)
-		<-time.After(wait) // any moment will do
-		s.byPIDFile(term)
-		s.gone()
-		s.wantExit(s.pgid, 0)
-		wantNoFile(t, s.plan.PIDFile)
-	}, moments...)
-}
-
-// A shell that starts a service with "&" has it ignore SIGINT, and nohup SIGHUP.
-func TestAnIgnoredSignalStopsAtOnce(t *testing.T) {
-	s := begin(t, plan{}, atGate("before Run"), func(s *service, cmd *exec.Cmd) {
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" INT; exec "$0"`, s.binary}
-	})
-	s.noteSince(0, 0, "at the gate")
-	s.signal(s.pgid, syscall.SIGINT)
-	s.wantEnd(128+int(syscall.SIGINT), "")
 }

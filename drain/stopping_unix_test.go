@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/baton-go/baton/drain"
 )
 
 func TestStartingStopsAtOnce(t *testing.T) {
@@ -219,7 +217,6 @@ func TestTwoStopsInOneMomentAreOne(t *testing.T) {
 		"the process and then its group": func(s *service, pid int) { s.signal(pid, term); s.signal(-s.pgid, term) },
 		"when it has heard the first":    func(s *service, pid int) { s.tell(pid, term); s.signal(pid, term) },
 		"a pull between":                 func(s *service, pid int) { s.tell(pid, term); s.tell(pid, pull); s.signal(pid, term) },
-		"in a swap":                      func(s *service, pid int) { s.beginSwap("in Ready"); s.signal(pid, term); s.signal(pid, term) },
 		"kill(1) of a group that has one process": func(s *service, pid int) {
 			out, err := exec.Command("sh", "-c", "kill -TERM $0; kill -TERM -$0", strconv.Itoa(pid)).CombinedOutput()
 			if err != nil {
@@ -227,15 +224,32 @@ func TestTwoStopsInOneMomentAreOne(t *testing.T) {
 			}
 		},
 	}, func(t *testing.T, send func(s *service, pid int)) {
-		s := start(t, plan{Forgiving: true})
-		c, open := s.slow("slow")
-		send(s, s.pgid)
-		s.event(1, "draining")
-		s.finishSlow(c, open)
-		s.wantEnd(0, "")
+		for _, swapping := range []bool{false, true} {
+			for !stoppedInOneMoment(t, swapping, send) {
+			}
+		}
 	})
 }
 
+// stoppedInOneMoment reports whether the signals were sent in one moment.
+func stoppedInOneMoment(t *testing.T, swapping bool, send func(s *service, pid int)) bool {
+	s := start(t, plan{Forgiving: true})
+	c, open := s.slow("slow")
+	if swapping {
+		s.beginSwap("in Ready")
+	}
+	begun := time.Now()
+	send(s, s.pgid)
+	if time.Since(begun) > 50*time.Millisecond { // this machine is too busy: the window is 100 ms
+		return false
+	}
+	s.event(1, "draining")
+	s.finishSlow(c, open)
+	s.wantEnd(0, "")
+	return true
+}
+
+// The same of a generation that was replaced, and does not forward any more.
 func TestTwoStopsOfAnOldGenerationAreOne(t *testing.T) {
 	s := start(t, plan{Forgiving: true})
 	c, open := s.slow("slow")
@@ -320,19 +334,12 @@ func TestAServerOfTheOldFailsInASwap(t *testing.T) {
 	})
 }
 
-// A new generation that was in time is not to be stopped because the old one looks at its clock late: nobody would be
-// left.
-func TestSwapTimeoutDuringPromotionLeavesSomebody(t *testing.T) {
-	eachOf(t, func(t *testing.T, _ int) { // the old generation finds out both at once
-		s, _ := stoppedAtReady(t, plan{SwapTimeout: 6 * time.Second})
-		<-time.After(6 * time.Second) // not what decides: it makes the late look possible
-		s.signal(s.pgid, syscall.SIGCONT)
-		r := s.await(0, "an end of the swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
-		s.wantAlone(r.PID)
-		if st := s.status(); st.PID != r.PID || st.Phase != drain.Ready {
-			t.Errorf("%+v; want pid %d to be ready", st, r.PID)
-		}
-		s.wantPIDFile(r.PID)
-		s.stop()
-	}, 1, 2, 3, 4)
+// A shell that starts a service with "&" has it ignore SIGINT, and nohup SIGHUP.
+func TestAnIgnoredSignalStopsAtOnce(t *testing.T) {
+	s := begin(t, plan{}, atGate("before Run"), func(s *service, cmd *exec.Cmd) {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `trap "" INT; exec "$0"`, s.binary}
+	})
+	s.noteSince(0, 0, "at the gate")
+	s.signal(s.pgid, syscall.SIGINT)
+	s.wantEnd(128+int(syscall.SIGINT), "")
 }
