@@ -109,8 +109,7 @@ func TestLeadWaitsForEachGenerationBefore(t *testing.T) {
 		s.swap()
 		s.await(0, "the other", noted(gen, "other begun")) // is not held up
 	}
-	s.awaitOlder(1)
-	if o := s.status().Older[0]; o.PID != s.pgid || len(o.Leads) != 1 || o.Leads[0] != "gated" {
+	if o := s.awaitAlone(s.pgid); len(o.Leads) != 1 || o.Leads[0] != "gated" {
 		t.Errorf("%+v; want generation 1 to lead gated", o)
 	}
 	open()

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // wantNothingLost wants an empty loss ledger in every generation.
@@ -59,6 +61,23 @@ func (s *service) awaitOlder(n int) {
 		case <-time.After(time.Millisecond):
 		case <-timeout:
 			s.Fatalf("older generations: %+v; want %d", s.status().Older, n)
+		}
+	}
+}
+
+// awaitAlone waits until that process is the only older generation: the one before the newest may be known, and gone,
+// before it has handed the link of that one on.
+func (s *service) awaitAlone(pid int) drain.Peer {
+	s.Helper()
+	for timeout := time.After(hung); ; {
+		older := s.status().Older
+		if len(older) == 1 && older[0].PID == pid {
+			return older[0]
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			s.Fatalf("older generations: %+v; want process %d alone", older, pid)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 					mark = at + 1
 				}
 			}
-			s.awaitOlder(1) // the one with the slow request
+			s.awaitAlone(s.pgid) // it has the slow request
 			if st := s.mustControl("status"); st.PID != to.PID || st.Total.Swaps != i+1 || st.Total.Lost > 0 ||
 				st.Older[0].PID != s.pgid {
 				t.Errorf("%s: status %+v; want generation %d, %d swaps, nothing lost", version, st, to.Gen, i+1)
