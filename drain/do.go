@@ -26,7 +26,7 @@ func (r *runner) do(effect machine.Effect) {
 			r.endProbation()
 		}
 	case machine.Prepare:
-		r.ensue(machine.Prepared{Err: r.parts.prepare()})
+		r.enqueue(machine.Prepared{Err: r.parts.prepare()})
 	case machine.SayReady:
 		r.sayReady()
 	case machine.SayReadyAlone:
@@ -89,7 +89,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.CutOff:
 		r.cutOff(e)
 	case machine.CutOffNow:
-		r.ensue(machine.CutOffDone{Err: r.cutError()})
+		r.enqueue(machine.CutOffDone{Err: r.cutError()})
 	case machine.CallGone:
 		r.callGone()
 	case machine.Finish:
@@ -97,5 +97,5 @@ func (r *runner) do(effect machine.Effect) {
 	}
 }
 
-// ensue makes e what is heeded next.
-func (r *runner) ensue(e machine.Event) { r.ensuing = append(r.ensuing, e) }
+// enqueue makes e what is heeded next.
+func (r *runner) enqueue(e machine.Event) { r.queue = append(r.queue, e) }

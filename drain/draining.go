@@ -38,12 +38,13 @@ func Context(ctx context.Context) context.Context {
 
 type serviceKey struct{}
 
-// sign makes the service known to the contexts of srv's requests: once a listener, so that no request pays for it.
-func (s *Service) sign(srv *http.Server) {
+// injectService makes the service known to the contexts of srv's requests. It does so once a
+// listener, so that no request pays for it.
+func (s *Service) injectService(srv *http.Server) {
 	base := srv.BaseContext
 	srv.BaseContext = func(ln net.Listener) context.Context {
 		ctx := context.Background()
-		if _, none := ln.(beforehand); base != nil && !none {
+		if _, none := ln.(closedListener); base != nil && !none {
 			ctx = base(ln)
 		}
 		return context.WithValue(ctx, serviceKey{}, s)

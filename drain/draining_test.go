@@ -24,7 +24,7 @@ func TestContextKeepsTheUsersBaseContext(t *testing.T) {
 		return context.WithValue(t.Context(),
 			key{}, 1)
 	}}
-	s.sign(srv)
+	s.injectService(srv)
 	base := srv.BaseContext(nil)
 	if base.Value(key{}) != 1 {
 		t.Error("the user's value is gone")
@@ -50,7 +50,7 @@ func TestContextOfHTTP2(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}))
-	s.sign(srv.Config)
+	s.injectService(srv.Config)
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	defer srv.Close()

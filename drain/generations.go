@@ -14,7 +14,7 @@ import (
 
 // generations are the others of the service: the one that has started this, and older ones.
 type generations struct {
-	giver   *elder   // has started this one; nil: nobody has, or what is not of this library
+	starter *elder   // has started this one; nil: nobody has, or what is not of this library
 	parent  *elder   // the same, until it is one of older, or has ended
 	older   []*elder // the oldest first
 	coming  int      // older ones whose links are on their way here
@@ -31,7 +31,7 @@ func (g *generations) part(self func() (p Peer, dropped int64)) part {
 	return part{
 		inherit: func(m message) {
 			g.coming = max(0, min(m.Older, 1<<16))
-			g.inheritTotals(m)
+			g.importTotals(m)
 		},
 		acquire: func() {
 			if g.parent != nil {
@@ -42,7 +42,7 @@ func (g *generations) part(self func() (p Peer, dropped int64)) part {
 		release: func(m *message) {
 			m.Older = len(g.older) + g.coming
 			m.Holders = g.allHolders()
-			g.bequeath(m, self)
+			g.exportTotals(m, self)
 		},
 		yield: func() {
 			for _, e := range g.older {
@@ -111,7 +111,7 @@ func (g *generations) join(l *link.Link, m message) *elder {
 // leave takes leave of an older generation whose link has ended, and tells whether e is one. Its process may take a
 // moment longer.
 func (g *generations) leave(e *elder) bool {
-	if e == g.giver {
+	if e == g.starter {
 		g.coming = 0 // it has sent those that it could
 	}
 	if e == g.parent {

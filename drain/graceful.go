@@ -33,7 +33,7 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 		_ = ln.Close()
 		return
 	}
-	d, served := &door{Listener: ln}, make(chan struct{})
+	d, served := &firstUseListener{Listener: ln}, make(chan struct{})
 	go func() {
 		defer close(served)
 		if err := srv.Serve(d); err != nil { // or the program itself has stopped it
@@ -43,7 +43,7 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 	err := s.Go("server on "+ln.Addr().String(), func(context.Context) {
 		<-s.DrainStarted()
 		<-served
-		d.untouched.Wait()
+		d.unused.Wait()
 		srv.GracefulStop()
 	})
 	if err != nil {
@@ -56,41 +56,47 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 // Config.Check's client doesn't speak.
 func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }
 
-// door counts the connections that were accepted and not touched since. A graceful stop comes after
+// firstUseListener counts the connections that were accepted and not touched since. A graceful stop comes after
 // they have been: when it begins, grpc.Server closes those that a goroutine of its own is about to
 // look at, with the requests in them.
-type door struct {
+type firstUseListener struct {
 	net.Listener
-	untouched sync.WaitGroup // nothing is added once the server has stopped accepting
+	unused sync.WaitGroup // nothing is added once the server has stopped accepting
 }
 
-func (d *door) Accept() (net.Conn, error) {
+func (d *firstUseListener) Accept() (net.Conn, error) {
 	nc, err := d.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	d.untouched.Add(1)
-	return &visitor{nc, sync.OnceFunc(d.untouched.Done)}, nil
+	d.unused.Add(1)
+	return &firstUseConn{nc, sync.OnceFunc(d.unused.Done)}, nil
 }
 
-// visitor is a connection that tells when it is first touched.
-type visitor struct {
+// firstUseConn is a connection that tells when it is first touched.
+type firstUseConn struct {
 	net.Conn
 	touched func()
 }
 
-func (v *visitor) Read(p []byte) (int, error)         { v.touched(); return v.Conn.Read(p) }
-func (v *visitor) Write(p []byte) (int, error)        { v.touched(); return v.Conn.Write(p) }
-func (v *visitor) Close() error                       { v.touched(); return v.Conn.Close() }
-func (v *visitor) SetDeadline(t time.Time) error      { v.touched(); return v.Conn.SetDeadline(t) }
-func (v *visitor) SetReadDeadline(t time.Time) error  { v.touched(); return v.Conn.SetReadDeadline(t) }
-func (v *visitor) SetWriteDeadline(t time.Time) error { v.touched(); return v.Conn.SetWriteDeadline(t) }
+func (v *firstUseConn) Read(p []byte) (int, error)    { v.touched(); return v.Conn.Read(p) }
+func (v *firstUseConn) Write(p []byte) (int, error)   { v.touched(); return v.Conn.Write(p) }
+func (v *firstUseConn) Close() error                  { v.touched(); return v.Conn.Close() }
+func (v *firstUseConn) SetDeadline(t time.Time) error { v.touched(); return v.Conn.SetDeadline(t) }
+func (v *firstUseConn) SetReadDeadline(t time.Time) error {
+	v.touched()
+	return v.Conn.SetReadDeadline(t)
+}
+func (v *firstUseConn) SetWriteDeadline(t time.Time) error {
+	v.touched()
+	return v.Conn.SetWriteDeadline(t)
+}
 
 // NetConn returns the connection that v wraps, as in crypto/tls.
-func (v *visitor) NetConn() net.Conn { return v.Conn }
+func (v *firstUseConn) NetConn() net.Conn { return v.Conn }
 
 // SyscallConn implements syscall.Conn.
-func (v *visitor) SyscallConn() (syscall.RawConn, error) {
+func (v *firstUseConn) SyscallConn() (syscall.RawConn, error) {
 	if sc, ok := v.Conn.(syscall.Conn); ok {
 		return sc.SyscallConn()
 	}

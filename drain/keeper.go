@@ -10,7 +10,7 @@ import (
 )
 
 // stay makes this process the keeper. It returns only if that can't be.
-func stay(log *slog.Logger, v *voice, stop []os.Signal) error {
+func stay(log *slog.Logger, v *emitter, stop []os.Signal) error {
 	code, err := keeper.Stay(log, stop)
 	if err != nil {
 		return err
@@ -22,8 +22,8 @@ func stay(log *slog.Logger, v *voice, stop []os.Signal) error {
 	return nil
 }
 
-// heedKeeper tells the keeper that signals are handled here, and tells when the keeper is gone. It is closed then.
-func heedKeeper(keeper *os.File, in inbox, first bool) {
+// watchKeeper tells the keeper that signals are handled here, and tells when the keeper is gone. It is closed then.
+func watchKeeper(keeper *os.File, in inbox, first bool) {
 	if keeper == nil {
 		return
 	}

@@ -97,7 +97,7 @@ func (r *runner) cutOff(e machine.CutOff) {
 	}
 	r.work.End()
 	if e.Within == 0 || len(r.work.Names()) == 0 {
-		r.ensue(machine.CutOffDone{Err: r.cutError()})
+		r.enqueue(machine.CutOffDone{Err: r.cutError()})
 		return
 	}
 	go func() {
@@ -167,7 +167,7 @@ func (r *runner) finish(e machine.Finish) {
 // sayLast waits until the queues and links are empty, for lastWords at most, or until an operator
 // who has waited long enough sends another signal to stop.
 func (r *runner) sayLast() {
-	r.voice.observe()
+	r.emitter.observe()
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
 	over := make(chan struct{})
@@ -175,12 +175,12 @@ func (r *runner) sayLast() {
 		defer close(over)
 		var all sync.WaitGroup
 		all.Go(func() { r.reports.close(r.last); r.flush() })
-		all.Go(func() { r.voice.events.Flush(ctx) })
+		all.Go(func() { r.emitter.events.Flush(ctx) })
 		all.Go(func() { r.manager.flush(ctx) })
-		all.Go(func() { r.voice.lines.Flush(ctx) })
+		all.Go(func() { r.emitter.lines.Flush(ctx) })
 		all.Wait()
 		if ctx.Err() == nil {
-			r.voice.lines.Flush(ctx) // what the others had to say
+			r.emitter.lines.Flush(ctx) // what the others had to say
 		}
 	}()
 	for {
@@ -216,5 +216,5 @@ func (r *runner) flush() {
 func (r *runner) die(sig os.Signal) {
 	r.manager.close()
 	r.sayLast()
-	raise(sig)
+	resetAndRaise(sig)
 }

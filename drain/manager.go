@@ -127,16 +127,16 @@ func (m *manager) report(v managerView) (watchdog time.Duration) {
 		m.told = status
 		lines = append(lines, "STATUS="+status)
 	}
-	patience := m.patience(v)
-	if patience > 0 && (urgent || !behind && time.Since(m.extended) > reportBusy/2) {
+	remaining := m.remaining(v)
+	if remaining > 0 && (urgent || !behind && time.Since(m.extended) > reportBusy/2) {
 		m.extended = time.Now()
-		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", min(patience, extension).Microseconds()))
+		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", min(remaining, extension).Microseconds()))
 	}
 	if len(lines) > 0 {
 		m.Post(strings.Join(lines, "\n"))
 	}
 	again := reportIdle
-	if patience > 0 || behind || len(v.status.Older) > 0 || v.status.Pulled {
+	if remaining > 0 || behind || len(v.status.Older) > 0 || v.status.Pulled {
 		again = reportBusy
 	}
 	if m.timer == nil {
@@ -147,8 +147,8 @@ func (m *manager) report(v managerView) (watchdog time.Duration) {
 	return watchdog
 }
 
-// patience is how long the service's own bounds still let it be busy; 0 or less when it is not, or they are over.
-func (m *manager) patience(v managerView) time.Duration {
+// remaining is how long the service's own bounds still let it be busy; 0 or less when it is not, or they are over.
+func (m *manager) remaining(v managerView) time.Duration {
 	var until time.Time
 	switch {
 	case v.Phase == machine.Stopped:

@@ -94,9 +94,9 @@ func (t *Totals) add(now, base listener.Counts) {
 	t.Junk += now.Junk - base.Junk
 }
 
-// bequeath makes m carry what the next generation goes on counting from: the totals, and of this generation what is in
-// them. Of the older ones it goes with their links.
-func (g *generations) bequeath(m *message, self func() (Peer, int64)) {
+// exportTotals makes m carry what the next generation goes on counting from: the totals, and what of
+// this generation is in them. What of the older ones is in them goes along with their links.
+func (g *generations) exportTotals(m *message, self func() (Peer, int64)) {
 	p, dropped := self()
 	total := g.total(p.Open, dropped)
 	total.Swaps++
@@ -107,8 +107,8 @@ func (g *generations) bequeath(m *message, self func() (Peer, int64)) {
 	m.Report, m.Totals = &p, &total
 }
 
-// inheritTotals is the other side of bequeath. What this generation has seen of others before that comes on top.
-func (g *generations) inheritTotals(m message) {
+// importTotals is the other side of exportTotals. What this generation has seen of others before that comes on top.
+func (g *generations) importTotals(m message) {
 	if m.Totals != nil {
 		seen := g.past
 		g.past = *m.Totals
@@ -119,7 +119,7 @@ func (g *generations) inheritTotals(m message) {
 			Junk: seen.Junk,
 		}, listener.Counts{})
 	}
-	if e := g.giver; e != nil {
+	if e := g.starter; e != nil {
 		e.Phase = Draining
 		e.heed(m.Report)
 		e.base = e.Open

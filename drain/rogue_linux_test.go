@@ -73,7 +73,7 @@ func retire(near *link.Link, bound time.Duration) (*swap, func(*runner)) {
 
 // startedBy makes the generation one that e has started.
 func startedBy(e *elder) func(*runner) {
-	return func(r *runner) { r.others.parent, r.others.giver = e, e }
+	return func(r *runner) { r.others.parent, r.others.starter = e, e }
 }
 
 // endTest asks the service to stop until it does.

@@ -15,7 +15,7 @@ func TestRunAfterTheEndWaitsForTheLastWords(t *testing.T) {
 	defer close(read)
 	s, _ := alone(t, machine.Starting, func(r *runner) {
 		r.state.Running = false
-		r.voice.onEvent = func(Event) { <-read }
+		r.emitter.onEvent = func(Event) { <-read }
 	})
 	failure := errors.New("a server fails")
 	s.run.post(machine.ServerFailed{Err: failure})

@@ -33,7 +33,7 @@ type runner struct {
 	servers  *servers
 	listens  *listenGate
 	adopter  *adopter
-	voice    *voice
+	emitter  *emitter
 	signals  *signals
 	manager  *manager // nil: there is none
 	control  *control
@@ -42,7 +42,7 @@ type runner struct {
 
 	// What is the loop's.
 	state   machine.State
-	ensuing []machine.Event // what effects have brought about, to be heeded next
+	queue   []machine.Event // what effects have brought about, to be heeded next
 	asking  chan<- error    // who has asked for the swap that the present event may begin
 	others  generations
 	leads   leads
@@ -95,11 +95,11 @@ func (r *runner) loop() {
 
 // step asks the machine what an event means, and does it.
 func (r *runner) step(e machine.Event) {
-	r.ensuing = append(r.ensuing, e)
-	for len(r.ensuing) > 0 {
+	r.queue = append(r.queue, e)
+	for len(r.queue) > 0 {
 		var effects []machine.Effect
-		r.state, effects = r.state.Step(r.ensuing[0], time.Now())
-		r.ensuing = r.ensuing[1:]
+		r.state, effects = r.state.Step(r.queue[0], time.Now())
+		r.queue = r.queue[1:]
 		for _, effect := range effects {
 			r.do(effect)
 		}
@@ -127,7 +127,7 @@ func (r *runner) heed(e any) {
 	switch e := e.(type) {
 	case runAsked:
 		e <- !r.state.Running
-		r.voice.observe()
+		r.emitter.observe()
 		r.step(machine.RunCalled{})
 	case swapAsked:
 		r.asking = e
@@ -217,7 +217,7 @@ func (r *runner) tellIn(p Phase, level slog.Level, message string, err error, at
 		all = append(all, "err", err)
 	}
 	r.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
-	r.voice.happened(e)
+	r.emitter.happened(e)
 	r.report()
 }
 
@@ -243,7 +243,7 @@ func (r *runner) status() Status {
 		Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
 		Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.result,
 	}
-	st.Total = r.others.total(st.Open, r.voice.dropped())
+	st.Total = r.others.total(st.Open, r.emitter.dropped())
 	if r.state.Phase == machine.Draining {
 		st.Deadline = r.state.Deadline
 	}
@@ -305,5 +305,5 @@ func (r *runner) bequest() (Peer, int64) {
 	p := r.peer()
 	p.Phase, p.Since = Draining, time.Now().Round(0)
 	p.Deadline = p.Since.Add(r.cfg.DrainTimeout)
-	return p, r.voice.dropped()
+	return p, r.emitter.dropped()
 }

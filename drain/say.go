@@ -11,21 +11,21 @@ import (
 // with a goroutine of its own: the program's code and a reader that has stopped block there, and
 // the loop, which only puts into them, goes on.
 
-// voice is what a service says to the program and its log.
-type voice struct {
+// emitter is what a service says to the program and its log.
+type emitter struct {
 	lines   *later.Handler // behind Config.Logger
 	events  later.Queue    // of calls of Config.OnEvent
 	onEvent func(Event)    // nil: none
 }
 
-// newVoice returns a logger, too, that never blocks, and whose lines name the process.
-func newVoice(log *slog.Logger, onEvent func(Event)) (*voice, *slog.Logger) {
-	v := &voice{lines: later.NewHandler(log.Handler()), onEvent: onEvent}
+// newEmitter returns a logger, too, that never blocks, and whose lines name the process.
+func newEmitter(log *slog.Logger, onEvent func(Event)) (*emitter, *slog.Logger) {
+	v := &emitter{lines: later.NewHandler(log.Handler()), onEvent: onEvent}
 	return v, slog.New(v.lines).With("pid", os.Getpid())
 }
 
 // happened queues an event. Before observe nothing is delivered.
-func (v *voice) happened(e Event) {
+func (v *emitter) happened(e Event) {
 	if v.onEvent != nil {
 		v.events.Put(func() { v.onEvent(e) })
 	}
@@ -33,7 +33,7 @@ func (v *voice) happened(e Event) {
 
 // observe lets events be delivered. It is called when New has returned: OnEvent may use the variable that the program
 // keeps the Service in.
-func (v *voice) observe() { v.events.Start() }
+func (v *emitter) observe() { v.events.Start() }
 
 // dropped are the log lines that the logger did not take.
-func (v *voice) dropped() int64 { return v.lines.Dropped() }
+func (v *emitter) dropped() int64 { return v.lines.Dropped() }

@@ -26,9 +26,9 @@ import (
 // Not promised: with the store, that nobody connects after a stop for good. Such a client is reset
 // when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
-	s.voice.observe()
+	s.emitter.observe()
 	ln, err := inTime(s.listens, "Listen", network, address, s.set.Listen)
-	s.confide(err)
+	s.reportStartFailure(err)
 	return ln, err
 }
 
@@ -56,16 +56,17 @@ func inTime[T any](g *listenGate, what, network, address string,
 // context ends; a goroutine of your own may be gone with the process before it has answered. A
 // datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
-	s.voice.observe()
+	s.emitter.observe()
 	pc, err := inTime(s.listens, "ListenPacket", network, address, s.set.ListenPacket)
-	s.confide(err)
+	s.reportStartFailure(err)
 	return pc, err
 }
 
-// confide tells the old generation why this one will probably leave: the program may exit without another word.
-func (s *Service) confide(err error) {
+// reportStartFailure tells the old generation why this one will probably leave: the program may
+// exit without another word.
+func (s *Service) reportStartFailure(err error) {
 	if err != nil {
-		s.giver.tell(message{Kind: kindFailed, Reason: reason(err)})
+		s.starter.tell(message{Kind: kindFailed, Reason: reason(err)})
 	}
 }
 
@@ -104,18 +105,18 @@ func (s *Service) prepare(srv *http.Server) {
 	if h == nil {
 		h = http.DefaultServeMux
 	}
-	srv.Handler = s.front(h)
-	s.sign(srv)
+	srv.Handler = s.withHealthPaths(h)
+	s.injectService(srv)
 	s.set.Track(srv)
-	_ = s.set.Serve(srv, beforehand{}) // net/http's own changes of srv are made, and the set's
+	_ = s.set.Serve(srv, closedListener{}) // net/http's own changes of srv are made, and the set's
 }
 
-// beforehand is a listener without clients.
-type beforehand struct{ net.Listener }
+// closedListener is a listener without clients.
+type closedListener struct{ net.Listener }
 
-func (beforehand) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-func (beforehand) Close() error              { return nil }
-func (beforehand) Addr() net.Addr            { return &net.TCPAddr{} }
+func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (closedListener) Close() error              { return nil }
+func (closedListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
 // serve makes the server serve on ln.
 func (s *Service) serve(srv server, ln net.Listener) {
@@ -135,8 +136,8 @@ func (s *Service) ended(ln net.Listener, err error) {
 	}
 }
 
-// front answers probes, and tells the health package of visitors who are no probes while it wants to know.
-func (s *Service) front(next http.Handler) http.Handler {
+// withHealthPaths answers probes, and tells the health package of visitors who are no probes while it wants to know.
+func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 	ping, live := s.cfg.PingPath, s.cfg.LivePath
 	alive := s.health.Live()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -32,8 +32,8 @@ type Service struct {
 	tickets  *tlsconf.TicketKeys
 	servers  *servers
 	listens  *listenGate
-	voice    *voice
-	giver    *elder // the generation that has started this process; nil: none has
+	emitter  *emitter
+	starter  *elder // the generation that has started this process; nil: none has
 	run      *runner
 }
 
@@ -47,7 +47,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
 	if err == nil && keeper.Wanted(s.cfg.Keeper) {
-		return nil, stay(s.cfg.Logger, s.voice, s.cfg.Signals.Stop)
+		return nil, stay(s.cfg.Logger, s.emitter, s.cfg.Signals.Stop)
 	}
 	in := newInbox()
 	signals := newSignals(s.cfg.Signals, in.ended)
@@ -57,7 +57,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	heard := func() {}
 	if inherits() {
-		heard = s.cfg.Signals.heedEarly()
+		heard = s.cfg.Signals.endEarly()
 	}
 	o, sysErr := inherit(&s.cfg)
 	err = cmp.Or(err, sysErr)
@@ -66,15 +66,15 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		signals.stop()
 		close(in.ended)
-		o.giver.tell(message{Kind: kindFailed, Reason: reason(err)})
+		o.starter.tell(message{Kind: kindFailed, Reason: reason(err)})
 		return nil, err
 	}
 	s.assemble(in, signals, o)
 	s.run.tell(slog.LevelInfo, "starting", nil)
-	if o.giver != nil {
-		go s.run.adopter.hear(o.giver)
+	if o.starter != nil {
+		go s.run.adopter.hear(o.starter)
 	}
-	go heedKeeper(o.keeper, in, !o.os.inherits)
+	go watchKeeper(o.keeper, in, !o.os.inherits)
 	go s.run.loop()
 	return s, nil
 }
@@ -88,7 +88,7 @@ func configure(cfg Config) (s *Service, err error) {
 	if s.cfg, err = cfg.complete(); err != nil {
 		return s, err
 	}
-	s.voice, s.cfg.Logger = newVoice(s.cfg.Logger, s.cfg.OnEvent)
+	s.emitter, s.cfg.Logger = newEmitter(s.cfg.Logger, s.cfg.OnEvent)
 	s.health, err = health.New(health.Config{
 		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
 		Probers: s.cfg.Probers,
@@ -111,7 +111,7 @@ func configure(cfg Config) (s *Service, err error) {
 // origin is what this process comes from.
 type origin struct {
 	os         *system
-	giver      *elder   // the generation that has started it; nil: none has
+	starter    *elder   // the generation that has started it; nil: none has
 	generation int      // its own number
 	keeper     *os.File // closed when the keeper is gone; nil: there is none
 }
@@ -130,10 +130,10 @@ func inherit(cfg *Config) (o origin, err error) {
 	switch {
 	case l != nil:
 		o.generation = hello.Generation
-		o.giver = newElder(l, hello.Generation-1, hello.PID)
-		o.giver.peer = hello.Protocol
+		o.starter = newElder(l, hello.Generation-1, hello.PID)
+		o.starter.peer = hello.Protocol
 		err = hello.Protocol.fits()
-		o.giver.send(message{Kind: kindAble, PID: sys.pid, Protocol: &spoken})
+		o.starter.send(message{Kind: kindAble, PID: sys.pid, Protocol: &spoken})
 	case sys.inherits:
 		o.generation = 2 // at least: the one before is not of this library
 	default:
@@ -141,8 +141,8 @@ func inherit(cfg *Config) (o origin, err error) {
 	}
 	if sys.inherits {
 		ours := []int{sys.pid, os.Getppid()}
-		if o.giver != nil {
-			ours = append(ours, o.giver.PID) // not the parent process, where a script is between the two
+		if o.starter != nil {
+			ours = append(ours, o.starter.PID) // not the parent process, where a script is between the two
 		}
 		err = cmp.Or(err, pidfile.Path(cfg.PIDFile).Check(ours...))
 	}
@@ -154,7 +154,7 @@ func inherit(cfg *Config) (o origin, err error) {
 
 // assemble puts together what the service consists of.
 func (s *Service) assemble(in inbox, signals *signals, o origin) {
-	s.giver = o.giver
+	s.starter = o.starter
 	log := s.cfg.Logger
 	s.set = listener.New(o.os.fds, (&losses{log: log}).lost)
 	s.set.OnStarved(func(listener string, err error) {
@@ -175,13 +175,13 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	r := &runner{
 		inbox: in, over: make(chan struct{}),
 		cfg: &s.cfg, os: o.os, set: s.set, health: s.health, work: s.work, farewell: s.farewell, tickets: s.tickets,
-		servers: s.servers, listens: s.listens, voice: s.voice, signals: signals,
+		servers: s.servers, listens: s.listens, emitter: s.emitter, signals: signals,
 		manager: newManager(in, log, !o.os.inherits),
 		control: newControl(s.cfg.ControlSocket, log, s, o.os.pid),
-		others:  generations{giver: o.giver, parent: o.giver, holders: o.os.holders},
+		others:  generations{starter: o.starter, parent: o.starter, holders: o.os.holders},
 		state: machine.New(machine.Setting{
-			Generation: o.generation, Heir: o.os.inherits, Linked: o.giver != nil,
-			Trusts: o.giver != nil && o.giver.peer.can(canServe), CanSwap: o.os.fds != nil,
+			Generation: o.generation, Heir: o.os.inherits, Linked: o.starter != nil,
+			Trusts: o.starter != nil && o.starter.peer.can(canServe), CanSwap: o.os.fds != nil,
 			CallsGone: s.cfg.Gone != nil, DrainTimeout: s.cfg.DrainTimeout, SameWish: sameWish,
 		}, time.Now()),
 	}

@@ -39,9 +39,9 @@ func (sets *Signals) verb(sig os.Signal) machine.Verb {
 	return ""
 }
 
-// heedEarly lets a signal to stop end the process while New waits for another generation, until the function that it
+// endEarly lets a signal to stop end the process while New waits for another generation, until the function that it
 // returns is called.
-func (sets *Signals) heedEarly() (over func()) {
+func (sets *Signals) endEarly() (over func()) {
 	if len(sets.Stop) == 0 {
 		return func() {}
 	}
@@ -50,7 +50,7 @@ func (sets *Signals) heedEarly() (over func()) {
 	go func() {
 		select {
 		case sig := <-early:
-			raise(sig)
+			resetAndRaise(sig)
 		case <-done:
 		}
 	}()

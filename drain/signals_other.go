@@ -6,4 +6,4 @@ import "os"
 
 var defaultSignals = Signals{Stop: []os.Signal{os.Interrupt}}
 
-func raise(os.Signal) { os.Exit(1) }
+func resetAndRaise(os.Signal) { os.Exit(1) }

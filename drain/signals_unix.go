@@ -24,9 +24,9 @@ func init() {
 	}
 }
 
-// raise lets sig do what it does to a process without handlers. One that would be ignored ends the
+// resetAndRaise lets sig do what it does to a process without handlers. One that would be ignored ends the
 // process with the code that a shell gives to its victims.
-func raise(sig os.Signal) {
+func resetAndRaise(sig os.Signal) {
 	n, ok := sig.(syscall.Signal)
 	if ok && ignored[sig] {
 		os.Exit(128 + int(n))

@@ -60,7 +60,7 @@ func (r *runner) sayReady() {
 	r.tell(slog.LevelInfo, "proven", nil)
 	if err != nil {
 		r.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
-		r.ensue(machine.PredecessorGone{})
+		r.enqueue(machine.PredecessorGone{})
 		return
 	}
 	ctx, done := context.WithCancel(r.ctx)
@@ -90,7 +90,7 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	}
 	r.parts.acquire(r.word)
 	if r.state.Trusts {
-		r.others.giver.send(message{Kind: kindServing, Unused: r.set.Unclaimed()})
+		r.others.starter.send(message{Kind: kindServing, Unused: r.set.Unclaimed()})
 	}
 	if r.state.Heir {
 		r.tellIn(Ready, slog.LevelInfo, "promoted", nil)
@@ -112,7 +112,7 @@ func (r *runner) elderSaid(said elderSaid) {
 	case kindReport:
 		e.heed(m.Report)
 	case kindPromoted:
-		if e == r.others.giver {
+		if e == r.others.starter {
 			if r.word == nil {
 				r.word = &m
 			}

@@ -44,7 +44,7 @@ func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile 
 	s.servers.Unlock()
 	if err != nil {
 		err = fmt.Errorf("drain: ServeTLS %v: %w", ln.Addr(), err)
-		s.confide(err)
+		s.reportStartFailure(err)
 		return err
 	}
 	s.serve(server{srv, ln, sec}, tls.NewListener(ln, sec.Config))
@@ -59,7 +59,7 @@ func (s *Service) TLSConfig(ln net.Listener, config *tls.Config, certFile, keyFi
 	live, err := tlsconf.Live(config, s.files(ln, certFile, keyFile))
 	if err != nil {
 		err = fmt.Errorf("drain: TLSConfig %v: %w", ln.Addr(), err)
-		s.confide(err)
+		s.reportStartFailure(err)
 		return nil, err
 	}
 	return live, nil
