@@ -35,11 +35,12 @@ type keeper struct {
 	upstream string        // NOTIFY_SOCKET as it was given to the keeper, or ""
 	notices  *net.UnixConn // NOTIFY_SOCKET of the generations
 
-	calls    chan func()
-	signals  chan os.Signal // to be forwarded
-	died     chan os.Signal // SIGCHLD
-	handling chan struct{}  // closed when generation 1 has its signal handlers; nil when run knows
-	gone     chan struct{}  // closed when no generation has the far end; nil when run knows
+	present  chan *generation // run sends the main one
+	named    chan int         // pids of the next main ones
+	signals  chan os.Signal   // to be forwarded
+	died     chan os.Signal   // SIGCHLD
+	handling chan struct{}    // closed when generation 1 has its signal handlers; nil when run knows
+	gone     chan struct{}    // closed when no generation has the far end; nil when run knows
 
 	// Owned by run.
 	main      *generation
@@ -58,7 +59,8 @@ func Wanted(asked bool) bool {
 // the signals that end the service.
 func Stay(log *slog.Logger, stop []os.Signal) (code int, err error) {
 	k := &keeper{
-		log: log, stop: stop, upstream: sdnotify.Socket(), calls: make(chan func()),
+		log: log, stop: stop, upstream: sdnotify.Socket(), present: make(chan *generation),
+		named:   make(chan int),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
@@ -178,8 +180,9 @@ func (k *keeper) run() (code int) {
 		select {
 		case <-k.died:
 			k.reap()
-		case f := <-k.calls:
-			f()
+		case k.present <- k.main:
+		case pid := <-k.named:
+			k.promote(pid)
 		case sig := <-k.signals:
 			k.forward(sig)
 		case <-k.handling:

@@ -105,22 +105,15 @@ func (k *keeper) handle(from *unix.Ucred, text string, fds []int) {
 // until now. A generation that names itself counts when the main one was killed in a swap.
 func (k *keeper) accepts(from *unix.Ucred, pid int, barrier bool) bool {
 	ours, claims := int(from.Uid) == os.Getuid(), pid > 0 && pid == int(from.Pid)
-	var main *generation
-	k.call(func() { main = k.main })
+	main := <-k.present
 	yes := int(from.Pid) == main.pid
 	if !yes && ours && claims {
 		yes = main.ends(dying)
 	}
 	if yes && pid > 0 {
-		k.call(func() { k.promote(pid) })
+		k.named <- pid
 	}
 	return yes || ours && barrier
-}
-
-func (k *keeper) call(f func()) {
-	done := make(chan struct{})
-	k.calls <- func() { defer close(done); f() }
-	<-done
 }
 
 func (k *keeper) relay(text string, fds []int) error {

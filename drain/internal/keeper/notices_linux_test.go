@@ -46,8 +46,9 @@ func hearBelow(t *testing.T, main *generation, upstream string) *hearing {
 	go func() {
 		for {
 			select {
-			case f := <-h.calls:
-				f()
+			case h.present <- h.main:
+			case pid := <-h.named:
+				h.promote(pid)
 			case <-done:
 				return
 			}
@@ -112,11 +113,9 @@ func (h *hearing) wantNone() {
 
 func (h *hearing) wantMain(pid int) {
 	h.Helper()
-	h.call(func() {
-		if h.main.pid != pid {
-			h.Errorf("%d is main; want %d", h.main.pid, pid)
-		}
-	})
+	if main := <-h.present; main.pid != pid {
+		h.Errorf("%d is main; want %d", main.pid, pid)
+	}
 }
 
 func openFDs(t *testing.T) int {
