@@ -82,17 +82,16 @@ func (t *turn) childSpeaks(e ChildSpeaks) {
 }
 
 func (t *turn) child(e Child) {
+	// Announce may pause the reads late, when TakeBack has come, or when another swap has begun.
+	if e.Event == lifecycle.Announced &&
+		(!t.Swap || t.Child.Phase == lifecycle.Starting || t.Child.Phase == lifecycle.Back) {
+		t.do(ResumeReads{})
+	}
 	if !t.Swap || t.Child.Attempt != e.Attempt {
-		if e.Event == lifecycle.Announced && (!t.Swap || t.Child.Phase == lifecycle.Starting) {
-			t.do(ResumeReads{})
-		}
 		return
 	}
 	switch e.Event {
 	case lifecycle.Announced:
-		if t.Child.Phase == lifecycle.Back { // TakeBack has come before the reads were paused
-			t.do(ResumeReads{})
-		}
 		t.Child.Mute = e.Mute
 	case lifecycle.NotPromoted:
 		if e.Why != "" {
