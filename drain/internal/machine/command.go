@@ -84,9 +84,8 @@ func (t *turn) command(v Verb, by int, sig os.Signal) {
 	case Stop:
 		if sig != nil {
 			t.stop(sig)
-		} else if !t.Stopping {
-			t.stop(nil)
-			t.LeaveNow = false
+		} else {
+			t.stopOnce()
 		}
 	}
 }

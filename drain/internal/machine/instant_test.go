@@ -40,3 +40,24 @@ func TestPullInTheSameInstant(t *testing.T) {
 		}
 	}
 }
+
+// A signal that ends the context of Run, too, as that of signal.NotifyContext, is one wish in either order: the next
+// signal leaves now.
+func TestSignalThatEndsTheContextToo(t *testing.T) {
+	t.Parallel()
+	term := Signaled{Verb: Stop, Signal: os.Interrupt, At: time.Now()}
+	for name, both := range map[string][]Event{
+		"the signal first": {term, ContextOver{}}, "the context first": {ContextOver{}, term},
+	} {
+		s := New(Setting{}, term.At)
+		for _, e := range append([]Event{RunCalled{}, ReadyReturned{}, Prepared{}}, both...) {
+			s, _ = s.Step(e, term.At)
+		}
+		if !s.Stopping || s.Cutting {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if s, _ = s.Step(Signaled{Verb: Stop, Signal: os.Interrupt, At: term.At}, term.At); !s.Cutting {
+			t.Errorf("%s, and another: %+v", name, s)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (t *turn) heed(e Event) {
 	case Forwarded:
 		t.command(e.Verb, e.By, nil)
 	case ContextOver:
-		t.stop(nil)
+		t.stopOnce()
 	case KeeperGone:
 		t.keeperGone()
 	case ServerFailed:

@@ -22,7 +22,7 @@ func (t *turn) stop(sig os.Signal) {
 	case t.LeaveNow && sig != nil:
 		t.cutOff("asked twice", 0, false)
 	case t.Stopping:
-		t.LeaveNow = sig != nil // the first signal of its own, where another generation has forwarded one
+		t.LeaveNow = t.LeaveNow || sig != nil // the first signal, after a stop that was none: see stopOnce
 	case t.Phase == Draining:
 		t.LeaveNow = true
 		t.do(Log{slog.LevelInfo, "draining already: once more to leave now", nil})
@@ -39,6 +39,16 @@ func (t *turn) stop(sig os.Signal) {
 		t.Stopping, t.LeaveNow = true, true
 		t.pull("stopping")
 		t.do(AwaitBalancers{})
+	}
+}
+
+// stopOnce begins a stop that may have come as a signal to this process, too, as the one that ends the
+// context of signal.NotifyContext: the two make no second signal.
+func (t *turn) stopOnce() {
+	if !t.Stopping {
+		leaveNow := t.LeaveNow
+		t.stop(nil)
+		t.LeaveNow = leaveNow
 	}
 }
 
