@@ -15,7 +15,7 @@
 // when the new process is dead, and kills one that lets it wait. The new side doesn't wait for ever
 // either: when it hears nothing it opens the doors by itself. So for a moment both may accept,
 // which loses nothing; and at no moment does neither. In the end exactly one is the main one; the
-// package's test goes through all that can happen.
+// test of package machine goes through all that can happen.
 //
 // Time is counted in ticks of a process's own: one that was halted for an hour has missed no more
 // than one of them, and hears first what was said meanwhile.
