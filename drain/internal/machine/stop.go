@@ -67,14 +67,11 @@ func (t *turn) drain(message string) {
 
 // hurry shortens a drain.
 func (t *turn) hurry() {
-	if t.Phase != Draining || t.Hurried || t.Deadline.Sub(t.now) <= KillGrace {
+	if t.Phase != Draining || t.Deadline.Sub(t.now) <= KillGrace { // also where it was told before
 		return
 	}
 	t.Hurried, t.Deadline = true, t.now.Add(KillGrace)
 	t.do(Hurry{Drained: t.Drained})
-	if t.Drained {
-		t.settle()
-	}
 }
 
 // settle ends the drain of what is here, once the older generations have finished too: a process
