@@ -17,7 +17,19 @@ import (
 )
 
 // Config is what a Service can be told. The zero value works. New refuses negative durations and numbers.
+//
+// The fields stand by what they are about:
+//
+//   - files and ports: PIDFile, ControlSocket, HeartbeatAddress, AgentAddress
+//   - the process, and what it says: Signals, Keeper, Logger, OnEvent
+//   - a generation comes up: Ready, Probation, Check
+//   - a swap, in the old generation: Preflight, SwapTimeout, MaxGenerations
+//   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, Adopt
+//   - probes and pulls: PingPath, LivePath, PingStatus, Failures, Probers, PullMin, PullMax, KeepPull
+//   - a registry: Join, Leave, Gone
 type Config struct {
+	// Files, and ports for balancers that do not speak HTTP.
+
 	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is
 	// replaced by rename when the service becomes ready or is promoted, and removed at the end.
 	// What is there before, a small regular file with no living process of another program, is
@@ -38,6 +50,7 @@ type Config struct {
 	// old generation closes its port, in a swap, is reset. So a balancer should want two failures
 	// at least before it takes a node out. Default: none.
 	HeartbeatAddress string
+
 	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down"
 	// while the service drains for a stop; see health.State.ServeAgent. Default: none.
 	//
@@ -46,67 +59,15 @@ type Config struct {
 	// are not counted.
 	AgentAddress string
 
-	// Probation is how long a new generation runs, checking itself, before it takes over. It
-	// accepts nothing from outside meanwhile: the old one does, so a new one that fails costs no
-	// request. Default 1s; for less, set less, for none 1ns: one self-check always is.
-	Probation time.Duration
-	// SwapTimeout bounds a swap, from the start of the new process until it takes over. Then it is asked to leave, and
-	// killed 5s later. Default 1m.
-	SwapTimeout time.Duration
-	// MaxGenerations is how many processes of the service may live at once. A swap that would make
-	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
-	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
-	// A service that waits long for what can't be handed over, such as WebSockets, should allow
-	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
-	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least
-	// 2.
-	MaxGenerations int
+	// The process, and what it says.
 
-	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that
-	// says what, and so the exit code is not 0. Each generation has its own, from its own draining,
-	// as its configuration was when it started. In a stop that also counts for older generations
-	// that still drain, which are told to leave then. Default 30s.
-	DrainTimeout time.Duration
-	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
-	// it is closed. It is also how long an HTTP/2 client may take to answer a PING. It should be
-	// longer than the time for which the balancer keeps idle connections, and shorter than
-	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
-	// that no connection at rest is cut off.
-	//
-	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
-	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
-	// The default in a stop is 1s, since an operator waits for its end. Either is half of
-	// DrainTimeout if that is less.
-	IdleGrace time.Duration
-
-	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
-	// phase of a stop. Defaults 0 and 30s.
-	PullMin, PullMax time.Duration
-	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
-	Failures int
-	// Probers are the networks that the balancers' probes come from; probes from elsewhere are
-	// answered, but count for nothing, so that no outsider can hold up a stop by asking for /ping.
-	// See health.Config. Default: a host that asks in a rhythm is a prober.
-	Probers []netip.Prefix
-	// PingStatus is what /ping answers while pulled. Default 501.
-	PingStatus int
-	// PingPath and LivePath are served before the handlers of each server. Defaults /ping and /livez; "-" for none.
-	PingPath, LivePath string
-	// KeepPull makes a new generation start pulled when the old one was. By default an upgrade ends the pull.
-	KeepPull bool
-
-	// Ready is waited for before the service becomes ready, and in a new generation before its
-	// probation. An error makes Run return it. runtime.Goexit, as t.FailNow calls it, counts as an
-	// error, in Check too. Ctx ends with the service.
-	Ready func(ctx context.Context) error
-	// Check is asked by a new generation before it takes over, besides its own check, which is that
-	// /ping of each server answers 200. The client reaches the service's own listeners whatever the
-	// host in the URL is: the first one, or the one whose address is the host. It speaks TLS to
-	// those of ServeTLS and trusts their certificates; "https" reaches only these.
-	Check func(ctx context.Context, client *http.Client) error
-	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
-	// "binary -t". An error, a panic, or the end of ctx, makes the swap fail.
-	Preflight func(ctx context.Context, binary string) error
+	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM
+	// and INT stop; on Windows os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
+	// The kernel keeps no order between signals that come within a few milliseconds: a pull wins
+	// over a swap or a restore that comes with it, a stop over all. A second signal to stop cuts
+	// off what is open and ends the process now. One that comes within 100ms of the first says the
+	// same as the first: timeout(1), and wrappers that forward a Ctrl-C, send two.
+	Signals *Signals
 
 	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
 	// s6, docker --init, a pod that shares its process namespace. PID 1, which the process is in
@@ -124,19 +85,80 @@ type Config struct {
 	// returns an error. Default false.
 	Keeper bool
 
-	// Join is called when the service becomes ready other than by a swap, and after a restore.
-	// Leave is called at each pull, and at a stop if the service is not pulled yet; the stop waits
-	// for it. Both are for registries, and have PullMax. After a swap Join is called too where the
-	// old generation's has not succeeded.
+	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
+	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
+	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
+	// says how many. A panic of the handler counts as a line that it could not write.
+	// Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
+	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
 	//
-	// Gone is called at the end of a stop, before Run returns, when nothing is in flight any more,
-	// in older generations neither. It has 5s. A generation that is replaced does not call it, so
-	// that the service stays in the registry under one name. Nor does one that never was the main
-	// one, nor any after a second signal to stop.
+	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
+	// SIGPIPE. Writes return EPIPE.
+	Logger *slog.Logger
+
+	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of
+	// its own. It may block, which holds up later events and nothing else, and call any method of
+	// the Service. The service goes on meanwhile, so Event tells how it was, Status how it is. The
+	// first call comes after New has returned, when Listen, ListenPacket or Run is called. Before
+	// Run returns, OnEvent has returned from all calls; Run waits 1s for that. Default: none.
+	OnEvent func(Event)
+
+	// A generation comes up.
+
+	// Ready is waited for before the service becomes ready, and in a new generation before its
+	// probation. An error makes Run return it. runtime.Goexit, as t.FailNow calls it, counts as an
+	// error, in Check too. Ctx ends with the service.
+	Ready func(ctx context.Context) error
+
+	// Probation is how long a new generation runs, checking itself, before it takes over. It
+	// accepts nothing from outside meanwhile: the old one does, so a new one that fails costs no
+	// request. Default 1s; for less, set less, for none 1ns: one self-check always is.
+	Probation time.Duration
+
+	// Check is asked by a new generation before it takes over, besides its own check, which is that
+	// /ping of each server answers 200. The client reaches the service's own listeners whatever the
+	// host in the URL is: the first one, or the one whose address is the host. It speaks TLS to
+	// those of ServeTLS and trusts their certificates; "https" reaches only these.
+	Check func(ctx context.Context, client *http.Client) error
+
+	// A swap, in the old generation.
+
+	// Preflight is asked by the old generation before it starts the new one, with the path of the binary; it may run
+	// "binary -t". An error, a panic, or the end of ctx, makes the swap fail.
+	Preflight func(ctx context.Context, binary string) error
+
+	// SwapTimeout bounds a swap, from the start of the new process until it takes over. Then it is asked to leave, and
+	// killed 5s later. Default 1m.
+	SwapTimeout time.Duration
+
+	// MaxGenerations is how many processes of the service may live at once. A swap that would make
+	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
+	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
+	// A service that waits long for what can't be handed over, such as WebSockets, should allow
+	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
+	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least
+	// 2.
+	MaxGenerations int
+
+	// A drain, and what goes to the next generation.
+
+	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that
+	// says what, and so the exit code is not 0. Each generation has its own, from its own draining,
+	// as its configuration was when it started. In a stop that also counts for older generations
+	// that still drain, which are told to leave then. Default 30s.
+	DrainTimeout time.Duration
+
+	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
+	// it is closed. It is also how long an HTTP/2 client may take to answer a PING. It should be
+	// longer than the time for which the balancer keeps idle connections, and shorter than
+	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
+	// that no connection at rest is cut off.
 	//
-	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged. A
-	// panic counts as one, and ends nothing; so does runtime.Goexit.
-	Join, Leave, Gone func(ctx context.Context) error
+	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
+	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
+	// The default in a stop is 1s, since an operator waits for its end. Either is half of
+	// DrainTimeout if that is less.
+	IdleGrace time.Duration
 
 	// Adopt is called, once the service has taken over, with each connection that the old
 	// generation gives to HandOver, and with its state. Nil means that conn is the application's,
@@ -152,29 +174,44 @@ type Config struct {
 	// first Read. Default: none, every HandOver is refused.
 	Adopt func(conn net.Conn, state []byte) error
 
-	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of
-	// its own. It may block, which holds up later events and nothing else, and call any method of
-	// the Service. The service goes on meanwhile, so Event tells how it was, Status how it is. The
-	// first call comes after New has returned, when Listen, ListenPacket or Run is called. Before
-	// Run returns, OnEvent has returned from all calls; Run waits 1s for that. Default: none.
-	OnEvent func(Event)
-	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
-	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
-	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
-	// says how many. A panic of the handler counts as a line that it could not write.
-	// Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
-	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
+	// Probes and pulls.
+
+	// PingPath and LivePath are served before the handlers of each server. Defaults /ping and /livez; "-" for none.
+	PingPath, LivePath string
+
+	// PingStatus is what /ping answers while pulled. Default 501.
+	PingStatus int
+
+	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
+	Failures int
+
+	// Probers are the networks that the balancers' probes come from; probes from elsewhere are
+	// answered, but count for nothing, so that no outsider can hold up a stop by asking for /ping.
+	// See health.Config. Default: a host that asks in a rhythm is a prober.
+	Probers []netip.Prefix
+
+	// PullMin and PullMax bound the time from a pull until it counts as noticed by the balancers, and so the lame duck
+	// phase of a stop. Defaults 0 and 30s.
+	PullMin, PullMax time.Duration
+
+	// KeepPull makes a new generation start pulled when the old one was. By default an upgrade ends the pull.
+	KeepPull bool
+
+	// A registry.
+
+	// Join is called when the service becomes ready other than by a swap, and after a restore.
+	// Leave is called at each pull, and at a stop if the service is not pulled yet; the stop waits
+	// for it. Both are for registries, and have PullMax. After a swap Join is called too where the
+	// old generation's has not succeeded.
 	//
-	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
-	// SIGPIPE. Writes return EPIPE.
-	Logger *slog.Logger
-	// Signals are what the service reacts to. Default: HUP swaps, USR2 pulls, USR1 restores, TERM
-	// and INT stop; on Windows os.Interrupt stops. New(Config{Signals: &Signals{}}) reacts to none.
-	// The kernel keeps no order between signals that come within a few milliseconds: a pull wins
-	// over a swap or a restore that comes with it, a stop over all. A second signal to stop cuts
-	// off what is open and ends the process now. One that comes within 100ms of the first says the
-	// same as the first: timeout(1), and wrappers that forward a Ctrl-C, send two.
-	Signals *Signals
+	// Gone is called at the end of a stop, before Run returns, when nothing is in flight any more,
+	// in older generations neither. It has 5s. A generation that is replaced does not call it, so
+	// that the service stays in the registry under one name. Nor does one that never was the main
+	// one, nor any after a second signal to stop.
+	//
+	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged. A
+	// panic counts as one, and ends nothing; so does runtime.Goexit.
+	Join, Leave, Gone func(ctx context.Context) error
 }
 
 // Signals are the signals for each thing that a service can be told. A signal may be in one list only.
