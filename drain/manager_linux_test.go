@@ -115,6 +115,21 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 	}
 }
 
+// A manager that has begun a reload waits for a RELOADING=1 that is later than that, also where a swap that is under
+// way fails first.
+func TestManagerHearsEachOfTwoSwapsInARow(t *testing.T) {
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages)
+	at := n.next(n.next(0, s.pgid, keepsSocket), s.pgid, ready(1))
+	s.beginSwap("in Ready")
+	at = n.next(at, s.pgid, reloading)
+	s.tell(s.pgid, syscall.SIGHUP)
+	s.kill(s.event(2, "starting").PID)
+	at = n.next(at, s.pgid, `READY=1\nSTATUS=reload failed: .*`)
+	n.next(at, s.pgid, reloading)
+	s.settled("ready")
+}
+
 // One that draws its last breath must not end the service of the next.
 func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
 	n := newNotifySocket(t)

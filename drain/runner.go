@@ -218,16 +218,21 @@ func (r *runner) tellIn(p Phase, level slog.Level, message string, err error, at
 	}
 	r.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
 	r.emitter.happened(e)
-	r.report()
+	r.reportIn(machine.Phase(p))
 }
 
 // report tells the service manager what has changed.
-func (r *runner) report() {
+func (r *runner) report() { r.reportIn(r.state.Phase) }
+
+// reportIn is report where one step of the machine goes through several phases, each of which the manager hears of: a
+// swap that has failed, and the next one.
+func (r *runner) reportIn(p machine.Phase) {
 	if r.manager == nil {
 		return
 	}
 	v := managerView{State: r.state, pullMax: r.cfg.PullMax, swapTimeout: r.cfg.SwapTimeout, status: r.status()}
-	if r.state.Phase == machine.Swapping && r.swap != nil {
+	v.Phase, v.status.Phase = p, Phase(p)
+	if p == machine.Swapping && r.swap != nil {
 		v.swapBy, _ = r.swap.ctx.Deadline()
 	}
 	if watchdog := r.manager.report(v); watchdog > 0 {
