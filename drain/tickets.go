@@ -19,6 +19,6 @@ func ticketsPart(keys *tlsconf.TicketKeys, log *slog.Logger) part {
 		inherit: func(m message) { inherited = m.TicketKeys },
 		acquire: begin,
 		release: func(m *message) { m.TicketKeys = keys.End() },
-		regain:  begin,
+		regain:  func() { inherited = nil; begin() },
 	}
 }

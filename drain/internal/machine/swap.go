@@ -71,11 +71,11 @@ func (t *turn) abort(why string) {
 }
 
 func (t *turn) childSpeaks(e ChildSpeaks) {
-	if !t.under(e.Attempt) {
+	if !t.Swap || t.Child.Attempt != e.Attempt {
 		return
 	}
-	t.Child.Forwards = e.Forwards
-	if e.Misfit != nil && t.Child.Aborted == "" && t.Child.Phase <= lifecycle.Announcing {
+	t.Child.Forwards = e.Forwards // also one that says so late
+	if t.under(e.Attempt) && e.Misfit != nil && t.Child.Aborted == "" && t.Child.Phase <= lifecycle.Announcing {
 		t.Child.Aborted = e.Misfit.Error()
 		t.replace(lifecycle.GiveUp)
 	}
