@@ -43,6 +43,9 @@ func (c *Client) Connect() error {
 }
 
 func (c *Client) connect() (dials bool, err error) {
+	if c.conn != nil {
+		c.begin() // the Timeout of the last request may be over
+	}
 	if c.conn != nil && !c.Blind {
 		if closed, err := c.closedAtRest(); closed {
 			c.Close()
@@ -71,10 +74,13 @@ func (c *Client) connect() (dials bool, err error) {
 		}
 		*c.in = input{from: c.conn}
 		c.r.Reset(c.in)
+		c.begin()
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(c.timeout())) // an error comes again
 	return dials, nil
 }
+
+// begin begins the time of a request.
+func (c *Client) begin() { _ = c.conn.SetDeadline(time.Now().Add(c.timeout())) } // an error comes again
 
 func (c *Client) timeout() time.Duration {
 	if c.Timeout > 0 {

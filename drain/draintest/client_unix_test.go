@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What the server does between two requests: a close costs a connection and no request, but for a blind client; bytes
@@ -45,5 +46,26 @@ func TestBetweenRequests(t *testing.T) {
 				t.Errorf("the second request: %v; want %s", err, x.second)
 			}
 		})
+	}
+}
+
+// A client that rests for longer than its Timeout goes on with its connection: the time is that of a request.
+func TestRestIsNoPartOfTheTimeout(t *testing.T) {
+	s := newServer(t, func(c *net.TCPConn, request func() (string, bool)) {
+		for body, ok := request(); ok; body, ok = request() {
+			echoTo(c, body, "")
+		}
+	})
+	c := Client{Addr: s.addr}
+	defer c.Close()
+	if _, err := c.Echo("/", []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.conn.SetDeadline(time.Unix(1, 0)) // as it is after the Timeout
+	if dials, err := c.connect(); dials || err != nil {
+		t.Errorf("dials %v, %v; want the connection that is there", dials, err)
+	}
+	if _, err := c.Echo("/", []byte("two")); err != nil {
+		t.Error(err)
 	}
 }
