@@ -78,7 +78,9 @@ func TestLeadRunsInOneGenerationOverTenSwapsAndAStop(t *testing.T) {
 		l.settle()
 	}
 	l.end()
-	s.await(0, "the last", noted(11, "one begun"))
+	for _, name := range names { // a stop begins none
+		s.await(0, "the last "+name, noted(11, name+" begun"))
+	}
 	s.stop()
 	s.wantNoOverlap()
 	s.wantNothingLost()
