@@ -17,8 +17,8 @@ var (
 	ErrStopped = errors.New("drain: the service is over")
 	// ErrNotReady: it is too early, the service is not ready yet: of Swap and Pull.
 	ErrNotReady = errors.New("drain: the service is not ready")
-	// ErrNotSupported is errors.ErrUnsupported: this platform, or this kind of connection, can't do that: of New, Swap
-	// and HandOver.
+	// ErrNotSupported is errors.ErrUnsupported: this platform, this kind of connection, or what has started
+	// the process can't do that: of New, Swap and HandOver.
 	ErrNotSupported = errors.ErrUnsupported
 	// ErrSwapFailed: a swap was begun and has failed, and the generation before serves on: of Swap. The
 	// error of Config.Preflight is in it.

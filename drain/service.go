@@ -14,6 +14,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/health"
@@ -116,6 +117,18 @@ type origin struct {
 	keeper     *os.File // closed when the keeper is gone; nil: there is none
 }
 
+// noSwap tells why this process can't be replaced by another one; "": it can.
+func (o origin) noSwap() string {
+	switch {
+	case o.os.fds == nil:
+		return "this platform can't hand sockets over"
+	case o.keeper == nil && sdnotify.Deaf():
+		return "systemd follows this process, hears of no other, and would end the service with it: " +
+			"set Type=notify and NotifyAccess=main in the unit, or Config.Keeper"
+	}
+	return ""
+}
+
 // inherit takes over from the generation that has started this process.
 func inherit(cfg *Config) (o origin, err error) {
 	sys, err := newSystem()
@@ -171,6 +184,10 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 		log.Warn("clients can't resume their TLS sessions", "err", err)
 	}
 	manageSockets(o.os, s.set, log)
+	noSwap := o.noSwap()
+	if noSwap != "" && o.os.fds != nil {
+		log.Warn("swaps are refused", "why", noSwap) // before an operator tries one
+	}
 	s.servers = newServers(s.set)
 	r := &runner{
 		inbox: in, over: make(chan struct{}),
@@ -181,7 +198,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 		others:  generations{starter: o.starter, parent: o.starter, holders: o.os.holders},
 		state: machine.New(machine.Setting{
 			Generation: o.generation, Heir: o.os.inherits, Linked: o.starter != nil,
-			Trusts: o.starter != nil && o.starter.peer.can(canServe), CanSwap: o.os.fds != nil,
+			Trusts: o.starter != nil && o.starter.peer.can(canServe), NoSwap: noSwap,
 			CallsGone: s.cfg.Gone != nil, DrainTimeout: s.cfg.DrainTimeout, SameWish: sameWish,
 		}, time.Now()),
 	}

@@ -37,7 +37,7 @@ type Refusal uint8
 
 // The refusals.
 const (
-	Unsupported Refusal = iota // by the platform
+	Unsupported Refusal = iota // by the platform, or by what has started the process
 	Leaving                    // this generation drains, or is to
 	Busy                       // with a swap
 	TooEarly                   // the service is not ready

@@ -30,7 +30,7 @@ func TestPullInTheSameInstant(t *testing.T) {
 		{"restore, later swap and pull", []Verb{restore, swap, pull}, []time.Duration{0, later, 0}, true},
 	} {
 		at := time.Now()
-		s := New(Setting{CanSwap: true}, at)
+		s := New(Setting{}, at)
 		for i, v := range c.verbs {
 			at = at.Add(c.after[i])
 			s, _ = s.Step(Signaled{Verb: v, Signal: os.Interrupt, At: at}, at)

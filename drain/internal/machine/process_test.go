@@ -169,7 +169,7 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		o.traffic, d.stopping = true, true
 
 	case BeginSwap:
-		must(d.took && !d.swap && !d.drain && p.CanSwap && !p.Stopping, "twice, or while leaving")
+		must(d.took && !d.swap && !d.drain && p.NoSwap == "" && !p.Stopping, "twice, or while leaving")
 		*d = deeds{took: true, pulling: d.pulling, swap: true}
 		o.launch, o.timeout, o.child = true, true, childState{}
 	case GiveUp:
@@ -288,7 +288,7 @@ func (p *process) wrong(before *process, effects []Effect) string {
 			w.Then(later)
 			later = w
 		}
-		if later.Stop && !s.Stopping || later.Pull && !s.Pulled || later.Swap && !s.Stopping && !d.swap && p.CanSwap {
+		if later.Stop && !s.Stopping || later.Pull && !s.Pulled || later.Swap && !s.Stopping && !d.swap && p.NoSwap == "" {
 			return "what waited for this generation is forgotten"
 		}
 	}

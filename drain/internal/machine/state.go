@@ -42,11 +42,11 @@ type State struct {
 // Setting is what does not change.
 type Setting struct {
 	Generation   int
-	Heir         bool // another process has started this one, to be replaced by it
-	Linked       bool // that one is of this library
-	Trusts       bool // see lifecycle.New
-	CanSwap      bool // the platform can
-	CallsGone    bool // there is a Config.Gone
+	Heir         bool   // another process has started this one, to be replaced by it
+	Linked       bool   // that one is of this library
+	Trusts       bool   // see lifecycle.New
+	NoSwap       string // why this process can't be replaced; "": it can
+	CallsGone    bool   // there is a Config.Gone
 	DrainTimeout time.Duration
 	SameWish     time.Duration // how long after a signal to stop another one says the same
 }

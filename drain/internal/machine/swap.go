@@ -25,8 +25,8 @@ func (t *turn) swap(asked bool) {
 	}
 	const notNow = "not ready, or a swap is under way"
 	switch {
-	case !t.CanSwap:
-		refuse("this platform can't hand sockets over", Unsupported)
+	case t.NoSwap != "":
+		refuse(t.NoSwap, Unsupported)
 	case t.Stopping:
 		refuse("the service is stopping", Leaving)
 	case t.Phase == Ready || t.Phase == Pulled:

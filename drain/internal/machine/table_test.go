@@ -25,7 +25,7 @@ func childHas(e lifecycle.OldEvent) Event { return Child{Attempt: 1, Event: e} }
 
 // situations are the named states, of an heir whose old generation is of this version.
 func situations() (names []string, all map[string]State) {
-	heir := Setting{Generation: 2, Heir: true, Linked: true, Trusts: true, CanSwap: true, CallsGone: true}
+	heir := Setting{Generation: 2, Heir: true, Linked: true, Trusts: true, CallsGone: true}
 	all = map[string]State{}
 	add := func(name, from string, events ...Event) {
 		s, ok := all[from]

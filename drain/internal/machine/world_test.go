@@ -294,7 +294,7 @@ func begin(c *census, left [2]int8) *live {
 	l := &live{census: c}
 	l.left, l.wish.unpulled = left, true
 	l.links[0].reader, l.links[1].reader = 1, 2
-	p := newProcess(Setting{Generation: 1, CanSwap: true})
+	p := newProcess(Setting{Generation: 1})
 	for _, e := range []Event{RunCalled{}, ReadyReturned{}, Prepared{}, Asked{Swap}} {
 		p.heed(e)
 	}
@@ -315,7 +315,7 @@ func (l *live) launch(i int) {
 	})
 	l.heed(i, ChildSpeaks{1, !l.mute, nil})
 	l.lost[i+1], l.freak[i+1] = false, false
-	q := newProcess(Setting{Generation: i + 2, Heir: true, Linked: true, Trusts: !l.mute, CanSwap: true})
+	q := newProcess(Setting{Generation: i + 2, Heir: true, Linked: true, Trusts: !l.mute})
 	for _, e := range []Event{RunCalled{}, ReadyReturned{}} {
 		q.heed(e)
 	}

@@ -1,6 +1,7 @@
 package sdnotify
 
 import (
+	"os"
 	"strconv"
 
 	"github.com/baton-go/baton/drain/internal/process"
@@ -10,12 +11,14 @@ import (
 // A program may have cleared it, or loaded another, before New.
 type passedBy struct {
 	socket                    string // NOTIFY_SOCKET
+	execPID                   string // SYSTEMD_EXEC_PID
 	listenPID, fds, names     string
 	watchdogPID, watchdogUsec string
 }
 
 var passed = passedBy{
 	socket:       process.Getenv("NOTIFY_SOCKET"),
+	execPID:      process.Getenv("SYSTEMD_EXEC_PID"),
 	listenPID:    process.Getenv("LISTEN_PID"),
 	fds:          process.Getenv("LISTEN_FDS"),
 	names:        process.Getenv("LISTEN_FDNAMES"),
@@ -31,3 +34,7 @@ func Instead(of, pid int) {
 		}
 	}
 }
+
+// Deaf tells whether systemd follows this process by its number and would hear of no other, as in a unit of Type=simple
+// without NotifyAccess=. Systemd says whom it has started from version 248 on: SYSTEMD_EXEC_PID in systemd.exec(5).
+func Deaf() bool { return passed.execPID == strconv.Itoa(os.Getpid()) && Socket() == "" }

@@ -1,0 +1,56 @@
+//go:build linux
+
+package systemd
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestSimple: systemd ends a unit of another type than notify with the process that it has started. A reload there is
+// refused with the reason, and nobody notices; with the keeper, which stays, it works.
+func TestSimple(t *testing.T) {
+	for _, x := range []struct {
+		name, kind, reload, flags string
+		generation                int
+	}{
+		{"simple, by a signal", "simple", "/bin/kill -HUP $MAINPID", "", 1},
+		{"exec, by a command", "exec", app + " -s reload -control " + control, "", 1},
+		{"simple, with the keeper", "simple", app + " -s reload -control " + control, " -keeper", 2},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			b := newBed(t)
+			b.conf("Type="+x.kind, "NotifyAccess=none", "WatchdogSec=0", "FileDescriptorStoreMax=0",
+				"ExecStart=", "ExecStart="+app+" -addr "+addr+" -control "+control+x.flags,
+				"ExecReload=", "ExecReload="+x.reload)
+			b.ctl(0, "start", "app")
+			b.eventually("the service listens", func() bool { // systemd does not know when it is ready
+				nc, err := b.dial()
+				if err == nil {
+					_ = nc.Close()
+				}
+				return err == nil
+			})
+			load := b.load(8, 1)
+			b.deploy(build(t, "v2", ""))
+			switch {
+			case x.generation == 2:
+				b.ctl(0, "reload", "app")
+			case strings.Contains(x.reload, "kill"):
+				b.ctl(0, "reload", "app") // kill(1) has no other answer
+				b.eventually("the reason in the journal", func() bool { return b.says("Type=notify") })
+			default:
+				b.ctl(-1, "reload", "app")
+			}
+			load.Flows(50)
+			if who := b.whoami(); who.Generation != x.generation {
+				t.Errorf("generation %d answers; want %d", who.Generation, x.generation)
+			}
+			load.Lossless()
+			if state, n := b.show("ActiveState"), b.show("NRestarts"); state != "active" || n != "0" {
+				t.Errorf("%s after %s restarts; want active, none", state, n)
+			}
+			b.ctl(0, "stop", "app")
+		})
+	}
+}
