@@ -22,8 +22,8 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.Probe:
 		r.probe(e.Hasten)
 	case machine.EndProbation:
-		if r.endProbation != nil {
-			r.endProbation()
+		if r.endWait != nil {
+			r.endWait()
 		}
 	case machine.Prepare:
 		r.enqueue(machine.Prepared{Err: r.parts.prepare()})

@@ -88,8 +88,8 @@ func (m *manager) part() part {
 type managerView struct {
 	machine.State
 	pullMax, swapTimeout time.Duration
-	swapBy               time.Time // when the swap under way is given up
-	status               Status
+	swapBy               time.Time     // when the swap under way is given up
+	status               func() Status // called in the main generation alone
 }
 
 // report tells the manager what has changed since the last time. It returns, once, in which time WATCHDOG=1 is awaited
@@ -101,6 +101,8 @@ func (m *manager) report(v managerView) (watchdog time.Duration) {
 	if !m.main || takenBack {
 		return 0
 	}
+	st := v.status()
+	st.Phase = Phase(v.Phase)
 	var lines []string
 	serves := v.Phase == machine.Ready || v.Phase == machine.Pulled
 	switch {
@@ -123,7 +125,7 @@ func (m *manager) report(v managerView) (watchdog time.Duration) {
 		watchdog, m.watchdog = m.watchdog, 0
 	}
 	urgent, behind := len(lines) > 0, m.Behind()
-	if status := m.statusLine(v); status != m.told && (urgent || !behind) {
+	if status := m.statusLine(v, st); status != m.told && (urgent || !behind) {
 		m.told = status
 		lines = append(lines, "STATUS="+status)
 	}
@@ -136,7 +138,7 @@ func (m *manager) report(v managerView) (watchdog time.Duration) {
 		m.Post(strings.Join(lines, "\n"))
 	}
 	again := reportIdle
-	if remaining > 0 || behind || len(v.status.Older) > 0 || v.status.Pulled {
+	if remaining > 0 || behind || len(st.Older) > 0 || st.Pulled {
 		again = reportBusy
 	}
 	if m.timer == nil {
@@ -170,8 +172,8 @@ func (m *manager) remaining(v managerView) time.Duration {
 }
 
 // statusLine is what systemctl status shows.
-func (m *manager) statusLine(v managerView) string {
-	line := v.status.line(v.Stopping)
+func (m *manager) statusLine(v managerView, st Status) string {
+	line := st.line(v.Stopping)
 	if v.Phase == machine.Stopped && v.Result != nil {
 		line += ": " + v.Result.Error()
 	}

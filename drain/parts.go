@@ -1,5 +1,7 @@
 package drain
 
+import "slices"
+
 // part is something that exactly one generation owns. A function that is nil has nothing to do.
 //
 // None of them blocks: the goroutine that owns the state calls them, and clients wait meanwhile. One
@@ -35,9 +37,9 @@ const (
 type parts []part
 
 func (ps parts) prepare() error {
-	for i := len(ps) - 1; i >= 0; i-- {
-		if f := ps[i].prepare; f != nil {
-			if err := f(); err != nil {
+	for _, p := range slices.Backward(ps) {
+		if p.prepare != nil {
+			if err := p.prepare(); err != nil {
 				return err
 			}
 		}
@@ -66,9 +68,9 @@ func (ps parts) inherit(word message) {
 }
 
 func (ps parts) release(m *message) {
-	for i := len(ps) - 1; i >= 0; i-- {
-		if f := ps[i].release; f != nil {
-			f(m)
+	for _, p := range slices.Backward(ps) {
+		if p.release != nil {
+			p.release(m)
 		}
 	}
 }
@@ -82,17 +84,17 @@ func (ps parts) regain() {
 }
 
 func (ps parts) yield() {
-	for i := len(ps) - 1; i >= 0; i-- {
-		if f := ps[i].yield; f != nil {
-			f()
+	for _, p := range slices.Backward(ps) {
+		if p.yield != nil {
+			p.yield()
 		}
 	}
 }
 
 func (ps parts) end(how ending) {
-	for i := len(ps) - 1; i >= 0; i-- {
-		if f := ps[i].end; f != nil {
-			f(how)
+	for _, p := range slices.Backward(ps) {
+		if p.end != nil {
+			p.end(how)
 		}
 	}
 }

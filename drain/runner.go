@@ -55,7 +55,7 @@ type runner struct {
 	reports *reporter
 	last    Peer // of the reports
 
-	endProbation context.CancelFunc
+	endWait context.CancelFunc // ends what a new generation waits for: the rest of probation, then the old one's word
 }
 
 // What is asked for: each has room for the answer.
@@ -230,8 +230,8 @@ func (r *runner) reportIn(p machine.Phase) {
 	if r.manager == nil {
 		return
 	}
-	v := managerView{State: r.state, pullMax: r.cfg.PullMax, swapTimeout: r.cfg.SwapTimeout, status: r.status()}
-	v.Phase, v.status.Phase = p, Phase(p)
+	v := managerView{State: r.state, pullMax: r.cfg.PullMax, swapTimeout: r.cfg.SwapTimeout, status: r.status}
+	v.Phase = p
 	if p == machine.Swapping && r.swap != nil {
 		v.swapBy, _ = r.swap.ctx.Deadline()
 	}

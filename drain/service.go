@@ -56,13 +56,13 @@ func New(cfg Config) (*Service, error) {
 	if err == nil {
 		watching.Go(signals.watch) // takes as long as a tenth of a swap
 	}
-	heard := func() {}
+	heardOld := func() {}
 	if inherits() {
-		heard = s.cfg.Signals.endEarly()
+		heardOld = s.cfg.Signals.endEarly()
 	}
 	o, sysErr := inherit(&s.cfg)
 	err = cmp.Or(err, sysErr)
-	heard()
+	heardOld()
 	watching.Wait()
 	if err != nil {
 		signals.stop()

@@ -32,7 +32,7 @@ func (r *runner) callReady() {
 func (r *runner) probe(hasten bool) {
 	over := time.NewTimer(r.cfg.Probation)
 	ctx, done := context.WithCancel(r.ctx)
-	r.endProbation = done
+	r.endWait = done
 	if hasten {
 		done()
 	}
@@ -64,7 +64,7 @@ func (r *runner) sayReady() {
 		return
 	}
 	ctx, done := context.WithCancel(r.ctx)
-	r.endProbation = done
+	r.endWait = done
 	go func() {
 		tick := time.NewTicker(lifecycle.Tick)
 		defer tick.Stop()
@@ -82,8 +82,8 @@ func (r *runner) sayReady() {
 // takeOver makes this generation the main one, which says so as soon as its doors are open. What is
 // served meanwhile waits in the kernel's queues.
 func (r *runner) takeOver(e machine.TakeOver) {
-	if r.endProbation != nil {
-		r.endProbation()
+	if r.endWait != nil {
+		r.endWait()
 	}
 	if e.Pull {
 		r.health.Pull() // before the first probe
