@@ -88,9 +88,12 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	if e.Pull {
 		r.health.Pull() // before the first probe
 	}
+	// Asked before the parts are acquired, one of which closes these: the old generation is to serve
+	// the clients in their queues, and would reset them if it took the sockets for this one's.
+	unclaimed := r.set.Unclaimed()
 	r.parts.acquire(r.word)
 	if r.state.Trusts {
-		r.others.starter.send(message{Kind: kindServing, Unused: r.set.Unclaimed()})
+		r.others.starter.send(message{Kind: kindServing, Unused: unclaimed})
 	}
 	if r.state.Heir {
 		r.tellIn(Ready, slog.LevelInfo, "promoted", nil)
