@@ -1,7 +1,7 @@
 // Package drain makes a service survive what its operator does to it without losing a request: a
 // swap of its binary in place, a pull from the balancer, a stop.
 //
-//	log.Fatal(drain.ListenAndServe(":8080", handler))
+//	err := drain.ListenAndServe(":8080", handler)
 //
 // is a whole service. [New] and [Service] are the long form. It takes these signals:
 //

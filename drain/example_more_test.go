@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/baton-go/baton/drain"
@@ -17,10 +18,41 @@ import (
 
 // HTTPS, with HTTP/2. A certificate that changes on disk is used within a second.
 func ExampleListenAndServeTLS() {
-	log.Fatal(drain.ListenAndServeTLS(":8443", "cert.pem", "key.pem", http.DefaultServeMux))
+	if err := drain.ListenAndServeTLS(":8443", "cert.pem", "key.pem", nil); err != nil {
+		log.Fatal(err)
+	}
 }
 
-// A port for the public, over TLS, and one for the machine itself. Run returns, so that deferred calls are made.
+// Beside other goroutines: the first one that ends, ends all of them.
+func ExampleService_Run() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	svc, err := drain.New(drain.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer stop() // also where Run returns nil: the service is over in this process
+		err = svc.Run(ctx)
+	})
+	group.Go(func() {
+		defer stop() // ends Run, as a signal would
+		for tick := time.Tick(time.Minute); ; {
+			select {
+			case <-tick: // refresh a cache
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	group.Wait()
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A port for the public, over TLS, and one for the machine itself.
 func ExampleService_ServeTLS() {
 	svc, err := drain.New(drain.Config{})
 	if err != nil {

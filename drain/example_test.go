@@ -14,7 +14,9 @@ import (
 // A whole service: HUP swaps it, USR2 pulls it, USR1 restores it, TERM stops it.
 func Example() {
 	http.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
-	log.Fatal(drain.ListenAndServe(":8080", http.DefaultServeMux))
+	if err := drain.ListenAndServe(":8080", nil); err != nil {
+		log.Fatal(err)
+	}
 }
 
 // The long form, for a service with more than one listener, work in the background, or settings of its own.
@@ -113,5 +115,7 @@ func ExampleContext() {
 			}
 		}
 	})
-	log.Fatal(drain.ListenAndServe(":8080", nil))
+	if err := drain.ListenAndServe(":8080", nil); err != nil {
+		log.Fatal(err)
+	}
 }

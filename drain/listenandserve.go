@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -17,11 +16,13 @@ const headerTimeout = 10 * time.Second
 // ListenAndServe runs h as a whole service on the TCP address, with the zero Config. A client has
 // 10s for the header of a request.
 //
-// It does not return nil: log.Fatal is around it, as it is around http.ListenAndServe, and would
-// make that exit code 1. When the service has been stopped, or replaced, cleanly, the process exits
-// with 0, without the deferred calls of main; otherwise ListenAndServe returns the error. A program
-// that has something to do at the end calls New and Service.Run, which returns nil, or has
-// Config.Gone.
+// It returns what Service.Run returns: nil when the service has been stopped, or replaced, cleanly.
+// http.ListenAndServe never returns nil. A log.Fatal around this one would end a clean stop with exit
+// code 1, so check the error first:
+//
+//	if err := drain.ListenAndServe(":8080", handler); err != nil {
+//		log.Fatal(err)
+//	}
 func ListenAndServe(address string, h http.Handler) error {
 	return listenAndServe(address, h, func(s *Service, ln net.Listener, srv *http.Server) error {
 		s.Serve(ln, srv)
@@ -48,11 +49,7 @@ func listenAndServe(address string, h http.Handler, serve func(*Service, net.Lis
 	if err := serve(s, ln, &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}); err != nil {
 		return s.abandon(err)
 	}
-	if err := s.Run(context.Background()); err != nil {
-		return err
-	}
-	os.Exit(0)
-	return nil
+	return s.Run(context.Background())
 }
 
 // abandon ends a service that could not be set up, and lets the parent know why.

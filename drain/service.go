@@ -212,6 +212,12 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 // Run makes the service ready and blocks until it is over. It returns nil after a clean stop, and when another
 // generation has taken over and nothing is left to do here; the program should exit then. The end of ctx stops the
 // service as a signal would.
+//
+// Nil ends no errgroup.Group. Where the rest of a group is to end with the service, cancel its context:
+//
+//	ctx, stop := context.WithCancel(ctx)
+//	g, ctx := errgroup.WithContext(ctx)
+//	g.Go(func() error { defer stop(); return svc.Run(ctx) })
 func (s *Service) Run(ctx context.Context) error {
 	asked, started := make(runAsked, 1), false
 	heard := s.run.post(asked)

@@ -55,6 +55,7 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 		l := s.drive(4, time.Millisecond)
 		s.signal(s.pgid, hup)
 		pid := s.another(s.pgid)
+		s.noteSince(0, s.pgid, "exit 0") // it has returned
 		s.wantExit(s.pgid, 0)
 		if p.Cert == "" {
 			l.end()
@@ -69,6 +70,7 @@ func TestListenAndServeIsAWholeService(t *testing.T) {
 		s.get("/livez") // accepted after the others, which so are, too
 		s.signal(pid, term)
 		s.gone()
+		s.noteSince(0, pid, "exit 0")
 		if code := s.exit(pid); code != 0 && code != unknownExit {
 			t.Errorf("exit code %d", code)
 		}

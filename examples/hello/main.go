@@ -15,5 +15,7 @@ import (
 
 func main() {
 	http.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-	log.Fatal(drain.ListenAndServe(":8080", nil))
+	if err := drain.ListenAndServe(":8080", nil); err != nil {
+		log.Fatal(err)
+	}
 }
