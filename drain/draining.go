@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+
+	"github.com/baton-go/baton/listener"
 )
 
 // Draining returns a context that ends when ctx does, or when this generation drains and it is time
@@ -20,7 +22,14 @@ import (
 //
 // The cause of the context's end (context.Cause) is ErrDraining where it is not that of ctx. The end
 // closes nothing: the handler says goodbye in the way of its protocol and returns.
-func (s *Service) Draining(ctx context.Context) context.Context { return s.farewell.Context(ctx) }
+//
+// Where a handler of a server of this service has hijacked its connection and returned, the context
+// of its request has ended with that. The one for leaving goes on until the connection is closed, or
+// the deadline of ctx is over. A context that the program derives from the request's and cancels
+// ends it before the handler returns, and not after.
+func (s *Service) Draining(ctx context.Context) context.Context {
+	return s.farewell.Context(listener.Session(ctx))
+}
 
 // DrainStarted returns a channel that is closed when this generation begins to drain: for what has
 // to act at once, such as handing connections over with HandOver. It is closed at the end of the

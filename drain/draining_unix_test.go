@@ -3,6 +3,7 @@
 package drain_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -13,24 +14,36 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// endless is a stream of events; with hijack, one on the bare connection.
+// endless is a stream of events; with hijack, one on the bare connection, which outlives the handler with hijack=leave.
 func (g *gen) endless(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "hello\n")
 	rc := http.NewResponseController(w)
 	_ = rc.Flush()
-	var out io.Writer = w
-	if r.FormValue("hijack") != "" {
-		nc, _, err := rc.Hijack()
-		if err != nil {
-			return
-		}
-		defer nc.Close()
-		out = nc
+	how := r.FormValue("hijack")
+	if how == "" {
+		g.sayGoodbye(w, r.Context(), drain.Context(r.Context()))
+		return
 	}
+	nc, _, err := rc.Hijack()
+	switch {
+	case err != nil:
+	case how == "leave":
+		go func() {
+			defer nc.Close()
+			<-r.Context().Done()
+			g.sayGoodbye(nc, context.Background(), drain.Context(r.Context()))
+		}()
+	default:
+		defer nc.Close()
+		g.sayGoodbye(nc, r.Context(), drain.Context(r.Context()))
+	}
+}
+
+func (g *gen) sayGoodbye(out io.Writer, over, leave context.Context) {
 	g.note("endless begun")
 	select {
-	case <-r.Context().Done():
-	case <-drain.Context(r.Context()).Done():
+	case <-over.Done():
+	case <-leave.Done():
 		_, _ = io.WriteString(out, "goodbye\n")
 		g.note("endless told")
 	}
@@ -83,7 +96,7 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 		s.wantNothingLost()
 		s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"),
 			noted(2, "endless told"), told(2, "stopped"))
-	}, "/endless", "/endless?hijack=1")
+	}, "/endless", "/endless?hijack=1", "/endless?hijack=leave")
 }
 
 func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {

@@ -95,7 +95,7 @@ func (c *conn) requestEnds(r *http.Request) {
 	defer c.mu.Unlock()
 	if isStream(r) {
 		delete(c.streams, r)
-	} else if !c.is(http.StateHijacked) { // it goes on where that was done
+	} else if c.handlerLeft = c.hijacked; !c.hijacked { // else it goes on
 		c.serving = request{}
 	}
 }

@@ -19,12 +19,17 @@ func (c *conn) Close() error {
 
 func (c *conn) close(force bool) error {
 	c.mu.Lock()
-	again := c.closed
-	c.closed = true
+	again, sessions := c.closed, c.sessions
+	c.closed, c.sessions = true, nil
 	c.mu.Unlock()
 	if again {
 		return c.Conn.Close()
 	}
+	defer func() {
+		for _, end := range sessions {
+			end()
+		}
+	}()
 	if c.set.leaving.Load() != nil {
 		c.recordLosses(force)
 		if !force {

@@ -74,6 +74,8 @@ type conn struct {
 	readTimeout    time.Duration             // the same; 0 for ever
 	firstByteAt    time.Time                 // when that began; 0 once its deadline is set
 	hijacked       bool                      // by a handler
+	handlerLeft    bool                      // that handler has returned
+	sessions       []func()                  // called by close, see Session
 	serving        request                   // of HTTP/1
 	handled        bool                      // a handler has begun since the state became new or idle, of HTTP/1
 	streams        map[*http.Request]request // of HTTP/2
