@@ -133,6 +133,32 @@ func TestProgramsOnPagesCompile(t *testing.T) {
 	}
 }
 
+// TestPortsAreFound has the command of MIGRATING.md look at what a program may say about its ports.
+func TestPortsAreFound(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip(err)
+	}
+	_, command, _ := strings.Cut(page(t, "MIGRATING.md"), "<!-- ports -->\n```sh\n")
+	command, _, _ = strings.Cut(command, "```")
+	for line, want := range map[string]bool{
+		`ln, err := net.Listen("tcp", a)`: true, `pc, err := net.ListenUDP("udp", a)`: true, `tls.Listen("tcp", a, c)`: true,
+		`log.Fatal(http.ListenAndServe(":9090", h))`: true, `go srv.ListenAndServeTLS("c", "k")`: true, `r.Run()`: true,
+		`router.Run(cfg.Addr)`: true, `e.Logger.Fatal(e.Start(":8080"))`: true, `(&net.ListenConfig{}).Listen(ctx, n, a)`: true,
+		`app.Listen(":3000")`: true, `r.RunTLS(":443", "c", "k")`: true,
+		`svc.Listen("tcp", addr)`: false, `drain.ListenAndServe(":8080", h)`: false, `svc.Run(ctx)`: false, `cmd.Start()`: false,
+	} {
+		grep := exec.Command("bash", "-c", command)
+		grep.Dir = t.TempDir()
+		if err := os.WriteFile(filepath.Join(grep.Dir, "main.go"), []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := grep.Output(); strings.Contains(string(out), line) != want {
+			t.Errorf("%s: found is %t, want %t (%v)", line, !want, want, err)
+		}
+	}
+}
+
 // pages are the Markdown files of the repository.
 func pages(t *testing.T) (names []string) {
 	t.Helper()
