@@ -67,6 +67,9 @@ type Config struct {
 	// over a swap or a restore that comes with it, a stop over all. A second signal to stop cuts
 	// off what is open and ends the process now. One that comes within 100ms of the first says the
 	// same as the first: timeout(1), and wrappers that forward a Ctrl-C, send two.
+	//
+	// A stop by os.Interrupt, a person's Ctrl-C, does not wait for probers that have come only once; one by another
+	// signal waits for them, some seconds, since a balancer may have just begun. So a supervisor should send TERM.
 	Signals *Signals
 
 	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
@@ -176,7 +179,9 @@ type Config struct {
 
 	// Probes and pulls.
 
-	// PingPath and LivePath are served before the handlers of each server. Defaults /ping and /livez; "-" for none.
+	// PingPath and LivePath are answered before the handlers of each server, where the method is GET, HEAD or
+	// OPTIONS, as probes have it; a request of another method is the program's. Defaults /ping and /livez; "-"
+	// for none.
 	PingPath, LivePath string
 
 	// PingStatus is what /ping answers while pulled. Default 501.

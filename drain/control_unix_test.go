@@ -124,7 +124,7 @@ func TestControlAnswersWhenDone(t *testing.T) {
 	if st := s.mustControl("pull"); !st.Pulled || !st.Noticed || st.Phase != drain.Pulled {
 		t.Errorf("%+v", st)
 	}
-	s.event(1, "pull noticed")
+	s.pullOver(0, 1)
 	s.wantPing(501)
 	if st := s.mustControl("restore"); st.Pulled || st.Phase != drain.Ready {
 		t.Errorf("%+v", st)

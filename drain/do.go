@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
 )
@@ -69,13 +70,15 @@ func (r *runner) do(effect machine.Effect) {
 
 	case machine.BeginPull:
 		r.pull = beginPull(r.ctx, r.health, r.inbox)
+	case machine.DropVisitors:
+		r.health.DropVisitors()
 	case machine.EndPull:
 		r.pull.end()
 		r.pull = nil
 	case machine.CallJoin:
 		r.hooks.join()
 	case machine.CallLeave:
-		r.pull.left = r.hooks.leave()
+		r.pull.left, r.pull.leaveBy = r.hooks.leave(), time.Now().Add(r.cfg.PullMax)
 	case machine.AwaitBalancers:
 		go r.pull.awaitBalancers(r.inbox)
 	case machine.Drain:

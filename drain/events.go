@@ -22,7 +22,9 @@ const (
 
 	// A pull.
 	EventPulled      EventKind = "pulled"
-	EventPullNoticed EventKind = "pull-noticed" // by the balancers, or PullMax is over
+	EventPullNoticed EventKind = "pull-noticed" // by the balancers
+	EventPullOverdue EventKind = "pull-overdue" // not by all of them: PullMax is over
+	EventPullUnasked EventKind = "pull-unasked" // nobody asks for PingPath: no balancer is waited for
 	EventRestored    EventKind = "restored"
 
 	// A stop, and the end of a generation.
@@ -32,6 +34,8 @@ const (
 	EventStopped  EventKind = "stopped"  // the end, when all was finished, or before the service was ready
 	EventCutOff   EventKind = "cut-off"  // the end, when something was not; Err says what
 	EventFailed   EventKind = "failed"   // the end of a generation that could not begin to serve; Err has the reason
+
+	EventWaiting EventKind = "waiting" // for something that takes its time: Status.Waits says what; again each 10s
 
 	// Older generations that drain.
 	EventOlderAwaited EventKind = "older-awaited" // this generation has finished and waits for them
@@ -65,7 +69,9 @@ var eventKinds = map[string]EventKind{
 
 	"pulled": EventPulled,
 	"pulled while swapping; the next generation starts pulled": EventPulled,
-	"pull noticed":            EventPullNoticed,
+	"pull noticed": EventPullNoticed,
+	"pull not noticed by all: PullMax is over":          EventPullOverdue,
+	"nobody asks for PingPath: no balancer to wait for": EventPullUnasked,
 	"restored":                EventRestored,
 	"restored while swapping": EventRestored,
 
@@ -78,6 +84,7 @@ var eventKinds = map[string]EventKind{
 	"cut off":                     EventCutOff,
 	"failed":                      EventFailed,
 
+	"waiting":                       EventWaiting,
 	"waiting for older generations": EventOlderAwaited,
 	"older generation is gone":      EventOlderGone,
 	fmt.Sprintf("too many generations: the swap waits for the oldest, which "+

@@ -106,7 +106,7 @@ func TestHooksRunOneAfterAnother(t *testing.T) {
 		s, open := startAt(t, "slow join", plan{PullMax: hung})
 		s.noteSince(0, 0, "at the gate")
 		s.signal(s.pgid, term)
-		s.event(1, "pull noticed")
+		s.pullOver(0, 1)
 		s.tell(s.pgid, hup)
 		s.wantNone(0, "draining")
 		open()

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -77,21 +78,7 @@ func (r *runner) hurry(drained bool) {
 
 // cutOff ends what has not ended by itself. Background work has some time to return when no connection is left.
 func (r *runner) cutOff(e machine.CutOff) {
-	n := r.set.Close()
-	var left []string
-	for _, k := range []struct {
-		count int
-		name  string
-	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"},
-		{n.Other, "other"}} {
-		if k.count > 0 {
-			left = append(left, fmt.Sprintf("%d %s", k.count, k.name))
-		}
-	}
-	r.drain.cut = &cutting{why: e.Why, connections: "nothing"}
-	if len(left) > 0 {
-		r.drain.cut.connections = strings.Join(left, ", ") + " connection(s)"
-	}
+	r.drain.cut = &cutting{why: e.Why, connections: cmp.Or(connections(r.set.Close()), "nothing")}
 	for _, o := range r.others.older {
 		o.send(message{Kind: kindHurry})
 	}
@@ -108,17 +95,44 @@ func (r *runner) cutOff(e machine.CutOff) {
 
 // cutError says what is cut off.
 func (r *runner) cutError() error {
-	what := r.drain.cut.connections
-	if names := r.work.Names(); len(names) > 0 {
-		what += "; background work: " + strings.Join(names, ", ")
-	}
-	if len(r.others.older) > 0 {
-		what += "; older generations: " + r.others.names()
-	}
+	what := r.left(r.drain.cut.connections)
 	if r.state.Gone {
 		what = "Config.Gone"
 	}
 	return akin(fmt.Errorf("drain: %s: cut off %s", r.drain.cut.why, what), ErrCutOff)
+}
+
+// left is what is not over yet: connections in words, and what comes to it.
+func (r *runner) left(connections string) string {
+	var all []string
+	if connections != "" {
+		all = append(all, connections)
+	}
+	if names := r.work.Names(); len(names) > 0 {
+		all = append(all, "background work: "+strings.Join(names, ", "))
+	}
+	if len(r.others.older) > 0 {
+		all = append(all, "older generations: "+r.others.names())
+	}
+	return strings.Join(all, "; ")
+}
+
+// connections says how many are open; "": none is.
+func connections(n listener.Counts) string {
+	var open []string
+	for _, k := range []struct {
+		count int
+		name  string
+	}{{n.Active, "active"}, {n.New, "new"}, {n.Idle, "idle"}, {n.HTTP2, "HTTP/2"}, {n.Hijacked, "hijacked"},
+		{n.Other, "other"}} {
+		if k.count > 0 {
+			open = append(open, fmt.Sprintf("%d %s", k.count, k.name))
+		}
+	}
+	if len(open) == 0 {
+		return ""
+	}
+	return strings.Join(open, ", ") + " connection(s)"
 }
 
 func (r *runner) callGone() {

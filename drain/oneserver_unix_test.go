@@ -253,7 +253,7 @@ func TestOnShutdown(t *testing.T) {
 		}
 		byes = append(byes, stream(t, h2.Client, h2.url))
 		s.signal(s.pgid, syscall.SIGUSR2)
-		s.event(1, "pull noticed")
+		s.pullOver(0, 1)
 		if slices.ContainsFunc(s.since(0), noted(1, "on shutdown")) {
 			t.Error("called in a pull")
 		}

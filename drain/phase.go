@@ -37,6 +37,13 @@ type Event struct {
 	Open       listener.Counts
 }
 
+// Wait is what a generation waits for before it goes on.
+type Wait struct {
+	For   string    `json:"for"` // in words: who, how many
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until,omitzero"` // at the latest; zero: there is no bound
+}
+
 // Status is what a service is doing at one moment.
 type Status struct {
 	Generation int             `json:"generation"` // 1 for the first process, each swap adds one
@@ -52,6 +59,7 @@ type Status struct {
 	Older      []Peer          `json:"older"`      // generations that still drain, the oldest first
 	Probers    []health.Prober `json:"probers"`
 	Swaps      int             `json:"swaps"`               // how many this process has tried
+	Waits      *Wait           `json:"waits,omitempty"`     // what it waits for; nil: for nothing
 	LastSwap   *SwapResult     `json:"last_swap,omitempty"` // or, before the first, the one by which it has come
 	Total      Totals          `json:"total"`
 }

@@ -93,7 +93,7 @@ func TestPortsSayWhatPingSays(t *testing.T) {
 		mark := s.mark()
 		s.pull()
 		s.wantPulledPorts()
-		s.eventSince(mark, 1, "pull noticed")
+		s.pullOver(mark, 1)
 		s.restore()
 	}
 	s.awaitPorts()

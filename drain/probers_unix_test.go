@@ -81,7 +81,7 @@ func TestAPortScanHoldsNeitherAPullNorAStop(t *testing.T) {
 		t.Errorf("%+v: want no probers", p)
 	}
 	s.signal(s.pgid, syscall.SIGUSR2)
-	s.event(1, "pull noticed")
+	s.event(1, "nobody asks for PingPath")
 	for _, say := range says {
 		scan(say)
 	}
@@ -93,7 +93,7 @@ func TestAPortScanHoldsNeitherAPullNorAStop(t *testing.T) {
 }
 
 // The paths, the status and the networks are those of the configuration, in each generation. A path that is none is the
-// program's own.
+// program's own, and so is a request that has no probe's method.
 func TestProbesAreAnsweredAsConfigured(t *testing.T) {
 	each(t, map[string]plan{
 		"defaults":     {},
@@ -118,6 +118,15 @@ func TestProbesAreAnsweredAsConfigured(t *testing.T) {
 				}
 				if a := s.get(path); a.status != status {
 					t.Errorf("%s is answered %d, want %d", path, a.status, status)
+				}
+				for _, method := range []string{"OPTIONS", "POST", "PUT", "DELETE", "PROPFIND"} {
+					want := 404 // the program's
+					if method == "OPTIONS" {
+						want = status
+					}
+					if a, err := s.connect().ask(method, path, ""); err != nil || a.status != want {
+						t.Errorf("%s %s is answered %d, %v; want %d", method, path, a.status, err, want)
+					}
 				}
 			}
 		}

@@ -75,18 +75,19 @@ type plan struct {
 	Jobs           string   // where its handlers' work leaves its marks, see jobs_unix_test.go
 	Leads          []string // what it leads, see lead_unix_test.go
 	LeadTail       time.Duration
-	UDP            bool        // answers datagrams too
-	Datagrams      [][2]string // where it answers datagrams besides
-	Lines          bool        // serves lines too, on connections that are handed over, see lineServer
-	Polite         bool        // has a politeServer too
-	Wrap           string      // what its listener is wrapped in, see wrap
-	Again          [][3]string // addresses where its server serves too; files of a certificate and a key, or ""
-	OnShutdown     bool        // its server has a function to call, see onShutdown
-	Fault          string      // what goes wrong, see the uses of gen.fault
-	Callback       string      // what OnEvent or the logger does, see gen.callback
-	Gate           string      // a FIFO that the step named by Fault waits for
-	Speaks         [2]int      // see drain.Speak; none if 0
-	Forgiving      bool        // takes two signals to stop in one instant for one, as programs do; the others leave now
+	UDP            bool          // answers datagrams too
+	Datagrams      [][2]string   // where it answers datagrams besides
+	Lines          bool          // serves lines too, on connections that are handed over, see lineServer
+	Polite         bool          // has a politeServer too
+	Wrap           string        // what its listener is wrapped in, see wrap
+	Again          [][3]string   // addresses where its server serves too; files of a certificate and a key, or ""
+	OnShutdown     bool          // its server has a function to call, see onShutdown
+	Fault          string        // what goes wrong, see the uses of gen.fault
+	Callback       string        // what OnEvent or the logger does, see gen.callback
+	Gate           string        // a FIFO that the step named by Fault waits for
+	Speaks         [2]int        // see drain.Speak; none if 0
+	Forgiving      bool          // takes two signals to stop in one instant for one, as programs do; the others leave now
+	SayAgain       time.Duration // how often it says what it waits for
 	PingPath       string
 	LivePath       string
 	PingStatus     int
@@ -98,6 +99,7 @@ type record struct {
 	Gen   int
 	PID   int
 	Phase drain.Phase
+	Kind  drain.EventKind
 	Msg   string
 	Err   string
 	Note  string
@@ -191,7 +193,7 @@ func waitGate(fifo string) {
 // event runs on a goroutine of its own, and so does what it begins.
 func (g *gen) event(e drain.Event) {
 	g.n.Store(int32(e.Generation))
-	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Msg: e.Message, Open: e.Open, At: e.Time.UnixNano()}
+	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Kind: e.Kind, Msg: e.Message, Open: e.Open, At: e.Time.UnixNano()}
 	if e.Err != nil {
 		r.Err = e.Err.Error()
 	}

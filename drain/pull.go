@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/health"
@@ -13,6 +14,7 @@ type pulling struct {
 	end     context.CancelFunc
 	noticed <-chan struct{}
 	left    <-chan struct{} // closed when Config.Leave has returned, or had its time
+	leaveBy time.Time       // when it has had that
 }
 
 // pullAnswer is what a caller of Pull waits for, or why it can't.
@@ -20,6 +22,8 @@ type pullAnswer struct {
 	noticed, over <-chan struct{}
 	err           error
 }
+
+var unnoticed = map[health.Outcome]machine.Unnoticed{health.Overdue: machine.Overdue, health.Unasked: machine.Unasked}
 
 func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 	h.Pull()
@@ -30,7 +34,7 @@ func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 	go func() {
 		select {
 		case <-p.noticed:
-			in.post(machine.PullNoticed{})
+			in.post(machine.PullNoticed{Why: unnoticed[h.Outcome()]})
 		case <-p.ctx.Done():
 		}
 	}()

@@ -54,6 +54,7 @@ type runner struct {
 	drain   draining
 	reports *reporter
 	last    Peer // of the reports
+	waiting waiting
 
 	endWait context.CancelFunc // ends what a new generation waits for: the rest of probation, then the old one's word
 }
@@ -85,6 +86,7 @@ func (r *runner) loop() {
 			r.leads.begin(&r.others, r.work, r.inbox, r.cfg.Logger)
 		}
 		r.report()
+		r.sayWait()
 	}
 	r.manager.close()
 	close(r.ended) // not deferred: a panic must crash the program, not make Run return nil
@@ -153,7 +155,7 @@ func (r *runner) heed(e any) {
 		if r.reports != nil && r.state.Phase == machine.Draining {
 			r.reports.tell(r.peer())
 		}
-	case holdersDue, statusDue: // what is due is done after each event
+	case holdersDue, statusDue, waitDue: // what is due is done after each event
 	case reportDue:
 		r.reports.due(r.peer())
 	case hookReturned:
@@ -251,6 +253,10 @@ func (r *runner) status() Status {
 	st.Total = r.others.total(st.Open, r.emitter.dropped())
 	if r.state.Phase == machine.Draining {
 		st.Deadline = r.state.Deadline
+	}
+	if what := r.awaits(); what != forNothing {
+		w := r.wait(what)
+		st.Waits = &w
 	}
 	if st.Pulled {
 		st.Noticed = isClosed(r.health.Noticed())

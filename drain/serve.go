@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -141,11 +142,12 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 	ping, live := s.cfg.PingPath, s.cfg.LivePath
 	alive := s.health.Live()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case ping:
+		switch path := r.URL.Path; {
+		case path != ping && path != live || !health.IsProbe(r.Method):
+		case path == ping:
 			s.health.ServeHTTP(w, r)
 			return
-		case live:
+		default:
 			alive.ServeHTTP(w, r)
 			return
 		}

@@ -27,6 +27,9 @@ func (g *gen) run() error {
 	if g.Speaks[0] > 0 {
 		drain.Speak(g.Speaks[0], g.Speaks[1])
 	}
+	if g.SayAgain > 0 {
+		drain.Impatient(g.SayAgain)
+	}
 	if !g.Forgiving {
 		drain.SameWish(0)
 	}

@@ -126,7 +126,7 @@ func TestReadyIsPulledAndRestoredBySignals(t *testing.T) {
 	for range 2 {
 		mark = s.mark()
 		s.signal(s.pgid, pull)
-		s.eventSince(mark, 1, "pull noticed")
+		s.pullOver(mark, 1)
 		s.noteSince(mark, 0, "leave")
 		s.wantPing(501)
 		again := s.mark()

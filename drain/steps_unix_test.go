@@ -152,6 +152,16 @@ func (s *service) pull() {
 	s.eventSince(mark, main.Gen, "pulled")
 }
 
+// pullOver waits until a pull waits for the balancers no longer, however that has ended.
+func (s *service) pullOver(mark, gen int) record {
+	s.Helper()
+	return s.await(mark, "the end of a pull's wait", func(r record) bool { return r.Gen == gen && endsWait(r) })
+}
+
+func endsWait(r record) bool {
+	return r.Kind == drain.EventPullNoticed || r.Kind == drain.EventPullOverdue || r.Kind == drain.EventPullUnasked
+}
+
 // restore ends a pull.
 func (s *service) restore() {
 	s.Helper()

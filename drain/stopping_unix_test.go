@@ -33,7 +33,7 @@ func TestReadyStopsByWayOfLameDuck(t *testing.T) {
 		s.wantEnd(0, "")
 		var phases []string
 		for _, r := range s.since(0) {
-			if r.Note == "" && r.Msg != "pull noticed" {
+			if r.Note == "" && !endsWait(r) {
 				phases = append(phases, string(r.Phase))
 			}
 		}
@@ -46,7 +46,7 @@ func TestReadyStopsByWayOfLameDuck(t *testing.T) {
 func TestPulledAndNoticedDrainsNow(t *testing.T) {
 	s := start(t, plan{})
 	s.pull()
-	s.event(1, "pull noticed")
+	s.pullOver(0, 1)
 	mark := s.mark()
 	s.signal(s.pgid, term)
 	s.wantEnd(0, "")
@@ -291,7 +291,7 @@ func TestStopWaitsForLeave(t *testing.T) {
 	s.signal(s.pgid, term)
 	s.event(1, "stopping")
 	s.noteSince(0, 0, "at the gate")
-	s.event(1, "pull noticed")
+	s.pullOver(0, 1)
 	if a := s.get("/whoami"); a.status != 200 {
 		t.Errorf("%+v", a)
 	}

@@ -54,6 +54,20 @@ func (s *service) logged(text string) bool {
 	return err == nil && strings.Contains(string(log), text)
 }
 
+// awaitLine waits until the log has a line with all of that.
+func (s *service) awaitLine(words ...string) {
+	s.Helper()
+	s.eventually("a line with "+strings.Join(words, ", "), func() bool {
+		log, _ := os.ReadFile(s.logFile())
+		for line := range strings.Lines(string(log)) {
+			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // awaitLog repeats what it is given until the log has the text.
 func (s *service) awaitLog(text string, again func()) {
 	s.Helper()

@@ -167,7 +167,7 @@ func TestWrappedListenersLoseNothing(t *testing.T) {
 			s.wantExit(old, 0)
 		}
 		s.pull()
-		s.event(s.main().Gen, "pull noticed")
+		s.pullOver(0, s.main().Gen)
 		l.settle()
 		s.restore()
 		l.endWith(x.reconnects)

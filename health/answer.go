@@ -53,10 +53,14 @@ func accept(w http.ResponseWriter, r *http.Request) bool {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 		}
 	}
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
+	if IsProbe(r.Method) {
 		return true
 	}
 	_ = methodNotAllowed.write(w, r)
 	return false
+}
+
+// IsProbe reports whether a probe may have that method: GET, HEAD or OPTIONS, which is HAProxy's default.
+func IsProbe(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

@@ -27,6 +27,7 @@ type State struct {
 	down    bool                    // pulled for good; see Down
 	noticed chan struct{}           // nil unless pulled; made by Pull, closed by evaluate
 	settled bool                    // noticed is closed
+	outcome Outcome                 // why; "" until then
 	timer   *time.Timer             // calls wake; made by the first pull that has to wait
 }
 
@@ -81,7 +82,7 @@ func (s *State) Restore() bool {
 		return false
 	}
 	s.machine.Restore()
-	s.down, s.noticed, s.settled = false, nil, false
+	s.down, s.noticed, s.settled, s.outcome = false, nil, false, ""
 	for g := range s.gates {
 		g.Reopen()
 	}
@@ -116,7 +117,7 @@ func (s *State) evaluate() {
 	wait := s.machine.Wait(s.now())
 	switch {
 	case wait <= 0:
-		s.settled = true
+		s.settled, s.outcome = true, outcomes[s.machine.Outcome(s.now())]
 		close(s.noticed)
 		if s.timer != nil {
 			s.timer.Stop()

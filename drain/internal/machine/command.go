@@ -27,6 +27,8 @@ func (t *turn) signaled(e Signaled) {
 	}
 	t.command(e.Verb, t.Generation, e.Signal)
 	switch {
+	case e.Verb == Stop && e.Signal == os.Interrupt && t.Stopping && t.Pulled && t.Phase != Draining:
+		t.do(DropVisitors{})
 	case e.Verb == Pull:
 		t.PullAt = e.At
 	case e.Verb == Restore:
@@ -124,6 +126,18 @@ func (t *turn) pull(message string) {
 	t.do(BeginPull{})
 	t.enter(phase, message)
 	t.do(CallLeave{})
+}
+
+func (t *turn) pullNoticed(why Unnoticed) {
+	switch {
+	case !t.Pulled:
+	case why == Overdue:
+		t.say("pull not noticed by all: PullMax is over")
+	case why == Unasked:
+		t.say("nobody asks for PingPath: no balancer to wait for")
+	default:
+		t.say("pull noticed")
+	}
 }
 
 func (t *turn) restore() {

@@ -111,6 +111,8 @@ type (
 type (
 	// BeginPull makes the probes fail: PullNoticed.
 	BeginPull struct{}
+	// DropVisitors makes that wait for nobody who has come only once: a person stops the service.
+	DropVisitors struct{}
 	// EndPull makes them succeed.
 	EndPull struct{}
 	// CallJoin calls Config.Join.

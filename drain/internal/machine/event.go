@@ -100,8 +100,8 @@ type (
 
 // A generation leaves.
 type (
-	// PullNoticed says that the balancers have noticed the pull, or that PullMax is over.
-	PullNoticed struct{}
+	// PullNoticed says that a pull waits for the balancers no longer. They have noticed, unless Why says otherwise.
+	PullNoticed struct{ Why Unnoticed }
 	// TrafficOver says that, besides, Config.Leave has returned.
 	TrafficOver struct{}
 	// Drained says that nothing is open here any more, and that no work runs.
@@ -118,4 +118,13 @@ type (
 	CutOffDone struct{ Err error }
 	// GoneReturned says that Config.Gone has returned, or had its time.
 	GoneReturned struct{}
+)
+
+// Unnoticed is why a pull waits no longer that the balancers have not noticed.
+type Unnoticed uint8
+
+// The reasons.
+const (
+	Overdue Unnoticed = iota + 1 // PullMax is over
+	Unasked                      // nobody asks
 )

@@ -169,9 +169,7 @@ func (t *turn) heed(e Event) {
 		t.takenBack(e)
 
 	case PullNoticed:
-		if t.Pulled {
-			t.say("pull noticed")
-		}
+		t.pullNoticed(e.Why)
 	case TrafficOver:
 		t.trafficOver()
 	case Drained:

@@ -29,6 +29,7 @@ type Machine struct {
 	pulls   uint64 // number of the last pull; the first is 1
 	pulled  bool
 	since   time.Duration            // when the present pull began
+	bare    bool                     // the present pull waits for no visitor: see DropVisitors
 	slowest time.Duration            // live prober's interval when the pull began; 0: unknown
 	young   map[string]time.Duration // hosts of probers that were not known then; when they last sent another request
 
@@ -52,7 +53,7 @@ func New(cfg Config) *Machine {
 
 // Pull begins a pull.
 func (m *Machine) Pull(now time.Duration) {
-	m.pulled = true
+	m.pulled, m.bare = true, false
 	m.pulls++
 	m.since = now
 	m.Judge(now)
@@ -66,7 +67,10 @@ func (m *Machine) Pull(now time.Duration) {
 }
 
 // Restore ends the pull.
-func (m *Machine) Restore() { m.pulled = false }
+func (m *Machine) Restore() { m.pulled, m.bare = false, false }
+
+// DropVisitors makes the present pull wait for nobody who has come only once.
+func (m *Machine) DropVisitors() { m.bare = true }
 
 // Pulled reports whether there is a pull.
 func (m *Machine) Pulled() bool { return m.pulled }

@@ -50,8 +50,12 @@ func (m *Machine) Wait(now time.Duration) time.Duration {
 		return death
 	}
 	least := m.cfg.PullMin - (now - m.since)
-	quiet := slowest*9/10 - (now - time.Duration(m.arrived.Load()))
-	return min(death, max(least, quiet, acted))
+	return min(death, max(least, m.quiet(slowest, now), acted))
+}
+
+// quiet returns how much longer nobody may arrive, for a prober of that interval.
+func (m *Machine) quiet(interval, now time.Duration) time.Duration {
+	return interval*9/10 - (now - time.Duration(m.arrived.Load()))
 }
 
 // watching yields the probers of the ledger. While no heartbeat has been seen on an open port, it also
@@ -77,6 +81,8 @@ func (m *Machine) life(p *ledger.Prober, slowest time.Duration, direct bool, now
 	life time.Duration) {
 	interval = p.Interval()
 	switch {
+	case m.bare && p.Count() < 2:
+		return interval, 0
 	case p.Kind == identity.Heartbeat:
 		if m.pulled {
 			now = m.since // it can't be seen since then
