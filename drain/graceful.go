@@ -2,14 +2,11 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"net"
-	"sync"
-	"syscall"
-	"time"
 )
 
-// GracefulServer is a server of a protocol other than HTTP that knows how its connections end; *grpc.Server is one.
+// GracefulServer is a server that knows how its connections end; *grpc.Server is one. So is a server of HTTP/1.1 of
+// another package than net/http, or in a framework's hands, with its Shutdown as GracefulStop.
 type GracefulServer interface {
 	// Serve accepts connections until Accept returns an error.
 	Serve(ln net.Listener) error
@@ -24,7 +21,14 @@ type GracefulServer interface {
 // waited for until Config.DrainTimeout, which closes the connections that are left. No Stop before that: it would cut
 // requests off as well, but without anybody's word.
 //
-// The connections count as "other" and are not handed over. A client that is silent from the beginning holds
+// Where srv speaks HTTP/1, plain or over TLS that ln takes off, the service follows the requests and answers, and the
+// connections leave as those of Serve do, whatever srv is: in a swap those at rest are handed over, in a stop they are
+// closed after Config.IdleGrace, and an answer says that it is the last. GracefulStop is called when that is over, or
+// after twice Config.IdleGrace or half of Config.DrainTimeout, whichever is less. Nobody answers Config.PingPath there:
+// mount Health in srv's routes. An http.Server that speaks TLS itself loses requests in its Shutdown, which the log
+// says: Track is for that.
+//
+// Other connections count as "other" and are not handed over. A client that is silent from the beginning holds
 // grpc.Server's GracefulStop up for grpc.ConnectionTimeout, which is 120s: set it well below Config.DrainTimeout.
 // Streams that end when their client does are to be told, by Draining. The self-check knows nothing of the protocol:
 // Config.Check can ask, through Dial.
@@ -33,17 +37,19 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 		_ = ln.Close()
 		return
 	}
-	d, served := &firstUseListener{Listener: ln}, make(chan struct{})
+	followed, served := s.set.Follow(ln), make(chan struct{})
 	go func() {
 		defer close(served)
-		if err := srv.Serve(d); err != nil { // or the program itself has stopped it
+		if err := srv.Serve(followed); err != nil { // or the program itself has stopped it
 			s.ended(ln, err)
 		}
 	}()
 	err := s.Go("server on "+ln.Addr().String(), func(context.Context) {
 		<-s.DrainStarted()
 		<-served
-		d.unused.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), min(2*s.cfg.idleGrace(true), s.cfg.DrainTimeout/2))
+		defer cancel()
+		followed.Await(ctx)
 		srv.GracefulStop()
 	})
 	if err != nil {
@@ -55,50 +61,3 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 // Accept returns the other end, also while nothing is accepted from outside. It is for Config.Check of what
 // Config.Check's client doesn't speak.
 func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }
-
-// firstUseListener counts the connections that were accepted and not touched since. A graceful stop comes after
-// they have been: when it begins, grpc.Server closes those that a goroutine of its own is about to
-// look at, with the requests in them.
-type firstUseListener struct {
-	net.Listener
-	unused sync.WaitGroup // nothing is added once the server has stopped accepting
-}
-
-func (d *firstUseListener) Accept() (net.Conn, error) {
-	nc, err := d.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	d.unused.Add(1)
-	return &firstUseConn{nc, sync.OnceFunc(d.unused.Done)}, nil
-}
-
-// firstUseConn is a connection that tells when it is first touched.
-type firstUseConn struct {
-	net.Conn
-	touched func()
-}
-
-func (v *firstUseConn) Read(p []byte) (int, error)    { v.touched(); return v.Conn.Read(p) }
-func (v *firstUseConn) Write(p []byte) (int, error)   { v.touched(); return v.Conn.Write(p) }
-func (v *firstUseConn) Close() error                  { v.touched(); return v.Conn.Close() }
-func (v *firstUseConn) SetDeadline(t time.Time) error { v.touched(); return v.Conn.SetDeadline(t) }
-func (v *firstUseConn) SetReadDeadline(t time.Time) error {
-	v.touched()
-	return v.Conn.SetReadDeadline(t)
-}
-func (v *firstUseConn) SetWriteDeadline(t time.Time) error {
-	v.touched()
-	return v.Conn.SetWriteDeadline(t)
-}
-
-// NetConn returns the connection that v wraps, as in crypto/tls.
-func (v *firstUseConn) NetConn() net.Conn { return v.Conn }
-
-// SyscallConn implements syscall.Conn.
-func (v *firstUseConn) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := v.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, errors.ErrUnsupported
-}

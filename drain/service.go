@@ -178,7 +178,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	if o.os.inherits {
 		s.set.Inherit(o.os.sockets)
 	}
-	s.set.Warn(func(err error) { log.Warn("HTTP/2", "err", err) })
+	s.set.Warn(func(err error) { log.Warn("server", "err", err) })
 	var err error
 	if s.tickets, err = tlsconf.NewTicketKeys(o.os.tickets); err != nil {
 		log.Warn("clients can't resume their TLS sessions", "err", err)

@@ -58,6 +58,7 @@ type conn struct {
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
+	talk      *talk                        // of a Followed; set before a server gets the connection
 
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
@@ -83,9 +84,10 @@ type conn struct {
 
 // The protocols of a conn once a server has it.
 const (
-	plain   int32 = iota // HTTP/1, or something else that can be read
-	secured              // TLS, of which records are seen
-	framed               // HTTP/2, or what net/http takes for it
+	plain    int32 = iota // HTTP/1, or something else that can be read
+	secured               // TLS, of which records are seen
+	framed                // HTTP/2, or what net/http takes for it
+	followed              // HTTP/1, which a talk follows
 )
 
 // setReadDeadlineLocked sets the read deadline of Conn. Net/http clears it six times a request,

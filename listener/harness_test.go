@@ -33,7 +33,25 @@ type generation struct {
 // next starts a generation that listens where from does, or anew.
 func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.Listener) net.Listener) *generation {
 	t.Helper()
-	g := &generation{set: New(nil, nil), srv: srv, n: 1}
+	g := listening(t, from)
+	g.srv = srv
+	if srv.Handler == nil {
+		srv.Handler = echo(g.n)
+	}
+	g.set.Track(srv)
+	ln := g.ln
+	for _, wrap := range around {
+		ln = wrap(ln)
+	}
+	g.serve(t, func() error { return g.set.Serve(srv, ln) })
+	t.Cleanup(func() { _ = srv.Close() })
+	return g
+}
+
+// listening is a generation that does not serve yet.
+func listening(t testing.TB, from *generation) *generation {
+	t.Helper()
+	g := &generation{set: New(nil, nil), n: 1}
 	if from == nil {
 		ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 		g.ln = ln
@@ -47,22 +65,17 @@ func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.L
 		g.set.sockets[so.key] = so
 		g.ln = so
 	}
-	if srv.Handler == nil {
-		srv.Handler = echo(g.n)
-	}
-	g.set.Track(srv)
+	t.Cleanup(func() { g.set.Close() })
+	return g
+}
+
+func (g *generation) serve(t testing.TB, serve func() error) {
 	g.set.Open()
-	ln := g.ln
-	for _, wrap := range around {
-		ln = wrap(ln)
-	}
 	go func() {
-		if err := g.set.Serve(srv, ln); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("generation %d: Serve: %v", g.n, err)
 		}
 	}()
-	t.Cleanup(func() { _ = srv.Close(); g.set.Close() })
-	return g
 }
 
 func echo(n int) http.Handler {

@@ -27,6 +27,9 @@ func (c http1) movable() bool { return !c.wrapped.Load() }
 // its own Read, as an idle timeout does, hides the second fact. Then a pipelined request line that
 // was read ahead, and had not begun when this Read did, tells the same.
 func (c http1) atRest(offered int, ahead bool) bool {
+	if c.talk != nil {
+		return c.awaitsRequest() && c.talk.rests()
+	}
 	if c.is(http.StateNew) {
 		return !c.readSinceIdle.Load()
 	}

@@ -18,10 +18,7 @@ func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	g := &generation{set: New(nil, nil), srv: srv, n: 1}
 	ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 	g.ln = ln
-	certs := httptest.NewUnstartedServer(nil)
-	certs.StartTLS()
-	srv.TLSConfig = &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: protos}
-	certs.Close()
+	srv.TLSConfig = certified(protos...)
 	if srv.Handler == nil {
 		srv.Handler = echo(1)
 	}
@@ -30,6 +27,13 @@ func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	go func() { _ = serveTLS(g.set, srv, ln) }()
 	t.Cleanup(func() { _ = srv.Close(); g.set.Close() })
 	return g
+}
+
+func certified(protos ...string) *tls.Config {
+	certs := httptest.NewUnstartedServer(nil)
+	certs.StartTLS()
+	defer certs.Close()
+	return &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: protos}
 }
 
 // serveTLS is srv.ServeTLS by Set.Serve.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -35,10 +34,7 @@ func (l *lazy) Read(p []byte) (int, error) {
 func TestLazyProxyHeaderIsNoPart(t *testing.T) {
 	const v1 = "PROXY TCP4 127.0.0.1 127.0.0.1 1111 2222\r\n"
 	const v2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01\x04\x57\x08\xae"
-	certs := httptest.NewUnstartedServer(nil)
-	certs.StartTLS()
-	config := &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: []string{"http/1.1"}}
-	certs.Close()
+	config := certified("http/1.1")
 	for _, encrypted := range []bool{false, true} {
 		for _, x := range []struct {
 			says   []string

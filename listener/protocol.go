@@ -1,6 +1,9 @@
 package listener
 
-import "github.com/baton-go/baton/listener/internal/sniff"
+import (
+	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
 
 // protocol is what a client speaks, as far as that is known. It tells how the connection comes to
 // rest, and what its client loses at the end. The types are views of a conn.
@@ -36,6 +39,8 @@ func (c *conn) spoken() protocol {
 		return tlsRecords{http1{c}}
 	case framed:
 		return http2{http1{c}}
+	case followed:
+		return overheard{http1{c}}
 	}
 	return http1{c}
 }
@@ -96,4 +101,26 @@ func (c unmet) unread(p []byte, n int) LossKind {
 		return c.spoken().unread(p, n)
 	}
 	return LossKind(sniff.UnmetKind(p, n))
+}
+
+// overheard is a connection of HTTP/1 of which a talk knows what the server does.
+type overheard struct{ http1 }
+
+func (c overheard) received([]byte, int) {}
+
+func (c overheard) part() LossKind {
+	if c.readSinceIdle.Load() || c.closedInHead.Load() {
+		return LostPart
+	}
+	return ""
+}
+
+// behind counts a request that the server has read and not answered, too.
+func (c overheard) behind(n int) LossKind {
+	c.talk.mu.Lock()
+	defer c.talk.mu.Unlock()
+	if c.talk.talks.Open() > 0 && !c.clientClosed.Load() || sniff.LooksLikeHead(sockopt.Peek(c.Conn, n)) {
+		return LostRequest
+	}
+	return ""
 }

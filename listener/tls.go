@@ -20,7 +20,8 @@ func (c tlsRecords) movable() bool { return false }
 // its next deadline, that was no request (a KeyUpdate), or a part of a record.
 func (c tlsRecords) atRest(int, bool) bool {
 	return c.awaitsRequest() && !c.records.Partial() &&
-		(c.is(http.StateNew) || c.settled() || c.hidden.Load() && !c.readSinceIdle.Load())
+		(c.is(http.StateNew) || c.settled() || c.hidden.Load() && !c.readSinceIdle.Load() ||
+			c.talk != nil && c.talk.rests())
 }
 
 func (c tlsRecords) received(p []byte, _ int) {

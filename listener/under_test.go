@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -233,10 +232,7 @@ func TestWrappedConnections(t *testing.T) {
 
 // A listener under crypto/tls, and one over it.
 func TestWrappedTLS(t *testing.T) {
-	certs := httptest.NewUnstartedServer(nil)
-	certs.StartTLS()
-	config := &tls.Config{Certificates: certs.TLS.Certificates, NextProtos: []string{"http/1.1"}}
-	certs.Close()
+	config := certified("http/1.1")
 	limit := func(ln net.Listener) net.Listener {
 		return wrapping{ln, func(nc net.Conn) net.Conn { return &limits{nc, nil} }}
 	}
