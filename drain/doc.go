@@ -3,7 +3,11 @@
 //
 //	err := drain.ListenAndServe(":8080", handler)
 //
-// is a whole service. [New] and [Service] are the long form. It takes these signals:
+// is a whole service. [New] and [Service] are the long form. Every port of the program must come through
+// [Service.Listen], those for metrics and pprof too: what the program opens by itself, the next generation can't open
+// while this one serves, and the swap fails.
+//
+// The service takes these signals:
 //
 //   - SIGHUP starts the binary again, and hands the listening sockets and the idle connections to it.
 //   - SIGUSR2 makes /ping answer 501, so that balancers take the node out. SIGUSR1 takes that back.

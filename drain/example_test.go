@@ -79,26 +79,6 @@ func ExampleService_Swap() {
 	}
 }
 
-// What Prometheus scrapes: connections of each generation, swaps, losses.
-func ExampleStatus_WriteMetrics() {
-	svc, err := drain.New(drain.Config{MaxGenerations: 8, DrainTimeout: time.Hour}) // there are WebSockets
-	if err != nil {
-		log.Fatal(err)
-	}
-	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = svc.Status().WriteMetrics(w)
-	})
-	ln, err := svc.Listen("tcp", ":8080")
-	if err != nil {
-		log.Fatal(err)
-	}
-	svc.Serve(ln, &http.Server{})
-	if err := svc.Run(context.Background()); err != nil {
-		log.Fatal(err)
-	}
-}
-
 // A stream of events that ends when the process is to leave. Browsers come back, to the next generation, and
 // say what they have seen.
 func ExampleContext() {

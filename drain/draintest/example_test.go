@@ -4,33 +4,45 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"time"
 
+	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/drain/draintest"
 )
 
-// A test of one's own service: nothing is lost while it is swapped.
+// A test of one's own service, in the process of go test: it takes no signals, and ends with its ctx. To swap it takes a
+// process: examples/chi has a test that does so under load.
 func ExampleLoad() {
-	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(w, r.Body)
-	}))
-	defer service.Close()
-
-	load := &draintest.Load{Client: draintest.Client{Addr: service.Listener.Addr().String()}, Keep: 8, Fresh: 2}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	svc, err := drain.New(drain.Config{Signals: &drain.Signals{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln, err := svc.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(ln, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+	})})
+	serving, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- svc.Run(serving) }()
+
+	load := &draintest.Load{Client: draintest.Client{Addr: ln.Addr().String()}, Keep: 8, Fresh: 2}
 	load.Start(ctx)
-	for range 3 {
-		// here: kill -HUP
-		if err := load.Settle(ctx); err != nil {
-			fmt.Println(err)
-		}
+	if err := load.Settle(ctx); err != nil { // each client has been answered
+		fmt.Println(err)
 	}
 	n := load.Stop()
-	fmt.Println(len(n.Failed), "failed,", n.Reconnects, "reconnects")
-	// Output: 0 failed, 0 reconnects
+	stop()
+	fmt.Println(len(n.Failed), "failed,", n.Reconnects, "reconnects, Run returns", <-ended)
+	// Output: 0 failed, 0 reconnects, Run returns <nil>
 }
 
 // A request of one's own, on a connection that stays open for the next.
