@@ -1,0 +1,83 @@
+//go:build linux
+
+package starters
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// terminal is a pseudo terminal, from its user's side, and an interactive shell in it. What is on the screen goes to the
+// site's log. The shell's prompt is the exit code of the last command: <0>.
+type terminal struct {
+	*os.File
+	s     *site
+	shell int
+}
+
+func (s *site) openTerminal() *terminal {
+	s.t.Helper()
+	must := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	must(err)
+	term := &terminal{os.NewFile(uintptr(fd), "terminal"), s, 0}
+	s.t.Cleanup(func() { _ = term.Close() })
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	must(err)
+	must(unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+	tty, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(err)
+	log, err := os.OpenFile(s.Path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	must(err)
+	go func() {
+		defer log.Close()
+		_, _ = io.Copy(log, term)
+	}()
+	bash := exec.Command("bash", "--norc", "--noprofile", "--noediting", "-i")
+	bash.Env, bash.Dir = append(os.Environ(), "PS1=<$?>", "HISTFILE="), s.Dir
+	bash.Stdin, bash.Stdout, bash.Stderr = tty, tty, tty
+	bash.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	must(bash.Start())
+	_ = tty.Close()
+	term.shell = bash.Process.Pid
+	s.t.Cleanup(func() {
+		_ = bash.Process.Kill()
+		_ = bash.Wait()
+	})
+	flow.Eventually(s.t, "the shell's prompt", func() bool { return len(term.prompts()) == 1 })
+	return term
+}
+
+// enter types; what the shell runs may go on.
+func (term *terminal) enter(keys string) {
+	if _, err := term.WriteString(keys); err != nil {
+		term.s.t.Error(err)
+	}
+}
+
+// ask lets the shell run a command to its end, and returns what is on the screen since.
+func (term *terminal) ask(command string) string {
+	n, before := len(term.prompts()), len(term.s.words("log"))
+	term.enter(command + "\n")
+	flow.Eventually(term.s.t, "the prompt after "+command, func() bool { return len(term.prompts()) > n })
+	return term.s.words("log")[before:]
+}
+
+// prompts are the exit codes that the shell has seen.
+func (term *terminal) prompts() []string { return strings.Fields(find(`<(\d+)>`, term.s.words("log"))) }
+
+// job is the pid of what the shell has started, 0 when it has gone.
+func (term *terminal) job() int { return child(term.shell) }
