@@ -74,9 +74,14 @@ type Config struct {
 
 	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
 	// s6, docker --init, a pod that shares its process namespace. PID 1, which the process is in
-	// most other containers, stays without it. New does not return in a keeper, so call it before
-	// anything is opened or started. The keeper starts the same binary, with the same arguments,
-	// environment and descriptors, as generation 1. It forwards signals to the main generation, and
+	// most other containers, stays without it. New replaces the program with the keeper, by exec: nothing
+	// of it lives on there, deferred calls do not run, and what Go has opened is closed. What main does
+	// before New is done once more by generation 1, so call New first; packages whose init runs before
+	// this one's have that in the keeper, too. The keeper says little, on standard error: in JSON if the
+	// Logger's handler is a slog.JSONHandler, else as text, from the Logger's level on.
+	//
+	// The keeper starts the same binary, with the same arguments, environment and descriptors, as
+	// generation 1. It forwards signals to the main generation, and
 	// reaps orphans. It exits after the last generation with the exit code of the last main one,
 	// 128+n for signal n. Before Linux 6.15 that is 1 if the main one crashed while an older one
 	// drained.
@@ -92,7 +97,7 @@ type Config struct {
 	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
 	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
 	// says how many. A panic of the handler counts as a line that it could not write.
-	// Run, ListenAndServe and a keeper wait up to 1s for the last lines at the end;
+	// Run and ListenAndServe wait up to 1s for the last lines at the end;
 	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
 	//
 	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes

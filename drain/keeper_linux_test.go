@@ -3,6 +3,7 @@ package drain_test
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"os/exec"
 	"slices"
 	"sync"
@@ -222,6 +223,53 @@ func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
 		s.event(2, "promoted")
 		s.signal(s.keeper(), syscall.SIGTERM)
 		s.wantKeeperExit(0)
+	})
+}
+
+// What main does before New, it does in generation 1: the keeper has nothing of it, and looks as the program does.
+func TestNothingOfTheProgramIsInTheKeeper(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{Fault: "works before New"}, how)
+		keeper, mark := s.keeper(), s.mark()
+		first := s.noteSince(0, 0, "begun").PID
+		s.noteSince(mark, s.event(1, "ready").PID, "works on")
+		for _, r := range s.since(mark) {
+			if r.PID == first {
+				t.Errorf("in the keeper: %v", r)
+			}
+		}
+		for _, name := range []string{"comm", "cmdline"} {
+			of := func(pid int) string { return string(have(os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name)))(t)) }
+			if got, want := of(keeper), of(children(keeper)[0].pid); got != want {
+				t.Errorf("%s is %q; want %q", name, got, want)
+			}
+		}
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+// A signal that comes while the keeper takes the program's place neither ends it nor is lost.
+func TestSignalsWhileTheKeeperComes(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		for _, fault := range []string{"handles signals before New", "ignores HUP before New"} {
+			s := begin(t, plan{Fault: fault}, how)
+			first := s.noteSince(0, 0, "begun").PID
+			s.noteSince(0, 0, "at New")
+			keeper := s.keeper()
+			s.eventually("generation 1", func() bool {
+				for range 100 {
+					s.signal(keeper, syscall.SIGHUP)
+					if fault == "handles signals before New" {
+						_ = syscall.Kill(keeper, syscall.SIGUSR1)
+					}
+				}
+				return slices.ContainsFunc(s.since(0), func(r record) bool { return r.PID != first })
+			})
+			s.event(2, "promoted")
+			s.signal(keeper, syscall.SIGTERM)
+			s.wantKeeperExit(0)
+		}
 	})
 }
 

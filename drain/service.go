@@ -40,7 +40,8 @@ type Service struct {
 
 // New prepares the service: it installs the signal handlers, finds out whether another generation
 // has started this process, and takes over its sockets. Nothing is served before Run. An error
-// names the field of cfg that can't be used.
+// names the field of cfg that can't be used. Where a keeper is to stay in front, New replaces the program with it: see
+// Config.Keeper.
 func New(cfg Config) (*Service, error) {
 	process.OutliveBrokenPipes()
 	s, err := configure(cfg)
@@ -48,7 +49,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
 	if err == nil && keeper.Wanted(s.cfg.Keeper) {
-		return nil, stay(s.cfg.Logger, s.emitter, s.cfg.Signals.Stop)
+		return nil, keeper.Become(cmp.Or(cfg.Logger, slog.Default()), s.cfg.Signals.Stop)
 	}
 	in := newInbox()
 	signals := newSignals(s.cfg.Signals, in.ended)

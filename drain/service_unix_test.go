@@ -7,10 +7,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/drain"
@@ -44,6 +47,9 @@ func (g *gen) run() error {
 			return err
 		}
 	}
+	if err := g.beforeNew(); err != nil {
+		return err
+	}
 	g.spoilEnvironment()
 	if g.ChangeDir != "" {
 		if err := os.Chdir(g.ChangeDir); err != nil {
@@ -72,6 +78,30 @@ func (g *gen) run() error {
 	}
 	g.fault("before Run")
 	return svc.Run(context.Background())
+}
+
+// beforeNew does what a program should do after New, and may do before.
+func (g *gen) beforeNew() error {
+	switch g.Fault {
+	case "handles signals before New":
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGUSR1)
+	case "ignores HUP before New":
+		signal.Ignore(syscall.SIGHUP)
+	case "works before New":
+		ln, err := net.Listen("unix", "@"+g.path) // which nobody else can have
+		if err != nil {
+			return err
+		}
+		go func() {
+			for ; ; time.Sleep(50 * time.Millisecond) {
+				g.note("works on %s", ln.Addr())
+			}
+		}()
+	default:
+		return nil
+	}
+	g.note("at New")
+	return os.Chdir("/")
 }
 
 func (g *gen) config() drain.Config {

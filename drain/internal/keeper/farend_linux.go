@@ -26,7 +26,7 @@ func takeFarEnd() (*os.File, error) {
 	}
 	_ = os.Unsetenv(process.KeeperEnv)
 	process.OutliveBrokenPipes() // it may log before New
-	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() {
+	if _, err := fmt.Sscanf(told, "%d %d", &keeper, &fd); err != nil || keeper != os.Getppid() && !madeBy(keeper, fd) {
 		return nil, nil
 	}
 	if fd < 3 || !process.PassedSocket(fd) {
@@ -42,6 +42,13 @@ func takeFarEnd() (*os.File, error) {
 		}
 	}
 	return os.NewFile(uintptr(fd), "keeper"), nil
+}
+
+// madeBy tells whether a socket is of a pair that the keeper has made. One that was killed in the meantime is no parent
+// any more, and this process is to stop like every generation of it.
+func madeBy(keeper, fd int) bool {
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err == nil && int(peer.Pid) == keeper
 }
 
 // File returns the far end, or nil if there is no keeper, and passes it on to the generations to come.

@@ -20,8 +20,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
-// keeper is the process whose pid a container or a supervisor follows. It serves nothing: it starts
-// generation 1, forwards signals to the main generation, reaps, and exits after the last generation.
+// keeper is the process whose pid a container or a supervisor follows. Become starts it, by exec. It serves nothing: it
+// starts generation 1, forwards signals to the main generation, reaps, and exits after the last generation.
 //
 // It learns which generation is main as a service manager does, from the datagrams that the
 // generations send to NOTIFY_SOCKET, which is the keeper's own socket. A socket pair tells it that no
@@ -32,8 +32,9 @@ import (
 type keeper struct {
 	log      *slog.Logger
 	stop     []os.Signal
-	upstream string        // NOTIFY_SOCKET as it was given to the keeper, or ""
-	notices  *net.UnixConn // NOTIFY_SOCKET of the generations
+	mask     *unix.Sigset_t // of generation 1
+	upstream string         // NOTIFY_SOCKET as it was given to the keeper, or ""
+	notices  *net.UnixConn  // NOTIFY_SOCKET of the generations
 
 	present  chan *generation // run sends the main one
 	named    chan int         // pids of the next main ones
@@ -55,26 +56,26 @@ func Wanted(asked bool) bool {
 	return (asked || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !process.Started()
 }
 
-// Stay makes this process the keeper, and returns the exit code when no generation is left. Stop are
-// the signals that end the service.
-func Stay(log *slog.Logger, stop []os.Signal) (code int, err error) {
+// stay keeps, and returns the exit code when no generation is left. Stop are the signals that end the service; mask is
+// what generation 1 is to be started with.
+func stay(log *slog.Logger, stop []os.Signal, mask *unix.Sigset_t) (code int, err error) {
 	k := &keeper{
-		log: log, stop: stop, upstream: sdnotify.Socket(), present: make(chan *generation),
+		log: log, stop: stop, mask: mask, upstream: sdnotify.Socket(), present: make(chan *generation),
 		named:   make(chan int),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
 	if err := k.start(); err != nil {
-		return 0, fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start "+
-			"generation 1: %w", err)
+		return 1, cantStart(err)
 	}
 	return k.run(), nil
 }
 
+func cantStart(err error) error {
+	return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start generation 1: %w", err)
+}
+
 func (k *keeper) start() (err error) {
-	if process.Self.Binary == "" {
-		return errors.New("no path leads to the binary of this process; start it by its path")
-	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
 	}
@@ -93,7 +94,10 @@ func (k *keeper) start() (err error) {
 	}
 	near := os.NewFile(uintptr(ends[0]), "generations")
 	signal.Notify(k.died, unix.SIGCHLD)
-	signal.Notify(k.signals, forwarded()...)
+	signal.Notify(k.signals, slices.DeleteFunc(forwarded(), isIgnored)...)
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, k.mask, nil); err != nil {
+		return fmt.Errorf("signal mask: %w", err)
+	}
 	pid, err := startFirst(name, ends[1])
 	if err != nil {
 		_, _, _ = k.notices.Close(), near.Close(), unix.Close(ends[1])
@@ -102,6 +106,10 @@ func (k *keeper) start() (err error) {
 		return fmt.Errorf("%s: %w", process.Self.Binary, err)
 	}
 	k.main = newGeneration(pid)
+	select {
+	case k.died <- unix.SIGCHLD: // what the program has started before New may have ended while no handler was there
+	default:
+	}
 	k.log.Info("keeper: generation 1 started", "main", pid)
 	go k.watch(near)
 	go k.readNotices()
@@ -113,7 +121,7 @@ func (k *keeper) start() (err error) {
 // reach it twice, directly and through the keeper, and the second one means to leave now.
 func startFirst(socket string, far int) (int, error) {
 	self := process.Self
-	env := append(process.Without(self.Env, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+socket,
+	env := append(process.Without(self.Env, "NOTIFY_SOCKET", process.KeeperEnv), "NOTIFY_SOCKET="+socket,
 		fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
 	sys := &syscall.SysProcAttr{Setpgid: true}
 	sys.Foreground = process.Foreground(0)
@@ -147,7 +155,8 @@ func closePassed() {
 }
 
 // forwarded is every signal but those that are about the keeper itself. SIGPIPE is caught, so that a
-// log without a reader does not end the keeper, and not forwarded.
+// log without a reader does not end the keeper, and not forwarded. What is ignored from the start, generation 1 is to
+// ignore, too.
 func forwarded() (all []os.Signal) {
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {

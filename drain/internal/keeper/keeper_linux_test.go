@@ -200,7 +200,7 @@ func TestFarEndOfTheKeeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(ends[0])
+	far := ends[1]
 	file, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -220,6 +220,7 @@ func TestFarEndOfTheKeeper(t *testing.T) {
 		{"a standard file", fmt.Sprintf("%d 2", keeper), "descriptor 2 is no socket", false},
 		{"no socket", fmt.Sprintf("%d %d", keeper, file.Fd()), "is no socket", false},
 		{"closed", fmt.Sprintf("%d 1000000", keeper), "descriptor 1000000 is no socket", false},
+		{"of a keeper that was killed", fmt.Sprintf("%d %d", os.Getpid(), ends[0]), "", true},
 		{"it", fmt.Sprintf("%d %d", keeper, ends[1]), "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -238,10 +239,10 @@ func TestFarEndOfTheKeeper(t *testing.T) {
 				return
 			}
 			defer f.Close()
-			if flags, err := unix.FcntlInt(uintptr(ends[1]), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 				t.Errorf("flags %x, %v; want close-on-exec", flags, err)
 			}
-			if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) || os.Getenv("WATCHDOG_PID") != fmt.Sprint(keeper+1) {
+			if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) && f.Fd() == uintptr(far) || os.Getenv("WATCHDOG_PID") != fmt.Sprint(keeper+1) {
 				t.Error("what was meant for the keeper is not this process's, or more is")
 			}
 		})

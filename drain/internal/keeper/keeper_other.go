@@ -13,9 +13,8 @@ import (
 // Wanted tells whether this process is asked to become a keeper.
 func Wanted(asked bool) bool { return asked }
 
-// Stay returns an error: this system has no keeper.
-func Stay(*slog.Logger, []os.Signal) (int, error) {
-	return 0, fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; "+
-		"leave it unset (%w)",
-		errors.ErrUnsupported)
+// Become returns an error: this system has no keeper.
+func Become(*slog.Logger, []os.Signal) error {
+	return fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; "+
+		"leave it unset (%w)", errors.ErrUnsupported)
 }

@@ -110,5 +110,8 @@ func (o *Origin) ChildEnv() []string {
 // KeeperEnv tells generation 1 that its parent is a keeper: the keeper's pid and the number of the far end.
 const KeeperEnv = "BATON_KEEPER"
 
+// KeepEnv makes the process whose pid it has the keeper.
+const KeepEnv = "BATON_KEEP"
+
 // Getenv returns a variable as it was when this process was started, or "".
 func Getenv(name string) string { return lookup(Self.Env, name) }
