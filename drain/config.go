@@ -25,7 +25,7 @@ import (
 //   - a generation comes up: Ready, Probation, Check
 //   - a swap, in the old generation: Preflight, SwapTimeout, MaxGenerations
 //   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, Adopt
-//   - probes and pulls: PingPath, LivePath, PingStatus, Failures, Probers, PullMin, PullMax, KeepPull
+//   - probes and pulls: PingPath, LivePath, PingStatus, Healthy, Failures, Probers, PullMin, PullMax, KeepPull
 //   - a registry: Join, Leave, Gone
 type Config struct {
 	// Files, and ports for balancers that do not speak HTTP.
@@ -191,6 +191,14 @@ type Config struct {
 
 	// PingStatus is what /ping answers while pulled. Default 501.
 	PingStatus int
+
+	// Healthy is what readiness is to the program, beside pulls: the database answers, caches are warm. While it
+	// returns an error, PingPath answers PingStatus, or 503 where that is not set, with the beginning of the error,
+	// AgentAddress says "down", and all else is served. The balancer takes the node out, and in again. It is asked
+	// when a probe comes, once at a time and at most ten times a second, and has 1s; a panic counts as an error. It
+	// is not asked while pulled: a pull is noticed as without it. A new generation that is not healthy does not take
+	// over: what takes its time belongs in Ready. LivePath and HeartbeatAddress do not ask it. Default: none.
+	Healthy func(ctx context.Context) error
 
 	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
 	Failures int

@@ -49,6 +49,10 @@ const (
 	EventSocketsClosed EventKind = "sockets-closed" // passed by the service manager, used by nobody
 	EventStoreLacking  EventKind = "store-lacking"  // the service manager's store does not hold every socket
 
+	// Config.Healthy, as probes find it.
+	EventUnhealthy EventKind = "unhealthy" // it fails, as Err says
+	EventHealthy   EventKind = "healthy"   // it does no more
+
 	// Something beside the lifecycle went wrong, as Err says, which goes on.
 	EventHookFailed    EventKind = "hook-failed"     // Config.Join, Leave or Gone
 	EventPortFailed    EventKind = "port-failed"     // Config.HeartbeatAddress or AgentAddress
@@ -94,10 +98,12 @@ var eventKinds = map[string]EventKind{
 	"the ledger of probers is lost":                          EventProbersLost,
 	"passed sockets that nobody listens on are closed":       EventSocketsClosed,
 	"the service manager's store does not hold every socket": EventStoreLacking,
-	"hook failed":      EventHookFailed,
-	"heartbeat failed": EventPortFailed,
-	"ports are closed": EventPortFailed,
-	"the PID file names a process that is dead": EventPIDFileFailed,
-	"the PID file names the old generation":     EventPIDFileFailed,
-	"PID file":                                  EventPIDFileFailed,
+	"not healthy: PingPath fails":                            EventUnhealthy,
+	"healthy again":                                          EventHealthy,
+	"hook failed":                                            EventHookFailed,
+	"heartbeat failed":                                       EventPortFailed,
+	"ports are closed":                                       EventPortFailed,
+	"the PID file names a process that is dead":              EventPIDFileFailed,
+	"the PID file names the old generation":                  EventPIDFileFailed,
+	"PID file":                                               EventPIDFileFailed,
 }

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/baton-go/baton/health"
@@ -28,3 +29,12 @@ type Health interface {
 
 // Health returns what probers see of s.
 func (s *Service) Health() Health { return s.health }
+
+// healthChanged tells of Config.Healthy.
+func (s *Service) healthChanged(err error) {
+	if err != nil {
+		s.run.post(trouble{slog.LevelWarn, "not healthy: PingPath fails", err, nil})
+	} else {
+		s.run.post(trouble{slog.LevelInfo, "healthy again", nil, nil})
+	}
+}

@@ -28,7 +28,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //	baton_drain_hurried{generation}                        of older ones: 1 if told to leave sooner
 //	baton_connections{generation,state}                    open: new, idle, active, hijacked, http2, other
 //	baton_background_tasks{generation}                     of Service.Go and Lead
-//	baton_pulled, baton_pull_noticed                       of the main one
+//	baton_pulled, baton_pull_noticed, baton_healthy        of the main one
 //
 // Counters have none, and go on where a generation ends; see Totals:
 //
@@ -81,6 +81,8 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.sample(truth(st.Pulled))
 	m.family("pull_noticed", "gauge", "Whether the probers have noticed the pull.")
 	m.sample(truth(st.Noticed))
+	m.family("healthy", "gauge", "Whether Config.Healthy has last found nothing wrong.")
+	m.sample(truth(st.Unhealthy == ""))
 	m.family("connections_adopted_total", "counter", "Connections that a generation took over from another.")
 	m.sample(float64(st.Total.Adopted))
 	m.family("connections_handed_over_total", "counter", "Connections that a generation handed over to another.")

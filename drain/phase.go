@@ -52,7 +52,8 @@ type Status struct {
 	Since      time.Time       `json:"since"`             // of the phase
 	Deadline   time.Time       `json:"deadline,omitzero"` // while draining: when it is cut off
 	Pulled     bool            `json:"pulled"`
-	Noticed    bool            `json:"noticed"` // the probers have noticed the pull
+	Noticed    bool            `json:"noticed"`             // the probers have noticed the pull
+	Unhealthy  string          `json:"unhealthy,omitempty"` // why Config.Healthy has last failed
 	Listeners  []string        `json:"listeners"`
 	Open       listener.Counts `json:"open"`
 	Background []string        `json:"background"` // the names of what Go and Lead run

@@ -3,14 +3,19 @@
 package drain_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/health"
 )
 
@@ -142,4 +147,39 @@ func TestProbesAreAnsweredAsConfigured(t *testing.T) {
 		want(200)
 		s.stop()
 	})
+}
+
+// What the program says of its health is what /ping says, in each generation, and no more than that: all is served,
+// pulls and stops are as they were, and a new generation that is not healthy does not take over.
+func TestHealthyTakesPart(t *testing.T) {
+	s := start(t, plan{Sick: filepath.Join(t.TempDir(), "sick")})
+	want := func(status int, body string) {
+		t.Helper()
+		s.eventually(fmt.Sprint(status, " with ", body), func() bool {
+			a := s.get("/ping")
+			return a.status == status && strings.Contains(a.body, body)
+		})
+	}
+	ill := func() { must(t, os.WriteFile(s.plan.Sick, []byte("no database"), 0o644)) }
+	want(200, "success")
+	ill()
+	want(503, "not healthy: no database")
+	s.wantIn(s.event(1, "not healthy").Err, "no database")
+	if st := s.status(); st.Phase != drain.Ready || st.Unhealthy != "no database" || s.get("/livez").status != 200 {
+		t.Errorf("%+v", st)
+	}
+	s.failedSwap("GET /ping answers 503", "not healthy: no database")
+	s.do("pull")
+	want(501, "pulled")
+	s.do("restore")
+	want(503, "no database")
+	must(t, os.Remove(s.plan.Sick))
+	want(200, "success")
+	s.event(1, "healthy again")
+	if gen := s.swap().Gen; gen < 2 {
+		t.Errorf("generation %d", gen)
+	}
+	ill()
+	want(503, "no database")
+	s.stop()
 }

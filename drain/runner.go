@@ -254,6 +254,9 @@ func (r *runner) status() Status {
 	if r.state.Phase == machine.Draining {
 		st.Deadline = r.state.Deadline
 	}
+	if err := r.health.Unhealthy(); err != nil {
+		st.Unhealthy = oneLine(err.Error())
+	}
 	if what := r.awaits(); what != forNothing {
 		w := r.wait(what)
 		st.Waits = &w

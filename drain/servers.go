@@ -3,11 +3,14 @@ package drain
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,11 +180,13 @@ func (s *servers) check(ctx context.Context, srv server, path string) error {
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", path, err)
 	}
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answers %w", path, badAnswer(resp.Status))
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		return nil
 	}
-	return nil
+	var why struct{ Message string } // as health answers
+	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<10)).Decode(&why)
+	return fmt.Errorf("GET %s answers %w", path, badAnswer(strings.TrimRight(resp.Status+": "+why.Message, ": ")))
 }
 
 // badAnswer is an answer other than 200.

@@ -93,7 +93,7 @@ func configure(cfg Config) (s *Service, err error) {
 	s.emitter, s.cfg.Logger = newEmitter(s.cfg.Logger, s.cfg.OnEvent)
 	s.health, err = health.New(health.Config{
 		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
-		Probers: s.cfg.Probers,
+		Probers: s.cfg.Probers, Healthy: s.cfg.Healthy, HealthChanged: s.healthChanged,
 	})
 	if err != nil {
 		return s, fmt.Errorf("drain: Config: %w", err)

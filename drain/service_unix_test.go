@@ -127,6 +127,14 @@ func (g *gen) config() drain.Config {
 			cfg.Adopt = nil
 		}
 	}
+	if g.Sick != "" {
+		cfg.Healthy = func(context.Context) error {
+			if text, err := os.ReadFile(g.Sick); err == nil {
+				return errors.New(string(text))
+			}
+			return nil
+		}
+	}
 	if g.Fault == "no signals" {
 		cfg.Signals = new(drain.Signals)
 	}

@@ -9,7 +9,8 @@ import (
 
 // ServeAgent answers HAProxy's agent-check on ln. It returns once ln is closed, which is up to the caller,
 // and the last answers are read, a second later at most. The answer is a line, whatever is asked: "up ready"
-// while the service is healthy, "drain" while it is pulled, and "down" once [State.Down] has been called.
+// while the service is healthy, "drain" while it is pulled, and "down" once [State.Down] has been called, or while
+// Config.Healthy fails.
 //
 // HAProxy heeds an answer at once, so a prober of that kind has noticed a pull when it has had one. "ready"
 // is what takes "drain" back, also that of the process before this one; it takes back, too, what was set in
@@ -21,9 +22,13 @@ func (s *State) ServeAgent(ln net.Listener) {
 	defer lingering.Wait()
 	lingering.Accept(ln, func(nc net.Conn) (closed func()) {
 		p, pull, down := s.enter(s.probers.Remote(identity.Agent, nc.RemoteAddr().String(), ""))
+		var ill error
+		if pull == 0 {
+			pull, ill = s.examine(p)
+		}
 		word := "up ready\n"
 		switch {
-		case down:
+		case down, pull == 0 && ill != nil:
 			word = "down\n"
 		case pull != 0:
 			word = "drain\n"

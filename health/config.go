@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,20 @@ type Config struct {
 	// Message is the "message" in the body of that answer. Everyone that reaches the route can read it.
 	// Default "pulled".
 	Message string
+
+	// Healthy says whether the service can do its work: its database answers, its caches are warm. While it returns
+	// an error, probes are answered Status, or 503 where that is not set, with the beginning of the error as the
+	// reason, 200 bytes and one line at most. Everyone that reaches the route can read it. It is not asked while
+	// pulled.
+	//
+	// It is asked when a probe comes: once at a time, and at most ten times a second, however many ask; probes in
+	// between have the same answer. It has one second: then ctx ends, and the service counts as unhealthy, as after a
+	// panic. Default: healthy throughout. A [Heartbeat] and what is entered by Probed and Watched do not ask it.
+	Healthy func(ctx context.Context) error
+
+	// HealthChanged is called with Healthy's error when that first fails, and with nil when it is well again.
+	// It must not block. Default: none.
+	HealthChanged func(error)
 
 	// Failures is how many failing answers each live prober must have had before a pull is noticed: the
 	// largest number after which one of the balancers takes a node out. Default 3.

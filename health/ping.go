@@ -8,20 +8,27 @@ import (
 	"github.com/baton-go/baton/health/internal/ledger"
 )
 
-// ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, while pulled, Config.Status and
-// {"code":-1,"message":Config.Message} with Connection: close, so that a prober with a kept-alive connection
-// does not go on hearing this process. GET, HEAD and OPTIONS are probes. Other methods are answered 405 and
-// leave no trace in the ledger, and neither do requests whose RemoteAddr is "pipe": over a [net.Pipe] the
-// service probes itself. The answer does not wait for a body, and closes the connection of a request that
-// has one.
+// ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, where Config.Healthy fails, the reason.
+// While pulled it answers Config.Status and {"code":-1,"message":Config.Message} with Connection: close, so that
+// a prober with a kept-alive connection does not go on hearing this process. GET, HEAD and OPTIONS are probes.
+// Other methods are answered 405 and leave no trace in the ledger, and neither do requests whose RemoteAddr is
+// "pipe": over a [net.Pipe] the service probes itself. The answer does not wait for a body, and closes the
+// connection of a request that has one.
 func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !accept(w, r) {
 		return
 	}
 	p, pull, _ := s.enter(s.probers.Request(r))
 	if pull == 0 {
-		_ = success.write(w, r)
-		return
+		var ill error
+		if pull, ill = s.examine(p); pull == 0 {
+			says := success
+			if ill != nil {
+				says = unwell(s.ill, ill)
+			}
+			_ = says.write(w, r)
+			return
+		}
 	}
 	err := s.failing.write(w, r)
 	if err == nil {
@@ -31,6 +38,21 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil || errors.Is(err, http.ErrNotSupported) {
 		s.failed(p, pull)
 	}
+}
+
+// examine asks Config.Healthy for a prober, nil if it is none. It returns the number of the pull that has begun
+// meanwhile, 0 if none has.
+func (s *State) examine(p *ledger.Prober) (pull uint64, err error) {
+	if s.check.ask == nil {
+		return 0, nil
+	}
+	err = s.check.outcome()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if pull = s.machine.Present(); pull == 0 && err != nil && p != nil {
+		p.Unwell = true
+	}
+	return pull, err
 }
 
 // Live returns a handler for /livez: it answers 200 throughout, pulled or not. It is for a supervisor that

@@ -1,8 +1,10 @@
 package health
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +19,8 @@ import (
 type State struct {
 	probers identity.Networks
 	failing answer
+	check   checkup
+	ill     int       // the status while that fails
 	born    time.Time // times are kept as durations since then, which only a monotonic clock moves
 
 	pullMu sync.Mutex // held by Pull and Restore; comes before mu
@@ -33,6 +37,7 @@ type State struct {
 
 // New returns a State that is not pulled. The error names the field of cfg that is wrong, and the cure.
 func New(cfg Config) (*State, error) {
+	ill := cmp.Or(cfg.Status, http.StatusServiceUnavailable)
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -41,6 +46,8 @@ func New(cfg Config) (*State, error) {
 	return &State{
 		probers: cfg.Probers,
 		failing: newAnswer(cfg.Status, `{"code":-1,"message":`+string(message)+`}`, "Connection", "close"),
+		check:   checkup{ask: cfg.Healthy, changed: cfg.HealthChanged},
+		ill:     ill,
 		born:    time.Now(),
 		machine: notice.New(notice.Config{Failures: cfg.Failures, PullMin: cfg.PullMin, PullMax: cfg.PullMax}),
 		gates:   make(map[*port.Gate]struct{}),

@@ -16,10 +16,11 @@ const ShortestLife = 300 * time.Millisecond
 type Prober struct {
 	identity.ID
 	rhythm.Estimator
-	Last  time.Duration // when it was last seen
-	Born  uint64        // number of the pull in which it was first seen; 0 once it has had a good answer
-	Mixed bool          // others share the identity in the present pull
-	Told  time.Duration // when it had the last failing answer that it needs
+	Last   time.Duration // when it was last seen
+	Born   uint64        // number of the pull in which it was first seen; 0 once it has had a good answer
+	Mixed  bool          // others share the identity in the present pull
+	Unwell bool          // its last answer said that the service is not healthy: it comes back at another pace
+	Told   time.Duration // when it had the last failing answer that it needs
 
 	in         *list.List // of the ledger's
 	successors int        // of a prober without a form: how many have begun as a copy of it
@@ -43,12 +44,12 @@ func (p *Prober) seen(now time.Duration, pull uint64, opened time.Duration) {
 	}
 	// A prober may recheck faster, or slower, once it has had a failing answer.
 	switch blind := p.Kind == identity.Heartbeat && p.Last < opened; {
-	case blind:
+	case blind, p.Unwell && interval > 0:
 		p.Shift(now - p.Last)
 	case pull == 0 || interval == 0:
 		p.Arrive(now)
 	}
-	p.Last, p.successors = now, 0
+	p.Last, p.successors, p.Unwell = now, 0, false
 }
 
 // Life returns how much longer p is live by its rhythm, 0 or less if it is not, or has none.
