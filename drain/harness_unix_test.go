@@ -232,8 +232,8 @@ func (s *service) replan() {
 func (s *service) gate(name string) (path string, open func()) {
 	s.Helper()
 	path = filepath.Join(s.dir, name)
-	_ = os.Remove(path) // of a swap before
-	must(s, syscall.Mkfifo(path, 0o600))
+	_ = os.Remove(path)                  // of a swap before
+	must(s, syscall.Mkfifo(path, 0o644)) // for a service of another user
 	return path, s.opener(path)
 }
 

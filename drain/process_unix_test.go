@@ -71,6 +71,7 @@ type plan struct {
 	KeepPull       bool
 	ChangeDir      string
 	Keeper         bool
+	Weight         int      // MiB that it holds, see grow
 	Worker         bool     // runs background work
 	Jobs           string   // where its handlers' work leaves its marks, see jobs_unix_test.go
 	Leads          []string // what it leads, see lead_unix_test.go

@@ -12,6 +12,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/pidfile"
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // This generation is replaced by the next one, or takes everything back.
@@ -76,7 +77,7 @@ func (r *runner) sayHello(h helloAsked) error {
 	h.sw.link = h.near
 	return h.near.Post(message{
 		Kind: kindHello, Protocol: &spoken, Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
-		Held:   r.set.Held(),
+		Held: r.set.Held(), Score: process.Score(),
 		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
 		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(),
 	})

@@ -298,6 +298,7 @@ func (r *runner) listParts() parts {
 	warn := func(message string, err error) { r.tell(slog.LevelWarn, message, err) }
 	ports := probeport.New(r.cfg.HeartbeatAddress, r.cfg.AgentAddress, r.health)
 	return parts{
+		r.os.scorePart(r.cfg.Logger),
 		probersPart(r.health, warn),
 		r.others.part(r.bequest),
 		r.manager.part(),

@@ -27,6 +27,7 @@ func (g *gen) run() error {
 		<-time.After(time.Hour)
 	}
 	g.fault("before New")
+	g.grow()
 	if g.Speaks[0] > 0 {
 		drain.Speak(g.Speaks[0], g.Speaks[1])
 	}
@@ -102,6 +103,19 @@ func (g *gen) beforeNew() error {
 	}
 	g.note("at New")
 	return os.Chdir("/")
+}
+
+// grow takes memory, which the race detector does not make more.
+//
+//go:norace
+func (g *gen) grow() {
+	const mib = 1 << 20
+	for range g.Weight {
+		b, _ := syscall.Mmap(-1, 0, mib, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		for i := 0; i < len(b); i += os.Getpagesize() {
+			b[i] = 1
+		}
+	}
 }
 
 func (g *gen) config() drain.Config {

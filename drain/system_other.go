@@ -40,7 +40,10 @@ func (*system) startChild(*os.File, func() bool, func()) (child, error) {
 func (*system) dir() string  { return "" }
 func (*system) ready() error { return nil }
 func (*system) part() part   { return part{} }
-func (*system) letGo(bool)   {}
+
+func (*system) scorePart(*slog.Logger) part { return part{} }
+
+func (*system) letGo(bool) {}
 
 func (*system) keeper() (*os.File, error) { return nil, nil }
 

@@ -4,6 +4,7 @@ package drain
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -34,6 +35,7 @@ type system struct {
 	pulled   bool                // that one was, when it started this
 	ports    []string            // where that one listens, see ports
 	held     map[string]string
+	score    string // of that one, see process.Score
 	sockets  []listener.Inherited
 	tickets  []tlsconf.TicketKey
 	holders  []holder // of functions of Lead, besides that one
@@ -90,7 +92,7 @@ func (sys *system) predecessor() (*link.Link, message, error) {
 		_ = l.Close()
 		return nil, hello, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
-	sys.held, sys.pulled, sys.ports = hello.Held, hello.Pulled, hello.Ports
+	sys.held, sys.score, sys.pulled, sys.ports = hello.Held, hello.Score, hello.Pulled, hello.Ports
 	sys.tickets, sys.holders = hello.TicketKeys, hello.Holders
 	sys.group = process.Group(hello.PID)
 	process.Self.NameDir(hello.Dir)
@@ -120,6 +122,15 @@ func (sys *system) part() part {
 		yield:   func() { sys.letGo(false) },
 		end:     func(how ending) { sys.letGo(how == last) },
 	}
+}
+
+// scorePart is whom the kernel kills first where memory runs out: not the main generation, nor what that starts.
+func (sys *system) scorePart(log *slog.Logger) part {
+	return part{acquire: func() {
+		if err := process.Promoted(sys.score); err != nil {
+			log.Warn("where memory runs out, the kernel kills this process first", "err", err)
+		}
+	}}
 }
 
 // succeed makes this process what its predecessor was: what that one had and this version has no use for is closed.

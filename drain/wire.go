@@ -67,6 +67,7 @@ type message struct {
 	PullBy     int                 `json:"pull_by,omitempty"`   // generation to which the pull came
 	Signal     machine.Verb        `json:"signal,omitempty"`    // of forward; Generation is the one to which it came
 	Dir        string              `json:"dir,omitempty"`       // of hello: see process.Origin.Dir
+	Score      string              `json:"score,omitempty"`     // of hello: see process.Score
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
 

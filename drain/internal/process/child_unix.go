@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -48,11 +49,14 @@ type Child struct {
 	alone  passed      // what no process but the child and its children has
 	held   func() bool // see Command
 	settle func()
+	kills  string // see oomKills, before its start
 
 	mu       sync.Mutex // guards what follows
 	group    bool       // it has a group of its own, which is to die with it
 	released bool
+	killed   bool // by Kill
 	reaped   bool
+	score    *score // until Release the kernel kills it first
 }
 
 // Start starts a process with a process group of its own. The error is one of the system calls', so
@@ -77,6 +81,7 @@ func Start(cmd Command) (*Child, error) {
 	for _, f := range cmd.Also {
 		alone = append(alone, passedTo(f))
 	}
+	kills := oomKills()
 	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, group)
 	if err != nil {
 		_, _ = readyR.Close(), namesW.Close()
@@ -86,8 +91,10 @@ func Start(cmd Command) (*Child, error) {
 	if err != nil { // never on Unix
 		panic(err)
 	}
-	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}),
-		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held, settle: cmd.Settle}
+	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), kills: kills,
+		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held, settle: cmd.Settle,
+		score: openScore(strconv.Itoa(pid))}
+	c.score.raise() // also for a script that starts the program, and for the program before it does so itself
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
 	}
@@ -153,6 +160,7 @@ func (c *Child) Err() error { return c.err }
 func (c *Child) Release() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_ = c.score.putBack() // it has done so, if it knows of that
 	c.released = c.released || !c.reaped
 	return c.released
 }
@@ -164,6 +172,7 @@ func (c *Child) Kill() {
 	if c.reaped {
 		return
 	}
+	c.killed = true
 	if c.group && !c.released {
 		_ = unix.Kill(-c.PID, unix.SIGKILL)
 	}
@@ -196,8 +205,9 @@ func (c *Child) wait(ready *os.File) {
 	if waitable {
 		state, err = c.proc.Wait()
 	}
+	_ = c.score.putBack()
 	c.reaped = true
-	candidate := !c.released
+	candidate, killed := !c.released, c.killed
 	c.mu.Unlock()
 	if candidate {
 		c.killEscaped(ready)
@@ -206,12 +216,31 @@ func (c *Child) wait(ready *os.File) {
 	c.err = fmt.Errorf("child pid=%d exited", c.PID)
 	if err == nil && !state.Success() {
 		err = errors.New(state.String())
+		if by := killedBy(state, c.kills); by != "" && !killed {
+			err = fmt.Errorf("%w: %s; a swap takes the memory of two generations: raise the limit of the service "+
+				"(MemoryMax=, limits.memory)", err, by)
+		}
 	}
 	if err != nil {
 		c.err = fmt.Errorf("%w: %w", c.err, err)
 	}
 	close(c.exited)
 	_, _ = ready.Close(), c.names.Close() // which ends awaitReady, and the writing of names
+}
+
+// killedBy says that the kernel has killed a process for want of memory, or one on which that depended. Kills is what
+// oomKills was before.
+func killedBy(state *os.ProcessState, kills string) string {
+	const byShell = 128 + int(unix.SIGKILL) // how a shell tells of it
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	switch now := oomKills(); {
+	case !ok || ws.ExitStatus() != byShell && !(ws.Signaled() && ws.Signal() == unix.SIGKILL):
+	case now == "":
+		return "another process has killed it, or the kernel, where memory ran out"
+	case now != kills:
+		return "the kernel has killed it, since memory ran out"
+	}
+	return ""
 }
 
 // Foreground tells whether a descriptor is this process's terminal, and its process group is in the foreground there.

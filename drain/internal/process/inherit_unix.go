@@ -40,6 +40,7 @@ type inheritance struct {
 	started bool // by another process, to take over
 	files   map[Name]int
 	err     error
+	score   *score // raised; see Promoted
 }
 
 // Started tells whether another process has started this one to take over from it.
@@ -55,11 +56,14 @@ func Inherit() (*Files, error) {
 }
 
 func takeInherited() (in inheritance) {
+	in.score = new(score)
 	if Getenv(sentinel) == "" {
 		return in
 	}
 	_ = os.Unsetenv(sentinel)
 	in.started = true
+	in.score = openScore("self")
+	in.score.raise()     // the old generation has not, if it is of another version, or of another user
 	OutliveBrokenPipes() // it may log before New
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
 	if in.err != nil {

@@ -15,3 +15,6 @@ func OutliveBrokenPipes() {}
 
 // Getenv returns a variable as it is, or "".
 func Getenv(name string) string { return os.Getenv(name) }
+
+// Score returns "": this system has none.
+func Score() string { return "" }
