@@ -87,6 +87,9 @@ func (g *gen) handler() http.Handler {
 		_,
 			_ = fmt.Fprint(w, listener.Requests(r.Context()))
 	})
+	if g.Mount != "" {
+		mux.Handle(g.Mount, http.StripPrefix("/api", g.svc.Health()))
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
 		w.Header().Set("X-Generation", fmt.Sprint(g.n.Load()))

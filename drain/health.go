@@ -3,6 +3,8 @@ package drain
 import (
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync"
 
 	"github.com/baton-go/baton/health"
 )
@@ -27,8 +29,53 @@ type Health interface {
 	Probers() []health.Prober
 }
 
-// Health returns what probers see of s.
-func (s *Service) Health() Health { return s.health }
+// Health returns what probers see of s. It is a handler to mount in a router of the program's own, such as
+// gin.WrapH(svc.Health()): what asks it there is a prober, and no visitor.
+func (s *Service) Health() Health { return s.mounted }
+
+// mounted is Health, which learns at which paths the program has mounted it.
+type mounted struct {
+	*health.State
+
+	mu    sync.Mutex // guards paths
+	paths map[string]bool
+}
+
+// mostPaths bounds mounted.paths: a route may have a wildcard.
+const mostPaths = 16
+
+func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.learn(r)
+	m.State.ServeHTTP(w, r)
+}
+
+func (m *mounted) Live() http.Handler {
+	live := m.State.Live()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.learn(r)
+		live.ServeHTTP(w, r)
+	})
+}
+
+func (m *mounted) learn(r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.paths) < mostPaths {
+		m.paths[asked(r)] = true
+	}
+}
+
+func (m *mounted) at(r *http.Request) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.paths[asked(r)]
+}
+
+// asked is the path that a client has asked for, whatever a router has made of r.URL.
+func asked(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return path
+}
 
 // healthChanged tells of Config.Healthy.
 func (s *Service) healthChanged(err error) {

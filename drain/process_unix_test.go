@@ -89,6 +89,7 @@ type plan struct {
 	Speaks         [2]int        // see drain.Speak; none if 0
 	Forgiving      bool          // takes two signals to stop in one instant for one, as programs do; the others leave now
 	SayAgain       time.Duration // how often it says what it waits for
+	Mount          string        // where its handler has Service.Health
 	Sick           string        // a file: while it is there, the service is not healthy, as it says
 	PingPath       string
 	LivePath       string

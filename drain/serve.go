@@ -106,6 +106,7 @@ func (s *Service) prepare(srv *http.Server) {
 	if h == nil {
 		h = http.DefaultServeMux
 	}
+	s.warnOfShadows(h)
 	srv.Handler = s.withHealthPaths(h)
 	s.injectService(srv)
 	s.set.Track(srv)
@@ -151,7 +152,7 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 			alive.ServeHTTP(w, r)
 			return
 		}
-		if s.health.Pulled() {
+		if s.health.Pulled() && !s.mounted.at(r) {
 			s.health.Visited(r.RemoteAddr)
 			if listener.Requests(r.Context()) <= 1 { // 0: of a connection that nothing is known of
 				s.health.Arrived()

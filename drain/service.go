@@ -28,6 +28,7 @@ type Service struct {
 	cfg      Config
 	set      *listener.Set
 	health   *health.State
+	mounted  *mounted
 	work     *work.Group
 	farewell *work.Farewell
 	tickets  *tlsconf.TicketKeys
@@ -98,6 +99,7 @@ func configure(cfg Config) (s *Service, err error) {
 	if err != nil {
 		return s, fmt.Errorf("drain: Config: %w", err)
 	}
+	s.mounted = &mounted{State: s.health, paths: make(map[string]bool)}
 	if s.cfg.ControlSocket, err = controlsock.Clean(s.cfg.ControlSocket); err != nil {
 		return s, err
 	}
