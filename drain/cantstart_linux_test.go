@@ -33,9 +33,8 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 	other := start(t, plan{}, withControl, withPorts)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	alive := fmt.Sprintln(os.Getpid()) // a living process that is not the service
 	sock := have(net.Listen("unix", at("socket")))(t)
-	must(t, errors.Join(write(alive, 0o600)(at("alive")), os.Mkdir(at("folder"), 0o700),
+	must(t, errors.Join(write("no certificate", 0o600)(at("cert")), os.Mkdir(at("folder"), 0o700),
 		syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link")), os.Symlink("/dev/zero", at("zero")),
 		os.Symlink("/dev/tty", at("tty")), write("", 0o600)(at("large")), os.Truncate(at("large"), 1<<40), os.Mkdir(at("readonly"), 0o555)))
 	readOnly := at("readonly/pid")
@@ -44,9 +43,7 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 	}
 	t.Cleanup(func() { // after the subtests
 		_ = sock.Close()
-		if got, err := os.ReadFile(at("alive")); err != nil || string(got) != alive {
-			t.Errorf("the PID file of another process is %q now, %v", got, err)
-		}
+		other.wantPIDFile(other.pgid)
 		other.wantPorts()
 		other.mustControl("stop")
 	})
@@ -61,13 +58,13 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 		"unix socket in no folder":       because(plan{Network: "unix", Addr: "/nowhere/sock"}, "/nowhere/sock", "create the folder"),
 		"PullMin beyond PullMax":         because(plan{PullMin: 2 * time.Second, PullMax: time.Second}, "PullMin", "PullMax"),
 		"graceful server":                because(plan{Polite: true, Fault: "lines fail"}, "out of lines"),
-		"no key":                         because(plan{Cert: at("alive"), Key: at("none"), Fault: "ListenAndServe"}, at("none")),
+		"no key":                         because(plan{Cert: at("cert"), Key: at("none"), Fault: "ListenAndServe"}, at("none")),
 
 		"PID file in no folder": because(plan{PIDFile: "/nowhere/pid"},
 			"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"),
 		"PID file that can't be written": because(plan{PIDFile: readOnly}, "Config.PIDFile", "may write"),
-		"PID file of another": because(plan{PIDFile: at("alive")},
-			"Config.PIDFile", at("alive"), "process "+strings.TrimSpace(alive), "alive and not ours", "stop it, or remove the file"),
+		"PID file of another service": because(plan{PIDFile: other.plan.PIDFile},
+			"Config.PIDFile", other.plan.PIDFile, fmt.Sprint("process ", other.pgid), "alive and not ours", "stop it, or name another"),
 		"PID file that is large": because(plan{PIDFile: at("large")}, "Config.PIDFile", at("large"), "1099511627776 bytes", "name another"),
 
 		"control socket of another service": because(plan{Control: other.plan.Control},

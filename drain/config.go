@@ -32,8 +32,10 @@ type Config struct {
 
 	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is
 	// replaced by rename when the service becomes ready or is promoted, and removed at the end.
-	// What is there before, a small regular file with no living process of another program, is
-	// replaced; a swap fails when its folder can't be written. Default: none.
+	// What is there before, a small regular file, is replaced, unless it names a living service:
+	// each locks the file that names it. A swap fails when its folder can't be written. A relative
+	// path is in the folder in which the process was started, as for all paths here and those of
+	// unix sockets. Default: none.
 	PIDFile string
 
 	// ControlSocket is the path of a unix socket on which the main generation answers the commands

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/pidfile"
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // slowDisk is how long the loop waits for a disk.
@@ -24,7 +25,7 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger, w
 			return err
 		},
 		inherit: func(m message) {
-			if m.PIDFile != path { // the old version's, or none
+			if process.AtStart(m.PIDFile) != path { // the old version's, or none
 				_ = pidfile.Path(m.PIDFile).Remove(m.PID)
 			}
 		},
@@ -34,6 +35,7 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger, w
 			}
 		},
 		release: func(m *message) { m.PIDFile = path },
+		yield:   pidfile.LetGo,
 		end: func(how ending) {
 			if how == replaced { // it is the new generation's, which is about to write it
 				return

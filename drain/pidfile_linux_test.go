@@ -2,7 +2,10 @@ package drain_test
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -45,6 +48,7 @@ func TestPIDFileInAReadOnlyFolder(t *testing.T) {
 		readOnly(0)
 	}
 	two := s.swap()
+	s.event(1, "replaced") // and holds no file there
 	s.wantPIDFile(two.PID)
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
 		t.Errorf("left in the folder: %v", left)
@@ -59,10 +63,15 @@ func TestPIDFileInAReadOnlyFolder(t *testing.T) {
 	s.wantExit(two.PID, 0)
 }
 
-// What a PID file has that names no living process, or one of another kind, is in nobody's way.
+// What a PID file has that names no living service is in nobody's way: the number may be another program's, or another
+// service's of the same program, which this test seems to be.
 func TestStalePIDFileIsReplaced(t *testing.T) {
-	stale := map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n",
-		"gone": "4194000\n", "negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n"}
+	other := start(t, plan{})
+	t.Cleanup(func() { other.wantPIDFile(other.pgid) })
+	stale := map[string]string{"no pid": "", "garbage": "x\n", "wraps to 1": "4294967297\n", "gone": "4194000\n",
+		"negative": "-1\n", "init group": "0\n", "huge": "99999999999999999999\n", "init": "1\n", "no newline": "1",
+		"this program's": fmt.Sprintln(os.Getpid()), "another program's": fmt.Sprintln(os.Getppid()),
+		"another service's": fmt.Sprintln(other.pgid)}
 	// In a container the threads of PID 1 have the numbers that the processes before a restart had.
 	if threads, err := os.ReadDir("/proc/self/task"); err == nil && len(threads) > 1 {
 		stale["thread"] = threads[len(threads)-1].Name() + "\n"
@@ -74,6 +83,42 @@ func TestStalePIDFileIsReplaced(t *testing.T) {
 		s.wantPIDFile(s.pgid)
 		s.stop()
 	})
+}
+
+// The main generation holds its PID file, by whatever swap it has come to be that, and nobody does when it is dead.
+func TestPIDFileIsHeldByTheMainGeneration(t *testing.T) {
+	s := start(t, plan{})
+	same := plan{PIDFile: s.plan.PIDFile}
+	refused := func() { begin(t, same).wantNoStart("Config.PIDFile", "alive and not ours") }
+	s.swap()
+	refused()
+	s.kill(s.main().PID)
+	next := start(t, same)
+	next.wantPIDFile(next.pgid)
+	next.stop()
+}
+
+// A relative path is in the folder of the start, by the name of that, wherever the program works.
+func TestRelativePathsAreOfTheStart(t *testing.T) {
+	releases := t.TempDir()
+	must(t, errors.Join(os.Mkdir(filepath.Join(releases, "1"), 0o700), os.Mkdir(filepath.Join(releases, "2"), 0o700)))
+	current := filepath.Join(releases, "current")
+	at := func(name string) string { return filepath.Join(current, name) }
+	must(t, os.Symlink("1", current))
+	s := start(t, plan{PIDFile: "pid", Control: "control", ChangeDir: "/", Also: [][2]string{{"unix", "socket"}}},
+		func(_ *service, cmd *exec.Cmd) { cmd.Dir, cmd.Env = current, append(cmd.Env, "PWD="+current) })
+	s.plan.PIDFile, s.plan.Control = at("pid"), at("control")
+	s.wantPIDFile(s.pgid)
+	must(t, have(net.Dial("unix", at("socket")))(t).Close())
+	s.swap()
+	must(t, have(net.Dial("unix", at("socket")))(t).Close())
+	must(t, errors.Join(os.Remove(current), os.Symlink("2", current)))
+	s.wantPIDFile(s.swap().PID)
+	s.mustControl("stop")
+	s.gone()
+	if left, _ := filepath.Glob(filepath.Join(current, "*")); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
 }
 
 func TestPIDFileIsNotRemovedByOthers(t *testing.T) {

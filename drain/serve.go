@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/health"
 	"github.com/baton-go/baton/listener"
 )
@@ -28,9 +30,19 @@ import (
 // when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
 	s.emitter.observe()
-	ln, err := inTime(s.listens, "Listen", network, address, s.set.Listen)
+	ln, err := inTime(s.listens, "Listen", network, atStart(network, address), s.set.Listen)
 	s.reportStartFailure(err)
 	return ln, err
+}
+
+// atStart is the address, in the folder of the start if it is a path. One that would be too long then stays as it is.
+func atStart(network, address string) string {
+	const most = 103 // bytes that all systems take
+	path := process.AtStart(address)
+	if !strings.HasPrefix(network, "unix") || strings.HasPrefix(address, "@") || len(path) > most {
+		return address
+	}
+	return path
 }
 
 // inTime calls listen, unless it is too late for that.
@@ -58,7 +70,7 @@ func inTime[T any](g *listenGate, what, network, address string,
 // datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	s.emitter.observe()
-	pc, err := inTime(s.listens, "ListenPacket", network, address, s.set.ListenPacket)
+	pc, err := inTime(s.listens, "ListenPacket", network, atStart(network, address), s.set.ListenPacket)
 	s.reportStartFailure(err)
 	return pc, err
 }

@@ -100,7 +100,7 @@ func configure(cfg Config) (s *Service, err error) {
 		return s, fmt.Errorf("drain: Config: %w", err)
 	}
 	s.mounted = &mounted{State: s.health, paths: make(map[string]bool)}
-	if s.cfg.ControlSocket, err = controlsock.Clean(s.cfg.ControlSocket); err != nil {
+	if s.cfg.ControlSocket, err = controlsock.Clean(process.AtStart(s.cfg.ControlSocket)); err != nil {
 		return s, err
 	}
 	if inherits() {
@@ -109,6 +109,7 @@ func configure(cfg Config) (s *Service, err error) {
 	if err = controlsock.Check(s.cfg.ControlSocket); err != nil {
 		return s, err
 	}
+	s.cfg.PIDFile = process.AtStart(s.cfg.PIDFile)
 	return s, pidfile.Path(s.cfg.PIDFile).Check(os.Getpid())
 }
 
@@ -156,6 +157,7 @@ func inherit(cfg *Config) (o origin, err error) {
 		o.generation = 1
 	}
 	if sys.inherits {
+		cfg.PIDFile = process.AtStart(cfg.PIDFile) // by the name of the folder that the old generation has told
 		ours := []int{sys.pid, os.Getppid()}
 		if o.starter != nil {
 			ours = append(ours, o.starter.PID) // not the parent process, where a script is between the two

@@ -22,17 +22,15 @@ type Path string
 // maxPIDFile is more bytes than a PID file has.
 const maxPIDFile = 1 << 10
 
-// Check tells, before anything is opened, whether the file can be written later and names no living process other than
-// ours: this one and its predecessor.
+// Check tells, before anything is opened, whether the file can be written later and names no living generation of a
+// service other than ours: this one and its predecessor. Another program may have the number by now.
 func (p Path) Check(ours ...int) error {
 	if p == "" {
 		return nil
 	}
-	if pid, err := p.read(); err == nil && proc.Alive(pid) {
-		if !slices.Contains(ours, pid) {
-			return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, which is alive and not "+
-				"ours: stop it, or remove the file if it is none of this service", p, pid, proc.Command(pid))
-		}
+	if pid, service, err := p.read(); err == nil && service && !slices.Contains(ours, pid) && proc.Alive(pid) {
+		return fmt.Errorf("drain: Config.PIDFile: %s names process %d%s, a service that is alive and not ours: stop "+
+			"it, or name another file", p, pid, proc.Command(pid))
 	} else if errors.As(err, new(notPIDFile)) {
 		return fmt.Errorf("drain: Config.PIDFile: %s %w: name another", p, err)
 	}
@@ -51,9 +49,9 @@ type notPIDFile string
 
 func (e notPIDFile) Error() string { return string(e) }
 
-// read returns the pid in the file. It opens nothing but a small regular file: a FIFO would make it wait, a device may
-// act, or never end.
-func (p Path) read() (int, error) {
+// read returns the pid in the file, and whether a living service holds it. It opens nothing but a small regular file: a
+// FIFO would make it wait, a device may act, or never end.
+func (p Path) read() (pid int, service bool, err error) {
 	look := func(info fs.FileInfo, err error) error {
 		switch {
 		case err != nil:
@@ -66,21 +64,22 @@ func (p Path) read() (int, error) {
 		return nil
 	}
 	if err := look(os.Stat(string(p))); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	f, err := os.OpenFile(string(p), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer f.Close()
 	if err := look(f.Stat()); err != nil { // it may be another file by now
-		return 0, err
+		return 0, false, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxPIDFile))
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return strconv.Atoi(string(bytes.TrimSpace(text)))
+	pid, err = strconv.Atoi(string(bytes.TrimSpace(text)))
+	return pid, isHeld(f), err
 }
 
 // Prepare writes pid beside the file, which is what can fail: on a full disk the old file stays.
@@ -106,6 +105,9 @@ func (p Path) Prepare(pid int) (place func() error, err error) {
 	}
 	_, err = fmt.Fprintln(f, pid)
 	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		hold(f.Name())
+	}
 	return func() error { return explain(f, os.Rename(f.Name(), string(p))) }, explain(f, err)
 }
 
@@ -114,7 +116,7 @@ func (p Path) Reclaim(pid int) error {
 	if p == "" {
 		return nil
 	}
-	if got, err := p.read(); err != nil || got == pid || proc.Alive(got) {
+	if got, _, err := p.read(); err != nil || got == pid || proc.Alive(got) {
 		return nil
 	}
 	place, err := p.Prepare(pid)
@@ -129,9 +131,10 @@ func (p Path) Remove(pid int) error {
 	if p == "" {
 		return nil
 	}
-	if got, err := p.read(); err != nil || got != pid {
+	if got, _, err := p.read(); err != nil || got != pid {
 		return nil
 	}
+	LetGo()
 	if err := os.Remove(string(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drain: Config.PIDFile: the file of this process stays behind: %w", err)
 	}

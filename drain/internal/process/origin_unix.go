@@ -60,6 +60,14 @@ func (o *Origin) NameDir(path string) {
 	}
 }
 
+// AtStart is a path in the folder in which this process was started, by that folder's name: it may work elsewhere now.
+func AtStart(path string) string {
+	if path == "" || filepath.IsAbs(path) || Self.Dir == "" {
+		return path
+	}
+	return filepath.Join(Self.Dir, path)
+}
+
 func same(a, b string) bool {
 	x, errX := os.Stat(a)
 	y, errY := os.Stat(b)

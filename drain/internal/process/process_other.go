@@ -18,3 +18,6 @@ func Getenv(name string) string { return os.Getenv(name) }
 
 // Score returns "": this system has none.
 func Score() string { return "" }
+
+// AtStart returns the path.
+func AtStart(path string) string { return path }
