@@ -53,11 +53,13 @@ func storePart(set *listener.Set, first bool, in inbox) part {
 			unused, err := set.Keep()
 			close(kept)
 			if len(unused) > 0 {
-				in.post(trouble{slog.LevelWarn, "passed sockets that nobody listens on are closed", nil,
+				in.post(trouble{EventSocketsClosed, slog.LevelWarn,
+					"passed sockets that nobody listens on are closed", nil,
 					[]any{"unused", strings.Join(unused, ", ")}})
 			}
 			if err != nil {
-				in.post(trouble{slog.LevelWarn, "the service manager's store does not hold every socket", err, nil})
+				in.post(trouble{EventStoreLacking, slog.LevelWarn,
+					"the service manager's store does not hold every socket", err, nil})
 			}
 		}()
 		if first {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/later"
 	"github.com/baton-go/baton/drain/internal/probeport"
 )
 
@@ -105,6 +106,10 @@ type Config struct {
 	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
 	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
+
+	// Version is what the log calls this build where it sums up a swap from one to another. Default: what the toolchain
+	// has stamped on the binary, the version of the main module or the revision; none where it has stamped nothing.
+	Version string
 
 	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of
 	// its own. It may block, which holds up later events and nothing else, and call any method of
@@ -286,11 +291,13 @@ func (c Config) complete() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Version = cmp.Or(c.Version, buildVersion())
 	if c.Signals == nil {
 		c.Signals = &defaultSignals
 	}
 	if twice := c.Signals.twice(); twice != nil {
-		errs = append(errs, fmt.Errorf("drain: Config.Signals has %v twice: each signal can mean one thing", twice))
+		errs = append(errs, fmt.Errorf("drain: Config.Signals has %s twice: each signal can mean one thing",
+			later.SignalName(twice)))
 	}
 	return c, errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ func TestBadConfigurationNamesFieldAndCure(t *testing.T) {
 			[]string{`Config.LivePath is "http://x"`, `begins with "/"`}},
 		"a signal twice": {drain.Config{Signals: &drain.Signals{Swap: []os.Signal{syscall.SIGHUP},
 			Stop: []os.Signal{os.Interrupt, syscall.SIGHUP}}},
-			[]string{"Config.Signals has hangup twice", "each signal can mean one thing"}},
+			[]string{"Config.Signals has SIGHUP twice", "each signal can mean one thing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := drain.New(c.cfg)

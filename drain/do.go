@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -12,9 +11,11 @@ import (
 func (r *runner) do(effect machine.Effect) {
 	switch e := effect.(type) {
 	case machine.Tell:
-		r.tellIn(Phase(e.Phase), e.Level, e.Message, e.Err)
+		r.tellIn(Phase(e.Phase), EventKind(e.Kind), e.Level, e.Message, e.Err)
 	case machine.Log:
-		r.cfg.Logger.Log(context.Background(), e.Level, e.Message, e.Attrs...)
+		r.log(e)
+	case machine.Heard:
+		r.heard = &e
 	case machine.Refuse:
 		r.refuse(e)
 
@@ -86,7 +87,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.Hurry:
 		r.hurry(e.Drained)
 	case machine.AwaitOlder:
-		r.tell(slog.LevelInfo, "waiting for older generations", nil, "older", r.others.names())
+		r.tell(EventOlderAwaited, slog.LevelInfo, "waiting for older generations", nil, "older", r.others.names())
 	case machine.Linger:
 		r.after(e.For, machine.LingerOver{})
 	case machine.CutOff:

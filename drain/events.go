@@ -1,7 +1,5 @@
 package drain
 
-import "fmt"
-
 // EventKind tells events apart for programs: Event.Message may be worded otherwise in a later version, a kind stays. A
 // later version may have more of them.
 type EventKind string
@@ -59,51 +57,8 @@ const (
 	EventPIDFileFailed EventKind = "pid-file-failed" // Config.PIDFile
 )
 
-// eventKinds has the kind of each message.
-var eventKinds = map[string]EventKind{
-	"starting":  EventStarting,
-	"probation": EventProbation,
-	"proven":    EventProven,
-	"ready":     EventReady,
-	"promoted":  EventPromoted,
-
-	"swap begun":  EventSwapBegun,
-	"swap failed": EventSwapFailed,
-	"replaced":    EventReplaced,
-
-	"pulled": EventPulled,
-	"pulled while swapping; the next generation starts pulled": EventPulled,
-	"pull noticed": EventPullNoticed,
-	"pull not noticed by all: PullMax is over":          EventPullOverdue,
-	"nobody asks for PingPath: no balancer to wait for": EventPullUnasked,
-	"restored":                EventRestored,
-	"restored while swapping": EventRestored,
-
-	"stopping":         EventStopping,
-	"failed, stopping": EventFailing,
-	"failed while swapping; stops if the swap fails": EventFailing,
-	"draining":                    EventDraining,
-	"stopped":                     EventStopped,
-	"stopped before it was ready": EventStopped,
-	"cut off":                     EventCutOff,
-	"failed":                      EventFailed,
-
-	"waiting":                       EventWaiting,
-	"waiting for older generations": EventOlderAwaited,
-	"older generation is gone":      EventOlderGone,
-	fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
-		"is told to leave within %v", killGrace): EventOlderHurried,
-	fmt.Sprintf("told to leave within %v", killGrace):        EventHurried,
-	"the old generation is gone before it could hand over":   EventOldLost,
-	"the ledger of probers is lost":                          EventProbersLost,
-	"passed sockets that nobody listens on are closed":       EventSocketsClosed,
-	"the service manager's store does not hold every socket": EventStoreLacking,
-	"not healthy: PingPath fails":                            EventUnhealthy,
-	"healthy again":                                          EventHealthy,
-	"hook failed":                                            EventHookFailed,
-	"heartbeat failed":                                       EventPortFailed,
-	"ports are closed":                                       EventPortFailed,
-	"the PID file names a process that is dead":              EventPIDFileFailed,
-	"the PID file names the old generation":                  EventPIDFileFailed,
-	"PID file":                                               EventPIDFileFailed,
+// steps are of those kinds that say how something goes on. The lines before and behind them sum it up, so they are for
+// who looks for a fault: their level is debug where nothing is wrong.
+var steps = map[EventKind]bool{
+	EventStarting: true, EventProbation: true, EventProven: true, EventReplaced: true, EventOlderGone: true,
 }

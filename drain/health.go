@@ -80,8 +80,8 @@ func asked(r *http.Request) string {
 // healthChanged tells of Config.Healthy.
 func (s *Service) healthChanged(err error) {
 	if err != nil {
-		s.run.post(trouble{slog.LevelWarn, "not healthy: PingPath fails", err, nil})
+		s.run.post(trouble{EventUnhealthy, slog.LevelWarn, "not healthy: PingPath fails", err, nil})
 	} else {
-		s.run.post(trouble{slog.LevelInfo, "healthy again", nil, nil})
+		s.run.post(trouble{EventHealthy, slog.LevelInfo, "healthy again", nil, nil})
 	}
 }

@@ -31,6 +31,7 @@ type nothing struct{}
 
 // trouble is something to tell that went wrong elsewhere.
 type trouble struct {
+	kind    EventKind
 	level   slog.Level
 	message string
 	err     error

@@ -131,7 +131,7 @@ func TestKeeperOnATerminalIsInterruptedOnce(t *testing.T) {
 		return r.PID != main ||
 			!strings.HasPrefix(r.Note, "signal:")
 	})
-	if len(signals) != 1 || signals[0].Note != "signal: interrupt" {
+	if len(signals) != 1 || signals[0].Note != "signal: SIGINT" {
 		t.Errorf("%v; want one interrupt", signals)
 	}
 }

@@ -70,7 +70,7 @@ func (r *runner) hurry(drained bool) {
 	r.farewell.Begin(killGrace / 2)
 	r.set.Hurry(killGrace / 2)
 	r.drain.deadline.Stop()
-	r.tell(slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
+	r.tell(EventHurried, slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 	if !drained {
 		r.drain.deadline = r.after(killGrace, machine.HurryOver{})
 	}
@@ -168,14 +168,31 @@ func (r *runner) finish(e machine.Finish) {
 	}
 	r.parts.end(how)
 	r.last = r.peer()
-	n := r.set.Counts()
 	level := slog.LevelInfo
 	if e.Err != nil {
 		level = slog.LevelError
 	}
-	r.tell(level, e.Message, e.Err, "lost", n.Lost, "cutOff", n.CutOff, "part", n.Part, "junk", n.Junk, "moved",
-		n.Moved, "adopted", n.Adopted)
+	r.tell(EventKind(e.Kind), level, e.Message, e.Err, r.sum(e)...)
 	r.cancel()
+}
+
+// sum is what the last line of a generation has: of the swap that replaces it, of the stop, and what it has lost.
+func (r *runner) sum(e machine.Finish) (about []any) {
+	switch now := time.Now(); {
+	case e.Replaced:
+		sw := r.swap
+		about = []any{
+			"moved", r.set.Counts().Moved, "finished", r.set.Finished(),
+			"took", sw.done.Sub(sw.begun), "drained", now.Sub(sw.done),
+			edition("from", r.state.Generation, r.os.pid, r.cfg.Version),
+			edition("to", sw.generation, sw.childPID, sw.version),
+		}
+	case !r.stopped.IsZero():
+		about = []any{"finished", r.set.Finished(), "took", now.Sub(r.stopped)}
+	}
+	n := r.set.Counts()
+	lost := append([]any{"lost", n.Lost}, some("cut_off", n.CutOff, "part", n.Part, "junk", n.Junk)...)
+	return append(lost, about...)
 }
 
 // sayLast waits until the queues and links are empty, for lastWords at most, or until an operator

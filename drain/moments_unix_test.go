@@ -139,8 +139,8 @@ func TestPullAndRestorePendingAtOnce(t *testing.T) {
 		s.signal(s.pgid, syscall.SIGUSR1)
 		s.signal(s.pgid, syscall.SIGUSR2)
 		s.signal(s.pgid, syscall.SIGCONT)
-		s.noteSince(mark, 0, "signal: user defined signal 1")
-		s.noteSince(mark, 0, "signal: user defined signal 2")
+		s.noteSince(mark, 0, "signal: SIGUSR1")
+		s.noteSince(mark, 0, "signal: SIGUSR2")
 		s.settled(drain.Pulled)
 		s.signal(s.pgid, syscall.SIGUSR1)
 		s.settled(drain.Ready)
@@ -181,7 +181,7 @@ func TestStormOfSignalsLosesNothing(t *testing.T) {
 	notAtOnce()
 	mark := s.mark()
 	s.byPIDFile(syscall.SIGUSR2)
-	s.noteSince(mark, 0, "signal: user defined signal 2") // it may be pulled already
+	s.noteSince(mark, 0, "signal: SIGUSR2") // it may be pulled already
 	s.settled(drain.Pulled)
 	notAtOnce()
 	s.byPIDFile(syscall.SIGUSR1)
@@ -291,7 +291,7 @@ func TestNoPullIsLostInASwap(t *testing.T) {
 	for wait := time.Duration(0); wait < 60*time.Millisecond; wait += 3 * time.Millisecond {
 		mark := s.mark()
 		s.byPIDFile(hup)
-		s.noteSince(mark, 0, "signal: hangup") // two that are sent at once may come in any order
+		s.noteSince(mark, 0, "signal: SIGHUP") // two that are sent at once may come in any order
 		<-time.After(wait)                     // any moment will do
 		s.byPIDFile(pull)
 		s.settled(drain.Pulled)

@@ -29,8 +29,8 @@ func TestOperationsPage(t *testing.T) {
 	}
 	sources := librarySources(t)
 	for section, there := range map[string][]string{
-		"Log lines":      logLines(sources, true),
-		"Events":         eventKindsOf(sources),
+		"Log lines":      logLines(sources),
+		"Events":         slices.Collect(maps.Values(constantsOf(sources, "EventKind"))),
 		"Status":         statusFields(reflect.TypeFor[Status](), ""),
 		"Metrics":        families(t),
 		"Exit codes":     exitCodes(sources),
@@ -99,23 +99,23 @@ func librarySources(t *testing.T) map[string]*ast.File {
 	return files
 }
 
-// logLines finds the messages of Config.OnEvent and, with the log, what else is logged. A part that the program fills in is "…".
-func logLines(sources map[string]*ast.File, withLog bool) []string {
-	messageOf := eventOf
-	if withLog {
-		messageOf = lineOf
-	}
+// logLines finds the messages of events, and what else is logged. A part that the program fills in is "…".
+func logLines(sources map[string]*ast.File) []string {
 	lines := map[string]bool{}
 	for path, file := range sources {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if i, ok := messageOf(n); ok && i < len(n.Args) {
+				if i, ok := lineOf(n); ok && i < len(n.Args) {
 					add(lines, n.Args[i])
 				}
-			case *ast.CompositeLit: // what went wrong elsewhere, and what the machine logs
-				if of, ok := n.Type.(*ast.Ident); ok && (of.Name == "trouble" || of.Name == "Log" && withLog) && len(n.Elts) > 1 {
-					add(lines, n.Elts[1])
+			case *ast.CompositeLit: // what went wrong elsewhere
+				if of, ok := n.Type.(*ast.Ident); ok && of.Name == "trouble" && len(n.Elts) > 2 {
+					add(lines, n.Elts[2])
+				}
+			case *ast.KeyValueExpr: // what the machine logs
+				if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Message" {
+					add(lines, n.Value)
 				}
 			case *ast.AssignStmt: // what lost logs
 				for i, l := range n.Lhs {
@@ -140,11 +140,6 @@ func lineOf(call *ast.CallExpr) (i int, ok bool) {
 			return 2, true
 		}
 	}
-	return eventOf(call)
-}
-
-// eventOf tells which argument of a call is the message of an event, if one is.
-func eventOf(call *ast.CallExpr) (i int, ok bool) {
 	name := ""
 	switch f := call.Fun.(type) {
 	case *ast.SelectorExpr:
@@ -154,11 +149,11 @@ func eventOf(call *ast.CallExpr) (i int, ok bool) {
 	}
 	switch name {
 	case "pull", "drain", "finish", "bow", "say", "sayError", "warn":
-		return 0, true
-	case "tell", "enter":
 		return 1, true
-	case "tellIn":
+	case "tell", "enter":
 		return 2, true
+	case "tellIn":
+		return 3, true
 	}
 	return 0, false
 }

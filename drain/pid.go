@@ -13,7 +13,8 @@ const slowDisk = 250 * time.Millisecond
 
 // pidFilePart is Config.PIDFile, which names the main generation. The first generation has no other to name, and fails
 // where it can't write the file.
-func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger, warn func(string, error)) part {
+func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger,
+	warn func(EventKind, string, error)) part {
 	var place func() error
 	file := pidfile.Path(path)
 	return part{
@@ -41,7 +42,7 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger, w
 				return
 			}
 			if err := file.Remove(pid); err != nil {
-				warn("PID file", err)
+				warn(EventPIDFileFailed, "PID file", err)
 			}
 		},
 	}
@@ -55,7 +56,7 @@ func placeInTime(place func() error, in inbox) bool {
 		err := place()
 		close(placed)
 		if err != nil { // the old generation is leaving: better so than not at all
-			in.post(trouble{slog.LevelError, "the PID file names the old generation", err, nil})
+			in.post(trouble{EventPIDFileFailed, slog.LevelError, "the PID file names the old generation", err, nil})
 		}
 	}()
 	select {

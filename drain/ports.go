@@ -11,7 +11,9 @@ import (
 // connects when the old one closes its port would be reset, but the next one's is open by then.
 func portsPart(ctx context.Context, ports *probeport.Ports, sys *system, keepPull bool, in inbox) part {
 	serve := func() {
-		ports.Serve(ctx, func(err error) { in.post(trouble{slog.LevelError, "heartbeat failed", err, nil}) })
+		ports.Serve(ctx, func(err error) {
+			in.post(trouble{EventPortFailed, slog.LevelError, "heartbeat failed", err, nil})
+		})
 	}
 	return part{
 		prepare: func() error { return ports.Open(sys.ports, sys.pulled && keepPull) },
@@ -21,7 +23,7 @@ func portsPart(ctx context.Context, ports *probeport.Ports, sys *system, keepPul
 			err := ports.Open(nil, false)
 			serve()
 			if err != nil {
-				go in.post(trouble{slog.LevelError, "ports are closed", err, nil})
+				go in.post(trouble{EventPortFailed, slog.LevelError, "ports are closed", err, nil})
 			}
 		},
 		end: func(ending) { ports.Close() },

@@ -142,7 +142,7 @@ func serviceMain(path string) {
 	if g.plan, err = readPlan(path); err != nil {
 		panic(err)
 	}
-	slog.SetDefault(slog.New(logger{slog.NewTextHandler(os.Stderr, nil), g}))
+	slog.SetDefault(slog.New(logger{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}), g}))
 	exe, _ := os.Readlink("/proc/self/exe")
 	g.note("begun %s", exe)
 	if err = g.run(); err != nil {
@@ -160,10 +160,15 @@ type logger struct {
 }
 
 func (l logger) Handle(ctx context.Context, r slog.Record) error {
-	switch r.Message {
-	case "signal", "swap refused", "next generation is ready":
-		r.Attrs(func(a slog.Attr) bool { l.gen.note("%s: %s", r.Message, a.Value); return false })
-	}
+	r.Attrs(func(a slog.Attr) bool {
+		switch {
+		case a.Key == "signal":
+			l.gen.note("signal: %s", a.Value)
+		case r.Message == "swap refused" && a.Key == "why", r.Message == "next generation is ready" && a.Key == "to":
+			l.gen.note("%s: %s", r.Message, a.Value)
+		}
+		return true
+	})
 	l.callback(r)
 	return l.Handler.Handle(ctx, r)
 }
@@ -197,6 +202,9 @@ func waitGate(fifo string) {
 func (g *gen) event(e drain.Event) {
 	g.n.Store(int32(e.Generation))
 	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Kind: e.Kind, Msg: e.Message, Open: e.Open, At: e.Time.UnixNano()}
+	if e.Message == "swapped" { // as the version before calls it
+		r.Msg = "stopped"
+	}
 	if e.Err != nil {
 		r.Err = e.Err.Error()
 	}

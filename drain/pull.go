@@ -13,6 +13,7 @@ type pulling struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	noticed <-chan struct{}
+	said    chan struct{}   // closed when, besides, the machine has been told so
 	left    <-chan struct{} // closed when Config.Leave has returned, or had its time
 	leaveBy time.Time       // when it has had that
 }
@@ -27,7 +28,7 @@ var unnoticed = map[health.Outcome]machine.Unnoticed{health.Overdue: machine.Ove
 
 func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 	h.Pull()
-	p := &pulling{noticed: h.Noticed()}
+	p := &pulling{noticed: h.Noticed(), said: make(chan struct{})}
 	p.ctx, p.end = context.WithCancel(ctx)
 	end := p.end
 	p.end = func() { h.Restore(); end() }
@@ -35,6 +36,7 @@ func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 		select {
 		case <-p.noticed:
 			in.post(machine.PullNoticed{Why: unnoticed[h.Outcome()]})
+			close(p.said)
 		case <-p.ctx.Done():
 		}
 	}()
@@ -43,7 +45,7 @@ func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 
 // awaitBalancers waits until the balancers send nobody any more.
 func (p *pulling) awaitBalancers(in inbox) {
-	for _, fact := range []<-chan struct{}{p.left, p.noticed} {
+	for _, fact := range []<-chan struct{}{p.left, p.said} {
 		select {
 		case <-fact:
 		case <-in.ended:

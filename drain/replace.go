@@ -30,6 +30,7 @@ func (r *runner) refuse(e machine.Refuse) {
 
 func (r *runner) beginSwap(attempt int) {
 	sw := newSwap(r.state.Generation+1, attempt, r.asking)
+	sw.begun = time.Now()
 	sw.offers.bound = min(offerTime, r.cfg.DrainTimeout/4)
 	r.swap = sw
 	r.swaps++
@@ -38,7 +39,7 @@ func (r *runner) beginSwap(attempt int) {
 		timeout += killGrace + lastWords // for the oldest to leave
 	}
 	sw.ctx, sw.giveUp = context.WithTimeout(r.ctx, timeout)
-	r.tellIn(Swapping, slog.LevelInfo, "swap begun", nil, "to", sw.generation, "binary", r.os.binary)
+	r.tellIn(Swapping, EventSwapBegun, slog.LevelInfo, "swap begun", nil, "to", sw.generation, "binary", r.os.binary)
 	r.makeRoom()
 	context.AfterFunc(sw.ctx, func() {
 		r.post(machine.SwapTimedOut{Attempt: attempt, Why: fmt.Sprintf("not ready within SwapTimeout (%v)",
@@ -59,8 +60,8 @@ func (r *runner) makeRoom() {
 	}
 	told, room := r.others.hurry(r.cfg.MaxGenerations)
 	for _, e := range told {
-		r.tell(slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for the oldest, which "+
-			"is told to leave within %v", killGrace), nil,
+		r.tell(EventOlderHurried, slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for "+
+			"the oldest, which is told to leave within %v", killGrace), nil,
 			"older", e.Generation, "older_pid", e.PID, "older_open", e.Open.Open(), "max", r.cfg.MaxGenerations)
 	}
 	if room {
@@ -85,12 +86,13 @@ func (r *runner) sayHello(h helloAsked) error {
 
 // childSpeaks is told what the child speaks. It says so once.
 func (r *runner) childSpeaks(e childSpeaks) {
-	if e.sw.peer != nil || e.protocol == nil {
+	p := e.able.Protocol
+	if e.sw.peer != nil || p == nil {
 		return
 	}
-	e.sw.peer = e.protocol
+	e.sw.peer, e.sw.childPID, e.sw.version = p, e.able.PID, e.able.Build
 	close(e.sw.able)
-	r.step(machine.ChildSpeaks{Attempt: e.sw.attempt, Forwards: e.protocol.can(canForward), Misfit: e.protocol.fits()})
+	r.step(machine.ChildSpeaks{Attempt: e.sw.attempt, Forwards: p.can(canForward), Misfit: p.fits()})
 }
 
 // childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in
@@ -145,7 +147,8 @@ func (r *runner) letGo() {
 	close(sw.over)
 	sw.giveUp()
 	sw.child.Release()
-	r.result = &SwapResult{At: time.Now(), Generation: sw.generation}
+	sw.done = time.Now()
+	r.result = &SwapResult{At: sw.done, Generation: sw.generation}
 	r.others.past.Swaps++
 	if sw.reply != nil {
 		sw.reply <- nil
@@ -181,13 +184,15 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 		err = fmt.Errorf("%w; %s is no program for this machine", err, r.os.binary)
 	}
 	r.manager.swapFailed(err)
+	cause := err
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation,
 		r.state.Generation, err)
 	r.result = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
 	r.swap = nil
 	r.set.Unshare()
 	r.others.past.FailedSwaps++
-	r.tellIn(Phase(e.Phase), slog.LevelError, "swap failed", err)
+	r.tellIn(Phase(e.Phase), EventSwapFailed, slog.LevelError, "swap failed", cause, "to", sw.generation, "took",
+		time.Since(sw.begun))
 	if sw.reply != nil {
 		sw.reply <- akin(err, append(r.leaving(), ErrSwapFailed)...)
 	}

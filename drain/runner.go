@@ -46,8 +46,11 @@ type runner struct {
 	asking  chan<- error    // who has asked for the swap that the present event may begin
 	others  generations
 	leads   leads
-	word    *message // the old generation's, that this one is the main one
-	swap    *swap    // under way, or the one that succeeded
+	said    map[string]bool // log lines that are not repeated
+	heard   *machine.Heard  // the signal that the present event is, until a line names it; nil: none
+	stopped time.Time       // when a stop began
+	word    *message        // the old generation's, that this one is the main one
+	swap    *swap           // under way, or the one that succeeded
 	swaps   int
 	result  *SwapResult // of the last one
 	pull    *pulling    // nil while not pulled
@@ -106,6 +109,9 @@ func (r *runner) step(e machine.Event) {
 			r.do(effect)
 		}
 	}
+	if r.heard != nil {
+		r.log(machine.Log{Message: "signal", Attrs: []any{"command", string(r.heard.Verb)}})
+	}
 }
 
 // answer answers a question, and tells whether e is one.
@@ -160,10 +166,10 @@ func (r *runner) heed(e any) {
 		r.reports.due(r.peer())
 	case hookReturned:
 		if err := r.hooks.returned(e); err != nil {
-			r.tell(slog.LevelError, "hook failed", err)
+			r.tell(EventHookFailed, slog.LevelError, "hook failed", err)
 		}
 	case trouble:
-		r.tell(e.level, e.message, e.err, e.attrs...)
+		r.tell(e.kind, e.level, e.message, e.err, e.attrs...)
 	case elderSaid:
 		r.elderSaid(e)
 	case elderGone:
@@ -203,24 +209,47 @@ func (r *runner) heed(e any) {
 }
 
 // tell tells of what has happened.
-func (r *runner) tell(level slog.Level, message string, err error, attrs ...any) {
-	r.tellIn(Phase(r.state.Phase), level, message, err, attrs...)
+func (r *runner) tell(kind EventKind, level slog.Level, message string, err error, attrs ...any) {
+	r.tellIn(Phase(r.state.Phase), kind, level, message, err, attrs...)
 }
 
-func (r *runner) tellIn(p Phase, level slog.Level, message string, err error, attrs ...any) {
-	e := Event{Time: time.Now(), Generation: r.state.Generation, PID: r.os.pid, Phase: p, Kind: eventKinds[message],
+func (r *runner) tellIn(p Phase, kind EventKind, level slog.Level, message string, err error, attrs ...any) {
+	e := Event{Time: time.Now(), Generation: r.state.Generation, PID: r.os.pid, Phase: p, Kind: kind,
 		Message: message, Err: err, Open: r.set.Counts()}
-	all := []any{"phase", string(e.Phase), "open", e.Open.Open()}
-	if e.Open.Open() > 0 && e.Phase != Ready {
-		all = append(all, "new", e.Open.New, "idle", e.Open.Idle, "active", e.Open.Active, "hijacked",
-			e.Open.Hijacked, "http2", e.Open.HTTP2, "other", e.Open.Other)
+	if kind == EventStopping {
+		r.stopped = e.Time
 	}
+	if steps[kind] && level == slog.LevelInfo {
+		level = slog.LevelDebug
+	}
+	attrs = r.by(attrs)
 	if err != nil {
-		all = append(all, "err", err)
+		attrs = append(attrs, "err", err)
 	}
-	r.cfg.Logger.Log(context.Background(), level, message, append(all, attrs...)...)
+	attrs = append(attrs, open(e.Open)...)
+	r.cfg.Logger.Log(context.Background(), level, message, append(attrs, "kind", string(kind))...)
 	r.emitter.happened(e)
 	r.reportIn(machine.Phase(p))
+}
+
+// log writes a line that is no event.
+func (r *runner) log(e machine.Log) {
+	if e.Once {
+		if r.said[e.Message] {
+			e.Level = slog.LevelDebug
+		}
+		r.said[e.Message] = true
+	}
+	r.cfg.Logger.Log(context.Background(), e.Level, e.Message, r.by(e.Attrs)...)
+}
+
+// by makes the first line that a signal brings about name it.
+func (r *runner) by(attrs []any) []any {
+	if h := r.heard; h != nil {
+		r.heard = nil
+		return append([]any{"signal", h.Signal}, attrs...)
+	}
+	return attrs
 }
 
 // report tells the service manager what has changed.
@@ -295,7 +324,7 @@ func (r *runner) leaving() (is []error) {
 
 // listParts is what exactly one generation owns, in the order in which a new one gets it.
 func (r *runner) listParts() parts {
-	warn := func(message string, err error) { r.tell(slog.LevelWarn, message, err) }
+	warn := func(kind EventKind, message string, err error) { r.tell(kind, slog.LevelWarn, message, err) }
 	ports := probeport.New(r.cfg.HeartbeatAddress, r.cfg.AgentAddress, r.health)
 	return parts{
 		r.os.scorePart(r.cfg.Logger),

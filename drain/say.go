@@ -3,8 +3,10 @@ package drain
 import (
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/baton-go/baton/drain/internal/later"
+	"github.com/baton-go/baton/listener"
 )
 
 // What a service says, it says in log lines, in events and to a service manager. Each has a queue
@@ -37,3 +39,52 @@ func (v *emitter) observe() { v.events.Start() }
 
 // dropped are the log lines that the logger did not take.
 func (v *emitter) dropped() int64 { return v.lines.Dropped() }
+
+// open are the connections that are open, by what they do.
+func open(n listener.Counts) []any {
+	return some("open", n.Open(), "new", n.New, "idle", n.Idle, "active", n.Active, "hijacked", n.Hijacked,
+		"http2", n.HTTP2, "other", n.Other)
+}
+
+// some leaves out the counts that are 0.
+func some(counts ...any) (left []any) {
+	for i := 0; i < len(counts); i += 2 {
+		if n := counts[i+1]; n != 0 && n != int64(0) {
+			left = append(left, counts[i], n)
+		}
+	}
+	return left
+}
+
+// edition names a generation in the lines that sum something up.
+func edition(key string, generation, pid int, version string) slog.Attr {
+	about := some("generation", generation, "pid", pid)
+	if version != "" {
+		about = append(about, "version", version)
+	}
+	return slog.Group(key, about...)
+}
+
+// buildVersion is that of the main module, or the revision that it was built from; "" where the build has neither.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	revision, modified := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(len(s.Value), 12)]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = "+dirty"
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return revision + modified
+}

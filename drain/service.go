@@ -73,7 +73,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s.assemble(in, signals, o)
-	s.run.tell(slog.LevelInfo, "starting", nil)
+	s.run.tell(EventStarting, slog.LevelInfo, "starting", nil)
 	if o.starter != nil {
 		go s.run.adopter.hear(o.starter)
 	}
@@ -150,7 +150,7 @@ func inherit(cfg *Config) (o origin, err error) {
 		o.starter = newElder(l, hello.Generation-1, hello.PID)
 		o.starter.peer = hello.Protocol
 		err = hello.Protocol.fits()
-		o.starter.send(message{Kind: kindAble, PID: sys.pid, Protocol: &spoken})
+		o.starter.send(message{Kind: kindAble, PID: sys.pid, Protocol: &spoken, Build: cut(cfg.Version)})
 	case sys.inherits:
 		o.generation = 2 // at least: the one before is not of this library
 	default:
@@ -200,6 +200,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 		servers: s.servers, listens: s.listens, emitter: s.emitter, signals: signals,
 		manager: newManager(in, log, !o.os.inherits),
 		control: newControl(s.cfg.ControlSocket, log, s, o.os.pid),
+		said:    make(map[string]bool),
 		others:  generations{starter: o.starter, parent: o.starter, holders: o.os.holders},
 		state: machine.New(machine.Setting{
 			Generation: o.generation, Heir: o.os.inherits, Linked: o.starter != nil,

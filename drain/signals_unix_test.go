@@ -248,7 +248,7 @@ func TestGenerationThatMakesRoomForwardsSignals(t *testing.T) {
 		s.event(1, "told to leave within 5s")
 		_ = syscall.Kill(s.pgid, pull)
 		r := s.await(0, "the signal or the end of generation 1", func(r record) bool {
-			return r.PID == s.pgid && r.Note == "signal: "+pull.String() || r.Msg == "older generation is gone"
+			return r.PID == s.pgid && r.Note == "signal: SIGUSR2" || r.Msg == "older generation is gone"
 		})
 		if r.PID == s.pgid {
 			s.heeds(3, drain.Pulled)
@@ -285,7 +285,7 @@ func TestSignalsToTheWholeGroup(t *testing.T) {
 			s.event(1, "replaced")
 			mark := s.mark()
 			s.signal(-s.pgid, term)
-			s.noteSince(mark, s.pgid, "signal: terminated")
+			s.noteSince(mark, s.pgid, "signal: SIGTERM")
 			s.event(2, "waiting for older generations")
 			s.finishSlow(c, open)
 			s.event(2, "stopped")
@@ -297,7 +297,7 @@ func TestSignalsToTheWholeGroup(t *testing.T) {
 			open := s.beginSwap("in Ready")
 			mark := s.mark()
 			s.signal(-s.pgid, hup)
-			s.noteSince(mark, s.pgid, "signal: hangup")
+			s.noteSince(mark, s.pgid, "signal: SIGHUP")
 			open()
 			s.event(3, "promoted")
 			l.end()

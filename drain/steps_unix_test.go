@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/baton-go/baton/drain"
+	"golang.org/x/sys/unix"
 )
 
 // What tests do to a service, step by step.
@@ -66,7 +67,7 @@ func (s *service) tell(pid int, sig syscall.Signal) {
 	s.Helper()
 	mark := s.mark()
 	s.signal(pid, sig)
-	s.noteSince(mark, pid, "signal: "+sig.String())
+	s.noteSince(mark, pid, "signal: "+unix.SignalName(sig))
 }
 
 // byPIDFile sends a signal as a script does. The process must be there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
@@ -57,9 +58,9 @@ func (r *runner) sayReady() {
 		r.others.parent.send(message{Kind: kindProven, PID: r.os.pid})
 	}
 	err := r.os.ready()
-	r.tell(slog.LevelInfo, "proven", nil)
+	r.tell(EventProven, slog.LevelInfo, "proven", nil)
 	if err != nil {
-		r.tell(slog.LevelWarn, "the old generation is gone before it could hand over", err)
+		r.tell(EventOldLost, slog.LevelWarn, "the old generation is gone before it could hand over", err)
 		r.enqueue(machine.PredecessorGone{})
 		return
 	}
@@ -95,10 +96,11 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	if r.state.Trusts {
 		r.others.starter.send(message{Kind: kindServing, Unused: unclaimed})
 	}
+	listeners := strings.Join(r.set.Addresses(), ", ")
 	if r.state.Heir {
-		r.tellIn(Ready, slog.LevelInfo, "promoted", nil)
+		r.tellIn(Ready, EventPromoted, slog.LevelInfo, "promoted", nil, "listeners", listeners)
 	} else {
-		r.tellIn(Ready, slog.LevelInfo, "ready", nil)
+		r.tellIn(Ready, EventReady, slog.LevelInfo, "ready", nil, "listeners", listeners)
 	}
 }
 
@@ -148,8 +150,12 @@ func (r *runner) olderJoins(said elderSaid) {
 func (r *runner) elderGone(e *elder) {
 	parent := e == r.others.parent
 	if r.others.leave(e) {
-		r.tell(slog.LevelInfo, "older generation is gone", nil, "older", e.Generation, "older_pid", e.PID,
-			"left", r.others.names())
+		level := slog.LevelInfo
+		if e.Phase != Stopped { // or it would have summed the swap up
+			level = slog.LevelWarn
+		}
+		r.tell(EventOlderGone, level, "older generation is gone", nil,
+			edition("older", e.Generation, e.PID, ""), "had", e.Peer.String(), "left", r.others.names())
 		r.step(machine.Older{Count: len(r.others.older)})
 	}
 	if parent {

@@ -28,6 +28,10 @@ type swap struct {
 	child      child      // nil until it is started
 	peer       *protocol  // what the child speaks; nil as long as it has not said
 	unused     []string   // sockets of this generation, as the child says
+	begun      time.Time
+	done       time.Time // when the child served
+	childPID   int       // 0: it has not said
+	version    string    // of the program that the child is
 
 	exiting []int         // older generations whose links have ended; set before room is closed
 	room    chan struct{} // closed when one more generation may live
@@ -57,8 +61,8 @@ type (
 	}
 	childExited struct{ sw *swap }
 	childSpeaks struct {
-		sw       *swap
-		protocol *protocol
+		sw   *swap
+		able message
 	}
 	childServes struct {
 		sw     *swap
@@ -291,7 +295,7 @@ func (sw *swap) hear(in inbox) {
 			}
 		case kindAble:
 			sw.meetReader(m.Protocol)
-			in.post(childSpeaks{sw, m.Protocol})
+			in.post(childSpeaks{sw, m})
 		case kindServing:
 			in.post(childServes{sw, m.Unused})
 		case kindFailed:

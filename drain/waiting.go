@@ -108,7 +108,7 @@ func (r *runner) sayWait() {
 		if r.state.LeaveNow && len(r.cfg.Signals.Stop) > 0 {
 			attrs = append(attrs, "leave", "the next signal to stop cuts off what is left")
 		}
-		r.tell(slog.LevelInfo, "waiting", nil, attrs...)
+		r.tell(EventWaiting, slog.LevelInfo, "waiting", nil, attrs...)
 	}
 	switch {
 	case what == forNothing:

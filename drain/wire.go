@@ -71,6 +71,8 @@ type message struct {
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
 
+	Build string `json:"build,omitempty"` // of able: the version of the program
+
 	Parts map[string]json.RawMessage `json:"parts,omitempty"` // of promoted: see give
 }
 

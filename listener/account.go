@@ -91,6 +91,9 @@ func (c *conn) requestBegins(r *http.Request) {
 }
 
 func (c *conn) requestEnds(r *http.Request) {
+	if c.set.leaving.Load() != nil {
+		c.set.finished.Add(1)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if isStream(r) {

@@ -61,6 +61,9 @@ type Counts struct {
 // Open is the number of open connections.
 func (c Counts) Open() int { return c.New + c.Idle + c.Active + c.Hijacked + c.HTTP2 + c.Other }
 
+// Finished is how many requests of tracked servers have been answered since Leave was called.
+func (s *Set) Finished() int64 { return s.finished.Load() }
+
 // Counts returns the present counts.
 func (s *Set) Counts() Counts {
 	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load(),

@@ -41,6 +41,7 @@ type Set struct {
 
 	adopted, moved              atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
+	finished                    atomic.Int64
 
 	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
 	open      bool
@@ -114,6 +115,22 @@ func (s *Set) Listeners() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.sockets))
+}
+
+// Addresses returns network and address of each socket, packet sockets too, as the kernel has them: with the port
+// that it has chosen.
+func (s *Set) Addresses() (all []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add := func(at net.Addr) { all = append(all, at.Network()+" "+at.String()) }
+	for _, so := range s.sockets {
+		add(so.Addr())
+	}
+	for _, g := range s.packets {
+		add(g.Conn().LocalAddr())
+	}
+	slices.Sort(all)
+	return all
 }
 
 // all returns the connections.

@@ -21,7 +21,7 @@
 // APP_PULL_MAX where the prefix is "APP_". A flag on the command line counts more. A variable that
 // is empty counts as none, and so does one for which there is no flag.
 //
-// The fields of Config that are functions, and Logger and Signals, have no flag: the program sets
+// The fields of Config that are functions, and Logger, Version and Signals, have no flag: the program sets
 // them. What else it sets in Config is the default of the flag.
 //
 // [Main] is all of that. A program that parses its flags in its own way calls [Add] and the methods

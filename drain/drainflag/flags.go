@@ -41,7 +41,7 @@ type setting struct {
 	usage       string
 }
 
-// settings lists every field but the functions, Logger and Signals.
+// settings lists every field but the functions, Logger, Version and Signals.
 func settings(cfg *drain.Config) []setting {
 	return []setting{
 		{"PIDFile", "pidfile", text(&cfg.PIDFile, ""),

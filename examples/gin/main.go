@@ -51,7 +51,10 @@ func main() { drainflag.Main("APP_", drain.Config{}, run) }
 
 func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
+	level := slog.LevelInfo
+	_ = level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))) // debug has each step of a swap
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("version", version))
+	cfg.Version = version
 
 	svc, err := drain.New(cfg)
 	if err != nil {

@@ -118,7 +118,7 @@ func (w *walk) types(t *testing.T, command, shown string) {
 	_, _ = fmt.Fprintln(w.typed, w.here.Replace(command))
 	from := w.read
 	for line := range strings.Lines(shown) {
-		line = strings.TrimSuffix(line, "\n")
+		line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "[::]:", w.host+":")
 		flow.Eventually(t, fmt.Sprintf("the README shows %q behind %q", line, command), func() bool {
 			before, _, found := strings.Cut(w.shell.Output()[from:], line)
 			if found {

@@ -224,7 +224,7 @@ func (k *keeper) forward(sig os.Signal) {
 	}
 	for _, g := range to {
 		if err := g.signal(sig); err != nil && k.lives(g) {
-			k.log.Error("keeper: can't forward a signal", "to", g.pid, "signal", sig.String(), "err", err)
+			k.log.Error("keeper: can't forward a signal", "to", g.pid, "signal", sig, "err", err)
 		}
 	}
 }

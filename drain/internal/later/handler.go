@@ -72,7 +72,7 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 // whole returns a copy of r with what h adds to it.
 func (h *Handler) whole(r slog.Record) slog.Record {
 	attrs := make([]slog.Attr, 0, r.NumAttrs()+2)
-	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, a); return true })
+	r.Attrs(func(a slog.Attr) bool { attrs = append(attrs, readable(a)); return true })
 	for ; h != nil; h = h.parent {
 		attrs = append(attrs, h.attrs...)
 		if h.group != "" && len(attrs) > 0 {

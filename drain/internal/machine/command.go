@@ -9,18 +9,23 @@ import (
 // What a generation is told to do, by a signal, a call, or another generation.
 
 func (t *turn) signaled(e Signaled) {
-	t.do(Log{slog.LevelInfo, "signal", []any{"signal", e.Signal.String(), "phase", string(t.Phase)}})
+	t.do(Heard{e.Signal, e.Verb})
 	together := e.At.Sub(t.PullAt) < SameInstant
 	switch e.Verb {
 	case Restore:
 		if together {
-			t.do(Log{slog.LevelWarn, "restore ignored: it came in the same instant as a pull; send it again", nil})
+			t.do(Log{Level: slog.LevelWarn,
+				Message: "restore ignored: it came in the same instant as a pull; send it again"})
 			return
+		}
+		if !t.Pulled && (t.Phase == Ready || t.Phase == Swapping) { // another program may send it, each night
+			t.do(Log{Level: slog.LevelInfo, Once: true, Message: "nothing to restore: not pulled; if this signal is " +
+				"to mean something else, set Config.Signals.Restore"})
 		}
 	case Stop:
 		if !t.StopAt.IsZero() && e.At.Sub(t.StopAt) < t.SameWish {
-			t.do(Log{slog.LevelInfo, "the same wish as the signal before: send it again to leave now",
-				[]any{"within", t.SameWish}})
+			t.do(Log{Level: slog.LevelInfo, Message: "the same wish as the signal before: send it again to leave now",
+				Attrs: []any{"within", t.SameWish}})
 			return
 		}
 		t.StopAt = e.At
@@ -77,8 +82,8 @@ func (t *turn) command(v Verb, by int, sig os.Signal) {
 		t.pullNow()
 	case Restore:
 		if pullIsLater {
-			t.do(Log{slog.LevelWarn, "restore ignored: an older generation forwards it after a pull; send it again",
-				nil})
+			t.do(Log{Level: slog.LevelWarn,
+				Message: "restore ignored: an older generation forwards it after a pull; send it again"})
 			return
 		}
 		t.PullBy = 0
@@ -98,7 +103,7 @@ func (t *turn) forward(v Verb, by int) bool {
 		return false
 	}
 	t.do(Forward{Verb: v, By: by})
-	t.do(Log{slog.LevelInfo, "forwarded to the main generation", []any{"command", string(v)}})
+	t.do(Log{Level: slog.LevelInfo, Message: "forwarded to the main generation", Attrs: []any{"command", string(v)}})
 	return true
 }
 
@@ -107,14 +112,14 @@ func (t *turn) pullNow() {
 	case Starting, Probation:
 		t.Later.Add(Pull)
 	case Ready:
-		t.pull("pulled")
+		t.pull(KindPulled, "pulled")
 	case Swapping:
 		t.keep(Pull)
-		t.pull("pulled while swapping; the next generation starts pulled")
+		t.pull(KindPulled, "pulled while swapping; the next generation starts pulled")
 	}
 }
 
-func (t *turn) pull(message string) {
+func (t *turn) pull(kind Kind, message string) {
 	if t.Pulled {
 		return
 	}
@@ -124,7 +129,7 @@ func (t *turn) pull(message string) {
 		phase = Pulled
 	}
 	t.do(BeginPull{})
-	t.enter(phase, message)
+	t.enter(phase, kind, message)
 	t.do(CallLeave{})
 }
 
@@ -132,11 +137,11 @@ func (t *turn) pullNoticed(why Unnoticed) {
 	switch {
 	case !t.Pulled:
 	case why == Overdue:
-		t.say("pull not noticed by all: PullMax is over")
+		t.say(KindPullOverdue, "pull not noticed by all: PullMax is over")
 	case why == Unasked:
-		t.say("nobody asks for PingPath: no balancer to wait for")
+		t.say(KindPullUnasked, "nobody asks for PingPath: no balancer to wait for")
 	default:
-		t.say("pull noticed")
+		t.say(KindPullNoticed, "pull noticed")
 	}
 }
 
@@ -151,16 +156,16 @@ func (t *turn) restore() {
 	t.do(EndPull{})
 	if t.Phase == Swapping {
 		t.keep(Restore)
-		t.enter(Swapping, "restored while swapping")
+		t.enter(Swapping, KindRestored, "restored while swapping")
 	} else {
-		t.enter(Ready, "restored")
+		t.enter(Ready, KindRestored, "restored")
 	}
 	t.do(CallJoin{})
 }
 
 func (t *turn) keeperGone() {
 	if t.Phase != Draining {
-		t.do(Log{slog.LevelWarn, "the keeper is gone: stopping", nil})
+		t.do(Log{Level: slog.LevelWarn, Message: "the keeper is gone: stopping"})
 		t.stop(nil)
 	}
 }

@@ -21,6 +21,27 @@ const (
 	Stopped   Phase = "stopped"
 )
 
+// Kind is what an event is: see drain.EventKind.
+type Kind string
+
+// The kinds of events that the machine tells of.
+const (
+	KindProbation     Kind = "probation"
+	KindReplaced      Kind = "replaced"
+	KindPulled        Kind = "pulled"
+	KindPullNoticed   Kind = "pull-noticed"
+	KindPullOverdue   Kind = "pull-overdue"
+	KindPullUnasked   Kind = "pull-unasked"
+	KindRestored      Kind = "restored"
+	KindStopping      Kind = "stopping"
+	KindFailing       Kind = "failing"
+	KindDraining      Kind = "draining"
+	KindStopped       Kind = "stopped"
+	KindCutOff        Kind = "cut-off"
+	KindFailed        Kind = "failed"
+	KindPIDFileFailed Kind = "pid-file-failed"
+)
+
 // Serves tells whether a generation in this phase is the main one, and takes what is new.
 func (p Phase) Serves() bool { return p == Ready || p == Pulled || p == Swapping }
 

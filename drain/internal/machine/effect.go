@@ -14,6 +14,7 @@ type Effect any // one of the types below
 type (
 	// Tell tells the program, the log and the service manager of an event.
 	Tell struct {
+		Kind    Kind
 		Level   slog.Level
 		Message string
 		Phase   Phase
@@ -24,6 +25,12 @@ type (
 		Level   slog.Level
 		Message string
 		Attrs   []any
+		Once    bool // of little interest where it comes again
+	}
+	// Heard is a signal: what it brings about is told as brought about by it.
+	Heard struct {
+		Signal os.Signal
+		Verb   Verb
 	}
 	// Refuse answers who has asked for a swap.
 	Refuse struct {
@@ -140,6 +147,7 @@ type (
 	CallGone struct{}
 	// Finish is the last thing that a generation does.
 	Finish struct {
+		Kind     Kind
 		Message  string
 		Err      error
 		Replaced bool // another generation is the main one

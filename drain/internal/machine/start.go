@@ -11,17 +11,17 @@ import (
 
 // A generation comes up: starting, in a swap probation, ready.
 
-func (t *turn) enter(p Phase, message string) {
+func (t *turn) enter(p Phase, kind Kind, message string) {
 	t.Phase, t.Since = p, t.now
-	t.say(message)
+	t.say(kind, message)
 }
 
-func (t *turn) say(message string) {
-	t.do(Tell{Level: slog.LevelInfo, Message: message, Phase: t.Phase})
+func (t *turn) say(kind Kind, message string) {
+	t.do(Tell{Kind: kind, Level: slog.LevelInfo, Message: message, Phase: t.Phase})
 }
 
-func (t *turn) sayError(message string, err error) {
-	t.do(Tell{Level: slog.LevelError, Message: message, Phase: t.Phase, Err: err})
+func (t *turn) sayError(kind Kind, message string, err error) {
+	t.do(Tell{Kind: kind, Level: slog.LevelError, Message: message, Phase: t.Phase, Err: err})
 }
 
 func (t *turn) run() {
@@ -37,7 +37,7 @@ func (t *turn) ready(err error) {
 	case err != nil:
 		t.fail(err)
 	case t.Heir:
-		t.enter(Probation, "probation")
+		t.enter(Probation, KindProbation, "probation")
 		t.do(Probe{Hasten: t.Linked && t.Successor.Alone}) // nobody serves: no time to lose
 	default:
 		t.do(Prepare{})
@@ -131,7 +131,7 @@ func (t *turn) inherit() {
 // leave ends a generation that is not the main one, and not to become it.
 func (t *turn) leave() {
 	t.do(SayFailed{Reason: "stopped before it was ready"})
-	t.finish("stopped before it was ready", nil)
+	t.finish(KindStopped, "stopped before it was ready", nil)
 }
 
 func (t *turn) toldToLeave(reason string) {
@@ -140,7 +140,7 @@ func (t *turn) toldToLeave(reason string) {
 	case s.Phase == lifecycle.Awaiting: // a version that lets go then says so once more
 		t.succeed(lifecycle.OldRefuses)
 	case t.Phase == Starting && !t.Running:
-		t.finish(reason, nil)
+		t.finish(KindStopped, reason, nil)
 		t.do(Die{syscall.SIGTERM}) // the program is busy elsewhere and would not hear of it
 	default:
 		t.stop(nil)
@@ -166,14 +166,14 @@ func (t *turn) fail(err error) {
 	case Starting, Probation:
 		t.Successor.New, _ = t.Successor.Step(lifecycle.Failed)
 		t.do(SayFailed{Reason: err.Error()})
-		t.finish("failed", err)
+		t.finish(KindFailed, "failed", err)
 	case Draining:
 	case Swapping: // the next generation is not to suffer from it
 		t.Child.Failure = errors.Join(t.Child.Failure, err)
-		t.sayError("failed while swapping; stops if the swap fails", err)
+		t.sayError(KindFailing, "failed while swapping; stops if the swap fails", err)
 	default:
 		t.Result = err
-		t.sayError("failed, stopping", err)
+		t.sayError(KindFailing, "failed, stopping", err)
 		t.stop(nil)
 	}
 }

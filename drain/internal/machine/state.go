@@ -36,7 +36,8 @@ type State struct {
 	cutBows  bool // and Config.Gone is called then
 	Gone     bool // Config.Gone is
 	GoneBy   time.Time
-	end      string // what Finish is to say when that has returned
+	endKind  Kind // what Finish is to say when that has returned
+	end      string
 }
 
 // Setting is what does not change.
@@ -188,6 +189,6 @@ func (t *turn) heed(e Event) {
 	case CutOffDone:
 		t.cutOffDone(e.Err)
 	case GoneReturned:
-		t.finish(t.end, t.Result)
+		t.finish(t.endKind, t.end, t.Result)
 	}
 }

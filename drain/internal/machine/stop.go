@@ -25,19 +25,19 @@ func (t *turn) stop(sig os.Signal) {
 		t.LeaveNow = t.LeaveNow || sig != nil // the first signal, after a stop that was none: see stopOnce
 	case t.Phase == Draining:
 		t.LeaveNow = true
-		t.do(Log{slog.LevelInfo, "draining already: once more to leave now", nil})
+		t.do(Log{Level: slog.LevelInfo, Message: "draining already: once more to leave now"})
 	case t.Phase == Starting && !t.Running && sig != nil:
-		t.finish("stopped before it was ready", nil)
+		t.finish(KindStopped, "stopped before it was ready", nil)
 		t.do(Die{sig}) // the program is busy elsewhere and would not hear of it
 	case t.Phase == Starting || t.Phase == Probation:
 		t.leave()
 	case t.Phase == Swapping:
 		t.Stopping, t.LeaveNow = true, true
 		t.abort("the service is to stop")
-		t.pull("stopping")
+		t.pull(KindStopping, "stopping")
 	default:
 		t.Stopping, t.LeaveNow = true, true
-		t.pull("stopping")
+		t.pull(KindStopping, "stopping")
 		t.do(AwaitBalancers{})
 	}
 }
@@ -54,13 +54,13 @@ func (t *turn) stopOnce() {
 
 func (t *turn) trafficOver() {
 	if t.Stopping && t.Phase != Draining {
-		t.drain("draining")
+		t.drain(KindDraining, "draining")
 	}
 }
 
 // drain takes nothing new and finishes the rest.
-func (t *turn) drain(message string) {
-	t.enter(Draining, message)
+func (t *turn) drain(kind Kind, message string) {
+	t.enter(Draining, kind, message)
 	t.Deadline = t.now.Add(t.DrainTimeout)
 	t.do(Drain{Replaced: t.Replaced()})
 }
@@ -84,8 +84,10 @@ func (t *turn) settle() {
 		t.do(AwaitOlder{})
 	case t.Replaced() && age < LingerTime:
 		t.do(Linger{LingerTime - age})
+	case t.Replaced():
+		t.bow(KindStopped, "swapped", t.Result)
 	default:
-		t.bow("stopped", t.Result)
+		t.bow(KindStopped, "stopped", t.Result)
 	}
 }
 
@@ -108,27 +110,27 @@ func (t *turn) cutOffDone(err error) {
 	t.Cutting = false
 	err = errors.Join(t.Result, err)
 	if t.cutBows {
-		t.bow("cut off", err)
+		t.bow(KindCutOff, "cut off", err)
 	} else {
-		t.finish("cut off", err)
+		t.finish(KindCutOff, "cut off", err)
 	}
 }
 
 // bow ends a generation in which nothing is in flight any more; the last one calls Config.Gone before.
-func (t *turn) bow(message string, err error) {
+func (t *turn) bow(kind Kind, message string, err error) {
 	t.Result = err
 	if t.Replaced() || !t.CallsGone {
-		t.finish(message, err)
+		t.finish(kind, message, err)
 		return
 	}
-	t.Gone, t.GoneBy, t.end = true, t.now.Add(GoneTime), message
+	t.Gone, t.GoneBy, t.endKind, t.end = true, t.now.Add(GoneTime), kind, message
 	t.do(CallGone{})
 }
 
 // finish is the end.
-func (t *turn) finish(message string, err error) {
+func (t *turn) finish(kind Kind, message string, err error) {
 	f := Finish{
-		Message: message, Err: err, Replaced: t.Replaced(),
+		Kind: kind, Message: message, Err: err, Replaced: t.Replaced(),
 		Guest: t.Heir && (t.Phase == Starting || t.Phase == Probation), Kill: t.Phase == Swapping,
 	}
 	t.Result = err

@@ -18,7 +18,7 @@ func (s State) under(attempt int) bool {
 // swap begins a swap, or says why not. A signal is remembered where a caller is refused.
 func (t *turn) swap(asked bool) {
 	refuse := func(why string, is Refusal) {
-		t.do(Log{slog.LevelWarn, "swap refused", []any{"why", why, "phase", string(t.Phase)}})
+		t.do(Log{Level: slog.LevelWarn, Message: "swap refused", Attrs: []any{"why", why, "phase", string(t.Phase)}})
 		if asked {
 			t.do(Refuse{why, is})
 		}
@@ -108,7 +108,8 @@ func (t *turn) replace(e lifecycle.OldEvent) {
 	for _, effect := range effects {
 		switch effect {
 		case lifecycle.Announce:
-			t.do(Log{slog.LevelInfo, "next generation is ready", []any{"next", t.Generation + 1}}, Announce{})
+			t.do(Log{Level: slog.LevelDebug, Message: "next generation is ready",
+				Attrs: []any{"to", t.Generation + 1}}, Announce{})
 		case lifecycle.Promote:
 			t.promote()
 		case lifecycle.LetGo:
@@ -148,7 +149,7 @@ func (t *turn) letGo() {
 	t.Result = t.Child.Failure
 	t.Stopping, t.LeaveNow = false, false // from here on a signal is meant for what is left here
 	t.Older = 0                           // they are the next generation's
-	t.drain("replaced")
+	t.drain(KindReplaced, "replaced")
 }
 
 func (t *turn) takenBack(e TakenBack) {
@@ -156,7 +157,7 @@ func (t *turn) takenBack(e TakenBack) {
 		return
 	}
 	if e.PIDFile != nil {
-		t.sayError("the PID file names a process that is dead", e.PIDFile)
+		t.sayError(KindPIDFileFailed, "the PID file names a process that is dead", e.PIDFile)
 	}
 	t.swapFailed(e.Err)
 }

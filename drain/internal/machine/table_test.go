@@ -222,7 +222,7 @@ func does(effects []Effect) string {
 	for _, e := range effects {
 		name := reflect.TypeOf(e).Name()
 		switch e := e.(type) {
-		case Tell, Log:
+		case Tell, Log, Heard:
 			continue
 		case Finish:
 			for _, how := range []struct {

@@ -47,7 +47,7 @@ func startNode(ctx context.Context, dir, name, app, addr string, verbose bool, f
 	}, n.gone); err != nil {
 		return nil, err
 	}
-	if _, err := n.event(ctx, "phase=ready"); err != nil {
+	if _, err := n.event(ctx, "kind=ready"); err != nil {
 		n.end()
 		return nil, err
 	}
@@ -82,9 +82,9 @@ func begin(cmd *exec.Cmd, heard func(line string), gone chan struct{}) error {
 	return nil
 }
 
-var logLine = regexp.MustCompile(`^time=(\S+) level=\S+ msg=("[^"]*"|\S+).* (phase=\S+)`)
+var logLine = regexp.MustCompile(`^time=(\S+) level=.* (kind=\S+)`)
 
-// heard notes when each message, and each phase, came first by the service's own clock. That cuts it at the
+// heard notes when each kind of event came first by the service's own clock. That cuts it at the
 // millisecond, so what is noted is never later than what happened.
 func (n *node) heard(line string) {
 	n.mu.Lock()
@@ -98,10 +98,8 @@ func (n *node) heard(line string) {
 	if err != nil {
 		return
 	}
-	for _, event := range m[2:] {
-		if _, known := n.events[event]; !known {
-			n.events[event] = at
-		}
+	if _, known := n.events[m[2]]; !known {
+		n.events[m[2]] = at
 	}
 	close(n.changed)
 	n.changed = make(chan struct{})

@@ -58,19 +58,19 @@ func TestParseDown(t *testing.T) {
 
 func TestHeard(t *testing.T) {
 	n := &node{events: map[string]time.Time{}, changed: make(chan struct{})}
-	n.heard(`time=2026-11-21T13:06:05.588Z level=INFO msg="pull noticed" version=dev phase=pulled generation=1 pid=20372 open=0`)
-	n.heard(`time=2026-11-21T13:06:05.589Z level=INFO msg=draining version=dev phase=draining generation=1 pid=20372 open=0`)
-	n.heard(`time=2026-11-21T13:06:09.000Z level=INFO msg=draining version=dev phase=draining generation=1 pid=20372 open=0`)
-	n.heard(`time=yesterday level=INFO msg=stopped version=dev phase=stopped generation=1 pid=20372 open=0`)
-	at, err := n.event(t.Context(), `"pull noticed"`, "phase=draining")
+	n.heard(`time=2026-11-21T13:06:05.588Z level=INFO msg="pull noticed" kind=pull-noticed version=dev generation=1 pid=20372`)
+	n.heard(`time=2026-11-21T13:06:05.589Z level=INFO msg=draining kind=draining version=dev generation=1 pid=20372`)
+	n.heard(`time=2026-11-21T13:06:09.000Z level=INFO msg=draining kind=draining version=dev generation=1 pid=20372`)
+	n.heard(`time=yesterday level=INFO msg=stopped kind=stopped version=dev generation=1 pid=20372`)
+	at, err := n.event(t.Context(), "kind=pull-noticed", "kind=draining")
 	if want := time.Date(2026, 11, 21, 13, 6, 5, 588e6, time.UTC); err != nil || !at.Equal(want) {
 		t.Errorf("noticed %v, %v", at, err)
 	}
-	at, err = n.event(t.Context(), "phase=draining")
+	at, err = n.event(t.Context(), "kind=draining")
 	if want := time.Date(2026, 11, 21, 13, 6, 5, 589e6, time.UTC); err != nil || !at.Equal(want) {
 		t.Errorf("draining %v, %v: want the first", at, err)
 	}
-	if _, ok := n.events["phase=stopped"]; ok {
+	if _, ok := n.events["kind=stopped"]; ok {
 		t.Error("a line without a time counts")
 	}
 }

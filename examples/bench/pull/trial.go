@@ -125,7 +125,7 @@ func (t *trial) takeOut(ctx context.Context, begun time.Time) (time.Time, error)
 		if err := t.node.signal(syscall.SIGTERM); err != nil {
 			return time.Time{}, err
 		}
-		return t.node.event(ctx, `"pull noticed"`, "phase=draining")
+		return t.node.event(ctx, "kind=pull-noticed", "kind=draining")
 	}
 	if err := t.node.signal(syscall.SIGUSR2); err != nil {
 		return time.Time{}, err

@@ -71,7 +71,7 @@ func (b *balancer) event(name, status string) (at time.Time) {
 
 var (
 	stoppingLine = regexp.MustCompile(`(?m)^time=(\S+) .* msg=stopping `)
-	drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* phase=draining `)
+	drainingLine = regexp.MustCompile(`(?m)^time=(\S+) .* kind=draining `)
 )
 
 // drains tells whether a node has stopped accepting in order to stop.

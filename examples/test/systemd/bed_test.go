@@ -245,7 +245,7 @@ func (b *bed) gentle() {
 	}
 	for _, m := range killing.FindAllStringSubmatchIndex(logs, -1) {
 		before, pid := logs[:m[0]], logs[m[2]:m[3]]
-		if !regexp.MustCompile(`app\[` + pid + `\]: .* msg=stopped `).MatchString(before) {
+		if !regexp.MustCompile(`app\[` + pid + `\]: .* msg=(stopped|swapped) `).MatchString(before) {
 			b.t.Errorf("the journal of the unit says %q, and not before that it has stopped", logs[m[0]:m[1]])
 		}
 	}

@@ -16,7 +16,7 @@ func TestTakenBack(t *testing.T) {
 	for _, access := range []string{"all", "main"} {
 		t.Run(access, func(t *testing.T) {
 			b := newBed(t)
-			b.conf("NotifyAccess="+access, "WatchdogSec=20s")
+			b.conf("NotifyAccess="+access, "WatchdogSec=20s", "Environment=LOG_LEVEL=debug")
 			b.ctl(0, "start", "app")
 			pid := b.serves(1, "v1")
 			load := b.load(8, 2)
