@@ -200,7 +200,7 @@ type Config struct {
 	PingStatus int
 
 	// Healthy is what readiness is to the program, beside pulls: the database answers, caches are warm. While it
-	// returns an error, PingPath answers PingStatus, or 503 where that is not set, with the beginning of the error,
+	// returns an error, PingPath answers PingStatus, or 503 where that is the default, with the beginning of the error,
 	// AgentAddress says "down", and all else is served. The balancer takes the node out, and in again. It is asked
 	// when a probe comes, once at a time and at most ten times a second, and has 1s; a panic counts as an error. It
 	// is not asked while pulled: a pull is noticed as without it. A new generation that is not healthy does not take

@@ -3,6 +3,7 @@ package drain_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -330,3 +331,24 @@ func ExampleConfig_events() {
 }
 
 func alert(format string, args ...any) { log.Printf(format, args...) }
+
+// A health route of the program's own, behind its middleware; and what healthy means to it.
+func ExampleService_Health() {
+	var db *sql.DB // opened elsewhere
+	svc, err := drain.New(drain.Config{
+		PingPath: "-", // the route below is enough
+		Healthy:  func(ctx context.Context) error { return db.PingContext(ctx) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/healthz", svc.Health()) // with Gin: r.GET("/healthz", gin.WrapH(svc.Health()))
+	ln, err := svc.Listen("tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(ln, &http.Server{})
+	if err := svc.Run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -45,6 +45,8 @@ func TestAVisitorHoldsNoCtrlC(t *testing.T) {
 		if r := s.await(mark, "the end of the pull", endsWait); r.Kind != drain.EventPullUnasked {
 			t.Error(r)
 		}
+		s.wantOrder(func(r record) bool { return r.PID == pid && endsWait(r) },
+			func(r record) bool { return r.PID == pid && r.Msg == "draining" })
 		s.wantNone(mark, "waiting")
 	})
 }

@@ -53,6 +53,7 @@ func TestWhateverHealthyDoesAProbeIsAnswered(t *testing.T) {
 				never = make(chan struct{})
 				defer func() { close(never); synctest.Wait() }()
 				cfg, calls, said := checked(tc.check)
+				cfg.Status = 501 // as a flag's default sets it
 				s := newState(t, cfg)
 				begun := time.Now()
 				var all sync.WaitGroup

@@ -22,7 +22,7 @@ type Config struct {
 	Message string
 
 	// Healthy says whether the service can do its work: its database answers, its caches are warm. While it returns
-	// an error, probes are answered Status, or 503 where that is not set, with the beginning of the error as the
+	// an error, probes are answered Status, or 503 where that is the default, with the beginning of the error as the
 	// reason, 200 bytes and one line at most. Everyone that reaches the route can read it. It is not asked while
 	// pulled.
 	//
@@ -51,8 +51,11 @@ type Config struct {
 	PullMin, PullMax time.Duration
 }
 
+// pulledStatus is the default of Config.Status.
+const pulledStatus = http.StatusNotImplemented
+
 func (c Config) withDefaults() (Config, error) {
-	c.Status = cmp.Or(c.Status, http.StatusNotImplemented)
+	c.Status = cmp.Or(c.Status, pulledStatus)
 	c.Message = cmp.Or(c.Message, "pulled")
 	c.Failures = cmp.Or(c.Failures, 3)
 	c.PullMax = cmp.Or(c.PullMax, 30*time.Second)

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -37,10 +36,13 @@ type State struct {
 
 // New returns a State that is not pulled. The error names the field of cfg that is wrong, and the cure.
 func New(cfg Config) (*State, error) {
-	ill := cmp.Or(cfg.Status, http.StatusServiceUnavailable)
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	ill := cfg.Status
+	if ill == pulledStatus {
+		ill = http.StatusServiceUnavailable
 	}
 	message, _ := json.Marshal(cfg.Message) // a string never fails
 	return &State{
