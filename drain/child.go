@@ -5,6 +5,7 @@ type child interface {
 	Ready() <-chan struct{}
 	Exited() <-chan struct{}
 	Err() error
+	Said() string
 	Kill()
 	Release() bool
 }

@@ -39,6 +39,11 @@
 // From New on, and in a new generation from its start, a write to a standard output whose reader is
 // gone returns EPIPE.
 //
+// On Linux a new generation's standard error, if it is a file or a pipe, is another pipe until Run,
+// which the old one copies to where it belongs. So the error of a swap has the last lines of a program
+// that could not start. A terminal and the journal's socket stay as they are: there it has what Go says
+// of a crash, what package log writes, and what the program gives to Service.Fail.
+//
 // A swap is a commit. Until the new generation has said that its doors are open, the old one serves
 // on. The old one takes everything back when the new one dies, or does not say so within 10s, in
 // which case it is killed. A new generation that is ready and hears nothing from the old one for

@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/baton-go/baton/drain/internal/machine"
 )
 
 // headerTimeout is well below the default DrainTimeout: a port scan, or TLS at the wrong port, is half a request, and a
@@ -44,17 +42,10 @@ func listenAndServe(address string, h http.Handler, serve func(*Service, net.Lis
 	}
 	ln, err := s.Listen("tcp", address)
 	if err != nil {
-		return s.abandon(err)
+		return s.Fail(err)
 	}
 	if err := serve(s, ln, &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}); err != nil {
-		return s.abandon(err)
+		return s.Fail(err)
 	}
 	return s.Run(context.Background())
-}
-
-// abandon ends a service that could not be set up, and lets the parent know why.
-func (s *Service) abandon(err error) error {
-	s.run.post(machine.ServerFailed{Err: err})
-	<-s.run.over
-	return err
 }

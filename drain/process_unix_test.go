@@ -85,6 +85,7 @@ type plan struct {
 	OnShutdown     bool          // its server has a function to call, see onShutdown
 	Fault          string        // what goes wrong, see the uses of gen.fault
 	Callback       string        // what OnEvent or the logger does, see gen.callback
+	Last           string        // its last words, see beforeNew
 	Gate           string        // a FIFO that the step named by Fault waits for
 	Speaks         [2]int        // see drain.Speak; none if 0
 	Forgiving      bool          // takes two signals to stop in one instant for one, as programs do; the others leave now

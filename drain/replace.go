@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/drain/internal/process"
+	"github.com/baton-go/baton/listener"
 )
 
 // This generation is replaced by the next one, or takes everything back.
@@ -167,10 +170,31 @@ func (r *runner) takeBack(released bool) {
 	if released {
 		r.parts.regain()
 	}
+	reason, stops := r.state.Child.Reason, r.state.Stopping || r.state.Child.Next.Stop
 	go func() { // a disk that is slow holds up the next swap, and nothing else
-		err := pidfile.Path(r.cfg.PIDFile).Reclaim(r.os.pid)
-		r.post(machine.TakenBack{Attempt: sw.attempt, Err: sw.child.Err(), PIDFile: err})
+		err := sw.child.Err()
+		if reason == "" && !stops {
+			reason = sw.child.Said()
+			err = fmt.Errorf("%w; %s", err, reason)
+		}
+		if cure := cureOf(reason); cure != "" {
+			err = fmt.Errorf("%w%s", err, cure)
+		}
+		r.post(machine.TakenBack{Attempt: sw.attempt, Err: err, PIDFile: pidfile.Path(r.cfg.PIDFile).Reclaim(r.os.pid)})
 	}()
+}
+
+// inUse is how package net says that it can't have an address.
+var inUse = regexp.MustCompile(`listen (tcp[46]?|udp[46]?|unix\w*) (\S+): bind: address already in use`)
+
+// cureOf is listener.Cure for what the child says, as far as that has none itself. It is often this process that holds
+// the address: the program opens it by itself in each generation.
+func cureOf(said string) string {
+	m := inUse.FindStringSubmatch(said)
+	if m == nil || strings.Contains(said, "held by") {
+		return ""
+	}
+	return listener.Cure(m[1], m[2], syscall.EADDRINUSE)
 }
 
 // swapFailed tells why.

@@ -133,6 +133,9 @@ func (r *runner) answer(e any) bool {
 // heed takes an event. What is not of the runner's own is the machine's.
 func (r *runner) heed(e any) {
 	switch e := e.(type) {
+	case failAsked:
+		e.early <- !r.state.Running
+		r.step(machine.ServerFailed{Err: e.err})
 	case runAsked:
 		e <- !r.state.Running
 		r.emitter.observe()

@@ -215,6 +215,32 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	s.run = r
 }
 
+// Fail says that the program can't start, and why, and returns err:
+//
+//	if err := db.Ping(); err != nil {
+//		log.Fatal(svc.Fail(err))
+//	}
+//
+// It is for what fails between New and Run. The service is over then, and the error is that of Run, if the program
+// calls it. Where another generation has started this one, the first 1 KiB of err are in the error of the swap, which
+// the generation before logs and answers. Without Fail that has the last lines of standard error, as far as it can know
+// them. Once Run has been called, Fail stops the service, as the failure of a server does, and returns at once.
+func (s *Service) Fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	early := make(chan bool, 1)
+	if s.run.post(failAsked{err, early}) && <-early {
+		<-s.run.over
+	}
+	return err
+}
+
+type failAsked struct {
+	err   error
+	early chan bool // whether Run has not been called
+}
+
 // Run makes the service ready and blocks until it is over. It returns nil after a clean stop, and when another
 // generation has taken over and nothing is left to do here; the program should exit then. The end of ctx stops the
 // service as a signal would.
@@ -225,6 +251,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 //	g, ctx := errgroup.WithContext(ctx)
 //	g.Go(func() error { defer stop(); return svc.Run(ctx) })
 func (s *Service) Run(ctx context.Context) error {
+	process.OwnStderr()
 	asked, started := make(runAsked, 1), false
 	heard := s.run.post(asked)
 	if heard {

@@ -28,6 +28,7 @@ func (g *gen) run() error {
 	}
 	g.fault("before New")
 	g.grow()
+	g.die(beforeNew)
 	if g.Speaks[0] > 0 {
 		drain.Speak(g.Speaks[0], g.Speaks[1])
 	}
@@ -78,6 +79,7 @@ func (g *gen) run() error {
 		}
 	}
 	g.fault("before Run")
+	g.die(beforeRun)
 	return svc.Run(context.Background())
 }
 

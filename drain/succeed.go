@@ -10,6 +10,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // A generation comes up, and takes over from the one that has started it.
@@ -159,6 +160,7 @@ func (r *runner) elderGone(e *elder) {
 		r.step(machine.Older{Count: len(r.others.older)})
 	}
 	if parent {
+		go process.OwnStderr() // nobody copies it any more
 		r.step(machine.PredecessorGone{})
 	}
 	r.makeRoom()

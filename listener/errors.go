@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/place"
@@ -25,7 +26,11 @@ func Cure(network, address string, err error) string {
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		if who := place.Holder(network, address); who != "" {
+		switch who := place.Holder(network, address); {
+		case strings.Contains(who, place.Self):
+			return "; the address is held by " + who + ": open that listener by Listen of the service, not by " +
+				"net.Listen, and the next generation inherits it"
+		case who != "":
 			return "; the address is held by " + who + ": stop it, use another address, or open that " +
 				"listener by Listen, too"
 		}

@@ -13,3 +13,6 @@ func awaitExit(pid int) bool {
 		}
 	}
 }
+
+// dupOnto makes to another name of from, which programs that are started inherit.
+func dupOnto(from, to int) error { return unix.Dup3(from, to, 0) }

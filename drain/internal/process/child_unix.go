@@ -44,7 +44,9 @@ type Child struct {
 	names  *os.File // open until the child, or this process, has exited
 	ready  chan struct{}
 	exited chan struct{}
-	err    error // set before exited is closed
+	err    error  // set before exited is closed, as is said
+	said   string // see Said
+	hears  *hearing
 
 	alone  passed      // what no process but the child and its children has
 	held   func() bool // see Command
@@ -82,7 +84,9 @@ func Start(cmd Command) (*Child, error) {
 		alone = append(alone, passedTo(f))
 	}
 	kills := oomKills()
-	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, group)
+	hears := listen(cmd.Stdio[2])
+	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, hears.passed, group)
+	hears.started()
 	if err != nil {
 		_, _ = readyR.Close(), namesW.Close()
 		return nil, fmt.Errorf("can't start child: %w", err)
@@ -92,7 +96,7 @@ func Start(cmd Command) (*Child, error) {
 		panic(err)
 	}
 	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), kills: kills,
-		exited: make(chan struct{}), group: group, alone: alone, held: cmd.Held, settle: cmd.Settle,
+		exited: make(chan struct{}), hears: hears, group: group, alone: alone, held: cmd.Held, settle: cmd.Settle,
 		score: openScore(strconv.Itoa(pid))}
 	c.score.raise() // also for a script that starts the program, and for the program before it does so itself
 	if len(rest) > 0 {
@@ -105,18 +109,23 @@ func Start(cmd Command) (*Child, error) {
 
 // exec starts the process. What it is to know lies in the pipe by then: this process may be killed the moment after. It
 // returns what of the names the pipe did not take.
-func (cmd *Command) exec(ready, names int, namesW *os.File, group bool) (pid int, rest []byte, err error) {
+func (cmd *Command) exec(ready, names int, namesW *os.File, more []Passed, group bool) (
+	pid int, rest []byte, err error,
+) {
 	fds := []uintptr{uintptr(cmd.Stdio[0]), uintptr(cmd.Stdio[1]), uintptr(cmd.Stdio[2]), uintptr(ready),
 		uintptr(names)}
 	passed := [][]string{} // gob refuses nil
-	for name, f := range cmd.Also {
-		passed = append(passed, []string{kindFile, name, ""})
-		fds = append(fds, uintptr(number(f)))
-	}
-	cmd.Files.each(func(name Name, fd int) {
+	pass := func(name Name, fd int) {
 		passed = append(passed, []string{name.Kind, name.Network, name.Address})
 		fds = append(fds, uintptr(fd))
-	}, func() {
+	}
+	for name, f := range cmd.Also {
+		pass(Name{Kind: kindFile, Network: name}, number(f))
+	}
+	for _, p := range more {
+		pass(p.Name, p.FD)
+	}
+	cmd.Files.each(pass, func() {
 		var text bytes.Buffer
 		if err = gob.NewEncoder(&text).Encode(passed); err != nil {
 			return
@@ -155,6 +164,9 @@ func (c *Child) Exited() <-chan struct{} { return c.exited }
 // Err says how the child has exited. It is to be called after Exited.
 func (c *Child) Err() error { return c.err }
 
+// Said tells what a candidate has last said, or where that is to be read. It is to be called after Exited.
+func (c *Child) Said() string { return c.said }
+
 // Release makes the child a process of its own: what comes from it is left alone from now on, also
 // when the child exits. It reports whether it could: not when the child has exited before, and Settle returned.
 func (c *Child) Release() bool {
@@ -187,6 +199,15 @@ func (c *Child) awaitReady(ready *os.File) {
 	}
 }
 
+func (c *Child) isReady() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait reaps the child.
 func (c *Child) wait(ready *os.File) {
 	var state *os.ProcessState
@@ -211,9 +232,9 @@ func (c *Child) wait(ready *os.File) {
 	c.mu.Unlock()
 	if candidate {
 		c.killEscaped(ready)
+		c.said = c.hears.said(c.PID)
 	}
 
-	c.err = fmt.Errorf("child pid=%d exited", c.PID)
 	if err == nil && !state.Success() {
 		err = errors.New(state.String())
 		if by := killedBy(state, c.kills); by != "" && !killed {
@@ -221,8 +242,13 @@ func (c *Child) wait(ready *os.File) {
 				"(MemoryMax=, limits.memory)", err, by)
 		}
 	}
-	if err != nil {
-		c.err = fmt.Errorf("%w: %w", c.err, err)
+	switch {
+	case err != nil:
+		c.err = fmt.Errorf("child pid=%d exited: %w", c.PID, err)
+	case c.isReady():
+		c.err = fmt.Errorf("child pid=%d exited with 0 before it served", c.PID)
+	default:
+		c.err = fmt.Errorf("child pid=%d exited with 0 before it was ready", c.PID)
 	}
 	close(c.exited)
 	_, _ = ready.Close(), c.names.Close() // which ends awaitReady, and the writing of names

@@ -66,6 +66,7 @@ func takeInherited() (in inheritance) {
 	in.score.raise()     // the old generation has not, if it is of another version, or of another user
 	OutliveBrokenPipes() // it may log before New
 	in.files, in.err = readInherited(time.Now().Add(namesWithin))
+	useWords(in.files)
 	if in.err != nil {
 		in.err = fmt.Errorf("%s says that another process passes its sockets to this one: %w; unset it "+
 			"to start without", sentinel, in.err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"os"
 	"os/exec"
@@ -51,6 +52,8 @@ func TestMain(m *testing.M) {
 			Env: append(Without(Self.Env, modeEnv), modeEnv+"=tell late"), Dir: "/", Stdio: [3]int{0, 1, 2}})
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
+	case "log":
+		log.Fatal("no license")
 	case "tell late":
 		tell()
 	case "fail": // having started another process, and told which
@@ -197,7 +200,7 @@ func TestChildIsReady(t *testing.T) {
 		cmd.Files, cmd.Also = files, map[string]*os.File{"b": r}
 	})
 	_ = also.Close()
-	if got := line(t, out); got != "[{{fd b } 5} {{listener tcp a} 6}] <nil>" {
+	if got := line(t, out); got != "[{{fd b } 5} {{listener tcp a} 8}] <nil>" {
 		t.Error(got)
 	}
 	happens(t, "ready", c.Ready())
@@ -207,7 +210,7 @@ func TestChildIsReady(t *testing.T) {
 	c.Release()
 	_ = stdin.Close()
 	happens(t, "gone", c.Exited())
-	if got := c.Err().Error(); got != fmt.Sprintf("child pid=%d exited", c.PID) {
+	if got := c.Err().Error(); got != fmt.Sprintf("child pid=%d exited with 0 before it served", c.PID) {
 		t.Error(got)
 	}
 }
@@ -287,6 +290,23 @@ func TestReleasedChildLeavesItsChildrenAlone(t *testing.T) {
 	_, _ = fmt.Sscan(grandchild, &pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Error(err)
+	}
+}
+
+// Standard error that is a socket, such as the journal's, stays that, and the parent hears what package log says.
+func TestLastWordsBesideASocket(t *testing.T) {
+	t.Parallel()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, _ := begin(t, "log", func(cmd *Command) { cmd.Stdio[2] = pair[1] })
+	_ = unix.Close(pair[1])
+	happens(t, "gone", c.Exited())
+	journal, _ := io.ReadAll(os.NewFile(uintptr(pair[0]), "journal"))
+	if got := c.Said(); !strings.HasPrefix(got, "it said last: ") || !strings.HasSuffix(got, " no license") ||
+		!strings.HasSuffix(string(journal), " no license\n") {
+		t.Errorf("%q; the journal has %q", got, journal)
 	}
 }
 

@@ -49,7 +49,7 @@ func Holder(network, address string) string {
 	var names []string
 	for _, pid := range pids[:min(len(pids), 3)] {
 		if pid == os.Getpid() {
-			names = append(names, "this process itself, by other means")
+			names = append(names, Self)
 			continue
 		}
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))

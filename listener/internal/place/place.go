@@ -53,6 +53,9 @@ func Wanted(network, address string) (Place, error) {
 // IsUnix tells the networks of sockets with a path.
 func IsUnix(network string) bool { return network == "unix" || network == "unixgram" }
 
+// Self is what Holder names this process.
+const Self = "this process itself"
+
 // Is tells whether both are the same place. A port of 0 is any: it is the same as no other.
 func (p Place) Is(q Place) bool {
 	if p.Network != q.Network {
