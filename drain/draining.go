@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"reflect"
 
 	"github.com/baton-go/baton/listener"
 )
@@ -38,11 +39,63 @@ func (s *Service) DrainStarted() <-chan struct{} { return s.work.Draining().Done
 
 // Context is Service.Draining for a request: of the service whose server, one that was given to Serve, has brought the
 // request with this context. Any other context it returns as it is.
+//
+// A *gin.Context is taken for that of its request, whether Engine.ContextWithFallback is set or not. The values are
+// those of the *gin.Context, which must not outlive the handler. Echo's Context is no context.Context: pass
+// c.Request().Context().
 func Context(ctx context.Context) context.Context {
 	if s, ok := ctx.Value(serviceKey{}).(*Service); ok {
 		return s.Draining(ctx)
 	}
-	return ctx
+	r := requestOf(ctx)
+	if r == nil {
+		return ctx
+	}
+	s, ok := r.Context().Value(serviceKey{}).(*Service)
+	switch {
+	case !ok:
+		return ctx
+	case ctx.Done() == nil: // it never ends, not even with the request
+		return ofRequest{s.Draining(r.Context()), ctx}
+	}
+	return s.Draining(ctx)
+}
+
+// ofRequest is a context for leaving, with the values of a framework's.
+type ofRequest struct {
+	context.Context
+	framework context.Context
+}
+
+func (c ofRequest) Value(key any) any {
+	if v := c.framework.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
+}
+
+// requestOf is the request of a *gin.Context, of what embeds one, or of a context that is derived from one. Those do
+// not lead to the values of the request's context by themselves.
+func requestOf(ctx context.Context) *http.Request {
+	const itself = "_gin-gonic/gin/contextkey" // gin.ContextKey
+	var c any = ctx
+	if v := ctx.Value(itself); v != nil {
+		c = v
+	}
+	v := reflect.Indirect(reflect.ValueOf(c))
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	field, ok := v.Type().FieldByName("Request")
+	if !ok || !field.IsExported() {
+		return nil
+	}
+	v, err := v.FieldByIndexErr(field.Index)
+	if err != nil || !v.CanInterface() {
+		return nil
+	}
+	r, _ := v.Interface().(*http.Request)
+	return r
 }
 
 type serviceKey struct{}
