@@ -21,6 +21,7 @@ type runner struct {
 	over   chan struct{}   // closed when, besides, what the generation had to say is said
 	ctx    context.Context // ends with the loop
 	cancel context.CancelFunc
+	free   func() // lets the process have another Service; may be nil
 
 	// What does not change.
 	cfg      *Config
@@ -95,6 +96,9 @@ func (r *runner) loop() {
 	close(r.ended) // not deferred: a panic must crash the program, not make Run return nil
 	r.sayLast()
 	r.signals.stop() // not before: the next one would kill the process, which has ended well
+	if r.free != nil {
+		r.free()
+	}
 	close(r.over)
 }
 

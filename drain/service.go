@@ -21,7 +21,7 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// Service is the lifecycle of one process; there can be one. Its methods may be called from any goroutine.
+// Service is the lifecycle of one process; there can be one at a time. Its methods may be called from any goroutine.
 //
 // Nothing here is written after New: what changes, the runner owns.
 type Service struct {
@@ -43,7 +43,36 @@ type Service struct {
 // has started this process, and takes over its sockets. Nothing is served before Run. An error
 // names the field of cfg that can't be used. Where a keeper is to stay in front, New replaces the program with it: see
 // Config.Keeper.
+//
+// A process can have one Service at a time: another one when Run of the one before has returned, as in tests, or New
+// has failed. Where another generation has started the process, and New has failed, it fails again: that generation has
+// heard that this one does not take over.
 func New(cfg Config) (*Service, error) {
+	if !oneService.TryLock() {
+		return nil, refused("drain: New: a process can have one Service at a time: wait until Run of the one before " +
+			"has returned")
+	}
+	err := cantTakeOver
+	var s *Service
+	if err == nil {
+		s, err = begin(cfg)
+	}
+	if err != nil {
+		if inherits() {
+			cantTakeOver = err
+		}
+		oneService.Unlock()
+	}
+	return s, err
+}
+
+var (
+	oneService   sync.Mutex // held from New until the service is over
+	cantTakeOver error      // of a New in a process that was to
+)
+
+// begin is New where there is no Service.
+func begin(cfg Config) (*Service, error) {
 	process.OutliveBrokenPipes()
 	s, err := configure(cfg)
 	if err != nil && !inherits() {
@@ -78,6 +107,7 @@ func New(cfg Config) (*Service, error) {
 		go s.run.adopter.hear(o.starter)
 	}
 	go watchKeeper(o.keeper, in, !o.os.inherits)
+	s.run.free = func() { o.os.over(); oneService.Unlock() }
 	go s.run.loop()
 	return s, nil
 }

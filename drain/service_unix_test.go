@@ -29,6 +29,11 @@ func (g *gen) run() error {
 	g.fault("before New")
 	g.grow()
 	g.die(beforeNew)
+	if g.Fault == "Services before" {
+		if err := serveOften(); err != nil {
+			return err
+		}
+	}
 	if g.Speaks[0] > 0 {
 		drain.Speak(g.Speaks[0], g.Speaks[1])
 	}
@@ -80,7 +85,11 @@ func (g *gen) run() error {
 	}
 	g.fault("before Run")
 	g.die(beforeRun)
-	return svc.Run(context.Background())
+	err = svc.Run(context.Background())
+	if err == nil && g.Fault == "Services after" {
+		err = serveOften()
+	}
+	return err
 }
 
 // beforeNew does what a program should do after New, and may do before.

@@ -55,8 +55,8 @@ func newSystem() (sys system, err error) {
 			sys.sockets = append(sys.sockets, listener.Inherited{Network: in.Network, Address: in.Address, FD: in.FD})
 		}
 	}
-	if sys.flip, err = process.NewUpgrader(); err != nil {
-		return sys, fmt.Errorf("drain: %w (a process can have one Service, and starts in a folder that exists)", err)
+	if sys.flip, err = process.Upgrader(); err != nil {
+		return sys, fmt.Errorf("drain: %w (a process starts in a folder that exists)", err)
 	}
 	return sys, nil
 }
@@ -114,6 +114,9 @@ func (*system) dir() string { return process.Self.Dir }
 
 // ready tells the process that has started this one that it is ready.
 func (sys *system) ready() error { return sys.flip.Ready() }
+
+// over makes the next Service of this process one that no other process has started.
+func (*system) over() { process.Over() }
 
 // part is the process's place: its group, and what it has open besides what it uses.
 func (sys *system) part() part {

@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -182,10 +182,20 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	}
 }
 
-// NewUpgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes
-// nothing on and refuses nothing: what was inherited is in Files, and it believes that its parent has exited.
-func NewUpgrader() (*tableflip.Upgrader, error) {
-	if inherited.started && !upgrader.Swap(true) { // the next time, the numbers are other files'
+// Over ends what another process has to do with this one: from now on it is one that nobody has started.
+func Over() { inherited = inheritance{score: inherited.score} }
+
+// Upgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes
+// nothing on and refuses nothing: what was inherited is in Files, and it believes that its parent has exited. A process
+// has one, for all its services: only the first New of tableflip succeeds.
+func Upgrader() (*tableflip.Upgrader, error) {
+	upgrader.Lock()
+	defer upgrader.Unlock()
+	if upgrader.only != nil {
+		return upgrader.only, nil
+	}
+	if inherited.started && !upgrader.tried { // the next time, the numbers are other files'
+		upgrader.tried = true
 		if err := sayNothing(); err != nil {
 			return nil, err
 		}
@@ -194,11 +204,16 @@ func NewUpgrader() (*tableflip.Upgrader, error) {
 		}
 		defer os.Unsetenv(sentinel)
 	}
-	return tableflip.New(tableflip.Options{})
+	u, err := tableflip.New(tableflip.Options{})
+	upgrader.only = u
+	return u, err
 }
 
-// upgrader tells that NewUpgrader has been called.
-var upgrader atomic.Bool
+var upgrader struct {
+	sync.Mutex
+	only  *tableflip.Upgrader
+	tried bool
+}
 
 // sayNothing puts a pipe with an empty list of names in the place of the parent's.
 func sayNothing() error {

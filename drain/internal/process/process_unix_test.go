@@ -89,7 +89,7 @@ func tell() {
 
 // speak says that this process is ready.
 func speak() error {
-	upgrader, err := NewUpgrader()
+	upgrader, err := Upgrader()
 	if err != nil {
 		return err
 	}
