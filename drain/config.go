@@ -240,6 +240,9 @@ type Config struct {
 }
 
 // Signals are the signals for each thing that a service can be told. A signal may be in one list only.
+//
+// A SIGHUP that is ignored from the start of the process, as under nohup, stays ignored: swap by the control socket, or
+// by another signal. A SIGHUP that comes as the terminal of the process is closed means Stop.
 type Signals struct {
 	Swap, Pull, Restore, Stop []os.Signal
 }

@@ -43,3 +43,21 @@ func TestSignalsThatWait(t *testing.T) {
 		}
 	})
 }
+
+// The HUP of a closed terminal comes with it, or soon after, by way of the shell. A later one is the operator's.
+func TestHangups(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		sig    os.Signal
+		closed time.Duration // how long ago
+		want   bool
+	}{{syscall.SIGHUP, aftermath / 2, true}, {syscall.SIGHUP, 2 * aftermath, false}, {syscall.SIGTERM, aftermath / 2, false}} {
+		term := terminal{look: make(chan time.Time), closed: time.Now().Add(-c.closed)}
+		if got := term.hangsUp(c.sig); got != c.want {
+			t.Errorf("%v after the end of the terminal, %v tells of it: %v; want %v", c.closed, c.sig, got, c.want)
+		}
+		if (&terminal{}).hangsUp(c.sig) {
+			t.Errorf("%v tells a service without a terminal of its end", c.sig)
+		}
+	}
+}

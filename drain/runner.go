@@ -84,6 +84,11 @@ func (r *runner) loop() {
 			}
 			r.heed(e)
 		case a := <-r.signals.arrivals:
+			if a.hangup {
+				r.cfg.Logger.Info("the terminal is closed: stopping")
+				r.step(machine.Asked{Verb: machine.Stop}) // which several of them ask for once
+				break
+			}
 			r.step(machine.Signaled{Verb: r.cfg.Signals.verb(a.Signal), Signal: a.Signal, At: a.at})
 		}
 		if r.state.Leads() {

@@ -25,7 +25,7 @@ func TestOneWishToStopWaitsOnce(t *testing.T) {
 		first := time.Now()
 		var waiting []arrival
 		for _, after := range c.at {
-			waiting = sets.remember(waiting, arrival{os.Interrupt, first.Add(after)})
+			waiting = sets.remember(waiting, arrival{Signal: os.Interrupt, at: first.Add(after)})
 		}
 		if len(waiting) != c.want {
 			t.Errorf("of signals at %v, %d wait; want %d", c.at, len(waiting), c.want)

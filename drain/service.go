@@ -103,6 +103,9 @@ func begin(cfg Config) (*Service, error) {
 	}
 	s.assemble(in, signals, o)
 	s.run.tell(EventStarting, slog.LevelInfo, "starting", nil)
+	if all := s.cfg.Signals.all(); o.starter == nil && len(heeded(all)) < len(all) {
+		s.cfg.Logger.Info("SIGHUP stays ignored, as under nohup: swap by Config.ControlSocket, or by another signal")
+	}
 	if o.starter != nil {
 		go s.run.adopter.hear(o.starter)
 	}

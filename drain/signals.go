@@ -13,6 +13,9 @@ func (sets *Signals) all() []os.Signal {
 	return slices.Concat(sets.Swap, sets.Pull, sets.Restore, sets.Stop)
 }
 
+// heeded returns those of all that get a handler.
+func heeded(all []os.Signal) []os.Signal { return slices.DeleteFunc(slices.Clone(all), staysIgnored) }
+
 // twice returns a signal that means two things, or nil.
 func (sets *Signals) twice() os.Signal {
 	all := sets.all()
@@ -42,11 +45,12 @@ func (sets *Signals) verb(sig os.Signal) machine.Verb {
 // endEarly lets a signal to stop end the process while New waits for another generation, until the function that it
 // returns is called.
 func (sets *Signals) endEarly() (over func()) {
-	if len(sets.Stop) == 0 {
+	stop := heeded(sets.Stop)
+	if len(stop) == 0 {
 		return func() {}
 	}
 	early, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(early, sets.Stop...)
+	signal.Notify(early, stop...)
 	go func() {
 		select {
 		case sig := <-early:
@@ -60,8 +64,11 @@ func (sets *Signals) endEarly() (over func()) {
 // arrival is a signal, and when it came.
 type arrival struct {
 	os.Signal
-	at time.Time
+	at     time.Time
+	hangup bool // it tells that the terminal is closed
 }
+
+func (a arrival) same(b arrival) bool { return a.Signal == b.Signal && a.hangup == b.hangup }
 
 // sameWish is how long after a signal to stop another one says the same: timeout(1) signals its child and then its
 // group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
@@ -81,7 +88,7 @@ func newSignals(sets *Signals, ended <-chan struct{}) *signals {
 
 // watch installs the handlers. From here on a signal is remembered until the loop handles it.
 func (s *signals) watch() {
-	if all := s.sets.all(); len(all) > 0 { // Notify without signals would mean all of them
+	if all := heeded(s.sets.all()); len(all) > 0 { // Notify without signals would mean all of them
 		signal.Notify(s.in, all...)
 		go s.take()
 	}
@@ -93,6 +100,8 @@ func (s *signals) stop() { signal.Stop(s.in) }
 // HUPs, before New has returned. What waits for the loop keeps its order and its time.
 func (s *signals) take() {
 	var waiting []arrival
+	terminal, stop := openTerminal()
+	defer stop()
 	for {
 		var out chan<- arrival
 		var first arrival
@@ -100,8 +109,10 @@ func (s *signals) take() {
 			out, first = s.arrivals, waiting[0]
 		}
 		select {
+		case <-terminal.look:
+			terminal.watch()
 		case sig := <-s.in:
-			waiting = s.sets.remember(waiting, arrival{sig, time.Now()})
+			waiting = s.sets.remember(waiting, arrival{sig, time.Now(), terminal.hangsUp(sig)})
 		case out <- first:
 			waiting = waiting[1:]
 		case <-s.ended:
@@ -122,7 +133,7 @@ func (sets *Signals) remember(waiting []arrival, a arrival) []arrival {
 		}
 	}
 	same := 0
-	for same < len(waiting) && waiting[len(waiting)-1-same].Signal == a.Signal {
+	for same < len(waiting) && waiting[len(waiting)-1-same].same(a) {
 		same++
 	}
 	if same >= enough {

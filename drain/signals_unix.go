@@ -24,6 +24,22 @@ func init() {
 	}
 }
 
+// staysIgnored tells whether a signal gets no handler. nohup says that a closed terminal is to be no news.
+func staysIgnored(sig os.Signal) bool { return sig == hangup && ignored[sig] }
+
+// hangup is the signal that tells of a closed terminal.
+const hangup = syscall.SIGHUP
+
+// atTerminal tells whether the controlling terminal of this process is there, or closed. A process without one finds it
+// closed.
+func atTerminal() (there, closed bool) {
+	tty, err := syscall.Open("/dev/tty", syscall.O_RDONLY|syscall.O_NOCTTY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err == nil {
+		_ = syscall.Close(tty)
+	}
+	return err == nil, err == syscall.ENXIO || err == syscall.EIO
+}
+
 // resetAndRaise lets sig do what it does to a process without handlers. One that would be ignored ends the
 // process with the code that a shell gives to its victims.
 func resetAndRaise(sig os.Signal) {

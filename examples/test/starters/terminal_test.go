@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +22,7 @@ import (
 type terminal struct {
 	*os.File
 	s     *site
-	shell int
+	shell *exec.Cmd
 }
 
 func (s *site) openTerminal() *terminal {
@@ -33,7 +35,7 @@ func (s *site) openTerminal() *terminal {
 	}
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	must(err)
-	term := &terminal{os.NewFile(uintptr(fd), "terminal"), s, 0}
+	term := &terminal{os.NewFile(uintptr(fd), "terminal"), s, nil}
 	s.t.Cleanup(func() { _ = term.Close() })
 	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 	must(err)
@@ -52,7 +54,7 @@ func (s *site) openTerminal() *terminal {
 	bash.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	must(bash.Start())
 	_ = tty.Close()
-	term.shell = bash.Process.Pid
+	term.shell = bash
 	s.t.Cleanup(func() {
 		_ = bash.Process.Kill()
 		_ = bash.Wait()
@@ -80,4 +82,64 @@ func (term *terminal) ask(command string) string {
 func (term *terminal) prompts() []string { return strings.Fields(find(`<(\d+)>`, term.s.words("log"))) }
 
 // job is the pid of what the shell has started, 0 when it has gone.
-func (term *terminal) job() int { return child(term.shell) }
+func (term *terminal) job() int { return child(term.shell.Process.Pid) }
+
+// close closes the terminal, and returns when its shell is gone.
+func (term *terminal) close() {
+	_ = term.Close()
+	_ = term.shell.Wait()
+}
+
+// TestTerminalCloses: what runs in a terminal stops with it, drained. What was started to outlive it lives on.
+func TestTerminalCloses(t *testing.T) {
+	for _, x := range []struct {
+		name, command string // of the shell; %s is that of the service
+		lives, deaf   bool   // deaf to HUP; other than that, a HUP swaps
+	}{
+		{"foreground", "%s", false, false},
+		{"job", "%s &", false, false},
+		{"nohup in the foreground", "nohup %s >>log 2>&1", true, true},
+		{"nohup", "nohup %s >>log 2>&1 &", true, true},
+		{"disown", "%s >>log 2>&1 & disown", true, false},
+		{"setsid", "setsid %s >>log 2>&1", true, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			term := s.openTerminal()
+			term.enter(fmt.Sprintf(x.command, s.command()) + "\n")
+			s.serves(1)
+			load := flow.NewLoad(t, s.Addr, 4, 2)
+			s.do(strings.Fields(s.control("reload"))...)
+			s.serves(2)
+			for _, pid := range s.processes() {
+				if deaf := s.deaf(pid); deaf != x.deaf {
+					t.Errorf("process %d ignores HUP: %v; want %v", pid, deaf, x.deaf)
+				}
+			}
+			if said := strings.Count(s.words("log"), "SIGHUP stays ignored"); (said == 1) != x.deaf {
+				t.Errorf("that HUP is ignored is said %d times", said)
+			}
+			if !x.lives {
+				load.Lossless()
+				s.stopsDrained(term.close)
+				return
+			}
+			term.close()
+			load.Flows(100)
+			if x.name == "setsid" { // the others had the terminal: a HUP in these seconds may come from there
+				s.signal(s.main(), syscall.SIGHUP)
+				s.serves(3)
+			}
+			load.Lossless()
+			s.stopsDrained(func() { s.do(strings.Fields(s.control("stop"))...) })
+		})
+	}
+}
+
+// deaf tells whether a process ignores HUP.
+func (s *site) deaf(pid int) bool {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	mask, err := strconv.ParseUint(find(`SigIgn:\s*(\w+)`, string(status)), 16, 64)
+	return err == nil && mask&1 == 1
+}
