@@ -214,6 +214,8 @@ func (k *keeper) forward(sig os.Signal) {
 	switch {
 	case sig == unix.SIGPIPE:
 		return
+	case sig == unix.SIGCONT && k.resume():
+		return
 	case k.handling != nil && !k.ends(sig): // it could kill a process without handlers
 		k.held = append(k.held, sig)
 		return
@@ -239,7 +241,7 @@ func (k *keeper) ends(sig os.Signal) bool {
 func (k *keeper) reap() {
 	for {
 		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
+		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG|syscall.WUNTRACED, nil)
 		switch {
 		case err == syscall.EINTR:
 		case err != nil:
@@ -247,6 +249,8 @@ func (k *keeper) reap() {
 			return
 		case pid == 0:
 			return
+		case ws.Stopped():
+			k.suspend(pid, ws.StopSignal())
 		default:
 			k.codes[pid] = exitCode(ws)
 			k.before = slices.DeleteFunc(k.before, func(g *generation) bool { return g.pid == pid && g.close() })

@@ -95,16 +95,17 @@ func (s *site) processes() []int { return flow.Running(s.Dir + "/") }
 func (s *site) main() int {
 	s.t.Helper()
 	inside := strconv.Itoa(s.status().PID)
-	i := slices.IndexFunc(s.processes(), func(pid int) bool {
-		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		_, rest, _ := strings.Cut(string(status), "\nNSpid:")
-		line, _, _ := strings.Cut(rest, "\n")
-		return strings.HasSuffix(line, "\t"+inside)
-	})
+	i := slices.IndexFunc(s.processes(), func(pid int) bool { return ofProcess(pid, "NSpid") == inside })
 	if i < 0 {
 		s.t.Fatalf("pid %s is none of %v", inside, s.processes())
 	}
 	return s.processes()[i]
+}
+
+// ofProcess is the last word of a line in the status of a process.
+func ofProcess(pid int, line string) string {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return find("(?m)^"+line+`:.*?(\S+)$`, string(status))
 }
 
 func (s *site) signal(pid int, sig syscall.Signal) {

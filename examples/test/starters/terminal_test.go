@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -113,7 +114,7 @@ func TestTerminalCloses(t *testing.T) {
 			s.do(strings.Fields(s.control("reload"))...)
 			s.serves(2)
 			for _, pid := range s.processes() {
-				if deaf := s.deaf(pid); deaf != x.deaf {
+				if deaf := deaf(pid); deaf != x.deaf {
 					t.Errorf("process %d ignores HUP: %v; want %v", pid, deaf, x.deaf)
 				}
 			}
@@ -138,8 +139,33 @@ func TestTerminalCloses(t *testing.T) {
 }
 
 // deaf tells whether a process ignores HUP.
-func (s *site) deaf(pid int) bool {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	mask, err := strconv.ParseUint(find(`SigIgn:\s*(\w+)`, string(status)), 16, 64)
+func deaf(pid int) bool {
+	mask, err := strconv.ParseUint(ofProcess(pid, "SigIgn"), 16, 64)
 	return err == nil && mask&1 == 1
+}
+
+// TestSuspended: after Ctrl-Z clients wait, and after fg, or bg, they go on.
+func TestSuspended(t *testing.T) {
+	for _, resume := range []string{"fg", "bg"} {
+		t.Run(resume, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			term := s.openTerminal()
+			term.enter(s.command() + "\n")
+			s.serves(1)
+			s.do(strings.Fields(s.control("reload"))...)
+			s.serves(2)
+			load := flow.NewLoad(t, s.Addr, 4, 2)
+			term.ask("\x1a")
+			flow.Eventually(t, "all of the service is stopped", func() bool {
+				return !slices.ContainsFunc(s.processes(), func(pid int) bool { return ofProcess(pid, "State") != "(stopped)" })
+			})
+			term.enter(resume + "\n")
+			load.Flows(100)
+			s.signal(s.main(), syscall.SIGHUP)
+			s.serves(3)
+			load.Lossless()
+			s.stopsDrained(func() { s.do(strings.Fields(s.control("stop"))...) })
+		})
+	}
 }
