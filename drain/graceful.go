@@ -31,12 +31,15 @@ type GracefulServer interface {
 // Other connections count as "other" and are not handed over. A client that is silent from the beginning holds
 // grpc.Server's GracefulStop up for grpc.ConnectionTimeout, which is 120s: set it well below Config.DrainTimeout.
 // Streams that end when their client does are to be told, by Draining. The self-check knows nothing of the protocol:
-// Config.Check can ask, through Dial.
+// Config.Check can ask, by its client or through Dial.
 func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 	if isClosed(s.run.ended) {
 		_ = ln.Close()
 		return
 	}
+	s.servers.Lock()
+	s.servers.graceful = append(s.servers.graceful, server{ln: ln})
+	s.servers.Unlock()
 	followed, served := s.set.Follow(ln), make(chan struct{})
 	go func() {
 		defer close(served)

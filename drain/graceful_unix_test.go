@@ -4,10 +4,12 @@ package drain_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -110,6 +112,55 @@ func (g *gen) checkPolite() error {
 		err = fmt.Errorf("lines: %w", err)
 	}
 	return err
+}
+
+// frameworkServer is an http.Server as a GracefulServer.
+type frameworkServer struct{ *http.Server }
+
+func (f frameworkServer) GracefulStop() { _ = f.Shutdown(context.Background()) }
+
+// serveBy serves as a framework does, which sets its server up just before.
+func (g *gen) serveBy(ln net.Listener, srv *http.Server) {
+	if g.By == "ServeGraceful" {
+		g.svc.ServeGraceful(ln, frameworkServer{srv})
+		return
+	}
+	h := srv.Handler
+	srv.Handler = nil
+	g.svc.Track(srv)
+	g.svc.Track(srv)
+	srv.Handler, srv.ConnState = h, func(net.Conn, http.ConnState) {}
+	if !g.fault("Track too late") {
+		go func() { _ = srv.Serve(ln) }()
+	}
+}
+
+// Whoever calls the Serve of an http.Server.
+func TestServersOfFrameworksLoseNothing(t *testing.T) {
+	eachOf(t, func(t *testing.T, by string) {
+		s := start(t, plan{By: by})
+		l := s.drive(16, 4*time.Millisecond)
+		for range 5 {
+			s.swap()
+			l.settle()
+		}
+		l.end()
+		if n := s.status().Open; n.Adopted < 16 {
+			t.Errorf("%+v; want connections handed over", n)
+		}
+		s.stop()
+		s.wantNothingLost()
+	}, "Track", "ServeGraceful")
+}
+
+func TestServerThatDoesNotServeIsNoService(t *testing.T) {
+	t.Parallel()
+	s := start(t, plan{By: "Track"})
+	s.nextHas("Track too late")
+	s.wantFailure(s.drive(1, time.Millisecond), "given to Track does not serve", func() {})
+	s.nextHas("")
+	s.swap()
+	s.stop()
 }
 
 // guest is a client of a politeServer.

@@ -82,6 +82,7 @@ type plan struct {
 	Polite         bool          // has a politeServer too
 	Wrap           string        // what its listener is wrapped in, see wrap
 	Again          [][3]string   // addresses where its server serves too; files of a certificate and a key, or ""
+	By             string        // its server is served by: "" is Serve
 	OnShutdown     bool          // its server has a function to call, see onShutdown
 	Fault          string        // what goes wrong, see the uses of gen.fault
 	Callback       string        // what OnEvent or the logger does, see gen.callback

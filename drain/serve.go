@@ -1,11 +1,13 @@
 package drain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/process"
@@ -108,21 +110,55 @@ func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.serve(server{srv, ln, nil}, ln)
 }
 
+// Track is Serve for an http.Server that a framework runs: it calls srv.Serve or srv.ServeTLS itself, on what Listen has
+// returned or a listener that wraps it. Track must be called before that. The framework may still set srv's Handler,
+// ConnState and ConnContext, but not its BaseContext. A second call changes nothing, nor does one for a server that was
+// given to Serve.
+//
+// srv must begin to serve before Run or soon after, in a goroutine: where it has not after 5s, Run fails. When draining
+// begins, srv.Serve returns net.ErrClosed as the listener is closed, and the program goes on until Run returns. Nobody
+// may call srv.Shutdown meanwhile: it drops requests that are on their way. The service calls srv.Close at the end.
+//
+// The service learns of no error of srv.Serve: Fail is for those. The certificates of ServeTLS are not reloaded, and no
+// session tickets go to the next generation: TLSConfig is for that. With Go 1.27 and later, HTTP/2 that srv speaks ends
+// as net/http ends it, which the log says.
+func (s *Service) Track(srv *http.Server) {
+	s.servers.Lock()
+	defer s.servers.Unlock()
+	if s.servers.known[srv] {
+		return
+	}
+	began := make(chan struct{})
+	s.servers.foreign = append(s.servers.foreign, foreignServer{srv, began})
+	once, base := sync.OnceFunc(func() { close(began) }), srv.BaseContext
+	srv.BaseContext = func(ln net.Listener) context.Context {
+		s.servers.add(server{srv, ln, nil})
+		once()
+		if base != nil {
+			return base(ln)
+		}
+		return context.Background()
+	}
+	s.track(srv)
+}
+
 // prepare does with srv, once, what must be done before it serves. The caller holds s.servers.
 func (s *Service) prepare(srv *http.Server) {
 	if s.servers.known[srv] {
 		return
 	}
-	s.servers.known[srv] = true
-	h := srv.Handler
-	if h == nil {
-		h = http.DefaultServeMux
-	}
-	s.warnOfShadows(h)
-	srv.Handler = s.withHealthPaths(h)
-	s.injectService(srv)
-	s.set.Track(srv)
+	s.track(srv)
 	_ = s.set.Serve(srv, closedListener{}) // net/http's own changes of srv are made, and the set's
+}
+
+// track makes the service known to srv, and srv to the set.
+func (s *Service) track(srv *http.Server) {
+	s.servers.known[srv] = true
+	s.injectService(srv)
+	s.set.Track(srv, func(h http.Handler) http.Handler {
+		s.warnOfShadows(h)
+		return s.withHealthPaths(h)
+	})
 }
 
 // closedListener is a listener without clients.

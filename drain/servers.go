@@ -25,6 +25,8 @@ type servers struct {
 	sync.Mutex                       // held while a server's fields change; guards what follows
 	known      map[*http.Server]bool // nothing is written any more to one that is there: it may be serving
 	all        []server
+	foreign    []foreignServer
+	graceful   []server // of ServeGraceful: nothing but ln
 	closed     bool
 }
 
@@ -33,6 +35,12 @@ type server struct {
 	*http.Server
 	ln  net.Listener    // as the user has it
 	sec *tlsconf.Server // nil: it does not speak TLS, or ln does
+}
+
+// foreignServer is a server that a framework is to run.
+type foreignServer struct {
+	*http.Server
+	begun chan struct{} // closed when it serves
 }
 
 func newServers(set *listener.Set) *servers {
@@ -47,6 +55,24 @@ func (s *servers) add(srv server) bool {
 		s.all = append(s.all, srv)
 	}
 	return !s.closed
+}
+
+// await waits until the servers of frameworks serve.
+func (s *servers) await(ctx context.Context) error {
+	s.Lock()
+	all := s.foreign
+	s.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	for _, srv := range all {
+		select {
+		case <-srv.begun:
+		case <-ctx.Done():
+			return fmt.Errorf("the http.Server %q that was given to Track does not serve: call Track before its Serve, "+
+				"which must begin before Run or soon after, and leave its BaseContext alone", srv.Addr)
+		}
+	}
+	return nil
 }
 
 func (s *servers) list() []server {
@@ -91,10 +117,16 @@ const checkTimeout = 5 * time.Second
 
 // selfCheck asks each server for the ping path, through its own Accept, and then Config.Check.
 func (s *servers) selfCheck(ctx context.Context, cfg *Config) error {
-	if err := s.ask(ctx, cfg.PingPath, cfg.LivePath, false); err != nil || cfg.Check == nil {
+	err := s.await(ctx)
+	if err == nil {
+		err = s.ask(ctx, cfg.PingPath, cfg.LivePath, false)
+	}
+	if err != nil || cfg.Check == nil {
 		return err
 	}
-	all := s.list()
+	s.Lock()
+	all := slices.Concat(s.all, s.graceful)
+	s.Unlock()
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			return s.dial(ctx, all, addr)

@@ -187,7 +187,9 @@ func (g *gen) serve() error {
 		srv.RegisterOnShutdown(g.onShutdown)
 	}
 	ln = g.wrap(ln)
-	if g.Cert == "" || g.shakes() {
+	if g.By != "" {
+		g.serveBy(ln, srv)
+	} else if g.Cert == "" || g.shakes() {
 		g.svc.Serve(ln, srv)
 	} else if err := g.serveTLS(ln, srv); err != nil {
 		return err

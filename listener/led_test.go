@@ -99,6 +99,7 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 	set, srv := New(nil, nil), &http.Server{Handler: http.NotFoundHandler()}
 	said := warnings(set)
 	set.Track(srv)
+	_ = srv.BaseContext(nil)
 	for proto, want := range []int{0, 0, 1, 1, 1} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.ProtoMajor = min(proto, 2)

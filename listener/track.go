@@ -14,21 +14,40 @@ import (
 )
 
 // Track makes srv tell the set what it does with each connection. It must be called before srv
-// serves, with Serve. A second call for the same server changes nothing, so one server may serve on
-// several listeners, as in net/http. Track puts itself around srv.ConnState, srv.BaseContext,
-// srv.ConnContext and srv.Handler, and, when srv begins to serve, around what net/http has put into
-// srv.TLSNextProto; what was there goes on being called. While the set leaves, answers of HTTP/1.1
-// on connections that can't be moved carry "Connection: close".
+// serves: by Serve, or by its own Serve or ServeTLS, as where a framework runs it. A second call for
+// the same server changes nothing, so one server may serve on several listeners, as in net/http.
+//
+// Track puts itself around srv.BaseContext, which nobody else may set afterwards. When srv begins to
+// serve, it puts itself around what srv.ConnState, srv.ConnContext and srv.Handler are then, and
+// around what net/http has put into srv.TLSNextProto; what was there goes on being called. The
+// handler is first wrapped by what is in around, the last one outermost. While the set leaves,
+// answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
 //
 // When Leave begins, it calls what srv.RegisterOnShutdown was given, each function once and in a
 // goroutine of its own, as srv.Shutdown does; nobody waits for them. Functions that are registered
 // later are not called.
-func (s *Set) Track(srv *http.Server) {
+func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler) {
 	s.tracked.mu.Lock()
 	defer s.tracked.mu.Unlock()
 	if !s.tracked.add(srv) {
 		return
 	}
+	base, begin := srv.BaseContext, sync.OnceValue(func() (lead bool) {
+		s.surround(srv, around)
+		return s.interceptHTTP2(srv)
+	})
+	srv.BaseContext = func(ln net.Listener) context.Context {
+		ln = s.configureFronts(srv, ln, begin()) // by now srv has been configured for HTTP/2, and has accepted nothing
+		s.expectTracked(ln)
+		if base != nil {
+			return base(ln)
+		}
+		return context.Background()
+	}
+}
+
+// surround puts the set around what srv calls.
+func (s *Set) surround(srv *http.Server, around []func(http.Handler) http.Handler) {
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
 		nc = accepted(nc)
@@ -45,16 +64,7 @@ func (s *Set) Track(srv *http.Server) {
 			}
 		}
 	}
-	base, lead := srv.BaseContext, sync.OnceValue(func() bool { return s.interceptHTTP2(srv) })
-	srv.BaseContext = func(ln net.Listener) context.Context {
-		ln = s.configureFronts(srv, ln, lead()) // by now srv has been configured for HTTP/2, and has accepted nothing
-		s.expectTracked(ln)
-		if base != nil {
-			return base(ln)
-		}
-		return context.Background()
-	}
-	with, unled := srv.ConnContext, new(sync.Once)
+	with := srv.ConnContext
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		nc = accepted(nc)
 		if c := s.find(nc); c != nil {
@@ -69,7 +79,16 @@ func (s *Set) Track(srv *http.Server) {
 	if h == nil {
 		h = http.DefaultServeMux
 	}
-	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	for _, wrap := range around {
+		h = wrap(h)
+	}
+	srv.Handler = s.trackedHandler(h)
+}
+
+// trackedHandler tells the connections of the requests that h gets.
+func (s *Set) trackedHandler(h http.Handler) http.Handler {
+	var unled sync.Once
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		if c != nil {
 			if r.ProtoMajor == 2 && r.Method != "PRI" && c.h2.Load() == nil {
