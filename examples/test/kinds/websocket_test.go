@@ -34,13 +34,17 @@ func TestWebSocket(t *testing.T) {
 }
 
 func TestWebSocketThatIsNotHandedOver(t *testing.T) {
-	t.Parallel()
-	b := newBed(t, "websocket", "-hand-over=false", "-idle-grace", "100ms")
-	c := &crowd{n: 4, Kind: webSocket("closed with a frame, reconnects: sends again what was not answered"),
-		ask: new(users).ask}
-	b.run(c)
-	if c.Closed < 10 {
-		t.Errorf("%d closed by ten swaps", c.Closed)
+	for service, flags := range map[string][]string{"websocket": {"-hand-over=false"}, "gorilla": nil} {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, service, append(flags, "-idle-grace", "100ms")...)
+			c := &crowd{n: 4, ask: new(users).ask,
+				Kind: webSocket(service + ": closed with a frame, reconnects: sends again what was not answered")}
+			b.run(c)
+			if c.Closed < 10 {
+				t.Errorf("%d closed by ten swaps", c.Closed)
+			}
+		})
 	}
 }
 
