@@ -131,26 +131,36 @@ func (g *gen) serveBy(ln net.Listener, srv *http.Server) {
 	g.svc.Track(srv)
 	srv.Handler, srv.ConnState = h, func(net.Conn, http.ConnState) {}
 	if !g.fault("Track too late") {
-		go func() { _ = srv.Serve(ln) }()
+		go func() {
+			if g.Cert == "" {
+				_ = srv.Serve(ln)
+			} else {
+				_ = srv.ServeTLS(ln, g.Cert, g.Key)
+			}
+		}()
 	}
 }
 
 // Whoever calls the Serve of an http.Server.
 func TestServersOfFrameworksLoseNothing(t *testing.T) {
 	eachOf(t, func(t *testing.T, by string) {
-		s := start(t, plan{By: by})
+		p, reconnects := plan{By: by}, 0
+		if by == "Track over TLS" {
+			p, reconnects = tlsPlan(t, plan{By: "Track"}), 5*16
+		}
+		s := start(t, p)
 		l := s.drive(16, 4*time.Millisecond)
 		for range 5 {
 			s.swap()
 			l.settle()
 		}
-		l.end()
-		if n := s.status().Open; n.Adopted < 16 {
+		l.endWith(reconnects)
+		if n := s.status().Open; n.Adopted < 16 && p.Cert == "" {
 			t.Errorf("%+v; want connections handed over", n)
 		}
 		s.stop()
 		s.wantNothingLost()
-	}, "Track", "ServeGraceful")
+	}, "Track", "Track over TLS", "ServeGraceful")
 }
 
 func TestServerThatDoesNotServeIsNoService(t *testing.T) {

@@ -110,10 +110,10 @@ func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.serve(server{srv, ln, nil}, ln)
 }
 
-// Track is Serve for an http.Server that a framework runs: it calls srv.Serve or srv.ServeTLS itself, on what Listen has
-// returned or a listener that wraps it. Track must be called before that. The framework may still set srv's Handler,
-// ConnState and ConnContext, but not its BaseContext. A second call changes nothing, nor does one for a server that was
-// given to Serve.
+// Track is Serve for an http.Server that a framework runs: it calls srv.Serve or srv.ServeTLS itself, on what Listen
+// has returned or a listener that wraps it. Track must be called before that. The framework may still set srv's
+// Handler, ConnState and ConnContext, but not its BaseContext. A second call changes nothing, nor does one for a server
+// that was given to Serve.
 //
 // srv must begin to serve before Run or soon after, in a goroutine: where it has not after 5s, Run fails. When draining
 // begins, srv.Serve returns net.ErrClosed as the listener is closed, and the program goes on until Run returns. Nobody

@@ -3,6 +3,7 @@ package drain
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,8 +69,8 @@ func (s *servers) await(ctx context.Context) error {
 		select {
 		case <-srv.begun:
 		case <-ctx.Done():
-			return fmt.Errorf("the http.Server %q that was given to Track does not serve: call Track before its Serve, "+
-				"which must begin before Run or soon after, and leave its BaseContext alone", srv.Addr)
+			return fmt.Errorf("the http.Server %q that was given to Track does not serve: call Track before its "+
+				"Serve, which must begin before Run or soon after, and leave its BaseContext alone", srv.Addr)
 		}
 	}
 	return nil
@@ -133,7 +134,16 @@ func (s *servers) selfCheck(ctx context.Context, cfg *Config) error {
 		},
 		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 			secured := slices.DeleteFunc(slices.Clone(all), func(srv server) bool { return srv.sec == nil })
-			return s.dial(ctx, secured, addr)
+			if len(secured) > 0 {
+				return s.dial(ctx, secured, addr)
+			}
+			nc, err := s.dial(ctx, all, addr) // a framework's server may speak TLS
+			if err != nil {
+				return nil, err
+			}
+			name, _, _ := net.SplitHostPort(addr)
+			config := &tls.Config{InsecureSkipVerify: true, ServerName: name} //nolint:gosec // see listener.Set.Dial
+			return tls.Client(nc, config), nil
 		},
 	}}
 	defer client.CloseIdleConnections()

@@ -1,5 +1,7 @@
 package sniff
 
+import "slices"
+
 // Exchange follows HTTP/1 in both directions, to know when no request is under way on a connection
 // whose server says nothing of that. It is not safe for concurrent use.
 type Exchange struct {
@@ -101,7 +103,7 @@ func (x *Exchange) answered() {
 	}
 	x.Lost = x.Lost || x.open[0].awaits && !x.open[0].whole // the client may keep its body to itself
 	x.Answered++
-	x.open, x.out = x.open[1:], message{}
+	x.open, x.out = slices.Delete(x.open, 0, 1), message{}
 }
 
 // Open tells how many requests were read and not answered.
@@ -126,5 +128,5 @@ func (x *Exchange) Announces(p []byte) (at int, ok bool) {
 	}
 	var m message
 	rest, ok := m.take(p, (*message).status)
-	return len(p) - len(rest), ok && m.at == inFields && m.code >= 200
+	return len(p) - len(rest), ok && m.at == inFields && m.code >= 200 && !m.old && !x.open[0].old
 }

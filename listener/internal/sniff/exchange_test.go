@@ -102,6 +102,7 @@ func TestAnnounces(t *testing.T) {
 		{get, "", ok, 17}, {get, "", ok[:17], 17}, {get, "", ok[:16], 0}, {get, ok[:17], ok[17:], 0}, {get + get, "", ok, 0},
 		{get + "G", "", ok, 0}, {get[:10], "", ok, 0}, {get, "", "HTTP/1.1 100 Continue\r\n\r\n", 0}, {"", "", ok, 0},
 		{"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "", ok, 0}, {"a line\n", "", ok, 0},
+		{"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "", ok, 0}, {get, "", "HTTP/1.0 200 OK\r\n", 0},
 	} {
 		var x Exchange
 		x.Read([]byte(c.read))
