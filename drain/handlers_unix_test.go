@@ -5,6 +5,7 @@ package drain_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -103,6 +104,10 @@ func (g *gen) do(w http.ResponseWriter, r *http.Request) {
 	switch r.FormValue("it") {
 	case "swap":
 		err = g.svc.Swap(r.Context())
+	case "close":
+		err = g.closeAlso()
+	case "reopen":
+		err = errors.Join(g.serveAlso(), g.answerDatagrams())
 	case "pull":
 		err = g.svc.Pull(r.Context())
 	case "restore":

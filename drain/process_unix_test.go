@@ -121,7 +121,8 @@ type gen struct {
 	n    atomic.Int32
 	line *lineServer
 	jobs chan string
-	over chan struct{} // closed by onShutdown
+	over chan struct{}  // closed by onShutdown
+	also []func() error // see closeAlso
 
 	known atomic.Pointer[drain.Service] // svc, for who may ask while New returns
 

@@ -23,6 +23,10 @@ import (
 // otherwise (":80", "0.0.0.0:80", "localhost:http", tcp4 for tcp, a unix path through a link): it
 // has the socket that is bound to it. What it no longer listens on is closed when it takes over.
 //
+// A program may close the listener too, best by Shutdown of its server, and Listen there again, also
+// later. The address is free meanwhile, unless another process has it as well: a new generation, an
+// older one that drains and has a packet socket, systemd.
+//
 // Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
 // Listen("fd", name) is the one with that FileDescriptorName=. Where the unit has a FileDescriptorStoreMax=, every
 // listener is kept in systemd's file descriptor store, under a name made of network and address: a crash, a kill -9 or
@@ -32,7 +36,7 @@ import (
 // when systemd empties it.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
 	s.emitter.observe()
-	ln, err := inTime(s.listens, "Listen", network, atStart(network, address), s.set.Listen)
+	ln, err := inTime(s, "Listen", network, atStart(network, address), s.set.Listen)
 	s.reportStartFailure(err)
 	return ln, err
 }
@@ -48,11 +52,11 @@ func atStart(network, address string) string {
 }
 
 // inTime calls listen, unless it is too late for that.
-func inTime[T any](g *listenGate, what, network, address string,
+func inTime[T any](s *Service, what, network, address string,
 	listen func(network, address string) (T, error)) (so T, err error) {
-	g.RLock()
-	defer g.RUnlock()
-	if g.late {
+	s.listens.RLock()
+	defer s.listens.RUnlock()
+	if s.listens.late && !s.set.Reopens(network, address) {
 		return so, refused(fmt.Sprintf("drain: %s %s %q: too late: the next generation takes over only what it "+
 			"asks for before it is ready; "+
 			"call %[1]s before Run, or in Config.Ready", what, network, address))
@@ -72,7 +76,7 @@ func inTime[T any](g *listenGate, what, network, address string,
 // datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	s.emitter.observe()
-	pc, err := inTime(s.listens, "ListenPacket", network, atStart(network, address), s.set.ListenPacket)
+	pc, err := inTime(s, "ListenPacket", network, atStart(network, address), s.set.ListenPacket)
 	s.reportStartFailure(err)
 	return pc, err
 }

@@ -192,6 +192,9 @@ func (s *servers) check(ctx context.Context, srv server, path string) error {
 		return nil // what wraps our listener may want TLS: only Config.Check knows how to talk to it
 	}
 	nc, err := s.set.Dial(srv.ln)
+	if errors.Is(err, net.ErrClosed) {
+		return nil // by the program, which may have another there
+	}
 	if err != nil {
 		return err
 	}

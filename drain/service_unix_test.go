@@ -83,6 +83,11 @@ func (g *gen) run() error {
 			return err
 		}
 	}
+	if g.fault("reopens") {
+		if err := errors.Join(g.closeAlso(), g.serveAlso(), g.answerDatagrams()); err != nil {
+			return err
+		}
+	}
 	g.fault("before Run")
 	g.die(beforeRun)
 	err = svc.Run(context.Background())
@@ -197,6 +202,15 @@ func (g *gen) serve() error {
 	return g.serveAgain(srv)
 }
 
+// closeAlso closes what serveAlso and answerDatagrams have opened.
+func (g *gen) closeAlso() (err error) {
+	for _, end := range g.also {
+		err = errors.Join(err, end())
+	}
+	g.also = nil
+	return err
+}
+
 // serveAlso is further servers.
 func (g *gen) serveAlso() error {
 	for _, also := range g.Also {
@@ -205,7 +219,9 @@ func (g *gen) serveAlso() error {
 			return err
 		}
 		g.note("also on %s %s: %s", also[0], also[1], ln.Addr())
-		g.svc.Serve(ln, &http.Server{Handler: g.handler()})
+		srv := &http.Server{Handler: g.handler()}
+		g.svc.Serve(ln, srv)
+		g.also = append(g.also, func() error { return errors.Join(srv.Shutdown(context.Background()), ln.Close()) })
 	}
 	return nil
 }
@@ -218,6 +234,7 @@ func (g *gen) answerDatagrams() error {
 		pc, err := g.svc.ListenPacket(at[0], at[1])
 		if err == nil {
 			g.note("datagrams %s", pc.LocalAddr())
+			g.also = append(g.also, pc.Close)
 			err = g.svc.Go("datagrams", func(context.Context) { g.datagrams(pc) })
 		}
 		if err != nil {

@@ -62,6 +62,7 @@ func setReusePort(old []*inheritedFD, yes bool) {
 func (s *Set) Unshare() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.freeShared()
 	for key, so := range s.sockets {
 		if s.stored[key] == "" { // or it may be the service manager's wish
 			_ = sockopt.SetReusePort(so.ln, false)

@@ -116,7 +116,8 @@ func (in Inherited) key() string { return in.Network + " " + in.Address }
 // inheritedFD is an inherited socket that nobody has asked for yet.
 type inheritedFD struct {
 	Inherited
-	id string // of the socket, to know the descriptor again
+	id   string   // of the socket, to know the descriptor again
+	copy *os.File // FD, where this process has closed it
 }
 
 // open returns a copy of the socket. It returns nil where that is none to listen on, or has been

@@ -49,7 +49,7 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	so := newSocket(s, key, ln.(sockopt.Listener), s.open)
 	so.bound = !sockopt.IsListening(so.ln)
 	so.path = madeFile(network, address, made)
-	s.sockets[key] = so
+	s.sockets[key], s.opened[key] = so, made
 	return so, nil
 }
 

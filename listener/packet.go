@@ -55,7 +55,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 		Open:        s.open,
 		Closing:     func(g *dgram.Gate) { s.forgetPackets(key, g) },
 	})
-	s.packets[key] = gate
+	s.packets[key], s.opened[key] = gate, made
 	return gate.Conn(), nil
 }
 

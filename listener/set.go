@@ -54,6 +54,8 @@ type Set struct {
 	inherits  bool               // Inherit has been called
 	inherited []*inheritedFD     // by the process before this one, not in use yet
 	orphans   []string           // of Orphan
+	reopens   map[string]bool    // the keys of what was closed before Leave
+	opened    map[string]bool    // the keys of what was opened here
 	conns     map[*conn]struct{}
 	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
@@ -81,6 +83,7 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	return &Set{
 		fds: fds, onLoss: onLoss, warning: func(error) {},
 		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
+		reopens: make(map[string]bool), opened: make(map[string]bool),
 		stored: make(map[string]string), conns: make(map[*conn]struct{}),
 	}
 }
@@ -174,6 +177,7 @@ func (s *Set) forget(so *socket) {
 	defer s.mu.Unlock()
 	if s.sockets[so.key] == so {
 		delete(s.sockets, so.key)
+		s.closes(so.key, func(d dropper, network, address string) { d.DropListener(network, address) }, so.ln)
 	}
 }
 
@@ -194,6 +198,7 @@ func (s *Set) forgetPackets(key string, g *dgram.Gate) {
 	defer s.mu.Unlock()
 	if s.packets[key] == g {
 		delete(s.packets, key)
+		s.closes(key, func(d dropper, network, address string) { d.DropPacketConn(network, address) }, g.Socket())
 	}
 }
 

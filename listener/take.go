@@ -47,6 +47,7 @@ func (s *Set) takeInherited(network, address string, kind func(*inheritedSocket)
 			if p != nil && kind(p) && fits(fd, p) {
 				s.inherited = slices.Delete(s.inherited, i, i+1)
 				s.rename(fd.key(), key)
+				_ = fd.copy.Close()
 				return p
 			}
 			p.close()

@@ -52,6 +52,7 @@ type Child struct {
 	held   func() bool // see Command
 	settle func()
 	kills  string // see oomKills, before its start
+	files  *Files
 
 	mu       sync.Mutex // guards what follows
 	group    bool       // it has a group of its own, which is to die with it
@@ -88,6 +89,7 @@ func Start(cmd Command) (*Child, error) {
 	pid, rest, err := cmd.exec(number(readyW), number(namesR), namesW, hears.passed, group)
 	hears.started()
 	if err != nil {
+		cmd.Files.childExits()
 		_, _ = readyR.Close(), namesW.Close()
 		return nil, fmt.Errorf("can't start child: %w", err)
 	}
@@ -97,7 +99,7 @@ func Start(cmd Command) (*Child, error) {
 	}
 	c := &Child{PID: pid, proc: proc, names: namesW, ready: make(chan struct{}), kills: kills,
 		exited: make(chan struct{}), hears: hears, group: group, alone: alone, held: cmd.Held, settle: cmd.Settle,
-		score: openScore(strconv.Itoa(pid))}
+		files: cmd.Files, score: openScore(strconv.Itoa(pid))}
 	c.score.raise() // also for a script that starts the program, and for the program before it does so itself
 	if len(rest) > 0 {
 		go func() { _, _ = namesW.Write(rest) }()
@@ -250,6 +252,7 @@ func (c *Child) wait(ready *os.File) {
 	default:
 		c.err = fmt.Errorf("child pid=%d exited with 0 before it was ready", c.PID)
 	}
+	c.files.childExits()
 	close(c.exited)
 	_, _ = ready.Close(), c.names.Close() // which ends awaitReady, and the writing of names
 }

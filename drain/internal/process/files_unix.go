@@ -36,6 +36,7 @@ type Files struct {
 	inherited map[Name]int
 	used      map[Name]int
 	closed    bool
+	children  int // that have what is passed on, and may fail
 }
 
 func newFiles(inherited map[Name]int) *Files {
@@ -138,7 +139,38 @@ func (f *Files) add(name Name, conn syscall.Conn) error {
 	return nil
 }
 
-// each calls pass for what is passed on, and then do, while none of that can be closed.
+// DropListener closes the copy of a listener, and removes its file if it has one: nobody is to listen there.
+func (f *Files) DropListener(network, address string) { f.drop(Name{kindListener, network, address}) }
+
+// DropPacketConn is DropListener for a packet socket.
+func (f *Files) DropPacketConn(network, address string) { f.drop(Name{kindPacket, network, address}) }
+
+func (f *Files) drop(name Name) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fd, ok := f.used[name]; ok {
+		delete(f.used, name)
+		closeAll(map[Name]int{name: fd}, true)
+	}
+}
+
+// Shared tells whether a child that has not exited has what is passed on.
+func (f *Files) Shared() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.children > 0
+}
+
+// childExits undoes what each has counted.
+func (f *Files) childExits() {
+	if f != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.children--
+	}
+}
+
+// each calls pass for what is passed on to one more child, and then do, while none of that can be closed.
 func (f *Files) each(pass func(Name, int), do func()) {
 	if f != nil {
 		f.mu.Lock()
@@ -146,6 +178,7 @@ func (f *Files) each(pass func(Name, int), do func()) {
 		for name, fd := range f.used {
 			pass(name, fd)
 		}
+		f.children++
 	}
 	do()
 }
