@@ -169,7 +169,10 @@ func (r *runner) finish(e machine.Finish) {
 	r.parts.end(how)
 	r.last = r.peer()
 	level := slog.LevelInfo
-	if e.Err != nil {
+	switch {
+	case e.Guest && e.Err != nil && r.state.Linked: // the old generation says that as its own: swap failed
+		level = slog.LevelDebug
+	case e.Err != nil:
 		level = slog.LevelError
 	}
 	r.tell(EventKind(e.Kind), level, e.Message, e.Err, r.sum(e)...)

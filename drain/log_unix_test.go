@@ -171,7 +171,7 @@ func TestCallbacks(t *testing.T) {
 			s.swap()
 			s.wantExit(s.pgid, 0)
 			s.noteSince(0, s.pgid, "called at ready")
-			s.noteSince(0, s.pgid, "called at stopped")
+			s.noteSince(0, s.pgid, "called at swapped")
 			s.noteSince(0, s.main().PID, "called at promoted")
 			s.stop()
 			s.noteSince(0, s.main().PID, "called at stopped")

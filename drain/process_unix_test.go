@@ -87,6 +87,8 @@ type plan struct {
 	Fault          string        // what goes wrong, see the uses of gen.fault
 	Callback       string        // what OnEvent or the logger does, see gen.callback
 	Last           string        // its last words, see beforeNew
+	Log            string        // text or json, as an operator has it; "": text, with each step
+	Version        string        // what Config.Version is
 	Gate           string        // a FIFO that the step named by Fault waits for
 	Speaks         [2]int        // see drain.Speak; none if 0
 	Forgiving      bool          // takes two signals to stop in one instant for one, as programs do; the others leave now
@@ -145,7 +147,14 @@ func serviceMain(path string) {
 	if g.plan, err = readPlan(path); err != nil {
 		panic(err)
 	}
-	slog.SetDefault(slog.New(logger{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}), g}))
+	var lines slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})
+	switch g.Log {
+	case "text":
+		lines = slog.NewTextHandler(os.Stderr, nil)
+	case "json":
+		lines = slog.NewJSONHandler(os.Stderr, nil)
+	}
+	slog.SetDefault(slog.New(logger{lines, g}))
 	exe, _ := os.Readlink("/proc/self/exe")
 	g.note("begun %s", exe)
 	if err = g.run(); err != nil {

@@ -130,7 +130,7 @@ func (s *Set) Addresses() (all []string) {
 		add(so.Addr())
 	}
 	for _, g := range s.packets {
-		add(g.Conn().LocalAddr())
+		add(g.Socket().LocalAddr())
 	}
 	slices.Sort(all)
 	return all
