@@ -5,7 +5,10 @@
 package starters
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +26,8 @@ type starter struct {
 	start   func(s *site) running
 }
 
+var starters = slices.Concat(supervisors, containers, shells)
+
 // running is what a starter's users do, and what it tells them.
 type running struct {
 	swap  func()
@@ -34,7 +39,7 @@ type running struct {
 
 // TestStarters: three swaps, a crash and a stop under each starter, by its own means.
 func TestStarters(t *testing.T) {
-	for _, x := range slices.Concat(supervisors, containers, shells) {
+	for _, x := range starters {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			program, args, _ := strings.Cut(x.version, " ")
@@ -71,5 +76,44 @@ func TestStarters(t *testing.T) {
 				flow.Eventually(t, "the starter has seen both exit codes", func() bool { return r.codes() == "137 0" })
 			}
 		})
+	}
+}
+
+// TestOperationsPage: each row of its table names its tests, and each starter here is in one.
+func TestOperationsPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(flow.Examples(), "../OPERATIONS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, _ := filepath.Glob("../systemd/*_test.go")
+	missing := map[string]bool{}
+	for _, x := range starters {
+		missing[x.name] = true
+	}
+	for _, path := range sources {
+		source, _ := os.ReadFile(path)
+		for test := range strings.FieldsSeq(find(`func (Test\w+)`, string(source))) {
+			missing["systemd."+test] = false
+		}
+	}
+	_, section, _ := strings.Cut(string(page), "\n## What starts the service\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, row := range strings.Split(section, "\n| ")[3:] {
+		row, _, _ = strings.Cut(row, "\n")
+		names := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[strings.LastIndex(row, " | "):], -1)
+		for _, name := range names {
+			if _, is := missing[name[1]]; !is {
+				t.Errorf("OPERATIONS.md: no test %q", name[1])
+			}
+			missing[name[1]] = false
+		}
+		if len(names) == 0 {
+			t.Errorf("OPERATIONS.md names no test: %s", row)
+		}
+	}
+	for name := range missing {
+		if missing[name] {
+			t.Errorf("OPERATIONS.md lacks %s", name)
+		}
 	}
 }
