@@ -75,26 +75,26 @@ type Config struct {
 	// signal waits for them, some seconds, since a balancer may have just begun. So a supervisor should send TERM.
 	Signals *Signals
 
-	// Keeper makes the first process stay, for supervisors that follow one pid: supervisord, runit,
-	// s6, docker --init, a pod that shares its process namespace. PID 1, which the process is in
-	// most other containers, stays without it. New replaces the program with the keeper, by exec: nothing
-	// of it lives on there, deferred calls do not run, and what Go has opened is closed. What main does
-	// before New is done once more by generation 1, so call New first; packages whose init runs before
-	// this one's have that in the keeper, too. The keeper says little, on standard error: in JSON if the
-	// Logger's handler is a slog.JSONHandler, else as text, from the Logger's level on.
+	// Keeper says whether a keeper stays in front: the process that was started, whose pid and exit code
+	// its parent waits for. A swap has another main process, and a shell, supervisord, runit, s6, tini,
+	// docker or a unit of Type=simple would take that for the end of the service. New replaces the
+	// program with the keeper, by exec: nothing of it lives on there, deferred calls do not run, and what
+	// Go has opened is closed. What main does before New is done once more by generation 1, so call New
+	// first. Packages whose init runs before this one's have that in the keeper, too. The keeper says
+	// little, on standard error: in JSON if the Logger's handler is a slog.JSONHandler, else as text,
+	// from the Logger's level on.
 	//
 	// The keeper starts the same binary, with the same arguments, environment and descriptors, as
-	// generation 1. It forwards signals to the main generation, and
-	// reaps orphans. It exits after the last generation with the exit code of the last main one,
-	// 128+n for signal n. Before Linux 6.15 that is 1 if the main one crashed while an older one
-	// drained.
+	// generation 1. It forwards signals to the main generation, and reaps orphans. It exits after the
+	// last generation with the exit code of the last main one, 128+n for signal n. Before Linux 6.15
+	// that is 1 if the main one crashed while an older one drained.
 	//
-	// Signals should go to the keeper alone: the generations have a process group of their own.
-	// With NOTIFY_SOCKET, the manager is told all but MAINPID; the variable is not in the
-	// environment of the program, nor of what that starts. After a SIGKILL of the keeper the
-	// service stops as by SIGTERM: the next keeper needs its addresses. Linux only; elsewhere New
-	// returns an error. Default false.
-	Keeper bool
+	// Signals may go to the keeper, to the main generation (whose pid the PID file has), or to both: what
+	// comes to both within 2s counts once. All are in the process group that the first was started in.
+	// With NOTIFY_SOCKET, the manager is told all but MAINPID; the variable is not in the environment of
+	// the program, nor of what that starts. After a SIGKILL of the keeper the service stops as by
+	// SIGTERM: the next keeper needs its addresses. Default KeeperAuto.
+	Keeper KeeperMode
 
 	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
 	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
@@ -278,6 +278,10 @@ func (c Config) complete() (Config, error) {
 	if c.MaxGenerations < 0 || c.MaxGenerations == 1 {
 		errs = append(errs, fmt.Errorf("drain: Config.MaxGenerations is %d: want 0 for the default (4), "+
 			"or at least 2: a swap needs two", c.MaxGenerations))
+	}
+	if c.Keeper < KeeperAuto || c.Keeper > KeeperNever {
+		errs = append(errs, fmt.Errorf("drain: Config.Keeper is %v: want KeeperAuto, KeeperAlways or KeeperNever",
+			c.Keeper))
 	}
 	if c.SwapTimeout <= c.Probation {
 		errs = append(errs, fmt.Errorf("drain: Config.SwapTimeout (%v) must be longer than "+

@@ -38,6 +38,16 @@ func TestSwapIsRefusedWhereSystemdHearsOfNoOther(t *testing.T) {
 	s.stop()
 }
 
+// A container ends with PID 1, so it is refused there, too.
+func TestSwapIsRefusedInPID1WithoutAKeeper(t *testing.T) {
+	s := start(t, plan{}, asPID1, func(s *service, _ *exec.Cmd) { s.plan.Keeper = false; s.replan() })
+	s.signal(s.keeper(), hup)
+	s.noteSince(0, 0, "swap refused: the container would end")
+	s.wantNone(0, "swap begun")
+	s.signal(s.keeper(), term)
+	s.wantKeeperExit(0)
+}
+
 // Elsewhere it is not.
 func TestSwapWhereSystemdHears(t *testing.T) {
 	each(t, map[string]func(*service, *exec.Cmd){

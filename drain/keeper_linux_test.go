@@ -24,8 +24,9 @@ func withKeeper(s *service, _ *exec.Cmd) {
 	s.replan()
 }
 
-// asPID1 puts the service in a pid namespace, where Config.Keeper is not needed.
+// asPID1 puts the service in a pid namespace.
 func asPID1(s *service, cmd *exec.Cmd) {
+	withKeeper(s, cmd) // which PID 1 of a test binary would not have
 	if err := namespaces(); err != nil {
 		s.Skipf("no pid namespaces, which need root and unshare of util-linux: %v", err)
 	}
@@ -204,7 +205,7 @@ func older(major, minor int) bool {
 func TestKeeperThatCantStartSaysWhy(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := begin(t, plan{Fault: "no binary"}, how)
-		s.wantIn(s.noteSince(0, 0, "error").Note, "Config.Keeper", "generation 1", s.binary, "no such file")
+		s.wantIn(s.noteSince(0, 0, "error").Note, "Config.Keeper: ", "generation 1", s.binary, "no such file")
 		s.wantKeeperExit(1)
 	})
 }
@@ -273,6 +274,48 @@ func TestSignalsWhileTheKeeperComes(t *testing.T) {
 	})
 }
 
+// A shell, a terminal and pkill signal the keeper and the generations, in any order and with a delay: that counts once.
+func TestSignalsToAllCountOnce(t *testing.T) {
+	each(t, map[string]func(s *service, sig syscall.Signal){
+		"the group":        func(s *service, sig syscall.Signal) { s.signal(-s.pgid, sig) },
+		"the keeper first": func(s *service, sig syscall.Signal) { s.signal(s.pgid, sig); s.signal(s.main().PID, sig) },
+		"a keeper that is late": func(s *service, sig syscall.Signal) {
+			s.signal(s.pgid, syscall.SIGSTOP)
+			s.awaitState(s.pgid, "T")
+			s.signal(-s.pgid, sig)
+			s.noteSince(0, s.main().PID, "signal: "+unix.SignalName(sig))
+			s.signal(s.pgid, syscall.SIGCONT)
+		},
+	}, func(t *testing.T, signal func(*service, syscall.Signal)) {
+		s := start(t, plan{}, withKeeper)
+		signal(s, syscall.SIGHUP)
+		s.event(2, "older generation is gone")
+		c, open := s.slow("slow")
+		signal(s, syscall.SIGTERM)
+		s.event(2, "draining")
+		s.finishSlow(c, open)
+		s.wantKeeperExit(0)
+		s.wantNothingLost()
+		for _, note := range []string{"signal: SIGHUP", "signal: SIGTERM"} {
+			s.wantNotes(1, 0, note)
+		}
+	})
+}
+
+// Two that are sent to one process mean what they mean.
+func TestTwoStopsToTheKeeperLeaveNow(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		s.swapBy(s.keeper())
+		s.slow("slow")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.event(2, "draining")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.event(2, "cut off")
+		s.wantKeeperExit(1)
+	})
+}
+
 // Nobody supervises a service whose keeper was killed, and the next one could not bind.
 func TestKeeperKilledStopsTheService(t *testing.T) {
 	s := start(t, plan{}, withKeeper)
@@ -284,6 +327,19 @@ func TestKeeperKilledStopsTheService(t *testing.T) {
 	s.gone()
 	if r := s.event(2, "stopped"); r.Err != "" {
 		t.Error(r)
+	}
+}
+
+// A supervisor sends KILL where TERM takes too long, and starts the service again.
+func TestKeeperKilledInAStopCutsOff(t *testing.T) {
+	for _, phase := range []string{"stopping", "draining"} {
+		s := start(t, plan{DrainTimeout: 2 * hung, PullMin: map[string]time.Duration{"stopping": hung}[phase], PullMax: hung}, withKeeper)
+		s.slow("slow")
+		s.signal(s.keeper(), syscall.SIGTERM)
+		s.event(1, phase)
+		s.signal(s.keeper(), syscall.SIGKILL)
+		s.event(1, "cut off")
+		s.gone()
 	}
 }
 

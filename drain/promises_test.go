@@ -104,9 +104,7 @@ func TestGuideSaysTheDefaults(t *testing.T) {
 				h, _ := health.New(health.Config{Failures: cfg.Failures})
 				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/ping", nil))
 				is = fmt.Sprint(h.Probers()[0].Needs)
-			case name == "Keeper":
-				is = "in PID 1 only"
-			case f.IsZero():
+			case f.IsZero() && name != "Keeper":
 				is = "none"
 			}
 			if row[2] != is {

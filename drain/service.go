@@ -78,7 +78,7 @@ func begin(cfg Config) (*Service, error) {
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
-	if err == nil && keeper.Wanted(s.cfg.Keeper) {
+	if err == nil && s.cfg.Keeper.wanted() {
 		return nil, keeper.Become(cmp.Or(cfg.Logger, slog.Default()), s.cfg.Signals.Stop)
 	}
 	in := newInbox()
@@ -109,7 +109,7 @@ func begin(cfg Config) (*Service, error) {
 	if o.starter != nil {
 		go s.run.adopter.hear(o.starter)
 	}
-	go watchKeeper(o.keeper, in, !o.os.inherits)
+	go watchKeeper(o.keeper, in, signals, !o.os.inherits)
 	s.run.free = func() { o.os.over(); oneService.Unlock() }
 	go s.run.loop()
 	return s, nil
@@ -159,9 +159,11 @@ func (o origin) noSwap() string {
 	switch {
 	case o.os.fds == nil:
 		return "this platform can't hand sockets over"
+	case o.keeper == nil && o.os.pid == 1:
+		return "the container would end with PID 1: leave Config.Keeper at KeeperAuto"
 	case o.keeper == nil && sdnotify.Deaf():
 		return "systemd follows this process, hears of no other, and would end the service with it: " +
-			"set Type=notify and NotifyAccess=main in the unit, or Config.Keeper"
+			"set Type=notify and NotifyAccess=main in the unit, or leave Config.Keeper at KeeperAuto"
 	}
 	return ""
 }

@@ -139,7 +139,7 @@ func (g *gen) config() drain.Config {
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
 		IdleGrace: cmp.Or(g.IdleGrace, time.Second), PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Version: g.Version, PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,
-		Keeper: g.Keeper, HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
+		HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,
 		Join: g.join, Gone: g.gone,
 		Leave: func(context.Context) error {
@@ -149,6 +149,9 @@ func (g *gen) config() drain.Config {
 			g.note("left")
 			return nil
 		},
+	}
+	if g.Keeper {
+		cfg.Keeper = drain.KeeperAlways
 	}
 	if g.Lines {
 		g.line = newLineServer(g)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -74,8 +75,56 @@ func (a arrival) same(b arrival) bool { return a.Signal == b.Signal && a.hangup 
 // group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
 var sameWish = 100 * time.Millisecond
 
+// copied is how long after a signal one that came the other way, to this process or by its keeper, is the same one: a
+// terminal, a supervisor and pkill(1) signal both. A keeper that gets no processor may be that late.
+const copied = 2 * time.Second
+
+// copies tell signals that come both ways. The time is when one came, and its copy may come.
+type copies struct {
+	mu     sync.Mutex // guards what follows
+	direct map[os.Signal]time.Time
+	raised map[os.Signal]bool // the keeper has forwarded it, and this process is about to get it
+	kept   map[os.Signal]time.Time
+}
+
+func newCopies() *copies {
+	return &copies{
+		direct: make(map[os.Signal]time.Time), raised: make(map[os.Signal]bool), kept: make(map[os.Signal]time.Time),
+	}
+}
+
+// first tells whether a signal that came one way is no copy of one that came the other way, and remembers it.
+func first(sig os.Signal, at time.Time, this, other map[os.Signal]time.Time) bool {
+	if t, ok := other[sig]; ok && at.Sub(t) < copied {
+		delete(other, sig)
+		return false
+	}
+	this[sig] = at
+	return true
+}
+
+// forwarded tells whether a signal is to be raised here that the keeper has got.
+func (c *copies) forwarded(sig os.Signal, at time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.raised[sig] = first(sig, at, c.kept, c.direct)
+	return c.raised[sig]
+}
+
+// came tells whether a signal counts that this process has got.
+func (c *copies) came(sig os.Signal, at time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raised[sig] {
+		c.raised[sig] = false
+		return true
+	}
+	return first(sig, at, c.direct, c.kept)
+}
+
 // signals are those that have come, in order.
 type signals struct {
+	*copies
 	sets     *Signals
 	in       chan os.Signal
 	arrivals chan arrival
@@ -83,7 +132,9 @@ type signals struct {
 }
 
 func newSignals(sets *Signals, ended <-chan struct{}) *signals {
-	return &signals{sets: sets, in: make(chan os.Signal, 16), arrivals: make(chan arrival), ended: ended}
+	return &signals{
+		copies: newCopies(), sets: sets, in: make(chan os.Signal, 16), arrivals: make(chan arrival), ended: ended,
+	}
 }
 
 // watch installs the handlers. From here on a signal is remembered until the loop handles it.
@@ -112,7 +163,9 @@ func (s *signals) take() {
 		case <-terminal.look:
 			terminal.watch()
 		case sig := <-s.in:
-			waiting = s.sets.remember(waiting, arrival{sig, time.Now(), terminal.hangsUp(sig)})
+			if now := time.Now(); s.came(sig, now) {
+				waiting = s.sets.remember(waiting, arrival{sig, now, terminal.hangsUp(sig)})
+			}
 		case out <- first:
 			waiting = waiting[1:]
 		case <-s.ended:

@@ -45,6 +45,19 @@ func (v versions) swapTo(s *service, version string) record {
 	return s.swap()
 }
 
+// A keeper of either version follows generations of both.
+func TestTwoVersionsBehindAKeeper(t *testing.T) {
+	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {
+		s := start(t, plan{}, v.begins(first), withKeeper)
+		for _, version := range then {
+			v.deploy(s, version)
+			s.swapBy(s.pgid)
+		}
+		s.signal(s.pgid, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
 // Under load that never retries, everything that one generation passes to the next passes between versions too.
 func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 	eachWay(t, func(t *testing.T, v versions, first string, then ...string) {

@@ -81,7 +81,7 @@ func settings(cfg *drain.Config) []setting {
 		{"KeepPull", "keep-pull", yes(&cfg.KeepPull),
 			"let a swap not end a pull"},
 
-		{"Keeper", "keeper", yes(&cfg.Keeper),
-			"let the first process stay, for supervisors that follow one pid"},
+		{"Keeper", "keeper", keeper(&cfg.Keeper),
+			"let the first process stay in front, for what waits for it: `when`: auto, always or never"},
 	}
 }

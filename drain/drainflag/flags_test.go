@@ -34,7 +34,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func TestEveryFieldHasAFlag(t *testing.T) {
 	example := map[string][2]string{ // by type: what is given, how it is shown
 		"string": {"x", "x"}, "int": {"7", "7"}, "bool": {"true", "true"}, "time.Duration": {"7s", "7s"},
-		"[]netip.Prefix": {"10.0.0.0/8,::1", "[10.0.0.0/8 ::1/128]"},
+		"[]netip.Prefix": {"10.0.0.0/8,::1", "[10.0.0.0/8 ::1/128]"}, "drain.KeeperMode": {"never", "never"},
 	}
 	var cfg drain.Config
 	f, err := parse(&cfg)
@@ -149,7 +149,7 @@ func TestBadInput(t *testing.T) {
 		{"failures", "three", "want a whole number"},
 		{"max-generations", "2.5", "want a whole number"},
 		{"keep-pull", "maybe", "want true or false"},
-		{"keeper", "on", "want true or false"},
+		{"keeper", "on", "want auto, always or never"},
 		{"probers", "10.0.0.0/33", "want networks or addresses"},
 		{"probers", "10.0.0.1,,10.0.0.2", "want networks or addresses"},
 		{"probers", "balancer.local", "want networks or addresses"},

@@ -93,7 +93,7 @@ func TestExitCodes(t *testing.T) {
 		{"APP_DRAIN_TIMEOUT=1", "", 2, `APP_DRAIN_TIMEOUT is "1", and -drain-timeout cannot be that: want`},
 		{"APP_DRAIN_TIMEOUT=1", "-help", 0, "-drain-timeout time"},
 		{"", "start", 1, `\"start\" is no flag: leave it out, or see -help`},
-		{"", "-keeper false", 1, `\"false\" is no flag`},
+		{"", "-keep-pull false", 1, `\"false\" is no flag`},
 		{"", "-s reload", 1, "-s needs -control, the socket of the running service"},
 		{"", "-s relod -control /nowhere/sock", 1, `-s relod: drain: control: \"relod\" is no command: want status`},
 		{"", "-s status -control /nowhere/sock", 1, "does the service run, with this -control?"},

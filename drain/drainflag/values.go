@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // value is a flag.Value whose errors say what is wanted. Those of package flag say "parse error".
@@ -38,7 +40,7 @@ func (v value[T]) Get() any {
 
 func (v value[T]) String() string { return fmt.Sprint(v.Get()) }
 
-// IsBoolFlag lets -keeper be -keeper=true.
+// IsBoolFlag lets -keep-pull be -keep-pull=true.
 func (v value[T]) IsBoolFlag() bool {
 	_, is := v.Get().(bool)
 	return is
@@ -48,6 +50,7 @@ const (
 	wantNumber   = "a whole number, such as 3"
 	wantDuration = "a number with its unit, such as 500ms, 30s or 1m30s"
 	wantBool     = "true or false"
+	wantKeeper   = "auto, always or never"
 	wantNetworks = "networks or addresses with commas between them, such as 10.0.0.0/8,192.168.1.7"
 )
 
@@ -69,6 +72,17 @@ func yes(p *bool) flag.Value {
 		b, err := strconv.ParseBool(s)
 		return b, err == nil
 	}, wantBool}
+}
+
+func keeper(p *drain.KeeperMode) flag.Value {
+	return value[drain.KeeperMode]{p, func(s string) (drain.KeeperMode, bool) {
+		for _, m := range []drain.KeeperMode{drain.KeeperAuto, drain.KeeperAlways, drain.KeeperNever} {
+			if m.String() == s {
+				return m, true
+			}
+		}
+		return 0, false
+	}, wantKeeper}
 }
 
 func duration(p *time.Duration, def time.Duration) flag.Value {

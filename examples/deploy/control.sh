@@ -159,6 +159,17 @@ start() {
 	[ -z "$rc" ] || fail 1 "start failed: $BIN exited with code $rc"
 	fail 150 "not ready after $START_TIMEOUT s: pid $child was told to stop"
 }
+# mine: what was started is in charge, or stays in front of that.
+mine() {
+	[ "$pid" = "$child" ] && return
+	if [ -d "$PROC/self" ]; then
+		{ read -r stat <"$PROC/$pid/stat"; } 2>/dev/null
+		stat=${stat##*) } stat=${stat#* }
+		[ "${stat%% *}" = "$child" ]
+	else
+		[ "$(ps -o ppid= -p "$pid" | tr -d ' ')" = "$child" ]
+	fi
+}
 started() {
 	rc=''
 	if ! alive "$child"; then
@@ -166,7 +177,7 @@ started() {
 		rc=$?
 		return 0
 	fi
-	found && [ "$pid" = "$child" ] && [ "$(field pulled)" = false ]
+	found && mine && [ "$(field pulled)" = false ]
 }
 
 stop() {

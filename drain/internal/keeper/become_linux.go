@@ -81,7 +81,7 @@ func Become(log *slog.Logger, stop []os.Signal) error {
 		env := append(process.Without(self.Env, process.KeepEnv), process.KeepEnv+"="+string(told))
 		err = syscall.Exec(runs, self.Args, env)
 	}
-	return fmt.Errorf("drain: Config.Keeper: this process can't become the keeper: exec %s: %w", runs, err)
+	return fmt.Errorf("drain: Config.Keeper: can't become the keeper: exec %s: %w; KeeperNever does without", runs, err)
 }
 
 // ignored are the signals that this process was started with as ignored, by nohup or by a shell's "&".

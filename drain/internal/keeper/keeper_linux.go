@@ -38,6 +38,7 @@ type keeper struct {
 
 	present  chan *generation // run sends the main one
 	named    chan int         // pids of the next main ones
+	heard    chan line        // of generations that count signals
 	signals  chan os.Signal   // to be forwarded
 	died     chan os.Signal   // SIGCHLD
 	handling chan struct{}    // closed when generation 1 has its signal handlers; nil when run knows
@@ -47,21 +48,20 @@ type keeper struct {
 	main      *generation
 	before    []*generation // were main, the oldest first
 	held      []os.Signal
-	codes     map[int]int // exit codes of what was reaped: no more than there are pids
+	lines     map[int]line // by pid
+	codes     map[int]int  // exit codes of what was reaped: no more than there are pids
 	childless bool
 }
 
-// Wanted tells whether this process is to become a keeper: it is asked to, or has to as PID 1.
-func Wanted(asked bool) bool {
-	return (asked || os.Getpid() == 1) && farEnd == nil && farEndErr == nil && !process.Started()
-}
+// Has tells whether a keeper has started this process, or said something that it can't have.
+func Has() bool { return farEnd != nil || farEndErr != nil }
 
 // stay keeps, and returns the exit code when no generation is left. Stop are the signals that end the service; mask is
 // what generation 1 is to be started with.
 func stay(log *slog.Logger, stop []os.Signal, mask *unix.Sigset_t) (code int, err error) {
 	k := &keeper{
 		log: log, stop: stop, mask: mask, upstream: sdnotify.Socket(), present: make(chan *generation),
-		named:   make(chan int),
+		named: make(chan int), heard: make(chan line), lines: make(map[int]line),
 		signals: make(chan os.Signal, 64), died: make(chan os.Signal, 1),
 		handling: make(chan struct{}), gone: make(chan struct{}), codes: make(map[int]int),
 	}
@@ -72,7 +72,7 @@ func stay(log *slog.Logger, stop []os.Signal, mask *unix.Sigset_t) (code int, er
 }
 
 func cantStart(err error) error {
-	return fmt.Errorf("drain: the keeper (Config.Keeper, or because this is PID 1) can't start generation 1: %w", err)
+	return fmt.Errorf("drain: Config.Keeper: the keeper can't start generation 1: %w; KeeperNever does without", err)
 }
 
 func (k *keeper) start() (err error) {
@@ -116,22 +116,20 @@ func (k *keeper) start() (err error) {
 	return nil
 }
 
-// startFirst starts generation 1 as this process was started, with the far end. Generation 1 gets a
-// process group of its own, in the foreground if this one was. In the keeper's group a Ctrl-C would
-// reach it twice, directly and through the keeper, and the second one means to leave now.
+// startFirst starts generation 1 as this process was started, with the far end. It stays in the process group: there a
+// terminal, a shell and a supervisor reach all of the service, by kill -9 and Ctrl-Z too. A signal comes to it twice
+// then, and counts once: see Hear.
 func startFirst(socket string, far int) (int, error) {
 	self := process.Self
 	env := append(process.Without(self.Env, "NOTIFY_SOCKET", process.KeeperEnv), "NOTIFY_SOCKET="+socket,
 		fmt.Sprintf("%s=%d %d", process.KeeperEnv, os.Getpid(), far))
-	sys := &syscall.SysProcAttr{Setpgid: true}
-	sys.Foreground = process.Foreground(0)
 	// By number, not through Files: the far end must not replace what was passed to this process.
 	if _, err := unix.FcntlInt(uintptr(far), unix.F_SETFD, 0); err != nil {
 		return 0, err
 	}
 	files := []uintptr{uintptr(self.Stdio[0]), uintptr(self.Stdio[1]), uintptr(self.Stdio[2])}
 	pid, err := syscall.ForkExec(self.Binary, self.Args,
-		&syscall.ProcAttr{Dir: self.Dir, Env: env, Files: files, Sys: sys})
+		&syscall.ProcAttr{Dir: self.Dir, Env: env, Files: files})
 	if err == nil {
 		closePassed()
 	}
@@ -160,7 +158,7 @@ func closePassed() {
 func forwarded() (all []os.Signal) {
 	for n := unix.Signal(1); n < 65; n++ {
 		switch n {
-		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGTTIN, unix.SIGTTOU:
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGURG, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
 		default:
 			all = append(all, n)
 		}
@@ -192,6 +190,8 @@ func (k *keeper) run() (code int) {
 		case k.present <- k.main:
 		case pid := <-k.named:
 			k.promote(pid)
+		case l := <-k.heard:
+			k.hears(l)
 		case sig := <-k.signals:
 			k.forward(sig)
 		case <-k.handling:
@@ -225,6 +225,9 @@ func (k *keeper) forward(sig os.Signal) {
 		to = k.before
 	}
 	for _, g := range to {
+		if k.say(g, sig) {
+			continue
+		}
 		if err := g.signal(sig); err != nil && k.lives(g) {
 			k.log.Error("keeper: can't forward a signal", "to", g.pid, "signal", sig, "err", err)
 		}

@@ -8,13 +8,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 )
 
-// Wanted tells whether this process is asked to become a keeper.
-func Wanted(asked bool) bool { return asked }
+// Has returns false: there is none.
+func Has() bool { return false }
 
 // Become returns an error: this system has no keeper.
 func Become(*slog.Logger, []os.Signal) error {
 	return fmt.Errorf("drain: Config.Keeper: only Linux lets a process adopt the generations to come; "+
-		"leave it unset (%w)", errors.ErrUnsupported)
+		"leave it at KeeperAuto (%w)", errors.ErrUnsupported)
 }
+
+// Hear does nothing: no keeper forwards signals.
+func Hear([]os.Signal, <-chan struct{}, func(os.Signal, time.Time) bool, func()) {}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
 // The limits of a datagram: systemd takes 4096 bytes, the kernel passes 253 descriptors.
@@ -77,6 +79,13 @@ func parseControl(oob []byte) (from *unix.Ucred, fds []int) {
 
 // handle takes MAINPID out and passes the rest on: to a manager above, the keeper is the main process.
 func (k *keeper) handle(from *unix.Ucred, text string, fds []int) {
+	if list, ok := strings.CutPrefix(text, sdnotify.KeeperSignals); ok {
+		if int(from.Uid) == os.Getuid() && len(fds) == 1 {
+			k.heard <- line{int(from.Pid), fds[0], strings.Split(list, ",")}
+			fds[0] = -1 // kept
+		}
+		return
+	}
 	var rest []string
 	pid := 0
 	for line := range strings.Lines(text) {

@@ -163,8 +163,12 @@ func (t *turn) restore() {
 	t.do(CallJoin{})
 }
 
+// keeperGone stops as by a signal, also as the second one: a supervisor sends KILL where TERM takes too long.
 func (t *turn) keeperGone() {
-	if t.Phase != Draining {
+	switch {
+	case t.Stopping && (t.Phase == Pulled || t.Phase == Draining):
+		t.cutOff("the keeper was killed", 0, false)
+	case t.Phase != Draining:
 		t.do(Log{Level: slog.LevelWarn, Message: "the keeper is gone: stopping"})
 		t.stop(nil)
 	}

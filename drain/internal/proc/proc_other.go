@@ -8,3 +8,6 @@ func Alive(int) bool { return false }
 
 // Command returns "": this system does not tell.
 func Command(int) string { return "" }
+
+// Traced returns false: this system does not tell.
+func Traced() bool { return false }

@@ -43,3 +43,10 @@ func Command(pid int) string {
 	}
 	return " (" + strings.TrimSpace(string(comm)) + ")"
 }
+
+// Traced tells whether a debugger follows this process, where that can be known.
+func Traced() bool {
+	status, _ := os.ReadFile("/proc/self/status")
+	_, tracer, ok := strings.Cut(string(status), "\nTracerPid:\t")
+	return ok && !strings.HasPrefix(tracer, "0\n")
+}

@@ -1,6 +1,7 @@
 package sdnotify
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 
@@ -33,6 +34,15 @@ func Instead(of, pid int) {
 			*p = strconv.Itoa(pid)
 		}
 	}
+}
+
+// Told tells whether systemd has started this process, follows it by its number, and hears of the next ones. Another
+// manager that has a NOTIFY_SOCKET may heed READY=1 alone, or wait for the parent of this process.
+func Told() bool {
+	parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", os.Getppid()))
+	direct := passed.execPID == strconv.Itoa(os.Getpid()) || // not before version 248
+		passed.execPID == "" && string(parent) == "systemd\n"
+	return direct && Socket() != ""
 }
 
 // Deaf tells whether systemd follows this process by its number and would hear of no other, as in a unit of Type=simple

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -20,10 +21,22 @@ const (
 	RelaySocket = "@baton-keeper/"
 )
 
+// KeeperSignals begins what a generation tells its keeper alone: the numbers of the signals that it wants to hear of by
+// the socket that comes along. An older keeper passes that on, and a manager ignores it.
+const KeeperSignals = "X_BATON_SIGNALS="
+
+// Kept tells whether a keeper has started this process, or a generation behind one.
+func Kept() bool {
+	return strings.HasPrefix(passed.socket, AloneSocket) || strings.HasPrefix(passed.socket, RelaySocket)
+}
+
+// TellKeeper sends the keeper a datagram with a descriptor.
+func TellKeeper(text string, file syscall.Conn) error { return send(passed.socket, text, file) }
+
 // A keeper's NOTIFY_SOCKET is taken out of the environment before the program can start processes: unlike a service
 // manager's it is meant for generations alone.
 func init() {
-	if strings.HasPrefix(passed.socket, AloneSocket) || strings.HasPrefix(passed.socket, RelaySocket) {
+	if Kept() {
 		_ = os.Unsetenv("NOTIFY_SOCKET")
 	}
 }

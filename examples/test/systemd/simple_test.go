@@ -7,16 +7,17 @@ import (
 	"testing"
 )
 
-// TestSimple: systemd ends a unit of another type than notify with the process that it has started. A reload there is
-// refused with the reason, and nobody notices; with the keeper, which stays, it works.
+// TestSimple: systemd ends a unit of another type than notify with the process that it has started. That is the keeper,
+// which stays. Without one, a reload is refused with the reason, and nobody notices.
 func TestSimple(t *testing.T) {
 	for _, x := range []struct {
 		name, kind, reload, flags string
 		generation                int
 	}{
-		{"simple, by a signal", "simple", "/bin/kill -HUP $MAINPID", "", 1},
-		{"exec, by a command", "exec", app + " -s reload -control " + control, "", 1},
-		{"simple, with the keeper", "simple", app + " -s reload -control " + control, " -keeper", 2},
+		{"simple", "simple", "/bin/kill -HUP $MAINPID", " -keeper auto", 2},
+		{"exec", "exec", app + " -s reload -control " + control, " -keeper auto", 2},
+		{"no keeper, by a signal", "simple", "/bin/kill -HUP $MAINPID", " -keeper never", 1},
+		{"no keeper, by a command", "exec", app + " -s reload -control " + control, " -keeper never", 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			b := newBed(t)
