@@ -38,7 +38,7 @@ func build(t *testing.T, n int) string {
 
 // command is that of the service.
 func (s *site) command() string {
-	return fmt.Sprintf("%s -addr %s -control %s -probation 50ms -keeper auto", s.Path("app"), s.Addr, s.Path("control"))
+	return fmt.Sprintf("%s -addr %s -control %s -probation 50ms", s.Path("app"), s.Addr, s.Path("control"))
 }
 
 // control is the command for the service that runs.
