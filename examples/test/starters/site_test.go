@@ -38,7 +38,7 @@ func build(t *testing.T, n int) string {
 
 // command is that of the service.
 func (s *site) command() string {
-	return fmt.Sprintf("%s -addr %s -control %s -probation 50ms", s.Path("app"), s.Addr, s.Path("control"))
+	return fmt.Sprintf("%s -addr %s -control %s -probation 50ms -keeper auto", s.Path("app"), s.Addr, s.Path("control"))
 }
 
 // control is the command for the service that runs.
@@ -109,7 +109,9 @@ func ofProcess(pid int, line string) string {
 }
 
 func (s *site) signal(pid int, sig syscall.Signal) {
-	if err := syscall.Kill(pid, sig); err != nil {
+	if pid <= 1 { // which would be a group of processes
+		s.t.Errorf("signal %d to %d", sig, pid)
+	} else if err := syscall.Kill(pid, sig); err != nil {
 		s.t.Errorf("signal %d to %d: %v", sig, pid, err)
 	}
 }
