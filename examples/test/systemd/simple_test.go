@@ -36,7 +36,8 @@ func TestSimple(t *testing.T) {
 			b.deploy(build(t, "v2", ""))
 			switch {
 			case x.generation == 2:
-				b.ctl(0, "reload", "app")
+				b.ctl(0, "reload", "app") // kill(1) does not wait for it
+				b.eventually("generation 2 answers", func() bool { return b.whoami().Generation == 2 })
 			case strings.Contains(x.reload, "kill"):
 				b.ctl(0, "reload", "app") // kill(1) has no other answer
 				b.eventually("the reason in the journal", func() bool { return b.says("Type=notify") })
