@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -113,8 +114,8 @@ func TestNewVersionSpellsItsAddressesOtherwise(t *testing.T) {
 	}
 	var p plan
 	spell(&p, "tcp", "127.0.0.1", "tcp", "", dir+"/")
-	p.ChangeDir, p.DrainTimeout = dir, 2*hung
-	s := start(t, p)
+	p.DrainTimeout = 2 * hung
+	s := start(t, p, func(_ *service, cmd *exec.Cmd) { cmd.Dir = dir })
 	l := s.drive(4, 0)
 	sockets := []net.Conn{s.sender("udp").Conn, s.sender("unixgram").Conn}
 	for _, at := range [][2]string{{"tcp", also}, {"unix", filepath.Join(dir, "s")}} {
