@@ -58,7 +58,7 @@ type conn struct {
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
-	talk      *talk                        // of a Followed; set before a server gets the connection
+	talk      conversation                 // of a Followed, or nil; set before a server gets the connection
 
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
@@ -80,6 +80,12 @@ type conn struct {
 	serving        request                   // of HTTP/1
 	handled        bool                      // a handler has begun since the state became new or idle, of HTTP/1
 	streams        map[*http.Request]request // of HTTP/2
+}
+
+// conversation is what is known of the requests that are read and the answers that are written.
+type conversation interface {
+	rests() bool // each request that was read has been answered, and nothing else was read
+	owes() bool  // a request that was read has not been answered
 }
 
 // The protocols of a conn once a server has it.

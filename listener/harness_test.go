@@ -62,7 +62,7 @@ func listening(t testing.TB, from *generation) *generation {
 		_ = f.Close()
 		check(t, err)
 		so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), false)
-		g.set.sockets[so.key] = so
+		g.set.hold(so)
 		g.ln = so
 	}
 	t.Cleanup(func() { g.set.Close() })

@@ -49,7 +49,8 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	so := newSocket(s, key, ln.(sockopt.Listener), s.open)
 	so.bound = !sockopt.IsListening(so.ln)
 	so.path = madeFile(network, address, made)
-	s.sockets[key], s.opened[key] = so, made
+	s.opened[key] = made
+	s.hold(so)
 	return so, nil
 }
 

@@ -34,7 +34,8 @@ func raw(t testing.TB, from *generation) *generation {
 	g.n = from.n + 1
 	ln := mustOpen(t, "tcp", "127.0.0.1:0")
 	so := newSocket(g.set, from.ln.(*socket).key, ln.(sockopt.Listener), true)
-	g.set.sockets[so.key], g.ln = so, so
+	g.set.hold(so)
+	g.ln = so
 	return g
 }
 

@@ -117,9 +117,7 @@ func (c overheard) part() LossKind {
 
 // behind counts a request that the server has read and not answered, too.
 func (c overheard) behind(n int) LossKind {
-	c.talk.mu.Lock()
-	defer c.talk.mu.Unlock()
-	if c.talk.talks.Open() > 0 && !c.clientClosed.Load() || sniff.LooksLikeHead(sockopt.Peek(c.Conn, n)) {
+	if c.talk.owes() && !c.clientClosed.Load() || sniff.LooksLikeHead(sockopt.Peek(c.Conn, n)) {
 		return LostRequest
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/baton-go/baton/listener/internal/dgram"
 	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
@@ -16,6 +17,30 @@ type dropper interface {
 	DropListener(network, address string)
 	DropPacketConn(network, address string)
 	Shared() bool // a process that was started has what there is, and may fail
+}
+
+// hold keeps so until it is closed. The caller holds mu, where others have the set.
+func (s *Set) hold(so *socket) {
+	so.forget = s.forget
+	s.sockets[so.key] = so
+}
+
+func (s *Set) forget(so *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sockets[so.key] == so {
+		delete(s.sockets, so.key)
+		s.closes(so.key, func(d dropper, network, address string) { d.DropListener(network, address) }, so.ln)
+	}
+}
+
+func (s *Set) forgetPackets(key string, g *dgram.Gate) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.packets[key] == g {
+		delete(s.packets, key)
+		s.closes(key, func(d dropper, network, address string) { d.DropPacketConn(network, address) }, g.Socket())
+	}
 }
 
 // closes is called where the socket of a key is about to be closed. The caller holds mu.

@@ -172,15 +172,6 @@ func (s *Set) drained() <-chan struct{} {
 	return s.empty
 }
 
-func (s *Set) forget(so *socket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sockets[so.key] == so {
-		delete(s.sockets, so.key)
-		s.closes(so.key, func(d dropper, network, address string) { d.DropListener(network, address) }, so.ln)
-	}
-}
-
 // Warn makes the set call f with what it can't do for a server that was given to Track, as soon as
 // that is known: its HTTP/2 connections end as net/http ends them. It must be called before Track.
 // The error names the cure.
@@ -191,15 +182,6 @@ func (s *Set) gates() map[string]*dgram.Gate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.packets)
-}
-
-func (s *Set) forgetPackets(key string, g *dgram.Gate) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.packets[key] == g {
-		delete(s.packets, key)
-		s.closes(key, func(d dropper, network, address string) { d.DropPacketConn(network, address) }, g.Socket())
-	}
 }
 
 // OnStarved makes the set call f when this process can't take a client that has connected, for want

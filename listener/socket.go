@@ -21,6 +21,8 @@ type socket struct {
 	ln   sockopt.Listener // closed by Close
 	path string           // the file that this process has made; "" for none
 
+	forget func(*socket) // called by Close, with mu held; see Set.hold
+
 	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
 	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
 
@@ -104,7 +106,9 @@ func (so *socket) close() error {
 	}
 	so.closed = true
 	so.cond.Broadcast()
-	so.set.forget(so)
+	if so.forget != nil {
+		so.forget(so)
+	}
 	if so.path != "" && !so.open { // a generation that fails; in others tableflip removes it, after the last one
 		_ = os.Remove(so.path)
 	}

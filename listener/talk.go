@@ -1,0 +1,238 @@
+package listener
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
+	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
+)
+
+// talk is a connection of a Followed.
+type talk struct {
+	net.Conn
+	own  *conn
+	of   *Followed
+	used atomic.Bool
+	lost atomic.Bool // of talks
+	tls  atomic.Bool // lost, since the server itself speaks TLS
+
+	mu         sync.Mutex // guards what follows
+	talks      sniff.Exchange
+	led        bool
+	background bool // net/http reads behind a handler's back
+	last       bool // the client knows that the answer is the last
+	closed     bool
+}
+
+// noServer has no timeouts.
+var noServer http.Server
+
+// meet makes a connection that has said nothing one of HTTP/1.
+func (t *talk) meet() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.own.state.Load() == 0 && !t.talks.Lost {
+		t.own.onState(&noServer, t.Conn, http.StateNew)
+		t.settle()
+	}
+}
+
+// follow tells of what was read or written.
+func (t *talk) follow(tell func(*sniff.Exchange)) {
+	if t.lost.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := &t.talks
+	begun := x.Begun
+	tell(x)
+	switch {
+	case x.Lost:
+		t.lost.Store(true)
+		t.own.speaks.CompareAndSwap(followed, plain)
+		if t.own.state.Store(0); x.Upgraded {
+			t.own.onState(&noServer, t.Conn, http.StateHijacked)
+		}
+	default:
+		for range x.Begun - begun {
+			t.own.onState(&noServer, t.Conn, http.StateActive)
+		}
+		if x.Open() == 0 && !x.Ends && !t.background && t.own.is(http.StateActive) {
+			t.own.onState(&noServer, t.Conn, http.StateIdle)
+		}
+		if x.Answered > 0 && !t.of.http1.Load() {
+			go t.of.learn()
+		}
+	}
+	t.settle()
+}
+
+// settle is called with mu held when the state has changed.
+func (t *talk) settle() {
+	led := !t.talks.Lost && !t.closed && t.own.state.Load() != 0
+	if led && t.talks.Partial() != t.own.readSinceIdle.Load() {
+		t.own.readSinceIdle.Store(t.talks.Partial())
+	}
+	if led == t.led {
+		return
+	}
+	t.led = led
+	f := t.of
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if led {
+		f.led++
+	} else if f.led--; f.led == 0 {
+		close(f.changed)
+		f.changed = make(chan struct{})
+	}
+}
+
+// rests implements conversation.
+func (t *talk) rests() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.talks.Rest()
+}
+
+// owes implements conversation.
+func (t *talk) owes() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.talks.Open() > 0
+}
+
+func (t *talk) use() {
+	if !t.used.Swap(true) {
+		t.of.untested.Done()
+	}
+}
+
+// Read implements net.Conn. Behind the last answer, of which only the client knows, it returns
+// io.EOF.
+func (t *talk) Read(p []byte) (int, error) {
+	t.use()
+	if t.lost.Load() {
+		return t.Conn.Read(p)
+	}
+	t.mu.Lock()
+	over := t.last && t.talks.Open() == 0
+	t.background = len(p) == 1 && t.own.noDeadline.Load()
+	t.mu.Unlock()
+	if over {
+		return 0, io.EOF
+	}
+	n, err := t.Conn.Read(p)
+	t.follow(func(x *sniff.Exchange) {
+		t.background = false
+		x.Read(p[:n])
+	})
+	if n > 0 && t.lost.Load() && p[0] == sniff.HandshakeRecord {
+		t.tls.Store(true)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (t *talk) Write(p []byte) (n int, err error) {
+	t.use()
+	if t.lost.Load() {
+		return t.Conn.Write(p)
+	}
+	if at := t.announce(p); at > 0 {
+		n, err = t.Conn.Write(slices.Concat(p[:at], []byte(lastAnswer), p[at:]))
+		if n > at {
+			n = max(at, n-len(lastAnswer))
+		}
+	} else {
+		n, err = t.Conn.Write(p)
+	}
+	t.follow(func(x *sniff.Exchange) { x.Wrote(p[:n]) })
+	return n, err
+}
+
+// errSealed is for a server of net/http that can't be followed.
+var errSealed = errors.New("listener: an http.Server that speaks TLS itself loses requests when Shutdown closes its " +
+	"connections: give it to Track before it serves (with package drain: to Service.Track or ServeTLS)")
+
+const lastAnswer = "Connection: close\r\n"
+
+// announce tells whether the answer that begins with p is to be the last, and where in p that is
+// said; 0 when it isn't.
+func (t *talk) announce(p []byte) int {
+	d := t.own.set.leaving.Load()
+	if d == nil || d.canHandOver(t.own) || sockopt.Unread(t.own.Conn) > 0 {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.talks.Announces(p)
+	if !ok {
+		return 0
+	}
+	t.last, t.talks.Ends = true, true
+	return at
+}
+
+// Close implements net.Conn.
+func (t *talk) Close() error {
+	t.use()
+	err := t.Conn.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.closed {
+		t.closed = true
+		t.settle()
+		t.of.mu.Lock()
+		delete(t.of.conns, t)
+		t.of.mu.Unlock()
+		if t.own.hidden.Load() {
+			hiddenConns.Delete(connIdentity(t.Conn))
+		}
+		if t.own.foreign {
+			t.own.set.remove(t.own)
+		}
+	}
+	return err
+}
+
+func (t *talk) SetDeadline(d time.Time) error { t.use(); return t.Conn.SetDeadline(d) }
+
+// SetReadDeadline implements net.Conn.
+func (t *talk) SetReadDeadline(d time.Time) error {
+	t.use()
+	if d.Equal(quirks.LongAgo) && t.tls.Load() {
+		t.of.sealed.Do(func() { t.of.set.warning(errSealed) })
+	}
+	return t.Conn.SetReadDeadline(d)
+}
+
+func (t *talk) SetWriteDeadline(d time.Time) error { t.use(); return t.Conn.SetWriteDeadline(d) }
+
+// NetConn returns the connection that t follows, as in crypto/tls.
+func (t *talk) NetConn() net.Conn { return t.Conn }
+
+// CloseWrite and SyscallConn serve the same purpose as conn's.
+func (t *talk) CloseWrite() error                     { return closeWrite(t.Conn) }
+func (t *talk) SyscallConn() (syscall.RawConn, error) { return syscallConn(t.Conn) }
+
+// talkTCP is a talk that can send files, see tcpConn.
+type talkTCP struct{ *talk }
+
+// ReadFrom implements io.ReaderFrom.
+func (t talkTCP) ReadFrom(r io.Reader) (int64, error) {
+	t.use()
+	n, err := t.Conn.(io.ReaderFrom).ReadFrom(r)
+	t.follow(func(x *sniff.Exchange) { x.WroteUnseen(n) })
+	return n, err
+}
