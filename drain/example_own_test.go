@@ -5,11 +5,13 @@ package drain_test
 import (
 	"context"
 	"log"
+	"net"
 	"net/http"
 	_ "net/http/pprof" // into http.DefaultServeMux
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -109,3 +111,37 @@ func ExampleService_DrainStarted() {
 func receive(context.Context) (order string, err error) { return "", nil }
 func ship(string)                                       {}
 func acknowledge(string)                                {}
+
+// Options of sockets: of a port, of all its connections, and of one. The next generations have the port with its options.
+func ExampleService_ListenWith() {
+	svc, err := drain.New(drain.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln, err := svc.ListenWith(net.ListenConfig{
+		KeepAlive: time.Minute,
+		Control: func(_, _ string, c syscall.RawConn) error { // before bind, where the socket is opened
+			return c.Control(func(fd uintptr) { mark(fd) })
+		},
+	}, "tcp", ":8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	svc.Serve(ln, &http.Server{ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+		for { // through TLS and wrappers, down to what package net has made; conn itself is no *net.TCPConn
+			if tc, ok := conn.(*net.TCPConn); ok {
+				_ = tc.SetNoDelay(false) // options are yours; reads, writes, deadlines, Close and File are not
+			}
+			u, ok := conn.(interface{ NetConn() net.Conn })
+			if !ok {
+				return ctx
+			}
+			conn = u.NetConn()
+		}
+	}})
+	if err := svc.Run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func mark(uintptr) {} // unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7), for one

@@ -83,6 +83,7 @@ func (g *gen) handler() http.Handler {
 		os.Exit(code)
 	})
 	mux.HandleFunc("/do", g.do)
+	mux.HandleFunc("/options", g.options)
 	mux.HandleFunc("/events", g.events)
 	mux.HandleFunc("/number", func(w http.ResponseWriter, r *http.Request) {
 		_,

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const keepIdle = unix.TCP_KEEPIDLE
+
 // becomeSubreaper makes generations whose parent is gone children of the test, which can then wait for them.
 func becomeSubreaper() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }
 

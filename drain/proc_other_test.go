@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+const keepIdle = 0 // not the same everywhere
+
 func becomeSubreaper() {}
 
 // awaitGone blocks until the process has exited; who learns the exit code is its parent.

@@ -77,6 +77,9 @@ type plan struct {
 	Leads          []string // what it leads, see lead_unix_test.go
 	LeadTail       time.Duration
 	UDP            bool          // answers datagrams too
+	KeepAlive      time.Duration // of its ListenConfig, as the next
+	Keep           net.KeepAliveConfig
+	Shares         bool          // its ListenConfig has a Control that sets SO_REUSEPORT
 	Datagrams      [][2]string   // where it answers datagrams besides
 	Lines          bool          // serves lines too, on connections that are handed over, see lineServer
 	Polite         bool          // has a politeServer too

@@ -34,9 +34,18 @@ import (
 //
 // Not promised: with the store, that nobody connects after a stop for good. Such a client is reset
 // when systemd empties it.
+//
+// What it accepts is not a *net.TCPConn, but has NetConn, for its options: see listener.Set.Listen.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
+	return s.ListenWith(net.ListenConfig{}, network, address)
+}
+
+// ListenWith is Listen with the Control and keep-alive of lc; see listener.Set.ListenWith. Control is called in the
+// generation that opens the socket, and not in those that take it over.
+func (s *Service) ListenWith(lc net.ListenConfig, network, address string) (net.Listener, error) {
 	s.emitter.observe()
-	ln, err := inTime(s, "Listen", network, atStart(network, address), s.set.Listen)
+	ln, err := inTime(s, "Listen", network, atStart(network, address),
+		func(network, address string) (net.Listener, error) { return s.set.ListenWith(lc, network, address) })
 	s.reportStartFailure(err)
 	return ln, err
 }
@@ -75,8 +84,16 @@ func inTime[T any](s *Service, what, network, address string,
 // context ends; a goroutine of your own may be gone with the process before it has answered. A
 // datagram that was read when its generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
+	return s.ListenPacketWith(net.ListenConfig{}, network, address)
+}
+
+// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith.
+func (s *Service) ListenPacketWith(lc net.ListenConfig, network, address string) (net.PacketConn, error) {
 	s.emitter.observe()
-	pc, err := inTime(s, "ListenPacket", network, atStart(network, address), s.set.ListenPacket)
+	pc, err := inTime(s, "ListenPacket", network, atStart(network, address),
+		func(network, address string) (net.PacketConn, error) {
+			return s.set.ListenPacketWith(lc, network, address)
+		})
 	s.reportStartFailure(err)
 	return pc, err
 }

@@ -181,13 +181,13 @@ func (g *gen) serve() error {
 			return err
 		}
 	}
-	ln, err := g.svc.Listen(g.Network, g.Addr)
+	ln, err := g.svc.ListenWith(g.listenConfig(), g.Network, g.Addr)
 	if err != nil {
 		return err
 	}
 	g.ln = ln
 	g.note("listening %s", ln.Addr())
-	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout}
+	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout, ConnContext: withConn}
 	if g.fault("HTTP/2 of its own") {
 		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
 	}

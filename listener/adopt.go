@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/place"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // ErrWithdrawn is what ack of Adopt and AdoptOwn returns when the other side serves on: the
@@ -83,7 +84,7 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
-	nc, err := net.FileConn(f)
+	nc, err := sockopt.FileConn(f)
 	if err != nil {
 		return nil, err
 	}

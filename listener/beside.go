@@ -19,7 +19,7 @@ import (
 // listenBeside returns a socket that is bound and does not listen yet. It returns nil where that is
 // not possible, or no inherited socket is in the way. SO_REUSEPORT stays on the inherited sockets
 // until Unshare; only processes of this user could make use of it.
-func (s *Set) listenBeside(network, address string) sockopt.Listener {
+func (s *Set) listenBeside(network, address string, control sockopt.Control) sockopt.Listener {
 	if !strings.HasPrefix(network, "tcp") || s.open {
 		return nil
 	}
@@ -39,7 +39,7 @@ func (s *Set) listenBeside(network, address string) sockopt.Listener {
 		}
 	}
 	setReusePort(old, true)
-	ln := sockopt.BindShared(want.Addr, want.Both)
+	ln := sockopt.BindShared(want.Addr, want.Both, control)
 	if ln == nil {
 		setReusePort(old, false)
 	}
@@ -65,7 +65,7 @@ func (s *Set) Unshare() {
 	s.freeShared()
 	for key, so := range s.sockets {
 		if s.stored[key] == "" { // or it may be the service manager's wish
-			_ = sockopt.SetReusePort(so.ln, false)
+			_ = sockopt.SetReusePort(so.ln, so.shares)
 		}
 	}
 }

@@ -29,16 +29,41 @@ import (
 // the inherited one as long. See Unclaimed.
 //
 // A unix socket's file that nobody listens on any more is replaced.
+//
+// What Accept returns is no *net.TCPConn or *net.UnixConn: such type assertions fail. It has
+// CloseWrite, SyscallConn, NetConn and, for TCP, ReadFrom. NetConn returns the *net.TCPConn or *net.UnixConn. Only
+// its options are yours: SetNoDelay, SetKeepAliveConfig, SetLinger, buffers, and getsockopt by SyscallConn, as for
+// the credentials of a peer. Its Read, Write, Close, deadlines and File go behind the back of the set, which then
+// loses bytes, or the connection. The listener has SyscallConn too, for the same.
 func (s *Set) Listen(network, address string) (net.Listener, error) {
+	return s.ListenWith(net.ListenConfig{}, network, address)
+}
+
+// ListenWith is Listen with the Control and keep-alive of lc. Control is called for a socket that is opened here. One
+// that is inherited, or passed by a service manager, has the options that it was opened with: to change these, use the
+// SyscallConn of the listener. The keep-alive of lc is that of all connections that are accepted here, also from such
+// a socket. A connection that is handed over keeps its own, and its TCP_NODELAY.
+//
+// Multipath TCP is off, whatever lc says: Leave could not keep new handshakes out. SO_REUSEPORT is for sharing an
+// address with other services; a swap needs none.
+func (s *Set) ListenWith(lc net.ListenConfig, network, address string) (net.Listener, error) {
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	shares := false
+	if control := lc.Control; control != nil {
+		lc.Control = func(network, address string, rc syscall.RawConn) error {
+			err := control(network, address, rc)
+			shares = sockopt.SharesPort(rc) // before listenBeside does
+			return err
+		}
+	}
 	ln, made, err := inheritOrOpen(s, network, address, socketKind[net.Listener]{
 		networks:  []string{"tcp", "tcp4", "tcp6", "unix"},
 		taken:     s.sockets[key] != nil,
 		inherited: func(as string) (net.Listener, error) { return s.fds.Listener(as, address) },
 		passed:    func(p *inheritedSocket) net.Listener { return p.ln },
-		open:      func() (net.Listener, error) { return s.openListener(network, address) },
+		open:      func() (net.Listener, error) { return s.openListener(lc, network, address) },
 		add: func(as string, ln net.Listener) error {
 			return s.fds.AddListener(as, address, ln.(tableflip.Listener))
 		},
@@ -48,18 +73,21 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 	}
 	so := newSocket(s, key, ln.(sockopt.Listener), s.open)
 	so.bound = !sockopt.IsListening(so.ln)
+	so.keepAlive, so.keepAliveConfig, so.shares = lc.KeepAlive, lc.KeepAliveConfig, shares
+	if rc, err := so.SyscallConn(); err == nil && !made {
+		so.shares = sockopt.SharesPort(rc)
+	}
 	so.path = madeFile(network, address, made)
 	s.opened[key] = made
 	s.hold(so)
 	return so, nil
 }
 
-func (s *Set) openListener(network, address string) (net.Listener, error) {
-	var lc net.ListenConfig
+func (s *Set) openListener(lc net.ListenConfig, network, address string) (net.Listener, error) {
 	lc.SetMultipathTCP(false) // its sockets take no filter, see sockopt.DropHandshakes
 	ln, err := lc.Listen(context.Background(), network, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		if beside := s.listenBeside(network, address); beside != nil {
+		if beside := s.listenBeside(network, address, lc.Control); beside != nil {
 			return beside, nil
 		}
 	}

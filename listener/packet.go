@@ -31,6 +31,11 @@ import (
 // A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last
 // process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
+	return s.ListenPacketWith(net.ListenConfig{}, network, address)
+}
+
+// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith.
+func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (net.PacketConn, error) {
 	key := network + " " + address
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,7 +45,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 		inherited: func(as string) (net.PacketConn, error) { return s.fds.PacketConn(as, address) },
 		passed:    func(p *inheritedSocket) net.PacketConn { return p.pc },
 		open: func() (net.PacketConn, error) {
-			return new(net.ListenConfig).ListenPacket(context.Background(), network, address)
+			return lc.ListenPacket(context.Background(), network, address)
 		},
 		add: func(as string, pc net.PacketConn) error {
 			return s.fds.AddPacketConn(as, address, pc.(tableflip.PacketConn))

@@ -26,6 +26,10 @@ type socket struct {
 	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
 	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
 
+	keepAlive       time.Duration // as in net.ListenConfig
+	keepAliveConfig net.KeepAliveConfig
+	shares          bool // SO_REUSEPORT is the program's wish
+
 	acceptCalled atomic.Bool // Accept has been called
 	lastHolder   atomic.Bool // no other process holds ln when it is closed
 	acceptedFile *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
@@ -50,11 +54,26 @@ func newSocket(set *Set, key string, ln sockopt.Listener, open bool) *socket {
 func (so *socket) Addr() net.Addr                        { return so.ln.Addr() }
 func (so *socket) SyscallConn() (syscall.RawConn, error) { return so.ln.SyscallConn() }
 func (so *socket) newConn(nc net.Conn) *conn {
+	if tc, ok := nc.(*net.TCPConn); ok {
+		so.setKeepAlive(tc)
+	}
 	c := &conn{Conn: nc, set: so.set, sock: so}
 	so.set.add(c)
 	return c
 }
 func (so *socket) dequeue() (c *conn) { c, so.queue = so.queue[0], so.queue[1:]; return c }
+
+// setKeepAlive does what package net does for a socket that it has opened itself, with that ListenConfig.
+func (so *socket) setKeepAlive(tc *net.TCPConn) {
+	switch {
+	case so.keepAliveConfig.Enable:
+		_ = tc.SetKeepAliveConfig(so.keepAliveConfig)
+	case so.keepAlive < 0:
+		_ = tc.SetKeepAlive(false)
+	case so.keepAlive > 0:
+		_ = tc.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: so.keepAlive})
+	}
+}
 
 func (so *socket) acceptReturned() {
 	so.mu.Lock()
@@ -125,7 +144,7 @@ func (so *socket) listen() error {
 		return notYet{so.key, err}
 	}
 	so.bound = false
-	_ = sockopt.SetReusePort(so.ln, false)
+	_ = sockopt.SetReusePort(so.ln, so.shares)
 	return nil
 }
 

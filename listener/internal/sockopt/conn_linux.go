@@ -3,10 +3,32 @@ package sockopt
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
+
+// FileConn is net.FileConn, which sets some options, but leaves these as they are.
+func FileConn(f *os.File) (nc net.Conn, err error) {
+	var had [5]int
+	var errs [5]error
+	options := [5][2]int{{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_NODELAY},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT}}
+	ctlErr := control(f, func(fd int) error {
+		for i, o := range options {
+			had[i], errs[i] = unix.GetsockoptInt(fd, o[0], o[1])
+		}
+		nc, err = net.FileConn(f)
+		for i, o := range options {
+			if errs[i] == nil { // a unix socket has none of TCP's
+				_ = unix.SetsockoptInt(fd, o[0], o[1], had[i])
+			}
+		}
+		return err
+	})
+	return nc, ctlErr
+}
 
 // SeesQueues tells whether it can be known here that a queue is empty.
 const SeesQueues = true

@@ -129,13 +129,13 @@ func ReserveFDs(ln Listener, n int) (release func(), ok bool) {
 
 // BindShared returns a TCP socket that is bound to an address beside others that have SO_REUSEPORT,
 // or nil. It does not listen yet. Of an IPv6 address, both says whether it is to have IPv4 clients
-// too.
-func BindShared(at netip.AddrPort, both bool) Listener {
-	family, addr := unix.AF_INET, unix.Sockaddr(nil)
+// too. Control is called before it is bound.
+func BindShared(at netip.AddrPort, both bool, use Control) Listener {
+	network, family, addr := "tcp4", unix.AF_INET, unix.Sockaddr(nil)
 	if ip := at.Addr(); ip.Is4() {
 		addr = &unix.SockaddrInet4{Port: int(at.Port()), Addr: ip.As4()}
 	} else {
-		family, addr = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()),
+		network, family, addr = "tcp6", unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()),
 			ZoneId: zoneID(ip.Zone()), Addr: ip.As16()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
@@ -151,7 +151,11 @@ func BindShared(at netip.AddrPort, both bool) Listener {
 		}
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
 	}
-	err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+	err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	if rc, rcErr := f.SyscallConn(); rcErr == nil && use != nil {
+		err = errors.Join(err, use(network, at.String(), rc))
+	}
+	err = errors.Join(err,
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	if err != nil || unix.Bind(fd, addr) != nil {
 		return nil
@@ -187,6 +191,15 @@ func SetReusePort(ln Listener, yes bool) error {
 		value = 1
 	}
 	return control(ln, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, value) })
+}
+
+// SharesPort tells whether a socket has SO_REUSEPORT.
+func SharesPort(rc syscall.RawConn) (yes bool) {
+	_ = rc.Control(func(fd uintptr) {
+		n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		yes = err == nil && n != 0
+	})
+	return yes
 }
 
 // Hide makes the kernel give new clients to a socket that overlaps this one, or refuse them, while

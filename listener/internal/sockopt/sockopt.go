@@ -16,6 +16,9 @@ type Listener interface {
 	SetDeadline(time.Time) error
 }
 
+// Control is that of net.ListenConfig; it may be nil.
+type Control = func(network, address string, rc syscall.RawConn) error
+
 // PacketConn is what *net.UDPConn and *net.UnixConn have in common.
 type PacketConn interface {
 	net.PacketConn

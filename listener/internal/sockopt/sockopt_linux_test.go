@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -138,15 +139,19 @@ func TestAcceptQueuedEndsInAFlood(t *testing.T) {
 func TestBindShared(t *testing.T) {
 	old := listenOn(t, "tcp", "127.0.0.1:0")
 	all := netip.AddrPortFrom(netip.IPv4Unspecified(), old.Addr().(*net.TCPAddr).AddrPort().Port())
-	if ln := BindShared(all, false); ln != nil {
+	if ln := BindShared(all, false, nil); ln != nil {
 		t.Error("bound beside a socket that does not share")
 	}
 	if err := SetReusePort(old, true); err != nil {
 		t.Fatal(err)
 	}
-	ln := BindShared(all, false)
-	if ln == nil {
-		t.Fatal("not bound")
+	told := ""
+	ln := BindShared(all, false, func(network, address string, _ syscall.RawConn) error {
+		told = network + " " + address
+		return nil
+	})
+	if ln == nil || told != "tcp4 "+all.String() {
+		t.Fatalf("not bound, or Control was told %q", told)
 	}
 	defer ln.Close()
 	if IsListening(ln) || !IsListening(old) {

@@ -20,8 +20,10 @@ func RefuseClients(Listener)                                    {}
 func QueueLen(Listener) (now, most int)                         { return 0, 0 }
 func AcceptQueued(syscall.Conn, int, func(*os.File) bool) error { return nil }
 func ReserveFDs(Listener, int) (func(), bool)                   { return func() {}, true }
-func BindShared(netip.AddrPort, bool) Listener                  { return nil }
+func BindShared(netip.AddrPort, bool, Control) Listener         { return nil }
 func Listen(Listener) error                                     { return nil }
+func SharesPort(syscall.RawConn) bool                           { return false }
+func FileConn(f *os.File) (net.Conn, error)                     { return net.FileConn(f) }
 func SetReusePort(Listener, bool) error                         { return nil }
 func Hide(Listener) bool                                        { return false }
 func Seal(PacketConn)                                           {}
