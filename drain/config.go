@@ -149,6 +149,7 @@ type Config struct {
 	// MaxGenerations is how many processes of the service may live at once. A swap that would make
 	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
 	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
+	// A process whose Run has returned, but whose main goes on, gets SIGTERM, and SIGKILL 5s later.
 	// A service that waits long for what can't be handed over, such as WebSockets, should allow
 	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
 	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least

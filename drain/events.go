@@ -38,6 +38,7 @@ const (
 	// Older generations that drain.
 	EventOlderAwaited EventKind = "older-awaited" // this generation has finished and waits for them
 	EventOlderGone    EventKind = "older-gone"    // one of them has ended
+	EventOlderRemains EventKind = "older-remains" // its Run has returned, but its process goes on
 	EventOlderHurried EventKind = "older-hurried" // they are too many: the oldest is told to leave, see MaxGenerations
 	EventHurried      EventKind = "hurried"       // this one is told so
 

@@ -14,13 +14,14 @@ import (
 
 // generations are the others of the service: the one that has started this, and older ones.
 type generations struct {
-	starter *elder   // has started this one; nil: nobody has, or what is not of this library
-	parent  *elder   // the same, until it is one of older, or has ended
-	older   []*elder // the oldest first
-	coming  int      // older ones whose links are on their way here
-	exiting []int    // pids of older ones whose links have ended
-	holders []holder // of functions of Lead, besides these
-	past    Totals   // without what this generation counts, and older ones since their elder.base
+	starter *elder    // has started this one; nil: nobody has, or what is not of this library
+	parent  *elder    // the same, until it is one of older, or has ended
+	older   []*elder  // the oldest first
+	coming  int       // older ones whose links are on their way here
+	exiting []int     // pids of older ones whose links have ended
+	look    time.Time // when to look for those that do not exit, at the earliest
+	holders []holder  // of functions of Lead, besides these
+	past    Totals    // without what this generation counts, and older ones since their elder.base
 
 	bases map[*elder]listener.Counts // what of the older ones is in the totals that the next one was told
 }
@@ -61,6 +62,9 @@ type elder struct {
 	heard chan struct{} // closed when nobody hears it any more
 
 	claims claims
+
+	named bool      // it has not exited in time, as the log says
+	asked time.Time // when its process was sent SIGTERM
 }
 
 func newElder(l *link.Link, generation, pid int) *elder {
@@ -136,7 +140,12 @@ func (g *generations) leave(e *elder) bool {
 func (g *generations) hurry(most int) (told []*elder, room bool) {
 	excess := len(g.older) + g.coming + 2 - most
 	for _, e := range g.older[:min(max(0, excess), len(g.older))] {
-		if !e.Hurried {
+		switch {
+		case e.Phase == Stopped:
+			if e.end() {
+				told = append(told, e)
+			}
+		case !e.Hurried:
 			e.Hurried = true
 			e.send(message{Kind: kindHurry})
 			told = append(told, e)

@@ -57,7 +57,7 @@ type Status struct {
 	Listeners  []string        `json:"listeners"`
 	Open       listener.Counts `json:"open"`
 	Background []string        `json:"background"` // the names of what Go and Lead run
-	Older      []Peer          `json:"older"`      // generations that still drain, the oldest first
+	Older      []Peer          `json:"older"`      // that still drain, or have not exited; the oldest first
 	Probers    []health.Prober `json:"probers"`
 	Swaps      int             `json:"swaps"`               // how many this process has tried
 	Waits      *Wait           `json:"waits,omitempty"`     // what it waits for; nil: for nothing

@@ -39,7 +39,7 @@ func (r *runner) beginSwap(attempt int) {
 	r.swaps++
 	timeout := r.cfg.SwapTimeout
 	if len(r.others.older)+r.others.coming+2 > r.cfg.MaxGenerations {
-		timeout += killGrace + lastWords // for the oldest to leave
+		timeout += 2 * (killGrace + lastWords) // for the oldest to leave, and to exit
 	}
 	sw.ctx, sw.giveUp = context.WithTimeout(r.ctx, timeout)
 	r.tellIn(Swapping, EventSwapBegun, slog.LevelInfo, "swap begun", nil, "to", sw.generation, "binary", r.os.binary)

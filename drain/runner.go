@@ -96,6 +96,7 @@ func (r *runner) loop() {
 		}
 		r.report()
 		r.sayWait()
+		r.watchExits()
 	}
 	r.manager.close()
 	close(r.ended) // not deferred: a panic must crash the program, not make Run return nil
@@ -184,6 +185,8 @@ func (r *runner) heed(e any) {
 		r.tell(e.kind, e.level, e.message, e.err, e.attrs...)
 	case elderSaid:
 		r.elderSaid(e)
+	case exitDue:
+		r.makeRoom()
 	case elderGone:
 		r.elderGone(e.elder)
 	case helloAsked:

@@ -36,6 +36,9 @@ func (p Peer) String() string {
 	if p.Tasks > 0 {
 		fmt.Fprintf(&b, ", %s", count(p.Tasks, "background task"))
 	}
+	if p.Phase == Stopped {
+		b.WriteString(", Run has returned")
+	}
 	if !p.Deadline.IsZero() {
 		fmt.Fprintf(&b, ", until %s", p.Deadline.Local().Format(time.TimeOnly))
 	}

@@ -1,0 +1,64 @@
+package drain
+
+import (
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/machine"
+)
+
+// An older generation whose Run has returned keeps its link until its process exits: main may go on.
+
+// exitTick is between two looks at such processes, while something is due.
+const exitTick = 100 * time.Millisecond
+
+// exitDue: it is time for one.
+type exitDue struct{}
+
+// watchExits names the processes that have not exited in time.
+func (r *runner) watchExits() {
+	due := r.state.Phase == machine.Swapping && !isClosed(r.swap.room)
+	for _, e := range r.others.older {
+		switch {
+		case e.Phase != Stopped || e.named:
+		case time.Since(e.Since) < killGrace:
+			due = true
+		default:
+			e.named = true
+			r.tell(EventOlderRemains, slog.LevelWarn, "older generation has not exited: its Run has returned, but main "+
+				"goes on; let main return", nil, edition("older", e.Generation, e.PID, ""), "since", e.Since)
+		}
+	}
+	if due && time.Now().After(r.others.look) {
+		r.others.look = time.Now().Add(exitTick)
+		time.AfterFunc(exitTick, func() { r.post(exitDue{}) })
+	}
+}
+
+// end makes the process of a generation exit whose Run has returned. It is called again and again, and tells whether
+// it has just begun.
+func (e *elder) end() bool {
+	switch {
+	case time.Since(e.Since) < lastWords: // perhaps it is about to
+	case e.asked.IsZero():
+		e.asked, e.Hurried = time.Now(), true
+		e.signal(syscall.SIGTERM)
+		return true
+	case time.Since(e.asked) >= killGrace:
+		e.signal(syscall.SIGKILL)
+	}
+	return false
+}
+
+// signal reaches no other process that has got the number: a pidfd holds the process, where there are any, and the link
+// lives as long as the process.
+func (e *elder) signal(sig os.Signal) {
+	if p, err := os.FindProcess(e.PID); err == nil {
+		if !e.link.Hung() {
+			_ = p.Signal(sig)
+		}
+		_ = p.Release()
+	}
+}
