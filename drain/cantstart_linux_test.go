@@ -15,7 +15,9 @@ import (
 // wantNoStart wants a service to end with an error that says these words, and exit code 1.
 func (s *service) wantNoStart(words ...string) {
 	s.Helper()
-	s.wantIn(s.noteSince(0, 0, "error ").Note, words...)
+	text := s.noteSince(0, 0, "error ").Note
+	s.wantIn(text, words...)
+	wantNoStutter(s, text)
 	s.gone()
 	s.wantExit(s.pgid, 1)
 }
@@ -58,7 +60,7 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 		"unix socket in no folder":       because(plan{Network: "unix", Addr: "/nowhere/sock"}, "/nowhere/sock", "create the folder"),
 		"PullMin beyond PullMax":         because(plan{PullMin: 2 * time.Second, PullMax: time.Second}, "PullMin", "PullMax"),
 		"graceful server":                because(plan{Polite: true, Fault: "lines fail"}, "out of lines"),
-		"no key":                         because(plan{Cert: at("cert"), Key: at("none"), Fault: "ListenAndServe"}, at("none")),
+		"no key":                         because(plan{Cert: at("cert"), Key: at("none"), Fault: "ListenAndServe"}, at("none"), "name files that exist"),
 
 		"PID file in no folder": because(plan{PIDFile: "/nowhere/pid"},
 			"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"),

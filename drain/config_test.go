@@ -1,7 +1,9 @@
 package drain_test
 
 import (
+	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,8 +23,12 @@ func TestBadConfigurationNamesFieldAndCure(t *testing.T) {
 		"DrainTimeout": {drain.Config{DrainTimeout: -1}, []string{"Config.DrainTimeout is -1ns", "default (30s)"}},
 		"IdleGrace": {drain.Config{IdleGrace: -1}, []string{"Config.IdleGrace is -1ns",
 			"default (5s, in a stop 1s)"}},
-		"PullMin": {drain.Config{PullMin: -1}, []string{"Config.PullMin is -1ns", "default (0s)"}},
-		"PullMax": {drain.Config{PullMax: -1}, []string{"Config.PullMax is -1ns", "default (30s)"}},
+		"PullMin":        {drain.Config{PullMin: -1}, []string{"Config.PullMin is -1ns", "default (0s)"}},
+		"PullMax":        {drain.Config{PullMax: -1}, []string{"Config.PullMax is -1ns", "default (30s)"}},
+		"too few probes": {drain.Config{Failures: -1}, []string{"Config.Failures is -1", "use 1 or more"}},
+		"prober of no network": {drain.Config{Probers: []netip.Prefix{{}}},
+			[]string{"Config.Probers", "such as 10.0.0.0/8"}},
+		"PingStatus": {drain.Config{PingStatus: 200}, []string{"Config.PingStatus is 200", "use 400 to 599"}},
 		"several": {drain.Config{PullMax: -1, IdleGrace: -1},
 			[]string{"Config.PullMax is", "Config.IdleGrace is"}},
 		"MaxGenerations": {drain.Config{MaxGenerations: 1}, []string{"Config.MaxGenerations is 1", "at least 2"}},
@@ -48,9 +54,39 @@ func wantWords(t testing.TB, err error, words ...string) {
 	if err == nil {
 		t.Fatal("no error")
 	}
+	wantNoStutter(t, err.Error())
 	for _, w := range append(words, "drain: ") {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("%q does not say %q", err, w)
+		}
+	}
+}
+
+// place matches an address or an absolute path.
+var place = regexp.MustCompile(`[\w.]*:\d+\b|\B/\w[\w./-]*`)
+
+// wantNoStutter wants each line of an error's text to say things once: the package, an operation, an address, a path.
+func wantNoStutter(t testing.TB, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		said := make(map[string]bool)
+		say := func(what string) {
+			if said[what] {
+				t.Errorf("%q says %q twice", line, what)
+			}
+			said[what] = true
+		}
+		words := strings.Fields(strings.NewReplacer(`"`, "", `\`, "").Replace(line))
+		for i, w := range words {
+			if strings.HasSuffix(w, ":") && strings.Trim(w, ":") != "" {
+				say(w)
+			}
+			if i >= 2 {
+				say(strings.Join(words[i-2:i+1], " "))
+			}
+		}
+		for _, p := range place.FindAllString(line, -1) {
+			say(p)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 	for {
 		resp, err := request(ctx, client, method, verb)
 		if err != nil {
-			return nil, fmt.Errorf("drain: control: %s: %w", command, err)
+			return nil, fmt.Errorf("drain: control: %w", err)
 		}
 		if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") == "0" &&
 			ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"syscall"
@@ -30,7 +31,7 @@ func (s *Service) HandOver(conn net.Conn, state []byte) error {
 		return fmt.Errorf("drain: hand over: %d bytes of state are more than %d", len(state), maxState)
 	}
 	asked := make(successorAsked, 1)
-	to := successorAnswer{err: ErrStopped}
+	to := successorAnswer{err: akin(errors.New("the service is over"), ErrStopped)}
 	if s.run.post(asked) {
 		to = <-asked
 	}

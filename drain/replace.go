@@ -185,13 +185,13 @@ func (r *runner) takeBack(released bool) {
 }
 
 // inUse is how package net says that it can't have an address.
-var inUse = regexp.MustCompile(`listen (tcp[46]?|udp[46]?|unix\w*) (\S+): bind: address already in use`)
+var inUse = regexp.MustCompile(`listen (tcp[46]?|udp[46]?|unix\w*) ([^\s"]+): bind: address already in use`)
 
 // cureOf is listener.Cure for what the child says, as far as that has none itself. It is often this process that holds
 // the address: the program opens it by itself in each generation.
 func cureOf(said string) string {
 	m := inUse.FindStringSubmatch(said)
-	if m == nil || strings.Contains(said, "held by") {
+	if m == nil || strings.Contains(said, "held by") || strings.Contains(said, "holds the address") {
 		return ""
 	}
 	return listener.Cure(m[1], m[2], syscall.EADDRINUSE)
@@ -202,7 +202,7 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 	sw, err := r.swap, e.Err
 	sw.giveUp()
 	if e.Why != "" {
-		err = fmt.Errorf("%s (%w)", e.Why, err)
+		err = fmt.Errorf("%s (%w)", strings.TrimPrefix(e.Why, "drain: "), err)
 	}
 	if errors.Is(err, syscall.ENOEXEC) {
 		err = fmt.Errorf("%w; %s is no program for this machine", err, r.os.binary)

@@ -3,9 +3,11 @@ package drain
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,7 +132,9 @@ func configure(cfg Config) (s *Service, err error) {
 		Probers: s.cfg.Probers, Healthy: s.cfg.Healthy, HealthChanged: s.healthChanged,
 	})
 	if err != nil {
-		return s, fmt.Errorf("drain: Config: %w", err)
+		// The two names that Config has for its own.
+		text := strings.NewReplacer("health: ", "drain: ", "Config.Status ", "Config.PingStatus ").Replace(err.Error())
+		return s, errors.New(text)
 	}
 	s.mounted = &mounted{State: s.health, paths: make(map[string]bool)}
 	if s.cfg.ControlSocket, err = controlsock.Clean(process.AtStart(s.cfg.ControlSocket)); err != nil {

@@ -14,7 +14,19 @@ import (
 
 // explain says what was tried, why it failed and what helps.
 func explain(network, address string, err error) error {
-	return fmt.Errorf("listener: listen %s %q: %w%s", network, address, err, Cure(network, address, err))
+	return fmt.Errorf("listener: listen %s %q: %w%s", network, address, bare(err), Cure(network, address, err))
+}
+
+// bare is an error of package net without the operation and the address, which the text before it has.
+func bare(err error) error {
+	op, ok := err.(*net.OpError)
+	if !ok {
+		return err
+	}
+	if addr, ok := op.Err.(*net.AddrError); ok {
+		return &net.AddrError{Err: addr.Err}
+	}
+	return op.Err
 }
 
 // Cure says what helps against an error of net.Listen or net.ListenPacket, to be put behind it: it

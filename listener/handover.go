@@ -22,13 +22,13 @@ import (
 func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn) error) error {
 	c, err := s.own(nc)
 	if err != nil {
-		return fmt.Errorf("listener: hand over: %w", err)
+		return fmt.Errorf("listener: %w", err)
 	}
 	if c.adoptDone != nil {
 		<-c.adoptDone
 	}
 	if err := c.beginHandOver(); err != nil {
-		return fmt.Errorf("listener: hand over: %w", err)
+		return fmt.Errorf("listener: %w", err)
 	}
 	err = give(Ticket{Listener: c.sock.key, Hijacked: c.is(http.StateHijacked), State: state}, c)
 	c.mu.Lock()
@@ -53,7 +53,7 @@ func (e unsupported) Is(target error) bool { return target == errors.ErrUnsuppor
 func (s *Set) own(nc net.Conn) (*conn, error) {
 	for under := nc; ; {
 		if _, ok := under.(*tls.Conn); ok {
-			return nil, unsupported("a TLS connection can't be: its keys are this process's")
+			return nil, unsupported("a TLS connection can't be handed over: its keys are this process's")
 		}
 		u, ok := under.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -66,7 +66,7 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 	case c == nil || c.set != s:
 		return nil, errors.New("not a connection of a listener of this service")
 	case !isStreamSocket(c.Conn):
-		return nil, unsupported("a connection within this process can't be")
+		return nil, unsupported("a connection within this process can't be handed over")
 	}
 	if c.is(http.StateNew) || c.is(http.StateIdle) || c.is(http.StateActive) {
 		return nil, errors.New("an http.Server serves this connection, and hands it over by itself; hijack it first")

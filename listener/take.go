@@ -129,12 +129,12 @@ func (s *Set) explain(network, address string, err error) error {
 				"which this overlaps, and is not "+
 				"closed before this one takes over: restart the service, or leave the old address in one "+
 				"swap and take the new one in the next",
-				network, address, err, old[0].key())
+				network, address, bare(err), old[0].key())
 		}
 		if len(s.passed) > 0 {
 			return fmt.Errorf("listener: listen %s %q: %w; if the service manager has passed the socket, "+
 				"ask for it by the address it has, "+
-				"or by its name on network \"fd\"; passed: %s", network, address, err, s.passedNames())
+				"or by its name on network \"fd\"; passed: %s", network, address, bare(err), s.passedNames())
 		}
 	}
 	return explain(network, address, err)

@@ -51,5 +51,5 @@ func ExampleAdd() {
 	fmt.Println(flags.Explain(err))
 	// Output:
 	// 2m0s 10s 1m0s
-	// drain: Config: health: -failures is -5: use 1 or more, or 0 for 3
+	// drain: -failures is -5: use 1 or more, or 0 for 3
 }

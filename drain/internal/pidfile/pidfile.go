@@ -37,11 +37,19 @@ func (p Path) Check(ours ...int) error {
 	probe, err := os.CreateTemp(filepath.Dir(string(p)), filepath.Base(string(p))+".*")
 	if err != nil {
 		return fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; name a file in a folder that "+
-			"exists and that this user may write", p, err)
+			"exists and that this user may write", p, bare(err))
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
 	return nil
+}
+
+// bare is an error of package os without the name of a file beside p, of which nobody knows.
+func bare(err error) error {
+	if path, ok := err.(*fs.PathError); ok {
+		return path.Err
+	}
+	return err
 }
 
 // notPIDFile is the error for a file that is no PID file, and is not to be replaced.
@@ -95,7 +103,7 @@ func (p Path) Prepare(pid int) (place func() error, err error) {
 		}
 		if err != nil {
 			err = fmt.Errorf("drain: Config.PIDFile: can't write %s: %w; this user must be able to write "+
-				"its folder, also in a swap", p, err)
+				"its folder, also in a swap", p, bare(err))
 		}
 		return err
 	}

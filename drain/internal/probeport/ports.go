@@ -47,6 +47,9 @@ func Check(heartbeatAddress, agentAddress string) error {
 				err = errors.New("port 0 would be another one after each swap")
 			}
 		}
+		if addr, ok := err.(*net.AddrError); ok {
+			err = errors.New(addr.Err)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: %w; want host:port or :port", f.name,
 				f.address, err))

@@ -2,7 +2,9 @@ package tlsconf
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -43,7 +45,7 @@ func (c *certificate) load() error {
 	c.read = now // before they are read: what is written meanwhile is a change
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+		return c.explain(err)
 	}
 	c.current.Store(&pair)
 	return nil
@@ -52,10 +54,17 @@ func (c *certificate) load() error {
 func (c *certificate) stat() (now [2]os.FileInfo, err error) {
 	for i, name := range []string{c.certFile, c.keyFile} {
 		if now[i], err = os.Stat(name); err != nil {
-			return now, fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+			return now, c.explain(err)
 		}
 	}
 	return now, nil
+}
+
+func (c *certificate) explain(err error) error {
+	if errors.As(err, new(*fs.PathError)) { // which names the file
+		return fmt.Errorf("certificate and key: %w; name files that exist and that this user may read", err)
+	}
+	return fmt.Errorf("certificate %s with key %s: %w; name PEM files that belong together", c.certFile, c.keyFile, err)
 }
 
 // get returns the certificate, for a handshake. One of those that come at once looks at the files,
