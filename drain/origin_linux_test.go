@@ -91,6 +91,45 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 	s.stop()
 }
 
+// Ps and killall find each generation, and the keeper, by the words and by the name that the service was started with.
+func TestPSShowsWhatWasStarted(t *testing.T) {
+	type way struct { // the command, then what ps shows
+		path    string
+		args    []string
+		cmdline []string
+		comm    string
+	}
+	mine := []string{"my service", "serve all", ""}
+	each(t, map[string]way{
+		"by its path":   {"DIR/srv", mine, mine, "srv"},
+		"by a link":     {"DIR/links/orders", mine, mine, "orders"},
+		"by a long one": {"DIR/links/orders-of-all-customers", mine, mine, "orders-of-all-c"},
+		"from a folder": {"./links/orders", []string{"./links/orders", "-x"}, []string{"./links/orders", "-x"}, "orders"},
+		"through PATH":  {"/usr/bin/env", []string{"env", "orders", "-x"}, []string{"orders", "-x"}, "orders"},
+		"by a shell":    {"/bin/sh", []string{"sh", "-c", "exec links/orders -x"}, []string{"links/orders", "-x"}, "orders"},
+	}, func(t *testing.T, w way) {
+		for _, keeper := range []bool{false, true} {
+			s := start(t, plan{Keeper: keeper}, func(s *service, cmd *exec.Cmd) {
+				links := filepath.Join(s.dir, "links")
+				must(t, os.Mkdir(links, 0o700))
+				for _, name := range []string{"orders", "orders-of-all-customers"} {
+					must(t, os.Symlink(s.binary, filepath.Join(links, name)))
+				}
+				cmd.Dir, cmd.Path, cmd.Args = s.dir, strings.Replace(w.path, "DIR", s.dir, 1), w.args
+				cmd.Env = append(cmd.Env, "PATH="+links)
+			})
+			for gen, pid := range []int{s.pgid, s.event(1, "ready").PID, s.swap().PID, s.swap().PID} {
+				comm := have(os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)))(t)
+				cmdline := have(os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)))(t)
+				if string(comm) != w.comm+"\n" || string(cmdline) != strings.Join(w.cmdline, "\x00")+"\x00" {
+					t.Errorf("keeper %v, generation %d: %q, named %q; want %q", keeper, gen, cmdline, comm, w)
+				}
+			}
+			s.stop()
+		}
+	})
+}
+
 // newcomer is a process that has the variables of a generation, and a parent that says nothing but the names of what is
 // inherited. It must not hang on to that.
 func newcomer(t *testing.T, names []byte, inherited ...*os.File) *service {
