@@ -161,7 +161,7 @@ func (g *gen) fail(name string) {
 // A hook that ends its goroutine is a hook that fails: nothing waits for it. See TestSwapToABadVersionFails for swaps.
 func TestGoexitBeforeReadyIsAnError(t *testing.T) {
 	each(t, map[string]string{
-		"Goexit in Ready": "drain: Config.Ready: it did not return", "ready fails": "the cache is cold",
+		"Goexit in Ready": "Config.Ready: it did not return", "ready fails": "the cache is cold",
 	}, func(t *testing.T, reason string) {
 		_, fault, _ := strings.Cut(strings.ReplaceAll(t.Name(), "_", " "), "/")
 		s := begin(t, plan{Fault: fault})

@@ -94,8 +94,8 @@ func TestManagerHearsWhyASwapFailed(t *testing.T) {
 	for _, c := range []struct{ fault, reason string }{
 		{"preflight fails", "Config.Preflight: the new binary says no"},
 		{"crash at start", ".*exit status 3.*"},
-		{"ready fails", "drain: Config.Ready: the cache is cold .*"},
-		{"check fails", "drain: self-check: Config.Check: the database is away .*"},
+		{"ready fails", "Config.Ready: the cache is cold .*"},
+		{"check fails", "self-check: Config.Check: the database is away .*"},
 		{"panic in probation", ".*exit status 2.*"},
 	} {
 		s.failSwap(c.fault)

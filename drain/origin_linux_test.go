@@ -87,7 +87,7 @@ func TestNextIsStartedAsTheFirstWas(t *testing.T) {
 		_ = os.RemoveAll(filepath.Join(s.dir, "v1"))
 	}
 	_ = os.Remove(current)
-	s.failedSwap("working folder " + current)
+	s.failedSwap("working folder", current)
 	s.stop()
 }
 
@@ -118,12 +118,19 @@ func TestPSShowsWhatWasStarted(t *testing.T) {
 				cmd.Dir, cmd.Path, cmd.Args = s.dir, strings.Replace(w.path, "DIR", s.dir, 1), w.args
 				cmd.Env = append(cmd.Env, "PATH="+links)
 			})
-			for gen, pid := range []int{s.pgid, s.event(1, "ready").PID, s.swap().PID, s.swap().PID} {
+			shows := func(what string, pid int) {
+				t.Helper()
 				comm := have(os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)))(t)
 				cmdline := have(os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)))(t)
 				if string(comm) != w.comm+"\n" || string(cmdline) != strings.Join(w.cmdline, "\x00")+"\x00" {
-					t.Errorf("keeper %v, generation %d: %q, named %q; want %q", keeper, gen, cmdline, comm, w)
+					t.Errorf("keeper %v, %s: %q, named %q; want %q", keeper, what, cmdline, comm, w)
 				}
+			}
+			shows("generation 1", s.event(1, "ready").PID)
+			shows("generation 2", s.swap().PID)
+			shows("generation 3", s.swap().PID)
+			if keeper {
+				shows("the keeper", s.pgid)
 			}
 			s.stop()
 		}

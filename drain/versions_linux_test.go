@@ -176,8 +176,8 @@ func TestTwoVersionsAndASwapThatFails(t *testing.T) {
 		for _, version := range then {
 			v.deploy(s, version)
 			for fault, reason := range map[string]string{
-				"check fails":        "drain: self-check: Config.Check: the database is away",
-				"ready fails":        "drain: Config.Ready: the cache is cold",
+				"check fails":        "self-check: Config.Check: the database is away",
+				"ready fails":        "Config.Ready: the cache is cold",
 				"crash in probation": "exit status 3",
 			} {
 				s.nextHas(fault)

@@ -19,8 +19,8 @@ func Preflight(binary, dir string) error {
 		return errors.New("preflight: the working folder was gone when this process started; start the " +
 			"service in one that stays")
 	case err != nil:
-		return fmt.Errorf("preflight: the working folder %s: %w; the next generation is started where "+
-			"this one was: put a folder, or a link to one, there", dir, err)
+		return fmt.Errorf("preflight: the working folder: %w; the next generation is started where "+
+			"this one was: put a folder, or a link to one, there", err)
 	case !folder.IsDir():
 		return fmt.Errorf("preflight: the working folder %s is no folder; the next generation is started "+
 			"where this one was", dir)
