@@ -46,8 +46,8 @@ func (g *generations) part(self func() (p Peer, dropped int64)) part {
 			g.exportTotals(m, self)
 		},
 		yield: func() {
-			for _, e := range g.older {
-				e.base = g.bases[e]
+			for e, base := range g.bases { // one that has come since is not in the totals
+				e.base = base
 			}
 		},
 	}
@@ -133,6 +133,15 @@ func (g *generations) leave(e *elder) bool {
 	g.exiting = append(slices.DeleteFunc(g.exiting, func(pid int) bool { return !proc.Alive(pid) }), e.PID)
 	g.keepHolder(e)
 	return true
+}
+
+// olderAsked asks for those that are to be handed on.
+type olderAsked chan []*elder
+
+// handOver gives the older ones away.
+func (g *generations) handOver() (older []*elder) {
+	older, g.older = g.older, nil
+	return older
 }
 
 // hurry tells the oldest to leave, so many that no more than most live when one more is started. It tells which

@@ -255,10 +255,17 @@ func (r *runner) beginReports() {
 	r.reports = beginReports(r.inbox, r.peer(), func(p Peer) { _ = l.Wait(message{Kind: kindReport, Report: &p}) })
 }
 
-// handOn gives the older generations to the next one.
+// handOn gives the older generations to the next one, and those whose links come here until that has our parent's.
 func (r *runner) handOn() func() {
-	older, reader := r.others.older, r.swap.peer
-	r.others.older = nil
-	sw := r.swap
-	return func() { sw.handOn(r.inbox, older, cmp.Or(reader, &protocol{Version: 1})) }
+	sw, reader, older := r.swap, cmp.Or(r.swap.peer, &protocol{Version: 1}), r.others.handOver()
+	return func() {
+		for len(older) > 0 {
+			sw.handOn(r.inbox, older, reader)
+			late := make(olderAsked, 1)
+			if !r.post(late) {
+				return
+			}
+			older = <-late
+		}
+	}
 }

@@ -133,6 +133,8 @@ func (r *runner) answer(e any) bool {
 		e <- r.successor()
 	case mainAsked:
 		e <- r.state.Phase != machine.Starting && r.state.Phase != machine.Probation
+	case olderAsked:
+		e <- r.others.handOver()
 	case nothing:
 	default:
 		return false

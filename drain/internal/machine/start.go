@@ -148,7 +148,11 @@ func (t *turn) toldToLeave(reason string) {
 }
 
 // older is told how many older generations live. The parent of one that takes over becomes one of them.
+// Those that come to a generation that is replaced go on to the next one.
 func (t *turn) older(n int) {
+	if t.Replaced() {
+		return
+	}
 	fewer := n < t.Older
 	if t.Older = n; fewer {
 		t.settle()
