@@ -100,3 +100,7 @@ func (s *Service) Status() Status {
 	}
 	return s.run.status() // the loop is over and owns nothing any more
 }
+
+// Health returns what probers see of s. It is a handler to mount in a router of the program's own, such as
+// gin.WrapH(svc.Health()): what asks it there is a prober, and no visitor.
+func (s *Service) Health() Health { return s.mounted }

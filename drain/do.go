@@ -13,9 +13,9 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.Tell:
 		r.tellIn(Phase(e.Phase), EventKind(e.Kind), e.Level, e.Message, e.Err)
 	case machine.Log:
-		r.log(e)
+		r.lines.log(e)
 	case machine.Heard:
-		r.heard = &e
+		r.lines.heard = &e
 	case machine.Refuse:
 		r.refuse(e)
 

@@ -3,6 +3,8 @@ package drain
 import (
 	"errors"
 	"strings"
+
+	"github.com/baton-go/baton/drain/internal/machine"
 )
 
 // Errors that a program may want to tell apart, by errors.Is. Each error of a Service, a Client or
@@ -90,4 +92,15 @@ func errorOf(text, header string, notTried bool) error {
 		return refused(text, is...)
 	}
 	return &kindred{text, is}
+}
+
+// leaving says which errors say that a generation takes nothing new; nil: it does.
+func leaving(s *machine.State) (is []error) {
+	if s.Stopping || s.Phase == machine.Stopped {
+		is = append(is, ErrStopped)
+	}
+	if s.Phase == machine.Draining || s.Phase == machine.Stopped {
+		is = append(is, ErrDraining)
+	}
+	return is
 }

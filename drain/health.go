@@ -29,10 +29,6 @@ type Health interface {
 	Probers() []health.Prober
 }
 
-// Health returns what probers see of s. It is a handler to mount in a router of the program's own, such as
-// gin.WrapH(svc.Health()): what asks it there is a prober, and no visitor.
-func (s *Service) Health() Health { return s.mounted }
-
 // mounted is Health, which learns at which paths the program has mounted it.
 type mounted struct {
 	*health.State
@@ -77,11 +73,10 @@ func asked(r *http.Request) string {
 	return path
 }
 
-// healthChanged tells of Config.Healthy.
-func (s *Service) healthChanged(err error) {
+// healthChanged is what Config.Healthy has begun to say.
+func healthChanged(err error) trouble {
 	if err != nil {
-		s.run.post(trouble{EventUnhealthy, slog.LevelWarn, "not healthy: PingPath fails", err, nil})
-	} else {
-		s.run.post(trouble{EventHealthy, slog.LevelInfo, "healthy again", nil, nil})
+		return trouble{EventUnhealthy, slog.LevelWarn, "not healthy: PingPath fails", err, nil}
 	}
+	return trouble{EventHealthy, slog.LevelInfo, "healthy again", nil, nil}
 }

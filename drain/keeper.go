@@ -36,9 +36,9 @@ func (m KeeperMode) String() string {
 	return names[m]
 }
 
-// wanted tells whether this process is to become the keeper.
+// wanted tells whether this process is to become the keeper, where no other one has started it to take over.
 func (m KeeperMode) wanted() bool {
-	if keeper.Has() || inherits() || m == KeeperNever {
+	if keeper.Has() || m == KeeperNever {
 		return false
 	}
 	return m == KeeperAlways || start{

@@ -24,6 +24,11 @@ type pullAnswer struct {
 	err           error
 }
 
+type pullAsked chan pullAnswer
+
+// restoreAsked is answered by an error where this generation leaves.
+type restoreAsked chan error
+
 var unnoticed = map[health.Outcome]machine.Unnoticed{health.Overdue: machine.Overdue, health.Unasked: machine.Unasked}
 
 func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {

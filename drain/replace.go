@@ -26,7 +26,7 @@ func (r *runner) refuse(e machine.Refuse) {
 		return
 	}
 	is := map[machine.Refusal][]error{
-		machine.Unsupported: {ErrNotSupported}, machine.TooEarly: {ErrNotReady}, machine.Leaving: r.leaving(),
+		machine.Unsupported: {ErrNotSupported}, machine.TooEarly: {ErrNotReady}, machine.Leaving: leaving(&r.state),
 	}
 	r.asking <- refused("drain: swap: "+e.Why, is[e.Is]...)
 }
@@ -218,7 +218,7 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 	r.tellIn(Phase(e.Phase), EventSwapFailed, slog.LevelError, "swap failed", cause, "to", sw.generation, "took",
 		time.Since(sw.begun))
 	if sw.reply != nil {
-		sw.reply <- akin(err, append(r.leaving(), ErrSwapFailed)...)
+		sw.reply <- akin(err, append(leaving(&r.state), ErrSwapFailed)...)
 	}
 }
 
@@ -233,7 +233,7 @@ func (r *runner) successor() successorAnswer {
 	case r.state.Phase == machine.Draining && r.state.Replaced():
 		return successorAnswer{swap: r.swap}
 	case r.state.Leaves():
-		return successorAnswer{err: refused("the service stops, no generation follows", r.leaving()...)}
+		return successorAnswer{err: refused("the service stops, no generation follows", leaving(&r.state)...)}
 	}
 	return successorAnswer{err: refused("no swap has made this generation drain")}
 }
@@ -243,7 +243,7 @@ func (r *runner) pullAnswer() pullAnswer {
 	case r.pull != nil:
 		return pullAnswer{noticed: r.pull.noticed, over: r.pull.ctx.Done()}
 	case r.state.Phase == machine.Draining:
-		return pullAnswer{err: refused("drain: pull: this generation is draining; ask the main one", r.leaving()...)}
+		return pullAnswer{err: refused("drain: pull: this generation is draining; ask the main one", leaving(&r.state)...)}
 	}
 	return pullAnswer{err: akin(errors.New("drain: pull: the service is not ready; it will start pulled"), ErrNotReady)}
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/machine"
-	"github.com/baton-go/baton/drain/internal/probeport"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/health"
@@ -47,11 +46,10 @@ type runner struct {
 	asking  chan<- error    // who has asked for the swap that the present event may begin
 	others  generations
 	leads   leads
-	said    map[string]bool // log lines that are not repeated
-	heard   *machine.Heard  // the signal that the present event is, until a line names it; nil: none
-	stopped time.Time       // when a stop began
-	word    *message        // the old generation's, that this one is the main one
-	swap    *swap           // under way, or the one that succeeded
+	lines   lines
+	stopped time.Time // when a stop began
+	word    *message  // the old generation's, that this one is the main one
+	swap    *swap     // under way, or the one that succeeded
 	swaps   int
 	result  *SwapResult // of the last one
 	pull    *pulling    // nil while not pulled
@@ -67,10 +65,11 @@ type runner struct {
 type (
 	statusAsked chan Status
 	runAsked    chan bool // whether it is the first
-	swapAsked   chan error
-	pullAsked   chan pullAnswer
-	// restoreAsked is answered by an error where this generation leaves.
-	restoreAsked chan error
+	failAsked   struct {
+		err   error
+		early chan bool // whether Run has not been called
+	}
+	swapAsked chan error
 	// successorAsked asks for the generation to hand over to.
 	successorAsked chan successorAnswer
 )
@@ -95,7 +94,9 @@ func (r *runner) loop() {
 			r.leads.begin(&r.others, r.work, r.inbox, r.cfg.Logger)
 		}
 		r.report()
-		r.sayWait()
+		if wait := r.waiting.report(r.waitingView()); wait != nil {
+			r.tell(EventWaiting, slog.LevelInfo, "waiting", nil, wait...)
+		}
 		r.watchExits()
 	}
 	r.manager.close()
@@ -119,9 +120,7 @@ func (r *runner) step(e machine.Event) {
 			r.do(effect)
 		}
 	}
-	if r.heard != nil {
-		r.log(machine.Log{Message: "signal", Attrs: []any{"command", string(r.heard.Verb)}})
-	}
+	r.lines.nameSignal()
 }
 
 // answer answers a question, and tells whether e is one.
@@ -161,14 +160,14 @@ func (r *runner) heed(e any) {
 		e <- r.pullAnswer()
 	case restoreAsked:
 		var err error
-		if leaving := r.leaving(); leaving != nil {
-			err = refused("drain: restore: the service is leaving", leaving...)
+		if is := leaving(&r.state); is != nil {
+			err = refused("drain: restore: the service is leaving", is...)
 		}
 		r.step(machine.Asked{Verb: machine.Restore})
 		e <- err
 	case leadAdded:
 		if r.state.Phase == machine.Draining {
-			e.reply <- akin(ErrDraining, r.leaving()...)
+			e.reply <- akin(ErrDraining, leaving(&r.state)...)
 		} else {
 			e.reply <- r.leads.add(e.lead)
 		}
@@ -239,7 +238,7 @@ func (r *runner) tellIn(p Phase, kind EventKind, level slog.Level, message strin
 	if steps[kind] && level == slog.LevelInfo {
 		level = slog.LevelDebug
 	}
-	attrs = r.by(attrs)
+	attrs = r.lines.by(attrs)
 	if err != nil {
 		attrs = append(attrs, "err", err)
 	}
@@ -247,26 +246,6 @@ func (r *runner) tellIn(p Phase, kind EventKind, level slog.Level, message strin
 	r.cfg.Logger.Log(context.Background(), level, message, append(attrs, "kind", string(kind))...)
 	r.emitter.happened(e)
 	r.reportIn(machine.Phase(p))
-}
-
-// log writes a line that is no event.
-func (r *runner) log(e machine.Log) {
-	if e.Once {
-		if r.said[e.Message] {
-			e.Level = slog.LevelDebug
-		}
-		r.said[e.Message] = true
-	}
-	r.cfg.Logger.Log(context.Background(), e.Level, e.Message, r.by(e.Attrs)...)
-}
-
-// by makes the first line that a signal brings about name it.
-func (r *runner) by(attrs []any) []any {
-	if h := r.heard; h != nil {
-		r.heard = nil
-		return append([]any{"signal", h.Signal}, attrs...)
-	}
-	return attrs
 }
 
 // report tells the service manager what has changed.
@@ -280,8 +259,8 @@ func (r *runner) reportIn(p machine.Phase) {
 	}
 	v := managerView{State: r.state, pullMax: r.cfg.PullMax, swapTimeout: r.cfg.SwapTimeout, status: r.status}
 	v.Phase = p
-	if p == machine.Swapping && r.swap != nil {
-		v.swapBy, _ = r.swap.ctx.Deadline()
+	if p == machine.Swapping {
+		v.swapBy = r.swapBy()
 	}
 	if watchdog := r.manager.report(v); watchdog > 0 {
 		go guard(r.inbox, watchdog, func() error { // by a path that answers whether pulled or not
@@ -290,11 +269,26 @@ func (r *runner) reportIn(p machine.Phase) {
 	}
 }
 
+// swapBy is when the swap under way fails.
+func (r *runner) swapBy() (at time.Time) {
+	if r.swap != nil {
+		at, _ = r.swap.ctx.Deadline()
+	}
+	return at
+}
+
+func (r *runner) waitingView() waitingView {
+	return waitingView{State: r.state, swapBy: r.swapBy, pull: r.pull, left: func() string {
+		return r.left(connections(r.set.Counts()))
+	}}
+}
+
 func (r *runner) status() Status {
 	st := Status{
 		Generation: r.state.Generation, PID: r.os.pid, Phase: Phase(r.state.Phase), Since: r.state.Since,
 		Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
 		Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.result,
+		Waits: r.waiting.words(r.waitingView()),
 	}
 	st.Total = r.others.total(st.Open, r.emitter.dropped())
 	if r.state.Phase == machine.Draining {
@@ -302,10 +296,6 @@ func (r *runner) status() Status {
 	}
 	if err := r.health.Unhealthy(); err != nil {
 		st.Unhealthy = oneLine(err.Error())
-	}
-	if what := r.awaits(); what != forNothing {
-		w := r.wait(what)
-		st.Waits = &w
 	}
 	if st.Pulled {
 		st.Noticed = isClosed(r.health.Noticed())
@@ -326,45 +316,4 @@ func (r *runner) peer() Peer {
 		p.Deadline = r.state.Deadline.Round(0)
 	}
 	return p
-}
-
-// leaving says which errors say that this generation takes nothing new; nil: it does.
-func (r *runner) leaving() (is []error) {
-	if r.state.Stopping || r.state.Phase == machine.Stopped {
-		is = append(is, ErrStopped)
-	}
-	if r.state.Phase == machine.Draining || r.state.Phase == machine.Stopped {
-		is = append(is, ErrDraining)
-	}
-	return is
-}
-
-// listParts is what exactly one generation owns, in the order in which a new one gets it.
-func (r *runner) listParts() parts {
-	warn := func(kind EventKind, message string, err error) { r.tell(kind, slog.LevelWarn, message, err) }
-	ports := probeport.New(r.cfg.HeartbeatAddress, r.cfg.AgentAddress, r.health)
-	return parts{
-		r.os.scorePart(r.cfg.Logger),
-		probersPart(r.health, warn),
-		r.others.part(r.bequest),
-		r.manager.part(),
-		ticketsPart(r.tickets, r.cfg.Logger),
-		{acquire: r.set.Open},
-		pidFilePart(r.cfg.PIDFile, r.os.pid, !r.os.inherits, r.inbox, r.cfg.Logger, warn),
-		{acquire: r.work.Begin},
-		r.control.part(r.os),
-		portsPart(r.ctx, ports, r.os, r.cfg.KeepPull, r.inbox),
-		r.os.part(),
-		storePart(r.set, !r.os.inherits, r.inbox),
-		r.hooks.part(r.health.Pulled),
-		historyPart(&r.result, r.state.Generation),
-	}
-}
-
-// bequest is this generation as the next one is to see it.
-func (r *runner) bequest() (Peer, int64) {
-	p := r.peer()
-	p.Phase, p.Since = Draining, time.Now().Round(0)
-	p.Deadline = p.Since.Add(r.cfg.DrainTimeout)
-	return p, r.emitter.dropped()
 }

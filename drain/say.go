@@ -1,11 +1,13 @@
 package drain
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"runtime/debug"
 
 	"github.com/baton-go/baton/drain/internal/later"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -39,6 +41,39 @@ func (v *emitter) observe() { v.events.Start() }
 
 // dropped are the log lines that the logger did not take.
 func (v *emitter) dropped() int64 { return v.lines.Dropped() }
+
+// lines are log lines that are no events, and what the loop keeps of those it has written.
+type lines struct {
+	*slog.Logger
+	said  map[string]bool // what is not repeated
+	heard *machine.Heard  // the signal that the present event is, until a line names it; nil: none
+}
+
+func (l *lines) log(e machine.Log) {
+	if e.Once {
+		if l.said[e.Message] {
+			e.Level = slog.LevelDebug
+		}
+		l.said[e.Message] = true
+	}
+	l.Log(context.Background(), e.Level, e.Message, l.by(e.Attrs)...)
+}
+
+// by makes the first line that a signal brings about name it.
+func (l *lines) by(attrs []any) []any {
+	if h := l.heard; h != nil {
+		l.heard = nil
+		return append([]any{"signal", h.Signal}, attrs...)
+	}
+	return attrs
+}
+
+// nameSignal writes a line about a signal that no other line has named.
+func (l *lines) nameSignal() {
+	if l.heard != nil {
+		l.log(machine.Log{Message: "signal", Attrs: []any{"command", string(l.heard.Verb)}})
+	}
+}
 
 // open are the connections that are open, by what they do.
 func open(n listener.Counts) []any {

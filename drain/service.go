@@ -80,7 +80,7 @@ func begin(cfg Config) (*Service, error) {
 	if err != nil && !inherits() {
 		return nil, err // nothing is taken yet, so that New may be called again
 	}
-	if err == nil && s.cfg.Keeper.wanted() {
+	if err == nil && !inherits() && s.cfg.Keeper.wanted() {
 		return nil, keeper.Become(cmp.Or(cfg.Logger, slog.Default()), s.cfg.Signals.Stop)
 	}
 	in := newInbox()
@@ -129,7 +129,8 @@ func configure(cfg Config) (s *Service, err error) {
 	s.emitter, s.cfg.Logger = newEmitter(s.cfg.Logger, s.cfg.OnEvent)
 	s.health, err = health.New(health.Config{
 		Status: s.cfg.PingStatus, Failures: s.cfg.Failures, PullMin: s.cfg.PullMin, PullMax: s.cfg.PullMax,
-		Probers: s.cfg.Probers, Healthy: s.cfg.Healthy, HealthChanged: s.healthChanged,
+		Probers: s.cfg.Probers, Healthy: s.cfg.Healthy,
+		HealthChanged: func(err error) { s.run.post(healthChanged(err)) },
 	})
 	if err != nil {
 		// The two names that Config has for its own.
@@ -239,7 +240,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 		servers: s.servers, listens: s.listens, emitter: s.emitter, signals: signals,
 		manager: newManager(in, log, !o.os.inherits),
 		control: newControl(s.cfg.ControlSocket, log, s, o.os.pid),
-		said:    make(map[string]bool),
+		lines:   lines{Logger: log, said: make(map[string]bool)},
 		others:  generations{starter: o.starter, parent: o.starter, holders: o.os.holders},
 		state: machine.New(machine.Setting{
 			Generation: o.generation, Heir: o.os.inherits, Linked: o.starter != nil,
@@ -250,6 +251,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	r.ctx, r.cancel = work.WithCause(ErrStopped)
 	r.hooks = &hooks{inbox: in, ctx: r.ctx, cfg: &s.cfg}
 	r.adopter = &adopter{inbox: in, ctx: r.ctx, set: s.set, take: s.cfg.Adopt, log: log}
+	r.waiting = waiting{inbox: in, cfg: &s.cfg, health: s.health}
 	r.parts = r.listParts()
 	s.run = r
 }
@@ -273,11 +275,6 @@ func (s *Service) Fail(err error) error {
 		<-s.run.over
 	}
 	return err
-}
-
-type failAsked struct {
-	err   error
-	early chan bool // whether Run has not been called
 }
 
 // Run makes the service ready and blocks until it is over. It returns nil after a clean stop, and when another

@@ -2,10 +2,10 @@ package drain
 
 import (
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/health"
 )
 
 // saySoon is before the first line about a wait that is often over at once, and that an operator waits for; sayAgain is
@@ -26,98 +26,109 @@ const (
 	forGone              // Config.Gone
 )
 
-// waiting is a wait that is told of.
+// waiting tells of what this generation waits for, again and again while it lasts.
 type waiting struct {
+	inbox
+	cfg    *Config
+	health *health.State
+
 	awaited
 	due   time.Time // when to say so
 	timer *time.Timer
 }
 
+// waitingView is what it sees of the generation.
+type waitingView struct {
+	machine.State
+	swapBy func() time.Time // when the swap under way fails
+	pull   *pulling
+	left   func() string // what is not over yet
+}
+
 // waitDue: it is time to say once more what is waited for.
 type waitDue struct{}
 
-// awaits returns what this generation waits for.
-func (r *runner) awaits() awaited {
-	s := &r.state
+// what returns what is waited for.
+func (w *waiting) what(v waitingView) awaited {
 	switch {
-	case s.Phase == machine.Starting && s.Running && r.cfg.Ready != nil:
+	case v.Phase == machine.Starting && v.Running && w.cfg.Ready != nil:
 		return forReady
-	case s.Phase == machine.Swapping:
+	case v.Phase == machine.Swapping:
 		return forSuccessor
-	case s.Phase == machine.Pulled && r.pull != nil && !isClosed(r.pull.noticed):
+	case v.Phase == machine.Pulled && v.pull != nil && !isClosed(v.pull.noticed):
 		return forBalancers
-	case s.Phase == machine.Pulled && s.Stopping && r.pull != nil && r.pull.left != nil && !isClosed(r.pull.left):
+	case v.Phase == machine.Pulled && v.Stopping && v.pull != nil && v.pull.left != nil && !isClosed(v.pull.left):
 		return forLeave
-	case s.Phase != machine.Draining:
+	case v.Phase != machine.Draining:
 		return forNothing
-	case s.Gone:
+	case v.Gone:
 		return forGone
-	case s.Drained && s.Older > 0:
+	case v.Drained && v.Older > 0:
 		return forOlder
-	case s.Drained:
+	case v.Drained:
 		return forNothing
 	}
 	return forRest
 }
 
-// wait puts that in words.
-func (r *runner) wait(what awaited) Wait {
-	w := Wait{Since: r.state.Since, Until: r.state.Deadline}
-	switch what {
+// words puts that in words; nil: nothing is waited for.
+func (w *waiting) words(v waitingView) *Wait {
+	is := Wait{Since: v.Since, Until: v.Deadline}
+	switch w.what(v) {
+	case forNothing:
+		return nil
 	case forReady:
-		w.For, w.Until = "Config.Ready", time.Time{}
+		is.For, is.Until = "Config.Ready", time.Time{}
 	case forSuccessor:
-		w.For, w.Until = fmt.Sprintf("generation %d to take over", r.state.Generation+1), time.Time{}
-		if r.swap != nil {
-			w.Until, _ = r.swap.ctx.Deadline()
-		}
+		is.For, is.Until = fmt.Sprintf("generation %d to take over", v.Generation+1), v.swapBy()
 	case forBalancers:
-		w.For = "balancers"
-		if probers, ok := r.health.Awaits(); ok { // or they have noticed right now
-			w = Wait(probers)
+		is.For = "balancers"
+		if probers, ok := w.health.Awaits(); ok { // or they have noticed right now
+			is = Wait(probers)
 		}
 	case forLeave:
-		w.For, w.Until = "Config.Leave", r.pull.leaveBy
+		is.For, is.Until = "Config.Leave", v.pull.leaveBy
 	case forRest, forOlder:
-		w.For = r.left(connections(r.set.Counts()))
+		is.For = v.left()
 	case forGone:
-		w.For, w.Since, w.Until = "Config.Gone", r.state.GoneBy.Add(-machine.GoneTime), r.state.GoneBy
+		is.For, is.Since, is.Until = "Config.Gone", v.GoneBy.Add(-machine.GoneTime), v.GoneBy
 	}
-	return w
+	return &is
 }
 
-// sayWait says what is waited for, again and again while it lasts.
-func (r *runner) sayWait() {
-	what, now, w := r.awaits(), time.Now(), &r.waiting
+// report returns what a line says now; nil: no line is due.
+func (w *waiting) report(v waitingView) (attrs []any) {
+	what, now := w.what(v), time.Now()
 	if what != w.awaited {
 		w.awaited, w.due = what, now.Add(sayAgain)
 		switch {
 		case what == forBalancers:
 			w.due = now
-		case what == forLeave, what == forRest && !r.state.Replaced():
+		case what == forLeave, what == forRest && !v.Replaced():
 			w.due = now.Add(saySoon)
 		}
 	}
-	if what != forNothing && !now.Before(w.due) {
+	if what == forNothing {
+		w.stop()
+		return nil
+	}
+	if !now.Before(w.due) {
 		w.due = now.Add(sayAgain)
-		wait := r.wait(what)
-		attrs := []any{"for", wait.For, "since", wait.Since}
-		if !wait.Until.IsZero() {
-			attrs = append(attrs, "until", wait.Until)
+		is := w.words(v)
+		attrs = []any{"for", is.For, "since", is.Since}
+		if !is.Until.IsZero() {
+			attrs = append(attrs, "until", is.Until)
 		}
-		if r.state.LeaveNow && len(r.cfg.Signals.Stop) > 0 {
+		if v.LeaveNow && len(w.cfg.Signals.Stop) > 0 {
 			attrs = append(attrs, "leave", "the next signal to stop cuts off what is left")
 		}
-		r.tell(EventWaiting, slog.LevelInfo, "waiting", nil, attrs...)
 	}
-	switch {
-	case what == forNothing:
-		w.stop()
-	case w.timer == nil:
-		w.timer = time.AfterFunc(w.due.Sub(now), func() { r.post(waitDue{}) })
-	default:
+	if w.timer == nil {
+		w.timer = time.AfterFunc(w.due.Sub(now), func() { w.post(waitDue{}) })
+	} else {
 		w.timer.Reset(w.due.Sub(now))
 	}
+	return attrs
 }
 
 func (w *waiting) stop() {
