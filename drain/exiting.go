@@ -5,8 +5,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-
-	"github.com/baton-go/baton/drain/internal/machine"
 )
 
 // An older generation whose Run has returned keeps its link until its process exits: main may go on.
@@ -17,23 +15,24 @@ const exitTick = 100 * time.Millisecond
 // exitDue: it is time for one.
 type exitDue struct{}
 
-// watchExits names the processes that have not exited in time.
-func (r *runner) watchExits() {
-	due := r.state.Phase == machine.Swapping && !isClosed(r.swap.room)
-	for _, e := range r.others.older {
+// watchExits names the processes that have not exited in time. It is due where a swap waits for room.
+func (g *generations) watchExits(in inbox, due bool,
+	tell func(kind EventKind, level slog.Level, message string, err error, attrs ...any),
+) {
+	for _, e := range g.older {
 		switch {
 		case e.Phase != Stopped || e.named:
 		case time.Since(e.Since) < killGrace:
 			due = true
 		default:
 			e.named = true
-			r.tell(EventOlderRemains, slog.LevelWarn, "older generation has not exited: its Run has returned, but main "+
+			tell(EventOlderRemains, slog.LevelWarn, "older generation has not exited: its Run has returned, but main "+
 				"goes on; let main return", nil, edition("older", e.Generation, e.PID, ""), "since", e.Since)
 		}
 	}
-	if due && time.Now().After(r.others.look) {
-		r.others.look = time.Now().Add(exitTick)
-		time.AfterFunc(exitTick, func() { r.post(exitDue{}) })
+	if due && time.Now().After(g.look) {
+		g.look = time.Now().Add(exitTick)
+		time.AfterFunc(exitTick, func() { in.post(exitDue{}) })
 	}
 }
 

@@ -97,7 +97,7 @@ func (r *runner) loop() {
 		if wait := r.waiting.report(r.waitingView()); wait != nil {
 			r.tell(EventWaiting, slog.LevelInfo, "waiting", nil, wait...)
 		}
-		r.watchExits()
+		r.others.watchExits(r.inbox, r.state.Phase == machine.Swapping && !isClosed(r.swap.room), r.tell)
 	}
 	r.manager.close()
 	close(r.ended) // not deferred: a panic must crash the program, not make Run return nil
