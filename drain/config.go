@@ -243,7 +243,7 @@ type Config struct {
 // Signals are the signals for each thing that a service can be told. A signal may be in one list only; one that is in
 // none is the program's own, and none of ours handles or logs it.
 //
-// HUP means "read the configuration again" to many programs, and USR1 "open the log files again" to logrotate. A program
+// HUP means "read the configuration again" to many programs, and USR1 "open the log files again" to logrotate. One
 // that heeds these itself gives USR2 to Swap, as nginx has it, and pulls by the control socket: see the example.
 //
 // A SIGHUP that is ignored from the start of the process, as under nohup, stays ignored: swap by the control socket, or

@@ -82,9 +82,7 @@ func (w *walk) ask(c *draintest.Client, i, n int) (draintest.Answer, error) {
 // open makes a module with the versions of the examples, and opens a shell there.
 func (w *walk) open(t *testing.T) {
 	w.dir, w.host = flow.Dir(t), flow.Host()
-	name := fmt.Sprintf("walk%d", os.Getpid()) // pidof finds no other
 	w.here = strings.NewReplacer("localhost:", w.host+":", `":8080"`, `"`+w.host+`:8080"`, `":9090"`, `"`+w.host+`:9090"`,
-		"-o app", "-o "+name, "app.new app", name+".new "+name, "./app", "./"+name, "pidof app", "pidof "+name,
 		"grep -c shipped", "grep -c 'shipped [0-9]'") // the load's are counted apart
 	own, examples := filepath.Join(w.dir, "own"), flow.Examples()
 	if err := os.Mkdir(own, 0o755); err != nil {
