@@ -243,7 +243,8 @@ func (r *runner) pullAnswer() pullAnswer {
 	case r.pull != nil:
 		return pullAnswer{noticed: r.pull.noticed, over: r.pull.ctx.Done()}
 	case r.state.Phase == machine.Draining:
-		return pullAnswer{err: refused("drain: pull: this generation is draining; ask the main one", leaving(&r.state)...)}
+		err := refused("drain: pull: this generation is draining; ask the main one", leaving(&r.state)...)
+		return pullAnswer{err: err}
 	}
 	return pullAnswer{err: akin(errors.New("drain: pull: the service is not ready; it will start pulled"), ErrNotReady)}
 }

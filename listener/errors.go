@@ -19,11 +19,12 @@ func explain(network, address string, err error) error {
 
 // bare is an error of package net without the operation and the address, which the text before it has.
 func bare(err error) error {
-	op, ok := err.(*net.OpError)
-	if !ok {
+	var op *net.OpError
+	var addr *net.AddrError
+	switch {
+	case !errors.As(err, &op):
 		return err
-	}
-	if addr, ok := op.Err.(*net.AddrError); ok {
+	case errors.As(op.Err, &addr):
 		return &net.AddrError{Err: addr.Err}
 	}
 	return op.Err

@@ -46,7 +46,7 @@ func (p Path) Check(ours ...int) error {
 
 // bare is an error of package os without the name of a file beside p, of which nobody knows.
 func bare(err error) error {
-	if path, ok := err.(*fs.PathError); ok {
+	if path := new(fs.PathError); errors.As(err, &path) {
 		return path.Err
 	}
 	return err

@@ -47,7 +47,7 @@ func Check(heartbeatAddress, agentAddress string) error {
 				err = errors.New("port 0 would be another one after each swap")
 			}
 		}
-		if addr, ok := err.(*net.AddrError); ok {
+		if addr := new(net.AddrError); errors.As(err, &addr) {
 			err = errors.New(addr.Err)
 		}
 		if err != nil {
