@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,6 +62,34 @@ func TestClient(t *testing.T) {
 		t.Errorf("Stop: %v", err)
 	}
 	s.wantNoControl()
+}
+
+// TestStopFromOutsideAContainer: the pid in the answer is another process's there, one that lives on.
+func TestStopFromOutsideAContainer(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(have(os.MkdirTemp("", "baton"))(t), "s")
+	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(path)) })
+	ln := have(net.Listen("unix", path))(t)
+	defer ln.Close()
+	var asked atomic.Int32
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Baton-Pid", strconv.Itoa(os.Getppid()))
+			w.Header().Set("Baton-Pid-Namespace", "pid:[0]")
+			_, _ = w.Write([]byte("{}"))
+		}),
+		ConnState: func(_ net.Conn, st http.ConnState) {
+			if st == http.StateNew && asked.Add(1) == 5 {
+				_ = ln.Close()
+			}
+		},
+	}
+	go func() { _ = srv.Serve(ln) }()
+	ctx, done := context.WithTimeout(t.Context(), hung)
+	defer done()
+	if err := (drain.Client{Socket: path}).Stop(ctx); err != nil || asked.Load() < 5 {
+		t.Errorf("%v after %d connections; want nil when the socket is gone", err, asked.Load())
+	}
 }
 
 // TestClientWithoutAService: what is wrong with the socket.

@@ -15,12 +15,15 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/controlsock"
+	"github.com/baton-go/baton/drain/internal/proc"
 )
 
 const (
 	// pidHeader says which process answers. The kernel would name to a client the process that called listen(2), which
 	// is the first generation for ever.
 	pidHeader = "Baton-Pid"
+	// namespaceHeader says where that number is the process's; see proc.Namespace.
+	namespaceHeader = "Baton-Pid-Namespace"
 	// lastAnswers is how long Run waits for what is being answered on the control socket.
 	lastAnswers = time.Second
 	// controlHeader is how long a client may take to say what it wants.
@@ -151,7 +154,7 @@ func (c *control) remove(path string) {
 // commands is what can be asked on the control socket. A request is answered when what it asks for
 // is done, or has failed, also if its client has ended its side of the connection.
 func (c *control) commands(s commander, pid int) http.Handler {
-	mux := http.NewServeMux()
+	mux, namespace := http.NewServeMux(), proc.Namespace()
 	for pattern, do := range map[string]func(main context.Context) error{
 		"GET /status":   func(context.Context) error { return nil },
 		"GET /metrics":  func(context.Context) error { return nil },
@@ -162,6 +165,7 @@ func (c *control) commands(s commander, pid int) http.Handler {
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(pidHeader, strconv.Itoa(pid))
+			w.Header().Set(namespaceHeader, namespace)
 			main := c.tenure.Load().ctx
 			err := main.Err()
 			if err == nil {

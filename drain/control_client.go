@@ -73,7 +73,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 			continue
 		}
 		if verb == "stop" {
-			err = awaitGone(ctx, resp.Header.Get(pidHeader))
+			err = awaitGone(ctx, socket, resp.Header)
 		}
 		if resp.StatusCode != http.StatusOK {
 			err = errors.Join(errorOf(strings.TrimSpace(string(resp.body)), resp.Header.Get(errorHeader),
@@ -124,13 +124,25 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 	return &response{resp, body}, err
 }
 
-// awaitGone waits until the process has exited. Nothing but its parent is told, so it asks again and again.
-func awaitGone(ctx context.Context, pid string) error {
-	n, err := strconv.Atoi(pid)
+// awaitGone waits until the process that has answered has exited. Nothing but its parent is told, so it asks again and
+// again. Outside of the container where the number is its own, it asks the socket, which goes just before.
+func awaitGone(ctx context.Context, socket string, said http.Header) error {
+	n, err := strconv.Atoi(said.Get(pidHeader))
 	if err != nil {
-		return fmt.Errorf("drain: control: what answers there is no service of this library (%s is %q)", pidHeader, pid)
+		return fmt.Errorf("drain: control: what answers there is no service of this library (%s is %q)", pidHeader,
+			said.Get(pidHeader))
 	}
-	for n != os.Getpid() && proc.Alive(n) {
+	there := func() bool { return n != os.Getpid() && proc.Alive(n) }
+	if of := said.Get(namespaceHeader); of != "" && of != proc.Namespace() {
+		there = func() bool {
+			nc, err := net.Dial("unix", socket)
+			if err == nil {
+				_ = nc.Close()
+			}
+			return err == nil
+		}
+	}
+	for there() {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

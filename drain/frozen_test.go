@@ -134,7 +134,7 @@ func fieldsOfLedger(t *testing.T, add func(string, ...any)) {
 }
 
 // ours is in each string by which one process of the service knows another, or something of another's.
-var ours = regexp.MustCompile(`(?i)^@?baton[^a-z]|^TABLEFLIP|^, `)
+var ours = regexp.MustCompile(`(?i)^@?baton[^a-z]|^X_BATON|^TABLEFLIP|^, `)
 
 // sources finds strings where they are written, so that a new one is found too.
 func sources(t *testing.T, add func(string, ...any)) {

@@ -214,8 +214,6 @@ func (k *keeper) forward(sig os.Signal) {
 	switch {
 	case sig == unix.SIGPIPE:
 		return
-	case sig == unix.SIGCONT && k.resume():
-		return
 	case k.handling != nil && !k.ends(sig): // it could kill a process without handlers
 		k.held = append(k.held, sig)
 		return

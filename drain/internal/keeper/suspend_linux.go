@@ -18,15 +18,3 @@ func (k *keeper) suspend(pid int, by syscall.Signal) {
 		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
 	}
 }
-
-// resume lets generations in a process group of their own go on, in the foreground if the keeper is there.
-func (k *keeper) resume() bool {
-	group := process.Group(k.main.pid)
-	if group == 0 || group == unix.Getpgrp() {
-		return false
-	}
-	if process.Foreground(0) {
-		_ = unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, group)
-	}
-	return unix.Kill(-group, unix.SIGCONT) == nil
-}

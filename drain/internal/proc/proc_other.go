@@ -6,6 +6,9 @@ package proc
 // Alive returns false: this system does not tell.
 func Alive(int) bool { return false }
 
+// Namespace returns "": this system has none.
+func Namespace() string { return "" }
+
 // Command returns "": this system does not tell.
 func Command(int) string { return "" }
 

@@ -35,6 +35,12 @@ func Alive(pid int) bool {
 	return err == nil || errors.Is(err, syscall.EPERM)
 }
 
+// Namespace names what the number of a process is valid in, where there is more than one; "": the system does not tell.
+func Namespace() string {
+	name, _ := os.Readlink("/proc/self/ns/pid")
+	return name
+}
+
 // Command is " (name)" of a process, where it can be known.
 func Command(pid int) string {
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
