@@ -120,7 +120,7 @@ func (s *side) run(ctx context.Context, act func(context.Context) error) {
 
 func (s *side) playOurs(ctx context.Context) error {
 	err := s.begin(ctx, ours1,
-		"-probation", s.cfg.probation.String(), "-swap-timeout", s.cfg.swapTimeout.String())
+		"-keeper", "never", "-probation", s.cfg.probation.String(), "-swap-timeout", s.cfg.swapTimeout.String())
 	if err != nil {
 		return err
 	}
