@@ -277,7 +277,7 @@ func TestSignalsWhileTheKeeperComes(t *testing.T) {
 // A shell, a terminal and pkill signal the keeper and the generations, in any order and with a delay: that counts once.
 func TestSignalsToAllCountOnce(t *testing.T) {
 	each(t, map[string]func(s *service, sig syscall.Signal){
-		"the group":        func(s *service, sig syscall.Signal) { s.signal(-s.pgid, sig) },
+		"the group": func(s *service, sig syscall.Signal) { s.signal(-s.pgid, sig) },
 		"the keeper first": func(s *service, sig syscall.Signal) {
 			main := s.main().PID // before it is replaced
 			s.signal(s.pgid, sig)
