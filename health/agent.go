@@ -22,13 +22,10 @@ func (s *State) ServeAgent(ln net.Listener) {
 	defer lingering.Wait()
 	lingering.Accept(ln, func(nc net.Conn) (closed func()) {
 		p, pull, down := s.enter(s.probers.Remote(identity.Agent, nc.RemoteAddr().String(), ""))
-		var ill error
-		if pull == 0 {
-			pull, ill = s.examine(p)
-		}
+		pull, ill := s.examine(p, pull)
 		word := "up ready\n"
 		switch {
-		case down, pull == 0 && ill != nil:
+		case down, ill != nil:
 			word = "down\n"
 		case pull != 0:
 			word = "drain\n"

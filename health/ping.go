@@ -19,16 +19,14 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p, pull, _ := s.enter(s.probers.Request(r))
+	pull, ill := s.examine(p, pull)
 	if pull == 0 {
-		var ill error
-		if pull, ill = s.examine(p); pull == 0 {
-			says := success
-			if ill != nil {
-				says = unwell(s.ill, ill)
-			}
-			_ = says.write(w, r)
-			return
+		says := success
+		if ill != nil {
+			says = unwell(s.illStatus, ill)
 		}
+		_ = says.write(w, r)
+		return
 	}
 	err := s.failing.write(w, r)
 	if err == nil {
@@ -40,19 +38,22 @@ func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// examine asks Config.Healthy for a prober, nil if it is none. It returns the number of the pull that has begun
-// meanwhile, 0 if none has.
-func (s *State) examine(p *ledger.Prober) (pull uint64, err error) {
-	if s.check.ask == nil {
-		return 0, nil
+// examine asks Config.Healthy for what enter has returned, unless that probe falls into a pull. It returns the pull
+// into which the answer falls, which may have begun meanwhile, or else what Config.Healthy says.
+func (s *State) examine(p *ledger.Prober, pull uint64) (uint64, error) {
+	if pull != 0 || s.check.ask == nil {
+		return pull, nil
 	}
-	err = s.check.outcome()
+	ill := s.check.outcome()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if pull = s.machine.Present(); pull == 0 && err != nil && p != nil {
+	if pull = s.machine.Present(); pull != 0 {
+		return pull, nil
+	}
+	if ill != nil && p != nil {
 		p.Unwell = true
 	}
-	return pull, err
+	return 0, ill
 }
 
 // Live returns a handler for /livez: it answers 200 throughout, pulled or not. It is for a supervisor that

@@ -16,11 +16,11 @@ import (
 // State is what probers see, and the ledger of those that saw it. It is an [http.Handler]. Its methods may be
 // called from any goroutine. There is nothing to close, but for its ports.
 type State struct {
-	probers identity.Networks
-	failing answer
-	check   checkup
-	ill     int       // the status while that fails
-	born    time.Time // times are kept as durations since then, which only a monotonic clock moves
+	probers   identity.Networks
+	failing   answer
+	check     checkup
+	illStatus int       // while that fails
+	born      time.Time // times are kept as durations since then, which only a monotonic clock moves
 
 	pullMu sync.Mutex // held by Pull and Restore; comes before mu
 
@@ -46,13 +46,13 @@ func New(cfg Config) (*State, error) {
 	}
 	message, _ := json.Marshal(cfg.Message) // a string never fails
 	return &State{
-		probers: cfg.Probers,
-		failing: newAnswer(cfg.Status, `{"code":-1,"message":`+string(message)+`}`, "Connection", "close"),
-		check:   checkup{ask: cfg.Healthy, changed: cfg.HealthChanged},
-		ill:     ill,
-		born:    time.Now(),
-		machine: notice.New(notice.Config{Failures: cfg.Failures, PullMin: cfg.PullMin, PullMax: cfg.PullMax}),
-		gates:   make(map[*port.Gate]struct{}),
+		probers:   cfg.Probers,
+		failing:   newAnswer(cfg.Status, `{"code":-1,"message":`+string(message)+`}`, "Connection", "close"),
+		check:     checkup{ask: cfg.Healthy, changed: cfg.HealthChanged},
+		illStatus: ill,
+		born:      time.Now(),
+		machine:   notice.New(notice.Config{Failures: cfg.Failures, PullMin: cfg.PullMin, PullMax: cfg.PullMax}),
+		gates:     make(map[*port.Gate]struct{}),
 	}, nil
 }
 
