@@ -102,12 +102,8 @@ func (k *check) run(ask func(context.Context) error) {
 
 // unwell is the answer while Config.Healthy returns err.
 func unwell(status int, err error) answer {
-	const most = 200
 	reason, _, _ := strings.Cut(err.Error(), "\n")
-	if len(reason) > most {
-		reason = reason[:most] + "…"
-	}
-	message, _ := json.Marshal("not healthy: " + strings.ToValidUTF8(reason, "?"))
+	message, _ := json.Marshal("not healthy: " + short(reason, 200))
 	return newAnswer(status, `{"code":-1,"message":`+string(message)+`}`)
 }
 

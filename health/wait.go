@@ -46,7 +46,7 @@ func (s *State) Awaits() (w Wait, ok bool) {
 
 // describe says which prober l is, and how far it is.
 func describe(l notice.Line) string {
-	who := strings.TrimSpace(l.Host + " " + short(l.UserAgent))
+	who := strings.TrimSpace(l.Host + " " + short(l.UserAgent, 40))
 	switch {
 	case l.Kind == identity.Heartbeat:
 		return cmp.Or(who, "a balancer that may connect") + " (heartbeat)"
@@ -64,9 +64,8 @@ func describe(l notice.Line) string {
 	return fmt.Sprintf("%s (%s, %d of %d failing answers)", who, often, l.Failures, l.Needs)
 }
 
-// short is the beginning of a text that a client has chosen.
-func short(text string) string {
-	const most = 40
+// short is the beginning of a text of others, of that many bytes at most.
+func short(text string, most int) string {
 	if len(text) > most {
 		text = text[:most] + "…"
 	}
