@@ -43,11 +43,7 @@ func (s *Service) Listen(network, address string) (net.Listener, error) {
 // ListenWith is Listen with the Control and keep-alive of lc; see listener.Set.ListenWith. Control is called in the
 // generation that opens the socket, and not in those that take it over.
 func (s *Service) ListenWith(lc net.ListenConfig, network, address string) (net.Listener, error) {
-	s.emitter.observe()
-	ln, err := inTime(s, "Listen", network, atStart(network, address),
-		func(network, address string) (net.Listener, error) { return s.set.ListenWith(lc, network, address) })
-	s.reportStartFailure(err)
-	return ln, err
+	return listenInTime(s, "Listen", s.set.ListenWith, lc, network, address)
 }
 
 // atStart is the address, in the folder of the start if it is a path. One that would be too long then stays as it is.
@@ -60,9 +56,12 @@ func atStart(network, address string) string {
 	return path
 }
 
-// inTime calls listen, unless it is too late for that.
-func inTime[T any](s *Service, what, network, address string,
-	listen func(network, address string) (T, error)) (so T, err error) {
+// listenInTime calls listen, unless it is too late for that.
+func listenInTime[T any](s *Service, what string, listen func(net.ListenConfig, string, string) (T, error),
+	lc net.ListenConfig, network, address string) (so T, err error) {
+	s.emitter.observe()
+	address = atStart(network, address)
+	defer func() { s.reportStartFailure(err) }()
 	s.listens.RLock()
 	defer s.listens.RUnlock()
 	if s.listens.late && !s.set.Reopens(network, address) {
@@ -70,7 +69,7 @@ func inTime[T any](s *Service, what, network, address string,
 			"asks for before it is ready; "+
 			"call %[1]s before Run, or in Config.Ready", what, network, address))
 	}
-	return listen(network, address)
+	return listen(lc, network, address)
 }
 
 // ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd", before Run too; see
@@ -89,13 +88,7 @@ func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) 
 
 // ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith.
 func (s *Service) ListenPacketWith(lc net.ListenConfig, network, address string) (net.PacketConn, error) {
-	s.emitter.observe()
-	pc, err := inTime(s, "ListenPacket", network, atStart(network, address),
-		func(network, address string) (net.PacketConn, error) {
-			return s.set.ListenPacketWith(lc, network, address)
-		})
-	s.reportStartFailure(err)
-	return pc, err
+	return listenInTime(s, "ListenPacket", s.set.ListenPacketWith, lc, network, address)
 }
 
 // reportStartFailure tells the old generation why this one will probably leave: the program may
