@@ -180,22 +180,21 @@ func (r *runner) finish(e machine.Finish) {
 }
 
 // sum is what the last line of a generation has: of the swap that replaces it, of the stop, and what it has lost.
-func (r *runner) sum(e machine.Finish) (about []any) {
-	switch now := time.Now(); {
+func (r *runner) sum(e machine.Finish) []any {
+	n, now := r.set.Counts(), time.Now()
+	about := append([]any{"lost", n.Lost}, some("cut_off", n.CutOff, "part", n.Part, "junk", n.Junk)...)
+	switch {
 	case e.Replaced:
 		sw := r.swap
-		about = []any{
-			"moved", r.set.Counts().Moved, "finished", r.set.Finished(),
+		return append(about,
+			"moved", n.Moved, "finished", r.set.Finished(),
 			"took", sw.done.Sub(sw.begun), "drained", now.Sub(sw.done),
 			edition("from", r.state.Generation, r.os.pid, r.cfg.Version),
-			edition("to", sw.generation, sw.childPID, sw.version),
-		}
+			edition("to", sw.generation, sw.childPID, sw.version))
 	case !r.stopped.IsZero():
-		about = []any{"finished", r.set.Finished(), "took", now.Sub(r.stopped)}
+		return append(about, "finished", r.set.Finished(), "took", now.Sub(r.stopped))
 	}
-	n := r.set.Counts()
-	lost := append([]any{"lost", n.Lost}, some("cut_off", n.CutOff, "part", n.Part, "junk", n.Junk)...)
-	return append(lost, about...)
+	return about
 }
 
 // sayLast waits until the queues and links are empty, for lastWords at most, or until an operator
