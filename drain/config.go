@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"time"
 
@@ -238,18 +237,6 @@ type Config struct {
 	// One runs at a time: the next ends the ctx of the one before, and waits for it to return. Errors are logged. A
 	// panic counts as one, and ends nothing; so does runtime.Goexit.
 	Join, Leave, Gone func(ctx context.Context) error
-}
-
-// Signals are the signals for each thing that a service can be told. A signal may be in one list only; one that is in
-// none is the program's own, and none of ours handles or logs it.
-//
-// HUP means "read the configuration again" to many programs, and USR1 "open the log files again" to logrotate. One
-// that heeds these itself gives USR2 to Swap, as nginx has it, and pulls by the control socket: see the example.
-//
-// A SIGHUP that is ignored from the start of the process, as under nohup, stays ignored: swap by the control socket, or
-// by another signal. A SIGHUP that comes as the terminal of the process is closed means Stop.
-type Signals struct {
-	Swap, Pull, Restore, Stop []os.Signal
 }
 
 // complete returns the configuration with its defaults, or an error for each field that can't be used.
