@@ -28,7 +28,6 @@ func Add(fs *flag.FlagSet, cfg *drain.Config) *Flags {
 		fs.Var(s.value, s.name, s.usage)
 		f.names[s.field] = s.name
 	}
-	f.names["Status"] = "ping-status" // as package health calls it
 	fs.StringVar(&f.command, "s", "",
 		"send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
 	return f
