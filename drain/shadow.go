@@ -47,21 +47,27 @@ func (s *Service) shadowed(h http.Handler, path string) string {
 		if r.Kind() != reflect.Struct || text(r, "Path") != path && text(r, "Pattern") != path {
 			continue
 		}
-		methods := []string{text(r, "Method")}
-		if by := r.FieldByName("Handlers"); by.IsValid() && by.Kind() == reflect.Map { // chi's, by method
-			methods = nil
-			for _, m := range by.MapKeys() {
-				methods = append(methods, m.String())
-			}
-			slices.Sort(methods)
-		}
-		for _, m := range methods {
+		for _, m := range methodsOf(r) {
 			if m == "" || m == "*" || health.IsProbe(m) {
 				return strings.TrimSpace(m + " " + path)
 			}
 		}
 	}
 	return ""
+}
+
+// methodsOf are the methods of a route: "" or "*" stands for all. Chi has a handler for each.
+func methodsOf(route reflect.Value) []string {
+	handlers := route.FieldByName("Handlers")
+	if !handlers.IsValid() || handlers.Kind() != reflect.Map {
+		return []string{text(route, "Method")}
+	}
+	var all []string
+	for _, m := range handlers.MapKeys() {
+		all = append(all, m.String())
+	}
+	slices.Sort(all)
+	return all
 }
 
 // text is a field of a struct, "" if that has no such string.
