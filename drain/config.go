@@ -32,8 +32,8 @@ type Config struct {
 
 	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is
 	// replaced by rename when the service becomes ready or is promoted, and removed at the end.
-	// What is there before, a small regular file, is replaced, unless it names a living service:
-	// each locks the file that names it. A swap fails when its folder can't be written. A relative
+	// A small regular file that is there before is replaced, unless it names a living service, which
+	// holds a lock on it. A swap fails when its folder can't be written. A relative
 	// path is in the folder in which the process was started, as for all paths here and those of
 	// unix sockets. Default: none.
 	PIDFile string
@@ -75,11 +75,11 @@ type Config struct {
 	Signals *Signals
 
 	// Keeper says whether a keeper stays in front: the process that was started, whose pid and exit code
-	// its parent waits for. A swap has another main process, and a shell, supervisord, runit, s6, tini,
-	// docker or a unit of Type=simple would take that for the end of the service. New replaces the
-	// program with the keeper, by exec: nothing of it lives on there, deferred calls do not run, and what
-	// Go has opened is closed. What main does before New is done once more by generation 1, so call New
-	// first. Packages whose init runs before this one's have that in the keeper, too. The keeper says
+	// its parent waits for. After a swap the main process is another one, and a shell, supervisord, runit,
+	// s6, tini, docker or a unit of Type=simple would believe that the service has ended. New replaces the
+	// program with the keeper, by exec: nothing of the program lives on there, deferred calls do not run,
+	// and what Go has opened is closed. Generation 1 does once more what main does before New, so call New
+	// first. The init functions that run before this package's run in the keeper, too. The keeper logs
 	// little, on standard error: in JSON if the Logger's handler is a slog.JSONHandler, else as text,
 	// from the Logger's level on.
 	//
@@ -88,14 +88,14 @@ type Config struct {
 	// last generation with the exit code of the last main one, 128+n for signal n. Before Linux 6.15
 	// that is 1 if the main one crashed while an older one drained.
 	//
-	// Signals may go to the keeper, to the main generation (whose pid the PID file has), or to both: what
-	// comes to both within 2s counts once. All are in the process group that the first was started in.
+	// Signals may go to the keeper, to the main generation (whose pid the PID file has), or to both: one
+	// that comes to both within 2s counts once. All are in the process group that the first was started in.
 	// With NOTIFY_SOCKET, the manager is told all but MAINPID; the variable is not in the environment of
 	// the program, nor of what that starts. After a SIGKILL of the keeper the service stops as by
 	// SIGTERM: the next keeper needs its addresses. Default KeeperAuto.
 	Keeper KeeperMode
 
-	// Logger gets the same and more, in order, on another goroutine: the time of a record is when
+	// Logger gets a line for each event, and others, in order, on a goroutine of its own: the time of a record is when
 	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
 	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
 	// says how many. A panic of the handler counts as a line that it could not write.
@@ -148,7 +148,7 @@ type Config struct {
 	// MaxGenerations is how many processes of the service may live at once. A swap that would make
 	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
 	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
-	// A process whose Run has returned, but whose main goes on, gets SIGTERM, and SIGKILL 5s later.
+	// Where the oldest has returned from Run, but not from main, it gets SIGTERM, and SIGKILL 5s later.
 	// A service that waits long for what can't be handed over, such as WebSockets, should allow
 	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
 	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least
@@ -201,10 +201,10 @@ type Config struct {
 
 	// Healthy is what readiness is to the program, beside pulls: the database answers, caches are warm. While it
 	// returns an error, PingPath answers PingStatus, or 503 where that is the default, with the beginning of the error,
-	// AgentAddress says "down", and all else is served. The balancer takes the node out, and in again. It is asked
-	// when a probe comes, once at a time and at most ten times a second, and has 1s; a panic counts as an error. It
-	// is not asked while pulled: a pull is noticed as without it. A new generation that is not healthy does not take
-	// over: what takes its time belongs in Ready. LivePath and HeartbeatAddress do not ask it. Default: none.
+	// AgentAddress says "down", and all else is served. The balancer takes the node out, and later in again. Healthy
+	// is called when a probe comes, one call at a time and at most ten a second, and has 1s; a panic counts as an
+	// error. It is not called while pulled: a pull is noticed as without it. A new generation that is not healthy does
+	// not take over: what takes its time belongs in Ready. LivePath and HeartbeatAddress do not ask it. Default: none.
 	Healthy func(ctx context.Context) error
 
 	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.

@@ -50,7 +50,7 @@ const (
 
 	// Config.Healthy, as probes find it.
 	EventUnhealthy EventKind = "unhealthy" // it fails, as Err says
-	EventHealthy   EventKind = "healthy"   // it does no more
+	EventHealthy   EventKind = "healthy"   // it succeeds again
 
 	// Something beside the lifecycle went wrong, as Err says, which goes on.
 	EventHookFailed    EventKind = "hook-failed"     // Config.Join, Leave or Gone
@@ -58,8 +58,8 @@ const (
 	EventPIDFileFailed EventKind = "pid-file-failed" // Config.PIDFile
 )
 
-// steps are of those kinds that say how something goes on. The lines before and behind them sum it up, so they are for
-// who looks for a fault: their level is debug where nothing is wrong.
+// steps are the kinds of events within a swap. The lines before and after them have the essence, so these are for
+// those who look for a fault: their level is debug where nothing is wrong.
 var steps = map[EventKind]bool{
 	EventStarting: true, EventProbation: true, EventProven: true, EventReplaced: true, EventOlderGone: true,
 }

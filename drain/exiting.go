@@ -9,10 +9,10 @@ import (
 
 // An older generation whose Run has returned keeps its link until its process exits: main may go on.
 
-// exitTick is between two looks at such processes, while something is due.
+// exitTick is the time between two looks at such processes, while something is due.
 const exitTick = 100 * time.Millisecond
 
-// exitDue: it is time for one.
+// exitDue: it is time for another look.
 type exitDue struct{}
 
 // watchExits names the processes that have not exited in time. It is due where a swap waits for room.

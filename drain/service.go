@@ -46,9 +46,9 @@ type Service struct {
 // names the field of cfg that can't be used. Where a keeper is to stay in front, New replaces the program with it: see
 // Config.Keeper.
 //
-// A process can have one Service at a time: another one when Run of the one before has returned, as in tests, or New
-// has failed. Where another generation has started the process, and New has failed, it fails again: that generation has
-// heard that this one does not take over.
+// A process can have one Service at a time. New may be called again when Run of the Service before has returned, as in
+// tests, or when New has failed. But where another generation has started the process, New fails again after a failure:
+// that generation has been told that this one does not take over.
 func New(cfg Config) (*Service, error) {
 	if !oneService.TryLock() {
 		return nil, refused("drain: New: a process can have one Service at a time: wait until Run of the one before " +
@@ -70,7 +70,7 @@ func New(cfg Config) (*Service, error) {
 
 var (
 	oneService   sync.Mutex // held from New until the service is over
-	cantTakeOver error      // of a New in a process that was to
+	cantTakeOver error      // why New has failed in a process that was to take over
 )
 
 // begin is New where there is no Service.

@@ -11,10 +11,11 @@ import (
 )
 
 // Signals are the signals for each thing that a service can be told. A signal may be in one list only; one that is in
-// none is the program's own, and none of ours handles or logs it.
+// none is the program's own, and this package neither handles nor logs it.
 //
-// HUP means "read the configuration again" to many programs, and USR1 "open the log files again" to logrotate. One
-// that heeds these itself gives USR2 to Swap, as nginx has it, and pulls by the control socket: see the example.
+// HUP means "read the configuration again" to many programs, and USR1 "open the log files again" to logrotate. A
+// program that handles these itself gives USR2 to Swap, as nginx has it, and pulls by the control socket: see the
+// example.
 //
 // A SIGHUP that is ignored from the start of the process, as under nohup, stays ignored: swap by the control socket, or
 // by another signal. A SIGHUP that comes as the terminal of the process is closed means Stop.
