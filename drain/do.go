@@ -53,9 +53,9 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.LetGo:
 		r.letGo()
 	case machine.PassOn:
-		r.swap.passOn(e.Pending)
+		r.swap.passOn(e.Pending, r.signals.copies)
 	case machine.Forward:
-		_ = r.swap.link.Post(message{Kind: kindForward, Signal: e.Verb, Generation: e.By})
+		r.swap.forward(e.Verb, e.By, r.signals.copies)
 	case machine.AskToLeave:
 		if r.swap.link != nil {
 			_ = r.swap.link.Post(message{Kind: kindStop, Reason: e.Why})

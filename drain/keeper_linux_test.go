@@ -278,6 +278,11 @@ func TestSignalsWhileTheKeeperComes(t *testing.T) {
 func TestSignalsToAllCountOnce(t *testing.T) {
 	each(t, map[string]func(s *service, sig syscall.Signal){
 		"the group": func(s *service, sig syscall.Signal) { s.signal(-s.pgid, sig) },
+		"the keeper first": func(s *service, sig syscall.Signal) {
+			main := s.main().PID // before it is replaced
+			s.signal(s.pgid, sig)
+			s.signal(main, sig)
+		},
 		"a keeper that is late": func(s *service, sig syscall.Signal) {
 			s.signal(s.pgid, syscall.SIGSTOP)
 			s.awaitState(s.pgid, "T")

@@ -32,7 +32,7 @@ func TestWhereAKeeperStays(t *testing.T) {
 }
 
 // A signal that reaches the keeper and this process counts once; two that reach one of them count twice. The letters
-// are signals: d one that comes directly, f one that the keeper forwards, and the number is how many count.
+// are signals: d one that comes directly, f one that the keeper forwards; s is a swap. The number is how many count.
 func TestSignalsThatComeBothWays(t *testing.T) {
 	for _, c := range []struct {
 		come  string
@@ -44,9 +44,17 @@ func TestSignalsThatComeBothWays(t *testing.T) {
 		{"dd", time.Second, 2}, {"ff", time.Second, 2}, {"ddd", 0, 3}, {"fff", 0, 3},
 		{"dfdf", 0, 2}, {"fdfd", 0, 2}, {"dffd", 0, 2}, {"fddf", 0, 2}, {"dfdfdf", 0, 3},
 		{"df", copied, 2}, {"fd", copied, 2}, // another wish
+		{"dsf", 0, 1}, {"fsd", 0, 1}, {"dssf", 0, 1}, {"dsfsf", 0, 2}, {"dfsf", 0, 2}, {"dsd", 0, 2}, {"fsf", 0, 2},
 	} {
-		copies, at, got := newCopies(), time.Unix(0, 0), 0
+		copies, at, got := newCopies(), time.Now(), 0
 		for _, way := range c.come {
+			if way == 's' {
+				var word message
+				copies.release(&word)
+				copies = newCopies()
+				copies.inherit(word)
+				continue
+			}
 			if raised := way == 'd' || copies.forwarded(os.Interrupt, at); raised && copies.came(os.Interrupt, at) {
 				got++
 			}

@@ -15,6 +15,7 @@ func (r *runner) listParts() parts {
 		r.os.scorePart(r.cfg.Logger),
 		probersPart(r.health, warn),
 		r.others.part(r.bequest),
+		{release: r.signals.release, inherit: r.signals.inherit}, // before the keeper hears of this generation
 		r.manager.part(),
 		ticketsPart(r.tickets, r.cfg.Logger),
 		{acquire: r.set.Open},

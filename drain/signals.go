@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -87,53 +86,6 @@ func (a arrival) same(b arrival) bool { return a.Signal == b.Signal && a.hangup 
 // sameWish is how long after a signal to stop another one says the same: timeout(1) signals its child and then its
 // group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
 var sameWish = 100 * time.Millisecond
-
-// copied is how long after a signal one that came the other way, to this process or by its keeper, is the same one: a
-// terminal, a supervisor and pkill(1) signal both. A keeper that gets no processor may be that late.
-const copied = 2 * time.Second
-
-// copies tell signals that come both ways. The time is when one came, and its copy may come.
-type copies struct {
-	mu     sync.Mutex // guards what follows
-	direct map[os.Signal]time.Time
-	raised map[os.Signal]bool // the keeper has forwarded it, and this process is about to get it
-	kept   map[os.Signal]time.Time
-}
-
-func newCopies() *copies {
-	return &copies{
-		direct: make(map[os.Signal]time.Time), raised: make(map[os.Signal]bool), kept: make(map[os.Signal]time.Time),
-	}
-}
-
-// first tells whether a signal that came one way is no copy of one that came the other way, and remembers it.
-func first(sig os.Signal, at time.Time, this, other map[os.Signal]time.Time) bool {
-	if t, ok := other[sig]; ok && at.Sub(t) < copied {
-		delete(other, sig)
-		return false
-	}
-	this[sig] = at
-	return true
-}
-
-// forwarded tells whether a signal is to be raised here that the keeper has got.
-func (c *copies) forwarded(sig os.Signal, at time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.raised[sig] = first(sig, at, c.kept, c.direct)
-	return c.raised[sig]
-}
-
-// came tells whether a signal counts that this process has got.
-func (c *copies) came(sig os.Signal, at time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.raised[sig] {
-		c.raised[sig] = false
-		return true
-	}
-	return first(sig, at, c.direct, c.kept)
-}
 
 // signals are those that have come, in order.
 type signals struct {

@@ -129,6 +129,7 @@ func (r *runner) elderSaid(said elderSaid) {
 		if by == 0 {
 			by = e.Generation
 		}
+		r.signals.inherit(m)
 		r.step(machine.Forwarded{Verb: m.Signal, By: by})
 	case kindStop:
 		r.step(machine.ToldToLeave{Reason: m.Reason})

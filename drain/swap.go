@@ -201,15 +201,22 @@ func (sw *swap) announce(in inbox, m *manager, set *listener.Set, log *slog.Logg
 }
 
 // passOn tells the child what came for it, in order.
-func (sw *swap) passOn(p machine.Pending) {
+func (sw *swap) passOn(p machine.Pending, c *copies) {
 	for _, v := range p.Verbs() {
 		switch {
 		case sw.peer.can(canForward):
-			_ = sw.link.Post(message{Kind: kindForward, Signal: v, Generation: sw.generation - 1})
+			sw.forward(v, sw.generation-1, c)
 		case v == machine.Stop:
 			_ = sw.link.Post(message{Kind: kindStop, Reason: "asked for during the swap"})
 		}
 	}
+}
+
+// forward passes a command on that came to generation by.
+func (sw *swap) forward(v machine.Verb, by int, c *copies) {
+	m := message{Kind: kindForward, Signal: v, Generation: by}
+	c.release(&m)
+	_ = sw.link.Post(m)
 }
 
 // handOn hands the links to older generations on to the child. It waits until nobody here hears them.
