@@ -85,7 +85,8 @@ func (s *Service) endTest() {
 // rogue is the other end of a link, which keeps no rules.
 type rogue struct {
 	*net.UnixConn
-	odd []*os.File // descriptors of every kind
+	odd  []*os.File // descriptors of every kind
+	ends []*os.File // the other ends of those: with both, a generation waits for itself
 }
 
 func newRogue(t testing.TB) (*link.Link, *rogue) {
@@ -100,12 +101,13 @@ func newRogue(t testing.TB) (*link.Link, *rogue) {
 		t.Fatal(err)
 	}
 	p := &rogue{UnixConn: nc.(*net.UnixConn)}
-	add := func(fd int, err error) {
+	keep := func(in *[]*os.File, fd int, err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.odd = append(p.odd, os.NewFile(uintptr(fd), "odd"))
+		*in = append(*in, os.NewFile(uintptr(fd), "odd"))
 	}
+	add := func(fd int, err error) { keep(&p.odd, fd, err) }
 	socket := func(domain, kind int) int {
 		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
 		add(fd, err)
@@ -114,9 +116,10 @@ func newRogue(t testing.TB) (*link.Link, *rogue) {
 	pair := func(kind int) {
 		fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
 		add(fds[0], err)
-		add(fds[1], nil)
+		keep(&p.ends, fds[1], nil)
 	}
 	pair(unix.SOCK_STREAM) // 0, 1: what HandOver sends
+	pair(unix.SOCK_STREAM)
 	pair(unix.SOCK_SEQPACKET)
 	pair(unix.SOCK_DGRAM)
 	listening := socket(unix.AF_INET, unix.SOCK_STREAM)
@@ -156,6 +159,7 @@ func (p *rogue) say(text []byte, framed bool, i, n int) {
 func (p *rogue) close() {
 	_ = p.UnixConn.Close()
 	closeAll(p.odd)
+	closeAll(p.ends)
 }
 
 func descriptors(t testing.TB) int {
@@ -210,6 +214,7 @@ func seeds(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, byte(0), byte(200), false, true)
 	f.Add(text(message{Kind: kindConns, Tickets: append(conn, conn...)}), byte(0), byte(250), true, true)
 	f.Add(text(message{Kind: kindAdopt, ID: 3, Tickets: conn}), byte(0), byte(250), true, true)
+	f.Add(text(message{Kind: kindElder, Generation: 1, PID: 2}), byte(0), byte(1), false, true)
 	f.Add([]byte{0, 0, 0, 9, 0, 0, 0, 1}, byte(0), byte(1), true, false)
 }
 
