@@ -29,8 +29,7 @@ type State struct {
 	gates   map[*port.Gate]struct{} // of heartbeats; shut while pulled
 	down    bool                    // pulled for good; see Down
 	noticed chan struct{}           // nil unless pulled; made by Pull, closed by evaluate
-	settled bool                    // noticed is closed
-	outcome Outcome                 // why; "" until then
+	outcome Outcome                 // why noticed is closed; "" until then
 	timer   *time.Timer             // calls wake; made by the first pull that has to wait
 }
 
@@ -91,7 +90,7 @@ func (s *State) Restore() bool {
 		return false
 	}
 	s.machine.Restore()
-	s.down, s.noticed, s.settled, s.outcome = false, nil, false, ""
+	s.down, s.noticed, s.outcome = false, nil, ""
 	for g := range s.gates {
 		g.Reopen()
 	}
@@ -120,13 +119,13 @@ func (s *State) Noticed() <-chan struct{} {
 // evaluate closes noticed if the pull has been noticed, and otherwise sets the timer for when that may have
 // changed by itself. s.mu is held.
 func (s *State) evaluate() {
-	if !s.machine.Pulled() || s.settled {
+	if !s.machine.Pulled() || s.outcome != "" {
 		return
 	}
 	wait := s.machine.Wait(s.now())
 	switch {
 	case wait <= 0:
-		s.settled, s.outcome = true, outcomes[s.machine.Outcome(s.now())]
+		s.outcome = outcomes[s.machine.Outcome(s.now())]
 		close(s.noticed)
 		if s.timer != nil {
 			s.timer.Stop()

@@ -21,7 +21,7 @@ type Wait struct {
 func (s *State) Awaits() (w Wait, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.machine.Pulled() || s.settled {
+	if !s.machine.Pulled() || s.outcome != "" {
 		return Wait{}, false
 	}
 	a := s.machine.Awaited(s.now())
