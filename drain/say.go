@@ -77,8 +77,11 @@ func (l *lines) nameSignal() {
 
 // open are the connections that are open, by what they do.
 func open(n listener.Counts) []any {
-	return some("open", n.Open(), "new", n.New, "idle", n.Idle, "active", n.Active, "hijacked", n.Hijacked,
-		"http2", n.HTTP2, "other", n.Other)
+	counts := []any{"open", n.Open()}
+	for _, s := range states(n) {
+		counts = append(counts, s.name, s.count)
+	}
+	return some(counts...)
 }
 
 // some leaves out the counts that are 0.
