@@ -44,6 +44,7 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger,
 			if err := file.Remove(pid); err != nil {
 				warn(EventPIDFileFailed, "PID file", err)
 			}
+			pidfile.LetGo()
 		},
 	}
 }

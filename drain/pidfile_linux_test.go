@@ -88,12 +88,14 @@ func TestStalePIDFileIsReplaced(t *testing.T) {
 // The main generation holds its PID file, by whatever swap it has come to be that, and nobody does when it is dead.
 func TestPIDFileIsHeldByTheMainGeneration(t *testing.T) {
 	s := start(t, plan{})
-	same := plan{PIDFile: s.plan.PIDFile}
-	refused := func() { begin(t, same).wantNoStart("Config.PIDFile", "alive and not ours") }
-	s.swap()
-	refused()
+	for _, file := range []string{s.plan.PIDFile, s.plan.PIDFile + " of the new version"} {
+		s.plan.PIDFile = file
+		s.replan()
+		s.swap()
+		begin(t, plan{PIDFile: file}).wantNoStart("Config.PIDFile", "alive and not ours")
+	}
 	s.kill(s.main().PID)
-	next := start(t, same)
+	next := start(t, plan{PIDFile: s.plan.PIDFile})
 	next.wantPIDFile(next.pgid)
 	next.stop()
 }

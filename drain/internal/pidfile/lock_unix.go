@@ -25,7 +25,7 @@ func hold(path string) {
 	replace(f)
 }
 
-// LetGo is called when another process has written the file.
+// LetGo ends that this process holds a file: another process has written it, or the service is over.
 func LetGo() { replace(nil) }
 
 func replace(f *os.File) {

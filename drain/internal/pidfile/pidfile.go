@@ -142,7 +142,6 @@ func (p Path) Remove(pid int) error {
 	if got, _, err := p.read(); err != nil || got != pid {
 		return nil
 	}
-	LetGo()
 	if err := os.Remove(string(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drain: Config.PIDFile: the file of this process stays behind: %w", err)
 	}
