@@ -75,6 +75,7 @@ func cantStart(err error) error {
 	return fmt.Errorf("drain: Config.Keeper: the keeper can't start generation 1: %w; KeeperNever does without", err)
 }
 
+// start closes nothing when it fails: the process exits then.
 func (k *keeper) start() (err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
@@ -89,7 +90,6 @@ func (k *keeper) start() (err error) {
 	}
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		_ = k.notices.Close()
 		return fmt.Errorf("socketpair: %w", err)
 	}
 	near := os.NewFile(uintptr(ends[0]), "generations")
@@ -100,9 +100,6 @@ func (k *keeper) start() (err error) {
 	}
 	pid, err := startFirst(name, ends[1])
 	if err != nil {
-		_, _, _ = k.notices.Close(), near.Close(), unix.Close(ends[1])
-		signal.Stop(k.signals)
-		signal.Stop(k.died)
 		return fmt.Errorf("%s: %w", process.Self.Binary, err)
 	}
 	k.main = newGeneration(pid)
