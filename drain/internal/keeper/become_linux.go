@@ -130,11 +130,7 @@ func (p *past) keep() (code int) {
 	}
 	queue := later.NewHandler(lines)
 	log := slog.New(queue).With("pid", p.PID)
-	stop := make([]os.Signal, len(p.Stop))
-	for i, sig := range p.Stop {
-		stop[i] = sig
-	}
-	code, err := stay(log, stop, &p.Mask)
+	code, err := stay(log, p.Stop, &p.Mask)
 	if err != nil {
 		log.Error(err.Error())
 	}

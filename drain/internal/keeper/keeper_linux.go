@@ -31,7 +31,7 @@ import (
 // One goroutine, in run, owns the state.
 type keeper struct {
 	log      *slog.Logger
-	stop     []os.Signal
+	stop     []syscall.Signal
 	mask     *unix.Sigset_t // of generation 1
 	upstream string         // NOTIFY_SOCKET as it was given to the keeper, or ""
 	notices  *net.UnixConn  // NOTIFY_SOCKET of the generations
@@ -58,7 +58,7 @@ func Has() bool { return farEnd != nil || farEndErr != nil }
 
 // stay keeps, and returns the exit code when no generation is left. Stop are the signals that end the service; mask is
 // what generation 1 is to be started with.
-func stay(log *slog.Logger, stop []os.Signal, mask *unix.Sigset_t) (code int, err error) {
+func stay(log *slog.Logger, stop []syscall.Signal, mask *unix.Sigset_t) (code int, err error) {
 	k := &keeper{
 		log: log, stop: stop, mask: mask, upstream: sdnotify.Socket(), present: make(chan *generation),
 		named: make(chan int), heard: make(chan line), lines: make(map[int]line),
@@ -231,8 +231,9 @@ func (k *keeper) forward(sig os.Signal) {
 
 // ends tells whether a signal may be meant to end a generation that has not come as far as New.
 func (k *keeper) ends(sig os.Signal) bool {
-	return slices.Contains(k.stop, sig) || slices.Contains([]os.Signal{unix.SIGTERM,
-		unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, sig)
+	n := sig.(syscall.Signal)
+	return slices.Contains(k.stop, n) || slices.Contains([]syscall.Signal{unix.SIGTERM,
+		unix.SIGINT, unix.SIGQUIT, unix.SIGABRT}, n)
 }
 
 // reap waits for every child that has exited, the generations' orphans too.

@@ -59,7 +59,7 @@ func kill(t *testing.T, g *generation) {
 func newKeeper(main *generation) (*keeper, *bytes.Buffer) {
 	var log bytes.Buffer
 	return &keeper{
-		log: slog.New(slog.NewTextHandler(&log, nil)), stop: []os.Signal{unix.SIGTERM}, present: make(chan *generation),
+		log: slog.New(slog.NewTextHandler(&log, nil)), stop: []syscall.Signal{unix.SIGTERM}, present: make(chan *generation),
 		named:   make(chan int),
 		signals: make(chan os.Signal, 1), died: make(chan os.Signal, 1), handling: make(chan struct{}),
 		gone: make(chan struct{}), codes: make(map[int]int), main: main,
