@@ -95,9 +95,9 @@ func (w *words) endLine() {
 }
 
 // said is what the child has said, once it is dead: the beginning of a crash, or else its last lines.
-func (w *words) said() string {
+func (w *words) said() (text string, crash bool) {
 	if w == nil {
-		return ""
+		return "", false
 	}
 	select {
 	case <-w.over:
@@ -108,12 +108,12 @@ func (w *words) said() string {
 	if len(w.begun) > 0 {
 		w.endLine()
 	}
-	lines := w.last
-	if len(w.crash) > 0 {
+	lines, crash := w.last, len(w.crash) > 0
+	if crash {
 		lines = slices.DeleteFunc(slices.Clone(w.crash), func(s string) bool { return s == "" })
 	}
-	text := strings.Join(lines, " | ")
-	return strings.ToValidUTF8(text[max(0, len(text)-maxWords):], "")
+	text = strings.Join(lines, " | ")
+	return strings.ToValidUTF8(text[max(0, len(text)-maxWords):], ""), crash
 }
 
 // plain leaves out colours and other orders to a terminal.
@@ -179,9 +179,9 @@ func (h *hearing) started() {
 
 // said tells what the child has last said, or where.
 func (h *hearing) said(pid int) string {
-	said, crash := h.stderr.said(), h.last.said()
-	if crash != "" && (said == "" || len(h.last.crash) > 0) {
-		said = crash
+	said, _ := h.stderr.said()
+	if last, crash := h.last.said(); last != "" && (said == "" || crash) {
+		said = last
 	}
 	switch {
 	case said != "":
