@@ -79,7 +79,7 @@ func Start(cmd Command) (*Child, error) {
 		return nil, fmt.Errorf("can't start child: %w", err)
 	}
 	defer namesR.Close()
-	group := !slices.ContainsFunc(cmd.Stdio[:], Foreground)
+	group := !slices.ContainsFunc(cmd.Stdio[:], foreground)
 	alone := passed{passedTo(readyW)}
 	for _, f := range cmd.Also {
 		alone = append(alone, passedTo(f))
@@ -257,23 +257,25 @@ func (c *Child) wait(ready *os.File) {
 	_, _ = ready.Close(), c.names.Close() // which ends awaitReady, and the writing of names
 }
 
-// killedBy says that the kernel has killed a process for want of memory, or one on which that depended. Kills is what
-// oomKills was before.
+// killedBy says whether the kernel has killed a process for want of memory, or the program of a script that the process
+// is; "": it has not. Kills is what oomKills was before.
 func killedBy(state *os.ProcessState, kills string) string {
 	const byShell = 128 + int(unix.SIGKILL) // how a shell tells of it
 	ws, ok := state.Sys().(syscall.WaitStatus)
-	switch now := oomKills(); {
-	case !ok || ws.ExitStatus() != byShell && !(ws.Signaled() && ws.Signal() == unix.SIGKILL):
-	case now == "":
-		return "another process has killed it, or the kernel, where memory ran out"
-	case now != kills:
-		return "the kernel has killed it, since memory ran out"
+	if !ok || ws.ExitStatus() != byShell && !(ws.Signaled() && ws.Signal() == unix.SIGKILL) {
+		return ""
 	}
-	return ""
+	switch oomKills() {
+	case "":
+		return "another process has killed it, or the kernel, where memory ran out"
+	case kills:
+		return ""
+	}
+	return "the kernel has killed it, since memory ran out"
 }
 
-// Foreground tells whether a descriptor is this process's terminal, and its process group is in the foreground there.
-func Foreground(fd int) bool {
+// foreground tells whether a descriptor is this process's terminal, and its process group is in the foreground there.
+func foreground(fd int) bool {
 	group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	return err == nil && group == unix.Getpgrp()
 }
