@@ -77,8 +77,7 @@ func (s *Set) ListenWith(lc net.ListenConfig, network, address string) (net.List
 	if rc, err := so.SyscallConn(); err == nil && !made {
 		so.shares = sockopt.SharesPort(rc)
 	}
-	so.path = madeFile(network, address, made)
-	s.opened[key] = made
+	so.made, so.path = made, madeFile(network, address, made)
 	s.hold(so)
 	return so, nil
 }

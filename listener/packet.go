@@ -58,9 +58,9 @@ func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (ne
 		Path:        madeFile(network, address, made),
 		RemovesFile: s.fds == nil, // or tableflip does, in the last process that was ever ready
 		Open:        s.open,
-		Closing:     func(g *dgram.Gate) { s.forgetPackets(key, g) },
+		Closing:     func(g *dgram.Gate) { s.forgetPackets(key, made, g) },
 	})
-	s.packets[key], s.opened[key] = gate, made
+	s.packets[key] = gate
 	return gate.Conn(), nil
 }
 

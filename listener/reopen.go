@@ -30,28 +30,29 @@ func (s *Set) forget(so *socket) {
 	defer s.mu.Unlock()
 	if s.sockets[so.key] == so {
 		delete(s.sockets, so.key)
-		s.closes(so.key, func(d dropper, network, address string) { d.DropListener(network, address) }, so.ln)
+		s.closes(so.key, so.made, dropper.DropListener, so.ln)
 	}
 }
 
-func (s *Set) forgetPackets(key string, g *dgram.Gate) {
+func (s *Set) forgetPackets(key string, made bool, g *dgram.Gate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.packets[key] == g {
 		delete(s.packets, key)
-		s.closes(key, func(d dropper, network, address string) { d.DropPacketConn(network, address) }, g.Socket())
+		s.closes(key, made, dropper.DropPacketConn, g.Socket())
 	}
 }
 
-// closes is called where the socket of a key is about to be closed. The caller holds mu.
-func (s *Set) closes(key string, drop func(d dropper, network, address string), socket syscall.Conn) {
+// closes is called when the socket of a key is about to be closed. Made tells that it was opened here. Where another
+// process may hold the socket, the set keeps a copy, for the next Listen. The caller holds mu.
+func (s *Set) closes(key string, made bool, drop func(d dropper, network, address string), socket syscall.Conn) {
 	fds, ok := s.fds.(dropper)
 	if s.closed || !ok {
 		return
 	}
 	s.reopens[key] = true
 	network, address, _ := strings.Cut(key, " ")
-	if s.stored[key] == "" && !fds.Shared() && (s.open || s.opened[key]) {
+	if s.stored[key] == "" && !fds.Shared() && (s.open || made) {
 		for _, as := range quirks.Aliases(network) {
 			drop(fds, as, address)
 		}

@@ -55,7 +55,6 @@ type Set struct {
 	inherited []*inheritedFD     // by the process before this one, not in use yet
 	orphans   []string           // of Orphan
 	reopens   map[string]bool    // the keys of what was closed before Leave
-	opened    map[string]bool    // the keys of what was opened here
 	conns     map[*conn]struct{}
 	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
@@ -83,8 +82,8 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	return &Set{
 		fds: fds, onLoss: onLoss, warning: func(error) {},
 		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
-		reopens: make(map[string]bool), opened: make(map[string]bool),
-		stored: make(map[string]string), conns: make(map[*conn]struct{}),
+		reopens: make(map[string]bool),
+		stored:  make(map[string]string), conns: make(map[*conn]struct{}),
 	}
 }
 

@@ -19,6 +19,7 @@ type socket struct {
 	set  *Set
 	key  string
 	ln   sockopt.Listener // closed by Close
+	made bool             // opened here, not inherited or passed
 	path string           // the file that this process has made; "" for none
 
 	forget func(*socket) // called by Close, with mu held; see Set.hold
