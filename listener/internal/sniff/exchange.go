@@ -111,19 +111,18 @@ func (x *Exchange) Open() int { return len(x.open) }
 
 // Partial tells whether the beginning of a request was read that is not counted in Begun.
 func (x *Exchange) Partial() bool {
-	return x.in.at == inFields || x.in.at == atStart && len(x.in.line) > 0
+	return !x.in.untouched() && x.in.at <= inFields
 }
 
 // Rest tells whether each request that was read has been answered, and nothing else was read.
 func (x *Exchange) Rest() bool {
-	return !x.Lost && len(x.open) == 0 && x.in.at == atStart && len(x.in.line) == 0
+	return !x.Lost && len(x.open) == 0 && x.in.untouched()
 }
 
 // Announces tells whether an answer of which p is the beginning can be the last, and where in p the
 // field goes that says so.
 func (x *Exchange) Announces(p []byte) (at int, ok bool) {
-	if x.Lost || x.out.at != atStart || len(x.out.line) > 0 || len(x.open) != 1 || !x.open[0].whole ||
-		x.in.at != atStart || len(x.in.line) > 0 {
+	if x.Lost || !x.in.untouched() || !x.out.untouched() || len(x.open) != 1 || !x.open[0].whole {
 		return 0, false
 	}
 	var m message

@@ -12,11 +12,12 @@ type message struct {
 	line []byte // the beginning of one, while its end has not come
 	left int64  // of the body, or of a chunk
 
-	head, old, expects bool // of a request: HEAD; of both: HTTP/1.0; of a request: Expect: 100-continue
-	code               int  // of an answer
-	sized, chunked     bool // what the fields say of the body
-	closes, keeps      bool // what the field Connection says
-	length             int64
+	old            bool  // of HTTP/1.0
+	head, expects  bool  // of a request: its method is HEAD; it has the field Expect
+	code           int   // of an answer
+	sized, chunked bool  // what the fields Content-Length and Transfer-Encoding say of the body
+	length         int64 // that Content-Length says
+	closes, keeps  bool  // what the field Connection says
 }
 
 // place is where in a message the next byte belongs.
@@ -38,8 +39,8 @@ const (
 // longestLine is how much of a line is kept that does not come in one piece.
 const longestLine = 16 << 10
 
-// take follows a line, or bytes of the body, and returns what is behind them. First reads the first
-// line. It reports false where the message can't be followed.
+// take follows one line, or bytes of the body, at the beginning of p, which is not empty. It returns the bytes of p
+// behind that. First reads the message's first line. Take reports false where the message can't be followed.
 func (m *message) take(p []byte, first func(m *message, line string) bool) (rest []byte, ok bool) {
 	switch m.at {
 	case toTheEnd:
@@ -153,10 +154,14 @@ func (m *message) field(line []byte) bool {
 	return true
 }
 
-// ends tells whether the message says that its connection does.
+// untouched tells whether none of the message has come. Empty lines may have.
+func (m *message) untouched() bool { return m.at == atStart && len(m.line) == 0 }
+
+// ends tells whether the message says that its connection ends behind it.
 func (m *message) ends() bool { return m.closes || m.old && !m.keeps }
 
-// body says, behind the head, what follows where no field tells more.
+// body goes on from the end of the head to the body, or to the end of a message without one. It reports false where the
+// fields contradict each other.
 func (m *message) body() bool {
 	switch {
 	case m.chunked:
