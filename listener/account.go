@@ -96,9 +96,12 @@ func (c *conn) requestEnds(r *http.Request) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if isStream(r) {
+	switch {
+	case isStream(r):
 		delete(c.streams, r)
-	} else if c.handlerLeft = c.hijacked; !c.hijacked { // else it goes on
+	case c.hijacked: // the request goes on
+		c.handlerLeft = true
+	default:
 		c.serving = request{}
 	}
 }

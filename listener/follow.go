@@ -29,10 +29,10 @@ func (s *Set) Follow(ln net.Listener) *Followed {
 // Followed is a listener whose connections are followed.
 type Followed struct {
 	net.Listener
-	set      *Set
-	untested sync.WaitGroup // connections that were accepted and not used yet; none is added once Accept fails
-	http1    atomic.Bool    // an answer of HTTP/1 was written
-	sealed   sync.Once      // see warnOfTLS
+	set    *Set
+	unused sync.WaitGroup // connections that were accepted and not used yet; none is added once Accept fails
+	http1  atomic.Bool    // an answer of HTTP/1 was written
+	sealed sync.Once      // of the warning errSealed
 
 	mu      sync.Mutex // guards what follows; the locks of connections come before it
 	conns   map[*talk]struct{}
@@ -59,7 +59,7 @@ func (f *Followed) Accept() (net.Conn, error) {
 			c.secure(new(sniff.Records))
 		}
 	}
-	f.untested.Add(1)
+	f.unused.Add(1)
 	f.mu.Lock()
 	f.conns[t] = struct{}{}
 	f.mu.Unlock()
@@ -77,7 +77,7 @@ func (f *Followed) Accept() (net.Conn, error) {
 // A graceful stop of the server comes after that: it may close what it has not used yet, and what
 // it believes to be at rest.
 func (f *Followed) Await(ctx context.Context) {
-	f.untested.Wait()
+	f.unused.Wait()
 	for {
 		f.mu.Lock()
 		led, changed := f.led, f.changed
@@ -93,7 +93,7 @@ func (f *Followed) Await(ctx context.Context) {
 	}
 }
 
-// learn is told that the server speaks HTTP/1.
+// learn is told that the server speaks HTTP/1. The caller holds no lock of a connection.
 func (f *Followed) learn() {
 	if f.http1.Swap(true) {
 		return

@@ -117,7 +117,7 @@ func (in Inherited) key() string { return in.Network + " " + in.Address }
 type inheritedFD struct {
 	Inherited
 	id   string   // of the socket, to know the descriptor again
-	copy *os.File // FD, where this process has closed it
+	copy *os.File // has FD, of a socket that this process has closed; nil for others
 }
 
 // open returns a copy of the socket. It returns nil where that is none to listen on, or has been

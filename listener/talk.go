@@ -21,15 +21,15 @@ type talk struct {
 	net.Conn
 	own  *conn
 	of   *Followed
-	used atomic.Bool
-	lost atomic.Bool // of talks
+	used atomic.Bool // by the server
+	lost atomic.Bool // exchange.Lost, without mu
 	tls  atomic.Bool // lost, since the server itself speaks TLS
 
 	mu         sync.Mutex // guards what follows
-	talks      sniff.Exchange
-	led        bool
+	exchange   sniff.Exchange
+	led        bool // counted in Followed.led
 	background bool // net/http reads behind a handler's back
-	last       bool // the client knows that the answer is the last
+	last       bool // an answer has said that it is the last, which the server does not know
 	closed     bool
 }
 
@@ -40,30 +40,30 @@ var noServer http.Server
 func (t *talk) meet() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.own.state.Load() == 0 && !t.talks.Lost {
+	if t.own.state.Load() == 0 && !t.exchange.Lost {
 		t.own.onState(&noServer, t.Conn, http.StateNew)
 		t.settle()
 	}
 }
 
-// follow tells of what was read or written.
+// follow tells the exchange of what was read or written, and the set of what that means.
 func (t *talk) follow(tell func(*sniff.Exchange)) {
 	if t.lost.Load() {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	x := &t.talks
+	x := &t.exchange
 	begun := x.Begun
 	tell(x)
-	switch {
-	case x.Lost:
+	if x.Lost {
 		t.lost.Store(true)
 		t.own.speaks.CompareAndSwap(followed, plain)
-		if t.own.state.Store(0); x.Upgraded {
+		t.own.state.Store(0)
+		if x.Upgraded {
 			t.own.onState(&noServer, t.Conn, http.StateHijacked)
 		}
-	default:
+	} else {
 		for range x.Begun - begun {
 			t.own.onState(&noServer, t.Conn, http.StateActive)
 		}
@@ -77,11 +77,11 @@ func (t *talk) follow(tell func(*sniff.Exchange)) {
 	t.settle()
 }
 
-// settle is called with mu held when the state has changed.
+// settle is called with mu held when the state has changed. It keeps led, and readSinceIdle of own.
 func (t *talk) settle() {
-	led := !t.talks.Lost && !t.closed && t.own.state.Load() != 0
-	if led && t.talks.Partial() != t.own.readSinceIdle.Load() {
-		t.own.readSinceIdle.Store(t.talks.Partial())
+	led := !t.exchange.Lost && !t.closed && t.own.state.Load() != 0
+	if led && t.exchange.Partial() != t.own.readSinceIdle.Load() {
+		t.own.readSinceIdle.Store(t.exchange.Partial())
 	}
 	if led == t.led {
 		return
@@ -102,31 +102,30 @@ func (t *talk) settle() {
 func (t *talk) rests() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.talks.Rest()
+	return t.exchange.Rest()
 }
 
 // owes implements conversation.
 func (t *talk) owes() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.talks.Open() > 0
+	return t.exchange.Open() > 0
 }
 
 func (t *talk) use() {
 	if !t.used.Swap(true) {
-		t.of.untested.Done()
+		t.of.unused.Done()
 	}
 }
 
-// Read implements net.Conn. Behind the last answer, of which only the client knows, it returns
-// io.EOF.
+// Read implements net.Conn. After an answer that was made the last one, which only the client knows, it returns io.EOF.
 func (t *talk) Read(p []byte) (int, error) {
 	t.use()
 	if t.lost.Load() {
 		return t.Conn.Read(p)
 	}
 	t.mu.Lock()
-	over := t.last && t.talks.Open() == 0
+	over := t.last && t.exchange.Open() == 0
 	t.background = len(p) == 1 && t.own.noDeadline.Load()
 	t.mu.Unlock()
 	if over {
@@ -167,8 +166,8 @@ var errSealed = errors.New("listener: an http.Server that speaks TLS itself lose
 
 const lastAnswer = "Connection: close\r\n"
 
-// announce tells whether the answer that begins with p is to be the last, and where in p that is
-// said; 0 when it isn't.
+// announce decides whether the answer that begins with p is to be the last. It returns where in p the field goes that
+// says so, or 0.
 func (t *talk) announce(p []byte) int {
 	d := t.own.set.leaving.Load()
 	if d == nil || d.canHandOver(t.own) || sockopt.Unread(t.own.Conn) > 0 {
@@ -176,11 +175,11 @@ func (t *talk) announce(p []byte) int {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, ok := t.talks.Announces(p)
+	at, ok := t.exchange.Announces(p)
 	if !ok {
 		return 0
 	}
-	t.last, t.talks.Ends = true, true
+	t.last, t.exchange.Ends = true, true
 	return at
 }
 

@@ -129,7 +129,7 @@ func ReserveFDs(ln Listener, n int) (release func(), ok bool) {
 
 // BindShared returns a TCP socket that is bound to an address beside others that have SO_REUSEPORT,
 // or nil. It does not listen yet. Of an IPv6 address, both says whether it is to have IPv4 clients
-// too. Control is called before it is bound.
+// too. Use, unless nil, is called before it is bound.
 func BindShared(at netip.AddrPort, both bool, use Control) Listener {
 	network, family, addr := "tcp4", unix.AF_INET, unix.Sockaddr(nil)
 	if ip := at.Addr(); ip.Is4() {
@@ -155,8 +155,7 @@ func BindShared(at netip.AddrPort, both bool, use Control) Listener {
 	if rc, rcErr := f.SyscallConn(); rcErr == nil && use != nil {
 		err = errors.Join(err, use(network, at.String(), rc))
 	}
-	err = errors.Join(err,
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	if err != nil || unix.Bind(fd, addr) != nil {
 		return nil
 	}
