@@ -14,6 +14,19 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
+// linkPair returns both ends of a link.
+func linkPair(t testing.TB) (near, far *link.Link) {
+	t.Helper()
+	near, f, err := link.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if far, err = link.Open(f); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
 // The fullest message of each kind that this version makes goes over a link.
 func TestTheFullestMessagesFitTheLink(t *testing.T) {
 	t.Parallel()
@@ -55,14 +68,7 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 			State: bytes.Repeat([]byte{0xff}, maxState)}}},
 		{Kind: kindTook, Took: make([]bool, 64), Reason: long(maxReason)},
 	} {
-		near, far, err := link.Pair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		to, err := link.Open(far)
-		if err != nil {
-			t.Fatal(err)
-		}
+		near, to := linkPair(t)
 		got := make(chan error, 1)
 		go func() {
 			var arrived message

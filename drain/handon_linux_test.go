@@ -4,7 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
@@ -13,23 +12,13 @@ import (
 // counted on the way is counted once.
 func TestLateOlderGenerationsAreHandedOn(t *testing.T) {
 	t.Parallel()
-	pair := func() (near, far *link.Link) {
-		near, f, err := link.Pair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if far, err = link.Open(f); err != nil {
-			t.Fatal(err)
-		}
-		return near, far
-	}
 	older := func(generation int) *elder {
-		l, _ := pair()
+		l, _ := linkPair(t)
 		e := newElder(l, generation, generation)
 		close(e.heard)
 		return e
 	}
-	near, far5 := pair()
+	near, far5 := linkPair(t)
 	r := &runner{inbox: newInbox(), state: machine.State{Phase: machine.Draining}, swap: &swap{link: near}}
 	parent, late := older(3), older(1)
 	late.base = listener.Counts{Moved: 7}

@@ -21,20 +21,15 @@ import (
 // offering is a retired generation's side of a link, and a connection that it has.
 func offering(t testing.TB, bound time.Duration) (old *Service, sw *swap, far *link.Link, client, held net.Conn) {
 	t.Helper()
-	near, f, err := link.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if far, err = link.Open(f); err != nil {
-		t.Fatal(err)
-	}
+	near, far := linkPair(t)
 	t.Cleanup(func() { _ = far.Close() })
 	sw, retired := retire(near, bound)
 	sw.meetReader(&spoken)
 	old, ln := alone(t, machine.Draining, retired)
 	t.Cleanup(old.endTest)
 	go sw.hear(old.run.inbox)
-	if client, err = net.Dial("unix", ln.Addr().String()); err != nil {
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
@@ -138,14 +133,7 @@ func TestAClaimWaitsForTheWord(t *testing.T) {
 				defer s.endTest()
 				adopted := make(chan net.Conn, 1)
 				s.run.adopter.take = func(nc net.Conn, _ []byte) error { adopted <- nc; return nil }
-				near, f, err := link.Pair()
-				if err != nil {
-					t.Fatal(err)
-				}
-				old, err := link.Open(f)
-				if err != nil {
-					t.Fatal(err)
-				}
+				near, old := linkPair(t)
 				e := newElder(near, 1, 1)
 				go s.run.adopter.hear(e)
 				pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -252,14 +240,7 @@ func TestOneOfTwoHasWhatIsOffered(t *testing.T) {
 				s, ln := alone(t, machine.Ready)
 				defer s.endTest()
 				s.run.adopter.take = func(net.Conn, []byte) error { return nil }
-				near, f, err := link.Pair()
-				if err != nil {
-					t.Fatal(err)
-				}
-				there, err := link.Open(f)
-				if err != nil {
-					t.Fatal(err)
-				}
+				near, there := linkPair(t)
 				// Both generations live in this process, and can't listen at the same place.
 				from, to := []byte(held.LocalAddr().String()), []byte(ln.Addr().String())
 				go relay(far, near, bound, func(m []byte) []byte { return bytes.ReplaceAll(m, from, to) })

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
 )
@@ -17,14 +16,7 @@ import (
 // of them at that moment: the clients in their queues would be reset.
 func TestServingNamesTheSocketsThatNobodyClaims(t *testing.T) {
 	t.Parallel()
-	near, f, err := link.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := link.Open(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	near, old := linkPair(t)
 	var left []listener.Inherited
 	var keys []string
 	for range 8 {
