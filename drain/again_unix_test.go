@@ -92,16 +92,10 @@ func TestOneServiceAfterAnother(t *testing.T) {
 	s.noteSince(0, s.pgid, "exit 0")
 	s.mustControl("stop")
 	s.gone()
-	n := 0
 	for _, r := range s.since(0) {
 		if strings.HasPrefix(r.Note, "error") {
 			t.Error(r.Note)
 		}
-		if r.Note == "exit 0" {
-			n++
-		}
 	}
-	if n != 3 {
-		t.Errorf("%d generations have ended well; want 3", n)
-	}
+	s.wantNotes(3, 0, "exit 0")
 }

@@ -4,7 +4,6 @@ package drain_test
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -29,8 +28,9 @@ func (s *service) remain(n int) (pids []int) {
 	for _, pid := range pids {
 		s.noteSince(0, pid, "at the gate")
 		s.await(0, fmt.Sprint("a line about ", pid, ", which has not exited"), func(r record) bool {
-			return strings.HasPrefix(r.Msg, notExited) && r.Gen == n+1 && s.logHas(fmt.Sprintf("older.pid=%d", pid))
+			return strings.HasPrefix(r.Msg, notExited) && r.Gen == n+1
 		})
+		s.awaitLine(notExited, fmt.Sprintf("older.pid=%d", pid))
 	}
 	s.eventualControl(fmt.Sprint(pids, " have not exited"), func(st drain.Status) bool {
 		return slices.EqualFunc(st.Older, pids, func(o drain.Peer, pid int) bool {
@@ -40,32 +40,21 @@ func (s *service) remain(n int) (pids []int) {
 	return pids
 }
 
-func (s *service) logHas(words string) bool {
-	text, err := os.ReadFile(s.logFile())
-	must(s, err)
-	return strings.Contains(string(text), notExited) && strings.Contains(string(text), words)
-}
-
 // main may wait for a server of its own, or for ever.
 func TestAGenerationThatDoesNotExitAfterRunIsNamedAndEnded(t *testing.T) {
-	type tweak = func(*service, *exec.Cmd)
-	each(t, map[string]struct {
+	type row struct {
 		fault  string
 		remain int
-		with   tweak
+		with   func(*service, *exec.Cmd)
 		exit   int // of generation 1
-	}{
+	}
+	each(t, map[string]row{
 		"plain":      {"after Run", 1, withControl, -15},
 		"deaf":       {"deaf after Run", 1, withControl, -9},
 		"two":        {"after Run", 2, withControl, -15},
 		"two, deaf":  {"deaf after Run", 2, withControl, -9},
 		"the keeper": {"after Run", 1, func(s *service, c *exec.Cmd) { withControl(s, c); withKeeper(s, c) }, unknownExit},
-	}, func(t *testing.T, c struct {
-		fault  string
-		remain int
-		with   tweak
-		exit   int
-	}) {
+	}, func(t *testing.T, c row) {
 		s := start(t, plan{MaxGenerations: c.remain + 1}, c.with, atGate(c.fault))
 		pids := s.remain(c.remain)
 		s.swap()

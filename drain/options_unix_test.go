@@ -63,20 +63,18 @@ func TestSocketOptionsStayInSwaps(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere package net sets some again")
 	}
-	each(t, map[string]struct {
+	type row struct {
 		plan plan
 		want string
-	}{
+	}
+	each(t, map[string]row{
 		"none":     {plan{}, "0 [1 15 15]"},
 		"shares":   {plan{Shares: true}, "1 [1 15 15]"},
 		"off":      {plan{KeepAlive: -1}, "0 [0 0 0]"},
 		"a period": {plan{KeepAlive: 70 * time.Second}, "0 [1 70 15]"},
 		"all": {plan{Shares: true, Keep: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 7 * time.Second}},
 			"1 [1 60 7]"},
-	}, func(t *testing.T, c struct {
-		plan plan
-		want string
-	}) {
+	}, func(t *testing.T, c row) {
 		s := start(t, c.plan)
 		kept, target := s.connect(), "/options?set=1"
 		for gen := 1; gen <= 3; gen++ {
@@ -94,15 +92,7 @@ func TestSocketOptionsStayInSwaps(t *testing.T) {
 				s.wantAlone(s.another(old))
 			}
 		}
-		calls := 0
-		for _, r := range s.since(0) {
-			if r.Note == "control tcp4" {
-				calls++
-			}
-		}
-		if want := map[bool]int{true: 1}[c.plan.Shares]; calls != want {
-			t.Errorf("Control was called %d times, want %d", calls, want)
-		}
+		s.wantNotes(map[bool]int{true: 1}[c.plan.Shares], 0, "control tcp4")
 		s.stop()
 	})
 }

@@ -77,16 +77,18 @@ var metrics io.Closer
 // piped gives the service a pipe, and not a file, as its standard error. It goes on to the file.
 func piped(s *service, cmd *exec.Cmd) {
 	r, w := s.pipe()
-	to := have(os.OpenFile(s.logFile(), os.O_WRONLY|os.O_APPEND, 0))(s)
-	go func() { _, _ = io.Copy(to, r) }()
-	s.Cleanup(func() { _ = w.Close() })
-	cmd.Stderr = w
+	s.logsBy(cmd, r, w)
 }
 
 // journaled gives it a socket, as journald does.
 func journaled(s *service, cmd *exec.Cmd) {
 	pair := have(syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0))(s)
 	r, w := os.NewFile(uintptr(pair[0]), "r"), os.NewFile(uintptr(pair[1]), "w")
+	s.logsBy(cmd, r, w)
+}
+
+// logsBy gives the service w as its standard error, and copies to the log's file what comes out at r.
+func (s *service) logsBy(cmd *exec.Cmd, r, w *os.File) {
 	to := have(os.OpenFile(s.logFile(), os.O_WRONLY|os.O_APPEND, 0))(s)
 	go func() { _, _ = io.Copy(to, r) }()
 	s.Cleanup(func() { _ = w.Close() })
@@ -128,21 +130,12 @@ func TestSwapErrorHasWhyTheProgramFailed(t *testing.T) {
 					t.Errorf("%d bytes: %q", n, got)
 				}
 				s.wantIn(s.mustControl("status").LastSwap.Err, got)
-				s.wantLogged(last)
+				s.awaitLine(last)
 				s.nextHas("")
 				s.swap()
 				s.mustControl("stop")
 			})
 		}
-	})
-}
-
-// wantLogged wants a line on standard error, soon.
-func (s *service) wantLogged(text string) {
-	s.Helper()
-	s.eventually("the log has "+text, func() bool {
-		log, err := os.ReadFile(s.logFile())
-		return err == nil && strings.Contains(string(log), text)
 	})
 }
 
@@ -167,14 +160,14 @@ func TestStandardErrorOfACandidate(t *testing.T) {
 	s.plan.Last = path
 	s.nextHas("subprocess")
 	s.swap()
-	s.wantLogged("starts true")
+	s.awaitLine("starts true")
 	from := s.main()
 	if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", from.PID)); err == nil && to != s.logFile() {
 		t.Errorf("standard error of generation 2 is %s", to)
 	}
 	s.wantExit(s.pgid, 0)
 	open()
-	s.wantLogged("the end of")
+	s.awaitLine("the end of")
 	if st := s.mustControl("status"); st.Phase != drain.Ready {
 		t.Errorf("%+v", st)
 	}
