@@ -15,21 +15,18 @@ import (
 // they have noticed, and no longer. Where the route is the program's alone nobody is said to have noticed.
 func TestBalancersOnARouteOfTheProgram(t *testing.T) {
 	const route = "/api/healthz"
-	each(t, map[string]struct {
+	type row struct {
 		plan plan
 		path string
 		kind drain.EventKind
-	}{
+	}
+	each(t, map[string]row{
 		"PingPath":             {plan{PingPath: route}, route, drain.EventPullNoticed},
 		"mounted":              {plan{PingPath: "-", Mount: route}, route, drain.EventPullNoticed},
 		"mounted beside /ping": {plan{Mount: route}, route, drain.EventPullNoticed},
 		"with a query":         {plan{Mount: route}, route + "?full=1", drain.EventPullNoticed},
 		"the program's alone":  {plan{}, "/whoami", drain.EventPullUnasked},
-	}, func(t *testing.T, c struct {
-		plan plan
-		path string
-		kind drain.EventKind
-	}) {
+	}, func(t *testing.T, c row) {
 		c.plan.PullMax = time.Hour
 		s := start(t, c.plan)
 		quit, known := make(chan struct{}), make(chan struct{}, 2)
