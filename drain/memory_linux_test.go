@@ -12,8 +12,6 @@ import (
 	"time"
 )
 
-const mib = 1 << 20
-
 // cgroup makes one, in this process's if that can be, whose memory is limited. It returns what takes a process's number.
 func cgroup(t testing.TB, limit int) (procs string) {
 	t.Helper()

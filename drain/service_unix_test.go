@@ -121,11 +121,12 @@ func (g *gen) beforeNew() error {
 	return os.Chdir("/")
 }
 
+const mib = 1 << 20
+
 // grow takes memory, which the race detector does not make more.
 //
 //go:norace
 func (g *gen) grow() {
-	const mib = 1 << 20
 	for range g.Weight {
 		b, _ := syscall.Mmap(-1, 0, mib, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		for i := 0; i < len(b); i += os.Getpagesize() {
