@@ -13,7 +13,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 
@@ -142,8 +141,7 @@ func serveEcho(svc *drain.Service, ln net.Listener) {
 	svc.Track(e.Server)
 	go func() {
 		if err := e.StartServer(e.Server); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			slog.Error("serve", "err", err)
-			_ = svc.Stop(context.Background())
+			_ = svc.Fail(err)
 		}
 	}()
 }
