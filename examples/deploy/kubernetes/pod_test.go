@@ -3,11 +3,9 @@
 package kubernetes
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -33,8 +31,6 @@ type cluster struct {
 
 func newCluster(t testing.TB, lateBy time.Duration) *cluster {
 	t.Helper()
-	flow.Root(t)
-	flow.Tool(t, "unshare", "apt-get install util-linux")
 	m := readManifest(t)
 	return &cluster{
 		t: t, manifest: m, proxy: newProxy(t), lateBy: lateBy, override: map[string]string{},
@@ -59,7 +55,7 @@ func (c *cluster) start(binary string) *pod {
 	c.t.Helper()
 	// The pods share the test's network, so each has an address of its own there.
 	end := net.JoinHostPort(flow.Host(), strconv.Itoa(int(c.container().Ports[0].ContainerPort)))
-	cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", binary)
+	cmd := flow.Contain(c.t, binary)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	for _, e := range c.container().Env {
 		value, ok := c.override[e.Name]
@@ -77,10 +73,8 @@ func (c *cluster) start(binary string) *pod {
 			c.t.Errorf("%s has a data race:\n%s", end, p.Output())
 		}
 	})
-	pid := cmd.Process.Pid
 	flow.Eventually(c.t, "PID 1 of "+end, func() bool {
-		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		p.first, _ = strconv.Atoi(strings.TrimSpace(string(children)))
+		p.first = flow.Child(cmd.Process.Pid)
 		return p.first > 0
 	})
 	go p.watchReadiness()

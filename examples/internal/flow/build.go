@@ -126,16 +126,16 @@ func Tool(t testing.TB, name, install string) string {
 	return ""
 }
 
-// Root skips a test that makes network namespaces, unless it may.
+// Root skips a test that makes namespaces, unless it may.
 func Root(t testing.TB) {
 	t.Helper()
 	whole(t)
 	switch {
 	case os.Geteuid() == 0:
 	case os.Getenv("CI") != "":
-		t.Fatal("not root, and CI is set: this test makes network namespaces")
+		t.Fatal("not root, and CI is set: this test makes namespaces")
 	default:
-		t.Skip("not root: this test makes network namespaces")
+		t.Skip("not root: this test makes namespaces")
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -57,6 +59,21 @@ func Start(t testing.TB, cmd *exec.Cmd) *Process {
 		}
 	})
 	return p
+}
+
+// Contain returns a command that runs another one as PID 1 of a pid namespace, of which nothing is left after its end.
+func Contain(t testing.TB, command ...string) *exec.Cmd {
+	t.Helper()
+	Root(t)
+	unshare := Tool(t, "unshare", "apt-get install util-linux")
+	return exec.Command(unshare, append([]string{"--pid", "--fork", "--mount-proc", "--kill-child", "--"}, command...)...)
+}
+
+// Child is the pid of a process's only child, or 0. Of what Contain starts that is PID 1, as it is seen from outside.
+func Child(pid int) int {
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	child, _ := strconv.Atoi(strings.TrimSpace(string(children)))
+	return child
 }
 
 // End ends the process at once, and waits for it.

@@ -4,8 +4,6 @@ package starters
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,7 +27,10 @@ var containers = []starter{
 	{"shell, waits", "dash", "dpkg-query -W dash", func(s *site) running {
 		r := contained(`sh -c '%s; exit $?'`)(s)
 		r.swap = func() { s.do(strings.Fields(s.control("reload"))...) } // this shell forwards nothing
-		r.stop = func() { s.signal(child(atoi(r.state())), syscall.SIGTERM) }
+		r.stop = func() {
+			shell, _ := strconv.Atoi(r.state())
+			s.signal(flow.Child(shell), syscall.SIGTERM)
+		}
 		return r
 	}},
 }
@@ -42,7 +43,7 @@ func contained(command string) func(s *site) running {
 		run := func() {
 			p = s.apart(fmt.Sprintf(command+" >>%s 2>&1", s.command(), s.Path("log")))
 		}
-		first := func() int { return child(p.Process.Pid) }
+		first := func() int { return flow.Child(p.Process.Pid) }
 		run()
 		return running{
 			swap:  func() { s.signal(first(), syscall.SIGHUP) },
@@ -64,18 +65,5 @@ func contained(command string) func(s *site) running {
 // apart runs a command of the shell as PID 1 of a pid namespace, of which nothing is left after the test.
 func (s *site) apart(command string) *flow.Process {
 	s.t.Helper()
-	flow.Root(s.t)
-	return flow.Start(s.t, exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--",
-		"sh", "-c", "exec "+command))
-}
-
-// child is the pid of a process's only child, or 0.
-func child(pid int) int {
-	pids, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	return atoi(string(pids))
-}
-
-func atoi(text string) int {
-	n, _ := strconv.Atoi(strings.TrimSpace(text))
-	return n
+	return flow.Start(s.t, flow.Contain(s.t, "sh", "-c", "exec "+command))
 }

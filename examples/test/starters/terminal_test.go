@@ -83,7 +83,7 @@ func (term *terminal) ask(command string) string {
 func (term *terminal) prompts() []string { return strings.Fields(find(`<(\d+)>`, term.s.words("log"))) }
 
 // job is the pid of what the shell has started, 0 when it has gone.
-func (term *terminal) job() int { return child(term.shell.Process.Pid) }
+func (term *terminal) job() int { return flow.Child(term.shell.Process.Pid) }
 
 // close closes the terminal, and returns when its shell is gone.
 func (term *terminal) close() {
