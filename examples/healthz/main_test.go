@@ -1,11 +1,10 @@
-//go:build unix
+//go:build linux
 
 package main
 
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,38 +15,24 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/examples/internal/flow"
 	"github.com/gin-gonic/gin"
 )
 
-func TestMain(m *testing.M) {
-	if os.Getenv("SERVE") == "" {
-		os.Exit(m.Run())
-	}
-	main()
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // TestBalancersOnHealthz: a pull is noticed when two balancers on /healthz have had their failing answers, and the
 // program's own check fails there, too.
 func TestBalancersOnHealthz(t *testing.T) {
 	for _, way := range []string{"path", "mounted"} {
 		t.Run(way, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), flow.Patience)
 			defer cancel()
-			dir := t.TempDir()
-			address, service := freePort(t), drain.Client{Socket: filepath.Join(dir, "control")}
-			cmd := exec.CommandContext(ctx, os.Args[0], "-addr", address, "-way", way, "-pull-max", "1h",
-				"-maintenance", filepath.Join(dir, "maintenance"), "-control", service.Socket)
-			cmd.Env = append(os.Environ(), "SERVE=1")
-			cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			for _, err := service.Status(ctx); err != nil; _, err = service.Status(ctx) {
-				if ctx.Err() != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
+			dir, address := flow.Dir(t), flow.Host()+":8080"
+			service := drain.Client{Socket: filepath.Join(dir, "control")}
+			p := flow.Start(t, exec.Command(flow.Build(t, "healthz", "v1", ""), "-addr", address, "-way", way, "-pull-max", "1h",
+				"-maintenance", filepath.Join(dir, "maintenance"), "-control", service.Socket))
+			p.Answers(t, address)
 			quit := make(chan struct{})
 			var balancers sync.WaitGroup
 			for _, agent := range []string{"one", "two"} {
@@ -63,7 +48,7 @@ func TestBalancersOnHealthz(t *testing.T) {
 				})
 				time.Sleep(100 * time.Millisecond) // the one asks between two probes of the other
 			}
-			until(t, ctx, func() bool {
+			flow.Eventually(t, "both are known", func() bool {
 				st, err := service.Status(ctx)
 				return err == nil && len(st.Probers) == 2 && st.Probers[0].Interval > 0 && st.Probers[1].Interval > 0
 			})
@@ -79,7 +64,7 @@ func TestBalancersOnHealthz(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "maintenance"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			until(t, ctx, func() bool {
+			flow.Eventually(t, "/healthz says that it is not healthy", func() bool {
 				status, body := ask(ctx, address, "person")
 				return status == http.StatusServiceUnavailable && strings.Contains(body, "maintenance is there")
 			})
@@ -88,8 +73,9 @@ func TestBalancersOnHealthz(t *testing.T) {
 			if err := service.Stop(ctx); err != nil {
 				t.Error(err)
 			}
-			if err := cmd.Wait(); err != nil {
-				t.Error(err)
+			<-p.Ended()
+			if code := p.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("exit code %d; want 0", code)
 			}
 		})
 	}
@@ -121,24 +107,4 @@ func ask(ctx context.Context, address, agent string) (status int, body string) {
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(b)
-}
-
-func until(t *testing.T, ctx context.Context, fact func() bool) {
-	t.Helper()
-	for !fact() {
-		if ctx.Err() != nil {
-			t.Fatal("hangs")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
