@@ -32,6 +32,10 @@ var buildFlags []string
 // the race detector in it they would take minutes longer. Set it before Main.
 var Plain bool
 
+// Keeper is Config.Keeper of the services that the tests start, unless their flags say another: a test of the bare swap
+// counts processes. "" leaves it at the default, as an operator does. Set it before Main.
+var Keeper = "never"
+
 // Main is for TestMain.
 func Main(m *testing.M) {
 	flag.Parse()
@@ -47,7 +51,9 @@ func Main(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	_ = os.Setenv("APP_KEEPER", "never") // a test of the bare swap counts processes; one of the keeper says -keeper auto
+	if Keeper != "" {
+		_ = os.Setenv("APP_KEEPER", Keeper)
+	}
 	builds.dir, builds.done = dir, map[string]error{}
 	heedSignals()
 	code := m.Run()
