@@ -11,6 +11,7 @@
 #   bed.sh fetch DIR          unpack the systemd of Debian's backports into DIR, for BED_ADD
 #
 # BED         state directory, one a bed (/tmp/baton-bed); several may be up at once
+# BED_LOWER   a tree that is the root in place of the machine's own, such as that of debootstrap
 # BED_ADD     a tree laid over the root: another version of systemd
 # BED_OWNER   a pid: when that process is gone, the bed goes down by itself
 #
@@ -40,7 +41,7 @@ inner() { # builds the root, moves into it and becomes systemd
 	mount -t tmpfs -o mode=755 bed "$BED/t"
 	mkdir -p "$BED/t/up" "$BED/t/work" "$root"
 	[ -z "${BED_ADD:-}" ] || cp -a "$BED_ADD/." "$BED/t/up/"
-	mount -t overlay overlay -o "lowerdir=/,upperdir=$BED/t/up,workdir=$BED/t/work" "$root"
+	mount -t overlay overlay -o "lowerdir=${BED_LOWER:-/},upperdir=$BED/t/up,workdir=$BED/t/work" "$root"
 	mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 	mount --bind "$root/proc/sys" "$root/proc/sys"
 	mount -o remount,bind,ro "$root/proc/sys"

@@ -10,6 +10,11 @@ import (
 // TestSimple: systemd ends a unit of another type than notify with the process that it has started. That is the keeper,
 // which stays. Without one, a reload is refused with the reason, and nobody notices.
 func TestSimple(t *testing.T) {
+	t.Run("newer", func(t *testing.T) { t.Parallel(); simple(t, newerBed) })
+	simple(t, func(t *testing.T) *bed { return newBed(t) })
+}
+
+func simple(t *testing.T, boot func(*testing.T) *bed) {
 	for _, x := range []struct {
 		name, kind, reload, flags string
 		generation                int
@@ -20,7 +25,7 @@ func TestSimple(t *testing.T) {
 		{"no keeper, by a command", "exec", app + " -s reload -control " + control, " -keeper never", 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			b := newBed(t)
+			b := boot(t)
 			b.conf("Type="+x.kind, "NotifyAccess=none", "WatchdogSec=0", "FileDescriptorStoreMax=0",
 				"ExecStart=", "ExecStart="+app+" -addr "+addr+" -control "+control+x.flags,
 				"ExecReload=", "ExecReload="+x.reload)
