@@ -94,7 +94,7 @@ type plan struct {
 	Version        string        // what Config.Version is
 	Gate           string        // a FIFO that the step named by Fault waits for
 	Speaks         [2]int        // see drain.Speak; none if 0
-	Forgiving      bool          // takes two signals to stop in one instant for one, as programs do; the others leave now
+	SameWish       time.Duration // within it a second signal to stop says the same; as programs have it: 100 ms
 	SayAgain       time.Duration // how often it says what it waits for
 	Mount          string        // where its handler has Service.Health
 	Sick           string        // a file: while it is there, the service is not healthy, as it says

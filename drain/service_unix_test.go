@@ -40,9 +40,7 @@ func (g *gen) run() error {
 	if g.SayAgain > 0 {
 		drain.Impatient(g.SayAgain)
 	}
-	if !g.Forgiving {
-		drain.SameWish(0)
-	}
+	drain.SameWish(g.SameWish)
 	if pid := os.Getenv("LISTEN_PID"); pid != "" {
 		g.note("LISTEN_PID %s WATCHDOG_PID %s", pid, os.Getenv("WATCHDOG_PID"))
 	}
