@@ -1,6 +1,7 @@
 package drain_test
 
 import (
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -86,16 +87,19 @@ func (s *service) wantKeeperExit(code int) {
 	s.gone()
 }
 
-func TestKeeperStaysThroughTenSwapsUnderLoad(t *testing.T) {
+var swaps = flag.Int("swaps", 10, "how often TestKeeperStaysThroughSwapsUnderLoad swaps")
+
+func TestKeeperStaysThroughSwapsUnderLoad(t *testing.T) {
 	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
 		s := start(t, plan{}, how)
 		keeper := s.keeper()
 		l := s.drive(16, 4*time.Millisecond)
-		for range 10 {
+		for range *swaps {
 			s.swapBy(s.keeper())
 			l.settle()
 		}
 		l.end()
+		s.Log(l.Counts())
 		if s.keeper() != keeper {
 			t.Error("another keeper")
 		}
@@ -103,7 +107,7 @@ func TestKeeperStaysThroughTenSwapsUnderLoad(t *testing.T) {
 		s.signal(keeper, syscall.SIGTERM)
 		s.wantKeeperExit(0)
 		s.wantNothingLost()
-		if r := s.event(11, "stopped"); r.Err != "" {
+		if r := s.event(*swaps+1, "stopped"); r.Err != "" {
 			t.Error(r)
 		}
 	})
