@@ -225,7 +225,7 @@ func (b *bed) swapping(command ...string) {
 	b.deploy(build(b.t, "bad", "hang"))
 	b.run(command...)
 	b.eventually("a swap is under way", func() bool {
-		return b.show("SubState") == "reload" &&
+		return strings.HasPrefix(b.show("SubState"), "reload") && // reload-notify, to a newer systemd
 			b.status().Phase == "swapping"
 	})
 	b.deploy(build(b.t, "v1", ""))
