@@ -57,9 +57,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.Forward:
 		r.swap.forward(e.Verb, e.By, r.signals.copies)
 	case machine.AskToLeave:
-		if r.swap.link != nil {
-			_ = r.swap.link.Post(message{Kind: kindStop, Reason: e.Why})
-		}
+		r.askToLeave(e.Why)
 	case machine.Kill:
 		r.swap.child.Kill()
 	case machine.TakeBack:

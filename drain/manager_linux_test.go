@@ -130,6 +130,20 @@ func TestManagerHearsEachOfTwoSwapsInARow(t *testing.T) {
 	s.settled("ready")
 }
 
+// Beside the main process there is another one, when systemd comes to signal the others: it would kill that one else.
+func TestManagerFindsTheCandidateInAStop(t *testing.T) {
+	n := newNotifySocket(t)
+	s := start(t, plan{}, n.manages)
+	s.beginSwap("in Ready")
+	s.signal(s.pgid, syscall.SIGTERM)
+	told, left := s.event(1, "stopping"), s.event(2, "stopped before it was ready")
+	if d := time.Duration(left.At - told.At); d < 250*time.Millisecond {
+		t.Errorf("the candidate leaves after %v; want 250 ms or more", d)
+	}
+	s.gone()
+	s.wantExit(s.pgid, 0)
+}
+
 // One that draws its last breath must not end the service of the next.
 func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
 	n := newNotifySocket(t)

@@ -200,6 +200,21 @@ func (sw *swap) announce(in inbox, m *manager, set *listener.Set, log *slog.Logg
 	in.post(announced{sw})
 }
 
+// askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment: systemd signals the main
+// process, then the others of the unit; where it finds none, it kills a main process that it has not started itself.
+func (r *runner) askToLeave(why string) {
+	to := r.swap.link
+	if to == nil {
+		return
+	}
+	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: why}) }
+	if r.state.Stopping && r.manager != nil {
+		time.AfterFunc(machine.LingerTime, ask)
+		return
+	}
+	ask()
+}
+
 // passOn tells the child what came for it, in order.
 func (sw *swap) passOn(p machine.Pending, c *copies) {
 	for _, v := range p.Verbs() {
