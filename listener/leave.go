@@ -46,6 +46,9 @@ const firstGroup, lastGroup = 16, 256
 // how. It must not be called before all others are gone, since it drops requests that it has read.
 //
 // Reads from the packet sockets end, see ListenPacket. Leave does not wait for a reader's work.
+// Where handover is nil, what http.Servers were given by RegisterOnShutdown is called first, otherwise
+// once the sockets are closed: clients that it sends away are to meet the other process.
+//
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := &drainer{set: s, offers: make(chan offer), answered: make(chan struct{}, 1), over: make(chan struct{})}
@@ -58,14 +61,15 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	if most := s.hurried.Load(); most != nil {
 		s.Hurry(*most)
 	}
-	s.tracked.shutdown()
 	if handover == nil {
+		s.tracked.shutdown()
 		s.lastReads(ctx)
 	} else {
 		s.EndReads(ctx)
 	}
 	swept := s.shut(ctx, true, handover == nil)
 	if handover != nil {
+		s.tracked.shutdown() // now that a client of theirs that comes back meets the other process
 		var done sync.WaitGroup
 		for range handoverWorkers {
 			done.Go(func() { d.run(ctx, handover) })

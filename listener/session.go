@@ -1,6 +1,9 @@
 package listener
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Session returns a context that ends with ctx, which is a request's or comes from one. A handler of
 // a tracked server may hijack the connection and return, which ends the request's context. The
@@ -40,4 +43,32 @@ func (c *conn) outlives(ctx context.Context, end func()) bool {
 	}
 	c.sessions = append(c.sessions, end)
 	return true
+}
+
+// goAwayTime is how long GoAway waits for a client that does not read.
+const goAwayTime = 100 * time.Millisecond
+
+// GoAway is for a handler that is about to end because its set leaves; ctx is its request's, or comes from that. Over
+// HTTP/2 it sends the GOAWAY that Leave sends in its turn. So the client knows, when the stream ends, that it is to
+// come back on another connection. GoAway waits until that is written, for 100ms at most. HTTP/1 has no such word.
+func GoAway(ctx context.Context) {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	if c == nil {
+		return
+	}
+	d, h2 := c.set.leaving.Load(), c.h2.Load()
+	if d == nil || h2 == nil {
+		return
+	}
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		h2.Leave(time.Duration(d.grace.Load()))
+	}()
+	late := time.NewTimer(goAwayTime)
+	defer late.Stop()
+	select {
+	case <-written:
+	case <-late.C:
+	}
 }

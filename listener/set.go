@@ -33,6 +33,8 @@ type Set struct {
 	tracked      trackedServers
 	forceClosing atomic.Bool                   // Close was called
 	shuts        sync.Mutex                    // held while the doors are closed
+	shutOnce     sync.Once                     // closes isShut
+	isShut       chan struct{}                 // closed when the doors are closed
 	adopting     sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
 	leaving      atomic.Pointer[drainer]       // nil until Leave
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
@@ -82,8 +84,8 @@ func New(fds Fds, onLoss func(Loss)) *Set {
 	return &Set{
 		fds: fds, onLoss: onLoss, warning: func(error) {},
 		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
-		reopens: make(map[string]bool),
-		stored:  make(map[string]string), conns: make(map[*conn]struct{}),
+		reopens: make(map[string]bool), isShut: make(chan struct{}),
+		stored: make(map[string]string), conns: make(map[*conn]struct{}),
 	}
 }
 

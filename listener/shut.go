@@ -26,6 +26,7 @@ var handshakeTime = 200 * time.Millisecond
 func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{}) {
 	s.shuts.Lock()
 	defer s.shuts.Unlock()
+	defer s.shutOnce.Do(func() { close(s.isShut) })
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -70,6 +71,10 @@ func (s *Set) shut(ctx context.Context, sweep, last bool) (done <-chan struct{})
 	}()
 	return closed
 }
+
+// Shut returns a channel that is closed once Leave or Close has closed the listening sockets. Who connects from then on
+// meets another process, or is refused.
+func (s *Set) Shut() <-chan struct{} { return s.isShut }
 
 // drainStarved accepts what waits in the queues of dying sockets as descriptors become free, and
 // closes the sockets.

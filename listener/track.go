@@ -23,9 +23,8 @@ import (
 // handler is first wrapped by what is in around, the last one outermost. While the set leaves,
 // answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
 //
-// When Leave begins, it calls what srv.RegisterOnShutdown was given, each function once and in a
-// goroutine of its own, as srv.Shutdown does; nobody waits for them. Functions that are registered
-// later are not called.
+// Leave calls what srv.RegisterOnShutdown was given, each function once and in a goroutine of its own,
+// as srv.Shutdown does; nobody waits for them. Functions that are registered later are not called.
 func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler) {
 	s.tracked.mu.Lock()
 	defer s.tracked.mu.Unlock()

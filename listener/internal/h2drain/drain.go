@@ -55,6 +55,7 @@ func (f *Conn) Leave(grace time.Duration) {
 	}
 	p.mu.Unlock()
 	if !begun {
+		f.trySendPing() // the goroutine that has begun may not have come so far
 		return
 	}
 	if f.closed.Load() {
