@@ -24,7 +24,7 @@ import (
 //   - the process, and what it says: Signals, Keeper, Logger, OnEvent
 //   - a generation comes up: Ready, Probation, Check
 //   - a swap, in the old generation: Preflight, SwapTimeout, MaxGenerations
-//   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, Adopt
+//   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, SessionSpread, Adopt
 //   - probes and pulls: PingPath, LivePath, PingStatus, Healthy, Failures, Probers, PullMin, PullMax, KeepPull
 //   - a registry: Join, Leave, Gone
 type Config struct {
@@ -175,6 +175,15 @@ type Config struct {
 	// DrainTimeout if that is less.
 	IdleGrace time.Duration
 
+	// SessionSpread is the time over which a swap tells the sessions of the old generation to leave, each at a random
+	// moment: it ends the contexts of Draining. A long one spares the service a crowd that comes back at once. A short
+	// one keeps a hub in the process whole: until the last session has left, what is published in the new
+	// generation does not reach those of the old one. time.Nanosecond tells all at once. Half of DrainTimeout is the
+	// most. A stop, which has no new generation, tells them within IdleGrace.
+	//
+	// The default is 500µs for each session, and IdleGrace at most: 100 are told within 50ms, 1,000 within 500ms.
+	SessionSpread time.Duration
+
 	// Adopt is called, once the service has taken over, with each connection that the old
 	// generation gives to HandOver, and with its state. Nil means that conn is the application's,
 	// as if it had been accepted or hijacked here: it is counted, waited for, and can be handed
@@ -252,6 +261,7 @@ func (c Config) complete() (Config, error) {
 		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
 		{"PullMax", &c.PullMax, 30 * time.Second},
 		{"PullMin", &c.PullMin, 0},
+		{"SessionSpread", &c.SessionSpread, 0},
 	} {
 		if *f.d < 0 {
 			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more",
@@ -302,6 +312,23 @@ func (c Config) complete() (Config, error) {
 }
 
 const swapGrace, stopGrace = 5 * time.Second, time.Second
+
+// sessionShare is what SessionSpread is for each session: about the time that a core takes to have one back over TLS.
+const sessionShare = 500 * time.Microsecond
+
+// sessionSpread is the time within which sessions are told, and the share of it that each has; 0: it is no matter how
+// many they are.
+func (c *Config) sessionSpread(stop bool) (within, share time.Duration) {
+	within = c.idleGrace(stop)
+	switch {
+	case stop:
+	case c.SessionSpread > 0:
+		within = c.SessionSpread
+	default:
+		share = sessionShare
+	}
+	return min(within, c.DrainTimeout/2), share // and the other half to say goodbye
+}
 
 func (c *Config) idleGrace(stop bool) time.Duration {
 	grace := swapGrace

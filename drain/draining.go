@@ -15,11 +15,17 @@ import (
 // Config.DrainTimeout. ctx should be the request's, or end when the work does, so that nothing is
 // kept of it.
 //
-// Each call draws its own moment, evenly from Config.IdleGrace after the beginning of draining, or
-// from half of Config.DrainTimeout where that is less. So ten thousand clients are not told to come
-// back all at once. If the moment is over, the context has ended already. When the generation is
-// told to leave sooner (Config.MaxGenerations), all end within 2.5s. DrainStarted tells the
-// beginning itself.
+// Each call draws its own moment, evenly from Config.SessionSpread, which has its place in a swap, or
+// from Config.IdleGrace in a stop. So ten thousand clients are not told to come back all at once. If
+// the moment is over, the context has ended already. When the generation is told to leave sooner
+// (Config.MaxGenerations), all end within 2.5s.
+//
+// In a swap no moment comes before this generation has closed its sockets. So a client that connects
+// as soon as it is told meets the next one. A client of HTTP/2 is told by a GOAWAY before its stream
+// ends, and begins no other on that connection. A client of HTTP/1.1 over TLS that sends its next
+// request on the connection that it has may meet this generation once more: the context has ended
+// then, and the answer closes the connection. DrainStarted tells the beginning of draining itself,
+// when this generation may accept yet.
 //
 // The cause of the context's end (context.Cause) is ErrDraining where it is not that of ctx. The end
 // closes nothing: the handler says goodbye in the way of its protocol and returns.
@@ -29,7 +35,7 @@ import (
 // the deadline of ctx is over. A context that the program derives from the request's and cancels
 // ends it before the handler returns, and not after.
 func (s *Service) Draining(ctx context.Context) context.Context {
-	return s.farewell.Context(listener.Session(ctx))
+	return s.farewell.Context(listener.Session(ctx), func() { listener.GoAway(ctx) })
 }
 
 // DrainStarted returns a channel that is closed when this generation begins to drain: for what has

@@ -33,7 +33,7 @@ func TestContextKeepsTheUsersBaseContext(t *testing.T) {
 	if ctx.Err() != nil {
 		t.Error(ctx.Err())
 	}
-	s.farewell.Begin(0)
+	s.farewell.Begin(0, 0)
 	<-ctx.Done()
 	if base.Err() != nil || !errors.Is(context.Cause(ctx), ErrDraining) {
 		t.Errorf("base: %v, cause %v", base.Err(), context.Cause(ctx))
@@ -44,7 +44,7 @@ func TestContextOfHTTP2(t *testing.T) {
 	s := &Service{farewell: work.NewFarewell(ErrDraining)}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := Context(r.Context())
-		s.farewell.Begin(0)
+		s.farewell.Begin(0, 0)
 		<-ctx.Done()
 		if r.ProtoMajor != 2 || r.Context().Err() != nil {
 			w.WriteHeader(http.StatusInternalServerError)

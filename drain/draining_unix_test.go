@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -97,6 +100,74 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 		s.wantOrder(told(1, "replaced"), noted(1, "endless told"), told(1, "stopped"), told(2, "draining"),
 			noted(2, "endless told"), told(2, "stopped"))
 	}, "/endless", "/endless?hijack=1", "/endless?hijack=leave")
+}
+
+// A session that comes back as soon as it is told to leave meets the next generation, however it is told, and also
+// where the old one takes its time to close a port that the new one does not want: it accepts on the others meanwhile.
+func TestSessionsThatComeBackAtOnceMeetTheNextGeneration(t *testing.T) {
+	const sessions, swaps = 32, 5
+	type session struct {
+		plan          plan
+		secure, http2 bool
+		target        string
+	}
+	each(t, map[string]session{
+		"by default":         {plan{}, true, false, "/endless"},
+		"HTTP":               {plan{SessionSpread: 1}, false, false, "/endless"},
+		"TLS":                {plan{SessionSpread: 1}, true, false, "/endless"},
+		"HTTP/2":             {plan{SessionSpread: 1}, true, true, "/endless"},
+		"RegisterOnShutdown": {plan{OnShutdown: true}, true, false, "/events"},
+	}, func(t *testing.T, c session) {
+		scheme, more := "http://", [][2]string{{"tcp", freePort(t)}}
+		if c.secure {
+			c.plan, scheme = tlsPlan(t, c.plan), "https://"
+		}
+		c.plan.Also = more
+		s := start(t, c.plan)
+		url := scheme + s.address() + c.target
+		var met [swaps + 2]atomic.Int32 // by generation
+		var again, over atomic.Int32
+		var all sync.WaitGroup
+		for range sessions {
+			all.Go(func() {
+				client := newH2Client(t, s.address())
+				if !c.http2 {
+					client.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: trusting(0)}
+				}
+				for last := 0; over.Load() == 0; {
+					resp, err := client.Get(url)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					gen, _ := strconv.Atoi(resp.Header.Get("X-Generation"))
+					if gen <= last {
+						again.Add(1)
+					}
+					last = gen
+					met[gen].Add(1)
+					_, _ = io.Copy(io.Discard, resp.Body)
+					_ = resp.Body.Close()
+				}
+			})
+		}
+		for gen := 1; ; gen++ {
+			s.eventually("all have come", func() bool { return met[gen].Load() >= sessions })
+			if gen > swaps {
+				break
+			}
+			s.plan.Also = more[gen%2:]
+			s.replan()
+			s.swap()
+		}
+		over.Store(1)
+		s.stop()
+		all.Wait()
+		if n := again.Load(); n > 0 {
+			t.Errorf("of %d, %d met the generation that had sent them away", sessions*swaps, n)
+		}
+		s.wantNothingLost()
+	})
 }
 
 func TestHijackedConnectionsHoldADrainUntilTheyAreClosed(t *testing.T) {

@@ -265,7 +265,7 @@ func ExampleService_HandOver() {
 
 // A long answer that ends in time when the process is to leave, in the handler of a server of one's own.
 func ExampleService_Draining() {
-	svc, err := drain.New(drain.Config{}) // its IdleGrace is the time within which handlers are told, one by one
+	svc, err := drain.New(drain.Config{}) // its SessionSpread is the time over which handlers are told, one by one
 	if err != nil {
 		log.Fatal(err)
 	}

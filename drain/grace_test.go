@@ -24,3 +24,24 @@ func TestIdleGrace(t *testing.T) {
 		}
 	}
 }
+
+func TestSessionSpread(t *testing.T) {
+	for _, x := range []struct{ set, grace, timeout, within, share time.Duration }{
+		{0, 0, 0, swapGrace, sessionShare},
+		{0, time.Minute, 0, 15 * time.Second, sessionShare},
+		{time.Nanosecond, 0, 0, time.Nanosecond, 0},
+		{8 * time.Second, 0, 0, 8 * time.Second, 0},
+		{time.Minute, 0, time.Minute, 30 * time.Second, 0},
+	} {
+		c, err := Config{SessionSpread: x.set, IdleGrace: x.grace, DrainTimeout: x.timeout}.complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if within, share := c.sessionSpread(false); within != x.within || share != x.share {
+			t.Errorf("%+v: within %v, %v each", x, within, share)
+		}
+		if within, share := c.sessionSpread(true); within != min(c.idleGrace(true), c.DrainTimeout/2) || share != 0 {
+			t.Errorf("%+v, stop: within %v, %v each", x, within, share)
+		}
+	}
+}

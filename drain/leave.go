@@ -47,7 +47,7 @@ func (r *runner) beginDrain(replaced bool) {
 		r.health.Down()
 	}
 	r.work.Drain()
-	r.farewell.Begin(min(grace, timeout/2)) // and the other half to say goodbye
+	r.tellSessions(r.cfg.sessionSpread(!replaced))
 	r.drain.deadline = r.after(timeout, machine.DeadlineOver{})
 	go func() {
 		first()
@@ -66,8 +66,25 @@ func (r *runner) beginDrain(replaced bool) {
 	}
 }
 
+// tellSessions makes the contexts of Draining end within that time, and with a share of it each where share is not 0.
+// Where another generation follows, they end when this one accepts nothing more: a client that comes back at once meets
+// the other.
+func (r *runner) tellSessions(within, share time.Duration) {
+	if !r.state.Replaced() {
+		r.farewell.Begin(within, share)
+		return
+	}
+	go func() {
+		select {
+		case <-r.set.Shut():
+		case <-r.ctx.Done():
+		}
+		r.farewell.Begin(within, share)
+	}()
+}
+
 func (r *runner) hurry(drained bool) {
-	r.farewell.Begin(killGrace / 2)
+	r.tellSessions(killGrace/2, 0)
 	r.set.Hurry(killGrace / 2)
 	r.drain.deadline.Stop()
 	r.tell(EventHurried, slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
@@ -152,7 +169,7 @@ func (r *runner) finish(e machine.Finish) {
 	if r.drain.deadline != nil {
 		r.drain.deadline.Stop()
 	}
-	r.farewell.Begin(0)
+	r.farewell.Begin(0, 0)
 	r.set.Close()
 	r.work.End()
 	r.servers.close()

@@ -65,6 +65,7 @@ type plan struct {
 	DrainTimeout   time.Duration
 	HeaderTimeout  time.Duration
 	IdleGrace      time.Duration
+	SessionSpread  time.Duration
 	PullMin        time.Duration
 	PullMax        time.Duration
 	MaxGenerations int

@@ -100,6 +100,8 @@ func TestGuideSaysTheDefaults(t *testing.T) {
 			switch {
 			case name == "IdleGrace":
 				is = fmt.Sprintf("%v in a swap, %v in a stop", swapGrace, stopGrace)
+			case name == "SessionSpread":
+				is = fmt.Sprintf("%v a session, `IdleGrace` at most", sessionShare)
 			case name == "Failures": // health's own
 				h, _ := health.New(health.Config{Failures: cfg.Failures})
 				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/ping", nil))

@@ -136,7 +136,8 @@ func (g *gen) grow() {
 func (g *gen) config() drain.Config {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
-		IdleGrace: cmp.Or(g.IdleGrace, time.Second), PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
+		IdleGrace: cmp.Or(g.IdleGrace, time.Second), SessionSpread: g.SessionSpread,
+		PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Version: g.Version, PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,
 		HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,
 		Ready: g.ready, Check: g.check, Preflight: g.preflight, OnEvent: g.event,

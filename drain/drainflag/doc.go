@@ -13,7 +13,7 @@
 //
 // The flags are -agent, -control, -drain-timeout, -failures, -heartbeat, -idle-grace, -keep-pull,
 // -keeper, -live-path, -max-generations, -pidfile, -ping-path, -ping-status, -probation, -probers,
-// -pull-max, -pull-min and -swap-timeout. Besides there is -s: "app -control app.sock -s reload"
+// -pull-max, -pull-min, -session-spread and -swap-timeout. Besides there is -s: "app -control app.sock -s reload"
 // tells the service that runs with that control socket to swap, and returns when it has. The other
 // commands are pull, restore, stop, status and metrics; see [drain.Control].
 //

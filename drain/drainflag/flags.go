@@ -62,6 +62,8 @@ func settings(cfg *drain.Config) []setting {
 			"the `time` that a swap or a stop waits for what is in flight"},
 		{"IdleGrace", "idle-grace", duration(&cfg.IdleGrace, 0),
 			"the `time` for which a connection that can't be handed over may rest; 0 is 5s, in a stop 1s"},
+		{"SessionSpread", "session-spread", duration(&cfg.SessionSpread, 0),
+			"the `time` over which a swap tells sessions to leave, one by one; 0 is 500µs each, -idle-grace at most"},
 
 		{"PullMin", "pull-min", duration(&cfg.PullMin, 0),
 			"the least `time` that a pull takes, for balancers that learn of it late"},

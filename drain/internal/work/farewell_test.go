@@ -18,10 +18,14 @@ func crowd(f *Farewell, n int) func() []time.Duration {
 	start := time.Now()
 	ends := make(chan time.Duration, n)
 	for range n {
-		ctx := f.Context(context.Background())
+		first := false
+		ctx := f.Context(context.Background(), func() { first = true })
 		go func() {
-			<-ctx.Done()
-			ends <- time.Since(start)
+			if <-ctx.Done(); first {
+				ends <- time.Since(start)
+			} else {
+				ends <- -1
+			}
 		}()
 	}
 	return func() []time.Duration {
@@ -62,20 +66,28 @@ func wantNobodyKept(t *testing.T, f *Farewell) {
 }
 
 func TestDrainingIsToldToEachInItsTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := NewFarewell(errOver)
-		ends := crowd(f, 1000)
-		time.Sleep(time.Hour)
-		f.Begin(grace)
-		wantSpread(t, ends(), time.Hour, time.Hour+grace)
-		wantNobodyKept(t, f)
-	})
+	for _, c := range []struct{ share, within time.Duration }{
+		{0, grace}, {grace, grace}, {grace / 1000, grace}, {grace / 2000, grace / 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := NewFarewell(errOver)
+			ends := crowd(f, 1000)
+			time.Sleep(time.Hour)
+			f.Begin(grace, c.share)
+			all := ends()
+			wantSpread(t, all, time.Hour, time.Hour+c.within)
+			if late := crowd(f, 1)()[0]; c.within < grace && late > grace/100 {
+				t.Errorf("who comes then is told after %v", late)
+			}
+			wantNobodyKept(t, f)
+		})
+	}
 }
 
 func TestWhoComesWhileDrainingIsToldByTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := NewFarewell(errOver)
-		f.Begin(grace)
+		f.Begin(grace, 0)
 		time.Sleep(grace / 2)
 		all := crowd(f, 4000)()
 		late := slices.IndexFunc(all, func(d time.Duration) bool { return d > 0 })
@@ -103,9 +115,9 @@ func TestAHurryNeverTellsLater(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := NewFarewell(errOver)
 				ends := crowd(f, 1000)
-				f.Begin(grace)
+				f.Begin(grace, 0)
 				time.Sleep(c.at)
-				f.Begin(c.within)
+				f.Begin(c.within, 0)
 				all := ends()
 				i := slices.IndexFunc(all, func(d time.Duration) bool { return d > c.at })
 				if i < 0 {
@@ -131,11 +143,11 @@ func TestDrainingEndsWithItsParent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := NewFarewell(errOver)
 		parent, cancel := context.WithCancel(t.Context())
-		before := f.Context(parent)
-		f.Begin(grace)
+		before := f.Context(parent, func() {})
+		f.Begin(grace, 0)
 		var during context.Context
 		for during == nil || during.Err() != nil { // most draw a moment to come
-			during = f.Context(parent)
+			during = f.Context(parent, func() {})
 		}
 		cancel()
 		synctest.Wait()
@@ -146,7 +158,7 @@ func TestDrainingEndsWithItsParent(t *testing.T) {
 		}
 		wantNobodyKept(t, f)
 		for range 10 {
-			_ = f.Context(parent)
+			_ = f.Context(parent, func() {})
 		}
 		wantNobodyKept(t, f)
 	})
