@@ -22,6 +22,7 @@ var masks = []struct{ what, by string }{
 	{`(pid[=:"]+|process |pid )\d+`, `${1}PID`},
 	{`((?:took|drained)[=:"]+)[\dµa-z.]+`, `${1}TOOK`},
 	{`127\.0\.0\.1:\d+`, `ADDRESS`},
+	{`(promoted"?[ ,]"?listeners"?[=:]"[^"]*")([ ,]"?(open|new|idle|active)"?[=:]\d+)+`, `${1}`}, // the self-check's
 	{`(binary[=:"]+)[^ ",]+`, `${1}BINARY`},
 }
 
