@@ -65,7 +65,7 @@ func Become(log *slog.Logger, stop []os.Signal) error {
 	// stay blocked in a program in Go, but ignored: generation 1, which is started later, is what a swap would bring.
 	// TERM ends the process, which is right.
 	if !slices.Contains(p.Stop, unix.SIGHUP) {
-		signal.Ignore(unix.SIGHUP)
+		ignoreHUP()
 	}
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, signalSet(forwarded()), &p.Mask); err != nil {
 		return fmt.Errorf("drain: Config.Keeper: signal mask: %w", err)
@@ -82,6 +82,18 @@ func Become(log *slog.Logger, stop []os.Signal) error {
 		err = syscall.Exec(runs, self.Args, env)
 	}
 	return fmt.Errorf("drain: Config.Keeper: can't become the keeper: exec %s: %w; KeeperNever does without", runs, err)
+}
+
+// ignoreHUP is signal.Ignore in one step. That one first forgets the program's handler: a HUP at that moment ends the
+// process.
+func ignoreHUP() {
+	if strings.HasPrefix(runtime.GOARCH, "mips") { // whose kernel has another struct
+		signal.Ignore(unix.SIGHUP)
+		return
+	}
+	action := [8]uintptr{1} // SIG_IGN; no flags, no mask
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGHUP), uintptr(unsafe.Pointer(&action)),
+		0, 8, 0, 0)
 }
 
 // ignored are the signals that this process was started with as ignored, by nohup or by a shell's "&".
