@@ -91,7 +91,10 @@ func (w *waiting) words(v waitingView) *Wait {
 	case forRest, forOlder:
 		is.For = v.left()
 	case forGone:
-		is.For, is.Since, is.Until = "Config.Gone", v.GoneBy.Add(-machine.GoneTime), v.GoneBy
+		is.For, is.Since, is.Until = "Config.Gone", v.GoneAt, v.GoneBy
+		if v.Owns {
+			is.For = "owners to save, Config.Gone"
+		}
 	}
 	return &is
 }

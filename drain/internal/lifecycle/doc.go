@@ -5,8 +5,8 @@
 //	Starting   start the process ──────────────▶ Candidate  checks itself behind closed doors
 //	           ◀────────────────────────── ready Awaiting
 //	Announcing tell the service manager, pause
-//	           the reads of packet sockets
-//	Promoting  promoted, with all that goes along ▶
+//	           what reads and handles, release
+//	Promoting  promoted, with all that goes along ▶ Acquiring its owners acquire
 //	Waiting                                      Main       opens the doors
 //	           ◀──────────────────────── serving
 //	Retired    close the doors, drain into it

@@ -4,6 +4,7 @@ package lifecycle
 type Old struct {
 	Phase OldPhase
 	Mute  bool // the new process is of a version that doesn't say when it serves
+	Extra int  // ticks that it may take to serve besides ServeTicks: its owners acquire first
 	Ticks int  // in this phase
 }
 
@@ -44,7 +45,7 @@ type OldEffect uint8
 
 // The effects of the old side.
 const (
-	Announce   OldEffect = iota // tell the service manager, pause the reads of packet sockets; ends with Announced
+	Announce   OldEffect = iota // tell the service manager, let the owners release; ends with Announced or GiveUp
 	Promote                     // tell the new process that it is the main one; ends with Promoted or NotPromoted
 	LetGo                       // close the doors and drain
 	AskToLeave                  // tell the new process that it is not wanted
@@ -95,14 +96,14 @@ func (o Old) Step(e OldEvent) (Old, []OldEffect) {
 		return o.to(Waiting)
 	case o.Phase == Promoting && e == NotPromoted:
 		return o.to(Leaving, AskToLeave)
-	case o.Phase == Waiting && o.Ticks >= ServeTicks, o.Phase == Leaving && o.Ticks >= LeaveTicks:
+	case o.Phase == Waiting && o.Ticks >= ServeTicks+o.Extra, o.Phase == Leaving && o.Ticks >= LeaveTicks:
 		return o.to(Dying, Kill)
 	}
 	return o, nil
 }
 
 func (o Old) to(p OldPhase, effects ...OldEffect) (Old, []OldEffect) {
-	return Old{Phase: p, Mute: o.Mute}, effects
+	return Old{Phase: p, Mute: o.Mute, Extra: o.Extra}, effects
 }
 
 // Sent tells whether the new process has, or will have, the word that it is the main one: what comes for it from now on

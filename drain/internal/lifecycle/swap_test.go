@@ -21,11 +21,13 @@ func TestNoSideWaitsForEver(t *testing.T) {
 		}
 	}
 	n := New{Phase: Awaiting, Trusts: true}
+	owns := New{Phase: Awaiting, Trusts: true, Owns: true}
 	for range PromoteTicks {
 		n, _ = n.Step(NewTick)
+		owns, _ = owns.Step(NewTick)
 	}
-	if n.Phase != Main {
-		t.Errorf("%+v", n)
+	if n.Phase != Acquiring || owns.Phase != Awaiting {
+		t.Errorf("%+v; with owners %+v", n, owns)
 	}
 }
 

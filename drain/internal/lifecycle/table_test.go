@@ -41,7 +41,7 @@ func oldSide(phase, event, ticks int, f flags) (becomes int, does []int) {
 }
 
 func newSide(phase, event, ticks int, f flags) (becomes int, does []int) {
-	n := New{Phase: NewPhase(phase), Alone: f["Alone"], Trusts: f["Trusts"], Told: f["Told"], Ticks: ticks}
+	n := New{Phase: NewPhase(phase), Alone: f["Alone"], Trusts: f["Trusts"], Owns: f["Owns"], Told: f["Told"], Ticks: ticks}
 	n, effects := n.Step(NewEvent(event))
 	for _, e := range effects {
 		does = append(does, int(e))

@@ -64,6 +64,8 @@ type (
 	SayReady struct{}
 	// SayReadyAlone tells whatever has started this process, should it wait for that.
 	SayReadyAlone struct{}
+	// Acquire lets the owners acquire: Acquired.
+	Acquire struct{}
 	// TakeOver acquires all parts, opens the doors and says so.
 	TakeOver struct {
 		Pull bool // before the first probe
@@ -82,7 +84,8 @@ type (
 	BeginSwap struct{ Attempt int }
 	// GiveUp ends what is under way of that.
 	GiveUp struct{}
-	// Announce tells the service manager and pauses the reads of packet sockets: Announced.
+	// Announce tells the service manager, pauses the reads of packet sockets, and with owners the handlers, and lets
+	// the owners release: Announced, or NotReleased.
 	Announce struct{}
 	// Promote releases all parts, and sends what goes along: lifecycle's Promoted or NotPromoted.
 	Promote struct {
@@ -143,8 +146,8 @@ type (
 	}
 	// CutOffNow doesn't wait for that.
 	CutOffNow struct{}
-	// CallGone calls Config.Gone: GoneReturned.
-	CallGone struct{}
+	// CallGone lets the owners save what no other generation has got, and calls Config.Gone if Hook: GoneReturned.
+	CallGone struct{ Hook bool }
 	// Finish is the last thing that a generation does.
 	Finish struct {
 		Kind     Kind

@@ -13,8 +13,8 @@ type Event any // one of the types below
 
 // The program, its operator, its manager.
 type (
-	// RunCalled says that the program has called Run.
-	RunCalled struct{}
+	// RunCalled says that the program has called Run. Owns: it has owners.
+	RunCalled struct{ Owns bool }
 	// ReadyReturned says that Config.Ready has returned, or that there is none.
 	ReadyReturned struct{ Err error }
 	// Signaled says that a signal has come to this process.
@@ -44,6 +44,8 @@ type (
 	ProbationOver struct{ Err error }
 	// Prepared says that what Prepare began is done.
 	Prepared struct{ Err error }
+	// Acquired says that the owners have acquired, or why not.
+	Acquired struct{ Err error }
 	// Tick says that a second of waiting for the old generation is over.
 	Tick struct{}
 	// Promoted is the old generation's word that this one is the main one.
@@ -83,11 +85,17 @@ type (
 		Attempt int
 		Reason  string
 	}
+	// NotReleased says why this generation goes on: what is to be over before its owners release is not, or they can't.
+	NotReleased struct {
+		Attempt int
+		Why     string
+	}
 	// Child is what the machine of the two sides goes by.
 	Child struct {
 		Attempt int
 		Event   lifecycle.OldEvent
 		Mute    bool   // of Announced: see lifecycle.Old
+		Extra   int    // likewise
 		Why     string // of NotPromoted: empty where the process is gone
 	}
 	// TakenBack says that what TakeBack began is done.
@@ -116,7 +124,7 @@ type (
 	Hurried struct{}
 	// CutOffDone says that what CutOff began is done. Err says what was cut off.
 	CutOffDone struct{ Err error }
-	// GoneReturned says that Config.Gone has returned, or had its time.
+	// GoneReturned says that the owners have saved, and Config.Gone has returned, or had its time.
 	GoneReturned struct{}
 )
 

@@ -50,7 +50,7 @@ func TestSignalThatEndsTheContextToo(t *testing.T) {
 		"the signal first": {term, ContextOver{}}, "the context first": {ContextOver{}, term},
 	} {
 		s := New(Setting{}, term.At)
-		for _, e := range append([]Event{RunCalled{}, ReadyReturned{}, Prepared{}}, both...) {
+		for _, e := range append([]Event{RunCalled{}, ReadyReturned{}, Prepared{}, Acquired{}}, both...) {
 			s, _ = s.Step(e, term.At)
 		}
 		if !s.Stopping || s.Cutting {

@@ -21,6 +21,7 @@ type process struct {
 // duties are what effects have begun, and what ends with an event.
 type duties struct {
 	ready, probation, prepare, ticks bool
+	acquire                          bool
 	launch, timeout, announce        bool
 	promote, takeBack                bool
 	traffic, drained, deadline       bool
@@ -72,7 +73,7 @@ func (p *process) blur() {
 	}
 	old(&p.Since)
 	old(&p.Deadline)
-	p.PullAt, p.StopAt, p.GoneBy = time.Time{}, time.Time{}, time.Time{}
+	p.PullAt, p.StopAt, p.GoneAt, p.GoneBy = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	p.Result, p.Child.Reason = nil, "" // on which nothing depends but how it is told
 	if p.Child.Failure != nil {
 		p.Child.Failure = errSome
@@ -149,9 +150,12 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 	case SayReady:
 		must(!o.ticks && !d.took && p.Linked, "twice, or to nobody")
 		o.ticks = true
+	case Acquire:
+		must(!o.acquire && !d.took, "twice")
+		o.acquire, o.ticks = true, false
 	case TakeOver:
-		must(!d.took && !d.finished, "twice")
-		d.took, o.ticks = true, false
+		must(!d.took && !d.finished && !o.acquire, "twice, or before the owners have acquired")
+		d.took = true
 	case Inherit:
 		must(d.took && before.Successor.Told == false, "not the first word after TakeOver")
 	case BeginPull:
@@ -223,13 +227,15 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		must(o.cut, "of nothing")
 		o.cutNow = true
 	case CallGone:
-		must(!d.gone && p.CallsGone && d.drain && !d.letGo && !o.cut && (!o.drained || d.cut), "twice, or too soon")
+		must(!d.gone && (d.drain || d.cut) && !o.cut && (!o.drained || d.cut), "twice, or too soon")
+		must(e.Hook == (p.CallsGone && !d.letGo && (!d.cut || p.cutBows)) && (e.Hook || p.Owns), "with another hook")
 		d.gone, o.gone = true, true
 	case Finish:
 		must(e.Replaced == d.letGo && e.Guest == (p.Heir && !d.took) && e.Kill == (swapping && before.Phase == Swapping),
 			"as another than it is")
 		must(!d.took || d.drain && (!o.drained || d.cut) || d.cut, "with something open")
 		must(d.gone || !p.CallsGone || d.letGo || !d.took || !p.cutBows, "without Config.Gone")
+		must(d.gone || !p.Owns || !d.took, "before the owners have saved")
 		d.finished = true
 	case Die:
 		must(d.finished && !p.Running, "while the program hears of it")

@@ -24,9 +24,9 @@ func (t *turn) sayError(kind Kind, message string, err error) {
 	t.do(Tell{Kind: kind, Level: slog.LevelError, Message: message, Phase: t.Phase, Err: err})
 }
 
-func (t *turn) run() {
+func (t *turn) run(owns bool) {
 	if !t.Running {
-		t.Running = true
+		t.Running, t.Owns, t.Successor.Owns = true, owns, owns
 		t.do(CallReady{})
 	}
 }
@@ -65,16 +65,18 @@ func (t *turn) prepared(err error) {
 // succeed does what the machine of the new side says.
 func (t *turn) succeed(e lifecycle.NewEvent) {
 	var effects []lifecycle.NewEffect
-	before := t.Successor.Phase
 	t.Successor.New, effects = t.Successor.Step(e)
 	for _, effect := range effects {
 		switch effect {
 		case lifecycle.Hasten:
 			t.do(EndProbation{})
 		case lifecycle.SayReady:
+			t.Successor.said = true
 			t.do(SayReady{})
+		case lifecycle.Acquire:
+			t.do(Acquire{})
 		case lifecycle.TakeOver:
-			if before == lifecycle.Candidate {
+			if !t.Successor.said {
 				t.do(SayReadyAlone{})
 			}
 			t.takeOver()
@@ -83,6 +85,16 @@ func (t *turn) succeed(e lifecycle.NewEvent) {
 		case lifecycle.Leave:
 			t.leave()
 		}
+	}
+}
+
+func (t *turn) acquired(err error) {
+	switch {
+	case t.Successor.Phase != lifecycle.Acquiring:
+	case err != nil:
+		t.failStart(err)
+	default:
+		t.succeed(lifecycle.Acquired)
 	}
 }
 
@@ -137,7 +149,7 @@ func (t *turn) leave() {
 func (t *turn) toldToLeave(reason string) {
 	switch s := &t.Successor; {
 	case s.Trusts && s.Phase == lifecycle.Main: // the old generation hasn't heard of that yet
-	case s.Phase == lifecycle.Awaiting: // a version that lets go then says so once more
+	case s.Phase == lifecycle.Awaiting || s.Phase == lifecycle.Acquiring: // a version that lets go then says so once more
 		t.succeed(lifecycle.OldRefuses)
 	case t.Phase == Starting && !t.Running:
 		t.finish(KindStopped, reason, nil)
@@ -168,9 +180,7 @@ func (t *turn) fail(err error) {
 	}
 	switch t.Phase {
 	case Starting, Probation:
-		t.Successor.New, _ = t.Successor.Step(lifecycle.Failed)
-		t.do(SayFailed{Reason: err.Error()})
-		t.finish(KindFailed, "failed", err)
+		t.failStart(err)
 	case Draining:
 	case Swapping: // the next generation is not to suffer from it
 		t.Child.Failure = errors.Join(t.Child.Failure, err)
@@ -180,4 +190,10 @@ func (t *turn) fail(err error) {
 		t.sayError(KindFailing, "failed, stopping", err)
 		t.stop(nil)
 	}
+}
+
+func (t *turn) failStart(err error) {
+	t.Successor.New, _ = t.Successor.Step(lifecycle.Failed)
+	t.do(SayFailed{Reason: err.Error()})
+	t.finish(KindFailed, "failed", err)
 }

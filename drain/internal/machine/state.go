@@ -13,6 +13,7 @@ type State struct {
 	Phase    Phase
 	Since    time.Time // of the phase
 	Running  bool      // Run has been called
+	Owns     bool      // the program has owners
 	Stopping bool      // a stop has begun
 	LeaveNow bool      // the next signal to stop ends everything
 	Pulled   bool
@@ -34,7 +35,8 @@ type State struct {
 	Deadline time.Time
 	Cutting  bool // what is left is being cut off
 	cutBows  bool // and Config.Gone is called then
-	Gone     bool // Config.Gone is
+	Gone     bool // the owners save, or Config.Gone is called
+	GoneAt   time.Time
 	GoneBy   time.Time
 	endKind  Kind // what Finish is to say when that has returned
 	end      string
@@ -57,6 +59,7 @@ type Successor struct {
 	lifecycle.New
 	Word     Promoted // of the old generation
 	HasWord  bool
+	said     bool // that it is ready
 	mustJoin bool
 }
 
@@ -119,13 +122,15 @@ func (t *turn) do(effects ...Effect) { t.effects = append(t.effects, effects...)
 func (t *turn) heed(e Event) {
 	switch e := e.(type) {
 	case RunCalled:
-		t.run()
+		t.run(e.Owns)
 	case ReadyReturned:
 		t.ready(e.Err)
 	case ProbationOver:
 		t.passed(e.Err)
 	case Prepared:
 		t.prepared(e.Err)
+	case Acquired:
+		t.acquired(e.Err)
 	case Tick:
 		t.succeed(lifecycle.NewTick)
 	case Promoted:
@@ -164,6 +169,8 @@ func (t *turn) heed(e Event) {
 		if t.under(e.Attempt) && t.Child.Aborted == "" { // or it says that it was asked to leave
 			t.Child.Reason = e.Reason
 		}
+	case NotReleased:
+		t.unfit(e.Attempt, e.Why)
 	case Child:
 		t.child(e)
 	case TakenBack:

@@ -15,7 +15,7 @@ import (
 func (t *turn) stop(sig os.Signal) {
 	switch {
 	// The signal is meant for the service: its sender may have read this number in the PID file.
-	case t.Successor.Phase == lifecycle.Awaiting:
+	case t.Successor.Phase == lifecycle.Awaiting || t.Successor.Phase == lifecycle.Acquiring:
 		t.Later.Add(Stop)
 	case t.committing():
 		t.keep(Stop) // and heeds it here if the next one doesn't come to serve
@@ -109,22 +109,33 @@ func (t *turn) cutOffDone(err error) {
 	}
 	t.Cutting = false
 	err = errors.Join(t.Result, err)
-	if t.cutBows {
-		t.bow(KindCutOff, "cut off", err)
-	} else {
+	if t.Gone {
 		t.finish(KindCutOff, "cut off", err)
+	} else {
+		t.part(KindCutOff, "cut off", err, t.cutBows)
 	}
 }
 
-// bow ends a generation in which nothing is in flight any more; the last one calls Config.Gone before.
-func (t *turn) bow(kind Kind, message string, err error) {
+// bow ends a generation in which nothing is in flight any more.
+func (t *turn) bow(kind Kind, message string, err error) { t.part(kind, message, err, true) }
+
+// part ends a generation. Before, the owners save what no other generation has got, and the last one that ends in order
+// calls Config.Gone.
+func (t *turn) part(kind Kind, message string, err error, orderly bool) {
 	t.Result = err
-	if t.Replaced() || !t.CallsGone {
+	gone := orderly && t.CallsGone && !t.Replaced()
+	if !gone && !t.Owns {
 		t.finish(kind, message, err)
 		return
 	}
-	t.Gone, t.GoneBy, t.endKind, t.end = true, t.now.Add(GoneTime), kind, message
-	t.do(CallGone{})
+	t.Gone, t.GoneAt, t.GoneBy, t.endKind, t.end = true, t.now, t.now, kind, message
+	if t.Owns {
+		t.GoneBy = t.GoneBy.Add(t.DrainTimeout)
+	}
+	if gone {
+		t.GoneBy = t.GoneBy.Add(GoneTime)
+	}
+	t.do(CallGone{gone})
 }
 
 // finish is the end.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
@@ -75,8 +76,15 @@ func (t *turn) childSpeaks(e ChildSpeaks) {
 		return
 	}
 	t.Child.Forwards = e.Forwards // also one that says so late
-	if t.under(e.Attempt) && e.Misfit != nil && t.Child.Aborted == "" && t.Child.Phase <= lifecycle.Announcing {
-		t.Child.Aborted = e.Misfit.Error()
+	if e.Misfit != nil {
+		t.unfit(e.Attempt, e.Misfit.Error())
+	}
+}
+
+// unfit makes a swap fail whose child may be ready, but is not to be the main one.
+func (t *turn) unfit(attempt int, why string) {
+	if t.under(attempt) && t.Child.Aborted == "" && t.Child.Phase <= lifecycle.Announcing {
+		t.Child.Aborted = why
 		t.replace(lifecycle.GiveUp)
 	}
 }
@@ -92,7 +100,7 @@ func (t *turn) child(e Child) {
 	}
 	switch e.Event {
 	case lifecycle.Announced:
-		t.Child.Mute = e.Mute
+		t.Child.Mute, t.Child.Extra = e.Mute, e.Extra
 	case lifecycle.NotPromoted:
 		if e.Why != "" {
 			t.Child.Aborted = cmp.Or(t.Child.Aborted, "can't be told that it is the main one: "+e.Why)
@@ -118,7 +126,7 @@ func (t *turn) replace(e lifecycle.OldEvent) {
 			t.do(AskToLeave{t.Child.Aborted})
 		case lifecycle.Kill:
 			t.Child.Aborted = cmp.Or(t.Child.Aborted, fmt.Sprintf("it was ready, and did not serve within %v",
-				lifecycle.ServeTicks*lifecycle.Tick))
+				time.Duration(lifecycle.ServeTicks+t.Child.Extra)*lifecycle.Tick))
 			t.do(Kill{})
 		case lifecycle.PassOn:
 			t.do(PassOn{t.Child.Next})

@@ -42,7 +42,8 @@ func situations() (names []string, all map[string]State) {
 	add("starting", "new", RunCalled{})
 	add("probation", "starting", ReadyReturned{})
 	add("awaiting", "probation", ProbationOver{}, Prepared{})
-	add("ready", "awaiting", Promoted{}, Older{})
+	add("acquiring", "awaiting", Promoted{})
+	add("ready", "acquiring", Acquired{}, Older{})
 	add("pulled", "ready", Asked{Pull})
 	add("lame duck", "ready", Asked{Stop})
 	add("swapping", "ready", Asked{Swap}, ChildSpeaks{1, true, nil})
@@ -84,6 +85,8 @@ func happenings() []named {
 		a("the old one promotes it", nil, Promoted{}),
 		a("the 15th tick", nil, Tick{}),
 		a("the old one is gone", nil, PredecessorGone{}),
+		a("the owners have acquired", nil, Acquired{}),
+		a("they can't acquire", nil, Acquired{errSome}),
 		a("the old one tells it to leave", nil, ToldToLeave{}),
 		a("a signal to swap", nil, signal(Swap)),
 		a("a swap is asked for", nil, Asked{Swap}),
@@ -99,6 +102,7 @@ func happenings() []named {
 		a("the child does not fit", nil, ChildSpeaks{1, true, errSome}),
 		a("the child is ready", nil, childHas(lifecycle.ChildReady)),
 		a("that is announced", announced, childHas(lifecycle.Announced)),
+		a("the owners can't release", nil, NotReleased{1, "why"}),
 		a("the child is told", nil, childHas(lifecycle.Promoted)),
 		a("the child can't be told", nil, childHas(lifecycle.NotPromoted)),
 		a("the child serves", nil, childHas(lifecycle.ChildServes)),

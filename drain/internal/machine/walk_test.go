@@ -26,11 +26,14 @@ func (p *process) can(f func(happening)) {
 		soon(Prepared{}, settled)
 		soon(Prepared{errSome}, settled)
 		return
+	case o.acquire && !p.Owns: // at once
+		soon(Acquired{}, func(q *process) { q.owed.acquire = false })
+		return
 	case o.cutNow:
 		soon(CutOffDone{errSome}, func(q *process) { q.owed.cut, q.owed.cutNow = false, false })
 		return
 	}
-	yes(RunCalled{})
+	yes(RunCalled{p.Generation == 3 || p.Generation == 1 && !p.CallsGone})
 	for _, v := range []Verb{Swap, Pull, Restore, Stop} {
 		f(happening{event: Signaled{Verb: v, Signal: hangup{}, At: t0}, soon: v == Stop})
 		yes(Asked{v})
@@ -63,6 +66,11 @@ func (p *process) comesUp(f func(happening), yes some, soon byTime) {
 		soon(ReadyReturned{}, settled)
 		soon(ReadyReturned{errSome}, settled)
 	}
+	if o.acquire {
+		settled := func(q *process) { q.owed.acquire = false }
+		soon(Acquired{}, settled)
+		soon(Acquired{errSome}, settled)
+	}
 	if o.probation {
 		settled := func(q *process) { q.owed.probation = false }
 		soon(ProbationOver{}, settled)
@@ -79,7 +87,7 @@ func (p *process) comesUp(f func(happening), yes some, soon byTime) {
 			}
 		}
 		yes(ToldToLeave{"why"})
-		f(happening{PredecessorGone{}, !p.Trusts, func(q *process) { q.owed.parent = false }})
+		f(happening{PredecessorGone{}, !p.Trusts || p.Owns, func(q *process) { q.owed.parent = false }})
 	}
 	if p.done.took && p.Linked {
 		for n := range 2 {
@@ -104,6 +112,9 @@ func (p *process) swaps(yes some, soon byTime) {
 	if o.announce {
 		for _, mute := range []bool{false, true} {
 			soon(Child{Attempt: 1, Event: lifecycle.Announced, Mute: mute}, func(q *process) { q.owed.announce = false })
+		}
+		if p.Owns {
+			soon(NotReleased{1, "why"}, func(q *process) { q.owed.announce = false })
 		}
 	}
 	if o.promote {
@@ -206,8 +217,9 @@ func TestWhateverHappensAGenerationIsSound(t *testing.T) {
 		{Generation: 2, Heir: true},
 		{Generation: 2, Heir: true, Linked: true, CallsGone: true},
 		{Generation: 2, Heir: true, Linked: true, Trusts: true, CallsGone: true},
+		{Generation: 3, Heir: true, Linked: true, Trusts: true, CallsGone: true},
 	} {
-		t.Run(fmt.Sprintf("heir %v, linked %v, trusts %v, can swap %v", set.Heir, set.Linked, set.Trusts, set.NoSwap == ""),
+		t.Run(fmt.Sprintf("generation %d, heir %v, linked %v, trusts %v, can swap %v", set.Generation, set.Heir, set.Linked, set.Trusts, set.NoSwap == ""),
 			func(t *testing.T) {
 				t.Parallel()
 				walk(t, set)

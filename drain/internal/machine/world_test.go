@@ -157,6 +157,9 @@ func (l *live) heed(i int, e Event) {
 			} else {
 				l.heed(i, PredecessorGone{})
 			}
+		case Acquire:
+			l.change(i, "has acquired", func(p *process) { p.owed.acquire = false })
+			l.heed(i, Acquired{})
 		case TakeOver:
 			if l.at(i).Trusts {
 				l.up(i-1, "serving")
@@ -295,10 +298,10 @@ func begin(c *census, left [2]int8) *live {
 	l.left, l.wish.unpulled = left, true
 	l.links[0].reader, l.links[1].reader = 1, 2
 	p := newProcess(Setting{Generation: 1})
-	for _, e := range []Event{RunCalled{}, ReadyReturned{}, Prepared{}, Asked{Swap}} {
+	for _, e := range []Event{RunCalled{}, ReadyReturned{}, Prepared{}, Acquired{}, Asked{Swap}} {
 		p.heed(e)
 	}
-	p.owed.ready, p.owed.prepare = false, false
+	p.owed.ready, p.owed.prepare, p.owed.acquire = false, false, false
 	l.gens[0] = l.number(p)
 	return l
 }
