@@ -11,16 +11,19 @@ import (
 	"sync"
 
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/listener"
 )
 
 // adopter takes what older generations hand over, and passes on what else they say.
 type adopter struct {
 	inbox
-	ctx  context.Context
-	set  *listener.Set
-	take func(nc net.Conn, state []byte) error // Config.Adopt
-	log  *slog.Logger
+	ctx     context.Context
+	set     *listener.Set
+	servers *servers
+	work    *work.Group
+	take    func(nc net.Conn, state []byte) error // Config.Adopt
+	log     *slog.Logger
 }
 
 // What comes over the links to older generations.
@@ -77,6 +80,9 @@ func (a *adopter) hear(e *elder) {
 		case kindWithdrawn:
 			closeAll(files)
 			e.claims.settle(m.ID, listener.ErrWithdrawn)
+			continue
+		case kindRequest:
+			a.serve(m, files)
 			continue
 		case kindConns:
 			_ = a.set.Adopt(m.Tickets, files, func(took []bool) error {

@@ -23,7 +23,7 @@ import (
 //   - files and ports: PIDFile, ControlSocket, HeartbeatAddress, AgentAddress
 //   - the process, and what it says: Signals, Keeper, Logger, OnEvent
 //   - a generation comes up: Ready, Probation, Check
-//   - a swap, in the old generation: Preflight, SwapTimeout, MaxGenerations
+//   - a swap, in the old generation: Preflight, SwapTimeout, PauseMax, MaxGenerations
 //   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, SessionSpread, Adopt
 //   - probes and pulls: PingPath, LivePath, PingStatus, Healthy, Failures, Probers, PullMin, PullMax, KeepPull
 //   - a registry: Join, Leave, Gone
@@ -155,6 +155,11 @@ type Config struct {
 	// 2.
 	MaxGenerations int
 
+	// PauseMax bounds what a swap of a service with owners (Own) waits for, each: the handlers that run, what Lead
+	// runs, an owner's Release, an owner's Acquire. New requests wait meanwhile. What takes longer makes the swap
+	// fail, and nothing is lost. Default 5s.
+	PauseMax time.Duration
+
 	// A drain, and what goes to the next generation.
 
 	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that
@@ -258,6 +263,7 @@ func (c Config) complete() (Config, error) {
 	}{
 		{"Probation", &c.Probation, time.Second},
 		{"SwapTimeout", &c.SwapTimeout, time.Minute},
+		{"PauseMax", &c.PauseMax, 5 * time.Second},
 		{"DrainTimeout", &c.DrainTimeout, 30 * time.Second},
 		{"PullMax", &c.PullMax, 30 * time.Second},
 		{"PullMin", &c.PullMin, 0},

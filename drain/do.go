@@ -33,6 +33,8 @@ func (r *runner) do(effect machine.Effect) {
 		r.sayReady()
 	case machine.SayReadyAlone:
 		_ = r.os.ready() // to a program that uses tableflip alone
+	case machine.Acquire:
+		r.acquire()
 	case machine.TakeOver:
 		r.takeOver(e)
 	case machine.Inherit:
@@ -47,7 +49,8 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.GiveUp:
 		r.swap.giveUp()
 	case machine.Announce:
-		go r.swap.announce(r.inbox, r.manager, r.set, r.cfg.Logger)
+		r.swap.announces = true
+		go r.swap.announce(r.inbox, r.manager, r.set, r.estate, r.cfg.Logger)
 	case machine.Promote:
 		r.promote(e)
 	case machine.LetGo:
@@ -93,7 +96,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.CutOffNow:
 		r.enqueue(machine.CutOffDone{Err: r.cutError()})
 	case machine.CallGone:
-		r.callGone()
+		r.callGone(e.Hook)
 	case machine.Finish:
 		r.finish(e)
 	}

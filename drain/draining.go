@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 
+	"github.com/baton-go/baton/drain/internal/gate"
 	"github.com/baton-go/baton/listener"
 )
 
@@ -34,7 +35,10 @@ import (
 // of its request has ended with that. The one for leaving goes on until the connection is closed, or
 // the deadline of ctx is over. A context that the program derives from the request's and cancels
 // ends it before the handler returns, and not after.
+//
+// A swap with owners (Own) does not wait for a handler that has called it.
 func (s *Service) Draining(ctx context.Context) context.Context {
+	gate.Endless(ctx)
 	return s.farewell.Context(listener.Session(ctx), func() { listener.GoAway(ctx) })
 }
 

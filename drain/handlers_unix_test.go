@@ -61,6 +61,7 @@ func (g *gen) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("/endless", g.endless)
+	mux.HandleFunc("POST /own/{name}", func(w http.ResponseWriter, r *http.Request) { g.owns[r.PathValue("name")].ServeHTTP(w, r) })
 	mux.HandleFunc("POST /job", g.job)
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()

@@ -25,14 +25,19 @@ const holderPoll = 50 * time.Millisecond
 
 // leads are the functions that one generation runs at a time.
 type leads struct {
-	all  []*lead
-	poll *time.Timer // looks for holders; nil until there are some
+	all []*lead
+
+	paused bool
+	quiet  chan<- struct{} // closed when none runs; nil: nobody waits for that
+	poll   *time.Timer     // looks for holders; nil until there are some
 }
 
 type lead struct {
 	name  string
 	f     func(context.Context)
 	begun bool
+	runs  bool
+	end   context.CancelFunc
 	held  int // the pid of the process that was said to hold it up
 }
 
@@ -42,7 +47,7 @@ type (
 		lead
 		reply chan error
 	}
-	leadReturned struct{}
+	leadReturned struct{ lead *lead }
 	holdersDue   struct{}
 )
 
@@ -61,6 +66,9 @@ func (ls *leads) add(l lead) error {
 
 // begin begins what no older generation runs. It is called whenever that may have changed.
 func (ls *leads) begin(g *generations, group *work.Group, in inbox, log *slog.Logger) {
+	if ls.paused {
+		return
+	}
 	g.dropHolders()
 	switch {
 	case len(g.holders) == 0:
@@ -70,7 +78,7 @@ func (ls *leads) begin(g *generations, group *work.Group, in inbox, log *slog.Lo
 		ls.poll.Reset(holderPoll)
 	}
 	for _, l := range ls.all {
-		if l.begun {
+		if l.begun || l.runs {
 			continue
 		}
 		if pid := g.heldBy(l.name); pid != 0 {
@@ -80,11 +88,38 @@ func (ls *leads) begin(g *generations, group *work.Group, in inbox, log *slog.Lo
 			}
 			continue
 		}
-		l.begun = true
-		group.Add(work.Task{Name: l.name, Lead: true, F: func() { l.f(group.Draining()) },
-			Over: func() { in.post(leadReturned{}) }})
+		ctx, end := context.WithCancelCause(group.Draining())
+		l.begun, l.runs, l.end = true, true, func() { end(ErrDraining) }
+		group.Add(work.Task{Name: l.name, Lead: true, F: func() { l.f(ctx) },
+			Over: func() { l.end(); in.post(leadReturned{l}) }})
 	}
 }
+
+// pause ends what runs, and closes over when it has ended. What was ended begins again with resume.
+func (ls *leads) pause(over chan<- struct{}) {
+	ls.paused, ls.quiet = true, over
+	for _, l := range ls.all {
+		if l.runs {
+			l.begun = false
+			l.end()
+		}
+	}
+	ls.returned(nil)
+}
+
+// returned is told that a function has, or nil.
+func (ls *leads) returned(l *lead) {
+	if l != nil {
+		l.runs = false
+	}
+	if ls.quiet != nil && !slices.ContainsFunc(ls.all, func(l *lead) bool { return l.runs }) {
+		close(ls.quiet)
+		ls.quiet = nil
+	}
+}
+
+// resume lets functions begin. One that has not ended yet begins again when it has.
+func (ls *leads) resume() { ls.paused, ls.quiet = false, nil }
 
 // heldBy is the process that may run the function of that name, or 0.
 func (g *generations) heldBy(name string) int {

@@ -152,15 +152,32 @@ func connections(n listener.Counts) string {
 	return strings.Join(open, ", ") + " connection(s)"
 }
 
-func (r *runner) callGone() {
+func (r *runner) callGone(hook bool) {
 	if r.manager != nil {
 		r.manager.extendAgain() // what was asked for last is over with the drain
 		r.report()
 	}
+	if r.state.Owns {
+		r.save(hook)
+	} else {
+		r.callHook(nil)
+	}
+}
+
+func (r *runner) ownersSaved(e ownersSaved) {
+	if e.hook {
+		r.callHook(e.err)
+	} else {
+		r.step(machine.GoneReturned{Err: e.err})
+	}
+}
+
+// callHook calls Config.Gone. Err is what is wrong already.
+func (r *runner) callHook(err error) {
 	over := r.hooks.call("Gone", r.cfg.Gone, machine.GoneTime)
 	go func() {
 		<-over
-		r.post(machine.GoneReturned{})
+		r.post(machine.GoneReturned{Err: err})
 	}()
 }
 

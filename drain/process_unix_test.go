@@ -77,6 +77,8 @@ type plan struct {
 	Jobs           string   // where its handlers' work leaves its marks, see jobs_unix_test.go
 	Leads          []string // what it leads, see lead_unix_test.go
 	LeadTail       time.Duration
+	Owns           []string      // its owners, see own_unix_test.go
+	PauseMax       time.Duration
 	UDP            bool          // answers datagrams too
 	KeepAlive      time.Duration // of its ListenConfig, as the next
 	Keep           net.KeepAliveConfig
@@ -128,6 +130,7 @@ type gen struct {
 	line *lineServer
 	jobs chan string
 	over chan struct{}  // closed by onShutdown
+	owns map[string]*ledger
 	also []func() error // see closeAlso
 
 	known atomic.Pointer[drain.Service] // svc, for who may ask while New returns

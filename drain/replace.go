@@ -128,7 +128,12 @@ func (r *runner) promote(e machine.Promote) {
 		m.PullBy = e.PullBy
 	}
 	r.parts.release(&m)
-	sent, err := sw.link.Begin(m)
+	m.Owned = sw.states.Names()
+	var states []syscall.Conn
+	for _, f := range sw.states.Files() {
+		states = append(states, f)
+	}
+	sent, err := sw.link.Begin(m, states...)
 	go func() {
 		if err == nil {
 			err = sent()
@@ -158,6 +163,7 @@ func (r *runner) letGo() {
 	}
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
+	r.estate.letGo(sw, r.servers)
 }
 
 // takeBack makes this generation the main one again, whose child is dead.
@@ -171,7 +177,13 @@ func (r *runner) takeBack(released bool) {
 		r.parts.regain()
 	}
 	reason, stops := r.state.Child.Reason, r.state.Stopping || r.state.Child.Next.Stop
+	announcing := sw.announces
 	go func() { // a disk that is slow holds up the next swap, and nothing else
+		if announcing {
+			<-sw.settled
+			r.set.ResumeReads()
+			_ = r.estate.regain()
+		}
 		err := sw.child.Err()
 		if reason == "" && !stops {
 			reason = sw.child.Said()

@@ -38,6 +38,7 @@ type runner struct {
 	manager  *manager // nil: there is none
 	control  *control
 	hooks    *hooks
+	estate   *estate
 	parts    parts
 
 	// What is the loop's.
@@ -150,7 +151,7 @@ func (r *runner) heed(e any) {
 	case runAsked:
 		e <- !r.state.Running
 		r.emitter.observe()
-		r.step(machine.RunCalled{})
+		r.callRun()
 	case swapAsked:
 		r.asking = e
 		r.step(machine.Asked{Verb: machine.Swap})
@@ -171,7 +172,16 @@ func (r *runner) heed(e any) {
 		} else {
 			e.reply <- r.leads.add(e.lead)
 		}
+	case ownerAdded:
+		e.reply <- r.estate.add(e, r.state.Running)
+	case leadsPaused:
+		r.leads.pause(e.over)
+	case leadsResumed:
+		r.leads.resume()
+	case ownersSaved:
+		r.ownersSaved(e)
 	case leadReturned:
+		r.leads.returned(e.lead)
 		if r.reports != nil && r.state.Phase == machine.Draining {
 			r.reports.tell(r.peer())
 		}
@@ -205,7 +215,8 @@ func (r *runner) heed(e any) {
 	case ableOver:
 		e.reply <- r.announcing(e.sw)
 	case announced:
-		r.step(machine.Child{Attempt: e.sw.attempt, Event: lifecycle.Announced, Mute: !e.sw.peer.can(canServe)})
+		r.step(machine.Child{Attempt: e.sw.attempt, Event: lifecycle.Announced, Mute: !e.sw.peer.can(canServe),
+			Extra: r.estate.extra()})
 	case watchdogDue:
 		err := e.err
 		if r.state.Phase == machine.Draining { // when the servers take nothing any more

@@ -142,6 +142,7 @@ func (s *Service) Track(srv *http.Server) {
 	if s.servers.known[srv] {
 		return
 	}
+	s.servers.keepContexts(srv)
 	began := make(chan struct{})
 	s.servers.foreign = append(s.servers.foreign, foreignServer{srv, began})
 	once, base := sync.OnceFunc(func() { close(began) }), srv.BaseContext
@@ -161,6 +162,7 @@ func (s *Service) prepare(srv *http.Server) {
 	if s.servers.known[srv] {
 		return
 	}
+	s.servers.keepContexts(srv)
 	s.track(srv)
 	_ = s.set.Serve(srv, closedListener{}) // net/http's own changes of srv are made, and the set's
 }
@@ -220,6 +222,6 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 				s.health.Arrived()
 			}
 		}
-		next.ServeHTTP(w, r)
+		s.servers.gate.Serve(next, w, r)
 	})
 }

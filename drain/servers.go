@@ -15,16 +15,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/gate"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
 )
 
 // servers are what was given to Serve or ServeTLS.
 type servers struct {
-	set *listener.Set
+	set     *listener.Set
+	gate    *gate.Gate // before their handlers
+	service *Service
 
-	sync.Mutex                       // held while a server's fields change; guards what follows
-	known      map[*http.Server]bool // nothing is written any more to one that is there: it may be serving
+	sync.Mutex                                                     // held while a server's fields change; guards what follows
+	known      map[*http.Server]bool                               // nothing is written any more to one that is there: it may be serving
+	contexts   map[*http.Server]contexts
 	all        []server
 	foreign    []foreignServer
 	graceful   []server // of ServeGraceful: nothing but ln
@@ -45,7 +49,8 @@ type foreignServer struct {
 }
 
 func newServers(set *listener.Set) *servers {
-	return &servers{set: set, known: make(map[*http.Server]bool)}
+	return &servers{set: set, known: make(map[*http.Server]bool),
+		contexts: make(map[*http.Server]contexts)}
 }
 
 // add tells whether the server may serve: not after the end.
@@ -74,6 +79,12 @@ func (s *servers) await(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *servers) countGraceful() int {
+	s.Lock()
+	defer s.Unlock()
+	return len(s.graceful)
 }
 
 func (s *servers) list() []server {

@@ -75,7 +75,7 @@ func (g *gen) run() error {
 	g.known.Store(svc)
 	g.n.Store(int32(svc.Status().Generation))
 	for _, step := range []func() error{
-		g.serve, g.serveAlso, g.answerDatagrams, g.serveLines, g.servePolite, g.beginWork, g.beginJobs, g.lead,
+		g.serve, g.serveAlso, g.answerDatagrams, g.serveLines, g.servePolite, g.beginWork, g.beginJobs, g.lead, g.own,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -135,7 +135,8 @@ func (g *gen) grow() {
 
 func (g *gen) config() drain.Config {
 	cfg := drain.Config{
-		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout, DrainTimeout: g.DrainTimeout,
+		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout,
+		PauseMax: g.PauseMax, DrainTimeout: g.DrainTimeout,
 		IdleGrace: cmp.Or(g.IdleGrace, time.Second), SessionSpread: g.SessionSpread,
 		PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Version: g.Version, PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,

@@ -4,16 +4,30 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/owned"
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
 // A generation comes up, and takes over from the one that has started it.
+
+func (r *runner) callRun() {
+	owns := r.estate.any()
+	if owns {
+		r.estate.gate.Use()
+		if n := r.servers.countGraceful(); n > 0 {
+			r.cfg.Logger.Warn("what ServeGraceful runs goes on while the owners release: only the handlers of Serve, "+
+				"ServeTLS and Track wait", "servers", n)
+		}
+	}
+	r.step(machine.RunCalled{Owns: owns})
+}
 
 func (r *runner) callReady() {
 	go func() {
@@ -58,6 +72,7 @@ func (r *runner) sayReady() {
 	if r.manager != nil { // tableflip keeps the pid of this process to itself
 		r.others.parent.send(message{Kind: kindProven, PID: r.os.pid})
 	}
+	r.others.parent.send(message{Kind: kindOwns, Owned: r.estate.owners.Names()})
 	err := r.os.ready()
 	r.tell(EventProven, slog.LevelInfo, "proven", nil)
 	if err != nil {
@@ -121,6 +136,8 @@ func (r *runner) elderSaid(said elderSaid) {
 		if e == r.others.starter {
 			if r.word == nil {
 				r.word = &m
+				r.inheritStates(m.Owned, said.files)
+				said.files = nil
 			}
 			r.step(m.word())
 		}
@@ -135,6 +152,14 @@ func (r *runner) elderSaid(said elderSaid) {
 		r.step(machine.ToldToLeave{Reason: m.Reason})
 	}
 	closeAll(said.files)
+}
+
+// inheritStates takes what the owners of the old generation have written.
+func (r *runner) inheritStates(names []string, files []*os.File) {
+	var err error
+	if r.estate.given, err = owned.From(names, files); err != nil {
+		r.cfg.Logger.Error("what the old generation has released has not arrived", "err", err)
+	}
 }
 
 func (r *runner) olderJoins(said elderSaid) {

@@ -12,6 +12,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/owned"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/listener"
 )
@@ -39,6 +40,12 @@ type swap struct {
 	gone    chan struct{} // closed when the child says nothing more
 	over    chan struct{} // closed when the child is the main generation, or dead
 	pid     chan int      // the child's, once it says
+	owns    chan []string // the names of its owners, once it says
+
+	states        owned.States  // what the owners of this generation have released for it
+	paused, still time.Time     // when the gate was shut, and no handler ran any more
+	announces     bool          // announce was called
+	settled       chan struct{} // closed when it has returned
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // those that wait for the child's answers
@@ -82,7 +89,8 @@ func newSwap(generation, attempt int, reply chan<- error) *swap {
 	return &swap{
 		generation: generation, attempt: attempt, reply: reply,
 		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}),
-		over: make(chan struct{}), pid: make(chan int, 1), asked: make(chan chan<- []bool, 64),
+		over: make(chan struct{}), pid: make(chan int, 1), owns: make(chan []string, 1), settled: make(chan struct{}),
+		asked: make(chan chan<- []bool, 64),
 	}
 }
 
@@ -181,7 +189,8 @@ const ableTime = time.Second
 
 // announce does what takes its time before the child is told that it is the main generation. This one serves on
 // meanwhile.
-func (sw *swap) announce(in inbox, m *manager, set *listener.Set, log *slog.Logger) {
+func (sw *swap) announce(in inbox, m *manager, set *listener.Set, e *estate, log *slog.Logger) {
+	defer close(sw.settled)
 	select {
 	case <-sw.able:
 	case <-sw.gone:
@@ -197,6 +206,10 @@ func (sw *swap) announce(in inbox, m *manager, set *listener.Set, log *slog.Logg
 	ctx, done := context.WithTimeout(context.Background(), killGrace)
 	defer done()
 	set.PauseReads(ctx) // before the child begins to read
+	if err := e.release(sw); err != nil {
+		in.post(machine.NotReleased{Attempt: sw.attempt, Why: err.Error()})
+		return
+	}
 	in.post(announced{sw})
 }
 
@@ -313,6 +326,11 @@ func (sw *swap) hear(in inbox) {
 		case kindProven:
 			select {
 			case sw.pid <- m.PID:
+			default:
+			}
+		case kindOwns:
+			select {
+			case sw.owns <- m.Owned:
 			default:
 			}
 		case kindAble:

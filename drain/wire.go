@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
@@ -18,6 +19,7 @@ import (
 //	new → old   able       this is what I can
 //	new → old   failed     I am leaving, because
 //	new → old   proven     I am process N, where a service manager is to follow it
+//	new → old   owns       these are the names of my owners
 //	            (Ready: through tableflip's pipe)
 //	old → new   promoted   you are the main one, and this is what goes with it
 //	new → old   serving    I am: my doors are open, and these sockets of yours I don't use
@@ -29,6 +31,7 @@ import (
 //	new → old   took       I can have these, or none because
 //	old → new   yours      they are yours
 //	old → new   withdrawn  they are not: your answer was too late; close them without a word to their clients
+//	old → new   request    serve this one that I have read
 //	old → new   report     so far am I with my drain
 //	old → new   stop       leave
 //	old → new   forward    a signal that was meant for the main generation
@@ -70,6 +73,9 @@ type message struct {
 	Score      string              `json:"score,omitempty"`     // of hello: see process.Score
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
+
+	Owned []string       `json:"owned,omitempty"` // of owns; of promoted: what the descriptors are the states of
+	About *forward.About `json:"about,omitempty"` // of request
 
 	Build string `json:"build,omitempty"` // of able: the version of the program
 
@@ -124,6 +130,9 @@ const (
 	kindYours     kind = "yours"
 	kindWithdrawn kind = "withdrawn"
 
+	kindOwns    kind = "owns"
+	kindRequest kind = "request"
+
 	kindReport  kind = "report"
 	kindStop    kind = "stop"
 	kindForward kind = "forward"
@@ -167,10 +176,12 @@ const (
 	canServe   ability = "serving" // says when its doors are open, and is waited for
 	canForward ability = "forward" // heeds forwarded signals
 	canConfirm ability = "confirm" // waits for the word on what it is offered
+
+	canOwn ability = "own" // says what it owns, and acquires that before it serves
 )
 
 // spoken is what this version speaks.
-var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm}}
+var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm, canOwn}}
 
 func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
 

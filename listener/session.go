@@ -72,3 +72,15 @@ func GoAway(ctx context.Context) {
 	case <-late.C:
 	}
 }
+
+// Hijacked tells whether the handler of a tracked server, of whose request ctx is, or comes from, has hijacked the
+// connection.
+func Hijacked(ctx context.Context) bool {
+	c, _ := ctx.Value(connKey{}).(*conn)
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hijacked
+}

@@ -6,6 +6,7 @@ package link
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ var ErrPaused = errors.New("link: paused")
 type Link struct{}
 
 func Pair() (*Link, *os.File, error)                { return nil, nil, errors.ErrUnsupported }
+func Conn() (net.Conn, *os.File, error)             { return nil, nil, errors.ErrUnsupported }
 func Open(*os.File) (*Link, error)                  { return nil, errors.ErrUnsupported }
 func (*Link) Close() error                          { return nil }
 func (*Link) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }

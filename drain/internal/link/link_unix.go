@@ -45,6 +45,34 @@ type Link struct {
 
 // Pair returns one end, and the other as a file for another process. The caller closes both.
 func Pair() (*Link, *os.File, error) {
+	near, far, err := pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := Open(near)
+	if err != nil {
+		_ = far.Close()
+		return nil, nil, err
+	}
+	return l, far, nil
+}
+
+// Conn is Pair, but its end is a connection.
+func Conn() (net.Conn, *os.File, error) {
+	near, far, err := pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer near.Close()
+	nc, err := net.FileConn(near)
+	if err != nil {
+		_ = far.Close()
+		return nil, nil, fmt.Errorf("link: %w", err)
+	}
+	return nc, far, nil
+}
+
+func pair() (near, far *os.File, err error) {
 	syscall.ForkLock.RLock() // no child may inherit what is not yet close-on-exec
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
@@ -55,13 +83,7 @@ func Pair() (*Link, *os.File, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("link: socketpair: %w", err)
 	}
-	near, far := os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link")
-	l, err := Open(near)
-	if err != nil {
-		_ = far.Close()
-		return nil, nil, err
-	}
-	return l, far, nil
+	return os.NewFile(uintptr(fds[0]), "link"), os.NewFile(uintptr(fds[1]), "link"), nil
 }
 
 // Open makes a Link of a file from Pair in this or another process, and closes the file.

@@ -124,8 +124,9 @@ type (
 	Hurried struct{}
 	// CutOffDone says that what CutOff began is done. Err says what was cut off.
 	CutOffDone struct{ Err error }
-	// GoneReturned says that the owners have saved, and Config.Gone has returned, or had its time.
-	GoneReturned struct{}
+	// GoneReturned says that the owners have saved, and Config.Gone has returned, or had its time. Err: they have not
+	// saved.
+	GoneReturned struct{ Err error }
 )
 
 // Unnoticed is why a pull waits no longer that the balancers have not noticed.

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
@@ -196,6 +197,6 @@ func (t *turn) heed(e Event) {
 	case CutOffDone:
 		t.cutOffDone(e.Err)
 	case GoneReturned:
-		t.finish(t.endKind, t.end, t.Result)
+		t.finish(t.endKind, t.end, errors.Join(t.Result, e.Err))
 	}
 }

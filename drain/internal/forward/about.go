@@ -1,0 +1,143 @@
+// Package forward has the next generation's process serve a request that the old generation has read and may not serve.
+//
+// The request's text is not written again, and its answer is not read. The handler runs in the new process, with a
+// ResponseWriter and a body whose every call is carried to those of net/http in the old process, and carried out there,
+// one after the other, with its error or panic carried back. So framing, informational answers, trailers, deadlines,
+// flow control, hijacking and what cuts a connection are what they are without forwarding, in each version of HTTP.
+//
+// What can't be kept: ConnectionState.ExportKeyingMaterial panics. Errors have their text, and are io.EOF, net.ErrClosed,
+// a timeout and so on to errors.Is, but not of a type such as *net.OpError; a value that a call panics with is its text.
+// A hijacked connection has CloseWrite, but is no *net.TCPConn or *tls.Conn, and has no descriptor. A MaxBytesReader
+// gives its error, but does not close a connection that has sent less than 256 KB too much. A header map that is kept
+// from before WriteHeader changes nothing after it. A Write of more than 1 MB is several, so chunks may end elsewhere.
+package forward
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// About is what the next generation has to know of a request's connection. It travels as JSON: its names are frozen.
+type About struct {
+	Listener string `json:"listener,omitempty"` // for dial to fill in: the new process finds the server by it
+	Network  string `json:"network,omitempty"`
+	Local    string `json:"local,omitempty"`
+	Remote   string `json:"remote,omitempty"`
+	TLS      *TLS   `json:"tls,omitempty"` // nil: none
+}
+
+// TLS is a tls.ConnectionState.
+type TLS struct {
+	State  json.RawMessage `json:"state"` // its exported fields, without the certificates
+	Peer   [][]byte        `json:"peer,omitempty"`
+	Chains [][][]byte      `json:"chains,omitempty"`
+}
+
+// request is the rest: what a server sets in an http.Request. Names are frozen.
+type request struct {
+	Method, URI, Proto, Host string
+	ProtoMajor, ProtoMinor   int
+	Header, Trailer          http.Header
+	ContentLength            int64
+	TransferEncoding         []string
+	Close, NoBody            bool
+}
+
+func requestOf(r *http.Request) *request {
+	return &request{
+		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
+		Host: r.Host, Header: r.Header, Trailer: r.Trailer, ContentLength: r.ContentLength,
+		TransferEncoding: r.TransferEncoding, Close: r.Close, NoBody: r.Body == http.NoBody,
+	}
+}
+
+func aboutOf(r *http.Request) About {
+	about := About{Remote: r.RemoteAddr}
+	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		about.Network, about.Local = a.Network(), a.String()
+	}
+	if r.TLS == nil {
+		return about
+	}
+	plain := *r.TLS
+	plain.PeerCertificates, plain.VerifiedChains = nil, nil
+	about.TLS = &TLS{Peer: raw(r.TLS.PeerCertificates)}
+	about.TLS.State, _ = json.Marshal(plain) // of numbers, text and bytes
+	for _, chain := range r.TLS.VerifiedChains {
+		about.TLS.Chains = append(about.TLS.Chains, raw(chain))
+	}
+	return about
+}
+
+// build returns the request as the old process has it, without a body.
+func (q *request) build(about About) (*http.Request, error) {
+	target := q.URI
+	authority := q.Method == http.MethodConnect && !strings.HasPrefix(target, "/")
+	if authority {
+		target = "http://" + target // as net/http does
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return nil, err
+	}
+	if authority {
+		u.Scheme = ""
+	}
+	r := &http.Request{
+		Method: q.Method, URL: u, RequestURI: q.URI, Proto: q.Proto, ProtoMajor: q.ProtoMajor, ProtoMinor: q.ProtoMinor,
+		Host: q.Host, Header: q.Header, Trailer: q.Trailer, ContentLength: q.ContentLength,
+		TransferEncoding: q.TransferEncoding, Close: q.Close, RemoteAddr: about.Remote, Body: http.NoBody,
+	}
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	if about.TLS == nil {
+		return r, nil
+	}
+	r.TLS = new(tls.ConnectionState)
+	if err := json.Unmarshal(about.TLS.State, r.TLS); err != nil {
+		return nil, err
+	}
+	if r.TLS.PeerCertificates, err = parsed(about.TLS.Peer); err != nil {
+		return nil, err // a handler must not take another certificate for the client's
+	}
+	for _, chain := range about.TLS.Chains {
+		certs, err := parsed(chain)
+		if err != nil {
+			return nil, err
+		}
+		r.TLS.VerifiedChains = append(r.TLS.VerifiedChains, certs)
+	}
+	return r, nil
+}
+
+func raw(certs []*x509.Certificate) (der [][]byte) {
+	for _, c := range certs {
+		der = append(der, c.Raw)
+	}
+	return der
+}
+
+func parsed(der [][]byte) (certs []*x509.Certificate, err error) {
+	for _, b := range der {
+		c, err := x509.ParseCertificate(b)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+	return certs, nil
+}
+
+// address returns text as an address of the network: of net's own type where it can be.
+func address(network, text string) net.Addr {
+	if a, err := net.ResolveTCPAddr(network, text); err == nil {
+		return a
+	}
+	return &net.UnixAddr{Net: network, Name: text}
+}

@@ -1,0 +1,346 @@
+//go:build unix
+
+package drain_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
+)
+
+// ledger is an owner that has counted how often each line came. It is on disk only at the end.
+type ledger struct {
+	g    *gen
+	name string
+
+	once sync.Once // the fault
+
+	mu    sync.Mutex // guards what follows
+	lines map[string]int
+}
+
+// own makes the service have the owners of the plan, whose lines its handlers write.
+func (g *gen) own() (err error) {
+	g.owns = map[string]*ledger{}
+	for _, name := range g.Owns {
+		g.owns[name] = &ledger{g: g, name: name}
+		err = errors.Join(err, g.svc.Own(name, g.owns[name]))
+	}
+	return err
+}
+
+// fails does what the fault says, once.
+func (l *ledger) fails(ctx context.Context, method string) (err error) {
+	how, ours := strings.CutPrefix(l.g.Fault, method+" of "+l.name+" ")
+	if !ours {
+		return nil
+	}
+	l.once.Do(func() {
+		switch l.g.fault(l.g.Fault); how {
+		case "panics":
+			panic("at the ledger")
+		case "hangs":
+			<-ctx.Done()
+			err = ctx.Err()
+		case "fails":
+			err = errors.New("no more disk")
+		}
+	})
+	return err
+}
+
+func (l *ledger) file() string { return filepath.Join(filepath.Dir(l.g.path), "ledger-"+l.name) }
+
+func (l *ledger) Acquire(ctx context.Context, r io.Reader) error {
+	if err := l.fails(ctx, "Acquire"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from, lines := "the old generation", map[string]int{}
+	if r == nil {
+		from = "the file"
+		f, err := os.Open(l.file())
+		if errors.Is(err, fs.ErrNotExist) {
+			l.lines = lines
+			l.g.note("%s begins", l.name)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	if err := json.NewDecoder(r).Decode(&lines); err != nil {
+		return err
+	}
+	l.lines = lines
+	l.g.note("%s has %d from %s", l.name, len(lines), from)
+	return nil
+}
+
+func (l *ledger) Release(ctx context.Context, w io.Writer) error {
+	if err := l.fails(ctx, "Release"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w == nil {
+		f, err := os.Create(l.file())
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		w = f
+	}
+	l.g.note("%s gives %d", l.name, len(l.lines))
+	err := json.NewEncoder(w).Encode(l.lines)
+	l.lines = nil
+	return err
+}
+
+// ServeHTTP counts the line in the body, and answers with it.
+func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	line, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	if rand.N(100) == 0 {
+		<-time.After(rand.N(100 * time.Millisecond))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lines == nil {
+		l.g.note("%s is used by a generation that does not own it", l.name)
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	l.lines[string(line)]++
+	_, _ = w.Write(line)
+}
+
+// pushes is load on a ledger, and what was acknowledged.
+type pushes struct {
+	*load
+	mu    sync.Mutex
+	acked map[string]int
+	worst time.Duration
+}
+
+func (s *service) push(owner string, keep, fresh int, dial func() (*client, error)) *pushes {
+	s.Helper()
+	p := &pushes{load: &load{s: s}, acked: map[string]int{}}
+	p.Keep, p.Fresh = keep, fresh
+	p.Client = draintest.Client{Addr: "test", Timeout: 2 * hung, Blind: true, Dial: func() (net.Conn, error) {
+		c, err := dial()
+		if err != nil {
+			return nil, err
+		}
+		return c.Conn, nil
+	}}
+	p.Think = func(draintest.Result) time.Duration { return rand.N(5 * time.Millisecond) }
+	p.Ask = func(c *draintest.Client, i, n int) (draintest.Answer, error) {
+		line := fmt.Sprintf("%d of client %d", n, i)
+		a, err := c.Do("POST", "/own/"+owner, []byte(line))
+		if err == nil {
+			err = a.Want([]byte(line))
+		}
+		if err == nil {
+			p.mu.Lock()
+			p.acked[line]++
+			p.mu.Unlock()
+		}
+		return a, err
+	}
+	p.Each = func(r draintest.Result) {
+		p.mu.Lock()
+		p.worst = max(p.worst, r.Took)
+		p.mu.Unlock()
+	}
+	p.Start(context.Background())
+	p.settle()
+	return p
+}
+
+// wantLedger wants what was acknowledged to be there, once each, and nothing else.
+func (s *service) wantLedger(owner string, acked map[string]int) {
+	s.Helper()
+	var there map[string]int
+	must(s, json.Unmarshal(have(os.ReadFile(filepath.Join(s.dir, "ledger-"+owner)))(s), &there))
+	if maps.Equal(there, acked) {
+		return
+	}
+	lost, twice, more := 0, 0, 0
+	for line, n := range acked {
+		lost += max(0, n-there[line])
+		twice += max(0, there[line]-n)
+	}
+	for line := range there {
+		if acked[line] == 0 {
+			more++
+		}
+	}
+	s.Errorf("%s: of %d acknowledged %d are lost, %d counted twice, %d were not acknowledged", owner, len(acked), lost,
+		twice, more)
+}
+
+// attractOwned starts load on two owners.
+func (s *service) attractOwned(keep, fresh int) [2]*pushes {
+	s.Helper()
+	over := func() (*client, error) { return dial(s) }
+	return [2]*pushes{s.push("a", keep, fresh, over), s.push("b", 4, 0, over)}
+}
+
+// wantOwned wants all that was acknowledged when the load and the service are over.
+func (s *service) wantOwned(load [2]*pushes) {
+	s.Helper()
+	for _, p := range load {
+		p.end()
+	}
+	s.stop()
+	s.wantNothingLost()
+	s.wantLedger("a", load[0].acked)
+	s.wantLedger("b", load[1].acked)
+	s.Logf("%d and %d acknowledged; the longest wait %v", len(load[0].acked), len(load[1].acked), load[0].worst)
+}
+
+// What is acknowledged is there after swaps and a stop, whatever the connections are that bring it.
+func TestOwnedStateGoesOn(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		plan plan
+		dial func(*service) (*client, error)
+	}{
+		{"HTTP", plan{}, func(s *service) (*client, error) { return dial(s) }},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			x.plan.Owns = []string{"a", "b"}
+			s := start(t, x.plan)
+			load := s.attractOwned(32, 2)
+			for range 10 {
+				s.swap()
+				load[0].settle()
+			}
+			s.wantOwned(load)
+		})
+	}
+}
+
+// Whatever goes wrong between two owners, the old generation serves on with what it has, and the next swap succeeds.
+func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
+	const bound = 500 * time.Millisecond
+	type x struct {
+		old   bool // it is the fault of the old generation
+		fault string
+		words []string
+	}
+	all := map[string]x{
+		"a handler":      {false, "", []string{"PauseMax (500ms)", "GET /slow"}},
+		"killed":         {false, "Acquire of b waits", []string{"killed"}},
+		"what Lead runs": {false, "", []string{"what Lead runs"}},
+	}
+	for _, owner := range []string{"a", "b"} {
+		for how, why := range map[string]string{"fails": "no more disk", "panics": "at the ledger", "hangs": "deadline"} {
+			for method, old := range map[string]bool{"Acquire": false, "Release": true} {
+				fault := method + " of " + owner + " " + how
+				all[fault] = x{old, fault, []string{method, fmt.Sprintf("owner %q", owner), why}}
+			}
+		}
+	}
+	each(t, all, func(t *testing.T, x x) {
+		p := plan{Owns: []string{"a", "b"}, PauseMax: bound}
+		if x.old {
+			p.Fault = x.fault
+		}
+		if x.words[0] == "what Lead runs" {
+			p.Leads, p.LeadTail = []string{"one"}, 2*bound
+		}
+		s := start(t, p)
+		load := s.attractOwned(8, 1)
+		switch {
+		case x.old:
+			s.nextHas("")
+			s.failedSwap(x.words...)
+		case x.fault == "Acquire of b waits":
+			mark := s.mark()
+			s.beginSwap(x.fault)
+			s.kill(s.event(2, "proven").PID)
+			s.wantIn(s.eventSince(mark, 1, "swap failed").Err, x.words...)
+		case x.fault != "":
+			s.failSwap(x.fault, x.words...)
+		case p.Leads != nil:
+			s.await(0, "the lead", noted(1, "one begun"))
+			s.failedSwap(x.words...)
+			s.plan.LeadTail = 0
+			s.replan()
+		default:
+			gate, open := s.gate("slow")
+			c := have(dial(s))(t)
+			must(t, c.send("GET", "/slow?gate="+gate, ""))
+			s.noteSince(0, s.pgid, "slow begun")
+			s.failedSwap(x.words...)
+			open()
+		}
+		load[0].settle()
+		if p.Leads == nil {
+			s.swap()
+		}
+		load[0].settle()
+		s.wantOwned(load)
+	})
+}
+
+// Where the old generation is killed, the new one has all that it was handed, or knows that there is nothing.
+func TestOwnedStateOfAGenerationThatIsKilled(t *testing.T) {
+	eachOf(t, func(t *testing.T, at string) {
+		p := plan{Owns: []string{"a", "b"}}
+		var s *service
+		var open func()
+		handed := at == "Acquire of b waits"
+		if handed {
+			s = start(t, p)
+		} else {
+			s, open = startAt(t, at, p)
+		}
+		load := s.attractOwned(8, 0)
+		old := s.main()
+		if handed {
+			open = s.beginSwap(at)
+		} else {
+			s.signal(old.PID, syscall.SIGHUP)
+			s.noteSince(0, old.PID, "at the gate")
+		}
+		s.kill(old.PID)
+		if handed {
+			open()
+		} else {
+			s.awaitLine("the old generation has died before it could release")
+		}
+		s.event(2, "promoted")
+		for _, p := range load {
+			p.Stop() // requests that waited at the old one have failed
+		}
+		s.stop()
+		if handed {
+			s.wantLedger("a", load[0].acked)
+			s.wantLedger("b", load[1].acked)
+		}
+	}, "Acquire of b waits", "Release of a waits", "Release of b waits")
+}

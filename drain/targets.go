@@ -1,0 +1,79 @@
+package drain
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"slices"
+)
+
+// A request that an older generation has read finds its server by the address of one of that server's listeners.
+
+func nameOf(ln net.Listener) string { return ln.Addr().Network() + " " + ln.Addr().String() }
+
+// nameOf is a listener of the server that has read the request of ctx, or "".
+func (s *servers) nameOf(ctx context.Context) string {
+	of, _ := ctx.Value(http.ServerContextKey).(*http.Server)
+	all := s.list()
+	if i := slices.IndexFunc(all, func(srv server) bool { return srv.Server == of }); i >= 0 {
+		return nameOf(all[i].ln)
+	}
+	return ""
+}
+
+// target is the handler of the server with that listener, and what gives its requests their context. Where there is no
+// such server, it is the only one, or one that says so.
+func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(context.Context) context.Context) {
+	all := s.list()
+	i := slices.IndexFunc(all, func(srv server) bool { return nameOf(srv.ln) == listener })
+	other := func(srv server) bool { return srv.Server != all[0].Server }
+	if i < 0 && len(all) > 0 && !slices.ContainsFunc(all, other) {
+		i = 0
+	}
+	if i < 0 {
+		return http.HandlerFunc(noServer), func(ctx context.Context) context.Context { return ctx }
+	}
+	srv := all[i]
+	s.Lock()
+	own := s.contexts[srv.Server]
+	s.Unlock()
+	return srv.Handler, func(ctx context.Context) context.Context {
+		if own.base != nil {
+			ctx = values{ctx, own.base(srv.ln)}
+		}
+		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), http.ServerContextKey, srv.Server)
+		if own.conn != nil {
+			ctx = own.conn(ctx, nc)
+		}
+		return ctx
+	}
+}
+
+// contexts are what the program itself has set in a server.
+type contexts struct {
+	base func(net.Listener) context.Context
+	conn func(context.Context, net.Conn) context.Context
+}
+
+// keepContexts is called before anything puts itself around them. The caller holds s.
+func (s *servers) keepContexts(srv *http.Server) {
+	s.contexts[srv] = contexts{srv.BaseContext, srv.ConnContext}
+}
+
+// noServer answers where the new version of the program serves nothing at an address of the old one's.
+func noServer(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "this version of the service does not serve here", http.StatusServiceUnavailable)
+}
+
+// values is a context with the values of another one besides.
+type values struct {
+	context.Context
+	more context.Context
+}
+
+func (c values) Value(key any) any {
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.more.Value(key)
+}
