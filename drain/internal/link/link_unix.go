@@ -45,7 +45,7 @@ type Link struct {
 
 // Pair returns one end, and the other as a file for another process. The caller closes both.
 func Pair() (*Link, *os.File, error) {
-	near, far, err := pair()
+	near, far, err := newPair()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +59,7 @@ func Pair() (*Link, *os.File, error) {
 
 // Conn is Pair, but its end is a connection.
 func Conn() (net.Conn, *os.File, error) {
-	near, far, err := pair()
+	near, far, err := newPair()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -72,7 +72,7 @@ func Conn() (net.Conn, *os.File, error) {
 	return nc, far, nil
 }
 
-func pair() (near, far *os.File, err error) {
+func newPair() (near, far *os.File, err error) {
 	syscall.ForkLock.RLock() // no child may inherit what is not yet close-on-exec
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err == nil {
