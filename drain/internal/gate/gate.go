@@ -60,15 +60,13 @@ func (g *Gate) Serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	switch {
 	case next != nil:
 		next.ServeHTTP(w, r)
-	case v == nil:
-		panic(http.ErrAbortHandler)
 	default:
 		defer g.leave(v)
 		h.ServeHTTP(w, r)
 	}
 }
 
-// enter waits for the gate. It returns the visit of r, or the handler of PassOn, or neither if the client is gone.
+// enter waits for the gate. It returns the visit of r, or the handler of PassOn.
 func (g *Gate) enter(r *http.Request) (*visit, http.Handler) {
 	v := visitOf(r.Context())
 	for v != nil && v.gate != g {
@@ -82,9 +80,7 @@ func (g *Gate) enter(r *http.Request) (*visit, http.Handler) {
 		return v, nil
 	}
 	for g.opened != nil && g.next == nil {
-		if !g.hold(r.Context()) {
-			return nil, nil
-		}
+		g.hold()
 	}
 	if g.next != nil {
 		return nil, g.next
@@ -96,18 +92,14 @@ func (g *Gate) enter(r *http.Request) (*visit, http.Handler) {
 	return v, nil
 }
 
-// hold waits until the gate opens, and reports whether the client is still there. It gives mu up meanwhile.
-func (g *Gate) hold(ctx context.Context) bool {
+// hold waits until the gate opens. It gives mu up meanwhile.
+func (g *Gate) hold() {
 	opened := g.opened
 	g.held++
 	g.mu.Unlock()
-	select {
-	case <-opened:
-	case <-ctx.Done():
-	}
+	<-opened
 	g.mu.Lock()
 	g.held--
-	return ctx.Err() == nil
 }
 
 func (g *Gate) leave(v *visit) {
