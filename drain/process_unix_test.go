@@ -77,7 +77,7 @@ type plan struct {
 	Jobs           string   // where its handlers' work leaves its marks, see jobs_unix_test.go
 	Leads          []string // what it leads, see lead_unix_test.go
 	LeadTail       time.Duration
-	Owns           []string      // its owners, see own_unix_test.go
+	Owns           []string // its owners, see own_unix_test.go
 	PauseMax       time.Duration
 	UDP            bool          // answers datagrams too
 	KeepAlive      time.Duration // of its ListenConfig, as the next
@@ -129,7 +129,7 @@ type gen struct {
 	n    atomic.Int32
 	line *lineServer
 	jobs chan string
-	over chan struct{}  // closed by onShutdown
+	over chan struct{} // closed by onShutdown
 	owns map[string]*ledger
 	also []func() error // see closeAlso
 

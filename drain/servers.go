@@ -26,8 +26,8 @@ type servers struct {
 	gate    *gate.Gate // before their handlers
 	service *Service
 
-	sync.Mutex                                                     // held while a server's fields change; guards what follows
-	known      map[*http.Server]bool                               // nothing is written any more to one that is there: it may be serving
+	sync.Mutex                       // held while a server's fields change; guards what follows
+	known      map[*http.Server]bool // nothing is written any more to one that is there: it may be serving
 	contexts   map[*http.Server]contexts
 	all        []server
 	foreign    []foreignServer

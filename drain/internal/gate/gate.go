@@ -48,9 +48,8 @@ func (g *Gate) Use() { g.used.Store(true) }
 // A request within a handler that the gate waits for, as where a handler calls a handler, begins at once. Otherwise
 // the two would wait for each other.
 //
-// If the client goes away while its request waits, Serve does not call h, and panics with http.ErrAbortHandler.
-// Net/http logs nothing then, and closes the connection or resets the stream. After a return it would answer "200 OK".
-// A client that has closed its sending side alone, which looks the same, would take the request for done.
+// If the client goes away while its request waits, h is called all the same, with a context that has ended. A client
+// that has closed its sending side alone looks like that, and wants its answer.
 func (g *Gate) Serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	if !g.used.Load() {
 		h.ServeHTTP(w, r)
