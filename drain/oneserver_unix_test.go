@@ -55,8 +55,8 @@ func newH2Client(t testing.TB, address string) *h2Client {
 	return &h2Client{&http.Client{Transport: transport, Timeout: 2 * hung}, "https://" + address}
 }
 
-func (c *h2Client) post(body string) error {
-	resp, err := c.Post(c.url+"/echo", "text/plain", strings.NewReader(body))
+func (c *h2Client) post(path, body string) error {
+	resp, err := c.Post(c.url+path, "text/plain", strings.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 					return
 				default:
 				}
-				if err := h2.post(fmt.Sprint("stream ", n)); err != nil {
+				if err := h2.post("/echo", fmt.Sprint("stream ", n)); err != nil {
 					t.Errorf("HTTP/2: %v", err)
 					return
 				}
@@ -139,7 +139,7 @@ func (s *service) wantCountedOnce(plain []string, secure string, h2 *h2Client) {
 			}
 		}
 	}
-	if err := h2.post("hello"); err != nil {
+	if err := h2.post("/echo", "hello"); err != nil {
 		s.Error(err)
 	}
 	s.eventualStatus("each connection once", func(st drain.Status) bool {

@@ -144,12 +144,12 @@ type pushes struct {
 	worst time.Duration
 }
 
-func (s *service) push(owner string, keep, fresh int, dial func() (*client, error)) *pushes {
+func (s *service) push(owner string, keep, fresh int) *pushes {
 	s.Helper()
 	p := &pushes{load: &load{s: s}, acked: map[string]int{}}
 	p.Keep, p.Fresh = keep, fresh
 	p.Client = draintest.Client{Addr: "test", Timeout: 2 * hung, Blind: true, Dial: func() (net.Conn, error) {
-		c, err := dial()
+		c, err := dial(s)
 		if err != nil {
 			return nil, err
 		}
@@ -204,15 +204,44 @@ func (s *service) wantLedger(owner string, acked map[string]int) {
 // attractOwned starts load on two owners.
 func (s *service) attractOwned(keep, fresh int) [2]*pushes {
 	s.Helper()
-	over := func() (*client, error) { return dial(s) }
-	return [2]*pushes{s.push("a", keep, fresh, over), s.push("b", 4, 0, over)}
+	return [2]*pushes{s.push("a", keep, fresh), s.push("b", 4, 0)}
+}
+
+// pushStreams adds clients of HTTP/2 to the load on an owner, until over is called.
+func (s *service) pushStreams(p *pushes, clients, streams int) (over func()) {
+	s.Helper()
+	var all sync.WaitGroup
+	quit := make(chan struct{})
+	for i := range clients {
+		c := newH2Client(s, s.address())
+		for k := range streams {
+			all.Go(func() {
+				for n := 0; !isClosed(quit); n++ {
+					line := fmt.Sprintf("%d of stream %d.%d", n, i, k)
+					if err := c.post("/own/a", line); err != nil {
+						s.Errorf("HTTP/2: %v", err)
+						return
+					}
+					p.mu.Lock()
+					p.acked[line]++
+					p.mu.Unlock()
+					<-time.After(rand.N(5 * time.Millisecond))
+				}
+			})
+		}
+	}
+	return func() { close(quit); all.Wait() }
 }
 
 // wantOwned wants all that was acknowledged when the load and the service are over.
 func (s *service) wantOwned(load [2]*pushes) {
 	s.Helper()
 	for _, p := range load {
-		p.end()
+		reconnects := 0
+		if s.plan.Cert+s.plan.Wrap != "" {
+			reconnects = 1 << 16 // they stay with their generation, and end
+		}
+		p.endWith(reconnects)
 	}
 	s.stop()
 	s.wantNothingLost()
@@ -224,20 +253,30 @@ func (s *service) wantOwned(load [2]*pushes) {
 // What is acknowledged is there after swaps and a stop, whatever the connections are that bring it.
 func TestOwnedStateGoesOn(t *testing.T) {
 	for _, x := range []struct {
-		name string
-		plan plan
-		dial func(*service) (*client, error)
+		name    string
+		plan    plan
+		streams int // of HTTP/2
 	}{
-		{"HTTP", plan{}, func(s *service) (*client, error) { return dial(s) }},
+		{"HTTP", plan{}, 0},
+		{"TLS", tlsPlan(t, plan{}), 0},
+		{"HTTP/2", tlsPlan(t, plan{}), 8},
+		{"a framework's server", plan{By: "Track"}, 0},
+		{"a limit around the listener", plan{Wrap: "limit"}, 0},
+		{"a unix socket", plan{Network: "unix", Addr: socketPath(t)}, 0},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			x.plan.Owns = []string{"a", "b"}
+			x.plan.IdleGrace, x.plan.DrainTimeout, x.plan.MaxGenerations = patient, 2*hung, 16
 			s := start(t, x.plan)
-			load := s.attractOwned(32, 2)
+			load, over := s.attractOwned(16, 2), func() {}
+			if x.streams > 0 {
+				over = s.pushStreams(load[0], 4, x.streams)
+			}
 			for range 10 {
 				s.swap()
 				load[0].settle()
 			}
+			over()
 			s.wantOwned(load)
 		})
 	}

@@ -50,7 +50,7 @@ func alone(t testing.TB, phase machine.Phase, set ...func(*runner)) (*Service, n
 	s.set.Open()
 	r := s.run
 	r.state.Phase, r.state.Running, r.state.SameWish = phase, true, 0
-	r.state.Successor.Phase, r.state.Successor.Alone = lifecycle.Main, false
+	r.state.Successor.Phase, r.state.Successor.Alone, r.state.Successor.Said = lifecycle.Main, false, true
 	if phase == machine.Probation {
 		r.state.Successor.Phase = lifecycle.Awaiting
 	}

@@ -71,12 +71,12 @@ func (t *turn) succeed(e lifecycle.NewEvent) {
 		case lifecycle.Hasten:
 			t.do(EndProbation{})
 		case lifecycle.SayReady:
-			t.Successor.said = true
+			t.Successor.Said = true
 			t.do(SayReady{})
 		case lifecycle.Acquire:
 			t.do(Acquire{})
 		case lifecycle.TakeOver:
-			if !t.Successor.said {
+			if !t.Successor.Said {
 				t.do(SayReadyAlone{})
 			}
 			t.takeOver()

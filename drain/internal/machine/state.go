@@ -60,7 +60,7 @@ type Successor struct {
 	lifecycle.New
 	Word     Promoted // of the old generation
 	HasWord  bool
-	said     bool // that it is ready
+	Said     bool // that it is ready
 	mustJoin bool
 }
 
