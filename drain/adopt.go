@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/work"
 	"github.com/baton-go/baton/listener"
@@ -170,4 +171,31 @@ func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan er
 		return
 	}
 	_ = a.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
+}
+
+// serve serves a request that an older generation has read.
+func (a *adopter) serve(m message, files []*os.File) {
+	nc, err := connOf(files)
+	if err == nil && m.About == nil {
+		err = errors.Join(errors.New("nothing is said about it"), nc.Close())
+	}
+	if err != nil {
+		a.log.Error("a request of an older generation has not arrived", "err", err)
+		return
+	}
+	handler, base := a.servers.target(m.About.Listener, nc)
+	runs := a.work.Add(work.Task{Name: "request of an older generation", F: func() {
+		forward.Serve(a.ctx, nc, *m.About, handler, base)
+	}})
+	if !runs {
+		_ = nc.Close()
+	}
+}
+
+func connOf(files []*os.File) (net.Conn, error) {
+	defer closeAll(files)
+	if len(files) != 1 {
+		return nil, errors.New("no descriptor has come: the process may be out of them")
+	}
+	return net.FileConn(files[0])
 }

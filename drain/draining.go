@@ -108,8 +108,6 @@ func requestOf(ctx context.Context) *http.Request {
 	return r
 }
 
-type serviceKey struct{}
-
 // injectService makes the service known to the contexts of srv's requests. It does so once a
 // listener, so that no request pays for it.
 func (s *Service) injectService(srv *http.Server) {

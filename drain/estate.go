@@ -29,6 +29,12 @@ type estate struct {
 	released atomic.Bool  // the owners have nothing here any more
 }
 
+// bequest is what the next generation gets.
+type bequest struct {
+	states        owned.States
+	paused, still time.Time // when the gate was shut, and when no handler ran any more
+}
+
 // Events of owners.
 type (
 	ownerAdded struct {
@@ -61,85 +67,44 @@ func (e *estate) add(a ownerAdded, running bool) error {
 	return e.owners.Add(a.name, a.owner)
 }
 
-// extra is how many ticks the next generation may take to acquire.
-func (e *estate) extra() int { return int((e.bound + time.Second - 1) / time.Second) }
+// ticks is how many of them an owner may take to acquire.
+func (e *estate) ticks() int { return int((e.bound + time.Second - 1) / time.Second) }
 
 // acquire makes everything this generation's, before its doors open.
-func (r *runner) acquire() {
-	e := r.estate
-	if !e.any() {
-		r.enqueue(machine.Acquired{})
-		return
-	}
-	switch {
-	case r.others.starter == nil:
-	case r.word == nil:
-		e.log.Warn("the old generation has died before it could release: the owners begin with what was saved")
-	case !r.others.starter.peer.can(canOwn):
-		e.log.Info("the old generation knows no owners: those of this one begin with what was saved")
-	}
-	given := e.given
-	go func() {
-		err := e.owners.Acquire(r.ctx, given, e.bound)
-		given.Close()
-		if err != nil {
-			err = fmt.Errorf("drain: %w", err)
-		}
-		r.post(machine.Acquired{Err: err})
-	}()
-}
-
-// release stops the handlers and lets the owners release to the child. An error says why that can't be, and leaves
-// everything as it was.
-func (e *estate) release(sw *swap) error {
-	if !e.any() {
-		return nil
-	}
-	if !sw.peer.can(canOwn) {
-		e.log.Warn("the next generation knows no owners: it begins with what was saved, while this one goes on",
-			"owners", e.owners.Names())
-		return nil
-	}
-	ctx, done := context.WithCancel(sw.ctx)
-	defer done()
-	var names []string
-	select {
-	case names = <-sw.owns:
-	case <-sw.gone:
-		return errors.New("it is gone")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	go func() {
-		select {
-		case <-sw.gone: // for nobody
-			done()
-		case <-ctx.Done():
-		}
-	}()
-	if err := e.within(ctx, func(ctx context.Context) error { return e.gate.Calm(ctx, e.bound) }); err != nil {
-		return fmt.Errorf("Config.PauseMax (%v): %w", e.bound, err)
-	}
-	sw.paused = time.Now()
-	err := e.within(ctx, e.gate.Shut)
-	if err != nil {
-		err = fmt.Errorf("Config.PauseMax (%v): %w", e.bound, err)
-	} else {
-		err = e.within(ctx, e.pauseLeads)
-	}
-	sw.still = time.Now()
-	if err == nil {
-		sw.states, err = e.owners.Release(ctx, names, e.bound)
-		e.released.Store(true)
-	}
-	if err != nil {
-		return errors.Join(err, e.regain())
+func (e *estate) acquire(ctx context.Context) error {
+	defer e.given.Close()
+	if err := e.owners.Acquire(ctx, e.given, e.bound); err != nil {
+		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
 }
 
+// release stops the handlers and lets the owners release. Those of the names write what the next generation gets. An
+// error says why that can't be, and leaves everything as it was.
+func (e *estate) release(ctx context.Context, names []string) (b bequest, err error) {
+	if err = e.within(ctx, func(ctx context.Context) error { return e.gate.Calm(ctx, e.bound) }); err != nil {
+		return b, err
+	}
+	b.paused = time.Now()
+	if err = e.within(ctx, e.gate.Shut); err == nil {
+		err = e.within(ctx, e.pauseLeads)
+	}
+	b.still = time.Now()
+	if err == nil {
+		if names == nil {
+			names = []string{} // nil: nobody follows
+		}
+		b.states, err = e.owners.Release(ctx, names, e.bound)
+		e.released.Store(true)
+	}
+	if err != nil {
+		err = errors.Join(err, e.regain())
+	}
+	return b, err
+}
+
 func (e *estate) within(ctx context.Context, f func(context.Context) error) error {
-	ctx, done := context.WithTimeout(ctx, e.bound)
+	ctx, done := context.WithTimeoutCause(ctx, e.bound, fmt.Errorf("Config.PauseMax (%v) is over", e.bound))
 	defer done()
 	return f(ctx)
 }
@@ -153,7 +118,7 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 	case <-paused.over:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("what Lead runs has not ended within Config.PauseMax (%v)", e.bound)
+		return fmt.Errorf("%w: what Lead runs has not ended", context.Cause(ctx))
 	}
 }
 
@@ -161,8 +126,9 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 func (e *estate) regain() error {
 	if e.released.Load() {
 		if err := e.owners.Regain(context.Background(), e.bound); err != nil {
-			e.gate.PassOn(http.HandlerFunc(lostState))
-			e.post(machine.ServerFailed{Err: fmt.Errorf("drain: what the owners have released can't be acquired again: %w", err)})
+			err = fmt.Errorf("drain: what the owners have released can't be acquired again: %w", err)
+			e.gate.PassOn(answerAll("the service starts again"))
+			e.post(machine.ServerFailed{Err: err})
 			return err
 		}
 		e.released.Store(false)
@@ -172,39 +138,34 @@ func (e *estate) regain() error {
 	return nil
 }
 
-// lostState answers where no generation has what the handlers need.
-func lostState(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Retry-After", "1")
-	http.Error(w, "the service starts again", http.StatusServiceUnavailable)
+// answerAll answers where no generation can handle a request.
+func answerAll(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, text, http.StatusServiceUnavailable)
+	}
 }
 
-// letGo is called when the child serves: what this generation may not handle any more goes there.
-func (e *estate) letGo(sw *swap, s *servers) {
+// letGo is called when the next generation serves: what this one may not handle any more goes there, by dial.
+func (e *estate) letGo(b bequest, dial func(context.Context, forward.About) (net.Conn, error)) {
 	if !e.released.Load() {
 		return
 	}
-	sw.states.Close()
-	dial := func(ctx context.Context, about forward.About) (net.Conn, error) {
-		about.Listener = s.nameOf(ctx)
-		return sw.carry(about)
-	}
+	b.states.Close()
 	e.gate.PassOn(forward.Proxy(dial, func(err error) {
 		e.log.Error("a request could not be forwarded to the next generation", "err", err)
 	}))
 }
 
-// save lets the owners of a generation that ends save what no other one has got.
-func (r *runner) save(hook bool) {
-	e := r.estate
-	go func() {
-		var err error
-		if !e.released.Load() {
-			ctx, done := context.WithTimeout(context.Background(), lastWords)
-			_ = e.gate.Shut(ctx) // of what was cut off, a handler may go on
-			done()
-			_, err = e.owners.Release(context.Background(), nil, r.cfg.DrainTimeout)
-			e.released.Store(true)
+// save lets the owners save what no other generation has got. Each may take as long as within.
+func (e *estate) save(within time.Duration) (err error) {
+	if !e.released.Swap(true) {
+		ctx, done := context.WithTimeout(context.Background(), lastWords)
+		defer done()
+		_ = e.gate.Shut(ctx) // of what was cut off, a handler may go on
+		if _, err = e.owners.Release(context.Background(), nil, within); err != nil {
+			err = fmt.Errorf("drain: %w", err)
 		}
-		r.post(ownersSaved{hook, err})
-	}()
+	}
+	return err
 }

@@ -55,3 +55,16 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 	}
 	return nil
 }
+
+// Own registers, before Run, what one generation at a time has for itself, under a name that is the same in each
+// version of the program.
+func (s *Service) Own(name string, owner Owner) error {
+	err, reply := ErrStopped, make(chan error, 1)
+	if s.run.post(ownerAdded{name, owner, reply}) {
+		err = <-reply
+	}
+	if err != nil {
+		return fmt.Errorf("drain: Own %q: %w", name, err)
+	}
+	return nil
+}

@@ -158,7 +158,7 @@ func (r *runner) callGone(hook bool) {
 		r.report()
 	}
 	if r.state.Owns {
-		r.save(hook)
+		go func() { r.post(ownersSaved{hook, r.estate.save(r.cfg.DrainTimeout)}) }()
 	} else {
 		r.callHook(nil)
 	}

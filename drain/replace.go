@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/pidfile"
@@ -117,6 +119,21 @@ func (r *runner) announcing(sw *swap) bool {
 	return r.swap == sw && r.state.Child.Phase == lifecycle.Announcing
 }
 
+// askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment: systemd signals the main
+// process, then the others of the unit; where it finds none, it kills a main process that it has not started itself.
+func (r *runner) askToLeave(why string) {
+	to := r.swap.link
+	if to == nil {
+		return
+	}
+	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: why}) }
+	if r.state.Stopping && r.manager != nil {
+		time.AfterFunc(machine.LingerTime, ask)
+		return
+	}
+	ask()
+}
+
 // promote tells the child that it is the main one, with all that goes along.
 func (r *runner) promote(e machine.Promote) {
 	sw := r.swap
@@ -128,9 +145,9 @@ func (r *runner) promote(e machine.Promote) {
 		m.PullBy = e.PullBy
 	}
 	r.parts.release(&m)
-	m.Owned = sw.states.Names()
+	m.Owned = sw.bequest.states.Names()
 	var states []syscall.Conn
-	for _, f := range sw.states.Files() {
+	for _, f := range sw.bequest.states.Files() {
 		states = append(states, f)
 	}
 	sent, err := sw.link.Begin(m, states...)
@@ -163,7 +180,18 @@ func (r *runner) letGo() {
 	}
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
-	r.estate.letGo(sw, r.servers)
+	r.estate.letGo(sw.bequest, func(ctx context.Context, about forward.About) (net.Conn, error) {
+		about.Listener = r.servers.nameOf(ctx)
+		return sw.carry(about)
+	})
+}
+
+// extra is how many ticks the child may take besides, for its owners.
+func (r *runner) extra(sw *swap) int {
+	if sw.acquires {
+		return r.estate.ticks()
+	}
+	return 0
 }
 
 // takeBack makes this generation the main one again, whose child is dead.

@@ -216,7 +216,7 @@ func (r *runner) heed(e any) {
 		e.reply <- r.announcing(e.sw)
 	case announced:
 		r.step(machine.Child{Attempt: e.sw.attempt, Event: lifecycle.Announced, Mute: !e.sw.peer.can(canServe),
-			Extra: r.estate.extra()})
+			Extra: r.extra(e.sw)})
 	case watchdogDue:
 		err := e.err
 		if r.state.Phase == machine.Draining { // when the servers take nothing any more

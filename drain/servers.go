@@ -24,7 +24,7 @@ import (
 type servers struct {
 	set     *listener.Set
 	gate    *gate.Gate // before their handlers
-	service *Service
+	service any        // the *Service, for contexts
 
 	sync.Mutex                       // held while a server's fields change; guards what follows
 	known      map[*http.Server]bool // nothing is written any more to one that is there: it may be serving

@@ -96,6 +96,23 @@ func (r *runner) sayReady() {
 	}()
 }
 
+// acquire lets the owners acquire.
+func (r *runner) acquire() {
+	e := r.estate
+	if !e.any() {
+		r.enqueue(machine.Acquired{})
+		return
+	}
+	switch {
+	case r.others.starter == nil:
+	case r.word == nil:
+		e.log.Warn("the old generation has died before it could release: the owners begin with what was saved")
+	case !r.others.starter.peer.can(canOwn):
+		e.log.Info("the old generation knows no owners: those of this one begin with what was saved")
+	}
+	go func() { r.post(machine.Acquired{Err: e.acquire(r.ctx)}) }()
+}
+
 // takeOver makes this generation the main one, which says so as soon as its doors are open. What is
 // served meanwhile waits in the kernel's queues.
 func (r *runner) takeOver(e machine.TakeOver) {

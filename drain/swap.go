@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"syscall"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
-	"github.com/baton-go/baton/drain/internal/owned"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/listener"
 )
@@ -42,10 +40,10 @@ type swap struct {
 	pid     chan int      // the child's, once it says
 	owns    chan []string // the names of its owners, once it says
 
-	states        owned.States  // what the owners of this generation have released for it
-	paused, still time.Time     // when the gate was shut, and no handler ran any more
-	announces     bool          // announce was called
-	settled       chan struct{} // closed when it has returned
+	bequest   bequest       // what the owners of this generation have released for it
+	acquires  bool          // it has owners
+	announces bool          // announce was called
+	settled   chan struct{} // closed when it has returned
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // those that wait for the child's answers
@@ -181,51 +179,6 @@ func (sw *swap) hearOut() {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-}
-
-// ableTime is how long a child that is ready may take to say what it speaks: it has said so long
-// before. One of a version that says nothing is taken for what it is then.
-const ableTime = time.Second
-
-// announce does what takes its time before the child is told that it is the main generation. This one serves on
-// meanwhile.
-func (sw *swap) announce(in inbox, m *manager, set *listener.Set, e *estate, log *slog.Logger) {
-	defer close(sw.settled)
-	select {
-	case <-sw.able:
-	case <-sw.gone:
-	case <-time.After(ableTime):
-	}
-	able := ableOver{sw, make(chan bool, 1)}
-	if !in.post(able) || !<-able.reply {
-		return
-	}
-	if err := m.announce(sw.generation, sw.pid, sw.gone); err != nil {
-		log.Warn("the service manager does not answer: it may not know the new main process", "err", err)
-	}
-	ctx, done := context.WithTimeout(context.Background(), killGrace)
-	defer done()
-	set.PauseReads(ctx) // before the child begins to read
-	if err := e.release(sw); err != nil {
-		in.post(machine.NotReleased{Attempt: sw.attempt, Why: err.Error()})
-		return
-	}
-	in.post(announced{sw})
-}
-
-// askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment: systemd signals the main
-// process, then the others of the unit; where it finds none, it kills a main process that it has not started itself.
-func (r *runner) askToLeave(why string) {
-	to := r.swap.link
-	if to == nil {
-		return
-	}
-	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: why}) }
-	if r.state.Stopping && r.manager != nil {
-		time.AfterFunc(machine.LingerTime, ask)
-		return
-	}
-	ask()
 }
 
 // passOn tells the child what came for it, in order.

@@ -9,6 +9,8 @@ import (
 
 // A request that an older generation has read finds its server by the address of one of that server's listeners.
 
+type serviceKey struct{} // of a request's context: the *Service
+
 func nameOf(ln net.Listener) string { return ln.Addr().Network() + " " + ln.Addr().String() }
 
 // nameOf is a listener of the server that has read the request of ctx, or "".
@@ -31,7 +33,7 @@ func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(conte
 		i = 0
 	}
 	if i < 0 {
-		return http.HandlerFunc(noServer), func(ctx context.Context) context.Context { return ctx }
+		return answerAll("this version of the service does not serve here"), func(ctx context.Context) context.Context { return ctx }
 	}
 	srv := all[i]
 	s.Lock()
@@ -58,11 +60,6 @@ type contexts struct {
 // keepContexts is called before anything puts itself around them. The caller holds s.
 func (s *servers) keepContexts(srv *http.Server) {
 	s.contexts[srv] = contexts{srv.BaseContext, srv.ConnContext}
-}
-
-// noServer answers where the new version of the program serves nothing at an address of the old one's.
-func noServer(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "this version of the service does not serve here", http.StatusServiceUnavailable)
 }
 
 // values is a context with the values of another one besides.
