@@ -184,11 +184,9 @@ func (a *adopter) serve(m message, files []*os.File) {
 		return
 	}
 	handler, base := a.servers.target(m.About.Listener, nc)
-	runs := a.work.Add(work.Task{Name: "request of an older generation", F: func() {
-		forward.Serve(a.ctx, nc, *m.About, handler, base)
-	}})
-	if !runs {
-		_ = nc.Close()
+	serve := func() { forward.Serve(a.ctx, nc, *m.About, handler, base) }
+	if !a.work.Add(work.Task{Name: "request of an older generation", F: serve}) {
+		go serve() // this one awaits older generations, and so the end of their requests
 	}
 }
 

@@ -27,12 +27,14 @@ type estate struct {
 
 	given    owned.States // the loop's: what the old generation has handed over
 	released atomic.Bool  // the owners have nothing here any more
+	lost     atomic.Bool  // nor has another generation: they can't acquire again
 }
 
 // bequest is what the next generation gets.
 type bequest struct {
-	states        owned.States
-	paused, still time.Time // when the gate was shut, and when no handler ran any more
+	states owned.States
+	// When the gate was shut, when no handler ran any more, and when all was released.
+	paused, still, released time.Time
 }
 
 // Events of owners.
@@ -67,13 +69,21 @@ func (e *estate) add(a ownerAdded, running bool) error {
 	return e.owners.Add(a.name, a.owner)
 }
 
-// ticks is how many of them an owner may take to acquire.
+// ticks is how many of them the owners may take to acquire.
 func (e *estate) ticks() int { return int((e.bound + time.Second - 1) / time.Second) }
 
-// acquire makes everything this generation's, before its doors open.
-func (e *estate) acquire(ctx context.Context) error {
+// acquire makes everything this generation's, before its doors open. Waited: another generation has clients that wait.
+func (e *estate) acquire(ctx context.Context, waited bool) error {
 	defer e.given.Close()
-	if err := e.owners.Acquire(ctx, e.given, e.bound); err != nil {
+	bound := e.bound
+	if waited {
+		var done context.CancelFunc
+		ctx, done = e.within(ctx)
+		defer done()
+	} else {
+		bound = forEver
+	}
+	if err := e.owners.Acquire(ctx, e.given, bound); err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
@@ -82,20 +92,23 @@ func (e *estate) acquire(ctx context.Context) error {
 // release stops the handlers and lets the owners release. Those of the names write what the next generation gets. An
 // error says why that can't be, and leaves everything as it was.
 func (e *estate) release(ctx context.Context, names []string) (b bequest, err error) {
-	if err = e.within(ctx, func(ctx context.Context) error { return e.gate.Calm(ctx, e.bound) }); err != nil {
+	calm, done := e.within(ctx)
+	err = e.gate.Calm(calm, e.bound)
+	done()
+	if err != nil {
 		return b, err
 	}
 	b.paused = time.Now()
-	if err = e.within(ctx, e.gate.Shut); err == nil {
-		err = e.within(ctx, e.pauseLeads)
-	}
-	b.still = time.Now()
-	if err == nil {
+	if err = e.still(ctx); err == nil {
+		b.still = time.Now()
 		if names == nil {
 			names = []string{} // nil: nobody follows
 		}
-		b.states, err = e.owners.Release(ctx, names, e.bound)
+		release, done := e.within(ctx)
+		b.states, err = e.owners.Release(release, names, e.bound)
+		done()
 		e.released.Store(true)
+		b.released = time.Now()
 	}
 	if err != nil {
 		err = errors.Join(err, e.regain())
@@ -103,10 +116,21 @@ func (e *estate) release(ctx context.Context, names []string) (b bequest, err er
 	return b, err
 }
 
-func (e *estate) within(ctx context.Context, f func(context.Context) error) error {
-	ctx, done := context.WithTimeoutCause(ctx, e.bound, fmt.Errorf("Config.PauseMax (%v) is over", e.bound))
+// still returns when no handler runs any more, nor what Lead has begun.
+func (e *estate) still(ctx context.Context) error {
+	ctx, done := e.within(ctx)
 	defer done()
-	return f(ctx)
+	if err := e.gate.Shut(ctx); err != nil {
+		return err
+	}
+	return e.pauseLeads(ctx)
+}
+
+// forEver is the bound of what nobody waits for.
+const forEver = 24 * time.Hour
+
+func (e *estate) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, e.bound, fmt.Errorf("Config.PauseMax (%v) is over", e.bound))
 }
 
 func (e *estate) pauseLeads(ctx context.Context) error {
@@ -124,8 +148,12 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 
 // regain makes everything this generation's again: no other has it. After an error nobody has, and the service ends.
 func (e *estate) regain() error {
+	if e.lost.Load() {
+		return nil // as was said
+	}
 	if e.released.Load() {
 		if err := e.owners.Regain(context.Background(), e.bound); err != nil {
+			e.lost.Store(true)
 			err = fmt.Errorf("drain: what the owners have released can't be acquired again: %w", err)
 			e.gate.PassOn(answerAll("the service starts again"))
 			e.post(machine.ServerFailed{Err: err})
@@ -158,14 +186,20 @@ func (e *estate) letGo(b bequest, dial func(context.Context, forward.About) (net
 }
 
 // save lets the owners save what no other generation has got. Each may take as long as within.
-func (e *estate) save(within time.Duration) (err error) {
-	if !e.released.Swap(true) {
-		ctx, done := context.WithTimeout(context.Background(), lastWords)
-		defer done()
-		_ = e.gate.Shut(ctx) // of what was cut off, a handler may go on
-		if _, err = e.owners.Release(context.Background(), nil, within); err != nil {
-			err = fmt.Errorf("drain: %w", err)
-		}
+func (e *estate) save(within time.Duration) error {
+	if e.released.Load() && !e.lost.Load() {
+		return nil
+	}
+	ctx, done := context.WithTimeout(context.Background(), lastWords)
+	defer done()
+	_ = e.gate.Shut(ctx) // of what was cut off, a handler may go on
+	var lost error
+	if e.lost.Load() {
+		lost = e.owners.Regain(context.Background(), within)
+	}
+	_, err := e.owners.Release(context.Background(), nil, within)
+	if err = errors.Join(lost, err); err != nil {
+		err = fmt.Errorf("drain: the owners can't save: %w", err)
 	}
 	return err
 }

@@ -220,9 +220,12 @@ func (r *runner) sum(e machine.Finish) []any {
 	switch {
 	case e.Replaced:
 		sw := r.swap
-		return append(about,
-			"moved", n.Moved, "finished", r.set.Finished(),
-			"took", sw.done.Sub(sw.begun), "drained", now.Sub(sw.done),
+		about = append(about, "moved", n.Moved, "finished", r.set.Finished(), "took", sw.done.Sub(sw.begun))
+		if b := sw.bequest; !b.released.IsZero() {
+			about = append(about, "paused", sw.done.Sub(b.paused), "handlers", b.still.Sub(b.paused),
+				"release", b.released.Sub(b.still), "acquire", sw.done.Sub(b.released))
+		}
+		return append(about, "drained", now.Sub(sw.done),
 			edition("from", r.state.Generation, r.os.pid, r.cfg.Version),
 			edition("to", sw.generation, sw.childPID, sw.version))
 	case !r.stopped.IsZero():

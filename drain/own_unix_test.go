@@ -15,8 +15,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +31,8 @@ type ledger struct {
 	g    *gen
 	name string
 
-	once sync.Once // the fault
+	once  sync.Once // the fault
+	calls atomic.Int32
 
 	mu    sync.Mutex // guards what follows
 	lines map[string]int
@@ -50,6 +53,12 @@ func (l *ledger) fails(ctx context.Context, method string) (err error) {
 	how, ours := strings.CutPrefix(l.g.Fault, method+" of "+l.name+" ")
 	if !ours {
 		return nil
+	}
+	if how == "fails from the second time on" {
+		if l.calls.Add(1) > 1 {
+			err = errors.New("no more disk")
+		}
+		return err
 	}
 	l.once.Do(func() {
 		switch l.g.fault(l.g.Fault); how {
@@ -382,4 +391,51 @@ func TestOwnedStateOfAGenerationThatIsKilled(t *testing.T) {
 			s.wantLedger("b", load[1].acked)
 		}
 	}, "Acquire of b waits", "Release of a waits", "Release of b waits")
+}
+
+// A stop that comes in the pause is heeded by the generation that owns everything then.
+func TestStopInThePauseOfASwap(t *testing.T) {
+	eachOf(t, func(t *testing.T, at string) {
+		p := plan{Owns: []string{"a", "b"}}
+		var s *service
+		var open func()
+		if strings.HasPrefix(at, "Acquire") {
+			s = start(t, p)
+			load := s.push("a", 4, 0)
+			load.end()
+			open = s.beginSwap(at)
+		} else {
+			s, open = startAt(t, at, p)
+			s.push("a", 4, 0).end()
+			s.signal(s.pgid, syscall.SIGHUP)
+			s.noteSince(0, s.pgid, "at the gate")
+		}
+		s.tell(s.pgid, syscall.SIGTERM)
+		open()
+		s.gone()
+		s.wantNothingLost()
+		if n := len(slices.DeleteFunc(s.since(0), func(r record) bool { return !strings.HasPrefix(r.Note, "exit ") })); n != 2 {
+			t.Errorf("%d processes have ended well; want 2", n)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "ledger-b")); err != nil {
+			t.Error(err)
+		}
+	}, "Acquire of b waits", "Release of b waits", "Release of a waits")
+}
+
+// Where neither generation can have what was released, nobody is told that anything was done, and the service ends with
+// the reason. What can be saved is.
+func TestOwnerThatCanNotAcquireAgain(t *testing.T) {
+	s := start(t, plan{Owns: []string{"a", "b"}, PauseMax: 200 * time.Millisecond, DrainTimeout: time.Second,
+		Fault: "Acquire of b fails from the second time on"})
+	load := s.attractOwned(4, 0)
+	s.nextHas("Acquire of a fails")
+	s.signal(s.pgid, syscall.SIGHUP)
+	s.gone()
+	s.wantExit(s.pgid, 1)
+	for _, p := range load {
+		p.Stop()
+	}
+	s.awaitLine("can't be acquired again", `owner \"b\"`, "no more disk")
+	s.wantLedger("a", load[0].acked)
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -204,6 +205,8 @@ func seeds(f *testing.F) {
 		{Kind: kindTook, ID: 1, Took: []bool{true}}, {Kind: kindTook, ID: 2, Took: []bool{false}, Reason: "no"},
 		{Kind: kindTook, Took: []bool{true}},
 		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry},
+		{Kind: kindPromoted, Owned: []string{"a"}}, {Kind: kindOwns, Owned: []string{"a", "a"}},
+		{Kind: kindRequest, About: &forward.About{Listener: "unix here"}}, {Kind: kindRequest},
 		{Kind: "?"}, {},
 	} {
 		for i := range 15 {

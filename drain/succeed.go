@@ -110,7 +110,8 @@ func (r *runner) acquire() {
 	case !r.others.starter.peer.can(canOwn):
 		e.log.Info("the old generation knows no owners: those of this one begin with what was saved")
 	}
-	go func() { r.post(machine.Acquired{Err: e.acquire(r.ctx)}) }()
+	waited := r.word != nil
+	go func() { r.post(machine.Acquired{Err: e.acquire(r.ctx, waited)}) }()
 }
 
 // takeOver makes this generation the main one, which says so as soon as its doors are open. What is
