@@ -118,12 +118,8 @@ func (a *adopter) adopt(m message, files []*os.File, ack func(message) error) {
 
 // unfit tells why an offer can't even be considered.
 func (a *adopter) unfit(m message, files []*os.File) error {
-	main, asked := false, make(mainAsked, 1)
-	if a.post(asked) {
-		main = <-asked
-	}
 	switch {
-	case !main:
+	case !a.main():
 		return errors.New("not the main generation")
 	case a.take == nil:
 		return errors.New("it has no Config.Adopt")
@@ -137,6 +133,14 @@ func (a *adopter) unfit(m message, files []*os.File) error {
 		return fmt.Errorf("%d bytes of state", len(m.Tickets[0].State))
 	}
 	return nil
+}
+
+func (a *adopter) main() (main bool) {
+	asked := make(mainAsked, 1)
+	if a.post(asked) {
+		main = <-asked
+	}
+	return main
 }
 
 // callAdopt turns a panic into a refusal: the connection has a process that can serve it.
@@ -176,8 +180,8 @@ func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan er
 // serve serves a request that an older generation has read.
 func (a *adopter) serve(m message, files []*os.File) {
 	nc, err := connOf(files)
-	if err == nil && m.About == nil {
-		err = errors.Join(errors.New("nothing is said about it"), nc.Close())
+	if err == nil && (m.About == nil || !a.main()) {
+		err = errors.Join(errors.New("nothing is said about it, or this is not the main generation"), nc.Close())
 	}
 	if err != nil {
 		a.log.Error("a request of an older generation has not arrived", "err", err)

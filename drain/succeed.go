@@ -100,6 +100,7 @@ func (r *runner) sayReady() {
 func (r *runner) acquire() {
 	e := r.estate
 	if !e.any() {
+		e.given.Close()
 		r.enqueue(machine.Acquired{})
 		return
 	}
@@ -154,6 +155,8 @@ func (r *runner) elderSaid(said elderSaid) {
 		if e == r.others.starter {
 			if r.word == nil {
 				r.word = &m
+			}
+			if r.state.Successor.Phase == lifecycle.Awaiting {
 				r.inheritStates(m.Owned, said.files)
 				said.files = nil
 			}

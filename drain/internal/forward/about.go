@@ -5,11 +5,12 @@
 // one after the other, with its error or panic carried back. So framing, informational answers, trailers, deadlines,
 // flow control, hijacking and what cuts a connection are what they are without forwarding, in each version of HTTP.
 //
-// What can't be kept: ConnectionState.ExportKeyingMaterial panics. Errors have their text, and are io.EOF, net.ErrClosed,
-// a timeout and so on to errors.Is, but not of a type such as *net.OpError; a value that a call panics with is its text.
-// A hijacked connection has CloseWrite, but is no *net.TCPConn or *tls.Conn, and has no descriptor. A MaxBytesReader
-// gives its error, but does not close a connection that has sent less than 256 KB too much. A header map that is kept
-// from before WriteHeader changes nothing after it. A Write of more than 1 MB is several, so chunks may end elsewhere.
+// What can't be kept: ConnectionState.ExportKeyingMaterial panics. Errors have their text, and are io.EOF,
+// net.ErrClosed, a timeout and so on to errors.Is, but are no *net.OpError. The value of a call's panic is its text.
+// A hijacked connection has CloseWrite, but is no *net.TCPConn or *tls.Conn, and has no descriptor. There is no
+// http.Pusher. A MaxBytesReader gives its error, but lets the connection of a client live that has sent less than
+// 256 KB too much. A header map that is kept from before WriteHeader changes nothing after it. A Write of more than
+// 1 MB is several.
 package forward
 
 import (
@@ -18,6 +19,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -38,20 +40,26 @@ type TLS struct {
 	Chains [][][]byte      `json:"chains,omitempty"`
 }
 
-// request is the rest: what a server sets in an http.Request. Names are frozen.
+// request is the rest: what a server sets in an http.Request. Its names are frozen.
 type request struct {
-	Method, URI, Proto, Host string
-	ProtoMajor, ProtoMinor   int
-	Header, Trailer          http.Header
-	ContentLength            int64
-	TransferEncoding         []string
-	Close, NoBody            bool
+	Method           string   `json:"method"`
+	Target           []byte   `json:"target"` // RequestURI
+	Host             []byte   `json:"host"`
+	Proto            string   `json:"proto"`
+	Major            int      `json:"major"`
+	Minor            int      `json:"minor"`
+	Header           header   `json:"header"`
+	Trailer          header   `json:"trailer,omitempty"` // what is announced
+	ContentLength    int64    `json:"content_length"`
+	TransferEncoding []string `json:"transfer_encoding,omitempty"`
+	Close            bool     `json:"close,omitempty"`
+	NoBody           bool     `json:"no_body,omitempty"`
 }
 
 func requestOf(r *http.Request) *request {
 	return &request{
-		Method: r.Method, URI: r.RequestURI, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
-		Host: r.Host, Header: r.Header, Trailer: r.Trailer, ContentLength: r.ContentLength,
+		Method: r.Method, Target: []byte(r.RequestURI), Host: []byte(r.Host), Proto: r.Proto, Major: r.ProtoMajor,
+		Minor: r.ProtoMinor, Header: headerOf(r.Header), Trailer: headerOf(r.Trailer), ContentLength: r.ContentLength,
 		TransferEncoding: r.TransferEncoding, Close: r.Close, NoBody: r.Body == http.NoBody,
 	}
 }
@@ -76,7 +84,7 @@ func aboutOf(r *http.Request) About {
 
 // build returns the request as the old process has it, without a body.
 func (q *request) build(about About) (*http.Request, error) {
-	target := q.URI
+	target := string(q.Target)
 	authority := q.Method == http.MethodConnect && !strings.HasPrefix(target, "/")
 	if authority {
 		target = "http://" + target // as net/http does
@@ -89,12 +97,13 @@ func (q *request) build(about About) (*http.Request, error) {
 		u.Scheme = ""
 	}
 	r := &http.Request{
-		Method: q.Method, URL: u, RequestURI: q.URI, Proto: q.Proto, ProtoMajor: q.ProtoMajor, ProtoMinor: q.ProtoMinor,
-		Host: q.Host, Header: q.Header, Trailer: q.Trailer, ContentLength: q.ContentLength,
+		Method: q.Method, URL: u, RequestURI: string(q.Target), Host: string(q.Host),
+		Proto: q.Proto, ProtoMajor: q.Major, ProtoMinor: q.Minor,
+		Header: q.Header.to(http.Header{}), ContentLength: q.ContentLength,
 		TransferEncoding: q.TransferEncoding, Close: q.Close, RemoteAddr: about.Remote, Body: http.NoBody,
 	}
-	if r.Header == nil {
-		r.Header = http.Header{}
+	if len(q.Trailer) > 0 {
+		r.Trailer = q.Trailer.to(http.Header{})
 	}
 	if about.TLS == nil {
 		return r, nil
@@ -136,8 +145,8 @@ func parsed(der [][]byte) (certs []*x509.Certificate, err error) {
 
 // address returns text as an address of the network: of net's own type where it can be.
 func address(network, text string) net.Addr {
-	if a, err := net.ResolveTCPAddr(network, text); err == nil {
-		return a
+	if a, err := netip.ParseAddrPort(text); err == nil {
+		return net.TCPAddrFromAddrPort(a)
 	}
 	return &net.UnixAddr{Net: network, Name: text}
 }

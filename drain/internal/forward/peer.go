@@ -1,8 +1,10 @@
 package forward
 
 import (
+	"bufio"
 	"context"
-	"encoding/gob"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,30 +13,54 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // most is how many bytes of a body one message carries.
 const most = 1 << 20
 
-// message is a call, or the answer to one. It travels as gob: fields and calls are frozen, and unknown ones harmless.
+// message is a call, or the answer to one. It travels as the lengths of its JSON and its data, and the two. Names, of
+// fields and calls, are frozen; the other side ignores unknown fields, and answers unknown calls with ErrNotSupported.
 type message struct {
-	ID        uint64
-	Op        string // none: an answer
-	N         int64
-	Until     time.Time
-	Data      []byte
-	SetHeader bool // Header is that of the response from here on
-	Header    http.Header
-	Request   *request
-	Fault     *fault
+	ID        uint64   `json:"id"`
+	Op        string   `json:"op,omitempty"` // none: an answer
+	N         int64    `json:"n,omitempty"`
+	SetHeader bool     `json:"set_header,omitempty"` // Header is the response's from here on
+	Header    header   `json:"header,omitempty"`
+	Request   *request `json:"request,omitempty"`
+	Fault     *fault   `json:"fault,omitempty"`
+	data      []byte
+}
+
+// header is an http.Header, whose values need not be UTF-8.
+type header map[string][][]byte
+
+func headerOf(from http.Header) header {
+	h := make(header, len(from))
+	for k, vv := range from {
+		h[k] = nil
+		for _, v := range vv {
+			h[k] = append(h[k], []byte(v))
+		}
+	}
+	return h
+}
+
+// to puts the header into another.
+func (h header) to(other http.Header) http.Header {
+	for k, vv := range h {
+		other[k] = nil
+		for _, v := range vv {
+			other[k] = append(other[k], string(v))
+		}
+	}
+	return other
 }
 
 // fault is an error or a panic of a call.
 type fault struct {
-	Text  string
-	Known string // the text of the error among known that it is
-	Panic bool
+	Text  string `json:"text"`
+	Known string `json:"known,omitempty"` // the text of the error among known that it is
+	Panic bool   `json:"panic,omitempty"`
 }
 
 var known = []error{
@@ -97,8 +123,7 @@ type peer struct {
 	over  chan struct{}         // run has ended
 
 	writing sync.Mutex
-	enc     *gob.Encoder
-	dec     *gob.Decoder // run's
+	in      *bufio.Reader // run's
 
 	mu    sync.Mutex
 	last  uint64
@@ -106,8 +131,7 @@ type peer struct {
 }
 
 func newPeer(nc net.Conn) *peer {
-	return &peer{nc: nc, over: make(chan struct{}), enc: gob.NewEncoder(nc), dec: gob.NewDecoder(nc),
-		waits: map[uint64]chan message{}}
+	return &peer{nc: nc, over: make(chan struct{}), in: bufio.NewReader(nc), waits: map[uint64]chan message{}}
 }
 
 func (p *peer) call(m message) message {
@@ -126,18 +150,37 @@ func (p *peer) call(m message) message {
 }
 
 func (p *peer) send(m message) {
+	text, _ := json.Marshal(m) // numbers, text and bytes
+	b := make([]byte, 0, 8+len(text)+len(m.data))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.data)))
+	b = append(append(b, text...), m.data...)
 	p.writing.Lock()
 	defer p.writing.Unlock()
-	if err := p.enc.Encode(m); err != nil {
+	if _, err := p.nc.Write(b); err != nil {
 		p.nc.Close() // run ends
 	}
+}
+
+func (p *peer) receive() (m message, err error) {
+	var sizes [8]byte
+	if _, err = io.ReadFull(p.in, sizes[:]); err != nil {
+		return m, err
+	}
+	text := binary.BigEndian.Uint32(sizes[:])
+	b := make([]byte, int(text)+int(binary.BigEndian.Uint32(sizes[4:])))
+	if _, err = io.ReadFull(p.in, b); err != nil {
+		return m, err
+	}
+	m.data = b[text:]
+	return m, json.Unmarshal(b[:text], &m)
 }
 
 // run hears the other side until the connection ends.
 func (p *peer) run() {
 	for {
-		var m message
-		if p.dec.Decode(&m) != nil {
+		m, err := p.receive()
+		if err != nil {
 			break
 		}
 		if m.Op != "" {

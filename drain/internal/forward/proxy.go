@@ -3,8 +3,8 @@ package forward
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -52,9 +52,7 @@ func (o *near) carry() error {
 	go o.run()
 	defer context.AfterFunc(o.r.Context(), func() { o.call(message{Op: "gone"}) })()
 	end := o.call(message{Op: "serve", Request: requestOf(o.r)})
-	if end.Fault == lost && o.began.Load() {
-		_ = o.ctl.SetWriteDeadline(time.Unix(1, 0)) // no call waits for a slow client
-	} else if end.N == hijacked {
+	if end.N == hijacked {
 		select {
 		case <-o.closed:
 		case <-o.over:
@@ -62,6 +60,9 @@ func (o *near) carry() error {
 	}
 	o.nc.Close()
 	<-o.over
+	if end.Fault == lost && o.began.Load() {
+		_ = o.ctl.SetWriteDeadline(time.Unix(1, 0)) // no call waits for a slow client
+	}
 	o.calls.Wait() // net/http uses the ResponseWriter's buffers again
 	switch {
 	case o.conn != nil:
@@ -79,52 +80,56 @@ func (o *near) carry() error {
 func (o *near) setHeader(m message) {
 	h := o.w.Header()
 	clear(h)
-	maps.Copy(h, m.Header)
+	m.Header.to(h)
 }
+
+// begins has the calls after which the client may have a part of the answer.
+var begins = map[string]bool{"head": true, "write": true, "copy": true, "flush": true, "hijack": true}
 
 // do carries out one call of the new process. What it returns goes back; a panic too.
 func (o *near) do(m message) (a message) {
+	if begins[m.Op] && !informational(m.N) {
+		o.began.Store(true)
+		select {
+		case <-o.over: // carry may have seen that nothing has begun
+			return message{Fault: lost}
+		default:
+		}
+	}
 	if m.SetHeader {
 		o.setHeader(m)
 	}
 	var err error
 	switch m.Op {
 	case "head":
-		if !informational(m.N) {
-			o.began.Store(true)
-		}
 		o.w.WriteHeader(int(m.N))
 	case "write":
-		o.began.Store(true)
-		a.N, err = count(o.w.Write(m.Data))
+		a.N, err = count(o.w.Write(m.data))
 	case "copy":
-		o.began.Store(true)
 		a.N, err = io.Copy(o.w, source{o.peer})
 	case "flush":
-		o.began.Store(true)
 		err = o.ctl.Flush()
 	case "duplex":
 		err = o.ctl.EnableFullDuplex()
 	case "read":
-		if a.Data, err = read(o.r.Body, m.N); err == io.EOF {
-			a.Header = o.r.Trailer
+		if a.data, err = read(o.r.Body, m.N); errors.Is(err, io.EOF) {
+			a.Header = headerOf(o.r.Trailer)
 		}
 	case "close":
 		err = o.r.Body.Close()
 	case "read by":
-		err = o.ctl.SetReadDeadline(m.Until)
+		err = o.ctl.SetReadDeadline(instant(m.N))
 	case "write by":
-		err = o.ctl.SetWriteDeadline(m.Until)
+		err = o.ctl.SetWriteDeadline(instant(m.N))
 	case "hijack":
 		var rw *bufio.ReadWriter
 		if o.conn, rw, err = o.ctl.Hijack(); err == nil {
-			o.began.Store(true)
-			a.Data, _ = rw.Reader.Peek(rw.Reader.Buffered())
+			a.data, _ = rw.Reader.Peek(rw.Reader.Buffered())
 		}
 	case "conn.read":
-		a.Data, err = read(o.conn, m.N)
+		a.data, err = read(o.conn, m.N)
 	case "conn.write":
-		a.N, err = count(o.conn.Write(m.Data))
+		a.N, err = count(o.conn.Write(m.data))
 	case "conn.close write":
 		err = http.ErrNotSupported
 		if c, ok := o.conn.(interface{ CloseWrite() error }); ok {
@@ -157,5 +162,26 @@ type source struct{ *peer }
 
 func (s source) Read(b []byte) (int, error) {
 	a := s.call(message{Op: "source", N: int64(len(b))})
-	return copy(b, a.Data), a.err()
+	return copy(b, a.data), a.err()
+}
+
+// deadline tells when t is from now on, in ns; 0: never.
+func deadline(t time.Time) int64 {
+	d := int64(time.Until(t))
+	switch {
+	case t.IsZero():
+		return 0
+	case d == 0:
+		return -1
+	default:
+		return d
+	}
+}
+
+// instant is what deadline tells.
+func instant(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(ns))
 }

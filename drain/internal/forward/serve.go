@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -23,8 +23,8 @@ const hijacked = 1
 func Serve(ctx context.Context, nc net.Conn, about About, h http.Handler, base func(context.Context) context.Context) {
 	defer nc.Close()
 	p := newPeer(nc)
-	var first message
-	if p.dec.Decode(&first) != nil || first.Request == nil {
+	first, err := p.receive()
+	if err != nil || first.Request == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(base(ctx))
@@ -37,8 +37,10 @@ func Serve(ctx context.Context, nc net.Conn, about About, h http.Handler, base f
 		case "gone":
 			cancel()
 		case "source":
-			a.Data, f.srcErr = read(f.src, m.N)
+			a.data, f.srcErr = read(f.src, m.N)
 			a.Fault = faultOf(f.srcErr)
+		default:
+			a.Fault = faultOf(http.ErrNotSupported)
 		}
 		return a
 	}
@@ -83,7 +85,7 @@ func (f *far) handle(h http.Handler, q *request, about About) (end message) {
 			f.conn.Close()
 		}
 		end = message{Fault: &fault{Text: "the handler has panicked", Panic: true}}
-		if v != http.ErrAbortHandler {
+		if v != any(http.ErrAbortHandler) {
 			printf := log.Printf
 			if s, ok := f.ctx.Value(http.ServerContextKey).(*http.Server); ok && s.ErrorLog != nil {
 				printf = s.ErrorLog.Printf
@@ -96,7 +98,7 @@ func (f *far) handle(h http.Handler, q *request, about About) (end message) {
 	} else {
 		h.ServeHTTP(http1{f}, r)
 	}
-	end = message{SetHeader: true, Header: f.header}
+	end = message{SetHeader: true, Header: headerOf(f.header)}
 	if f.conn != nil {
 		end.N = hijacked
 	}
@@ -107,7 +109,7 @@ func (f *far) handle(h http.Handler, q *request, about About) (end message) {
 func (f *far) answer(m message, last bool) message {
 	m.SetHeader = !f.sent
 	if m.SetHeader {
-		m.Header = f.header
+		m.Header = headerOf(f.header)
 	}
 	a := f.call(m)
 	f.sent = f.sent || last && (a.Fault == nil || !a.Fault.Panic)
@@ -121,7 +123,7 @@ func (f *far) WriteHeader(status int) {
 }
 
 func (f *far) Write(b []byte) (int, error) {
-	return inParts(b, func(part []byte) message { return f.answer(message{Op: "write", Data: part}, true) })
+	return inParts(b, func(part []byte) message { return f.answer(message{Op: "write", data: part}, true) })
 }
 
 func (f *far) WriteString(s string) (int, error) { return f.Write([]byte(s)) }
@@ -135,11 +137,11 @@ func (f *far) EnableFullDuplex() error { return f.call(message{Op: "duplex"}).er
 type deadlines struct{ *peer }
 
 func (d deadlines) SetReadDeadline(t time.Time) error {
-	return d.call(message{Op: "read by", Until: t}).err()
+	return d.call(message{Op: "read by", N: deadline(t)}).err()
 }
 
 func (d deadlines) SetWriteDeadline(t time.Time) error {
-	return d.call(message{Op: "write by", Until: t}).err()
+	return d.call(message{Op: "write by", N: deadline(t)}).err()
 }
 
 // CloseNotify is for frameworks that have not left it.
@@ -154,9 +156,10 @@ type http1 struct{ *far }
 
 func (f http1) ReadFrom(src io.Reader) (int64, error) {
 	f.src, f.srcErr = src, nil
-	a := f.answer(message{Op: "copy"}, true)
+	a := f.answer(message{Op: "copy"}, false)
+	f.sent = f.sent || a.N > 0
 	err := a.err()
-	if err != nil && f.srcErr != nil && f.srcErr != io.EOF {
+	if err != nil && f.srcErr != nil && !errors.Is(f.srcErr, io.EOF) {
 		err = f.srcErr // the very one
 	}
 	return a.N, err
@@ -168,8 +171,8 @@ func (f http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	f.conn = &conn{deadlines: f.deadlines, local: f.local, remote: f.remote}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(a.Data), f.conn), max(4096, len(a.Data)))
-	_, _ = r.Peek(len(a.Data)) // buffered, as they are without forwarding
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(a.data), f.conn), max(4096, len(a.data)))
+	_, _ = r.Peek(len(a.data)) // buffered, as they are without forwarding
 	return f.conn, bufio.NewReadWriter(r, bufio.NewWriter(f.conn)), nil
 }
 
@@ -185,9 +188,9 @@ func (b *body) Read(p []byte) (int, error) {
 		if b.r.Trailer == nil {
 			b.r.Trailer = http.Header{}
 		}
-		maps.Copy(b.r.Trailer, a.Header)
+		a.Header.to(b.r.Trailer)
 	}
-	return copy(p, a.Data), a.err()
+	return copy(p, a.data), a.err()
 }
 
 func (b *body) Close() error { return b.call(message{Op: "close"}).err() }
@@ -204,11 +207,11 @@ func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
 func (c *conn) Read(b []byte) (int, error) {
 	a := c.call(message{Op: "conn.read", N: int64(len(b))})
-	return copy(b, a.Data), a.err()
+	return copy(b, a.data), a.err()
 }
 
 func (c *conn) Write(b []byte) (int, error) {
-	return inParts(b, func(part []byte) message { return c.call(message{Op: "conn.write", Data: part}) })
+	return inParts(b, func(part []byte) message { return c.call(message{Op: "conn.write", data: part}) })
 }
 
 func (c *conn) Close() (err error) {
