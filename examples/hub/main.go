@@ -51,6 +51,9 @@ func run(cfg drain.Config) error {
 		return err
 	}
 	h := newHistory(*file)
+	if err := svc.Own("history", h); err != nil {
+		return err
+	}
 	ln, err := svc.Listen("tcp", *addr)
 	if err != nil {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
