@@ -20,6 +20,7 @@ func TestBadConfigurationNamesFieldAndCure(t *testing.T) {
 	}{
 		"Probation":    {drain.Config{Probation: -time.Second}, []string{"Config.Probation is -1s", "default (1s)"}},
 		"SwapTimeout":  {drain.Config{SwapTimeout: -1}, []string{"Config.SwapTimeout is -1ns", "default (1m0s)"}},
+		"PauseMax":     {drain.Config{PauseMax: -1}, []string{"Config.PauseMax is -1ns", "default (5s)"}},
 		"DrainTimeout": {drain.Config{DrainTimeout: -1}, []string{"Config.DrainTimeout is -1ns", "default (30s)"}},
 		"IdleGrace": {drain.Config{IdleGrace: -1}, []string{"Config.IdleGrace is -1ns",
 			"default (5s, in a stop 1s)"}},

@@ -56,8 +56,29 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 	return nil
 }
 
-// Own registers, before Run, what one generation at a time has for itself, under a name that is the same in each
-// version of the program.
+// Own registers what one generation at a time has for itself. It must be called before Run. A generation acquires its
+// owners in the order of these calls, and releases them in the reverse order.
+//
+// Name is what two versions of the program know the owner by: 1 to 100 bytes of UTF-8, a name of its own for each
+// owner, and the same in each version. A service has up to 32. Own returns an error for a nil owner, for any other
+// name, for one more, and from Run on.
+//
+// A swap stops the service for a moment, once the child has proved itself. Requests wait, the handlers that run end,
+// then what Lead runs, and the owners release. The child acquires and serves, and has the requests that have waited.
+// If anything of that fails, or takes longer than Config.PauseMax, this generation acquires again and serves on. An
+// owner that the child does not have saves. Where the child's library knows no owners, nothing stops, and the owners
+// save when this generation has finished.
+//
+// The first generation acquires, with nothing, before it is ready. It has any time, and an error makes Run return it.
+// The last one releases when nothing is in flight any more, before Config.Gone. Each owner has Config.DrainTimeout for
+// that, besides the drain's own, and an error makes Run return it. A second signal to stop ends the wait.
+//
+// Config.Ready, the self-check and Config.Check come before Acquire, and may find nothing there.
+//
+// Not waited for, and so not to use what is owned unless the owner lets them: hijacked connections, handlers that have
+// asked for Context or Draining, goroutines, what Go runs, and what ServeGraceful serves. Not promised: that a request
+// which waits in a generation that is killed is answered; that a handler which waits for another request of the same
+// service ends. STATE.md in the repository has all of it, with the failures.
 func (s *Service) Own(name string, owner Owner) error {
 	err, reply := ErrStopped, make(chan error, 1)
 	if s.run.post(ownerAdded{name, owner, reply}) {

@@ -75,6 +75,7 @@ func TestDefaultsAreTheLibrarys(t *testing.T) {
 	}{
 		{drain.Config{Probation: -1}, cfg.Probation, "0 for the default (%v)"},
 		{drain.Config{SwapTimeout: -1}, cfg.SwapTimeout, "0 for the default (%v)"},
+		{drain.Config{PauseMax: -1}, cfg.PauseMax, "0 for the default (%v)"},
 		{drain.Config{DrainTimeout: -1}, cfg.DrainTimeout, "0 for the default (%v)"},
 		{drain.Config{PullMin: -1}, cfg.PullMin, "0 for the default (%v)"},
 		{drain.Config{PullMax: -1}, cfg.PullMax, "0 for the default (%v)"},
