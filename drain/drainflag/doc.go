@@ -12,7 +12,6 @@
 //	}
 //
 // The flags are -agent, -control, -drain-timeout, -failures, -heartbeat, -idle-grace, -keep-pull,
-// The flags are -agent, -control, -drain-timeout, -failures, -heartbeat, -idle-grace, -keep-pull,
 // -keeper, -live-path, -max-generations, -pause-max, -pidfile, -ping-path, -ping-status, -probation,
 // -probers, -pull-max, -pull-min, -session-spread and -swap-timeout. Besides there is -s: "app -control
 // app.sock -s reload" tells the service that runs with that control socket to swap, and returns when it

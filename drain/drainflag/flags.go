@@ -57,7 +57,7 @@ func settings(cfg *drain.Config) []setting {
 		{"SwapTimeout", "swap-timeout", duration(&cfg.SwapTimeout, time.Minute),
 			"the `time` that a swap may take, start and probation included"},
 		{"PauseMax", "pause-max", duration(&cfg.PauseMax, 5*time.Second),
-			"the `time` that a swap waits, each, for handlers, for what leads, and for an owner to release or acquire"},
+			"the `time` that each step of a swap's pause may take: handlers end, state is released, and acquired"},
 		{"MaxGenerations", "max-generations", number(&cfg.MaxGenerations, 4),
 			"the `number` of processes that the service may have at once, 2 or more"},
 		{"DrainTimeout", "drain-timeout", duration(&cfg.DrainTimeout, 30*time.Second),

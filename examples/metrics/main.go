@@ -11,7 +11,8 @@
 //
 // What Prometheus scrapes is what the main generation knows of all: it reaches
 // that one with each new connection. -s metrics prints the same, for
-// node_exporter's textfile collector.
+// node_exporter's textfile collector. The service's own counter goes on over
+// swaps, too.
 package main
 
 import (
@@ -31,6 +32,8 @@ import (
 
 var addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
 
+var counted drain.Counters
+
 func main() {
 	drainflag.Main("APP_", drain.Config{DrainTimeout: time.Hour, MaxGenerations: 8}, run)
 }
@@ -44,12 +47,19 @@ func run(cfg drain.Config) error {
 	if err != nil {
 		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
+	if err := svc.Own("counters", &counted); err != nil {
+		return err
+	}
 	generation := svc.Status().Generation
 	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = svc.Status().WriteMetrics(w)
+		for name, n := range counted.All() {
+			fmt.Fprintf(w, "# HELP %s Counted here.\n# TYPE %[1]s counter\n%[1]s %v\n", name, n)
+		}
 	})
 	http.HandleFunc("GET /session", func(w http.ResponseWriter, _ *http.Request) {
+		counted.Add("sessions_total", 1)
 		if err := session(w, generation); err != nil {
 			log.Printf("session: %v", err)
 		}

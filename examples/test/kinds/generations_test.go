@@ -102,6 +102,7 @@ func TestGenerations(t *testing.T) {
 		{`baton_swaps_total{result="success"}`, swaps},
 		{`baton_swaps_total{result="failure"}`, 0},
 		{`baton_connections_lost_total`, 0},
+		{`sessions_total`, swaps + 1},
 		{fmt.Sprintf(`baton_generation_info{generation="11",pid="%d",role="main"}`, b.PID()), 1},
 	} {
 		if got, ok := m[want.of]; !ok || got != want.value {
