@@ -71,7 +71,7 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 //
 // The first generation acquires, with nothing, before it is ready. It has any time, and an error makes Run return it.
 // The last one releases when nothing is in flight any more, before Config.Gone. Each owner has Config.DrainTimeout for
-// that, besides the drain's own, and an error makes Run return it. A second signal to stop ends the wait.
+// that, besides the drain's own, and an error makes Run return it. A signal to stop that comes meanwhile ends the wait.
 //
 // Config.Ready, the self-check and Config.Check come before Acquire, and may find nothing there.
 //
