@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ type estate struct {
 	owners owned.Owners // is not changed once Run has been called
 	bound  time.Duration
 	log    *slog.Logger
+
+	opening sync.WaitGroup // openAfter
 
 	given    owned.States // the loop's: what the old generation has handed over
 	released atomic.Bool  // the owners have nothing here any more
@@ -89,9 +92,27 @@ func (e *estate) acquire(ctx context.Context, waited bool) error {
 	return nil
 }
 
+// hold lets no handler begin, and does not wait.
+func (e *estate) hold() {
+	ctx, done := context.WithCancel(context.Background())
+	done()
+	_ = e.gate.Shut(ctx)
+}
+
+// openAfter lets handlers begin when what the old generation is told is in the kernel's hands, or can't be.
+func (e *estate) openAfter(sent func() error, err error) {
+	e.opening.Go(func() {
+		if err == nil {
+			_ = sent()
+		}
+		e.gate.Open()
+	})
+}
+
 // release stops the handlers and lets the owners release. Those of the names write what the next generation gets. An
 // error says why that can't be, and leaves everything as it was.
 func (e *estate) release(ctx context.Context, names []string) (b bequest, err error) {
+	e.opening.Wait()
 	calm, done := e.within(ctx)
 	err = e.gate.Calm(calm, e.bound)
 	done()

@@ -127,9 +127,17 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	// Asked before the parts are acquired, one of which closes these: the old generation is to serve
 	// the clients in their queues, and would reset them if it took the sockets for this one's.
 	unclaimed := r.set.Unclaimed()
+	serving := message{Kind: kindServing, Unused: unclaimed}
+	holds := r.state.Trusts && r.estate.any()
+	if holds {
+		r.estate.hold() // the old generation acquires again if this one dies before that is said
+	}
 	r.parts.acquire(r.word)
-	if r.state.Trusts {
-		r.others.starter.send(message{Kind: kindServing, Unused: unclaimed})
+	switch {
+	case holds:
+		r.estate.openAfter(r.others.starter.link.Begin(serving))
+	case r.state.Trusts:
+		r.others.starter.send(serving)
 	}
 	listeners := strings.Join(r.set.Addresses(), ", ")
 	if r.state.Heir {
