@@ -156,9 +156,9 @@ type Config struct {
 	MaxGenerations int
 
 	// PauseMax bounds each of three steps of a swap of a service with owners (Own): the handlers end, and what Lead
-	// runs does; all owners release; all acquire. New requests wait meanwhile. A step that takes longer makes the swap fail,
-	// and nothing is lost. A handler that has run for longer already is waited for before the pause, that long again.
-	// Default 5s.
+	// runs does; all owners release; all acquire. New requests wait meanwhile. A step that takes longer makes the swap
+	// fail, and nothing is lost. A handler that has run for longer already is waited for before the pause, that long
+	// again. Default 5s.
 	PauseMax time.Duration
 
 	// A drain, and what goes to the next generation.
