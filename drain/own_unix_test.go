@@ -423,6 +423,13 @@ func TestStopInThePauseOfASwap(t *testing.T) {
 	}, "Acquire of b waits", "Release of b waits", "Release of a waits")
 }
 
+// Nobody waits for the first generation: a stop ends it, whatever its owners wait for.
+func TestStopWhileTheFirstOwnersAcquire(t *testing.T) {
+	s, _ := hold(t, "Acquire of b waits", plan{Owns: []string{"a", "b"}})
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.wantExit(s.pgid, 0)
+}
+
 // Where neither generation can have what was released, nobody is told that anything was done, and the service ends with
 // the reason. What can be saved is.
 func TestOwnerThatCanNotAcquireAgain(t *testing.T) {

@@ -64,6 +64,9 @@ type Successor struct {
 	mustJoin bool
 }
 
+// hasMore tells whether another generation goes on if this one leaves, or this one has what nobody else has.
+func (s Successor) hasMore() bool { return !s.Alone || s.HasWord }
+
 // Swapped is a swap that this generation has begun.
 type Swapped struct {
 	lifecycle.Old

@@ -15,7 +15,7 @@ import (
 func (t *turn) stop(sig os.Signal) {
 	switch {
 	// The signal is meant for the service: its sender may have read this number in the PID file.
-	case t.Successor.Phase == lifecycle.Awaiting || t.Successor.Phase == lifecycle.Acquiring:
+	case t.Successor.Phase == lifecycle.Awaiting || t.Successor.Phase == lifecycle.Acquiring && t.Successor.hasMore():
 		t.Later.Add(Stop)
 	case t.committing():
 		t.keep(Stop) // and heeds it here if the next one doesn't come to serve
