@@ -157,8 +157,8 @@ type Config struct {
 
 	// PauseMax bounds each of three steps of a swap of a service with owners (Own): the handlers end, and what Lead
 	// runs does; all owners release; all acquire. New requests wait meanwhile. A step that takes longer makes the swap
-	// fail, and nothing is lost. A handler that has run for longer already is waited for before the pause, that long
-	// again. Default 5s.
+	// fail, and nothing is lost: the owners acquire again, for which each has DrainTimeout where that is longer. A
+	// handler that has run for longer already is waited for before the pause, that long again. Default 5s.
 	PauseMax time.Duration
 
 	// A drain, and what goes to the next generation.

@@ -21,10 +21,11 @@ import (
 // estate is what the owners of this generation have, and the gate before the handlers that use it.
 type estate struct {
 	inbox
-	gate   *gate.Gate
-	owners owned.Owners // is not changed once Run has been called
-	bound  time.Duration
-	log    *slog.Logger
+	gate    *gate.Gate
+	owners  owned.Owners // is not changed once Run has been called
+	bound   time.Duration
+	wayBack time.Duration // bounds regain: a generation that gives that up can but end
+	log     *slog.Logger
 
 	opening sync.WaitGroup // openAfter
 
@@ -58,8 +59,9 @@ type (
 	}
 )
 
-func newEstate(in inbox, bound time.Duration, log *slog.Logger) *estate {
-	return &estate{inbox: in, gate: gate.New(listener.Hijacked), bound: bound, log: log}
+func newEstate(in inbox, cfg *Config, log *slog.Logger) *estate {
+	return &estate{inbox: in, gate: gate.New(listener.Hijacked), bound: cfg.PauseMax,
+		wayBack: max(cfg.PauseMax, cfg.DrainTimeout), log: log}
 }
 
 func (e *estate) any() bool { return len(e.owners.Names()) > 0 }
@@ -173,7 +175,7 @@ func (e *estate) regain() error {
 		return nil // as was said
 	}
 	if e.released.Load() {
-		if err := e.owners.Regain(context.Background(), e.bound); err != nil {
+		if err := e.owners.Regain(context.Background(), e.wayBack); err != nil {
 			e.lost.Store(true)
 			err = fmt.Errorf("drain: what the owners have released can't be acquired again: %w", err)
 			e.gate.PassOn(answerAll("the service starts again"))

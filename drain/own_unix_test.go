@@ -77,6 +77,9 @@ func (l *ledger) fails(ctx context.Context, method string) (err error) {
 func (l *ledger) file() string { return filepath.Join(filepath.Dir(l.g.path), "ledger-"+l.name) }
 
 func (l *ledger) Acquire(ctx context.Context, r io.Reader) error {
+	if r != nil && l.g.Fault == "Acquire of "+l.name+" takes long" {
+		<-time.After(2 * l.g.PauseMax)
+	}
 	if err := l.fails(ctx, "Acquire"); err != nil {
 		return err
 	}
@@ -303,6 +306,7 @@ func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 		"a handler":      {false, "", []string{"PauseMax (500ms)", "GET /slow"}},
 		"killed":         {false, "Acquire of b waits", []string{"killed"}},
 		"what Lead runs": {false, "", []string{"what Lead runs"}},
+		"also here":      {true, "Acquire of b takes long", []string{"Acquire", `owner "b"`, "deadline"}},
 	}
 	for _, owner := range []string{"a", "b"} {
 		for how, why := range map[string]string{"fails": "no more disk", "panics": "at the ledger", "hangs": "deadline"} {
@@ -323,6 +327,9 @@ func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 		s := start(t, p)
 		load := s.attractOwned(8, 1)
 		switch {
+		case x.words[0] == "Acquire" && x.old: // in both generations
+			s.failedSwap(x.words...)
+			s.nextHas("")
 		case x.old:
 			s.nextHas("")
 			s.failedSwap(x.words...)
