@@ -288,6 +288,7 @@ func TestOwnedStateGoesOn(t *testing.T) {
 				s.swap()
 				load[0].settle()
 			}
+			s.event(1, "stopped") // whatever its clients ask
 			over()
 			s.wantOwned(load)
 		})

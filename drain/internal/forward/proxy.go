@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -28,7 +29,8 @@ func Proxy(dial func(ctx context.Context, about About) (net.Conn, error), failed
 			fail(err)
 			return
 		}
-		o := &near{peer: newPeer(nc), w: w, ctl: http.NewResponseController(w), r: r, closed: make(chan struct{})}
+		o := &near{peer: newPeer(nc), w: w, own: w.Header().Clone(), ctl: http.NewResponseController(w), r: r,
+			closed: make(chan struct{})}
 		o.heed = o.do
 		if err := o.carry(); err != nil {
 			fail(err)
@@ -40,6 +42,7 @@ func Proxy(dial func(ctx context.Context, about About) (net.Conn, error), failed
 type near struct {
 	*peer
 	w      http.ResponseWriter
+	own    http.Header // what stands before the handler has set
 	ctl    *http.ResponseController
 	r      *http.Request
 	began  atomic.Bool // the client may have seen a part of the answer
@@ -80,6 +83,7 @@ func (o *near) carry() error {
 func (o *near) setHeader(m message) {
 	h := o.w.Header()
 	clear(h)
+	maps.Copy(h, o.own) // "Connection: close", or the client would never leave the old process
 	m.Header.to(h)
 }
 
