@@ -147,8 +147,8 @@ func (c *crowd) explain(d *draintest.Client, k int) (draintest.Answer, error) {
 	c.mu.Lock()
 	c.text = text
 	c.mu.Unlock()
-	if a, err = d.Do("GET", "/metrics", nil); err == nil && !strings.Contains(string(a.Body), "# HELP pushes "+text+"\n") {
-		err = fmt.Errorf("no text %q in %.200q", text, a.Body)
+	if a, err = d.Do("GET", "/help/pushes", nil); err == nil {
+		err = a.Want([]byte(text))
 	}
 	return a, err
 }
@@ -286,7 +286,7 @@ func (b *bed) fill(i, size int) {
 	b.Helper()
 	var body strings.Builder
 	for k := 0; body.Len() < size; k++ {
-		fmt.Fprintf(&body, "rows_of_a_table_that_a_job_has_seen_%d %d\n", k, i)
+		fmt.Fprintf(&body, "rows_that_a_job_has_read_from_the_table_of_all_orders_of_the_customers_of_shard_%d %d\n", k, i)
 	}
 	res, err := http.Post(fmt.Sprintf("http://%s/push/fill_%d", b.addr, i), "text/plain", strings.NewReader(body.String()))
 	if err != nil {

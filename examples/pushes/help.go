@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 )
 
@@ -44,7 +43,6 @@ func (h *help) of(metric string) string {
 }
 
 func (h *help) put(metric, text string) error {
-	text = strings.Join(strings.Fields(text), " ")
 	err := save(filepath.Join(h.dir, metric), func(w io.Writer) error {
 		_, err := io.WriteString(w, text)
 		return err

@@ -65,11 +65,14 @@ func routes(p *pushes, h *help) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		var all bytes.Buffer // no client is waited for while pushes are
-		_ = p.write(&all, h.of)
+		_ = p.write(&all)
 		_, _ = all.WriteTo(w)
 	})
 	mux.HandleFunc("POST /push/{name}", withBody(func(name, body string) error { return p.push(name, body, false) }))
 	mux.HandleFunc("PUT /push/{name}", withBody(func(name, body string) error { return p.push(name, body, true) }))
+	mux.HandleFunc("GET /help/{name}", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, h.of(r.PathValue("name")))
+	})
 	mux.HandleFunc("PUT /help/{name}", withBody(h.put))
 	return mux
 }

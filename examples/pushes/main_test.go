@@ -35,9 +35,11 @@ func newBed(t *testing.T) *bed {
 	b := &bed{T: t, dir: dir, addr: host + ":8080", tlsAddr: host + ":8443"}
 	b.service = drain.Client{Socket: filepath.Join(dir, "control")}
 	cert, key, _ := flow.Certificate(t, host)
-	b.process = flow.Start(t, exec.Command(flow.Build(t, "pushes", "v1", ""), "-addr", b.addr, "-tls-addr", b.tlsAddr,
+	cmd := exec.Command(flow.Build(t, "pushes", "v1", ""), "-addr", b.addr, "-tls-addr", b.tlsAddr,
 		"-cert", cert, "-key", key, "-file", b.path("pushes"), "-help-dir", b.path("help"), "-probation", "100ms",
-		"-control", b.service.Socket))
+		"-control", b.service.Socket)
+	cmd.Env = append(os.Environ(), "APP_PAUSE_MAX=1m") // however busy the machine is
+	b.process = flow.Start(t, cmd)
 	b.process.Answers(t, b.tlsAddr)
 	return b
 }
@@ -77,11 +79,11 @@ func (b *bed) stop() {
 	}
 }
 
-// said are the durations that the owner has logged for that.
-func (b *bed) said(what string) (all []time.Duration) {
+// said are the durations that lines of the log have under a key.
+func (b *bed) said(line, key string) (all []time.Duration) {
 	b.Helper()
-	line := regexp.MustCompile(`(?m)` + what + ` owner=pushes .* took=(\S+)$`)
-	for _, m := range line.FindAllStringSubmatch(b.process.Output(), -1) {
+	lines := regexp.MustCompile(` INFO ` + line + ` .*\b` + key + `=(\S+)`)
+	for _, m := range lines.FindAllStringSubmatch(b.process.Output(), -1) {
 		d, err := time.ParseDuration(m[1])
 		if err != nil {
 			b.Error(err)
@@ -122,7 +124,8 @@ func TestPushesAreThere(t *testing.T) {
 	}
 	t.Logf("%d pushes acknowledged in %d swaps and a stop, %d failed", c.acknowledged(), len(waits), len(c.failed))
 	t.Logf("longest wait of a client in a swap: %s", spread(waits))
-	t.Logf("Release: %s; Acquire: %s", spread(b.said("released")), spread(b.said("acquired")[1:]))
+	t.Logf("Release: %s; Acquire: %s; handlers before: %s; the pause in all: %s", spread(b.said("released", "took")),
+		spread(b.said("acquired", "took")[1:]), spread(b.said("swapped", "handlers")), spread(b.said("swapped", "paused")))
 }
 
 // TestLargeState: a swap carries any size. For the figures of README.md BATON_STATE is 200.
@@ -132,8 +135,9 @@ func TestLargeState(t *testing.T) {
 	for i := range setting(t, "BATON_STATE", 16) {
 		b.fill(i, size)
 	}
+	b.swap() // what a generation has itself acquired is the measure, not what pushing it has left to collect
 	c := newCrowd(b, 64)
-	use := b.measure(b.status().PID, func() { b.swap() })
+	use := b.measure(b.status().PID, b.swap)
 	c.settle()
 	wait := c.longest(use.begun)
 	c.stopping.Store(true)
@@ -144,11 +148,11 @@ func TestLargeState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	released, acquired := b.said("released"), b.said("acquired")
-	t.Logf("state of %d MB: Release %v, Acquire %v, longest wait of a client %v, the last Release, into the file, %v",
-		file.Size()>>20, released[0].Round(time.Millisecond), acquired[1].Round(time.Millisecond),
-		wait.Round(time.Millisecond), released[1].Round(time.Millisecond))
-	t.Logf("%v", use)
+	released, acquired := b.said("released", "took"), b.said("acquired", "took")
+	t.Logf("%d MB: Release %v, Acquire %v, longest wait of a client %v; the last Release, into the file, %v", file.Size()>>20,
+		released[1].Round(time.Millisecond), acquired[2].Round(time.Millisecond), wait.Round(time.Millisecond),
+		released[2].Round(time.Millisecond))
+	t.Logf("resident: %v; and the state between them", use)
 	t.Logf("%d pushes acknowledged, %d failed", c.acknowledged(), len(c.failed))
 }
 
@@ -168,7 +172,7 @@ type memory struct {
 }
 
 func (m memory) String() string {
-	return fmt.Sprintf("resident memory: before %d MB; peak of the old process %d MB, of the new one %d MB, of both at once %d MB",
+	return fmt.Sprintf("before %d MB; at most the old process %d MB, the new one %d MB, both at once %d MB",
 		m.before, m.old, m.new, m.both)
 }
 

@@ -48,7 +48,7 @@ func (p *pushes) Acquire(_ context.Context, r io.Reader) error {
 		if !ok || !ok2 || err != nil {
 			return fmt.Errorf("%s: no pushes: %q", from, lines.Text())
 		}
-		add(sums, metric, group, v)
+		add(sums, metric, strings.Clone(group), v) // it would keep its whole line
 	}
 	if err := lines.Err(); err != nil {
 		return err // the old generation serves on, with what it has
@@ -62,12 +62,11 @@ func (p *pushes) Acquire(_ context.Context, r io.Reader) error {
 // one: no handler runs any more.
 func (p *pushes) Release(_ context.Context, w io.Writer) error {
 	begun := time.Now()
-	write := func(w io.Writer) error { return p.write(w, func(string) string { return "" }) }
 	var err error
 	if w != nil {
-		err = write(w)
+		err = p.write(w)
 	} else {
-		err = save(p.file, write)
+		err = save(p.file, p.write)
 	}
 	if err != nil {
 		return err // this generation serves on, with what it has
@@ -79,14 +78,11 @@ func (p *pushes) Release(_ context.Context, w io.Writer) error {
 
 // write is the text format of Prometheus. The next generation reads it too: of the program's next version, so it is a
 // format that both know.
-func (p *pushes) write(w io.Writer, help func(metric string) string) error {
+func (p *pushes) write(w io.Writer) error {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	b := bufio.NewWriterSize(w, 64<<10)
 	for metric, groups := range p.sums {
-		if text := help(metric); text != "" {
-			fmt.Fprintf(b, "# HELP %s %s\n", metric, text)
-		}
 		for group, v := range groups {
 			line := append(append(b.AvailableBuffer(), metric...), `{group="`...)
 			line = append(append(line, group...), `"} `...)
