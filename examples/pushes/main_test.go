@@ -168,7 +168,6 @@ type memory struct {
 	before   int // the old one's, before
 	old, new int // the most
 	both     int // the most at once
-	carried  int // what is in the files of memory between them
 }
 
 func (m memory) String() string {

@@ -5,7 +5,8 @@
 //
 //	go -C examples run ./bench/pause -swaps 50 -clients 64
 //
-// The two are swapped in turn. "Between" is from the call of Release to the call of Acquire, as the owner itself sees it.
+// The two are swapped in turn. "Between" is from the call of Release to that of Acquire, as the owner sees it; the other
+// lines are what the service logs of a swap: the whole pause, and its parts.
 package main
 
 import (
