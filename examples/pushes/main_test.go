@@ -106,6 +106,7 @@ func setting(t *testing.T, name string, number int) int {
 
 // TestPushesAreThere: what was acknowledged is there after swaps and a stop, once each.
 func TestPushesAreThere(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	c := newCrowd(b, 64)
 	var waits []time.Duration
@@ -130,9 +131,10 @@ func TestPushesAreThere(t *testing.T) {
 
 // TestLargeState: a swap carries any size. For the figures of README.md BATON_STATE is 200.
 func TestLargeState(t *testing.T) {
+	t.Parallel()
 	b := newBed(t)
 	const size = 1 << 20
-	for i := range setting(t, "BATON_STATE", 16) {
+	for i := range setting(t, "BATON_STATE", 4) {
 		b.fill(i, size)
 	}
 	b.swap() // what a generation has itself acquired is the measure, not what pushing it has left to collect
@@ -185,6 +187,9 @@ func (b *bed) measure(pid int, f func()) memory {
 		for ctx.Err() == nil {
 			sum := 0
 			for _, p := range flow.Running(b.process.Path) {
+				if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p)); !strings.Contains(string(args), b.dir) {
+					continue // of another test
+				}
 				r := resident(p)
 				sum += r
 				if p == pid {
