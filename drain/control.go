@@ -178,7 +178,9 @@ func (c *control) commands(s commander, pid int) http.Handler {
 			case err == nil:
 				w.Header().Set("Content-Type", "application/json")
 				_ = json.NewEncoder(w).Encode(s.Status())
-			case main.Err() != nil: // what was asked for was not done here: the next one to accept can do it
+			case main.Err() != nil && !errors.Is(err, ErrSwapFailed):
+				// What was asked for was not done here: the next one to accept can do it. A swap that failed has been
+				// tried, and this one is the main one again.
 				w.Header().Set("Retry-After", "0")
 				http.Error(w, "drain: another generation has taken over; ask again", http.StatusServiceUnavailable)
 			default:

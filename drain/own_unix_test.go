@@ -325,7 +325,7 @@ func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 		if x.words[0] == "what Lead runs" {
 			p.Leads, p.LeadTail = []string{"one"}, 2*bound
 		}
-		s := start(t, p)
+		s := start(t, p, withControl)
 		load := s.attractOwned(8, 1)
 		switch {
 		case x.words[0] == "Acquire" && x.old: // in both generations
@@ -340,7 +340,10 @@ func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 			s.kill(s.event(2, "proven").PID)
 			s.wantIn(s.eventSince(mark, 1, "swap failed").Err, x.words...)
 		case x.fault != "":
-			s.failSwap(x.fault, x.words...)
+			s.nextHas(x.fault)
+			_, err := s.control("swap") // whose answer is not to ask again
+			s.wantWords(err, x.words...)
+			s.nextHas("")
 		case p.Leads != nil:
 			s.await(0, "the lead", noted(1, "one begun"))
 			s.failedSwap(x.words...)
