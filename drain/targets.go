@@ -33,7 +33,8 @@ func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(conte
 		i = 0
 	}
 	if i < 0 {
-		return answerAll("this version of the service does not serve here"), func(ctx context.Context) context.Context { return ctx }
+		same := func(ctx context.Context) context.Context { return ctx }
+		return answerAll("this version of the service does not serve here"), same
 	}
 	srv := all[i]
 	s.Lock()

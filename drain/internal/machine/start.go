@@ -149,7 +149,8 @@ func (t *turn) leave() {
 func (t *turn) toldToLeave(reason string) {
 	switch s := &t.Successor; {
 	case s.Trusts && s.Phase == lifecycle.Main: // the old generation hasn't heard of that yet
-	case s.Phase == lifecycle.Awaiting || s.Phase == lifecycle.Acquiring: // a version that lets go then says so once more
+	// A version that lets go then says so once more.
+	case s.Phase == lifecycle.Awaiting || s.Phase == lifecycle.Acquiring:
 		t.succeed(lifecycle.OldRefuses)
 	case t.Phase == Starting && !t.Running:
 		t.finish(KindStopped, reason, nil)
