@@ -21,7 +21,8 @@ func Proxy(dial func(ctx context.Context, about About) (net.Conn, error), failed
 			if r.Context().Err() == nil { // the client is there
 				failed(err)
 			}
-			clear(w.Header())
+			h := w.Header()
+			maps.DeleteFunc(h, func(key string, _ []string) bool { return key != "Connection" })
 			w.WriteHeader(http.StatusBadGateway)
 		}
 		nc, err := dial(r.Context(), aboutOf(r))
