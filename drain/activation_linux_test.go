@@ -4,15 +4,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 )
-
-// socketPath is where a unix socket can be that outlives a service.
-func socketPath(t testing.TB) string { t.Helper(); return filepath.Join(shortDir(t), "s") }
 
 const (
 	tcpName = "baton.tcp+127.0.0.1%3A0"

@@ -228,6 +228,9 @@ func (s *service) replan() {
 	must(s, err)
 }
 
+// socketPath is where a unix socket can be that outlives a service.
+func socketPath(t testing.TB) string { t.Helper(); return filepath.Join(shortDir(t), "s") }
+
 // gate makes a FIFO that something can wait at until open is called.
 func (s *service) gate(name string) (path string, open func()) {
 	s.Helper()
