@@ -28,6 +28,7 @@ type estate struct {
 	log     *slog.Logger
 
 	opening sync.WaitGroup // openAfter
+	h2c     sync.Once      // of its warning
 
 	given    owned.States // the loop's: what the old generation has handed over
 	released atomic.Bool  // the owners have nothing here any more
@@ -76,6 +77,17 @@ func (e *estate) add(a ownerAdded, running bool) error {
 
 // ticks is how many of them the owners may take to acquire.
 func (e *estate) ticks() int { return int((e.bound + time.Second - 1) / time.Second) }
+
+// warnOfH2C is called for a request that makes a handler speak HTTP/2 on the connection: what comes by that passes no
+// gate.
+func (e *estate) warnOfH2C() {
+	if e.any() {
+		e.h2c.Do(func() {
+			e.log.Warn("HTTP/2 that a handler speaks, as h2c.NewHandler does, goes on while the owners release: let " +
+				"http.Server.Protocols speak it")
+		})
+	}
+}
 
 // acquire makes everything this generation's, before its doors open. Waited: another generation has clients that wait.
 func (e *estate) acquire(ctx context.Context, waited bool) error {

@@ -441,6 +441,25 @@ func TestStopWhileTheFirstOwnersAcquire(t *testing.T) {
 	s.wantExit(s.pgid, 0)
 }
 
+// A second signal to stop cuts off what is in flight, and what was acknowledged is saved all the same. What a handler
+// speaks HTTP/2 on passes no gate, and is warned of.
+func TestOwnersSaveWhenAskedTwice(t *testing.T) {
+	s := start(t, plan{Owns: []string{"a"}})
+	load := s.push("a", 4, 0)
+	load.end()
+	c := s.connect()
+	_, err := io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	must(t, err)
+	s.awaitLine("http.Server.Protocols")
+	gate, _ := s.gate("slow")
+	must(t, s.connect().send("GET", "/slow?gate="+gate, ""))
+	s.noteSince(0, s.pgid, "slow begun")
+	s.tell(s.pgid, syscall.SIGTERM)
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.wantExit(s.pgid, 1)
+	s.wantLedger("a", load.acked)
+}
+
 // Where neither generation can have what was released, nobody is told that anything was done, and the service ends with
 // the reason. What can be saved is.
 func TestOwnerThatCanNotAcquireAgain(t *testing.T) {

@@ -222,6 +222,9 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 				s.health.Arrived()
 			}
 		}
+		if r.Method == "PRI" { // which net/http answers itself where http.Server.Protocols has it
+			s.run.estate.warnOfH2C()
+		}
 		s.servers.gate.Serve(next, w, r)
 	})
 }
