@@ -127,9 +127,8 @@ func TestConnectionsOfUnknownServersMoveAtRest(t *testing.T) {
 		silent := dial(t, one)
 		one.await(t, "silent one not accepted", func(n Counts) bool { return n.Other == 1 })
 		resting, asking := idle(t, one), idle(t, one)
-		if n := one.set.Counts(); n.New != 1 || n.Idle != 2 {
-			t.Fatalf("%+v; want one new and two idle: the server speaks HTTP/1", n)
-		}
+		one.await(t, "not one new and two idle: the server speaks HTTP/1",
+			func(n Counts) bool { return n.New == 1 && n.Idle == 2 })
 		asking.send(post("slow"))
 		<-busy.come
 		two, _ := u.next(t, one, nil)
