@@ -15,9 +15,10 @@ within() { # seconds, command
 	shift
 	until "$@"; do
 		[ "$(clock)" -le "$end" ] || return 1
-		sleep 0.1 2>/dev/null || sleep 1 # POSIX knows whole seconds only
+		nap
 	done
 }
+nap() { sleep 0.1 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
 
 # clock prints seconds. Where there is /proc nobody can set it back.
 clock() {

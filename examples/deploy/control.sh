@@ -172,7 +172,8 @@ mine() {
 }
 started() {
 	rc=''
-	if ! alive "$child"; then
+	# It looks like a zombie for a moment, when a thread of it makes it the keeper by execve(2).
+	if ! alive "$child" && nap && ! alive "$child"; then
 		wait "$child"
 		rc=$?
 		return 0
