@@ -209,9 +209,11 @@ func answerAll(text string) http.HandlerFunc {
 	}
 }
 
-// letGo is called when the next generation serves: what this one may not handle any more goes there, by dial.
+// letGo is called when the next generation serves: what this one may not handle any more goes there, by dial. Where
+// nothing was released, this one handles what it has.
 func (e *estate) letGo(b bequest, dial func(context.Context, forward.About) (net.Conn, error)) {
 	if !e.released.Load() {
+		e.gate.Open()
 		return
 	}
 	b.states.Close()

@@ -180,10 +180,16 @@ func (r *runner) letGo() {
 	}
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
-	r.estate.letGo(sw.bequest, func(ctx context.Context, about forward.About) (net.Conn, error) {
+	dial := func(ctx context.Context, about forward.About) (net.Conn, error) {
 		about.Listener = r.servers.nameOf(ctx)
 		return sw.carry(about)
-	})
+	}
+	letGo := func() { r.estate.letGo(sw.bequest, dial) }
+	if sw.announces && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
+		go func() { <-sw.settled; letGo() }()
+		return
+	}
+	letGo()
 }
 
 // extra is how many ticks the child may take besides, for its owners.
