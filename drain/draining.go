@@ -66,22 +66,9 @@ func Context(ctx context.Context) context.Context {
 	case !ok:
 		return ctx
 	case ctx.Done() == nil: // it never ends, not even with the request
-		return ofRequest{s.Draining(r.Context()), ctx}
+		return withValues{s.Draining(r.Context()), ctx}
 	}
 	return s.Draining(ctx)
-}
-
-// ofRequest is a context for leaving, with the values of a framework's.
-type ofRequest struct {
-	context.Context
-	framework context.Context
-}
-
-func (c ofRequest) Value(key any) any {
-	if v := c.framework.Value(key); v != nil {
-		return v
-	}
-	return c.Context.Value(key)
 }
 
 // requestOf is the request of a *gin.Context, of what embeds one, or of a context that is derived from one. Those do

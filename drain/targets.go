@@ -42,7 +42,7 @@ func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(conte
 	s.Unlock()
 	return srv.Handler, func(ctx context.Context) context.Context {
 		if own.base != nil {
-			ctx = values{ctx, own.base(srv.ln)}
+			ctx = withValues{ctx, own.base(srv.ln)}
 		}
 		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), http.ServerContextKey, srv.Server)
 		if own.conn != nil {
@@ -63,15 +63,15 @@ func (s *servers) keepContexts(srv *http.Server) {
 	s.contexts[srv] = contexts{srv.BaseContext, srv.ConnContext}
 }
 
-// values is a context with the values of another one besides.
-type values struct {
+// withValues is a context with the values of another one before its own.
+type withValues struct {
 	context.Context
-	more context.Context
+	of context.Context
 }
 
-func (c values) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
+func (c withValues) Value(key any) any {
+	if v := c.of.Value(key); v != nil {
 		return v
 	}
-	return c.more.Value(key)
+	return c.Context.Value(key)
 }
