@@ -49,7 +49,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.GiveUp:
 		r.swap.giveUp()
 	case machine.Announce:
-		r.swap.announces = true
+		r.swap.settled = make(chan struct{})
 		go r.swap.announce(r.inbox, r.manager, r.set, r.estate, r.cfg.Logger)
 	case machine.Promote:
 		r.promote(e)

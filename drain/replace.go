@@ -185,7 +185,7 @@ func (r *runner) letGo() {
 		return sw.carry(about)
 	}
 	letGo := func() { r.estate.letGo(sw.bequest, dial) }
-	if sw.announces && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
+	if sw.settled != nil && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
 		go func() { <-sw.settled; letGo() }()
 		return
 	}
@@ -211,10 +211,10 @@ func (r *runner) takeBack(released bool) {
 		r.parts.regain()
 	}
 	reason, stops := r.state.Child.Reason, r.state.Stopping || r.state.Child.Next.Stop
-	announcing := sw.announces
+	settled := sw.settled
 	go func() { // a disk that is slow holds up the next swap, and nothing else
-		if announcing {
-			<-sw.settled
+		if settled != nil {
+			<-settled
 			r.set.ResumeReads()
 			_ = r.estate.regain()
 		}

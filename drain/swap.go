@@ -40,10 +40,9 @@ type swap struct {
 	pid     chan int      // the child's, once it says
 	owns    chan []string // the names of its owners, once it says
 
-	bequest   bequest       // what the owners of this generation have released for it
-	acquires  bool          // it has owners
-	announces bool          // announce was called
-	settled   chan struct{} // closed when it has returned
+	bequest  bequest       // what the owners of this generation have released for it
+	acquires bool          // it has owners
+	settled  chan struct{} // nil until announce is called, closed when it has returned
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // those that wait for the child's answers
@@ -87,7 +86,7 @@ func newSwap(generation, attempt int, reply chan<- error) *swap {
 	return &swap{
 		generation: generation, attempt: attempt, reply: reply,
 		room: make(chan struct{}), able: make(chan struct{}), gone: make(chan struct{}),
-		over: make(chan struct{}), pid: make(chan int, 1), owns: make(chan []string, 1), settled: make(chan struct{}),
+		over: make(chan struct{}), pid: make(chan int, 1), owns: make(chan []string, 1),
 		asked: make(chan chan<- []bool, 64),
 	}
 }
