@@ -24,11 +24,12 @@ type generations struct {
 	past    Totals    // without what this generation counts, and older ones since their elder.base
 
 	bases map[*elder]listener.Counts // what of the older ones is in the totals that the next one was told
+	ended []*elder                   // of older, since then: the next one takes leave of them
 }
 
 // part hands the older generations on, and what all of them have counted. Self is this one as the
-// next one is to see it.
-func (g *generations) part(self func() (p Peer, dropped int64)) part {
+// next one is to see it. Back is called with one that has ended since release, where no generation follows.
+func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder)) part {
 	return part{
 		inherit: func(m message) {
 			g.coming = max(0, min(m.Older, 1<<16))
@@ -44,6 +45,13 @@ func (g *generations) part(self func() (p Peer, dropped int64)) part {
 			m.Older = len(g.older) + g.coming
 			m.Holders = g.allHolders()
 			g.exportTotals(m, self)
+		},
+		regain: func() {
+			ended := g.ended
+			g.bases, g.ended = nil, nil
+			for _, e := range ended {
+				back(e)
+			}
 		},
 		yield: func() {
 			for e, base := range g.bases { // one that has come since is not in the totals
@@ -125,6 +133,10 @@ func (g *generations) leave(e *elder) bool {
 	}
 	i := slices.Index(g.older, e)
 	if i < 0 {
+		return false
+	}
+	if g.bases != nil { // what it has counted since then reaches the next one with its link
+		g.ended = append(g.ended, e)
 		return false
 	}
 	g.older = slices.Delete(g.older, i, i+1)

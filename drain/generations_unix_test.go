@@ -271,6 +271,50 @@ func TestStopCutsEveryGenerationOff(t *testing.T) {
 	}
 }
 
+// wantTotals wants what each generation that is gone has said in its last event, and what the main one counts.
+func (s *service) wantTotals(swaps, failed int) {
+	s.Helper()
+	var sum listener.Counts
+	for _, r := range s.since(0) {
+		if r.Phase == drain.Stopped {
+			sum.Adopted += r.Open.Adopted
+			sum.Moved += r.Open.Moved
+		}
+	}
+	st := s.status()
+	sum.Adopted += st.Open.Adopted
+	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: swaps,
+		FailedSwaps: failed}); st.Total != want || sum.Moved == 0 {
+		s.Errorf("%+v; want %+v", st.Total, want)
+	}
+}
+
+// An older generation that ends between the word to the next generation and the end of the swap is not forgotten.
+func TestTotalsOfOneThatEndsInTheSwap(t *testing.T) {
+	eachOf(t, func(t *testing.T, how string) {
+		s := start(t, plan{DrainTimeout: 2 * hung}, withControl)
+		c, open := s.slow("slow")
+		s.plan.Owns = []string{"a"}
+		s.replan()
+		s.swap()
+		took := s.beginSwap("Acquire of a waits")
+		s.finishSlow(c, open)
+		s.wantExit(s.pgid, 0)
+		failed := 0
+		if how == "it fails" {
+			failed = 1
+			s.kill(s.event(3, "proven").PID)
+		} else {
+			took()
+		}
+		s.eventSince(0, 3-failed, "older generation is gone")
+		s.olderAre(0)
+		s.wantTotals(2-failed, failed)
+		s.stop()
+		s.wantNothingLost()
+	}, "it succeeds", "it fails")
+}
+
 // What a generation has counted is not forgotten with it.
 func TestTotalsSurviveTheirGenerations(t *testing.T) {
 	s := start(t, plan{MaxGenerations: 16, DrainTimeout: 2 * hung}, withControl)
@@ -305,20 +349,7 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 	l.end()
 	s.olderAre(0)
 	check()
-	// Each generation that is gone has said how many connections it adopted and moved, in its last event.
-	var sum listener.Counts
-	for _, r := range s.since(0) {
-		if r.Phase == drain.Stopped {
-			sum.Adopted += r.Open.Adopted
-			sum.Moved += r.Open.Moved
-		}
-	}
-	st := s.status()
-	sum.Adopted += st.Open.Adopted
-	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: 7,
-		FailedSwaps: 1}); st.Total != want || sum.Moved == 0 {
-		t.Errorf("%+v; want %+v", st.Total, want)
-	}
+	s.wantTotals(7, 1)
 	s.stop()
 	s.wantNothingLost()
 }

@@ -23,7 +23,7 @@ func TestLateOlderGenerationsAreHandedOn(t *testing.T) {
 	parent, late := older(3), older(1)
 	late.base = listener.Counts{Moved: 7}
 	r.others.older = []*elder{parent}
-	owns := r.others.part(func() (Peer, int64) { return Peer{}, 0 })
+	owns := r.others.part(func() (Peer, int64) { return Peer{}, 0 }, nil)
 	owns.release(&message{})
 	r.others.older = append(r.others.older, late)
 	owns.yield()

@@ -14,7 +14,7 @@ func (r *runner) listParts() parts {
 	return parts{
 		r.os.scorePart(r.cfg.Logger),
 		probersPart(r.health, warn),
-		r.others.part(r.bequest),
+		r.others.part(r.bequest, func(e *elder) { go r.post(elderGone{e}) }),
 		{release: r.signals.release, inherit: r.signals.inherit}, // before the keeper hears of this generation
 		r.manager.part(),
 		ticketsPart(r.tickets, r.cfg.Logger),
