@@ -15,7 +15,7 @@ import (
 func (c *conn) userDeadlinePassed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.userDeadline.IsZero() && !time.Now().Before(c.userDeadline) {
+	if c.userDeadline.Equal(quirks.LongAgo) || !c.userDeadline.IsZero() && !time.Now().Before(c.userDeadline) {
 		return true
 	}
 	_ = c.setReadDeadlineLocked(c.userDeadline)

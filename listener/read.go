@@ -58,10 +58,13 @@ func (c *conn) readOn(p []byte) (int, error) {
 			}
 			return n, err
 		}
-		if err == nil || !isTimeout(err) || c.userDeadlinePassed() {
-			if err != nil && !isTimeout(err) {
-				c.clientClosed.Store(true)
-			}
+		switch {
+		case err == nil:
+			return n, err
+		case !isTimeout(err):
+			c.clientClosed.Store(true)
+			return n, err
+		case c.userDeadlinePassed():
 			return n, err
 		}
 	}
