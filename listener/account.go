@@ -2,7 +2,6 @@ package listener
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
@@ -40,8 +39,8 @@ func (c *conn) recordLosses(force bool) {
 	case !waits && (force || c.busy()):
 		for _, q := range c.inFlight() {
 			l := Loss{Kind: LostCutOff, Method: q.method, Path: q.path(), Unread: sockopt.Unread(c.Conn)}
-			if !q.began.IsZero() {
-				l.Age = time.Since(q.began)
+			if q.began != 0 {
+				l.Age = now() - q.began
 			}
 			if c.isHTTP2() || c.is(http.StateActive) {
 				c.set.lost.Add(1)
@@ -73,7 +72,7 @@ func (c *conn) requestBegins(r *http.Request) {
 	if c.bodyLength.Load() != r.ContentLength {
 		c.bodyLength.Store(r.ContentLength)
 	}
-	q := request{r.Method, r.RequestURI, time.Now()}
+	q := request{r.Method, r.RequestURI, now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !isStream(r) {
@@ -118,7 +117,7 @@ func (c *conn) inFlight() (all []request) {
 	for _, q := range c.streams {
 		all = append(all, q)
 	}
-	if c.isHTTP2() && (len(all) > 0 || c.serving.began.IsZero()) {
+	if c.isHTTP2() && (len(all) > 0 || c.serving.began == 0) {
 		return all
 	}
 	return append(all, c.serving)
@@ -133,5 +132,5 @@ func (c *conn) busy() bool {
 	if len(c.streams) > 0 {
 		return !c.clientClosed.Load()
 	}
-	return !c.hijacked && !c.serving.began.IsZero()
+	return !c.hijacked && c.serving.began != 0
 }

@@ -64,10 +64,10 @@ type conn struct {
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
 	userDeadline   time.Time  // as the user of the connection wants it
 	inForce        time.Time  // as Conn has it
-	idleSince      time.Time  // when the state became new or idle, or the last answer arrived
-	quietSince     time.Time  // the same; under TLS, when the last byte came
-	begunAt        time.Time  // when the client began what it has not finished
-	closeNotBefore time.Time  // while leaving
+	idleSince      instant    // when the state became new or idle, or the last answer arrived
+	quietSince     instant    // the same; under TLS, when the last byte came
+	begunAt        instant    // when the client began what it has not finished
+	closeNotBefore instant    // while leaving
 	unsent         int        // while leaving: bytes of the last answer that the client had not received
 	closed         bool
 	handingOver    bool                      // by the application, or was
@@ -168,7 +168,7 @@ func isStreamSocket(nc net.Conn) bool {
 // because handlers change the Request's.
 type request struct {
 	method, target string
-	began          time.Time // zero: there is no request
+	began          instant // 0: there is no request
 }
 
 func (q request) path() string {

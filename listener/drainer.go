@@ -12,7 +12,7 @@ import (
 type drainer struct {
 	set      *Set
 	grace    atomic.Int64 // a time.Duration
-	from     atomic.Int64 // when it began, or was hurried, in Unix nanoseconds
+	from     atomic.Int64 // the instant when it began, or was hurried
 	hurried  atomic.Bool  // it was hurried
 	offers   chan offer
 	moving   atomic.Int32  // offers made and not answered

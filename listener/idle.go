@@ -44,7 +44,7 @@ func (d *drainer) canHandOver(c *conn) bool {
 func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	now := now()
 	// A client that still receives the last answer does not rest: the end would come just behind
 	// that answer, when the next request may be on its way. A client that does not read on is given
 	// up.
@@ -52,7 +52,7 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 		c.unsent, c.quietSince, c.idleSince = n, now, now
 	}
 	wake := d.closeTime(c, rest, now)
-	if !now.Before(wake) {
+	if now >= wake {
 		if sockopt.Unread(c.Conn) > 0 {
 			return false
 		}
@@ -66,39 +66,31 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 		}
 		return true
 	}
-	if !c.userDeadline.IsZero() && c.userDeadline.Before(wake) {
-		wake = c.userDeadline
+	at := time.Now().Add(wake - now)
+	if !c.userDeadline.IsZero() && c.userDeadline.Before(at) {
+		at = c.userDeadline
 	}
-	_ = c.setReadDeadlineLocked(wake)
+	_ = c.setReadDeadlineLocked(at)
 	return false
 }
 
 // closeTime tells when c is to be closed. The caller holds c.mu.
-func (d *drainer) closeTime(c *conn, rest bool, now time.Time) time.Time {
-	from, grace := time.Unix(0, d.from.Load()), time.Duration(d.grace.Load())
-	if c.idleSince.After(from) {
-		from = c.idleSince
+func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
+	grace := time.Duration(d.grace.Load())
+	from := max(c.idleSince, instant(d.from.Load()))
+	if c.closeNotBefore == 0 {
+		c.closeNotBefore = now + grace/2 + rand.N(grace/2+1)
 	}
-	if c.closeNotBefore.IsZero() {
-		c.closeNotBefore = now.Add(grace/2 + rand.N(grace/2+1))
+	// A client that uses its connection more often than once in a grace does so in time.
+	wake := max(c.closeNotBefore, c.quietSince+grace)
+	if !rest {
+		wake = max(from, c.begunAt) + grace
 	}
-	wake := c.closeNotBefore
-	switch whole := c.quietSince.Add(grace); {
-	case !rest:
-		if wake = from.Add(grace); c.begunAt.After(from) {
-			wake = c.begunAt.Add(grace)
-		}
-	case whole.After(wake):
-		wake = whole // a client that uses its connection more often than that does so in time
-	}
-	last := from.Add(2 * grace)
+	last := from + 2*grace
 	if d.hurried.Load() { // there may be no time for two
-		last = from.Add(grace)
+		last = from + grace
 	}
-	if wake.After(last) {
-		return last
-	}
-	return wake
+	return min(wake, last)
 }
 
 // release is called by the goroutine that reads c, while the server waits for a request. Rest tells
@@ -114,12 +106,12 @@ func (c *conn) closeForeign() {
 	case c.is(http.StateClosed), c.is(http.StateHijacked):
 		c.set.remove(c)
 	case d != nil && c.awaitsRequest():
-		now := time.Now()
+		now := now()
 		c.mu.Lock()
 		at := d.closeTime(c, true, now)
 		c.mu.Unlock()
-		if now.Before(at) {
-			time.AfterFunc(at.Sub(now), c.closeForeign)
+		if now < at {
+			time.AfterFunc(at-now, c.closeForeign)
 		} else {
 			_ = c.Conn.Close() // which the server notices
 		}

@@ -53,7 +53,7 @@ const firstGroup, lastGroup = 16, 256
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := &drainer{set: s, offers: make(chan offer), answered: make(chan struct{}, 1), over: make(chan struct{})}
 	d.grace.Store(int64(max(0, grace)))
-	d.from.Store(time.Now().UnixNano())
+	d.from.Store(int64(now()))
 	if handover == nil {
 		close(d.over)
 	}
@@ -147,14 +147,14 @@ func (s *Set) Hurry(grace time.Duration) {
 	if d == nil || int64(grace) >= d.grace.Load() {
 		return
 	}
-	d.from.Store(time.Now().UnixNano())
+	d.from.Store(int64(now()))
 	d.grace.Store(int64(max(0, grace)))
 	d.hurried.Store(true)
 	conns := s.all()
 	d.spreadGoAway(conns, (*h2drain.Conn).Hurry)
 	for _, c := range conns {
 		c.mu.Lock()
-		c.closeNotBefore = time.Time{}
+		c.closeNotBefore = 0
 		c.mu.Unlock()
 		d.interrupt(c)
 	}

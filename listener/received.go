@@ -59,10 +59,10 @@ func (c *conn) firstByte() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.begunAt = time.Now()
+	c.begunAt = now()
 	if adopted {
 		c.adoptedIdle.Store(false)
-		c.firstByteAt = c.begunAt
+		c.firstByteAt = time.Now()
 		c.userDeadline = time.Time{}
 		if c.headerTimeout > 0 {
 			c.userDeadline = c.firstByteAt.Add(c.headerTimeout)

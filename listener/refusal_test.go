@@ -145,7 +145,7 @@ func TestRefusedConnectionsStay(t *testing.T) {
 func allSettled(g *generation) bool {
 	for _, c := range g.set.all() {
 		c.mu.Lock()
-		settled := !c.closeNotBefore.IsZero()
+		settled := c.closeNotBefore != 0
 		c.mu.Unlock()
 		if !settled {
 			return false

@@ -2,7 +2,6 @@ package listener
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/baton-go/baton/listener/internal/sniff"
 )
@@ -41,7 +40,7 @@ func (c tlsRecords) receivedRecord(begins, waits bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.quietSince = time.Now()
+	c.quietSince = now()
 	if begins {
 		c.begunAt = c.quietSince
 	}

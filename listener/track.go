@@ -141,7 +141,7 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.head.Store(0)
 		}
 		c.mu.Lock()
-		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, time.Now(), time.Time{}, false
+		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, now(), 0, false
 		c.idleSince = c.quietSince
 		c.mu.Unlock()
 	case http.StateActive:
@@ -197,7 +197,7 @@ func (d *drainer) hasPipelined(c *conn, r *http.Request) bool {
 	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
 		return false
 	}
-	if time.Since(time.Unix(0, d.from.Load())) > time.Duration(d.grace.Load()) {
+	if int64(now()) > d.from.Load()+d.grace.Load() {
 		return false
 	}
 	if c.lines.Ahead.Load() > 0 {

@@ -23,10 +23,10 @@ func (d *drainer) drainUnmet(c *conn) {
 		return
 	}
 	c.mu.Lock()
-	wake := d.closeTime(c, false, time.Now())
+	wake := d.closeTime(c, false, now())
 	c.mu.Unlock()
 	const often = 10 * time.Millisecond
-	again := max(time.Until(wake), time.Duration(d.grace.Load())/4, often)
+	again := max(wake-now(), time.Duration(d.grace.Load())/4, often)
 	time.AfterFunc(again, func() { d.drainUnmet(c) })
 }
 
@@ -73,7 +73,7 @@ func (so *socket) awaitMet() {
 	}
 	const often = 5 * time.Millisecond
 	for _, c := range some {
-		for c.awaited() && !so.set.forceClosing.Load() && time.Now().UnixNano() < d.from.Load()+d.grace.Load() {
+		for c.awaited() && !so.set.forceClosing.Load() && int64(now()) < d.from.Load()+d.grace.Load() {
 			time.Sleep(often)
 		}
 	}
