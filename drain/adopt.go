@@ -174,6 +174,12 @@ func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan er
 		a.adopt(m, files, ack)
 		return
 	}
+	if len(m.Batch) > 0 {
+		var err error
+		if m.Tickets, err = ticketsOf(m.Batch); err != nil {
+			a.log.Warn("connection not adopted", "err", err)
+		}
+	}
 	_ = a.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
 }
 

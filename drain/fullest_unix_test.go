@@ -47,6 +47,11 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 	for range 64 {
 		tickets = append(tickets, listener.Ticket{Listener: long(128), Idle: true})
 	}
+	var sealed []listener.Ticket
+	for i := range maxOffered {
+		sealed = append(sealed, listener.Ticket{Listener: fmt.Sprint(i, long(128)), Form: "sealed",
+			State: make([]byte, maxOfferedState/maxOffered)})
+	}
 	peer := &Peer{Phase: Draining, Since: time.Now(), Deadline: time.Now()}
 	var given message
 	if err := given.give("full", strings.Repeat("x", maxGiven-2)); err != nil {
@@ -63,7 +68,7 @@ func TestTheFullestMessagesFitTheLink(t *testing.T) {
 		{Kind: kindPromoted, PIDFile: long(4096), Control: long(108), Ledger: bytes.Repeat([]byte("<"), 64<<10),
 			TicketKeys: keys, Holders: holders, Report: peer, Totals: &Totals{}, Parts: given.Parts},
 		{Kind: kindElder, Report: peer, Base: &listener.Counts{}},
-		{Kind: kindConns, Tickets: tickets},
+		{Kind: kindConns, Tickets: tickets}, {Kind: kindOffer, Batch: batchOf(sealed)},
 		{Kind: kindAdopt, ID: 1, Tickets: []listener.Ticket{{Listener: long(128),
 			State: bytes.Repeat([]byte{0xff}, maxState)}}},
 		{Kind: kindTook, Took: make([]bool, 64), Reason: long(maxReason)},

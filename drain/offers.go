@@ -23,6 +23,7 @@ type offers struct {
 
 	mu       sync.Mutex // guards what follows
 	confirms bool       // the process that reads the other end now waits for the word
+	batches  bool       // it reads batches
 	last     int
 	waiting  map[int]chan<- answer
 }
@@ -36,6 +37,12 @@ func (o *offers) confirmed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.confirms
+}
+
+func (o *offers) batched() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.batches
 }
 
 func (o *offers) add() (id int, answered <-chan answer) {
@@ -116,7 +123,7 @@ func (sw *swap) meetReader(p *protocol) {
 	o := &sw.offers
 	o.mu.Lock()
 	before := o.confirms
-	o.confirms = p.can(canConfirm)
+	o.confirms, o.batches = p.can(canConfirm), p.can(canBatch)
 	stops := before && !o.confirms
 	o.mu.Unlock()
 	if stops {

@@ -207,6 +207,7 @@ func seeds(f *testing.F) {
 		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry},
 		{Kind: kindPromoted, Owned: []string{"a"}}, {Kind: kindOwns, Owned: []string{"a", "a"}},
 		{Kind: kindRequest, About: &forward.About{Listener: "unix here"}}, {Kind: kindRequest},
+		{Kind: kindOffer, ID: 1, Batch: batchOf(append(conn, conn...))}, {Kind: kindOffer, ID: 2, Batch: []byte{1}},
 		{Kind: "?"}, {},
 	} {
 		for i := range 15 {
@@ -264,6 +265,12 @@ func fit(text []byte, ln net.Listener) []byte {
 		if m.Tickets[i].Listener == "unix here" {
 			m.Tickets[i].Listener = "unix " + ln.Addr().String()
 		}
+	}
+	if tickets, err := ticketsOf(m.Batch); err == nil && len(m.Batch) > 0 {
+		for i := range tickets {
+			tickets[i].Listener = "unix " + ln.Addr().String()
+		}
+		m.Batch = batchOf(tickets)
 	}
 	m.PIDFile, m.Control = "", "" // files of this machine are none of the fuzzer's
 	text, _ = json.Marshal(m)

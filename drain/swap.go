@@ -12,7 +12,6 @@ import (
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/process"
-	"github.com/baton-go/baton/listener"
 )
 
 // swap is one attempt to start the next generation, seen from the old one: the process, and the link to it. How far it
@@ -213,29 +212,6 @@ func (sw *swap) handOn(in inbox, older []*elder, reader *protocol) {
 			_ = sw.link.Post(message{Kind: kindElder})
 		}
 		_ = e.link.Close()
-	}
-}
-
-// handover is the listener.Handover to the child.
-func (sw *swap) handover(tickets []listener.Ticket, conns []syscall.Conn) ([]bool, error) {
-	if sw.offers.confirmed() {
-		a, err := sw.offer(context.Background(), message{Kind: kindOffer, Tickets: tickets}, conns...)
-		return a.Took, err
-	}
-	answer := make(chan []bool, 1)
-	if err := sw.ask(message{Kind: kindConns, Tickets: tickets}, conns, answer); err != nil {
-		return nil, err
-	}
-	select {
-	case took := <-answer:
-		return took, nil
-	case <-sw.gone:
-	}
-	select {
-	case took := <-answer: // its last word
-		return took, nil
-	default:
-		return nil, errors.New("drain: the next generation is gone")
 	}
 }
 

@@ -58,8 +58,9 @@ type message struct {
 	Held       map[string]string   `json:"held,omitempty"`     // by a service manager, see listener.Held
 	Tickets    []listener.Ticket   `json:"tickets,omitempty"`
 	Took       []bool              `json:"took,omitempty"`
-	ID         int                 `json:"id,omitempty"`  // of adopt and offer, whose answers may come out of order
-	Own        bool                `json:"own,omitempty"` // of offer: the connection is the application's
+	ID         int                 `json:"id,omitempty"`    // of adopt and offer, whose answers may come out of order
+	Own        bool                `json:"own,omitempty"`   // of offer: the connection is the application's
+	Batch      []byte              `json:"batch,omitempty"` // of offer, in place of tickets: see batchOf
 	TicketKeys []tlsconf.TicketKey `json:"ticket_keys,omitempty"`
 	Report     *Peer               `json:"report,omitempty"` // on its sender, or on the generation whose link it is
 	Base       *listener.Counts    `json:"base,omitempty"`   // what of that is in the totals
@@ -178,10 +179,12 @@ const (
 	canConfirm ability = "confirm" // waits for the word on what it is offered
 
 	canOwn ability = "own" // says what it owns, and acquires that before it serves
+
+	canBatch ability = "batch" // reads tickets in batches
 )
 
 // spoken is what this version speaks.
-var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm, canOwn}}
+var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm, canOwn, canBatch}}
 
 func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
 

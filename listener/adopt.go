@@ -27,7 +27,7 @@ const ackTime = 5 * time.Second
 // an ack that has begun, for 5 s at most.
 //
 // A connection whose listener this set doesn't have, however it spells it, or has closed, is not
-// taken.
+// taken. Neither is one whose Form is not known.
 func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) error) error {
 	open := s.beginAdopt()
 	if open {
@@ -84,6 +84,9 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
+	if t.Form != "" {
+		return nil, fmt.Errorf("connections of form %q are not known here", t.Form)
+	}
 	nc, err := sockopt.FileConn(f)
 	if err != nil {
 		return nil, err

@@ -61,13 +61,15 @@ type Ticket struct {
 	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
 
 	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
-	State    []byte `json:"state,omitempty"`    // of HandOver
+	State    []byte `json:"state,omitempty"`    // of HandOver, or as Form says
+
+	Form string `json:"-"` // how State is written, where the connection's protocol has one; "": it has none
 }
 
 // Handover gives connections to another process and returns, in the same order, which of them it
 // took: from that answer on they are its own, whatever becomes of it. It may not return before the
 // other side has answered or can't answer any more, or has been told that its answer will not
-// count. After an error nothing more is handed over; the connections of that call stay here.
+// count. After an error nothing more is handed over, and what took doesn't name stays here.
 type Handover func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error)
 
 // batch is how many connections go in one call of a Handover. Linux passes at most 253 descriptors
@@ -118,7 +120,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		}
 		took, err := handover(tickets, conns)
 		for i, o := range offers {
-			ok := err == nil && i < len(took) && took[i]
+			ok := i < len(took) && took[i]
 			if ok {
 				o.conn.moved.Store(true)
 				d.set.moved.Add(1)
