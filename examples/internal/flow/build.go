@@ -121,15 +121,19 @@ func Tool(t testing.TB, name, install string) string {
 	t.Helper()
 	whole(t)
 	path, err := exec.LookPath(name)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv("CI") != "":
-		t.Fatalf("%s is missing, and CI is set: %s", name, install)
-	default:
-		t.Skipf("%s is missing: %s", name, install)
+	if err != nil {
+		Missing(t, name, install)
 	}
-	return ""
+	return path
+}
+
+// Missing skips a test that can't do without something; in CI it fails.
+func Missing(t testing.TB, what, install string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s is missing, and CI is set: %s", what, install)
+	}
+	t.Skipf("%s is missing: %s", what, install)
 }
 
 // Root skips a test that makes namespaces, unless it may.

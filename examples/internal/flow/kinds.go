@@ -49,6 +49,24 @@ func (k Kind) Report(t testing.TB) {
 		countOrDash(k.Resumed)))
 }
 
+// Client is what clients of one sort have seen of swaps in a row: a line of the third table in examples/README.md.
+type Client struct {
+	Name, TLS        string
+	Requests, Failed int
+	Clients, Dials   int // Dials are the connections that they have made
+	Swaps            int
+}
+
+var clients = table{"clients", "| client | TLS | requests | failed | clients → connections dialled | swaps |\n" +
+	"| --- | --- | --- | --- | --- | --- |\n"}
+
+// Report prints the line of the table, as Kind's does.
+func (c Client) Report(t testing.TB) {
+	t.Helper()
+	key := fmt.Sprintf("| %s | %s |", c.Name, c.TLS)
+	clients.report(t, key, fmt.Sprintf("%s %d | %d | %d → %d | %d |", key, c.Requests, c.Failed, c.Clients, c.Dials, c.Swaps))
+}
+
 func countOrDash(n int) string {
 	if n < 0 {
 		return "–"

@@ -1,0 +1,153 @@
+//go:build linux
+
+package tlsclients
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+var body = strings.Repeat("baton", 200)
+
+// asks has each client ask until the answer is 410.
+func (c *crowd) asks(client func(i int) func(path string) (status int, said string, err error)) {
+	var running sync.WaitGroup
+	for i := range each {
+		ask := client(i)
+		running.Go(func() {
+			for n := 0; c.Context().Err() == nil; n++ {
+				path := fmt.Sprintf("/%s/%d/%d", c.name, i, n)
+				status, said, err := ask(path)
+				switch {
+				case status == http.StatusGone:
+					return
+				case status == http.StatusOK && err == nil:
+					c.says(strings.TrimSpace(said))
+				default:
+					c.says(fmt.Sprintf("%s: %d %s %v", path, status, said, err))
+				}
+				time.Sleep(rand.N(100 * time.Millisecond))
+			}
+		})
+	}
+	running.Wait()
+}
+
+// goClients have a body that can't be read twice, which keeps net/http from sending anything twice.
+func goClients(c *crowd) {
+	pem, err := os.ReadFile(c.site.cert)
+	if err != nil {
+		c.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	c.asks(func(i int) func(string) (int, string, error) {
+		version := []uint16{tls.VersionTLS13, tls.VersionTLS12}[i%2]
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(1)}}
+		client := &http.Client{Transport: transport, Timeout: flow.Patience}
+		c.Cleanup(transport.CloseIdleConnections)
+		return func(path string) (int, string, error) {
+			res, err := client.Post("https://"+c.site.Addr+path, "", io.NopCloser(strings.NewReader(body)))
+			if err != nil {
+				return 0, "", err
+			}
+			defer res.Body.Close()
+			said, err := io.ReadAll(res.Body)
+			return res.StatusCode, string(said), err
+		}
+	})
+}
+
+// over asks with clients of draintest, on what dial returns.
+func (c *crowd) over(dial func(i int) (net.Conn, error)) {
+	c.asks(func(i int) func(string) (int, string, error) {
+		client := &draintest.Client{Addr: c.site.Addr, Timeout: flow.Patience, Dial: func() (net.Conn, error) { return dial(i) }}
+		c.Cleanup(client.Close)
+		return func(path string) (int, string, error) {
+			a, err := client.Do(http.MethodPost, path, []byte(body))
+			return a.Status, string(a.Body), err
+		}
+	})
+}
+
+// sClient has openssl's client between the two ends, each connection a process.
+func sClient(c *crowd) {
+	openssl := flow.Tool(c, "openssl", "apt-get install openssl")
+	c.over(func(i int) (net.Conn, error) {
+		version, updates := []string{"-tls1_3", "-tls1_2"}[i%2], c.stays
+		if updates { // TLS 1.2 has none
+			version = "-tls1_3"
+		}
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+		defer ours.Close()
+		defer theirs.Close()
+		// Not -quiet, which takes the letters k and K for what is to be sent.
+		cmd := exec.CommandContext(c.Context(), openssl, "s_client", "-brief", "-connect", c.site.Addr, "-CAfile", c.site.cert,
+			"-verify_return_error", version)
+		cmd.Stdin, cmd.Stdout = theirs, theirs
+		log, err := cmd.StderrPipe()
+		if err != nil {
+			return nil, err
+		}
+		conn, err := net.FileConn(ours)
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			return nil, err
+		}
+		s := &sConn{UnixConn: conn.(*net.UnixConn), updates: updates, updated: make(chan struct{})}
+		go func() {
+			for lines := bufio.NewScanner(log); lines.Scan(); {
+				if lines.Text() == "KEYUPDATE" {
+					s.updated <- struct{}{}
+				}
+			}
+			close(s.updated)
+			_ = cmd.Wait()
+		}()
+		return s, nil
+	})
+}
+
+// sConn is a connection through openssl s_client.
+type sConn struct {
+	*net.UnixConn // so that draintest looks whether it has been closed
+	updates       bool
+	writes        int
+	updated       chan struct{} // a key update of openssl's; closed at its end
+}
+
+// Write sends a request. Before every third one goes a key update, alternately with the wish for one of the service's.
+func (s *sConn) Write(b []byte) (int, error) {
+	if s.writes++; s.updates && s.writes%3 == 0 {
+		// What openssl reads at once is either a letter or to be sent.
+		if _, err := io.WriteString(s.UnixConn, []string{"k", "K"}[s.writes%2]+"\n"); err != nil {
+			return 0, err
+		}
+		if _, lives := <-s.updated; !lives {
+			return 0, io.ErrUnexpectedEOF
+		}
+	}
+	return s.UnixConn.Write(b)
+}
