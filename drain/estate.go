@@ -27,8 +27,7 @@ type estate struct {
 	wayBack time.Duration // bounds regain: a generation that gives that up can but end
 	log     *slog.Logger
 
-	opening sync.WaitGroup // openAfter
-	h2c     sync.Once      // of its warning
+	h2c sync.Once // of the warning
 
 	given    owned.States // the loop's: what the old generation has handed over
 	released atomic.Bool  // the owners have nothing here any more
@@ -113,20 +112,9 @@ func (e *estate) hold() {
 	_ = e.gate.Shut(ctx)
 }
 
-// openAfter lets handlers begin when what the old generation is told is in the kernel's hands, or can't be.
-func (e *estate) openAfter(sent func() error, err error) {
-	e.opening.Go(func() {
-		if err == nil {
-			_ = sent()
-		}
-		e.gate.Open()
-	})
-}
-
 // release stops the handlers and lets the owners release. Those of the names write what the next generation gets. An
 // error says why that can't be, and leaves everything as it was.
 func (e *estate) release(ctx context.Context, names []string) (b bequest, err error) {
-	e.opening.Wait()
 	calm, done := e.within(ctx)
 	err = e.gate.Calm(calm, e.bound)
 	done()

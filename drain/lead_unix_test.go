@@ -210,7 +210,7 @@ func TestLeadSurvivesRandomKills(t *testing.T) {
 }
 
 // swapOrKill swaps, and kills the old generation some time after it was asked. It tells whether another one
-// has taken over.
+// has taken over: the next one, or the one before, which has not let go yet.
 func (s *service) swapOrKill(kill bool, after time.Duration) bool {
 	s.Helper()
 	mark, main := s.mark(), s.main()
@@ -223,7 +223,9 @@ func (s *service) swapOrKill(kill bool, after time.Duration) bool {
 	var over bool
 	s.eventually("a generation to take over", func() bool {
 		gone := isClosed(s.eof) // killed before it had started the next
-		over = slices.ContainsFunc(s.since(mark), told(main.Gen+1, "promoted"))
+		over = slices.ContainsFunc(s.since(mark), func(r record) bool {
+			return told(main.Gen+1, "promoted")(r) || told(main.Gen-1, "swap failed")(r)
+		})
 		return over || gone
 	})
 	return over

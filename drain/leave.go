@@ -61,9 +61,6 @@ func (r *runner) beginDrain(replaced bool) {
 		<-r.work.Finish()
 		r.post(machine.Drained{})
 	}()
-	if replaced {
-		r.beginReports()
-	}
 }
 
 // tellSessions makes the contexts of Draining end within that time, and with a share of it each where share is not 0.

@@ -404,6 +404,63 @@ func TestOwnedStateOfAGenerationThatIsKilled(t *testing.T) {
 	}, "Acquire of b waits", "Release of a waits", "Release of b waits")
 }
 
+// The old generation is halted, and so does not hear that the new one serves. Until it has let go, nothing is acknowledged
+// that it would not know of if the new one died, nor is another generation started, which would not know of it.
+func TestTheNewGenerationActsWhenTheOldOneHasLetGo(t *testing.T) {
+	eachOf(t, func(t *testing.T, what string) {
+		s := start(t, plan{Owns: []string{"a", "b"}, Leads: []string{"one"}, DrainTimeout: 2 * hung})
+		s.await(0, "the lead", noted(1, "one begun"))
+		s.push("b", 4, 0).end()
+		open := s.beginSwap("Acquire of b waits")
+		s.halt(s.pgid)
+		open()
+		second := s.event(2, "promoted").PID
+		acked := make(chan string)
+		var clients sync.WaitGroup
+		for i := range 16 {
+			clients.Go(func() {
+				c, line := s.connect(), fmt.Sprint("line ", i)
+				if a, err := c.ask("POST", "/own/a", line); err == nil && a.body == line {
+					acked <- line
+				}
+			})
+		}
+		go func() { clients.Wait(); close(acked) }()
+		for range 16 { // the new one accepts, and answers what uses nothing of the owners
+			if a := s.get("/livez"); a.status != http.StatusOK {
+				t.Error(a)
+			}
+		}
+		s.signal(second, syscall.SIGHUP)
+		s.event(2, "swap begun")
+		all := map[string]int{}
+		if what != "the old one goes on" {
+			s.kill(map[bool]int{true: s.pgid, false: second}[what == "the old one dies"])
+		}
+		if what != "the old one dies" {
+			s.signal(s.pgid, syscall.SIGCONT)
+		}
+		if what == "the new one dies" {
+			s.event(1, "swap failed")
+		} else {
+			s.event(3, "promoted")
+		}
+		for line := range acked {
+			all[line]++
+		}
+		if len(all) == 0 && what != "the new one dies" { // with those that it has accepted
+			t.Error("nothing is acknowledged")
+		}
+		s.stop()
+		s.wantLedger("a", all)
+		for _, r := range s.since(0) {
+			if (r.Gen == 3 || noted(2, "one begun")(r)) && what == "the new one dies" {
+				t.Error(r)
+			}
+		}
+	}, "the new one dies", "the old one dies", "the old one goes on")
+}
+
 // A stop that comes in the pause is heeded by the generation that owns everything then.
 func TestStopInThePauseOfASwap(t *testing.T) {
 	eachOf(t, func(t *testing.T, at string) {

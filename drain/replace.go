@@ -60,7 +60,7 @@ func (r *runner) beginSwap(attempt int) {
 // makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to
 // leave, and the next one is not started before they have.
 func (r *runner) makeRoom() {
-	if r.state.Phase != machine.Swapping || isClosed(r.swap.room) {
+	if r.state.Phase != machine.Swapping || isClosed(r.swap.room) || r.undecided {
 		return
 	}
 	told, room := r.others.hurry(r.cfg.MaxGenerations)
@@ -171,6 +171,7 @@ func (r *runner) letGo() {
 	sw := r.swap
 	close(sw.over)
 	sw.giveUp()
+	r.beginReports() // the first one is what the child waits for
 	sw.child.Release()
 	sw.done = time.Now()
 	r.result = &SwapResult{At: sw.done, Generation: sw.generation}
@@ -298,8 +299,9 @@ func (r *runner) pullAnswer() pullAnswer {
 // beginReports tells the next generation how far the drain is. The process that has the far end of
 // the link gets what is said: what one main generation has not read, the next one does.
 func (r *runner) beginReports() {
-	l := r.swap.link
-	r.reports = beginReports(r.inbox, r.peer(), func(p Peer) { _ = l.Wait(message{Kind: kindReport, Report: &p}) })
+	l, now := r.swap.link, r.peer()
+	_ = l.Post(message{Kind: kindReport, Report: &now})
+	r.reports = beginReports(r.inbox, now, func(p Peer) { _ = l.Wait(message{Kind: kindReport, Report: &p}) })
 }
 
 // handOn gives the older generations to the next one, and those whose links come here until that has our parent's.

@@ -19,9 +19,9 @@ type reporter struct {
 // reportDue: a second has passed since the last report.
 type reportDue struct{}
 
-// beginReports reports at once, and each second in which something has changed: see due.
-func beginReports(in inbox, now Peer, send func(Peer)) *reporter {
-	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{})}
+// beginReports reports each second in which something has changed: see due. Told was reported.
+func beginReports(in inbox, told Peer, send func(Peer)) *reporter {
+	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{}), told: told}
 	go func() {
 		defer close(r.sent)
 		for p := range r.out { // to its end, also when nobody hears any more
@@ -29,7 +29,6 @@ func beginReports(in inbox, now Peer, send func(Peer)) *reporter {
 		}
 	}()
 	r.next = time.AfterFunc(reportBusy, func() { in.post(reportDue{}) })
-	r.tell(now)
 	return r
 }
 

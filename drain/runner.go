@@ -59,6 +59,8 @@ type runner struct {
 	last    Peer // of the reports
 	waiting waiting
 
+	undecided bool // see awaitLetGo
+
 	endWait context.CancelFunc // ends what a new generation waits for: the rest of probation, then the old one's word
 }
 
@@ -91,7 +93,7 @@ func (r *runner) loop() {
 			}
 			r.step(machine.Signaled{Verb: r.cfg.Signals.verb(a.Signal), Signal: a.Signal, At: a.at})
 		}
-		if r.state.Leads() {
+		if r.state.Leads() && !r.undecided {
 			r.leads.begin(&r.others, r.work, r.inbox, r.cfg.Logger)
 		}
 		r.report()
@@ -198,6 +200,10 @@ func (r *runner) heed(e any) {
 		r.elderSaid(e)
 	case exitDue:
 		r.makeRoom()
+	case letGoLate:
+		if !r.estate.any() {
+			r.oldLetGo()
+		}
 	case elderGone:
 		r.elderGone(e.elder)
 	case helloAsked:

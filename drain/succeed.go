@@ -127,17 +127,10 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	// Asked before the parts are acquired, one of which closes these: the old generation is to serve
 	// the clients in their queues, and would reset them if it took the sockets for this one's.
 	unclaimed := r.set.Unclaimed()
-	serving := message{Kind: kindServing, Unused: unclaimed}
-	holds := r.state.Trusts && r.estate.any()
-	if holds {
-		r.estate.hold() // the old generation acquires again if this one dies before that is said
-	}
+	r.awaitLetGo()
 	r.parts.acquire(r.word)
-	switch {
-	case holds:
-		r.estate.openAfter(r.others.starter.link.Begin(serving))
-	case r.state.Trusts:
-		r.others.starter.send(serving)
+	if r.state.Trusts {
+		r.others.starter.send(message{Kind: kindServing, Unused: unclaimed})
 	}
 	listeners := strings.Join(r.set.Addresses(), ", ")
 	if r.state.Heir {
@@ -145,6 +138,40 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	} else {
 		r.tellIn(Ready, EventReady, slog.LevelInfo, "ready", nil, "listeners", listeners)
 	}
+}
+
+// letGoTime is how long a generation without owners waits for the old one to let go before it starts another. One with
+// owners waits for as long as that lives.
+const letGoTime = time.Second
+
+// letGoLate: letGoTime is over.
+type letGoLate struct{}
+
+// awaitLetGo notes that the old generation decides on what this one says next: that one may find this one dead, and be
+// the main one again. Until it has let go, no handler uses what the owners have, and no other generation is started:
+// two would serve.
+func (r *runner) awaitLetGo() {
+	old := r.others.starter
+	r.undecided = r.state.Trusts && !r.state.Successor.Alone
+	switch {
+	case !r.undecided:
+	case r.estate.any() && old.peer.can(canOwn):
+		r.estate.hold()
+	default:
+		time.AfterFunc(letGoTime, func() { r.post(letGoLate{}) })
+	}
+}
+
+// oldLetGo is called when the old generation has let go, or is gone.
+func (r *runner) oldLetGo() {
+	if !r.undecided {
+		return
+	}
+	r.undecided = false
+	if !r.state.Gone { // the owners save
+		r.estate.gate.Open()
+	}
+	r.makeRoom()
 }
 
 func (r *runner) elderSaid(said elderSaid) {
@@ -159,6 +186,9 @@ func (r *runner) elderSaid(said elderSaid) {
 		r.makeRoom()
 	case kindReport:
 		e.heed(m.Report)
+		if e == r.others.starter {
+			r.oldLetGo()
+		}
 	case kindPromoted:
 		if e == r.others.starter {
 			if r.word == nil {
@@ -205,6 +235,9 @@ func (r *runner) olderJoins(said elderSaid) {
 
 func (r *runner) elderGone(e *elder) {
 	parent := e == r.others.parent
+	if e == r.others.starter {
+		r.oldLetGo()
+	}
 	if r.others.leave(e) {
 		level := slog.LevelInfo
 		if e.Phase != Stopped { // or it would have summed the swap up

@@ -137,7 +137,7 @@ func (sw *swap) follow(in inbox, c child) {
 	happens := func(e lifecycle.OldEvent) { in.post(machine.Child{Attempt: sw.attempt, Event: e}) }
 	tick := time.NewTicker(lifecycle.Tick)
 	defer tick.Stop()
-	ready, silent := c.Ready(), 0
+	ready, silent, unheard := c.Ready(), 0, 0
 	for {
 		select {
 		case <-ready:
@@ -153,6 +153,10 @@ func (sw *swap) follow(in inbox, c child) {
 			}
 			return
 		case <-tick.C:
+			if unheard++; !sw.heard() && unheard < mostUnheard { // it may be that the child serves
+				continue
+			}
+			unheard = 0
 			happens(lifecycle.OldTick)
 			if isClosed(sw.gone) { // and no exit in the same second
 				if silent++; silent == 2 {
@@ -167,12 +171,18 @@ func (sw *swap) follow(in inbox, c child) {
 	}
 }
 
+// mostUnheard is at how many ticks one counts, whatever the child has said: half a message holds nothing up for ever.
+const mostUnheard = 5
+
+// heard tells whether all that the child has said is.
+func (sw *swap) heard() bool { return isClosed(sw.gone) || sw.link.Hung() || sw.link.Quiet() }
+
 // hearOut is called when the child has exited, and returns when all that was said is heard. The
 // child may have served, and handed over in turn, while this process was halted: then the next main
 // generation has its end of the link.
 func (sw *swap) hearOut() {
 	for range 1000 { // 5s of this process's own: half a message holds nothing up for ever
-		if isClosed(sw.gone) || sw.link.Hung() || sw.link.Quiet() {
+		if sw.heard() {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

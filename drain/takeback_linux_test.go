@@ -3,11 +3,37 @@ package drain
 import (
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/machine"
 )
+
+// What the child has said, and nobody has heard yet, decides before the time is over.
+func TestNoTickCountsBeforeWhatTheChildHasSaid(t *testing.T) {
+	t.Parallel()
+	near, far := linkPair(t)
+	if err := far.Send(message{Kind: kindServing}); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		in, sw := newInbox(), newSwap(2, 1, nil)
+		defer close(sw.over)
+		sw.link = near
+		go sw.follow(in, nobody{})
+		begun := time.Now()
+		if e := <-in.events; time.Since(begun) != mostUnheard*lifecycle.Tick {
+			t.Errorf("%+v after %v", e, time.Since(begun))
+		}
+	})
+}
+
+// nobody is a child that does nothing.
+type nobody struct{ child }
+
+func (nobody) Ready() <-chan struct{}  { return nil }
+func (nobody) Exited() <-chan struct{} { return nil }
 
 // Where the new generation dies while the old one prepares to let go, the old one may have taken everything
 // back before it comes to pause the reads of its packet sockets. It reads datagrams all the same.

@@ -32,7 +32,7 @@ import (
 //	old → new   yours      they are yours
 //	old → new   withdrawn  they are not: your answer was too late; close them without a word to their clients
 //	old → new   request    serve this one that I have read
-//	old → new   report     so far am I with my drain
+//	old → new   report     I have let go, and so far am I with my drain
 //	old → new   stop       leave
 //	old → new   forward    a signal that was meant for the main generation
 //	new → old   hurry      there are too many of us
