@@ -2,6 +2,7 @@ package listener
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -57,5 +58,12 @@ func TestHolderIsNamed(t *testing.T) {
 	}
 	if _, err := os.Stat("/proc/self/net/tcp"); err == nil && place.Holder("tcp", "127.0.0.1:1") != "" {
 		t.Error("somebody holds an address that nobody has")
+	}
+	place.HolderTime = 0 // on a busy machine
+	mine, err := net.Listen("unix", "mine")
+	check(t, err)
+	defer mine.Close()
+	if got := place.Holder("unix", "mine"); got != place.Self {
+		t.Errorf("%q holds the address of this process", got)
 	}
 }

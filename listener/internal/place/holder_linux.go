@@ -132,9 +132,10 @@ func owners(sockets map[string]int, until time.Time) (pids []int) {
 	}
 	defer procs.Close()
 	names, _ := procs.Readdirnames(-1)
-	for _, name := range names {
+	self := strconv.Itoa(os.Getpid())
+	for i, name := range append([]string{self}, names...) { // the likeliest first: there may be no time for all
 		pid, err := strconv.Atoi(name)
-		if err != nil || time.Now().After(until) {
+		if err != nil || i > 0 && (name == self || time.Now().After(until)) {
 			continue
 		}
 		dir := filepath.Join("/proc", name, "fd")
