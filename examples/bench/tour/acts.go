@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 	"time"
 
@@ -176,7 +177,9 @@ type whoami struct {
 }
 
 func (s *side) whoami() (who whoami, err error) {
-	c := draintest.Client{Addr: s.svc.addr, Timeout: factLimit}
+	c := draintest.Client{Addr: s.svc.addr, Timeout: factLimit, Dial: func() (net.Conn, error) {
+		return s.cfg.secure.dial(net.Dialer{Timeout: factLimit}, s.svc.addr)
+	}}
 	defer c.Close()
 	a, err := c.Do("GET", "/whoami", nil)
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // may go to the node. It knows nothing of the service but the answers to its probes.
 type balancer struct {
 	addr       string
+	secure     *security
 	interval   time.Duration
 	timeout    time.Duration
 	fall, rise int // probes in a row that take the node out, and bring it back
@@ -24,8 +26,8 @@ type balancer struct {
 	streak int // probes in a row that speak against the present state
 }
 
-func newBalancer(addr string, changed func(in bool)) *balancer {
-	return &balancer{addr: addr, interval: time.Second, timeout: time.Second, fall: 3, rise: 1, changed: changed}
+func newBalancer(addr string, secure *security, changed func(in bool)) *balancer {
+	return &balancer{addr: addr, secure: secure, interval: time.Second, timeout: time.Second, fall: 3, rise: 1, changed: changed}
 }
 
 // run probes until the context ends.
@@ -74,7 +76,9 @@ func (b *balancer) observe(good bool) {
 }
 
 func (b *balancer) probe() bool {
-	c := draintest.Client{Addr: b.addr, Timeout: b.timeout}
+	c := draintest.Client{Addr: b.addr, Timeout: b.timeout, Dial: func() (net.Conn, error) {
+		return b.secure.dial(net.Dialer{Timeout: b.timeout}, b.addr)
+	}}
 	defer c.Close()
 	const probe = "GET /ping HTTP/1.1\r\nHost: tour\r\nUser-Agent: tour-balancer\r\nConnection: close\r\n\r\n"
 	if c.Connect() != nil || c.Send([]byte(probe)) != nil {

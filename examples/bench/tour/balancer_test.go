@@ -27,7 +27,7 @@ func TestBalancerThresholds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			changes := 0
-			b := newBalancer("", func(bool) { changes++ })
+			b := newBalancer("", nil, func(bool) { changes++ })
 			b.fall, b.rise = tt.fall, tt.rise
 			var got strings.Builder
 			for _, p := range tt.probes {
@@ -66,7 +66,7 @@ func TestProbe(t *testing.T) {
 	}))
 	defer s.Close()
 	defer close(hang)
-	b := newBalancer(s.Listener.Addr().String(), nil)
+	b := newBalancer(s.Listener.Addr().String(), nil, nil)
 	b.timeout = time.Minute // no busy machine's
 	for _, tt := range []struct {
 		code int

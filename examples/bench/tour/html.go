@@ -51,7 +51,7 @@ func writeHTML(file string, results []*result) error {
 		When:     time.Now().Format("2006-01-02 15:04"),
 		Machine:  fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Load:     ours.cfg.describe(),
-		Problems: ours.problems(),
+		Problems: problems(results),
 		Rows:     rows(results),
 		Notes:    notes(ours.cfg),
 		Refusals: ours.refusals,

@@ -145,7 +145,7 @@ func (l *load) client() draintest.Client {
 		if n := l.dialed.Add(1); n > 15000 && runtime.GOOS == "linux" {
 			d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n/15000))}
 		}
-		return d.Dial("tcp", l.addr)
+		return l.cfg.secure.dial(d, l.addr)
 	}}
 }
 

@@ -78,6 +78,16 @@ func play(ctx context.Context, cfg config) int {
 		sides = append(sides, rival)
 		rival.run(ctx, rival.playRival)
 	}
+	if cfg.https && ctx.Err() == nil {
+		cfg.acts = map[string]bool{"swaps": true}
+		if cfg.secure, err = newSecurity(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "tour:", err)
+			return 2
+		}
+		secured := &side{title: "baton-https", ours: true, cfg: cfg, dir: dir, say: say}
+		sides = append(sides, secured)
+		secured.run(ctx, secured.playOurs)
+	}
 	if ctx.Err() != nil {
 		return interrupted()
 	}
@@ -95,7 +105,7 @@ func play(ctx context.Context, cfg config) int {
 		}
 		fmt.Printf("\ntimeline: %s\n", cfg.html)
 	}
-	return verdict(os.Stdout, results[0])
+	return verdict(os.Stdout, results)
 }
 
 func interrupted() int {
@@ -119,8 +129,8 @@ func (s *side) run(ctx context.Context, act func(context.Context) error) {
 }
 
 func (s *side) playOurs(ctx context.Context) error {
-	err := s.begin(ctx, ours1,
-		"-keeper", "never", "-probation", s.cfg.probation.String(), "-swap-timeout", s.cfg.swapTimeout.String())
+	err := s.begin(ctx, ours1, append(s.cfg.secure.flags(),
+		"-keeper", "never", "-probation", s.cfg.probation.String(), "-swap-timeout", s.cfg.swapTimeout.String())...)
 	if err != nil {
 		return err
 	}

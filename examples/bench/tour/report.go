@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,8 @@ func rows(results []*result) []row {
 	}
 	ours := results[0]
 	var rival *result
-	if len(results) > 1 {
-		rival = results[1]
+	if i := slices.IndexFunc(results, func(r *result) bool { return !r.ours }); i >= 0 {
+		rival = results[i]
 	}
 
 	add("requests", func(r *result) string { return fmt.Sprintf("%d (%.0f/s)", r.requests, r.perSecond) })
@@ -59,7 +60,7 @@ func rows(results []*result) []row {
 	})
 	if ours.cfg.acts["faults"] {
 		add("broken binaries refused", func(r *result) string {
-			if !r.ours {
+			if !r.cfg.acts["faults"] || !r.ours {
 				return "–"
 			}
 			return fmt.Sprintf("%d of 3", len(r.refusals))
@@ -81,8 +82,11 @@ func rows(results []*result) []row {
 		})
 		if x := ratio(ours, rival); !math.IsNaN(x) {
 			add("  without probation, compared with tableflip", func(r *result) string {
-				if !r.ours {
+				switch {
+				case !r.ours:
 					return "1.00"
+				case r.cfg.secure != nil:
+					return "–"
 				}
 				return fmt.Sprintf("%.2f", x)
 			})
@@ -123,7 +127,10 @@ func notes(c config) []string {
 
 // name is what a reader is told that a side is.
 func (s *side) name() string {
-	if s.ours {
+	switch {
+	case s.cfg.secure != nil:
+		return "baton, HTTPS"
+	case s.ours:
 		return "baton"
 	}
 	return "tableflip, its documented way"

@@ -167,16 +167,34 @@ func (r *result) problems() []string {
 	return ps
 }
 
+// problems lists those of all runs of ours.
+func problems(results []*result) (ps []string) {
+	for _, r := range results {
+		if r.ours {
+			for _, p := range r.problems() {
+				ps = append(ps, r.name()+": "+p)
+			}
+		}
+	}
+	return ps
+}
+
 // verdict says whether the promise held and returns the exit code.
-func verdict(w io.Writer, ours *result) int {
-	ps := ours.problems()
+func verdict(w io.Writer, results []*result) int {
+	ps := problems(results)
 	for _, p := range ps {
 		fmt.Fprintf(w, "\nLOST: %s\n", p)
 	}
 	if len(ps) > 0 {
 		return 1
 	}
-	fmt.Fprintf(w, "\nNothing was lost: 0 of %d requests failed, 0 reconnects, 0 in the loss ledger.\n", ours.requests)
+	requests := 0
+	for _, r := range results {
+		if r.ours {
+			requests += r.requests
+		}
+	}
+	fmt.Fprintf(w, "\nNothing was lost: 0 of %d requests failed, 0 reconnects, 0 in the loss ledger.\n", requests)
 	return 0
 }
 

@@ -91,7 +91,7 @@ func (s *side) begin(ctx context.Context, e edition, args ...string) error {
 	}); err != nil {
 		return err
 	}
-	s.bal = newBalancer(s.svc.addr, func(in bool) {
+	s.bal = newBalancer(s.svc.addr, s.cfg.secure, func(in bool) {
 		label := "balancer: out"
 		if in {
 			label = "balancer: in"

@@ -129,7 +129,7 @@ func TestVerdict(t *testing.T) {
 			s := testSide()
 			tt.spoil(s)
 			var out strings.Builder
-			if code := verdict(&out, evaluate(s)); code != 1 || !strings.Contains(out.String(), tt.want) {
+			if code := verdict(&out, []*result{evaluate(s)}); code != 1 || !strings.Contains(out.String(), tt.want) {
 				t.Errorf("exit code %d, %s", code, &out)
 			}
 		})
