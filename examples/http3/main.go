@@ -6,7 +6,7 @@
 //
 // All processes share one UDP socket, and the newest alone reads from it. Each writes its mark into the connection IDs
 // that it chooses, and has a unix socket of that name in the folder -peers. So the newest knows whose a packet is: see
-// socket.go. A process that is gone gets no packets, and its connections time out.
+// socket.go. A process that is gone gets no packets, and its connections time out. Windows has no such sockets.
 //
 // Signals, -s and the environment are as in examples/gin. A stop reads no more packets: it answers what it has read, if
 // that takes no longer than -idle-grace (2s), and cuts off uploads and long downloads of HTTP/3.
