@@ -100,7 +100,8 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 		_ = nc.Close()
 		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
 	}
-	c := &conn{Conn: nc, set: s, sock: so}
+	left := time.Duration(t.Left) * time.Millisecond
+	c := &conn{Conn: nc, set: s, sock: so, age: age{end: s.lifespan.end(left)}}
 	c.adoptedIdle.Store(t.Idle)
 	return c, nil
 }

@@ -66,6 +66,7 @@ func (x exchange) serve(t testing.TB, tracked bool) *wire {
 	var err error
 	if tracked {
 		set := New(nil, nil)
+		set.MaxAge(time.Hour)
 		ln, err = set.Listen(x.network, address)
 		set.Track(srv)
 		set.Open()

@@ -30,7 +30,7 @@ func (c *conn) close(force bool) error {
 			end()
 		}
 	}()
-	if c.set.leaving.Load() != nil {
+	if c.ends() {
 		c.recordLosses(force)
 		if !force {
 			c.lingeringClose()

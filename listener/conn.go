@@ -50,6 +50,8 @@ type conn struct {
 	lines         sniff.RequestLines // that were read
 	head          sniff.Prefix       // what was read since the state became new or idle
 
+	age age
+
 	firstReader sync.Mutex      // held while somebody reads before a server got it, or a drainer decides
 	greeting    *sniff.Greeting // the reader's
 	tail        sniff.Tail      // the reader's
@@ -217,6 +219,18 @@ func (c *conn) is(state http.ConnState) bool { return c.state.Load() == int32(st
 func (c *conn) isHTTP2() bool { return c.speaks.Load() == framed }
 
 type connKey struct{}
+
+// ends tells whether this package ends the connection.
+func (c *conn) ends() bool { return c.set.leaving.Load() != nil || c.age.told.Load() }
+
+// tellAge is called where the client is told that the connection ends for its age. It reports true the first time.
+func (c *conn) tellAge() bool {
+	if c.age.told.Swap(true) {
+		return false
+	}
+	c.set.aged.Add(1)
+	return true
+}
 
 func (c *conn) hasSaid() sniff.Said { return sniff.Said(c.said.Load()) }
 

@@ -48,8 +48,9 @@ type Counts struct {
 	HTTP2    int `json:"http2"`    // HTTP/2, whatever it does
 	Other    int `json:"other"`    // of servers that were not given to Track, or not with a server yet
 
-	Adopted int64 `json:"adopted"` // taken over from another process, in all
-	Moved   int64 `json:"moved"`   // handed over to another process, in all
+	Adopted int64 `json:"adopted"`        // taken over from another process, in all
+	Moved   int64 `json:"moved"`          // handed over to another process, in all
+	Aged    int64 `json:"aged,omitempty"` // told to end for their age, in all
 
 	// Entries in the loss ledger, in all, by their kind.
 	Lost   int64 `json:"lost"`              // requests, perhaps: unread, or cut off
@@ -66,7 +67,7 @@ func (s *Set) Finished() int64 { return s.finished.Load() }
 
 // Counts returns the present counts.
 func (s *Set) Counts() Counts {
-	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Lost: s.lost.Load(),
+	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Aged: s.aged.Load(), Lost: s.lost.Load(),
 		CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load()}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,8 +57,9 @@ func (d *drainer) offer(c *conn) (took bool) {
 
 // Ticket says of a connection that is handed over what its descriptor doesn't.
 type Ticket struct {
-	Listener string `json:"listener"` // network and address, as given to Listen
-	Idle     bool   `json:"idle"`     // between two requests; otherwise it has not sent a byte
+	Listener string `json:"listener"`       // network and address, as given to Listen
+	Idle     bool   `json:"idle"`           // between two requests; otherwise it has not sent a byte
+	Left     int64  `json:"left,omitempty"` // of its age, in milliseconds; 0: nobody counts, see Set.MaxAge
 
 	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
 	State    []byte `json:"state,omitempty"`    // of HandOver, or as Form says
@@ -115,7 +116,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		tickets := make([]Ticket, len(offers))
 		conns := make([]syscall.Conn, len(offers))
 		for i, o := range offers {
-			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0}
+			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0, Left: o.conn.age.left()}
 			conns[i] = o.conn
 		}
 		took, err := handover(tickets, conns)

@@ -108,6 +108,7 @@ func (b *below) CloseWrite() error { return (*conn)(b).CloseWrite() }
 func (b *below) IsClosed() bool    { return (*conn)(b).isClosed() }
 func (b *below) Cut()              { _ = (*conn)(b).close(false) }
 func (b *below) Socket() net.Conn  { return b.Conn }
+func (b *below) Due() bool         { return b.age.over() && (*conn)(b).tellAge() }
 func (b *below) NotHTTP2()         { b.h2.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.

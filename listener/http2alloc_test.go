@@ -35,6 +35,7 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 		})}
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	set := New(nil, nil)
+	set.MaxAge(time.Hour)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if tracked {
 		_ = ln.Close()

@@ -30,6 +30,7 @@ type Set struct {
 	fds          Fds // nil: nothing is inherited or passed on
 	onLoss       func(Loss)
 	warning      func(error) // of Warn
+	lifespan     lifespan    // of MaxAge
 	tracked      trackedServers
 	forceClosing atomic.Bool                   // Close was called
 	shuts        sync.Mutex                    // held while the doors are closed
@@ -41,7 +42,7 @@ type Set struct {
 
 	starved starvationReport
 
-	adopted, moved              atomic.Int64
+	adopted, moved, aged        atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
 	finished                    atomic.Int64
 
@@ -177,6 +178,22 @@ func (s *Set) drained() <-chan struct{} {
 // that is known: its HTTP/2 connections end as net/http ends them. It must be called before Track.
 // The error names the cure.
 func (s *Set) Warn(f func(error)) { s.warning = f }
+
+// MaxAge makes connections of tracked and of followed servers end at an age, so that clients that
+// never disconnect come to the other nodes behind a balancer, too. The first answer from then on says
+// that it is the last: "Connection: close" in HTTP/1, and over HTTP/2 the GOAWAY that Leave sends, whose
+// streams end in their time. Nothing is cut, and no timer runs: a connection at rest stays until its
+// next answer. An answer that has begun stays as it is, and so does one behind which the client has sent
+// more, as far as that can be seen, which is not in TLS: then the next one says so.
+//
+// The age counts from Accept, for each connection with its own jitter of ±10 %, as in
+// google.golang.org/grpc/keepalive, ServerParameters.MaxConnectionAge: clients that have come at once
+// do not come back at once. It goes on where both processes of a handover have one; otherwise it
+// begins with the adoption. Not told are hijacked connections, requests for an upgrade, and HTTP/2
+// of which Warn has told. 0, the default, means for ever.
+//
+// MaxAge must be called before Listen.
+func (s *Set) MaxAge(age time.Duration) { s.lifespan = lifespan(age) }
 
 // gates returns the gates of the packet sockets, by the keys of these.
 func (s *Set) gates() map[string]*dgram.Gate {

@@ -58,7 +58,7 @@ func (so *socket) newConn(nc net.Conn) *conn {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		so.setKeepAlive(tc)
 	}
-	c := &conn{Conn: nc, set: so.set, sock: so}
+	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(0)}}
 	so.set.add(c)
 	return c
 }

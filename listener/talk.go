@@ -169,8 +169,8 @@ const lastAnswer = "Connection: close\r\n"
 // announce decides whether the answer that begins with p is to be the last. It returns where in p the field goes that
 // says so, or 0.
 func (t *talk) announce(p []byte) int {
-	d := t.own.set.leaving.Load()
-	if d == nil || d.canHandOver(t.own) || sockopt.Unread(t.own.Conn) > 0 {
+	d, old := t.own.set.leaving.Load(), t.own.age.over()
+	if !old && (d == nil || d.canHandOver(t.own)) || sockopt.Unread(t.own.Conn) > 0 {
 		return 0
 	}
 	t.mu.Lock()
@@ -180,6 +180,9 @@ func (t *talk) announce(p []byte) int {
 		return 0
 	}
 	t.last, t.exchange.Ends = true, true
+	if old {
+		t.own.tellAge()
+	}
 	return at
 }
 

@@ -97,7 +97,7 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 			c.requestBegins(r)
 			defer c.requestEnds(r)
 		}
-		if d := s.leaving.Load(); d != nil && !d.goesOn(c, r) {
+		if d := s.leaving.Load(); c.endsWith(r) || d != nil && !d.goesOn(c, r) {
 			w.Header().Set("Connection", "close")
 		}
 		if u := h2cUpgrade(w, r); u != nil {
@@ -194,10 +194,21 @@ func (d *drainer) goesOn(c *conn, r *http.Request) bool {
 // before it could know. Then the answer to r is not to be the last. That holds for one grace, and
 // not in TLS, where it can't be seen.
 func (d *drainer) hasPipelined(c *conn, r *http.Request) bool {
-	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
+	return int64(now()) <= d.from.Load()+d.grace.Load() && c.hasPipelined(r)
+}
+
+// endsWith tells whether the answer to r is to be the last for the age of c.
+func (c *conn) endsWith(r *http.Request) bool {
+	if c == nil || !c.age.over() || r.ProtoMajor != 1 || r.Header["Upgrade"] != nil || c.hasPipelined(r) {
 		return false
 	}
-	if int64(now()) > d.from.Load()+d.grace.Load() {
+	c.tellAge()
+	return true
+}
+
+// hasPipelined tells whether the client has sent more requests behind r, of HTTP/1.
+func (c *conn) hasPipelined(r *http.Request) bool {
+	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
 		return false
 	}
 	if c.lines.Ahead.Load() > 0 {

@@ -133,7 +133,7 @@ func same(a, b net.Addr) bool {
 // addForeign stands for a connection under which no conn of this package can be found. Its reads
 // are not seen. It counts as what the server says, and rests for as long as it is idle.
 func (s *Set) addForeign(nc net.Conn) *conn {
-	c := &conn{Conn: nc, set: s, foreign: true}
+	c := &conn{Conn: nc, set: s, foreign: true, age: age{end: s.lifespan.end(0)}}
 	c.hidden.Store(true)
 	c.wrapped.Store(true)
 	s.add(c)

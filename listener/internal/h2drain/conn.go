@@ -58,6 +58,7 @@ type Below interface {
 	Cut()             // closes it, which a Close that lingers does not undo
 	AtRest() bool     // no stream is open, as far as the server says
 	NotHTTP2()        // what the client says is no HTTP/2
+	Due() bool        // reports true once, when the connection is to be left without a Leave
 	Socket() net.Conn // of the kernel
 }
 
@@ -75,6 +76,9 @@ func (f *Conn) NetConn() net.Conn { return f.Conn }
 
 // Write implements net.Conn.
 func (f *Conn) Write(p []byte) (int, error) {
+	if f.drain.Load() == nil && !f.notHTTP2.Load() && f.below.Due() {
+		f.Leave(dueGrace)
+	}
 	f.writing.Lock()
 	if f.broken != nil {
 		f.writing.Unlock()

@@ -42,8 +42,12 @@ const (
 	QuietRounds = 3
 )
 
+// dueGrace is the grace where nothing presses.
+const dueGrace = time.Minute
+
 // Leave begins to end the connection; a client that does not answer a PING within grace, or goes on
-// with new streams for as long, is not waited for. It may block as long as a client does not read.
+// with new streams for as long, is not waited for. Where this has begun already, the shorter grace
+// holds. It may block as long as a client does not read.
 func (f *Conn) Leave(grace time.Duration) {
 	p := &drain{f: f, grace: grace}
 	p.due.Store(1)
@@ -55,6 +59,7 @@ func (f *Conn) Leave(grace time.Duration) {
 	}
 	p.mu.Unlock()
 	if !begun {
+		f.drain.Load().shorten(grace)
 		f.trySendPing() // the goroutine that has begun may not have come so far
 		return
 	}
@@ -71,22 +76,29 @@ func (f *Conn) Hurry(grace time.Duration) {
 	f.drain.Load().hurry(grace)
 }
 
-func (p *drain) hurry(grace time.Duration) {
+// shorten gives the client less grace for each step.
+func (p *drain) shorten(grace time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return
 	}
 	p.grace = min(p.grace, grace)
-	if !p.at.IsZero() && time.Until(p.at) > grace {
+	if !p.at.IsZero() && time.Until(p.at) > p.grace {
 		p.watch()
 	}
-	if !p.f.ended.Load() {
-		if p.hurryTimer != nil {
-			p.hurryTimer.Stop()
-		}
-		p.hurryTimer = time.AfterFunc(grace, p.hurryOver)
+}
+
+func (p *drain) hurry(grace time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.f.ended.Load() {
+		return
 	}
+	if p.hurryTimer != nil {
+		p.hurryTimer.Stop()
+	}
+	p.hurryTimer = time.AfterFunc(grace, p.hurryOver)
 }
 
 // hurryOver is called when the time of Hurry is over.

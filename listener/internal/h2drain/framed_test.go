@@ -21,13 +21,17 @@ func written(kind, flags byte, stream uint32, payload []byte) []byte {
 }
 
 // nether is the end of a pipe; it can't be closed.
-type nether struct{ net.Conn }
+type nether struct {
+	net.Conn
+	due bool
+}
 
 func (*nether) CloseWrite() error { return nil }
 func (*nether) IsClosed() bool    { return false }
 func (*nether) Cut()              {}
 func (*nether) AtRest() bool      { return false }
 func (*nether) NotHTTP2()         {}
+func (n *nether) Due() bool       { due := n.due; n.due = false; return due }
 func (*nether) Socket() net.Conn  { return nil }
 
 // talk is frames in any order, with header blocks that go on over some.

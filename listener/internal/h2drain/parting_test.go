@@ -180,3 +180,50 @@ func TestNothingGoesOnAfterClose(t *testing.T) {
 		})
 	}
 }
+
+// What is due is left with the server's next write, in no hurry. A Leave that comes then has a grace of its own, if that
+// is shorter, and so has the next.
+func TestDueIsLeftWithTheNextWrite(t *testing.T) {
+	for name, x := range map[string]struct {
+		leaves []time.Duration // each a second after the one before
+		want   time.Duration   // until the server is told; the client answers nothing
+	}{
+		"no Leave":             {nil, dueGrace},
+		"shorter":              {[]time.Duration{5 * time.Second}, 6 * time.Second},
+		"longer":               {[]time.Duration{time.Hour}, dueGrace},
+		"shorter, then longer": {[]time.Duration{5 * time.Second, time.Minute}, 6 * time.Second},
+		"shorter and shorter":  {[]time.Duration{5 * time.Second, time.Second}, 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, h := hosed(t)
+				defer f.Close()
+				f.below.(*nether).due = true
+				said := len(h.wrote())
+				time.Sleep(time.Hour)
+				if f.drain.Load() != nil || len(h.wrote()) != said {
+					t.Error("left without a write")
+				}
+				begin := time.Now()
+				for range 2 {
+					_, _ = f.Write(written(0, 0, 1, nil))
+				}
+				words := append(h2frame.GoAway(h2frame.MaxStream), h2frame.Ping(1)...)
+				if n := bytes.Count(h.wrote(), words); n != 1 {
+					t.Errorf("%d times a GOAWAY and a PING", n)
+				}
+				for _, grace := range x.leaves {
+					time.Sleep(time.Second)
+					f.Leave(grace)
+				}
+				for !f.ended.Load() {
+					time.Sleep(time.Second)
+					synctest.Wait()
+				}
+				if got := time.Since(begin); got != x.want {
+					t.Errorf("told after %v, want %v", got, x.want)
+				}
+			})
+		})
+	}
+}
