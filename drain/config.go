@@ -25,6 +25,7 @@ import (
 //   - a generation comes up: Ready, Probation, Check
 //   - a swap, in the old generation: Preflight, SwapTimeout, PauseMax, MaxGenerations
 //   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, SessionSpread, Adopt
+//   - connections of a service that stays: MaxConnectionAge
 //   - probes and pulls: PingPath, LivePath, PingStatus, Healthy, Failures, Probers, PullMin, PullMax, KeepPull
 //   - a registry: Join, Leave, Gone
 type Config struct {
@@ -204,6 +205,18 @@ type Config struct {
 	// first Read. Default: none, every HandOver is refused.
 	Adopt func(conn net.Conn, state []byte) error
 
+	// Connections of a service that stays.
+
+	// MaxConnectionAge is for clients that keep their connections for days through a balancer that chooses a node
+	// once for each connection: LVS, NLB, a Service of Kubernetes. Such clients have left a node that was away, and
+	// do not come back to it. From that age on, the next answer of HTTP/1.1 says "Connection: close", and HTTP/2
+	// gets a GOAWAY, behind which its streams end in their time. Nothing is cut, and a connection at rest stays until
+	// it is used again. Hijacked connections have no age, and gRPC's own server has keepalive.ServerParameters.
+	//
+	// Each connection has a jitter of ±10 %, as in gRPC. One that a swap hands over keeps its age. Each new connection
+	// costs a handshake: some minutes are often enough. See listener.Set.MaxAge. Default: for ever.
+	MaxConnectionAge time.Duration
+
 	// Probes and pulls.
 
 	// PingPath and LivePath are answered before the handlers of each server, where the method is GET, HEAD or
@@ -269,6 +282,7 @@ func (c Config) complete() (Config, error) {
 		{"PullMax", &c.PullMax, 30 * time.Second},
 		{"PullMin", &c.PullMin, 0},
 		{"SessionSpread", &c.SessionSpread, 0},
+		{"MaxConnectionAge", &c.MaxConnectionAge, 0},
 	} {
 		if *f.d < 0 {
 			errs = append(errs, fmt.Errorf("drain: Config.%s is %v: want 0 for the default (%v), or more",

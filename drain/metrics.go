@@ -32,7 +32,8 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //
 // Counters have none, and go on where a generation ends; see Totals:
 //
-//	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_lost_total
+//	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_aged_total,
+//	baton_connections_lost_total
 //	baton_losses_total{kind}                               cut_off, part, junk; see listener.Counts
 //	baton_swaps_total{result}                              "success" or "failure"
 //	baton_log_dropped_total                                log lines that Config.Logger did not take
@@ -87,6 +88,8 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.sample(float64(st.Total.Adopted))
 	m.family("connections_handed_over_total", "counter", "Connections that a generation handed over to another.")
 	m.sample(float64(st.Total.Moved))
+	m.family("connections_aged_total", "counter", "Connections that were told to end, by MaxConnectionAge.")
+	m.sample(float64(st.Total.Aged))
 	m.family("connections_lost_total", "counter", "Requests that were lost, perhaps: unread in a "+
 		"connection that was closed, or cut off.")
 	m.sample(float64(st.Total.Lost))

@@ -85,6 +85,7 @@ type Peer struct {
 type Totals struct {
 	Adopted     int64 `json:"adopted"`      // connections taken over from another generation
 	Moved       int64 `json:"moved"`        // connections handed over to another generation
+	Aged        int64 `json:"aged"`         // connections told to end, by Config.MaxConnectionAge
 	Lost        int64 `json:"lost"`         // entries in the loss ledger: requests that may be lost
 	CutOff      int64 `json:"cut_off"`      // of these, those cut off; and connections cut off of which less is known
 	Part        int64 `json:"part"`         // beginnings of requests that their clients did not finish

@@ -87,6 +87,7 @@ func (g *generations) total(here listener.Counts, dropped int64) Totals {
 func (t *Totals) add(now, base listener.Counts) {
 	t.Adopted += now.Adopted - base.Adopted
 	t.Moved += now.Moved - base.Moved
+	t.Aged += now.Aged - base.Aged
 	t.Lost += now.Lost - base.Lost
 	t.CutOff += now.CutOff - base.CutOff
 	t.Part += now.Part - base.Part
@@ -114,8 +115,8 @@ func (g *generations) importTotals(m message) {
 		g.past.Swaps += seen.Swaps
 		g.past.FailedSwaps += seen.FailedSwaps
 		g.past.add(listener.Counts{
-			Adopted: seen.Adopted, Moved: seen.Moved, Lost: seen.Lost, CutOff: seen.CutOff, Part: seen.Part,
-			Junk: seen.Junk,
+			Adopted: seen.Adopted, Moved: seen.Moved, Aged: seen.Aged, Lost: seen.Lost, CutOff: seen.CutOff,
+			Part: seen.Part, Junk: seen.Junk,
 		}, listener.Counts{})
 	}
 	if e := g.starter; e != nil {

@@ -215,6 +215,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	s.starter = o.starter
 	log := s.cfg.Logger
 	s.set = listener.New(o.os.fds, (&losses{log: log}).lost)
+	s.set.MaxAge(s.cfg.MaxConnectionAge)
 	s.set.OnStarved(func(listener string, err error) {
 		log.Error("clients wait in the queue, this process can't accept: raise its limit of open "+
 			"files (LimitNOFILE=, ulimit -n)",
