@@ -13,9 +13,9 @@ import (
 //
 //	the form of the batch: 1
 //	how many names there are, and the names; "" is name 0, and not among them
-//	for each ticket its length, and in that: the names of its listener and its Form, flags, the State
+//	for each ticket its length, and in that: the names of its listener and its Form, flags, the State, and Left if not 0
 //
-// What stands behind the state, a later version may have put there. What it can't do without, it says by another Form.
+// What stands behind that, a later version may have put there. What it can't do without, it says by another Form.
 const batchForm = 1
 
 const (
@@ -45,7 +45,11 @@ func batchOf(tickets []listener.Ticket) []byte {
 		entry = binary.AppendUvarint(entry[:0], place(t.Listener))
 		entry = binary.AppendUvarint(entry, place(t.Form))
 		entry = binary.AppendUvarint(entry, flags)
-		entries = appendText(entries, appendText(entry, t.State))
+		entry = appendText(entry, t.State)
+		if t.Left > 0 {
+			entry = binary.AppendUvarint(entry, uint64(t.Left))
+		}
+		entries = appendText(entries, entry)
 	}
 	b := binary.AppendUvarint([]byte{batchForm}, uint64(len(names)-1))
 	for _, name := range names[1:] {
@@ -73,9 +77,13 @@ func ticketsOf(b []byte) (tickets []listener.Ticket, err error) {
 	for len(all.rest) > 0 && !all.bad {
 		one := batchReader{rest: all.text()}
 		at, form, flags, state := one.number(), one.number(), one.number(), one.text()
+		left := uint64(0)
+		if len(one.rest) > 0 {
+			left = one.number()
+		}
 		if all.bad = all.bad || one.bad || max(at, form) >= uint64(len(names)); !all.bad {
 			tickets = append(tickets, listener.Ticket{Listener: names[at], Form: names[form], State: state,
-				Idle: flags&flagIdle != 0, Hijacked: flags&flagHijacked != 0})
+				Left: int64(left), Idle: flags&flagIdle != 0, Hijacked: flags&flagHijacked != 0})
 		}
 	}
 	if all.bad {

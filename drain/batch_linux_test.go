@@ -14,7 +14,7 @@ import (
 
 func someTickets() []listener.Ticket {
 	return []listener.Ticket{
-		{Listener: "tcp :80", Idle: true}, {Listener: "tcp :80"}, {Listener: "unix /s", Hijacked: true, Idle: true},
+		{Listener: "tcp :80", Idle: true, Left: 300_000}, {Listener: "tcp :80"}, {Listener: "unix /s", Hijacked: true, Idle: true},
 		{Listener: "tcp :80", Form: "sealed", State: bytes.Repeat([]byte{0, 255}, 200)}, {},
 	}
 }
@@ -27,7 +27,7 @@ func TestBatches(t *testing.T) {
 	}
 	later := append([]byte{batchForm, 1, 1, 'l'}, 8, 1, 0, flagIdle|1<<6, 1, 's', 7, 7, 7) // with more than this version knows
 	if got, err := ticketsOf(later); err != nil || !reflect.DeepEqual(got,
-		[]listener.Ticket{{Listener: "l", Idle: true, State: []byte("s")}}) {
+		[]listener.Ticket{{Listener: "l", Idle: true, State: []byte("s"), Left: 7}}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, b := range map[string][]byte{
@@ -41,6 +41,7 @@ func TestBatches(t *testing.T) {
 		"a form that is not":      {batchForm, 0, 4, 0, 1, 0, 0},
 		"a number too long":       {batchForm, 0, 12, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0},
 		"a state too long":        {batchForm, 0, 4, 0, 0, 0, 1},
+		"an age without an end":   {batchForm, 0, 5, 0, 0, 0, 0, 255},
 	} {
 		if got, err := ticketsOf(b); err == nil || got != nil {
 			t.Errorf("%s: %+v, %v", name, got, err)
