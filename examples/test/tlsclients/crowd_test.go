@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -21,6 +22,7 @@ import (
 type site struct {
 	*flow.Node
 	host, port, cert string
+	generation       atomic.Int32 // that has served each client
 
 	mu   sync.Mutex // guards what follows
 	read int64      // bytes of the book

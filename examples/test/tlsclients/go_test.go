@@ -90,9 +90,9 @@ func (c *crowd) over(dial func(i int) (net.Conn, error)) {
 func sClient(c *crowd) {
 	openssl := flow.Tool(c, "openssl", "apt-get install openssl")
 	c.over(func(i int) (net.Conn, error) {
-		version, updates := []string{"-tls1_3", "-tls1_2"}[i%2], c.stays
-		if updates { // TLS 1.2 has none
-			version = "-tls1_3"
+		version, padding := []string{"-tls1_3", "-tls1_2"}[i%2], []string{"0", "100"}[i/2]
+		if c.name != "openssl" { // TLS 1.2 has no key updates
+			version, padding = "-tls1_3", "0"
 		}
 		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 		if err != nil {
@@ -103,7 +103,7 @@ func sClient(c *crowd) {
 		defer theirs.Close()
 		// Not -quiet, which takes the letters k and K for what is to be sent.
 		cmd := exec.CommandContext(c.Context(), openssl, "s_client", "-brief", "-connect", c.site.Addr, "-CAfile", c.site.cert,
-			"-verify_return_error", version)
+			"-verify_return_error", version, "-record_padding", padding)
 		cmd.Stdin, cmd.Stdout = theirs, theirs
 		log, err := cmd.StderrPipe()
 		if err != nil {
@@ -116,6 +116,12 @@ func sClient(c *crowd) {
 		if err != nil {
 			return nil, err
 		}
+		began := c.site.generation.Load()
+		updates := map[string]func() bool{
+			"openssl":   func() bool { return false },
+			"keys":      func() bool { return true },
+			"late-keys": func() bool { return c.site.generation.Load() > began+1 }, // it has moved by then
+		}[c.name]
 		s := &sConn{UnixConn: conn.(*net.UnixConn), updates: updates, updated: make(chan struct{})}
 		go func() {
 			for lines := bufio.NewScanner(log); lines.Scan(); {
@@ -133,14 +139,14 @@ func sClient(c *crowd) {
 // sConn is a connection through openssl s_client.
 type sConn struct {
 	*net.UnixConn // so that draintest looks whether it has been closed
-	updates       bool
+	updates       func() bool
 	writes        int
 	updated       chan struct{} // a key update of openssl's; closed at its end
 }
 
 // Write sends a request. Before every third one goes a key update, alternately with the wish for one of the service's.
 func (s *sConn) Write(b []byte) (int, error) {
-	if s.writes++; s.updates && s.writes%3 == 0 {
+	if s.writes++; s.updates() && s.writes%3 == 0 {
 		// What openssl reads at once is either a letter or to be sent.
 		if _, err := io.WriteString(s.UnixConn, []string{"k", "K"}[s.writes%2]+"\n"); err != nil {
 			return 0, err
