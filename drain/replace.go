@@ -75,18 +75,22 @@ func (r *runner) makeRoom() {
 	}
 }
 
-// sayHello says hello to the child that is about to be started.
-func (r *runner) sayHello(h helloAsked) error {
+// sayHello returns what says hello to the child that is about to be started.
+func (r *runner) sayHello(h helloAsked) func() error {
 	if r.swap != h.sw || r.state.Child.Aborted != "" {
-		return errNotStarted
+		return func() error { return errNotStarted }
 	}
 	h.sw.link = h.near
-	return h.near.Post(message{
+	said, err := h.near.Begin(message{
 		Kind: kindHello, Protocol: &spoken, Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
 		Held: r.set.Held(), Score: process.Score(),
 		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
 		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(),
 	})
+	if err != nil {
+		return func() error { return err }
+	}
+	return said
 }
 
 // childSpeaks is told what the child speaks. It says so once.

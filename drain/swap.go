@@ -52,11 +52,12 @@ type swap struct {
 
 // Events of a swap, for the goroutine that owns the state.
 type (
-	// helloAsked asks for hello to be said over a link; an error says that the child is not wanted any more.
+	// helloAsked asks for hello to be said over a link. The answer does so, or says that the child is not wanted any
+	// more.
 	helloAsked struct {
 		sw    *swap
 		near  *link.Link
-		reply chan error
+		reply chan func() error
 	}
 	childStarted struct {
 		sw    *swap
@@ -111,9 +112,9 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 		return err
 	}
 	defer far.Close()
-	hello := helloAsked{sw, near, make(chan error, 1)}
+	hello := helloAsked{sw, near, make(chan func() error, 1)}
 	if err = errNotStarted; in.post(hello) {
-		err = <-hello.reply
+		err = (<-hello.reply)() // this process may be killed the moment after the start
 	}
 	var c child
 	if err == nil {

@@ -10,6 +10,24 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 )
 
+// Hello is in the link before the child is started: the child would not serve without, if this process died then.
+func TestHelloIsSaidBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	near, far := linkPair(t)
+	sw := newSwap(3, 1, nil)
+	s, _ := alone(t, machine.Ready, func(r *runner) { r.swap = sw })
+	defer s.endTest()
+	h := helloAsked{sw, near, make(chan func() error, 1)}
+	s.run.post(h)
+	if err := (<-h.reply)(); err != nil {
+		t.Error(err)
+	}
+	_ = near.Close()
+	if m := next(t, far); m.Kind != kindHello {
+		t.Errorf("%+v", m)
+	}
+}
+
 // What the child has said, and nobody has heard yet, decides before the time is over.
 func TestNoTickCountsBeforeWhatTheChildHasSaid(t *testing.T) {
 	t.Parallel()

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -305,34 +306,56 @@ func TestDatabaseOfASwapThatFails(t *testing.T) {
 }
 
 // swapUntil swaps until the old generation is held up on the way: after it has closed the database, by a stranger who
-// gets the lock before the new one does, or before, by a handler.
+// gets the lock before the new one does, or before, by being halted when the new one is there.
 func (b *bed) swapUntil(locked <-chan func(), stranger bool) (old int, swapped chan error, free func()) {
 	b.t.Helper()
 	for {
 		flow.Eventually(b.t, "no older generation is there", func() bool { return len(b.Status().Older) == 0 })
 		old, swapped = b.Status().PID, make(chan error, 1)
-		still := make(<-chan time.Time)
-		if !stranger {
-			go func() {
-				c := draintest.Client{Addr: b.Addr, Timeout: flow.Patience, Blind: true}
-				defer c.Close()
-				_, _ = c.Do("POST", fmt.Sprintf("/hits/slow-%d?d=4s", old), nil)
-			}()
-			still = time.After(3 * time.Second) // in a second it begins, and holds the swap up for four
-			time.Sleep(time.Second)
-		}
 		go func() { swapped <- b.control.Swap(context.Background()) }()
+		if !stranger {
+			for children := ""; children == "" && len(swapped) == 0; {
+				children = b.children(old)
+			}
+			if b.halt(old) {
+				return old, swapped, func() {}
+			}
+			_ = syscall.Kill(old, syscall.SIGCONT)
+		}
 		select {
 		case free = <-locked:
 			return old, swapped, free
-		case <-still:
-			return old, swapped, func() {}
 		case err := <-swapped: // the new generation was faster
 			if err != nil {
 				b.t.Fatal(err)
 			}
 		}
 	}
+}
+
+// children are those of a generation that live.
+func (b *bed) children(pid int) (pids string) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, of := range threads {
+		some, _ := os.ReadFile(of)
+		pids += string(some)
+	}
+	return pids
+}
+
+// halt halts a generation, and tells whether it has the database open.
+func (b *bed) halt(pid int) (open bool) {
+	b.t.Helper()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	flow.Eventually(b.t, "it is halted", func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return strings.Contains(string(text), ") T ")
+	})
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		path, _ := os.Readlink(fd)
+		return path == b.Path("hits.db")
+	})
 }
 
 // stranger waits for the lock, and sends what frees it.
