@@ -179,7 +179,7 @@ func (c *crowd) client(asking *sync.WaitGroup, over, stopped <-chan struct{}) {
 				select {
 				case <-over:
 					return
-				case <-time.After(rand.N(20 * time.Millisecond)):
+				case <-time.After(rand.N(40 * time.Millisecond)):
 				}
 				with := by.Load()
 				err := c.post(with)

@@ -32,13 +32,14 @@ type socket struct {
 	udpConn
 	mark   []byte
 	folder string
-	peers  *net.UnixConn // bound to the mark's path: what newer processes pass on comes here
-	passed bool          // a newer process reads from the UDP socket
+	peers  *net.UnixConn        // bound to the mark's path: what newer processes pass on comes here
+	full   map[string]time.Time // marks of processes that do not read, and since when
+	passed bool                 // a newer process reads from the UDP socket
 	in     [4096]byte
 }
 
 func newSocket(pc udpConn, folder string) (*socket, error) {
-	s := &socket{udpConn: pc, mark: make([]byte, markLen), folder: folder}
+	s := &socket{udpConn: pc, mark: make([]byte, markLen), folder: folder, full: map[string]time.Time{}}
 	_, _ = rand.Read(s.mark)
 	err := os.MkdirAll(folder, 0o700) // no other user's packets
 	if err == nil {
@@ -89,11 +90,18 @@ func (s *socket) passOn(m *ipv4.Message) bool {
 	if mark == nil || bytes.Equal(mark, s.mark) {
 		return false
 	}
+	if time.Since(s.full[string(mark)]) < time.Second {
+		return true
+	}
 	from, _ := m.Addr.(*net.UDPAddr).AddrPort().MarshalBinary()
 	all := slices.Concat([]byte{byte(len(from)), byte(m.NN)}, from, m.OOB[:m.NN], packet)
-	_ = s.peers.SetWriteDeadline(time.Now().Add(5 * time.Millisecond)) // then the packet is lost, as others are
+	_ = s.peers.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	_, err := s.peers.WriteToUnix(all, s.path(mark))
-	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // it hangs: its packets are lost, but nobody else's wait for it
+		s.full[string(mark)] = time.Now()
+		return true
+	}
+	return err == nil
 }
 
 // readPassed reads what a newer process has passed on.
