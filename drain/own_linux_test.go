@@ -30,6 +30,7 @@ func TestOwnersOfOneVersionAlone(t *testing.T) {
 	push("a")
 	next("without owners")
 	next("with both", "b", "a")
+	s.awaitLine("has handed nothing over for owners", "owners=\"[b a]\"")
 	push("a")
 	push("b")
 

@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"slices"
@@ -295,6 +297,27 @@ func TestOwnedStateGoesOn(t *testing.T) {
 	}
 }
 
+// A new generation without owners takes over by itself when a pause lasts too long. What waited goes on when the pause is
+// over, however that ends.
+func TestRequestsOfAPauseThatIsNotWaitedFor(t *testing.T) {
+	eachOf(t, func(t *testing.T, how string) {
+		s, open := startAt(t, "Release of a "+how, plan{Owns: []string{"a"}, PauseMax: hung, DrainTimeout: 2 * hung})
+		c := s.connect()
+		_ = have(c.ask("GET", "/whoami", ""))(t)
+		s.plan.Owns = nil
+		s.replan()
+		s.signal(s.pgid, syscall.SIGHUP)
+		s.noteSince(0, s.pgid, "at the gate")
+		must(t, c.send("POST", "/echo", "patience"))
+		s.event(1, "replaced")
+		open()
+		if a, err := c.receive(); err != nil || a.body != "patience" {
+			t.Errorf("%+v, %v", a, err)
+		}
+		s.stop()
+	}, "waits", "fails")
+}
+
 // Whatever goes wrong between two owners, the old generation serves on with what it has, and the next swap succeeds.
 func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 	const bound = 500 * time.Millisecond
@@ -459,6 +482,65 @@ func TestTheNewGenerationActsWhenTheOldOneHasLetGo(t *testing.T) {
 			}
 		}
 	}, "the new one dies", "the old one dies", "the old one goes on")
+}
+
+// The new generation is killed while it handles requests that the old one forwards: a client hears that, or is cut off,
+// and no other generation handles the request once more.
+func TestForwardedRequestsOfAGenerationThatIsKilled(t *testing.T) {
+	const streams = 4
+	for name, p := range map[string]plan{"HTTP": {}, "TLS": tlsPlan(t, plan{}), "HTTP/2": tlsPlan(t, plan{}), "a limit": {Wrap: "limit"}} {
+		t.Run(name, func(t *testing.T) {
+			parallel(t)
+			p.Owns, p.IdleGrace, p.DrainTimeout = []string{"a", "b"}, patient, 2*hung
+			s := start(t, p)
+			handled := func() (by []int) {
+				for _, r := range s.since(0) {
+					if r.Note == "slow begun" {
+						by = append(by, r.Gen)
+					}
+				}
+				return by
+			}
+			scheme := map[bool]string{false: "http://", true: "https://"}[p.Cert != ""]
+			c := &http.Client{Timeout: 2 * hung, Transport: &http.Transport{ForceAttemptHTTP2: name == "HTTP/2",
+				TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: streams}}
+			defer c.CloseIdleConnections()
+			var sent, answered sync.WaitGroup
+			each := func(target string, status int) {
+				for range streams {
+					sent.Add(1)
+					answered.Go(func() {
+						trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Done() }}
+						r := have(http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodPost,
+							scheme+s.address()+target, nil))(t)
+						resp, err := c.Do(r)
+						if err == nil {
+							_ = resp.Body.Close()
+						}
+						if err == nil && resp.StatusCode != status || err != nil && status == http.StatusOK {
+							t.Errorf("%s: %v, %v", target, resp, err)
+						}
+					})
+				}
+				sent.Wait()
+			}
+			each("/whoami", http.StatusOK)
+			answered.Wait()
+			gate, _ := s.gate("slow")
+			open := s.beginSwap("Acquire of b waits")
+			each("/slow?gate="+gate, http.StatusBadGateway)
+			open()
+			second := s.event(2, "promoted").PID
+			s.eventually("the new generation to handle", func() bool { return len(handled()) == streams })
+			s.kill(second)
+			answered.Wait()
+			c.CloseIdleConnections()
+			s.gone()
+			if by := handled(); !slices.Equal(by, []int{2, 2, 2, 2}) {
+				t.Errorf("%d requests are handled by %d", streams, by)
+			}
+		})
+	}
 }
 
 // A stop that comes in the pause is heeded by the generation that owns everything then.

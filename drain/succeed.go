@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,6 +111,11 @@ func (r *runner) acquire() {
 		e.log.Warn("the old generation has died before it could release: the owners begin with what was saved")
 	case !r.others.starter.peer.can(canOwn):
 		e.log.Info("the old generation knows no owners: those of this one begin with what was saved")
+	default:
+		given := e.given.Names()
+		if more := slices.DeleteFunc(e.owners.Names(), func(name string) bool { return slices.Contains(given, name) }); len(more) > 0 {
+			e.log.Info("the old generation has handed nothing over for owners: they begin with what was saved", "owners", more)
+		}
 	}
 	waited := r.word != nil
 	go func() { r.post(machine.Acquired{Err: e.acquire(r.ctx, waited)}) }()
