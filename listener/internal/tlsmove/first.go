@@ -1,0 +1,151 @@
+package tlsmove
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"reflect"
+	"sync"
+	"sync/atomic"
+)
+
+// First is a connection whose handshake this process does.
+type First struct {
+	*tls.Conn
+	tap    *tap
+	once   sync.Once   // sets done
+	done   atomic.Bool // the handshake is
+	closed atomic.Bool
+	read   atomic.Int64 // bytes of data
+}
+
+// Config returns what Server wants: config, which goes on to be used, with an ear for the secrets. Config must have no
+// GetConfigForClient. The keys of session tickets are config's own where it has some, else those of what is returned.
+func Config(config *tls.Config) *tls.Config {
+	ear := config.Clone()
+	ear.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		t, ok := hello.Conn.(*tap)
+		if !ok {
+			return nil, errForeign
+		}
+		own := config.Clone()
+		t.logs, own.KeyLogWriter = own.KeyLogWriter, (*keyLog)(t)
+		unwrap := own.UnwrapSession
+		if unwrap == nil {
+			unwrap = ear.DecryptTicket
+			if hasKeys(own) {
+				unwrap = own.DecryptTicket
+			}
+		}
+		own.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
+			session, err := unwrap(ticket, cs)
+			if session != nil {
+				t.resumes(session)
+			}
+			return session, err
+		}
+		return own, nil
+	}
+	return ear
+}
+
+// Server is tls.Server of what Config has returned.
+func Server(nc net.Conn, config *tls.Config) *First {
+	t := &tap{Conn: nc, shaking: true}
+	return &First{Conn: tls.Server(t, config), tap: t}
+}
+
+// HandshakeContext is that of tls.Conn.
+func (f *First) HandshakeContext(ctx context.Context) error {
+	if f.done.Load() {
+		return nil
+	}
+	err := f.Conn.HandshakeContext(ctx)
+	switch {
+	case err != nil:
+		f.tap.abandon()
+	default:
+		f.once.Do(func() {
+			f.tap.shaken(f.Conn.ConnectionState())
+			f.done.Store(true)
+		})
+	}
+	if f.closed.Load() {
+		f.tap.abandon()
+	}
+	return err
+}
+
+// Handshake is that of tls.Conn.
+func (f *First) Handshake() error { return f.HandshakeContext(context.Background()) }
+
+// Read implements net.Conn.
+func (f *First) Read(p []byte) (int, error) {
+	if err := f.Handshake(); err != nil {
+		return 0, err
+	}
+	n, err := f.Conn.Read(p)
+	f.read.Add(int64(n))
+	return n, err
+}
+
+// Write implements net.Conn.
+func (f *First) Write(p []byte) (int, error) {
+	if err := f.Handshake(); err != nil {
+		return 0, err
+	}
+	return f.Conn.Write(p)
+}
+
+// CloseWrite is that of tls.Conn.
+func (f *First) CloseWrite() error {
+	f.tap.movable.Store(false)
+	return f.Conn.CloseWrite()
+}
+
+// Close implements net.Conn. What is exported is closed without a word.
+func (f *First) Close() error {
+	f.closed.Store(true)
+	err := f.Conn.Close()
+	f.Abandon()
+	return err
+}
+
+// Abandon says that the connection is never moved. It overwrites the secrets, of a handshake when that is over.
+func (f *First) Abandon() {
+	if f.done.Load() {
+		f.tap.abandon()
+	}
+}
+
+// Movable implements Secured.
+func (f *First) Movable() bool { return f.done.Load() && f.tap.movable.Load() }
+
+// Export implements Secured.
+func (f *First) Export() ([]byte, error) {
+	if !f.Movable() {
+		return nil, errForeign
+	}
+	s := new(State)
+	if err := s.describe(f.ConnectionState()); err != nil {
+		return nil, err
+	}
+	defer s.Wipe()
+	if err := f.tap.export(s, uint64(f.read.Load())); err != nil {
+		return nil, err
+	}
+	return s.AppendBinary(nil), nil
+}
+
+// Keep implements Secured.
+func (f *First) Keep() { f.tap.keep() }
+
+// hasKeys tells whether the user has given config keys for session tickets, of which nothing else tells.
+func hasKeys(config *tls.Config) bool {
+	keys := reflect.ValueOf(config).Elem().FieldByName("sessionTicketKeys")
+	//lint:ignore SA1019 users have it still
+	legacy := config.SessionTicketKey
+	return keys.IsValid() && keys.Kind() == reflect.Slice && keys.Len() > 0 ||
+		legacy != [32]byte{} && !bytes.HasPrefix(legacy[:], []byte("DEPRECATED"))
+}

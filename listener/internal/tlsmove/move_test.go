@@ -1,0 +1,203 @@
+package tlsmove
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+// certified is a server's configuration with a certificate.
+var certified = sync.OnceValue(func() *tls.Config {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.StartTLS()
+	defer srv.Close()
+	return &tls.Config{Certificates: srv.TLS.Certificates}
+})
+
+// kind is one of connections.
+type kind struct {
+	version, suite uint16
+	moves          bool
+}
+
+var kinds = []kind{
+	{tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256, true},
+	{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, true},
+	{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, true},
+	{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, false},
+	{tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, false},
+}
+
+func (k kind) String() string {
+	return fmt.Sprintf("%s %s", tls.VersionName(k.version), tls.CipherSuiteName(k.suite))
+}
+
+func (k kind) client() *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, ServerName: "example.com", MinVersion: k.version, MaxVersion: k.version,
+		CipherSuites: []uint16{k.suite}, NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+	}
+}
+
+func (k kind) server() *tls.Config {
+	c := certified().Clone()
+	c.CipherSuites, c.NextProtos = []uint16{k.suite}, []string{"http/1.1"}
+	return Config(c)
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// pair returns the two ends of a TCP connection.
+func pair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	ln := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	defer ln.Close()
+	near = must[net.Conn](t)(net.Dial("tcp", ln.Addr().String()))
+	far = must[net.Conn](t)(ln.Accept())
+	for _, nc := range []net.Conn{near, far} {
+		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		t.Cleanup(func() { _ = nc.Close() })
+	}
+	return near, far
+}
+
+// shake does the handshake of a First and a client.
+func shake(t testing.TB, client, server *tls.Config) (*tls.Conn, *First) {
+	t.Helper()
+	near, far := pair(t)
+	c, s := tls.Client(near, client), Server(far, server)
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
+	if err := s.Handshake(); err != nil {
+		t.Fatal(err, <-done)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return c, s
+}
+
+// exchange sends text of n bytes each way.
+func exchange(t testing.TB, a, b net.Conn, n int) {
+	t.Helper()
+	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+		text := bytes.Repeat([]byte("0123456789"), n/10+1)[:n]
+		sent := make(chan error, 1)
+		go func() {
+			_, err := way[0].Write(text)
+			sent <- err
+		}()
+		got := make([]byte, n)
+		_, err := io.ReadFull(way[1], got)
+		if err != nil || !bytes.Equal(got, text) {
+			t.Fatalf("%T reads %v; write: %v", way[1], err, <-sent)
+		}
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func below(s Secured) net.Conn {
+	nc := s.NetConn()
+	if tap, ok := nc.(*tap); ok {
+		nc = tap.Conn
+	}
+	return nc
+}
+
+// move goes on with s in what might be another process.
+func move(t testing.TB, s Secured) *Conn {
+	t.Helper()
+	form := must[[]byte](t)(s.Export())
+	state := must[*State](t)(ParseState(form))
+	return must[*Conn](t)(Adopt(below(s), state))
+}
+
+// What is counted is what crypto/tls has counted, and the secrets are its own. A version of Go that keeps them otherwise
+// fails here.
+func TestStateIsCryptoTLSs(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.String(), func(t *testing.T) {
+			client, server := k.client(), k.server()
+			for _, resumed := range []bool{false, true} {
+				c, s := shake(t, client, server)
+				exchange(t, c, s, 1) // by which a client of TLS 1.3 gets its ticket
+				exchange(t, c, s, 50_000)
+				if cs := s.ConnectionState(); cs.DidResume != resumed || cs.CipherSuite != k.suite {
+					t.Fatalf("resumed is %v, the suite %s", cs.DidResume, tls.CipherSuiteName(cs.CipherSuite))
+				}
+				if s.Movable() != k.moves {
+					t.Fatalf("Movable is %v", s.Movable())
+				}
+				form, err := s.Export()
+				if !k.moves {
+					if err == nil {
+						t.Error("it was exported")
+					}
+					continue
+				}
+				st := must[*State](t)(ParseState(append([]byte(nil), form...)))
+				if err != nil || len(form) > MaxState {
+					t.Fatalf("%d bytes, %v", len(form), err)
+				}
+				for name, h := range map[string]Half{"in": st.In, "out": st.Out} {
+					own := reflect.ValueOf(s.Conn).Elem().FieldByName(name)
+					seq := *(*[8]byte)(unsafe.Pointer(own.FieldByName("seq").UnsafeAddr()))
+					if n := binary.BigEndian.Uint64(seq[:]); n != h.Seq {
+						t.Errorf("%s: %d records are counted, crypto/tls has %d", name, h.Seq, n)
+					}
+					secret := own.FieldByName("trafficSecret").Bytes()
+					if k.version == tls.VersionTLS13 && !bytes.Equal(secret, h.Secret) {
+						t.Errorf("%s: another secret", name)
+					}
+				}
+				s.Keep()
+				m := move(t, s)
+				if got, want := m.ConnectionState(), s.ConnectionState(); !sameState(got, want) {
+					t.Errorf("the state is\n%+v, was\n%+v", got, want)
+				}
+				for range 3 {
+					exchange(t, c, m, 1)
+					exchange(t, c, m, 50_000)
+					m = move(t, m)
+				}
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+				if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("the client got %v, want close_notify", err)
+				}
+			}
+		})
+	}
+}
+
+func sameState(a, b tls.ConnectionState) bool {
+	v, w := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.IsExported() && f.Name != "LocalCertificate" && !reflect.DeepEqual(v.Field(i).Interface(), w.Field(i).Interface()) {
+			return false
+		}
+	}
+	_, err := a.ExportKeyingMaterial("label", nil, 1)
+	return err != nil && strings.Contains(err.Error(), "unavailable")
+}
