@@ -181,6 +181,7 @@ func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan er
 		}
 	}
 	_ = a.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
+	clear(m.Batch) // there may be secrets in it
 }
 
 // serve serves a request that an older generation has read.

@@ -24,7 +24,7 @@ import (
 //   - the process, and what it says: Signals, Keeper, Logger, OnEvent
 //   - a generation comes up: Ready, Probation, Check
 //   - a swap, in the old generation: Preflight, SwapTimeout, PauseMax, MaxGenerations
-//   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, SessionSpread, Adopt
+//   - a drain, and what goes to the next generation: DrainTimeout, IdleGrace, SessionSpread, KeepTLS, Adopt
 //   - connections of a service that stays: MaxConnectionAge
 //   - probes and pulls: PingPath, LivePath, PingStatus, Healthy, Failures, Probers, PullMin, PullMax, KeepPull
 //   - a registry: Join, Leave, Gone
@@ -190,6 +190,11 @@ type Config struct {
 	//
 	// The default is 500µs for each session, and IdleGrace at most: 100 are told within 50ms, 1,000 within 500ms.
 	SessionSpread time.Duration
+
+	// KeepTLS forbids that connections over TLS are handed over, as ServeTLS says: this generation neither gives nor
+	// takes any, and they end after IdleGrace. It is for a version that demands of its clients what the one before did
+	// not, beyond the least version and the suites of TLS, which are heeded in any case.
+	KeepTLS bool
 
 	// Adopt is called, once the service has taken over, with each connection that the old
 	// generation gives to HandOver, and with its state. Nil means that conn is the application's,

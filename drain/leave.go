@@ -42,6 +42,9 @@ func (r *runner) beginDrain(replaced bool) {
 	first := func() {}
 	if replaced {
 		handover, first = r.swap.handover, r.handOn()
+		if !r.swap.peer.can(canTLS) {
+			r.set.KeepTLS()
+		}
 	} else {
 		r.os.letGo(true) // or our copies of the listening sockets would collect clients that nobody serves
 		r.health.Down()

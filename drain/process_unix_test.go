@@ -66,6 +66,7 @@ type plan struct {
 	HeaderTimeout  time.Duration
 	IdleGrace      time.Duration
 	SessionSpread  time.Duration
+	KeepTLS        bool
 	PullMin        time.Duration
 	PullMax        time.Duration
 	MaxGenerations int

@@ -82,7 +82,7 @@ func (r *runner) sayHello(h helloAsked) func() error {
 	}
 	h.sw.link = h.near
 	said, err := h.near.Begin(message{
-		Kind: kindHello, Protocol: &spoken, Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
+		Kind: kindHello, Protocol: r.cfg.speaks(), Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
 		Held: r.set.Held(), Score: process.Score(),
 		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
 		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(),

@@ -190,7 +190,7 @@ func inherit(cfg *Config) (o origin, err error) {
 		o.starter = newElder(l, hello.Generation-1, hello.PID)
 		o.starter.peer = hello.Protocol
 		err = hello.Protocol.fits()
-		o.starter.send(message{Kind: kindAble, PID: sys.pid, Protocol: &spoken, Build: cut(cfg.Version)})
+		o.starter.send(message{Kind: kindAble, PID: sys.pid, Protocol: cfg.speaks(), Build: cut(cfg.Version)})
 	case sys.inherits:
 		o.generation = 2 // at least: the one before is not of this library
 	default:
@@ -216,6 +216,9 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	log := s.cfg.Logger
 	s.set = listener.New(o.os.fds, (&losses{log: log}).lost)
 	s.set.MaxAge(s.cfg.MaxConnectionAge)
+	if s.cfg.KeepTLS {
+		s.set.KeepTLS()
+	}
 	s.set.OnStarved(func(listener string, err error) {
 		log.Error("clients wait in the queue, this process can't accept: raise its limit of open "+
 			"files (LimitNOFILE=, ulimit -n)",

@@ -137,7 +137,7 @@ func (g *gen) config() drain.Config {
 	cfg := drain.Config{
 		PIDFile: g.PIDFile, ControlSocket: g.Control, Probation: g.Probation, SwapTimeout: g.SwapTimeout,
 		PauseMax: g.PauseMax, DrainTimeout: g.DrainTimeout,
-		IdleGrace: cmp.Or(g.IdleGrace, time.Second), SessionSpread: g.SessionSpread,
+		IdleGrace: cmp.Or(g.IdleGrace, time.Second), SessionSpread: g.SessionSpread, KeepTLS: g.KeepTLS,
 		PullMin: g.PullMin, PullMax: g.PullMax, MaxGenerations: g.MaxGenerations, KeepPull: g.KeepPull,
 		Version: g.Version, PingPath: g.PingPath, LivePath: g.LivePath, PingStatus: g.PingStatus, Probers: g.Probers,
 		HeartbeatAddress: g.Heartbeat, AgentAddress: g.Agent,

@@ -234,7 +234,7 @@ func (r *runner) olderJoins(said elderSaid) {
 	}
 	older := r.others.join(l, said.message)
 	// the reader before may have been another version
-	older.send(message{Kind: kindAble, PID: r.os.pid, Protocol: &spoken})
+	older.send(message{Kind: kindAble, PID: r.os.pid, Protocol: r.cfg.speaks()})
 	go r.adopter.hear(older)
 	r.step(machine.Older{Count: len(r.others.older)})
 }

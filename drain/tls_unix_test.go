@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,9 +106,9 @@ func TestGraceEndsInTime(t *testing.T) {
 		stops bool
 	}
 	each(t, map[string]row{
-		"a swap":               {plan: plan{DrainTimeout: 8 * time.Second}},
+		"a swap":               {plan: plan{KeepTLS: true, DrainTimeout: 8 * time.Second}},
 		"a stop":               {plan: plan{DrainTimeout: 8 * time.Second}, stops: true},
-		"too many generations": {plan: plan{DrainTimeout: 2 * time.Hour, MaxGenerations: 2}},
+		"too many generations": {plan: plan{KeepTLS: true, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}},
 	}, func(t *testing.T, c row) {
 		c.plan.IdleGrace = time.Hour
 		s := start(t, tlsPlan(t, c.plan))
@@ -146,9 +147,35 @@ func TestGraceEndsInTime(t *testing.T) {
 	})
 }
 
-// Clients with a think time below IdleGrace, which never retry, are answered over ten swaps and a stop.
+// Clients of TLS 1.2 and 1.3 keep their connections over ten swaps, whatever their think time is.
+func TestConnectionsOverTLSMove(t *testing.T) {
+	s := start(t, tlsPlan(t, plan{}))
+	var dials, version atomic.Int64
+	l := s.driveBy(func() (*client, error) {
+		dials.Add(1)
+		nc, err := net.DialTimeout(s.plan.Network, s.address(), hung)
+		if err != nil {
+			return nil, err
+		}
+		tc := tls.Client(nc, trusting(tls.VersionTLS12+uint16(version.Add(1)%2)))
+		return &client{Conn: tc}, tc.Handshake()
+	}, 64, 0, 5*time.Millisecond)
+	for range 10 {
+		s.swap()
+		l.settle()
+	}
+	l.end()
+	if n := dials.Load(); n != 64 {
+		t.Errorf("64 clients have connected %d times", n)
+	}
+	s.stop()
+	s.wantNothingLost()
+}
+
+// Where connections over TLS stay, clients with a think time below IdleGrace, which never retry, are answered over ten
+// swaps and a stop.
 func TestTenSwapsOverTLSLoseNothing(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{IdleGrace: patient, MaxGenerations: 16}))
+	s := start(t, tlsPlan(t, plan{KeepTLS: true, IdleGrace: patient, MaxGenerations: 16}))
 	l := s.drive(8, 50*time.Millisecond)
 	for range 10 {
 		s.swap()

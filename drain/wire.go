@@ -181,10 +181,20 @@ const (
 	canOwn ability = "own" // says what it owns, and acquires that before it serves
 
 	canBatch ability = "batch" // reads tickets in batches
+	canTLS   ability = "tls"   // takes connections over TLS, if their listener does
 )
 
 // spoken is what this version speaks.
 var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward, canConfirm, canOwn, canBatch}}
+
+// speaks is what a generation of that configuration speaks.
+func (c *Config) speaks() *protocol {
+	p := spoken
+	if !c.KeepTLS && listener.MovesTLS() {
+		p.Can = append(slices.Clone(p.Can), canTLS)
+	}
+	return &p
+}
 
 func (p *protocol) can(what ability) bool { return p != nil && slices.Contains(p.Can, what) }
 

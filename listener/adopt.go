@@ -51,6 +51,9 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 			s.adopted.Add(1)
 		} else { // or its server failed just now and closed the listener
 			_ = c.Conn.Close()
+			if c.taken != nil {
+				c.taken.Wipe()
+			}
 		}
 	}
 	return err
@@ -84,7 +87,7 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
-	if t.Form != "" {
+	if t.Form != "" && t.Form != formTLS {
 		return nil, fmt.Errorf("connections of form %q are not known here", t.Form)
 	}
 	nc, err := sockopt.FileConn(f)
@@ -102,6 +105,12 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	}
 	left := time.Duration(t.Left) * time.Millisecond
 	c := &conn{Conn: nc, set: s, sock: so, age: age{end: s.lifespan.end(left)}}
+	if t.Form == formTLS {
+		if c.taken, err = so.secured.Load().open(t.State); err != nil {
+			_ = nc.Close()
+			return nil, err
+		}
+	}
 	c.adoptedIdle.Store(t.Idle)
 	return c, nil
 }

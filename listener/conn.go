@@ -12,6 +12,7 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
 // conn is a connection that knows whether a request can be under way on it.
@@ -62,6 +63,13 @@ type conn struct {
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 	talk      conversation                 // of a Followed, or nil; set before a server gets the connection
 
+	taken    *tlsmove.State  // adopted in the midst of TLS, until the server's listener has it
+	seal     tlsmove.Secured // set before speaks becomes insealed
+	offered  int             // then: how long the buffer is that the server offers; the reader's
+	ahead    bool            // likewise: see protocol.atRest
+	movesNow bool            // likewise: at rest, it is so in what the server has read, too
+	trims    bool            // likewise: see skipLineEnds
+
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
 	userDeadline   time.Time  // as the user of the connection wants it
@@ -96,6 +104,7 @@ const (
 	secured               // TLS, of which records are seen
 	framed                // HTTP/2, or what net/http takes for it
 	followed              // HTTP/1, which a talk follows
+	insealed              // HTTP/1 over TLS, whose data are seen, see unsealed
 )
 
 // setReadDeadlineLocked sets the read deadline of Conn. Net/http clears it six times a request,
@@ -216,6 +225,12 @@ func (c *conn) secure(r *sniff.Records) {
 // is tells whether the server has reported that state last.
 func (c *conn) is(state http.ConnState) bool { return c.state.Load() == int32(state)+1 }
 
+// isTLS tells whether the client speaks TLS.
+func (c *conn) isTLS() bool {
+	s := c.speaks.Load()
+	return s == secured || s == insealed
+}
+
 func (c *conn) isHTTP2() bool { return c.speaks.Load() == framed }
 
 type connKey struct{}
@@ -272,10 +287,10 @@ func (c *conn) unmet() bool {
 			return false
 		}
 	}
-	return !c.hasWritten.Load() || c.speaks.Load() == secured // a handshake has two sides
+	return !c.hasWritten.Load() || c.isTLS() // a handshake has two sides
 }
 
 // awaited tells whether a server may get c yet.
 func (c *conn) awaited() bool {
-	return c.state.Load() == 0 && !c.isClosed() && (!c.hasWritten.Load() || c.speaks.Load() == secured)
+	return c.state.Load() == 0 && !c.isClosed() && (!c.hasWritten.Load() || c.isTLS())
 }

@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -67,6 +68,22 @@ type Ticket struct {
 	Form string `json:"-"` // how State is written, where the connection's protocol has one; "": it has none
 }
 
+// formTLS is the Form of a connection over TLS: the State is tlsmove's, and has secrets.
+const formTLS = "tls"
+
+// ticket reports false where a connection over TLS can't be moved after all.
+func (c *conn) ticket() (t Ticket, ok bool) {
+	t = Ticket{Listener: c.key(), Idle: c.requests.Load() > 0, Left: c.age.left()}
+	if c.speaks.Load() == insealed {
+		var err error
+		t.Form = formTLS
+		if t.State, err = c.seal.Export(); err != nil {
+			return t, false
+		}
+	}
+	return t, true
+}
+
 // Handover gives connections to another process and returns, in the same order, which of them it
 // took: from that answer on they are its own, whatever becomes of it. It may not return before the
 // other side has answered or can't answer any more, or has been told that its answer will not
@@ -113,11 +130,19 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 			runtime.Gosched()
 			offers = d.collect(offers)
 		}
-		tickets := make([]Ticket, len(offers))
-		conns := make([]syscall.Conn, len(offers))
-		for i, o := range offers {
-			tickets[i] = Ticket{Listener: o.conn.key(), Idle: o.conn.requests.Load() > 0, Left: o.conn.age.left()}
-			conns[i] = o.conn
+		tickets := make([]Ticket, 0, len(offers))
+		conns := make([]syscall.Conn, 0, len(offers))
+		offers = slices.DeleteFunc(offers, func(o offer) bool {
+			t, ok := o.conn.ticket()
+			if ok {
+				tickets, conns = append(tickets, t), append(conns, o.conn)
+			} else {
+				o.took <- false
+			}
+			return !ok
+		})
+		if len(offers) == 0 {
+			continue
 		}
 		took, err := handover(tickets, conns)
 		for i, o := range offers {
@@ -127,7 +152,11 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 				d.set.moved.Add(1)
 			} else {
 				o.conn.shared.Store(true)
+				if tickets[i].Form == formTLS {
+					o.conn.seal.Keep()
+				}
 			}
+			clear(tickets[i].State)
 			o.took <- ok
 		}
 		if err != nil {

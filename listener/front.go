@@ -139,6 +139,9 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) net.Listener {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 	l, ok := ln.(*fronts)
+	if own, is := ln.(*securedListener); is {
+		l, ok = &own.fronts, true
+	}
 	if !ok {
 		if lead && plain {
 			s.warning(errNoFront)

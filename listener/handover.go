@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +51,7 @@ func (e unsupported) Is(target error) bool { return target == errors.ErrUnsuppor
 // own finds the connection that is to be handed over.
 func (s *Set) own(nc net.Conn) (*conn, error) {
 	for under := nc; ; {
-		if _, ok := under.(*tls.Conn); ok {
+		if _, ok := under.(encrypted); ok {
 			return nil, unsupported("a TLS connection can't be handed over: its keys are this process's")
 		}
 		u, ok := under.(interface{ NetConn() net.Conn })

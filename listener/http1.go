@@ -42,7 +42,8 @@ func (c http1) atRest(offered int, ahead bool) bool {
 // seesBuffer tells whether Read is offered net/http's own buffer, with plain text in it. A wrapper
 // may have a buffer of another size.
 func (c http1) seesBuffer() bool {
-	return c.speaks.Load() == plain && (!c.wrapped.Load() || c.tail.Whole)
+	s := c.speaks.Load()
+	return s == insealed || s == plain && (!c.wrapped.Load() || c.tail.Whole)
 }
 
 // lookAtBuffer looks at what the server has in its buffer at the first Read since the connection is

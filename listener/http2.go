@@ -124,12 +124,6 @@ func (f h2ConnTLS) ConnectionState() tls.ConnectionState {
 	return f.Conn.Conn.(encrypted).ConnectionState()
 }
 
-// encrypted is what servers look for to see that a connection is encrypted: *tls.Conn and others
-// have it.
-type encrypted interface {
-	ConnectionState() tls.ConnectionState
-}
-
 // accepted returns what the listener has accepted, for users who know net/http's types.
 func accepted(nc net.Conn) net.Conn {
 	for {

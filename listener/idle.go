@@ -96,7 +96,8 @@ func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 // release is called by the goroutine that reads c, while the server waits for a request. Rest tells
 // that no part of a request has come. It returns true when c is gone.
 func (d *drainer) release(c *conn, rest bool) bool {
-	return rest && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
+	moves := rest && (c.speaks.Load() != insealed || c.movesNow)
+	return moves && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
 }
 
 // closeForeign is called when the state of a foreign connection has changed, and when the set

@@ -37,6 +37,8 @@ func (c *conn) spoken() protocol {
 	switch c.speaks.Load() {
 	case secured:
 		return tlsRecords{http1{c}}
+	case insealed:
+		return unsealed{tlsRecords{http1{c}}}
 	case framed:
 		return http2{http1{c}}
 	case followed:
@@ -81,7 +83,7 @@ func (c unmet) received(p []byte, offered int) {
 	if c.said.Store(int32(now)); now == sniff.SaidMore {
 		c.greeting = nil
 	}
-	if c.speaks.Load() == secured {
+	if c.isTLS() {
 		tlsRecords(c).receivedRecord(!c.records.Partial(), c.awaitsRequest())
 	}
 }

@@ -27,8 +27,14 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
-	ahead := c.lines.Ahead.Load() > 0
-	http1{c}.lookAtBuffer(len(p), ahead)
+	seen := c.speaks.Load() != insealed // what is read here is what the server reads
+	offered, ahead := len(p), false
+	if seen {
+		ahead = c.lines.Ahead.Load() > 0
+		http1{c}.lookAtBuffer(offered, ahead)
+	} else {
+		offered = c.offered
+	}
 	for {
 		if c.released.Load() { // net/http may ask again
 			return 0, c.end()
@@ -37,19 +43,23 @@ func (c *conn) readOn(p []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
 		d := c.set.leaving.Load()
-		if d != nil && c.awaitsRequest() && d.release(c, c.protocol().atRest(len(p), ahead)) {
+		if d != nil && c.awaitsRequest() && d.release(c, c.protocol().atRest(offered, ahead)) {
 			if c.released.Store(true); c.state.Load() == 0 {
 				c.closeUnmet()
 			}
 			continue
 		}
-		if (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.awaitsRequest() {
+		if seen && (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.awaitsRequest() {
 			c.lines.Clear() // the server's buffer is empty, or as good as that
 		}
-		n, err := c.read(p)
+		n, err := c.read(p, offered)
 		if n > 0 {
 			if c.noDeadline.Load() {
 				c.noDeadline.Store(false)
+			}
+			if !seen {
+				c.received(p, n)
+				return n, err
 			}
 			if n = c.skipLineEnds(p, n); n == 0 && err == nil {
 				continue
@@ -85,8 +95,8 @@ func (c *conn) end() error {
 // of a client that goes away; it clears the deadline first. While leaving, that byte stays in the
 // kernel. Net/http would otherwise hold the beginning of the next request: a client without think
 // time would keep its connection, and this process, busy.
-func (c *conn) read(p []byte) (int, error) {
-	if len(p) == 1 && c.noDeadline.Load() && c.is(http.StateActive) {
+func (c *conn) read(p []byte, offered int) (int, error) {
+	if offered == 1 && c.noDeadline.Load() && c.is(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {
 			return sockopt.AwaitEnd(c.Conn, p)
 		}

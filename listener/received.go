@@ -77,5 +77,7 @@ func (c *conn) skipLineEnds(p []byte, n int) int {
 	if !c.adoptedIdle.Load() || n == 0 || p[0] != '\r' && p[0] != '\n' {
 		return n
 	}
-	return copy(p, bytes.TrimLeft(p[:n], "\r\n"))
+	return trimLineEnds(p, n)
 }
+
+func trimLineEnds(p []byte, n int) int { return copy(p, bytes.TrimLeft(p[:n], "\r\n")) }

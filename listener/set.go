@@ -38,6 +38,7 @@ type Set struct {
 	isShut       chan struct{}                 // closed when the doors are closed
 	adopting     sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
 	leaving      atomic.Pointer[drainer]       // nil until Leave
+	keepTLS      atomic.Bool                   // KeepTLS was called
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
 	starved starvationReport

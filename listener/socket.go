@@ -24,8 +24,9 @@ type socket struct {
 
 	forget func(*socket) // called by Close, with mu held; see Set.hold
 
-	tracked atomic.Bool          // a server that was given to Track accepts here, perhaps through a wrapper
-	holding atomic.Pointer[conn] // what Accept has returned, until it is called again
+	tracked atomic.Bool                  // a server that was given to Track accepts here, perhaps through a wrapper
+	secured atomic.Pointer[secureServer] // that serves it, and takes connections over TLS
+	holding atomic.Pointer[conn]         // what Accept has returned, until it is called again
 
 	keepAlive       time.Duration // as in net.ListenConfig
 	keepAliveConfig net.KeepAliveConfig

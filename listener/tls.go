@@ -68,3 +68,15 @@ func (c tlsRecords) rejects(p []byte) bool {
 	return sniff.Begins(p, "HTTP/1.") || c.is(http.StateIdle) &&
 		p[0] == sniff.ApplicationData && len(p) > sniff.MaxAlert
 }
+
+// unsealed is a connection of HTTP/1 over TLS that can be moved. It comes to rest as one in plain text, and is closed
+// as others over TLS: what has not been read are records.
+type unsealed struct{ tlsRecords }
+
+func (c unsealed) movable() bool { return !c.set.keepTLS.Load() && c.seal.Movable() }
+
+func (c unsealed) atRest(int, bool) bool {
+	rest := c.tlsRecords.atRest(0, false)
+	c.movesNow = rest && c.http1.atRest(c.offered, c.ahead)
+	return rest
+}

@@ -36,12 +36,17 @@ func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler)
 		return s.interceptHTTP2(srv)
 	})
 	srv.BaseContext = func(ln net.Listener) context.Context {
+		own, _ := ln.(*securedListener)
 		ln = s.configureFronts(srv, ln, begin()) // by now srv has been configured for HTTP/2, and has accepted nothing
 		s.expectTracked(ln)
+		ctx := context.Background()
 		if base != nil {
-			return base(ln)
+			ctx = base(ln)
 		}
-		return context.Background()
+		if own != nil {
+			own.base = ctx
+		}
+		return ctx
 	}
 }
 
@@ -54,7 +59,7 @@ func (s *Set) surround(srv *http.Server, around []func(http.Handler) http.Handle
 			hook(nc, state) // first: it may set deadlines, which onState is not to count
 		}
 		if c, wrapped := s.unwrapTracked(nc); c != nil {
-			if wrapped {
+			if wrapped && c.seal == nil {
 				c.wrapped.Store(true)
 			}
 			c.onState(srv, nc, state)

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"crypto/tls"
 	"net"
 	"reflect"
 	"sync"
@@ -138,4 +139,10 @@ func (s *Set) addForeign(nc net.Conn) *conn {
 	c.wrapped.Store(true)
 	s.add(c)
 	return c
+}
+
+// encrypted is what servers look for to see that a connection is encrypted: *tls.Conn and others
+// have it.
+type encrypted interface {
+	ConnectionState() tls.ConnectionState
 }

@@ -1,0 +1,128 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+
+	"github.com/baton-go/baton/listener/internal/quirks"
+	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/tlsmove"
+)
+
+// sealed is what a server gets instead of a *tls.Conn, where the connection can be moved: it sees what is read as the
+// server sees it. Where HTTP/2 is negotiated, it is a frontTLS and nothing more.
+type sealed struct {
+	frontTLS
+	seal tlsmove.Secured // is front.Conn
+	user *tls.Conn       // as which hooks of the user's see it
+}
+
+func newSealed(seal tlsmove.Secured, c *conn) *sealed {
+	f := &sealed{frontTLS: frontTLS{&front{Conn: seal, own: c}}, seal: seal}
+	if first, ok := seal.(*tlsmove.First); ok {
+		f.user = first.Conn
+	} else {
+		f.user = tls.Server(unshaken{seal}, &tls.Config{}) //nolint:gosec // it does nothing
+	}
+	return f
+}
+
+func (f *sealed) inner() net.Conn { return f.user }
+
+// unshaken is below a *tls.Conn for hooks that know a connection by this type. As when they first see any connection,
+// no handshake has been done on it; and none can be.
+type unshaken struct{ net.Conn }
+
+func (unshaken) Read([]byte) (int, error)  { return 0, net.ErrClosed }
+func (unshaken) Write([]byte) (int, error) { return 0, net.ErrClosed }
+func (u unshaken) NetConn() net.Conn       { return u.Conn }
+
+// HandshakeContext is where a server of Go 1.27 or later shakes hands.
+func (f *sealed) HandshakeContext(ctx context.Context) error {
+	if err := f.frontTLS.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	f.shaken()
+	return nil
+}
+
+// first tells whether this process does the handshake.
+func (f *sealed) first() (*tlsmove.First, bool) {
+	if f == nil {
+		return nil, false
+	}
+	first, ok := f.seal.(*tlsmove.First)
+	return first, ok
+}
+
+// shaken is called when the handshake is over.
+func (f *sealed) shaken() {
+	first, ok := f.seal.(*tlsmove.First)
+	switch {
+	case f.h2.Load() != nil:
+		if ok {
+			first.Abandon()
+		}
+	case f.own.speaks.Load() != insealed:
+		f.own.unseal(f.seal)
+	}
+}
+
+// Read implements net.Conn.
+func (f *sealed) Read(p []byte) (int, error) {
+	c := f.own
+	if c.speaks.Load() != insealed {
+		return f.frontTLS.Read(p)
+	}
+	for {
+		c.beginRead(len(p))
+		n, err := f.seal.Read(p)
+		if n = c.endRead(p, n); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// CloseWrite says close_notify, as that of a *tls.Conn.
+func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
+
+// unseal makes c one whose data are seen as the server reads them.
+func (c *conn) unseal(seal tlsmove.Secured) {
+	c.seal = seal
+	if c.records == nil {
+		c.records = new(sniff.Records)
+	}
+	c.trims = c.adoptedIdle.Load()
+	c.readSinceIdle.Store(false)
+	c.head.Store(0)
+	c.inRecord.Store(false)
+	c.speaks.Store(insealed)
+}
+
+// beginRead is told, before a Read of the server's, how long its buffer is.
+func (c *conn) beginRead(offered int) {
+	c.offered, c.ahead = offered, c.lines.Ahead.Load() > 0
+	http1{c}.lookAtBuffer(offered, c.ahead)
+	if offered == quirks.ReadSize && c.awaitsRequest() {
+		c.lines.Clear() // the server's buffer is empty
+	}
+}
+
+// endRead is told what that has read, and returns how many bytes the server gets.
+func (c *conn) endRead(p []byte, n int) int {
+	if n == 0 {
+		return 0
+	}
+	if c.trims {
+		if n = trimLineEnds(p, n); n == 0 {
+			return 0
+		}
+		c.trims = false
+	}
+	if !c.readSinceIdle.Load() {
+		c.firstByte()
+	}
+	http1{c}.received(p[:n], c.offered)
+	return n
+}

@@ -1,0 +1,194 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/baton-go/baton/listener/internal/tlsmove"
+)
+
+// ServeTLS is Serve over TLS, by config, on ln. Where ln is what Listen has returned, connections of HTTP/1.1 can be
+// moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its handover as those in plain text, and Adopt of
+// a set that serves their listener over TLS takes them, unless its config does not permit their version or suite.
+// Config may go on to change its session tickets' keys.
+//
+// Others are closed after a grace: those with another suite, as ChaCha20, with a client that has updated its keys or
+// pads its records, of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection, and all in FIPS 140
+// mode or after KeepTLS.
+//
+// What srv's hooks get of a connection that was moved is a *tls.Conn that has not shaken hands, and can't. Handlers see
+// the whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets
+// a connection when the handshake is over, in which srv's timeouts hold, and srv.BaseContext's values.
+func (s *Set) ServeTLS(srv *http.Server, ln net.Listener, config *tls.Config) error {
+	so, ok := ln.(*socket)
+	if !ok || so.set != s || !tlsmove.Able() || s.keepTLS.Load() || config.GetConfigForClient != nil ||
+		config.ClientAuth != tls.NoClientCert || config.VerifyConnection != nil {
+		return s.Serve(srv, tls.NewListener(ln, config))
+	}
+	l := &securedListener{
+		fronts: fronts{Listener: ln, set: s}, srv: srv, config: tlsmove.Config(config),
+		ready: make(chan net.Conn), failed: make(chan error), over: make(chan struct{}), base: context.Background(),
+	}
+	defer close(l.over)
+	own := &secureServer{srv, config}
+	so.secured.Store(own)
+	defer so.secured.CompareAndSwap(own, nil)
+	return srv.Serve(l)
+}
+
+// MovesTLS tells whether connections over TLS can be moved in this process: not in FIPS 140 mode.
+func MovesTLS() bool { return tlsmove.Able() }
+
+// KeepTLS makes connections over TLS stay: none is offered any more. The servers of a ServeTLS that follows take none.
+func (s *Set) KeepTLS() { s.keepTLS.Store(true) }
+
+// securedListener is what a server over TLS accepts from.
+type securedListener struct {
+	fronts // secure: the server shakes hands itself, and speaks HTTP/2 on what it gets
+	srv    *http.Server
+	config *tls.Config     // of tlsmove
+	base   context.Context // the server's; set before the first Accept
+
+	once   sync.Once
+	ready  chan net.Conn
+	failed chan error
+	over   chan struct{} // closed when nobody accepts any more
+}
+
+// Accept implements net.Listener. A server of Go 1.26 or earlier has to have a *tls.Conn for HTTP/2, and another type
+// for what can be moved: so it is known only after the handshake what it gets.
+func (l *securedListener) Accept() (net.Conn, error) {
+	if l.secure {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		return l.wrap(nc), nil
+	}
+	l.once.Do(func() { go l.acceptAll() })
+	select {
+	case nc := <-l.ready:
+		return nc, nil
+	case err := <-l.failed:
+		return nil, err
+	}
+}
+
+// acceptAll shakes hands with all that comes. The listener below does not end before the server has what came before.
+func (l *securedListener) acceptAll() {
+	for {
+		nc, err := l.Listener.Accept()
+		if err == nil {
+			go l.shake(nc)
+			continue
+		}
+		select {
+		case l.failed <- err: // the server waits before it accepts again, or never does
+		case <-l.over:
+			return
+		}
+	}
+}
+
+// wrap is nil where a connection that was taken can't go on.
+func (l *securedListener) wrap(nc net.Conn) net.Conn {
+	c, _ := unwrap(nc)
+	if c.taken == nil {
+		return newSealed(tlsmove.Server(nc, l.config), c)
+	}
+	seal, err := tlsmove.Adopt(nc, c.taken)
+	c.taken = nil
+	if err != nil {
+		_ = nc.Close()
+		return nc
+	}
+	f := newSealed(seal, c)
+	c.unseal(seal)
+	return f
+}
+
+// shake does for a new connection what net/http does, and gives it to the server.
+func (l *securedListener) shake(nc net.Conn) {
+	defer func() {
+		if r := recover(); r != nil { // of a function in the tls.Config
+			text := make([]byte, 64<<10)
+			l.logf("http: panic serving %v: %v\n%s", nc.RemoteAddr(), r, text[:runtime.Stack(text, false)])
+			_ = nc.Close()
+		}
+	}()
+	nc = l.wrap(nc)
+	f, ok := nc.(*sealed)
+	if first, isNew := f.first(); ok && isNew {
+		ctx := context.WithValue(l.base, http.ServerContextKey, l.srv)
+		ctx = context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
+		timeout := l.timeout()
+		if timeout > 0 {
+			_ = nc.SetDeadline(time.Now().Add(timeout))
+		}
+		if err := first.HandshakeContext(ctx); err != nil {
+			l.refuse(nc, err)
+			return
+		}
+		if timeout > 0 {
+			_ = nc.SetDeadline(time.Time{})
+		}
+		switch first.ConnectionState().NegotiatedProtocol {
+		case "", "http/1.1", "http/1.0":
+			f.shaken()
+		default:
+			first.Abandon()
+			nc = first.Conn
+		}
+	}
+	select {
+	case l.ready <- nc:
+	case <-l.over:
+		_ = nc.Close()
+	}
+}
+
+// refuse says what net/http says of a handshake that has failed.
+func (l *securedListener) refuse(nc net.Conn, err error) {
+	why := err.Error()
+	var head tls.RecordHeaderError
+	if errors.As(err, &head) && head.Conn != nil && looksLikeHTTP(head.RecordHeader) {
+		why = "client sent an HTTP request to an HTTPS server"
+		_, _ = io.WriteString(head.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nC"+why[1:]+".\n")
+	}
+	l.logf("http: TLS handshake error from %s: %v", nc.RemoteAddr(), why)
+	_ = nc.Close()
+}
+
+func looksLikeHTTP(head [5]byte) bool {
+	switch string(head[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO":
+		return true
+	}
+	return false
+}
+
+// timeout is the least of the server's that are set; 0: none is.
+func (l *securedListener) timeout() (least time.Duration) {
+	for _, d := range []time.Duration{l.srv.ReadHeaderTimeout, l.srv.ReadTimeout, l.srv.WriteTimeout} {
+		if d > 0 && (least == 0 || d < least) {
+			least = d
+		}
+	}
+	return least
+}
+
+func (l *securedListener) logf(format string, args ...any) {
+	if l.srv.ErrorLog != nil {
+		l.srv.ErrorLog.Printf(format, args...)
+	} else {
+		log.Printf(format, args...)
+	}
+}
