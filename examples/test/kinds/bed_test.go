@@ -87,6 +87,16 @@ func (b *bed) finish() {
 	b.Stop()
 }
 
+// ends tells whether the stop has begun.
+func (b *bed) ends() bool {
+	select {
+	case <-b.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
 // outlasts returns when two swaps have come about since the given number, or
 // the service drains.
 func (b *bed) outlasts(swaps int32) {
@@ -155,9 +165,7 @@ func (c *crowd) count(sent, closed int, err error) {
 	if err != nil {
 		c.failed = append(c.failed, err)
 	}
-	select {
-	case <-c.bed.stopping:
-	default:
+	if !c.bed.ends() {
 		c.Closed += closed
 	}
 }

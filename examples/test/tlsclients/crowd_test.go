@@ -111,9 +111,10 @@ func (c *crowd) judge(done executions) {
 	if n := done.reached(swaps + 1); n < each {
 		c.Errorf("generation %d has served %d of %d clients", swaps+1, n, each)
 	}
-	dials := len(done.all(func(x execution) string { return x.remote }))
-	if moves && dials > each && !c.stays {
-		c.Errorf("%d clients have made %d connections", each, dials)
+	remote := func(x execution) string { return x.remote }
+	dials, moving := len(done.all(remote)), each-len(strings.Fields(c.stays))
+	if n := len(done.of(func(x execution) bool { return !strings.Contains(c.stays, x.client) }).all(remote)); n > moving {
+		c.Errorf("the clients whose connections move have made %d connections, want %d", n, moving)
 	}
 	versions := strings.Join(done.all(func(x execution) string { return x.version }), ", ")
 	flow.Client{Name: c.title, TLS: versions, Requests: len(c.told) + len(c.failed), Failed: len(c.failed),
@@ -134,9 +135,12 @@ func (e executions) all(of func(execution) string) []string {
 	return slices.Sorted(maps.Keys(values))
 }
 
+func (e executions) of(is func(execution) bool) executions {
+	return slices.DeleteFunc(slices.Clone(e), func(x execution) bool { return !is(x) })
+}
+
 // reached is how many clients that generation has served.
 func (e executions) reached(generation int) int {
 	at := strconv.Itoa(generation)
-	by := e.all(func(x execution) string { return map[bool]string{x.generation == at: x.client}[true] })
-	return len(slices.DeleteFunc(by, func(client string) bool { return client == "" }))
+	return len(e.of(func(x execution) bool { return x.generation == at }).all(func(x execution) string { return x.client }))
 }

@@ -41,7 +41,7 @@ func (c *crowd) asks(client func(i int) func(path string) (status int, said stri
 				default:
 					c.says(fmt.Sprintf("%s: %d %s %v", path, status, said, err))
 				}
-				time.Sleep(rand.N(100 * time.Millisecond))
+				time.Sleep(rand.N(200 * time.Millisecond))
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func curl(c *crowd) {
 		version := []string{"1.3", "1.2"}[i%2]
 		running.Go(func() {
 			log := c.program(22, path, "-q", "-v", "-s", "-N", "--http1.1", "--cacert", c.site.cert, "--tlsv"+version, "--tls-max", version, "--fail", "--fail-early",
-				"--rate", "20/s", "--max-time", "60", "--data-binary", "@"+body, fmt.Sprintf("https://%s/curl/%d/[0-99999]", c.site.Addr, i))
+				"--rate", "10/s", "--max-time", "60", "--data-binary", "@"+body, fmt.Sprintf("https://%s/curl/%d/[0-99999]", c.site.Addr, i))
 			if n := strings.Count(log, "retrying a fresh connect"); n > 0 { // it may not be told to let that be
 				c.says(fmt.Sprintf("client %d sent %d requests again", i, n))
 			}

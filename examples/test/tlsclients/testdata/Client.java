@@ -49,7 +49,7 @@ class Client {
             }
             System.out.println(said.strip());
             try {
-                Thread.sleep(ThreadLocalRandom.current().nextInt(100));
+                Thread.sleep(ThreadLocalRandom.current().nextInt(200));
             } catch (InterruptedException e) {
                 return;
             }

@@ -9,7 +9,7 @@ function run(i, n, agent) {
   const done = (status, said) => {
     if (status === 410) return agent.destroy();
     process.stdout.write(status === 200 ? said : `failed ${path}: ${status} ${said}\n`);
-    setTimeout(() => run(i, n + 1, agent), Math.random() * 100);
+    setTimeout(() => run(i, n + 1, agent), Math.random() * 200);
   };
   const req = https.request({ agent, host, port, path, method: 'POST', headers: { 'Content-Length': 1000 } }, res => {
     let said = '';

@@ -52,7 +52,7 @@ def run(i):
             return
         sys.stdout.write(said if status == 200 else f"failed {path}: {status} {said}\n")
         sys.stdout.flush()
-        time.sleep(random.uniform(0, 0.1))
+        time.sleep(random.uniform(0, 0.2))
 
 
 for i in range(int(clients)):
