@@ -13,7 +13,7 @@ import (
 //
 //	the form of the batch: 1
 //	how many names there are, and the names; "" is name 0, and not among them
-//	for each ticket its length, and in that: the names of its listener and its Form, flags, the State, and Left if not 0
+//	for each ticket its length, and in that: the names of its listener and its Form, flags, the State, Left if not 0
 //
 // What stands behind that, a later version may have put there. What it can't do without, it says by another Form.
 const batchForm = 1

@@ -63,8 +63,9 @@ func TestAgesAreSpread(t *testing.T) {
 
 // oldServer is a server whose connections live for an hour, in a bubble of synctest.
 type oldServer struct {
-	t  testing.TB
-	so *socket
+	t     testing.TB
+	so    *socket
+	alien chan net.Conn
 }
 
 // slowly answers with the body that it has got, each byte of it after an hour; "!" is hijacked, and echoed.
@@ -93,7 +94,9 @@ func slowly(w http.ResponseWriter, r *http.Request) {
 
 func (s *oldServer) dial(kind string) *client {
 	near, far := net.Pipe()
-	if !s.so.enqueue(s.so.newConn(far)) {
+	if kind == "foreign" {
+		s.alien <- far
+	} else if !s.so.enqueue(s.so.newConn(far)) {
 		s.t.Fatal("closed")
 	}
 	if kind == "TLS" {
@@ -102,7 +105,7 @@ func (s *oldServer) dial(kind string) *client {
 	return &client{s.t, near, bufio.NewReader(near)}
 }
 
-// old runs test for a server of the kind: tracked, TLS, wrapped or followed.
+// old runs test for a server of the kind: tracked, TLS, wrapped, foreign or followed.
 func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 	certs := certified("http/1.1")
 	synctest.Test(t, func(t *testing.T) {
@@ -113,6 +116,7 @@ func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 		srv.Protocols.SetHTTP1(true)
 		srv.Protocols.SetUnencryptedHTTP2(true)
 		var serve func()
+		alien := make(chan net.Conn)
 		switch kind {
 		case "followed":
 			f := set.Follow(ln)
@@ -124,12 +128,20 @@ func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 				served = tls.NewListener(ln, certs)
 			case "wrapped":
 				served = limited{ln}
+			case "foreign": // the server's connections are not the set's, as far as that can be seen
+				served = acceptor{ln, func() (net.Conn, error) {
+					if nc, ok := <-alien; ok {
+						return nc, nil
+					}
+					return nil, net.ErrClosed
+				}}
 			}
 			set.Track(srv)
 			serve = func() { _ = set.Serve(srv, served) }
 		}
 		go serve()
-		test(t, &oldServer{t, ln.(*socket)})
+		test(t, &oldServer{t, ln.(*socket), alien})
+		close(alien)
 		_ = srv.Close()
 		set.Close()
 		if n := set.Counts(); n.Aged != 1 && kind != "TLS" || n.Lost != 0 {
@@ -192,8 +204,8 @@ func TestTheAnswerBehindTheAgeIsTheLast(t *testing.T) {
 			c.want("a")
 		},
 	} {
-		for _, kind := range []string{"tracked", "TLS", "wrapped", "followed"} {
-			if name == "requests behind it" && kind == "TLS" || // it can't be seen there
+		for _, kind := range []string{"tracked", "TLS", "wrapped", "foreign", "followed"} {
+			if name == "requests behind it" && (kind == "TLS" || kind == "foreign") || // they can't be seen there
 				kind == "followed" && (name == "a long request" || name == "a handler that says otherwise") { // is no matter there
 				continue
 			}

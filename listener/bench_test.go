@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// untracked is an age for no tracking.
+const untracked time.Duration = -1
+
 // exchange is one kind of request, over and over on one connection.
 type exchange struct {
 	name, network string
@@ -55,7 +58,8 @@ type wire struct {
 	req, buf []byte
 }
 
-func (x exchange) serve(t testing.TB, tracked bool) *wire {
+// serve tracks the server where age is 0 or more; 0 is none.
+func (x exchange) serve(t testing.TB, age time.Duration) *wire {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if x.network == "unix" {
@@ -64,9 +68,9 @@ func (x exchange) serve(t testing.TB, tracked bool) *wire {
 	srv := &http.Server{Handler: x.handler}
 	var ln net.Listener
 	var err error
-	if tracked {
+	if age >= 0 {
 		set := New(nil, nil)
-		set.MaxAge(time.Hour)
+		set.MaxAge(age)
 		ln, err = set.Listen(x.network, address)
 		set.Track(srv)
 		set.Open()
@@ -120,13 +124,9 @@ func (w *wire) roundTrip() {
 
 func BenchmarkKeepAlive(b *testing.B) {
 	for _, x := range exchanges(b) {
-		for _, tracked := range []bool{false, true} {
-			name := x.name + "/bare"
-			if tracked {
-				name = x.name + "/tracked"
-			}
-			b.Run(name, func(b *testing.B) {
-				w := x.serve(b, tracked)
+		for i, name := range []string{"bare", "tracked", "aged"} {
+			b.Run(x.name+"/"+name, func(b *testing.B) {
+				w := x.serve(b, []time.Duration{untracked, 0, time.Hour}[i])
 				b.ReportAllocs()
 				b.SetBytes(int64(len(w.buf)))
 				for b.Loop() {
