@@ -21,6 +21,7 @@ import (
 // estate is what the owners of this generation have, and the gate before the handlers that use it.
 type estate struct {
 	inbox
+	set     *listener.Set
 	gate    *gate.Gate
 	owners  owned.Owners // is not changed once Run has been called
 	bound   time.Duration
@@ -59,8 +60,8 @@ type (
 	}
 )
 
-func newEstate(in inbox, cfg *Config, log *slog.Logger) *estate {
-	return &estate{inbox: in, gate: gate.New(listener.Hijacked), bound: cfg.PauseMax,
+func newEstate(in inbox, cfg *Config, set *listener.Set, log *slog.Logger) *estate {
+	return &estate{inbox: in, set: set, gate: gate.New(listener.Hijacked), bound: cfg.PauseMax,
 		wayBack: max(cfg.PauseMax, cfg.DrainTimeout), log: log}
 }
 
@@ -122,6 +123,7 @@ func (e *estate) release(ctx context.Context, names []string) (b bequest, err er
 		return b, err
 	}
 	b.paused = time.Now()
+	e.set.Park()
 	if err = e.still(ctx); err == nil {
 		b.still = time.Now()
 		if names == nil {
@@ -171,6 +173,7 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 
 // regain makes everything this generation's again: no other has it. After an error nobody has, and the service ends.
 func (e *estate) regain() error {
+	defer e.set.Unpark()
 	if e.lost.Load() {
 		return nil // as was said
 	}

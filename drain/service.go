@@ -254,7 +254,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	}
 	r.ctx, r.cancel = work.WithCause(ErrStopped)
 	r.hooks = &hooks{inbox: in, ctx: r.ctx, cfg: &s.cfg}
-	r.estate = newEstate(in, &s.cfg, log)
+	r.estate = newEstate(in, &s.cfg, s.set, log)
 	s.servers.gate, s.servers.service = r.estate.gate, s
 	r.adopter = &adopter{
 		inbox: in, ctx: r.ctx, set: s.set, servers: s.servers, work: s.work, take: s.cfg.Adopt, log: log,

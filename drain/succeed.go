@@ -22,6 +22,7 @@ func (r *runner) callRun() {
 	owns := r.estate.any()
 	if owns {
 		r.estate.gate.Use()
+		r.set.MayPark()
 		if n := r.servers.countGraceful(); n > 0 {
 			r.cfg.Logger.Warn("what ServeGraceful runs goes on while the owners release: only the handlers of Serve, "+
 				"ServeTLS and Track wait", "servers", n)

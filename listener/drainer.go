@@ -113,15 +113,24 @@ func (d *drainer) collect(offers []offer) []offer {
 // run hands batches of offers over.
 func (d *drainer) run(ctx context.Context, handover Handover) {
 	defer d.end.Do(func() { close(d.over) })
+	shut := d.set.Shut()
 	for {
 		var offers []offer
+		gone := shut // before, more may come
+		if shut == nil {
+			gone = d.set.drained()
+		}
 		select {
 		case o := <-d.offers:
 			offers = append(offers, o)
 		case <-ctx.Done():
 			return
-		case <-d.set.drained():
-			return
+		case <-gone:
+			if shut == nil {
+				return
+			}
+			shut = nil
+			continue
 		}
 		// Readers that were interrupted together are about to offer theirs: they run as long as
 		// that brings more.

@@ -35,7 +35,12 @@ func closeForeigns(conns []*conn) {
 
 // canHandOver tells whether c will be handed over once it is at rest, as far as that is known.
 func (d *drainer) canHandOver(c *conn) bool {
-	return !d.isOver() && c.protocol().movable() && !c.declined.Load() && isStreamSocket(c.Conn)
+	return !d.isOver() && c.goesAlong()
+}
+
+// goesAlong is canHandOver where another process takes connections.
+func (c *conn) goesAlong() bool {
+	return c.protocol().movable() && !c.declined.Load() && isStreamSocket(c.Conn)
 }
 
 // closeIfIdle closes c if its grace is over and nothing is unread. Otherwise it sets the read
@@ -96,9 +101,11 @@ func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 // release is called by the goroutine that reads c, while the server waits for a request. Rest tells
 // that no part of a request has come. It returns true when c is gone.
 func (d *drainer) release(c *conn, rest bool) bool {
-	moves := rest && (c.speaks.Load() != insealed || c.movesNow)
-	return moves && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
+	return c.moves(rest) && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
 }
+
+// moves tells whether c, which is at rest or not, is so in what the server has read, too.
+func (c *conn) moves(rest bool) bool { return rest && (c.speaks.Load() != insealed || c.movesNow) }
 
 // closeForeign is called when the state of a foreign connection has changed, and when the set
 // leaves.

@@ -58,6 +58,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		close(d.over)
 	}
 	s.leaving.Store(d)
+	s.Unpark()
 	if most := s.hurried.Load(); most != nil {
 		s.Hurry(*most)
 	}
@@ -67,14 +68,16 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	} else {
 		s.EndReads(ctx)
 	}
-	swept := s.shut(ctx, true, handover == nil)
 	if handover != nil {
-		s.tracked.shutdown() // now that a client of theirs that comes back meets the other process
 		var done sync.WaitGroup
 		for range handoverWorkers {
 			done.Go(func() { d.run(ctx, handover) })
 		}
 		defer done.Wait()
+	}
+	swept := s.shut(ctx, true, handover == nil)
+	if handover != nil {
+		s.tracked.shutdown() // now that a client of theirs that comes back meets the other process
 	}
 	conns := s.all()
 	time.AfterFunc(max(time.Duration(d.grace.Load()), unservedGrace), s.closeUnserved)
@@ -94,6 +97,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 // Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
 	s.leaving.CompareAndSwap(nil, &drainer{set: s, over: closedChan})
+	s.Unpark()
 	s.shut(context.Background(), false, false)
 	left := s.Counts()
 	for _, g := range s.gates() {

@@ -52,7 +52,16 @@ func (c *conn) readOn(p []byte) (int, error) {
 		if seen && (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.awaitsRequest() {
 			c.lines.Clear() // the server's buffer is empty, or as good as that
 		}
-		n, err := c.read(p, offered)
+		var n int
+		var err error
+		switch {
+		case !c.canPark(offered, ahead):
+			n, err = c.read(p, offered)
+		case c.awaitUnpark():
+			continue
+		default:
+			n, err = c.readParked(p)
+		}
 		if n > 0 {
 			if c.noDeadline.Load() {
 				c.noDeadline.Store(false)
@@ -71,6 +80,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 		switch {
 		case err == nil:
 			return n, err
+		case err == sockopt.ErrStays:
 		case !isTimeout(err):
 			c.clientClosed.Store(true)
 			return n, err

@@ -39,6 +39,8 @@ type Set struct {
 	adopting     sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
 	leaving      atomic.Pointer[drainer]       // nil until Leave
 	keepTLS      atomic.Bool                   // KeepTLS was called
+	mayPark      atomic.Bool                   // Park may be called
+	parked       atomic.Pointer[chan struct{}] // closed by Unpark; nil: Park has not been called
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
 	starved starvationReport

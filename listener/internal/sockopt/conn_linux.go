@@ -1,6 +1,7 @@
 package sockopt
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -104,6 +105,38 @@ func AwaitEnd(nc net.Conn, _ []byte) (int, error) {
 		return 0, end
 	}
 	return 0, err
+}
+
+// ReadUnless is a Read that asks before it reads, and once something may be there, whether that
+// stays. Then it returns ErrStays.
+func ReadUnless(nc net.Conn, p []byte, stays func() bool) (n int, err error) {
+	rc, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	waitErr := rc.Read(func(fd uintptr) bool {
+		if stays() {
+			err = ErrStays
+			return true
+		}
+		for n, err = unix.Read(int(fd), p); err == unix.EINTR; n, err = unix.Read(int(fd), p) {
+		}
+		return err != unix.EAGAIN
+	})
+	var op *net.OpError
+	switch {
+	case errors.As(waitErr, &op):
+		op.Op = "read" // as net/http looks for it
+		return 0, waitErr
+	case err == ErrStays:
+		return 0, err
+	case err != nil:
+		return 0, &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(),
+			Err: os.NewSyscallError("read", err)}
+	case n == 0 && len(p) > 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // Peek returns the first of the n bytes that lie unread, and leaves them there.

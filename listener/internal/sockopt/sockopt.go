@@ -4,6 +4,7 @@
 package sockopt
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -24,6 +25,9 @@ type PacketConn interface {
 	net.PacketConn
 	syscall.Conn
 }
+
+// ErrStays is what ReadUnless returns where it has read nothing.
+var ErrStays = errors.New("sockopt: what has come stays in the kernel")
 
 // AwaitReceived returns when the client has received all that was written, or nothing for idle(), or
 // when stop says so. It throws away what the client sends meanwhile: left unread, that would have the
