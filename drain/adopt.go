@@ -44,7 +44,13 @@ const maxState = 64 << 10
 // hear serves an elder's link until the elder is gone or the link is handed on.
 func (a *adopter) hear(e *elder) {
 	var adopting sync.WaitGroup
-	defer func() { adopting.Wait(); close(e.heard) }() // whoever gets the link next can't answer for this process
+	defer func() { // whoever gets the link next can't answer for this process
+		adopting.Wait()
+		for _, l := range e.requests {
+			a.run(l.Leave)
+		}
+		close(e.heard)
+	}()
 	for {
 		var m message
 		files, err := e.link.Receive(&m)
@@ -83,7 +89,7 @@ func (a *adopter) hear(e *elder) {
 			e.claims.settle(m.ID, listener.ErrWithdrawn)
 			continue
 		case kindRequest:
-			a.serve(m, files)
+			a.serve(e, files)
 			continue
 		case kindConns:
 			_ = a.set.Adopt(m.Tickets, files, func(took []bool) error {
@@ -184,20 +190,24 @@ func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan er
 	clear(m.Batch) // there may be secrets in it
 }
 
-// serve serves a request that an older generation has read.
-func (a *adopter) serve(m message, files []*os.File) {
+// serve serves the requests that an older generation has read, and sends over that connection.
+func (a *adopter) serve(e *elder, files []*os.File) {
+	failed := func(err error) { a.log.Error("a request of an older generation has not arrived", "err", err) }
 	nc, err := connOf(files)
-	if err == nil && (m.About == nil || !a.main()) {
-		err = errors.Join(errors.New("nothing is said about it, or this is not the main generation"), nc.Close())
+	if err == nil && !a.main() {
+		err = errors.Join(errors.New("this is not the main generation"), nc.Close())
 	}
 	if err != nil {
-		a.log.Error("a request of an older generation has not arrived", "err", err)
+		failed(err)
 		return
 	}
-	handler, base := a.servers.target(m.About.Listener, nc)
-	serve := func() { forward.Serve(a.ctx, nc, *m.About, handler, base) }
-	if !a.work.Add(work.Task{Name: "request of an older generation", F: serve}) {
-		go serve() // this one awaits older generations, and so the end of their requests
+	e.requests = append(e.requests, forward.Accept(a.ctx, nc, a.servers.target, a.run, failed))
+}
+
+// run does what is to end before this generation does.
+func (a *adopter) run(f func()) {
+	if !a.work.Add(work.Task{Name: "request of an older generation", F: f}) {
+		go f() // this one awaits older generations, and so the end of their requests
 	}
 }
 

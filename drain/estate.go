@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -200,17 +199,18 @@ func answerAll(text string) http.HandlerFunc {
 	}
 }
 
-// letGo is called when the next generation serves: what this one may not handle any more goes there, by dial. Where
+// letGo is called when the next generation serves: what this one may not handle any more goes there, by next. Where
 // nothing was released, this one handles what it has.
-func (e *estate) letGo(b bequest, dial func(context.Context, forward.About) (net.Conn, error)) {
+func (e *estate) letGo(b bequest, next *forward.Proxy) {
 	if !e.released.Load() {
 		e.gate.Open()
 		return
 	}
 	b.states.Close()
-	e.gate.PassOn(forward.Proxy(dial, func(err error) {
+	next.Failed = func(err error) {
 		e.log.Error("a request could not be forwarded to the next generation", "err", err)
-	}))
+	}
+	e.gate.PassOn(next)
 }
 
 // save lets the owners save what no other generation has got. Each may take as long as within.

@@ -3,6 +3,7 @@ package drain
 import (
 	"cmp"
 	"context"
+	"github.com/baton-go/baton/drain/internal/forward"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,8 @@ type elder struct {
 	heard chan struct{} // closed when nobody hears it any more
 
 	claims claims
+
+	requests []*forward.Link // hear's: what it has read and this generation serves
 
 	named bool      // it has not exited in time, as the log says
 	asked time.Time // when its process was sent SIGTERM

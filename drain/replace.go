@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"regexp"
 	"strings"
 	"syscall"
@@ -185,11 +184,9 @@ func (r *runner) letGo() {
 	}
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
-	dial := func(ctx context.Context, about forward.About) (net.Conn, error) {
-		about.Listener = r.servers.nameOf(ctx)
-		return sw.carry(about)
+	letGo := func() {
+		r.estate.letGo(sw.bequest, &forward.Proxy{Dial: sw.carry, Listener: r.servers.nameOf})
 	}
-	letGo := func() { r.estate.letGo(sw.bequest, dial) }
 	if sw.settled != nil && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
 		go func() { <-sw.settled; letGo() }()
 		return

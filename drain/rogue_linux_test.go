@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -206,7 +205,7 @@ func seeds(f *testing.F) {
 		{Kind: kindTook, Took: []bool{true}},
 		{Kind: kindTook, ID: 1, Took: []bool{true, true}}, {Kind: kindTook, Took: []bool{}}, {Kind: kindHurry},
 		{Kind: kindPromoted, Owned: []string{"a"}}, {Kind: kindOwns, Owned: []string{"a", "a"}},
-		{Kind: kindRequest, About: &forward.About{Listener: "unix here"}}, {Kind: kindRequest},
+		{Kind: kindRequest},
 		{Kind: kindOffer, ID: 1, Batch: batchOf(append(conn, conn...))}, {Kind: kindOffer, ID: 2, Batch: []byte{1}},
 		{Kind: "?"}, {},
 	} {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+
+	"github.com/baton-go/baton/drain/internal/forward"
 )
 
 // A request that an older generation has read finds its server by the address of one of that server's listeners.
@@ -25,9 +27,9 @@ func (s *servers) nameOf(ctx context.Context) string {
 
 // target is the handler of the server with that listener, and what gives its requests their context. Where there is no
 // such server, it is the only one, or one that says so.
-func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(context.Context) context.Context) {
+func (s *servers) target(about *forward.About, client net.Conn) (http.Handler, func(context.Context) context.Context) {
 	all := s.list()
-	i := slices.IndexFunc(all, func(srv server) bool { return nameOf(srv.ln) == listener })
+	i := slices.IndexFunc(all, func(srv server) bool { return nameOf(srv.ln) == about.Listener })
 	other := func(srv server) bool { return srv.Server != all[0].Server }
 	if i < 0 && len(all) > 0 && !slices.ContainsFunc(all, other) {
 		i = 0
@@ -46,7 +48,7 @@ func (s *servers) target(listener string, nc net.Conn) (http.Handler, func(conte
 		}
 		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), http.ServerContextKey, srv.Server)
 		if own.conn != nil {
-			ctx = own.conn(ctx, nc)
+			ctx = own.conn(ctx, client)
 		}
 		return ctx
 	}

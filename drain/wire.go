@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/tlsconf"
 	"github.com/baton-go/baton/listener"
@@ -31,7 +30,7 @@ import (
 //	new → old   took       I can have these, or none because
 //	old → new   yours      they are yours
 //	old → new   withdrawn  they are not: your answer was too late; close them without a word to their clients
-//	old → new   request    serve this one that I have read
+//	old → new   request    serve those that I have read, and that come over this connection; see package forward
 //	old → new   report     I have let go, and so far am I with my drain
 //	old → new   stop       leave
 //	old → new   forward    a signal that was meant for the main generation
@@ -75,8 +74,7 @@ type message struct {
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
 
-	Owned []string       `json:"owned,omitempty"` // of owns; of promoted: what the descriptors are the states of
-	About *forward.About `json:"about,omitempty"` // of request
+	Owned []string `json:"owned,omitempty"` // of owns; of promoted: what the descriptors are the states of
 
 	Build string `json:"build,omitempty"` // of able: the version of the program
 

@@ -113,23 +113,19 @@ func (d *drainer) collect(offers []offer) []offer {
 // run hands batches of offers over.
 func (d *drainer) run(ctx context.Context, handover Handover) {
 	defer d.end.Do(func() { close(d.over) })
-	shut := d.set.Shut()
+	shut, gone := false, func() <-chan struct{} { return d.set.isShut } // until then, more may come
 	for {
 		var offers []offer
-		gone := shut // before, more may come
-		if shut == nil {
-			gone = d.set.drained()
-		}
 		select {
 		case o := <-d.offers:
 			offers = append(offers, o)
 		case <-ctx.Done():
 			return
-		case <-gone:
-			if shut == nil {
+		case <-gone():
+			if shut {
 				return
 			}
-			shut = nil
+			shut, gone = true, d.set.drained
 			continue
 		}
 		// Readers that were interrupted together are about to offer theirs: they run as long as

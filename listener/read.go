@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -80,7 +81,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 		switch {
 		case err == nil:
 			return n, err
-		case err == sockopt.ErrStays:
+		case errors.Is(err, sockopt.ErrStays):
 		case !isTimeout(err):
 			c.clientClosed.Store(true)
 			return n, err

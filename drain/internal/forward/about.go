@@ -1,5 +1,8 @@
 // Package forward has the next generation's process serve a request that the old generation has read and may not serve.
 //
+// All requests go over one connection of the two processes. A short one goes in one message, and so does a short
+// answer: what net/http would keep in its buffer until the handler ends waits where the handler runs.
+//
 // The request's text is not written again, and its answer is not read. The handler runs in the new process, with a
 // ResponseWriter and a body whose every call is carried to those of net/http in the old process, and carried out there,
 // one after the other, with its error or panic carried back. So framing, informational answers, trailers, deadlines,
@@ -24,48 +27,69 @@ import (
 	"strings"
 )
 
-// About is what the next generation has to know of a request's connection. It travels as JSON: its names are frozen.
+// About is what the next generation has to know of a request's connection.
 type About struct {
-	Listener string `json:"listener,omitempty"` // for dial to fill in: the new process finds the server by it
-	Network  string `json:"network,omitempty"`
-	Local    string `json:"local,omitempty"`
-	Remote   string `json:"remote,omitempty"`
-	TLS      *TLS   `json:"tls,omitempty"` // nil: none
+	Listener string // the new process finds the server by it
+	Network  string
+	Local    string
+	Remote   string
+	TLS      *TLS // nil: none
+}
+
+func (a *About) code(c *code) {
+	for _, p := range []*string{&a.Listener, &a.Network, &a.Local, &a.Remote} {
+		c.text(p)
+	}
+	optional(c, &a.TLS)
 }
 
 // TLS is a tls.ConnectionState.
 type TLS struct {
-	State  json.RawMessage `json:"state"` // its exported fields, without the certificates
-	Peer   [][]byte        `json:"peer,omitempty"`
-	Chains [][][]byte      `json:"chains,omitempty"`
+	State  []byte // its exported fields, without the certificates, as JSON
+	Peer   [][]byte
+	Chains [][][]byte
 }
 
-// request is the rest: what a server sets in an http.Request. Its names are frozen.
+func (t *TLS) code(c *code) {
+	c.bytes(&t.State)
+	list(c, &t.Peer, c.bytes)
+	list(c, &t.Chains, func(chain *[][]byte) { list(c, chain, c.bytes) })
+}
+
+// request is the rest: what a server sets in an http.Request.
 type request struct {
-	Method           string   `json:"method"`
-	Target           []byte   `json:"target"` // RequestURI
-	Host             []byte   `json:"host"`
-	Proto            string   `json:"proto"`
-	Major            int      `json:"major"`
-	Minor            int      `json:"minor"`
-	Header           header   `json:"header"`
-	Trailer          header   `json:"trailer,omitempty"` // what is announced
-	ContentLength    int64    `json:"content_length"`
-	TransferEncoding []string `json:"transfer_encoding,omitempty"`
-	Close            bool     `json:"close,omitempty"`
-	NoBody           bool     `json:"no_body,omitempty"`
+	Method, Target, Host, Proto string // Target is its RequestURI
+	Major, Minor                int64
+	Header, Trailer             http.Header // Trailer is what is announced
+	ContentLength               int64
+	TransferEncoding            []string
+	Close, NoBody               bool
+}
+
+func (q *request) code(c *code) {
+	for _, p := range []*string{&q.Method, &q.Target, &q.Host, &q.Proto} {
+		c.text(p)
+	}
+	c.int(&q.Major)
+	c.int(&q.Minor)
+	c.header(&q.Header)
+	c.header(&q.Trailer)
+	c.int(&q.ContentLength)
+	list(c, &q.TransferEncoding, c.text)
+	c.flag(&q.Close)
+	c.flag(&q.NoBody)
 }
 
 func requestOf(r *http.Request) *request {
 	return &request{
-		Method: r.Method, Target: []byte(r.RequestURI), Host: []byte(r.Host), Proto: r.Proto, Major: r.ProtoMajor,
-		Minor: r.ProtoMinor, Header: headerOf(r.Header), Trailer: headerOf(r.Trailer), ContentLength: r.ContentLength,
+		Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Major: int64(r.ProtoMajor),
+		Minor: int64(r.ProtoMinor), Header: r.Header, Trailer: r.Trailer, ContentLength: r.ContentLength,
 		TransferEncoding: r.TransferEncoding, Close: r.Close, NoBody: r.Body == http.NoBody,
 	}
 }
 
-func aboutOf(r *http.Request) About {
-	about := About{Remote: r.RemoteAddr}
+func aboutOf(r *http.Request, listener string) *About {
+	about := &About{Listener: listener, Remote: r.RemoteAddr}
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		about.Network, about.Local = a.Network(), a.String()
 	}
@@ -83,8 +107,8 @@ func aboutOf(r *http.Request) About {
 }
 
 // build returns the request as the old process has it, without a body.
-func (q *request) build(about About) (*http.Request, error) {
-	target := string(q.Target)
+func (q *request) build(about *About) (*http.Request, error) {
+	target := q.Target
 	authority := q.Method == http.MethodConnect && !strings.HasPrefix(target, "/")
 	if authority {
 		target = "http://" + target // as net/http does
@@ -97,13 +121,13 @@ func (q *request) build(about About) (*http.Request, error) {
 		u.Scheme = ""
 	}
 	r := &http.Request{
-		Method: q.Method, URL: u, RequestURI: string(q.Target), Host: string(q.Host),
-		Proto: q.Proto, ProtoMajor: q.Major, ProtoMinor: q.Minor,
-		Header: q.Header.to(http.Header{}), ContentLength: q.ContentLength,
+		Method: q.Method, URL: u, RequestURI: q.Target, Host: q.Host,
+		Proto: q.Proto, ProtoMajor: int(q.Major), ProtoMinor: int(q.Minor),
+		Header: q.Header, Trailer: q.Trailer, ContentLength: q.ContentLength,
 		TransferEncoding: q.TransferEncoding, Close: q.Close, RemoteAddr: about.Remote, Body: http.NoBody,
 	}
-	if len(q.Trailer) > 0 {
-		r.Trailer = q.Trailer.to(http.Header{})
+	if r.Header == nil {
+		r.Header = http.Header{}
 	}
 	if about.TLS == nil {
 		return r, nil

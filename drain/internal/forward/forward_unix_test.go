@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,11 +21,13 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"os"
+	"reflect"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -74,6 +77,13 @@ func socketpair(t testing.TB) (a, b net.Conn) {
 
 type key struct{}
 
+func accept(far net.Conn, h http.Handler, base func(context.Context) context.Context) *Link {
+	target := func(*About, net.Conn) (http.Handler, func(context.Context) context.Context) { return h, base }
+	return Accept(context.Background(), far, target, func(f func()) { go f() }, func(err error) { panic(err) })
+}
+
+func same(ctx context.Context) context.Context { return ctx }
+
 // build starts a server for h: directly, or behind Proxy and Serve.
 func build(t *testing.T, kind string, forwarded bool, h func(*world, http.ResponseWriter, *http.Request)) *world {
 	w := &world{t: t, step: make(chan string), saw: make(chan string, 1), failed: make(chan error, 1)}
@@ -95,19 +105,18 @@ func build(t *testing.T, kind string, forwarded bool, h func(*world, http.Respon
 	}
 	if forwarded {
 		target := handler
-		handler = Proxy(func(_ context.Context, about About) (net.Conn, error) {
-			b, err := json.Marshal(about)
-			var got About
-			if err == nil {
-				err = json.Unmarshal(b, &got)
-			}
-			near, far := net.Pipe()
-			if kind != "tls" {
-				near, far = socketpair(t)
-			}
-			go Serve(context.Background(), far, got, target, base)
-			return near, err
-		}, func(err error) { w.failed <- err })
+		handler = &Proxy{
+			Dial: func() (net.Conn, error) {
+				near, far := net.Pipe()
+				if kind != "tls" {
+					near, far = socketpair(t)
+				}
+				accept(far, target, base)
+				return near, nil
+			},
+			Listener: func(context.Context) string { return "" },
+			Failed:   func(err error) { w.failed <- err },
+		}
 	}
 	w.srv = httptest.NewUnstartedServer(handler)
 	w.srv.Config.ErrorLog = quiet
@@ -297,54 +306,51 @@ func TestClientAndHandlerSeeTheSame(t *testing.T) {
 // the old process is left with nothing, even of a client that does not read.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	dying := func(h func(http.ResponseWriter, *http.Request)) func(net.Conn, About) {
-		return func(nc net.Conn, about About) {
-			Serve(context.Background(), nc, about, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	dying := func(h func(http.ResponseWriter, *http.Request)) func(net.Conn) {
+		return func(nc net.Conn) {
+			accept(nc, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				h(rw, r)
 				nc.Close()
-			}), func(ctx context.Context) context.Context { return ctx })
+			}), same)
 		}
 	}
 	for _, c := range []struct {
 		name  string
-		far   func(net.Conn, About) // nil: dial fails
-		told  bool
+		far   func(net.Conn) // nil: dial fails
+		told  string
 		cut   bool
 		reads int // of the answer, before the client leaves
 	}{
-		{"dial", nil, true, false, 99},
-		{"dies at once", func(nc net.Conn, _ About) { nc.Close() }, true, false, 99},
-		{"dies before it answers", dying(func(http.ResponseWriter, *http.Request) {}), true, false, 99},
-		{"dies after a hint", dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(103) }), true, false, 999},
-		{"certificate", func(nc net.Conn, a About) {
-			a.TLS = &TLS{State: []byte("{}"), Peer: [][]byte{{1}}}
-			Serve(context.Background(), nc, a, nil, func(ctx context.Context) context.Context { return ctx })
-		}, true, false, 99},
-		{"dies in the answer", dying(func(rw http.ResponseWriter, _ *http.Request) { write(rw, "abc") }), false, true, 999},
-		{"dies in a large answer", func(nc net.Conn, a About) {
+		{"dial", nil, "dial", false, 99},
+		{"dies at once", func(nc net.Conn) { nc.Close() }, "has ended", false, 99},
+		{"speaks another version", func(nc net.Conn) { _, _ = io.WriteString(nc, "fwd\x09") }, `speaks "fwd\t" at the other end`, false, 99},
+		{"dies before it answers", dying(func(http.ResponseWriter, *http.Request) {}), "has ended", false, 99},
+		{"dies before it has answered", dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(200) }), "has ended", false, 99},
+		{"dies after a hint", dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(103) }), "has ended", false, 999},
+		{"dies in the answer", dying(func(rw http.ResponseWriter, _ *http.Request) { write(rw, "abc") }), "", true, 999},
+		{"dies in a large answer", func(nc net.Conn) {
 			dying(func(rw http.ResponseWriter, _ *http.Request) {
 				write(rw, big)
 				time.AfterFunc(50*time.Millisecond, func() { nc.Close() })
 				for range 100 {
 					write(rw, big)
 				}
-			})(nc, a)
-		}, false, true, 0},
-		{"dies with the client's connection", func(nc net.Conn, a About) {
-			dying(func(rw http.ResponseWriter, _ *http.Request) { _, _, _ = http.NewResponseController(rw).Hijack() })(nc, a)
-		}, false, false, 999},
+			})(nc)
+		}, "", true, 0},
+		{"dies with the client's connection",
+			dying(func(rw http.ResponseWriter, _ *http.Request) { _, _, _ = http.NewResponseController(rw).Hijack() }), "", false, 999},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			told, ended := make(chan error, 9), make(chan any, 1)
-			h := Proxy(func(_ context.Context, about About) (net.Conn, error) {
+			h := &Proxy{Dial: func() (net.Conn, error) {
 				if c.far == nil {
 					return nil, errors.New("dial")
 				}
 				near, far := socketpair(t)
-				go c.far(far, about)
+				c.far(far)
 				return near, nil
-			}, func(err error) { told <- err })
+			}, Listener: func(context.Context) string { return "" }, Failed: func(err error) { told <- err }}
 			srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				defer func() { ended <- recover() }()
 				h.ServeHTTP(rw, r)
@@ -360,41 +366,110 @@ func TestFailures(t *testing.T) {
 			if v := await(t, ended, "the end in the old process"); c.cut != (v != nil) {
 				t.Errorf("the handler has panicked with %v", v)
 			}
-			if bad := strings.Contains(string(got), "502 Bad Gateway"); bad != c.told || c.told != (len(told) == 1) {
+			if bad := strings.Contains(string(got), "502 Bad Gateway"); bad != (c.told != "") || bad != (len(told) == 1) {
 				t.Errorf("the client got %q, failed is told %d times", got, len(told))
+			} else if bad {
+				if err := <-told; !strings.Contains(err.Error(), c.told) {
+					t.Errorf("failed is told %v", err)
+				}
 			}
 		})
 	}
 }
 
-// TestNamesAreFrozen: another version of the library knows these, and no others.
-func TestNamesAreFrozen(t *testing.T) {
+// TestVersion1IsFrozen: another version of the library knows these calls and fields, and no others. What is new needs
+// another version.
+func TestVersion1IsFrozen(t *testing.T) {
 	t.Parallel()
 	calls := map[string]bool{}
-	for _, file := range []string{"peer.go", "proxy.go", "serve.go"} {
+	for _, file := range []string{"trunk.go", "proxy.go", "serve.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, m := range regexp.MustCompile(`(?:Op: |case )"([^"]+)"`).FindAllStringSubmatch(string(source), -1) {
-			calls[m[1]] = true
+			calls[m[1]] = m[1] != "conn."
 		}
 	}
-	const want = "close,conn.close,conn.close write,conn.read,conn.write,copy,duplex,flush,gone,head,hijack,read,read by," +
-		"serve,source,write,write by"
+	const want = "close,conn.close,conn.close write,conn.read,conn.write,copy,duplex,flush,gone,head,hijack,leave,read," +
+		"read by,serve,source,write,write by"
 	if got := strings.Join(slices.Sorted(maps.Keys(calls)), ","); got != want {
 		t.Errorf("calls %q, not %q", got, want)
 	}
-	full := message{ID: 1, Op: "o", N: 1, SetHeader: true, Header: header{"k": {[]byte("v")}}, data: []byte("d"),
-		Request: &request{Trailer: header{"k": nil}, TransferEncoding: []string{"c"}, Close: true, NoBody: true},
-		Fault:   &fault{Known: "k", Panic: true}}
-	got, err := json.Marshal([]any{full, About{"l", "n", "l", "r", &TLS{[]byte("{}"), [][]byte{{1}}, [][][]byte{{{1}}}}}})
-	if string(got) != names || err != nil {
-		t.Errorf("%v\n%s\nnot\n%s", err, got, names)
+	header := http.Header{"k": {"v", "w"}}
+	full := message{Stream: 1, ID: 300, Op: "o", N: -1, SetHeader: true, Header: header, Early: &early{200, header, []byte("e")},
+		About:   &About{"a", "n", "l", "r", &TLS{[]byte("{}"), [][]byte{{1}}, [][][]byte{{{2}}}}},
+		Request: &request{"m", "t", "h", "p", 1, 2, header, header, 5, []string{"c"}, true, true},
+		Fault:   &fault{Text: "t", Known: "k", Panic: true}, data: []byte("d")}
+	b := full.append([]byte("before"))[6:]
+	if got := fmt.Sprintf("%q", b); got != fields {
+		t.Errorf("%s\nnot\n%s", got, fields)
+	}
+	if got, err := receive(bytes.NewReader(b)); !reflect.DeepEqual(got, full) || err != nil {
+		t.Errorf("%+v, %v\nnot\n%+v", got, err, full)
+	}
+	for n := range b {
+		cut := bytes.Clone(b[:n])
+		if n >= 8 {
+			binary.BigEndian.PutUint32(cut, uint32(n-8))
+			binary.BigEndian.PutUint32(cut[4:], 0)
+		}
+		if _, err := receive(bytes.NewReader(cut)); err == nil && n < len(b)-1 {
+			t.Errorf("no error of the first %d bytes", n)
+		}
 	}
 }
 
-const names = `[{"id":1,"op":"o","n":1,"set_header":true,"header":{"k":["dg=="]},"request":{"method":"","target":null,` +
-	`"host":null,"proto":"","major":0,"minor":0,"header":null,"trailer":{"k":null},"content_length":0,"transfer_encoding":["c"],` +
-	`"close":true,"no_body":true},"fault":{"text":"","known":"k","panic":true}},` +
-	`{"listener":"l","network":"n","local":"l","remote":"r","tls":{"state":{},"peer":["AQ=="],"chains":[["AQ=="]]}}]`
+const fields = `"\x00\x00\x00W\x00\x00\x00\x01\x01\xac\x02\x01o\x01\x01\x01\x01k\x02\x01v\x01w\x01\x90\x03\x01\x01k\x02\x01v\x01w\x01e` +
+	`\x01\x01a\x01n\x01l\x01r\x01\x02{}\x01\x01\x01\x01\x01\x01\x02\x01\x01m\x01t\x01h\x01p\x02\x04\x01\x01k\x02\x01v\x01w` +
+	`\x01\x01k\x02\x01v\x01w\n\x01\x01c\x01\x01\x01\x01t\x01k\x01d"`
+
+// TestLeave: requests share a connection until the other process leaves; none that has been sent by then is lost, and
+// the next one goes elsewhere.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	var dials atomic.Int32
+	links, entered, release := make(chan *Link, 9), make(chan int32, 99), make(chan struct{})
+	p := &Proxy{Listener: func(context.Context) string { return "" }, Failed: func(err error) { t.Error(err) }}
+	p.Dial = func() (net.Conn, error) {
+		near, far := socketpair(t)
+		n := dials.Add(1)
+		links <- accept(far, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			entered <- n
+			if n == 1 {
+				<-release
+			}
+			write(rw, big)
+		}), same)
+		return near, nil
+	}
+	var all sync.WaitGroup
+	ask := func() {
+		rec := httptest.NewRecorder()
+		if p.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil)); rec.Body.String() != big {
+			t.Errorf("%d, %d bytes", rec.Code, rec.Body.Len())
+		}
+	}
+	for range 20 {
+		all.Go(ask)
+	}
+	for range 20 {
+		if n := await(t, entered, "a request"); n != 1 {
+			t.Error(n)
+		}
+	}
+	first, left := <-links, make(chan struct{})
+	go func() { first.Leave(); close(left) }()
+	for n := int32(1); n == 1; n = await(t, entered, "a request elsewhere") {
+		all.Go(ask)
+	}
+	select {
+	case <-left:
+		t.Error("it has left before the last answer")
+	default:
+		close(release)
+	}
+	all.Wait()
+	await(t, left, "the end of Leave")
+	(<-links).nc.Close()
+}

@@ -8,40 +8,65 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Proxy returns a handler that carries each request to the process at the other end of dial's connection, which must
-// call Serve: one connection a request. Where no answer has begun, failed is told what has gone wrong, and the client
-// gets 502. Later the client's connection, or stream, is cut.
-func Proxy(dial func(ctx context.Context, about About) (net.Conn, error), failed func(error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail := func(err error) {
-			if r.Context().Err() == nil { // the client is there
-				failed(err)
-			}
-			h := w.Header()
-			maps.DeleteFunc(h, func(key string, _ []string) bool { return key != "Connection" })
-			w.WriteHeader(http.StatusBadGateway)
+// Proxy carries each request to the process at the other end of dial's connection, which must call Accept. It dials
+// when it needs to: at first, and when that process takes no more requests, or is gone.
+type Proxy struct {
+	Dial     func() (net.Conn, error)
+	Listener func(context.Context) string // names a listener of the server that has read the request with that context
+	// Where no answer has begun, Failed is told what has gone wrong, and the client gets 502. Later the client's
+	// connection, or stream, is cut.
+	Failed func(error)
+
+	mu    sync.Mutex // guards what follows
+	trunk *trunk
+}
+
+func (p *Proxy) open() (*stream, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.trunk != nil {
+		if s := p.trunk.add(0); s != nil {
+			return s, nil
 		}
-		nc, err := dial(r.Context(), aboutOf(r))
-		if err != nil {
-			fail(err)
-			return
-		}
-		o := &near{peer: newPeer(nc), w: w, own: w.Header().Clone(), ctl: http.NewResponseController(w), r: r,
+	}
+	nc, err := p.Dial()
+	if err != nil {
+		return nil, err
+	}
+	p.trunk = newTrunk(nc, nil)
+	s := p.trunk.add(0)
+	go func(t *trunk) { _ = t.run() }(p.trunk) // requests say what has gone wrong
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s, err := p.open()
+	if err == nil {
+		o := &near{stream: s, w: w, own: w.Header().Clone(), ctl: http.NewResponseController(w), r: r,
 			closed: make(chan struct{})}
 		o.heed = o.do
-		if err := o.carry(); err != nil {
-			fail(err)
-		}
-	})
+		err = o.carry(aboutOf(r, p.Listener(r.Context())))
+	}
+	if err == nil {
+		return
+	}
+	if r.Context().Err() == nil { // the client is there
+		p.Failed(err)
+	}
+	maps.DeleteFunc(w.Header(), func(key string, _ []string) bool { return key != "Connection" })
+	w.WriteHeader(http.StatusBadGateway)
 }
 
 // near is a request's end in the old process, which has the client.
 type near struct {
-	*peer
+	*stream
 	w      http.ResponseWriter
 	own    http.Header // what stands before the handler has set
 	ctl    *http.ResponseController
@@ -52,19 +77,18 @@ type near struct {
 }
 
 // carry returns an error if the client may still get another answer.
-func (o *near) carry() error {
-	go o.run()
-	defer context.AfterFunc(o.r.Context(), func() { o.call(message{Op: "gone"}) })()
-	end := o.call(message{Op: "serve", Request: requestOf(o.r)})
+func (o *near) carry(about *About) error {
+	defer context.AfterFunc(o.r.Context(), func() { o.send(message{Op: "gone"}) })()
+	end := o.call(message{Op: "serve", About: about, Request: requestOf(o.r)})
 	if end.N == hijacked {
 		select {
 		case <-o.closed:
 		case <-o.over:
 		}
 	}
-	o.nc.Close()
-	<-o.over
-	if end.Fault == lost && o.began.Load() {
+	o.end(gone("is over"))
+	lost := end.Fault != nil && end.Fault.lost
+	if lost && o.began.Load() {
 		_ = o.ctl.SetWriteDeadline(time.Unix(1, 0)) // no call waits for a slow client
 	}
 	o.calls.Wait() // net/http uses the ResponseWriter's buffers again
@@ -72,7 +96,7 @@ func (o *near) carry() error {
 	case o.conn != nil:
 		o.conn.Close()
 	case end.Fault == nil:
-		o.setHeader(end)
+		o.begin(end)
 	case end.Fault.Panic || o.began.Load():
 		panic(http.ErrAbortHandler)
 	default:
@@ -81,11 +105,25 @@ func (o *near) carry() error {
 	return nil
 }
 
-func (o *near) setHeader(m message) {
+// begin does what comes with a call.
+func (o *near) begin(m message) {
+	if e := m.Early; e != nil {
+		o.setHeader(e.Header)
+		o.w.WriteHeader(int(e.Status))
+		if len(e.Data) > 0 {
+			_, _ = o.w.Write(e.Data) // which would fail later, if at all
+		}
+	}
+	if m.SetHeader {
+		o.setHeader(m.Header)
+	}
+}
+
+func (o *near) setHeader(header http.Header) {
 	h := o.w.Header()
 	clear(h)
 	maps.Copy(h, o.own) // "Connection: close", or the client would never leave the old process
-	m.Header.to(h)
+	maps.Copy(h, header)
 }
 
 // begins has the calls after which the client may have a part of the answer.
@@ -97,28 +135,29 @@ func (o *near) do(m message) (a message) {
 		o.began.Store(true)
 		select {
 		case <-o.over: // carry may have seen that nothing has begun
-			return message{Fault: lost}
+			return message{Fault: gone("is over")}
 		default:
 		}
 	}
-	if m.SetHeader {
-		o.setHeader(m)
-	}
+	o.begin(m)
 	var err error
+	if o.conn == nil && strings.HasPrefix(m.Op, "conn.") {
+		return message{Fault: faultOf(http.ErrNotSupported)}
+	}
 	switch m.Op {
 	case "head":
 		o.w.WriteHeader(int(m.N))
 	case "write":
 		a.N, err = count(o.w.Write(m.data))
 	case "copy":
-		a.N, err = io.Copy(o.w, source{o.peer})
+		a.N, err = io.Copy(o.w, source{o.stream})
 	case "flush":
 		err = o.ctl.Flush()
 	case "duplex":
 		err = o.ctl.EnableFullDuplex()
 	case "read":
 		if a.data, err = read(o.r.Body, m.N); errors.Is(err, io.EOF) {
-			a.Header = headerOf(o.r.Trailer)
+			a.Header = o.r.Trailer
 		}
 	case "close":
 		err = o.r.Body.Close()
@@ -163,7 +202,7 @@ func read(from io.Reader, n int64) ([]byte, error) {
 }
 
 // source reads what the new process copies to the ResponseWriter.
-type source struct{ *peer }
+type source struct{ *stream }
 
 func (s source) Read(b []byte) (int, error) {
 	a := s.call(message{Op: "source", N: int64(len(b))})

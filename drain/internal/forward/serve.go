@@ -3,39 +3,80 @@ package forward
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // hijacked is in the answer of a handler that has taken the connection.
 const hijacked = 1
 
-// Serve serves the one request that comes over nc by h, and returns when it is over: a hijacked connection is closed.
-// It closes nc. base sets values of the request's context, such as http.ServerContextKey; Serve sets
-// http.LocalAddrContextKey. A panic of h goes to the ErrorLog of that server, as net/http does.
-func Serve(ctx context.Context, nc net.Conn, about About, h http.Handler, base func(context.Context) context.Context) {
-	defer nc.Close()
-	p := newPeer(nc)
-	first, err := p.receive()
-	if err != nil || first.Request == nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(base(ctx))
-	defer cancel()
-	f := &far{deadlines: deadlines{p}, header: http.Header{}, local: address(about.Network, about.Local),
+// Target returns the handler of a request, and what sets values of its context, such as http.ServerContextKey; those of
+// the client's connection that it is given are its addresses. Http.LocalAddrContextKey is set already. A panic of the
+// handler goes to the ErrorLog of that server, as net/http does.
+type Target func(about *About, client net.Conn) (http.Handler, func(context.Context) context.Context)
+
+// Link is the end of a Proxy's connection that serves its requests.
+type Link struct{ *trunk }
+
+// Accept begins to serve what a Proxy sends over nc, each request by a call of run, which returns at once. The contexts
+// of the requests end with ctx. It calls failed if the Proxy is of another version. The connection ends after Leave, or
+// with the other process.
+func Accept(ctx context.Context, nc net.Conn, target Target, run func(func()), failed func(error)) *Link {
+	l := &Link{}
+	l.trunk = newTrunk(nc, func(first message) {
+		if s := l.add(first.Stream); s != nil {
+			f := newFar(ctx, s, first.About)
+			run(func() { f.serve(first, target) })
+		}
+	})
+	go func() {
+		if err := l.run(); err != nil {
+			failed(err)
+		}
+	}()
+	return l
+}
+
+// Leave tells the Proxy to send no more requests, and returns when the last one is over.
+func (l *Link) Leave() {
+	l.write((&message{Op: "leave"}).append(nil))
+	<-l.over
+}
+
+// far is a request's end in the new process, which has the handler: the ResponseWriter.
+type far struct {
+	deadlines
+	ctx      context.Context
+	client   *conn
+	hijacked bool // the handler has client
+	header   http.Header
+	early    *early // nil: none, or it has gone
+	sent     bool   // header has gone for good, or is in early
+	body     *body
+	src      io.Reader // of ReadFrom
+	srcErr   error
+}
+
+func newFar(ctx context.Context, s *stream, about *About) *far {
+	f := &far{deadlines: deadlines{s}, header: http.Header{}}
+	f.client = &conn{deadlines: f.deadlines, closed: make(chan struct{}), local: address(about.Network, about.Local),
 		remote: address(about.Network, about.Remote)}
-	f.ctx = context.WithValue(ctx, http.LocalAddrContextKey, f.local)
-	p.heed = func(m message) (a message) {
+	f.ctx, s.ended = context.WithCancel(ctx)
+	s.heed = func(m message) (a message) {
 		switch m.Op {
 		case "gone":
-			cancel()
+			s.ended()
 		case "source":
 			a.data, f.srcErr = read(f.src, m.N)
 			a.Fault = faultOf(f.srcErr)
@@ -44,45 +85,48 @@ func Serve(ctx context.Context, nc net.Conn, about About, h http.Handler, base f
 		}
 		return a
 	}
-	go func() {
-		p.run()
-		cancel()
-	}()
-	end := f.handle(h, first.Request, about)
-	cancel()
-	end.ID = first.ID
-	p.send(end)
-	<-p.over // the old process ends it
+	return f
 }
 
-// far is a request's end in the new process, which has the handler: the ResponseWriter.
-type far struct {
-	deadlines
-	ctx           context.Context
-	local, remote net.Addr
-	header        http.Header
-	sent          bool // header has gone for good
-	conn          *conn
-	src           io.Reader // of ReadFrom
-	srcErr        error
+// serve returns when the request is over: a hijacked connection is closed.
+func (f *far) serve(first message, target Target) {
+	end := f.handle(first, target)
+	end.ID, end.Early = first.ID, f.early
+	if end.Fault != nil {
+		end.Early = nil // net/http throws away what it has not sent
+	}
+	if !f.hijacked {
+		f.ended()
+	}
+	f.send(end)
+	if f.hijacked {
+		select {
+		case <-f.client.closed:
+		case <-f.over:
+		}
+	}
+	f.end(gone("is over"))
 }
 
-func (f *far) handle(h http.Handler, q *request, about About) (end message) {
-	r, err := q.build(about)
+func (f *far) handle(first message, target Target) (end message) {
+	r, err := first.Request.build(first.About)
 	if err != nil {
 		return message{Fault: faultOf(err)}
 	}
+	h, base := target(first.About, f.client)
+	f.ctx = context.WithValue(base(f.ctx), http.LocalAddrContextKey, f.client.local)
 	r = r.WithContext(f.ctx)
-	if !q.NoBody {
-		r.Body = &body{f.peer, r}
+	if !first.Request.NoBody {
+		f.body = &body{stream: f.stream, r: r}
+		r.Body = f.body
 	}
 	defer func() {
 		v := recover()
 		if v == nil {
 			return
 		}
-		if f.conn != nil {
-			f.conn.Close()
+		if f.hijacked {
+			f.client.Close()
 		}
 		end = message{Fault: &fault{Text: "the handler has panicked", Panic: true}}
 		if v != any(http.ErrAbortHandler) {
@@ -98,19 +142,43 @@ func (f *far) handle(h http.Handler, q *request, about About) (end message) {
 	} else {
 		h.ServeHTTP(http1{f}, r)
 	}
-	end = message{SetHeader: true, Header: headerOf(f.header)}
-	if f.conn != nil {
+	end = message{SetHeader: true, Header: f.header}
+	if f.hijacked {
 		end.N = hijacked
 	}
 	return end
+}
+
+// mostEarly is how much of an answer net/http keeps in any case, of each protocol, in bytes.
+const mostEarly = 2 << 10
+
+// keeps tells whether n more bytes of the answer may wait here: net/http would not send them yet, and say nothing.
+func (f *far) keeps(n int) bool {
+	switch {
+	case f.hijacked:
+		return false
+	case f.early == nil && f.sent:
+		return false
+	case f.early == nil:
+		f.keepHeader(http.StatusOK)
+	}
+	n += len(f.early.Data)
+	length, err := strconv.Atoi(cmp.Or(f.early.Header.Get("Content-Length"), strconv.Itoa(mostEarly)))
+	return n <= mostEarly && err == nil && n <= length && f.early.Status != http.StatusNoContent &&
+		f.early.Status != http.StatusNotModified
+}
+
+func (f *far) keepHeader(status int) {
+	f.early, f.sent = &early{Status: int64(status), Header: f.header.Clone()}, true
 }
 
 // answer calls, and the header goes along until it may not change any more.
 func (f *far) answer(m message, last bool) message {
 	m.SetHeader = !f.sent
 	if m.SetHeader {
-		m.Header = headerOf(f.header)
+		m.Header = f.header
 	}
+	m.Early, f.early = f.early, nil
 	a := f.call(m)
 	f.sent = f.sent || last && (a.Fault == nil || !a.Fault.Panic)
 	return a
@@ -119,10 +187,18 @@ func (f *far) answer(m message, last bool) message {
 func (f *far) Header() http.Header { return f.header }
 
 func (f *far) WriteHeader(status int) {
+	if !f.sent && !f.hijacked && status >= 200 && status <= 999 {
+		f.keepHeader(status)
+		return
+	}
 	_ = f.answer(message{Op: "head", N: int64(status)}, !informational(int64(status))).err()
 }
 
 func (f *far) Write(b []byte) (int, error) {
+	if f.keeps(len(b)) {
+		f.early.Data = append(f.early.Data, b...)
+		return len(b), nil
+	}
 	return inParts(b, func(part []byte) message { return f.answer(message{Op: "write", data: part}, true) })
 }
 
@@ -134,7 +210,7 @@ func (f *far) FlushError() error { return f.answer(message{Op: "flush"}, true).e
 func (f *far) EnableFullDuplex() error { return f.call(message{Op: "duplex"}).err() }
 
 // deadlines are those of the client's connection or stream, hijacked or not.
-type deadlines struct{ *peer }
+type deadlines struct{ *stream }
 
 func (d deadlines) SetReadDeadline(t time.Time) error {
 	return d.call(message{Op: "read by", N: deadline(t)}).err()
@@ -154,7 +230,21 @@ func (f *far) CloseNotify() <-chan bool {
 // http1 is the ResponseWriter of HTTP/1: programs ask for its methods.
 type http1 struct{ *far }
 
+// sniffed is how much net/http reads, to write as ever, before it copies in another way.
+const sniffed = 512
+
 func (f http1) ReadFrom(src io.Reader) (int64, error) {
+	if !f.sent || f.early != nil {
+		b, err := io.ReadAll(io.LimitReader(src, sniffed))
+		if len(b) == 0 {
+			return 0, err
+		}
+		if err != nil || len(b) < sniffed {
+			n, werr := f.Write(b)
+			return int64(n), cmp.Or(werr, err)
+		}
+		src = &headed{b, src}
+	}
 	f.src, f.srcErr = src, nil
 	a := f.answer(message{Op: "copy"}, false)
 	f.sent = f.sent || a.N > 0
@@ -165,41 +255,90 @@ func (f http1) ReadFrom(src io.Reader) (int64, error) {
 	return a.N, err
 }
 
+// headed reads head first, and what follows as if that had been read in one.
+type headed struct {
+	head []byte
+	io.Reader
+}
+
+func (h *headed) Read(p []byte) (int, error) {
+	n := copy(p, h.head)
+	if h.head = h.head[n:]; n > 0 && n == len(p) {
+		return n, nil
+	}
+	k, err := h.Reader.Read(p[n:])
+	return n + k, err
+}
+
 func (f http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	a := f.call(message{Op: "hijack"})
+	a := f.answer(message{Op: "hijack"}, false)
 	if err := a.err(); err != nil {
 		return nil, nil, err
 	}
-	f.conn = &conn{deadlines: f.deadlines, local: f.local, remote: f.remote}
-	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(a.data), f.conn), max(4096, len(a.data)))
+	if f.body != nil {
+		a.data = append(f.body.rest(), a.data...)
+	}
+	f.hijacked = true
+	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(a.data), f.client), max(4096, len(a.data)))
 	_, _ = r.Peek(len(a.data)) // buffered, as they are without forwarding
-	return f.conn, bufio.NewReadWriter(r, bufio.NewWriter(f.conn)), nil
+	return f.client, bufio.NewReadWriter(r, bufio.NewWriter(f.client)), nil
 }
 
-// body is the request's.
+// body is the request's. It reads ahead: what the handler leaves, net/http would throw away.
 type body struct {
-	*peer
+	*stream
 	r *http.Request
+
+	closed atomic.Bool
+
+	mu    sync.Mutex // guards what follows
+	ahead message    // the answer of which a part is left
 }
+
+const readAhead = 4 << 10
 
 func (b *body) Read(p []byte) (int, error) {
-	a := b.call(message{Op: "read", N: int64(len(p))})
-	if a.Header != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ahead.data) == 0 && b.ahead.Fault == nil || b.closed.Load() {
+		b.ahead = b.call(message{Op: "read", N: int64(max(readAhead, len(p)))})
+	}
+	a := &b.ahead
+	n := copy(p, a.data)
+	if a.data = a.data[n:]; len(a.data) > 0 {
+		return n, nil
+	}
+	end := *a
+	*a = message{}
+	if len(end.Header) > 0 {
 		if b.r.Trailer == nil {
 			b.r.Trailer = http.Header{}
 		}
-		a.Header.to(b.r.Trailer)
+		maps.Copy(b.r.Trailer, end.Header)
 	}
-	return copy(p, a.data), a.err()
+	return n, end.err()
 }
 
-func (b *body) Close() error { return b.call(message{Op: "close"}).err() }
+// rest is what was read ahead, unless another goroutine reads still.
+func (b *body) rest() []byte {
+	if !b.mu.TryLock() {
+		return nil
+	}
+	defer b.mu.Unlock()
+	return b.ahead.data
+}
 
-// conn is the client's connection after a Hijack.
+func (b *body) Close() error {
+	b.closed.Store(true)
+	return b.call(message{Op: "close"}).err()
+}
+
+// conn is the client's connection. Before a Hijack it has its addresses.
 type conn struct {
 	deadlines
 	local, remote net.Addr
 	once          sync.Once
+	closed        chan struct{}
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }
@@ -218,6 +357,7 @@ func (c *conn) Close() (err error) {
 	err = net.ErrClosed
 	c.once.Do(func() {
 		c.call(message{Op: "conn.close"})
+		close(c.closed)
 		err = nil
 	})
 	return err

@@ -119,16 +119,16 @@ func ReadUnless(nc net.Conn, p []byte, stays func() bool) (n int, err error) {
 			err = ErrStays
 			return true
 		}
-		for n, err = unix.Read(int(fd), p); err == unix.EINTR; n, err = unix.Read(int(fd), p) {
+		for n, err = unix.Read(int(fd), p); errors.Is(err, unix.EINTR); n, err = unix.Read(int(fd), p) {
 		}
-		return err != unix.EAGAIN
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	var op *net.OpError
 	switch {
 	case errors.As(waitErr, &op):
 		op.Op = "read" // as net/http looks for it
 		return 0, waitErr
-	case err == ErrStays:
+	case errors.Is(err, ErrStays):
 		return 0, err
 	case err != nil:
 		return 0, &net.OpError{Op: "read", Net: nc.LocalAddr().Network(), Source: nc.LocalAddr(), Addr: nc.RemoteAddr(),
