@@ -58,7 +58,7 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	fs.DurationVar(&c.probation, "probation", 250*time.Millisecond, "`probation` of our service's new generations")
 	fs.DurationVar(&c.swapTimeout, "swap-timeout", 2*time.Second, "after which our service gives a swap up")
 	fs.BoolVar(&c.rival, "rival", true, "run the same load on tableflip's documented way too")
-	fs.BoolVar(&c.https, "https", false, "run the load over HTTPS too, half TLS 1.3, half 1.2")
+	fs.BoolVar(&c.https, "https", true, "swap under the load over HTTPS too, half TLS 1.3, half 1.2 (with -only: false\nunless given)")
 	fs.StringVar(&only, "only", actNames, "`acts` to play: a list of swaps, faults, pull")
 	fs.StringVar(&c.html, "html", filepath.Join(os.TempDir(), "baton-tour.html"),
 		"`file` for the timeline, empty for none")
@@ -82,11 +82,11 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 		c.acts[act] = true
 	}
 	c.rival = c.rival && c.acts["swaps"] // it has no other act
-	c.https = c.https && c.acts["swaps"]
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	c.https = c.https && c.acts["swaps"] && (given["https"] || !given["only"])
 	if len(c.acts) == 1 && c.acts["swaps"] {
 		// Alone, a swap shows how soon the old process is gone; a 2-second request would hide that.
-		given := map[string]bool{}
-		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		if !given["slow"] {
 			c.slow = 0
 		}
