@@ -87,7 +87,9 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 }
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
-	if t.Form != "" && t.Form != formTLS {
+	switch t.Form {
+	case "", formTLS, formHTTP2:
+	default:
 		return nil, fmt.Errorf("connections of form %q are not known here", t.Form)
 	}
 	nc, err := sockopt.FileConn(f)
@@ -105,13 +107,17 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	}
 	left := time.Duration(t.Left) * time.Millisecond
 	c := &conn{Conn: nc, set: s, sock: so, age: age{end: s.lifespan.end(left)}}
-	if t.Form == formTLS {
-		if c.taken, err = so.secured.Load().open(t.State); err != nil {
-			_ = nc.Close()
-			return nil, err
-		}
+	switch t.Form {
+	case formTLS:
+		c.taken, err = so.secured.Load().open(t.State)
+	case formHTTP2:
+		c.resumed, err = so.resume(t.State)
 	}
-	c.adoptedIdle.Store(t.Idle)
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	c.adoptedIdle.Store(t.Idle && t.Form != formHTTP2)
 	return c, nil
 }
 

@@ -260,7 +260,7 @@ func TestHTTP2IsToldBehindTheAge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			old(t, "tracked", func(t *testing.T, s *oldServer) {
 				cl := s.dial("")
-				c := &h2{t, cl.nc, cl.br, map[uint32]string{}, map[uint32]bool{}}
+				c := &h2{t: t, nc: cl.nc, br: cl.br, bodies: map[uint32]string{}, ended: map[uint32]bool{}}
 				got := make(chan struct{})
 				go func() { // a pipe has no room
 					defer close(got)

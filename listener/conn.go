@@ -45,6 +45,7 @@ type conn struct {
 	inRecord      atomic.Bool        // of TLS: a part of a record has been read
 	nextByteRead  atomic.Bool        // the first byte of the next request has been read
 	http2Begun    atomic.Bool        // see onState
+	plainHTTP2    atomic.Bool        // HTTP/2 that the server speaks lies on the socket
 	countsStreams atomic.Bool        // requests counts HTTP/2's, as their handlers begin
 	bodyLength    atomic.Int64       // how long the body of the last request is; -1: not known
 	rejected      atomic.Bool        // the server has answered that what came is malformed
@@ -58,6 +59,7 @@ type conn struct {
 	tail        sniff.Tail      // the reader's
 	proxyHeader []byte          // the reader's: a part of a header of the PROXY protocol
 
+	resumed   *resumption                  // of HTTP/2 that goes on from another process; nil for others
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection

@@ -23,8 +23,9 @@ type drainer struct {
 }
 
 type offer struct {
-	conn *conn
-	took chan bool
+	conn  *conn
+	http2 []byte // the state of one that speaks HTTP/2
+	took  chan bool
 }
 
 func (d *drainer) isOver() bool {
@@ -37,7 +38,7 @@ func (d *drainer) isOver() bool {
 }
 
 // offer offers c to the other process and waits for the answer.
-func (d *drainer) offer(c *conn) (took bool) {
+func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	d.moving.Add(1)
 	defer func() {
 		d.moving.Add(-1)
@@ -46,7 +47,7 @@ func (d *drainer) offer(c *conn) (took bool) {
 		default:
 		}
 	}()
-	o := offer{c, make(chan bool, 1)}
+	o := offer{c, http2, make(chan bool, 1)}
 	select {
 	case d.offers <- o:
 		took = <-o.took
@@ -72,9 +73,11 @@ type Ticket struct {
 const formTLS = "tls"
 
 // ticket reports false where a connection over TLS can't be moved after all.
-func (c *conn) ticket() (t Ticket, ok bool) {
+func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
 	t = Ticket{Listener: c.key(), Idle: c.requests.Load() > 0, Left: c.age.left()}
-	if c.speaks.Load() == insealed {
+	if http2 != nil {
+		t.Form, t.State = formHTTP2, http2
+	} else if c.speaks.Load() == insealed {
 		var err error
 		t.Form = formTLS
 		if t.State, err = c.seal.Export(); err != nil {
@@ -138,7 +141,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		tickets := make([]Ticket, 0, len(offers))
 		conns := make([]syscall.Conn, 0, len(offers))
 		offers = slices.DeleteFunc(offers, func(o offer) bool {
-			t, ok := o.conn.ticket()
+			t, ok := o.conn.ticket(o.http2)
 			if ok {
 				tickets, conns = append(tickets, t), append(conns, o.conn)
 			} else {

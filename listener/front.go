@@ -12,6 +12,7 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
 // Serve is srv.Serve(ln) for a server that was given to Track. With it, HTTP/2 connections end
@@ -135,9 +136,10 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 }
 
 // configureFronts says on which connections srv may speak HTTP/2, and returns the listener as the
-// user has it.
-func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) net.Listener {
+// user has it, and whether srv speaks unencrypted HTTP/2 through an h2drain.Conn.
+func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) (of net.Listener, http2 bool) {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
+	http2 = plain && srv.TLSNextProto[quirks.UnencryptedHTTP2] != nil
 	l, ok := ln.(*fronts)
 	if own, is := ln.(*securedListener); is {
 		l, ok = &own.fronts, true
@@ -146,8 +148,8 @@ func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) net.
 		if lead && plain {
 			s.warning(errNoFront)
 		}
-		return ln
+		return ln, http2
 	}
 	l.secure, l.plain = lead, lead && plain
-	return l.Listener
+	return l.Listener, http2 || l.plain
 }

@@ -93,10 +93,24 @@ func readPreface(nc net.Conn) bool {
 // newH2Conn puts an h2drain.Conn over nc, see h2drain.New. That is what ends c from now on.
 func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
 	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
+	if r := c.resumed; r != nil {
+		if from := r.from.Swap(nil); from != nil {
+			f.Resume(from.state, resumeGrace)
+			c.http2Begun.Store(true)
+			c.countsStreams.Store(true)
+			c.requests.Store(min(1, int32(from.state.Last)))
+		}
+	}
+	_, wrapped := unwrap(nc)
+	_, secure := nc.(encrypted)
+	c.plainHTTP2.Store(!wrapped && !secure)
 	c.speaks.Store(framed)
 	c.h2.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
-		f.Leave(time.Duration(d.grace.Load()))
+		if d.canMoveHTTP2(c) {
+			f.Move()
+		}
+		d.spreadGoAway([]*conn{c}, (*h2drain.Conn).Leave)
 	}
 	return f
 }
@@ -109,7 +123,17 @@ func (b *below) IsClosed() bool    { return (*conn)(b).isClosed() }
 func (b *below) Cut()              { _ = (*conn)(b).close(false) }
 func (b *below) Socket() net.Conn  { return b.Conn }
 func (b *below) Due() bool         { return b.age.over() && (*conn)(b).tellAge() }
-func (b *below) NotHTTP2()         { b.h2.Store(nil); b.speaks.Store(plain) }
+
+func (b *below) Offer(state []byte) (took bool) {
+	c := (*conn)(b)
+	d := c.set.leaving.Load()
+	if took = d != nil && d.canMoveHTTP2(c) && d.offer(c, state); took {
+		c.released.Store(true)
+	}
+	return took
+}
+
+func (b *below) NotHTTP2() { b.h2.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.
 func (b *below) AtRest() bool {

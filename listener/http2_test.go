@@ -27,11 +27,12 @@ import (
 
 // h2 is a client of HTTP/2 that does what the test says, and no more.
 type h2 struct {
-	t      testing.TB
-	nc     net.Conn
-	br     *bufio.Reader
-	bodies map[uint32]string // of the answers
-	ended  map[uint32]bool   // the answers that are complete
+	t       testing.TB
+	nc      net.Conn
+	br      *bufio.Reader
+	bodies  map[uint32]string // of the answers
+	ended   map[uint32]bool   // the answers that are complete
+	granted int               // what WINDOW_UPDATE has added to the connection's window
 }
 
 type frameRead struct {
@@ -60,7 +61,7 @@ func dialHTTP2(t testing.TB, g *generation, kind string) *h2 {
 	if kind == "h2" {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
-	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+	c := &h2{t: t, nc: nc, br: bufio.NewReader(nc), bodies: map[uint32]string{}, ended: map[uint32]bool{}}
 	c.send([]byte(h2frame.Preface))
 	c.frame(4, 0, 0, nil)
 	for acked := false; !acked; {
@@ -117,6 +118,9 @@ func (c *h2) read() (f frameRead, err error) {
 	if f.kind == 0 {
 		c.bodies[f.stream] += string(f.payload)
 		c.ended[f.stream] = f.flags&1 != 0
+	}
+	if f.kind == h2frame.TypeWindow && f.stream == 0 {
+		c.granted += int(binary.BigEndian.Uint32(f.payload))
 	}
 	return f, err
 }
@@ -238,7 +242,7 @@ func TestHTTP2ThatBeginsWhileLeavingEnds(t *testing.T) {
 			check(t, tc.Handshake())
 			nc = tc
 		}
-		c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+		c := &h2{t: t, nc: nc, br: bufio.NewReader(nc), bodies: map[uint32]string{}, ended: map[uint32]bool{}}
 		c.send([]byte(h2frame.Preface[:10]))
 		one.wantHeard(t, 1)
 		wait := one.depart(t, nil, time.Minute)
@@ -545,7 +549,7 @@ func TestHTTP2RefusesOldCiphersAsEver(t *testing.T) {
 		InsecureSkipVerify: true, NextProtos: []string{"h2"}, MaxVersion: tls.VersionTLS12,
 		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA},
 	})
-	c := &h2{t, nc, bufio.NewReader(nc), map[uint32]string{}, map[uint32]bool{}}
+	c := &h2{t: t, nc: nc, br: bufio.NewReader(nc), bodies: map[uint32]string{}, ended: map[uint32]bool{}}
 	c.send([]byte(h2frame.Preface))
 	const inadequateSecurity = 0xc
 	if f := c.until(h2frame.TypeGoAway); binary.BigEndian.Uint32(f.payload[4:]) != inadequateSecurity {

@@ -3,6 +3,7 @@ package listener
 import (
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2drain"
@@ -10,18 +11,23 @@ import (
 )
 
 // spreadGoAway tells the HTTP/2 connections to leave, or to hurry, within half the grace. It tells
-// at most a thousand a second, because their clients connect again.
+// at most a thousand a second, because their clients connect again. Those that may move have half
+// the grace for that before.
 func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace time.Duration)) {
-	led := make([]*h2drain.Conn, 0, len(conns))
-	for _, c := range conns {
-		if f := c.h2.Load(); f != nil {
-			led = append(led, f)
-		}
-	}
+	led := slices.DeleteFunc(slices.Clone(conns), func(c *conn) bool { return c.h2.Load() == nil })
 	grace := time.Duration(d.grace.Load())
 	gap := min(time.Millisecond, grace/time.Duration(2*max(1, len(led))))
-	for i, f := range led {
-		time.AfterFunc(time.Duration(i)*gap, func() { tell(f, grace) })
+	for i, c := range led {
+		at := time.Duration(i) * gap
+		if !d.hurried.Load() && d.canMoveHTTP2(c) {
+			at += grace / 2
+		}
+		f := c.h2.Load()
+		if at == 0 {
+			tell(f, grace)
+		} else {
+			time.AfterFunc(at, func() { tell(f, grace) })
+		}
 	}
 }
 
@@ -41,6 +47,13 @@ func (d *drainer) canHandOver(c *conn) bool {
 // goesAlong is canHandOver where another process takes connections.
 func (c *conn) goesAlong() bool {
 	return c.protocol().movable() && !c.declined.Load() && isStreamSocket(c.Conn)
+}
+
+// canMoveHTTP2 tells whether c, which speaks HTTP/2, may go to another process as soon as it is at
+// rest. Under TLS the keys would have to go along. A handler that has hijacked c may have state.
+func (d *drainer) canMoveHTTP2(c *conn) bool {
+	return !d.isOver() && c.plainHTTP2.Load() && !c.wrapped.Load() && c.sock != nil && !c.is(http.StateHijacked) &&
+		!c.declined.Load() && isStreamSocket(c.Conn)
 }
 
 // closeIfIdle closes c if its grace is over and nothing is unread. Otherwise it sets the read
@@ -101,7 +114,7 @@ func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 // release is called by the goroutine that reads c, while the server waits for a request. Rest tells
 // that no part of a request has come. It returns true when c is gone.
 func (d *drainer) release(c *conn, rest bool) bool {
-	return c.moves(rest) && d.canHandOver(c) && d.offer(c) || d.closeIfIdle(c, rest)
+	return c.moves(rest) && d.canHandOver(c) && d.offer(c, c.unresumed()) || d.closeIfIdle(c, rest)
 }
 
 // moves tells whether c, which is at rest or not, is so in what the server has read, too.

@@ -35,11 +35,13 @@ const firstGroup, lastGroup = 16, 256
 // handshake or of a request's head has one grace. What may be a request, of any protocol, is waited
 // for, and so is a connection on which another server has answered.
 //
-// HTTP/2 connections are sent a GOAWAY, spread over the first half of grace, and end when their
-// streams have. net/http closes those whose client does not, one second later. The requests that a
-// client sends until it has seen the GOAWAY are answered. A client that does not answer a PING has
-// grace for that, each time. One that has begun a frame and stops, or does not take the server's
-// GOAWAY, has grace too, unless a request is under way.
+// HTTP/2 connections without TLS go to handover, too, when no stream is open on them, and HTTP/2 has
+// not begun in a handler. Those that have not gone in half of grace, and all others, are sent a
+// GOAWAY, spread over half of grace, and end when their streams have. net/http closes those whose
+// client does not, one second later. The requests that a client sends until it has seen the GOAWAY
+// are answered. A client that does not answer a PING has grace for that, each time. One that has
+// begun a frame and stops, or does not take the server's GOAWAY, has grace too, unless a request is
+// under way.
 //
 // Connections of untracked servers, and HTTP/2 of servers that net/http or golang.org/x/net/http2
 // (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown knows
@@ -130,11 +132,15 @@ func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 
 // interrupt makes the reader of c look at the drainer, or does so where nobody reads c yet.
 func (d *drainer) interrupt(c *conn) {
-	if c.unmet() {
+	f := c.h2.Load()
+	switch {
+	case c.unmet():
 		go d.drainUnmet(c)
-		return
+	case f == nil:
+		c.interruptRead()
+	case d.canMoveHTTP2(c):
+		f.Move()
 	}
-	c.interruptRead()
 }
 
 // Hurry gives the connections that are at rest during a Leave less grace than that was called with,

@@ -18,6 +18,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.adoptDone != nil {
 		<-c.adoptDone
 	}
+	if n := c.resumed.preface(p); n > 0 {
+		return n, nil
+	}
 	// The order matters: a drainer that has claimed c looks at the state then.
 	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)

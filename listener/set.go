@@ -3,8 +3,8 @@
 //
 // A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener
 // factory with counts. When the process is to be replaced or stopped, [Set.Leave] stops accepting
-// and then lets each connection go when no request can be under way on it: plaintext HTTP/1.1
-// connections at rest go, open, to another process that calls [Set.Adopt]; the others are closed
+// and then lets each connection go when no request can be under way on it: plaintext connections at
+// rest, of HTTP/1.1 and HTTP/2, go, open, to another process that calls [Set.Adopt]; the others are closed
 // after a grace, each when nothing is left unread in it.
 //
 // When the last process that holds a listening socket leaves, it serves the clients in the kernel's

@@ -37,8 +37,9 @@ func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler)
 	})
 	srv.BaseContext = func(ln net.Listener) context.Context {
 		own, _ := ln.(*securedListener)
-		ln = s.configureFronts(srv, ln, begin()) // by now srv has been configured for HTTP/2, and has accepted nothing
-		s.expectTracked(ln)
+		// By now srv has been configured for HTTP/2, and has accepted nothing.
+		ln, http2 := s.configureFronts(srv, ln, begin())
+		s.expectTracked(ln, http2)
 		ctx := context.Background()
 		if base != nil {
 			ctx = base(ln)
@@ -55,10 +56,14 @@ func (s *Set) surround(srv *http.Server, around []func(http.Handler) http.Handle
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
 		nc = accepted(nc)
+		c, wrapped := s.unwrapTracked(nc)
+		if c != nil && c.resumes(state) {
+			return
+		}
 		if hook != nil {
 			hook(nc, state) // first: it may set deadlines, which onState is not to count
 		}
-		if c, wrapped := s.unwrapTracked(nc); c != nil {
+		if c != nil {
 			if wrapped && c.seal == nil {
 				c.wrapped.Store(true)
 			}
@@ -95,6 +100,9 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		if c != nil {
+			if f := c.h2.Load(); f != nil && f.Answer(w) {
+				return
+			}
 			if r.ProtoMajor == 2 && r.Method != "PRI" && c.h2.Load() == nil {
 				c.speaks.Store(framed)
 				unled.Do(func() { s.warning(errNoFront) })
@@ -163,6 +171,9 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 		c.mu.Unlock()
 	}
 	c.state.Store(int32(state) + 1)
+	if f := c.h2.Load(); f != nil && state == http.StateIdle {
+		f.Rests()
+	}
 	if c.foreign {
 		c.closeForeign()
 	}

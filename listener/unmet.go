@@ -8,12 +8,14 @@ import (
 )
 
 // expectTracked is told that a tracked server serves ln, and marks the socket of this set below it.
-func (s *Set) expectTracked(ln net.Listener) {
+// HTTP2 tells whether the server can go on with HTTP/2 where another process has stopped.
+func (s *Set) expectTracked(ln net.Listener, http2 bool) {
 	if ln == nil || ln.Addr() == nil {
 		return
 	}
 	if so := s.below(ln); so != nil {
 		so.tracked.Store(true)
+		so.http2.Store(http2)
 	}
 }
 
@@ -44,7 +46,7 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 	}
 	rest := c.protocol().atRest(0, false)
 	// Only Linux tells what lies unread.
-	gone = rest && d.canHandOver(c) && d.offer(c) || sockopt.SeesQueues && d.closeIfIdle(c, rest)
+	gone = rest && d.canHandOver(c) && d.offer(c, c.unresumed()) || sockopt.SeesQueues && d.closeIfIdle(c, rest)
 	if gone {
 		c.closeUnmet()
 	}

@@ -4,6 +4,7 @@ package h2drain
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/h2state"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -33,7 +35,14 @@ type Conn struct {
 	out     h2frame.Scanner
 	broken  error // of a write of our own: it is not known how much of it the client has got
 
-	drain atomic.Pointer[drain] // nil until leave
+	drain  atomic.Pointer[drain] // nil until leave
+	move   atomic.Pointer[move]  // nil until Move, and when it is no longer tried
+	client *h2state.Half         // what the client has said; the reader's
+	server *h2state.Half         // and the server; guarded by writing
+	held   []byte                // a part of an answer to the server's reader, see move; guarded by writing
+
+	opening atomic.Pointer[opening] // nil unless the connection goes on from elsewhere, and until it does
+	offered atomic.Bool             // Move was called
 
 	in       h2frame.Scanner // the reader's, as extra
 	extra    []byte          // what is to be read next
@@ -60,6 +69,9 @@ type Below interface {
 	NotHTTP2()        // what the client says is no HTTP/2
 	Due() bool        // reports true once, when the connection is to be left without a Leave
 	Socket() net.Conn // of the kernel
+
+	// Offer has another process take the connection, with a state that h2state.Parse reads.
+	Offer(state []byte) (took bool)
 }
 
 // New wraps nc, which is below or lies over it. Ahead is how many bytes of the client's preface are
@@ -67,6 +79,8 @@ type Below interface {
 // server has got already.
 func New(nc net.Conn, below Below, ahead int, early, seen []byte) *Conn {
 	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Scanner{Preface: ahead}}
+	f.client, f.server = h2state.NewHalf(true), h2state.NewHalf(false)
+	f.in.Watch, f.out.Watch = f.client, f.server
 	f.follow(seen)
 	return f
 }
@@ -84,11 +98,32 @@ func (f *Conn) Write(p []byte) (int, error) {
 		f.writing.Unlock()
 		return 0, f.broken
 	}
-	n, err := f.Conn.Write(p)
-	f.out.Scan(p[:n])
+	n, err := f.write(p)
 	f.sendPing()
 	f.writing.Unlock()
 	f.trySendPing() // another goroutine that had something to say meanwhile did not wait
+	return n, err
+}
+
+// write is called with writing held.
+func (f *Conn) write(p []byte) (n int, err error) {
+	if o := f.opening.Load(); o != nil {
+		rest := o.hear(f, p)
+		if len(rest) == 0 {
+			return len(p), f.broken
+		}
+		n, err = f.pass(rest)
+		return len(p) - len(rest) + n, err
+	}
+	if m := f.move.Load(); m != nil && m.asked.Load() {
+		return f.withhold(m, p)
+	}
+	return f.pass(p)
+}
+
+func (f *Conn) pass(p []byte) (n int, err error) {
+	n, err = f.Conn.Write(p)
+	f.out.Scan(p[:n])
 	return n, err
 }
 
@@ -126,14 +161,19 @@ func (f *Conn) tellServer() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended.Swap(true) {
-		f.waking = true
-		_ = f.Conn.SetReadDeadline(time.Unix(1, 0)) // see Read
+		f.wakeLocked()
 	}
+}
+
+// wakeLocked makes the reader look at what has changed.
+func (f *Conn) wakeLocked() {
+	f.waking = true
+	_ = f.Conn.SetReadDeadline(time.Unix(1, 0)) // see Read
 }
 
 // Read implements net.Conn.
 func (f *Conn) Read(p []byte) (int, error) {
-	for {
+	for tried := false; ; {
 		alien := f.notHTTP2.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
 		if telling && f.in.Settings && f.in.Between() {
@@ -145,12 +185,28 @@ func (f *Conn) Read(p []byte) (int, error) {
 			f.extra = f.extra[n:]
 			return n, nil
 		}
+		if o := f.opening.Load(); o != nil {
+			if f.extra = o.next(f); f.extra == nil && f.opening.Load() != nil {
+				return 0, net.ErrClosed
+			}
+			continue
+		}
+		if m := f.move.Load(); m != nil && !tried && !alien && f.in.Settings && f.in.Between() {
+			tried = true
+			switch f.tryMove(m) {
+			case asked:
+				continue
+			case moved:
+				return 0, io.EOF
+			}
+		}
 		q := p
 		if f.in.Preface > 0 && !alien || telling {
 			q = p[:min(len(p), f.in.Room())]
 		}
 		n, err := f.read(q)
 		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && f.wakened() {
+			tried = false
 			continue
 		}
 		if !alien {
@@ -187,7 +243,7 @@ func (f *Conn) follow(b []byte) {
 	}
 }
 
-// wakened tells whether tellServer made a read time out.
+// wakened tells whether wakeLocked made a read time out.
 func (f *Conn) wakened() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -222,6 +278,12 @@ func (f *Conn) Close() error {
 			return nil
 		}
 		return f.Conn.Close()
+	}
+	if o := f.opening.Load(); o != nil {
+		o.end(f)
+	}
+	if m := f.move.Load(); m != nil {
+		m.closed()
 	}
 	p := f.drain.Load()
 	if p == nil {

@@ -33,6 +33,7 @@ func (*nether) AtRest() bool      { return false }
 func (*nether) NotHTTP2()         {}
 func (n *nether) Due() bool       { due := n.due; n.due = false; return due }
 func (*nether) Socket() net.Conn  { return nil }
+func (*nether) Offer([]byte) bool { return false }
 
 // talk is frames in any order, with header blocks that go on over some.
 func talk(r *rand.Rand, n int) (all [][]byte) {

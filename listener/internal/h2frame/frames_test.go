@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 )
 
@@ -43,7 +44,7 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 		f.Scan(step.bytes)
 		got := Scanner{whole: f.whole, Last: f.Last, open: f.open, GoneAway: f.GoneAway, Settings: f.Settings,
 			Awaited: f.Awaited, Back: f.Back, NotHTTP2: f.NotHTTP2}
-		if got != step.want || f.Between() != step.between {
+		if !reflect.DeepEqual(got, step.want) || f.Between() != step.between {
 			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v", step.bytes, got, f.Between(), step.want, step.between)
 		}
 	}
@@ -80,7 +81,7 @@ func FuzzFrames(f *testing.F) {
 			cut.Scan(rest[:n])
 			rest = rest[n:]
 		}
-		if whole != cut {
+		if !reflect.DeepEqual(whole, cut) {
 			t.Fatalf("at once %+v, in pieces %+v", whole, cut)
 		}
 		n, rest := int64(0), b

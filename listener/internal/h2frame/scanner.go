@@ -9,14 +9,20 @@ const Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // What of HTTP/2's framing (RFC 9113, 4.1 and 6) matters here.
 const (
 	HeaderLen     = 9
+	TypeData      = 0x0
 	TypeHeaders   = 0x1
+	TypeReset     = 0x3
 	TypeSettings  = 0x4
-	typePush      = 0x5
+	TypePush      = 0x5
 	TypePing      = 0x6
 	TypeGoAway    = 0x7
+	TypeWindow    = 0x8
 	TypeContinued = 0x9
 	FlagAck       = 0x1
+	FlagEndStream = 0x1
 	FlagEndBlock  = 0x4
+	FlagPadded    = 0x8
+	FlagPriority  = 0x20
 	MaxStream     = 1<<31 - 1
 )
 
@@ -41,7 +47,31 @@ type Scanner struct {
 
 	Awaited uint32 // the number of the PING of ours whose acknowledgement counts; 0 for none
 	Back    bool   // it has passed
+
+	Watch Watch  // nil: nobody
+	kept  []byte // what has passed of a payload that Watch wants
 }
+
+// Watch is told of the frames that pass a Scanner.
+type Watch interface {
+	Wants(kind byte) bool // the payloads of such frames, up to MaxKept
+	Passed(Frame)
+}
+
+// Frame is one that has passed. Its payload is there if it was wanted, and until Passed returns.
+type Frame struct {
+	Kind, Flags byte
+	Stream      uint32
+	Length      int
+	Payload     []byte
+}
+
+// MaxKept is the longest payload that a Watch gets: the longest frame that anybody may send to a
+// peer of which nothing is known.
+const MaxKept = 1 << 14
+
+// Resumed is a Scanner for a side whose beginning has passed elsewhere.
+func Resumed(last uint32) Scanner { return Scanner{whole: 1, Settings: true, Last: last} }
 
 // Scan is told of the bytes that have passed.
 func (f *Scanner) Scan(p []byte) {
@@ -57,8 +87,7 @@ func (f *Scanner) Scan(p []byte) {
 		case f.got < HeaderLen:
 			copy(f.header[f.got:], p[:n])
 			if f.got += n; f.got == HeaderLen {
-				f.left = int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
-				if f.left == 0 {
+				if f.left = f.length(); f.left == 0 {
 					f.end()
 				}
 			}
@@ -66,6 +95,7 @@ func (f *Scanner) Scan(p []byte) {
 			if f.ack() {
 				copy(f.data[len(f.data)-f.left:], p[:n])
 			}
+			f.keep(p[:n])
 			if f.left -= n; f.left == 0 {
 				f.end()
 			}
@@ -88,6 +118,9 @@ func (f *Scanner) Room() int {
 // Between tells whether another frame may be put in now.
 func (f *Scanner) Between() bool { return f.Preface == 0 && f.got == 0 && !f.open }
 
+// Begins tells whether the next byte is the first of a frame.
+func (f *Scanner) Begins() bool { return f.Preface == 0 && f.got == 0 }
+
 // Place changes whenever a frame has passed; Inside tells whether one has begun, or a header block,
 // or the beginning of all.
 func (f *Scanner) Place() int64 {
@@ -109,8 +142,25 @@ func (f *Scanner) ack() bool {
 		f.header[2] == 8
 }
 
+// length is that of the frame that passes.
+func (f *Scanner) length() int {
+	return int(f.header[0])<<16 | int(f.header[1])<<8 | int(f.header[2])
+}
+
+// keep is told of a part of a payload.
+func (f *Scanner) keep(p []byte) {
+	if f.Watch != nil && f.length() <= MaxKept && f.Watch.Wants(f.header[3]) {
+		f.kept = append(f.kept, p...)
+	}
+}
+
 func (f *Scanner) end() {
 	f.got = 0
+	if f.Watch != nil {
+		stream := binary.BigEndian.Uint32(f.header[5:]) & MaxStream
+		f.Watch.Passed(Frame{f.header[3], f.header[4], stream, f.length(), f.kept})
+		f.kept = f.kept[:0]
+	}
 	f.whole++
 	if f.whole == 1 {
 		f.Settings = f.header[3] == TypeSettings && f.header[4]&FlagAck == 0
@@ -119,7 +169,7 @@ func (f *Scanner) end() {
 	case TypeHeaders:
 		f.Last = max(f.Last, binary.BigEndian.Uint32(f.header[5:])&MaxStream)
 		fallthrough
-	case typePush, TypeContinued:
+	case TypePush, TypeContinued:
 		f.open = f.header[4]&FlagEndBlock == 0
 	case TypeGoAway:
 		f.GoneAway = true
@@ -131,6 +181,12 @@ func (f *Scanner) end() {
 	}
 }
 
+// Append appends a frame.
+func Append(b []byte, kind, flags byte, stream uint32, payload []byte) []byte {
+	b = append(b, byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload)), kind, flags)
+	return append(binary.BigEndian.AppendUint32(b, stream), payload...)
+}
+
 // GoAway is a GOAWAY with NO_ERROR after which streams up to last are served.
 func GoAway(last uint32) []byte {
 	frame := binary.BigEndian.AppendUint32([]byte{0, 0, 8, TypeGoAway, 0, 0, 0, 0, 0}, last)
@@ -139,6 +195,5 @@ func GoAway(last uint32) []byte {
 
 // Ping is our n-th PING.
 func Ping(n uint32) []byte {
-	return append([]byte{0, 0, 8, TypePing, 0, 0, 0, 0, 0}, mark[0], mark[1], mark[2], mark[3], mark[4],
-		byte(n>>16), byte(n>>8), byte(n))
+	return Append(nil, TypePing, 0, 0, append([]byte(mark), byte(n>>16), byte(n>>8), byte(n)))
 }

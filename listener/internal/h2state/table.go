@@ -1,0 +1,160 @@
+package h2state
+
+// Table follows the dynamic table of HPACK (RFC 7541) that the header blocks of one side fill. It
+// has the entries as they were sent, so that a new decoder comes to have them by reading Text.
+//
+// It does not decode Huffman's code, and takes an entry for as short as it can be. So it may have
+// older entries than the table has. A decoder that has those too decodes the same: what is sent
+// counts entries from the newest.
+type Table struct {
+	text    []byte // the entries, the oldest first: literals with incremental indexing, by static names only
+	gone    int    // how many bytes of entries were there before text
+	entries []entry
+	size    int // at least that of the table
+	max     int // of size
+	lost    bool
+}
+
+// entry says where its name and its value begin, and its value ends, gone included.
+type entry struct{ name, value, end, size int }
+
+// How HPACK (6.1 to 6.3, 4.1 and appendix A) begins a field, and what an entry adds to its length.
+const (
+	indexed     = 0x80
+	incremental = 0x40
+	resizing    = 0x20
+	static      = 61 // names that are known
+	overhead    = 32
+	defaultSize = 4096
+	huffman     = 0x80 // of a string
+	longestCode = 30   // bits that Huffman's code has for an octet
+)
+
+// maxSize is the largest table that is followed.
+const maxSize = 64 << 10
+
+func newTable(max int, text []byte) (t Table) {
+	t.max = max
+	t.Feed(text)
+	return t
+}
+
+// Text is a header block without meaning: the entries, the oldest first. It reports false where
+// they are not known.
+func (t *Table) Text() ([]byte, bool) { return t.text, !t.lost }
+
+// Feed is told of a whole header block.
+func (t *Table) Feed(block []byte) {
+	for len(block) > 0 && !t.lost {
+		block = t.field(block)
+	}
+}
+
+// field reads what a block begins with, and returns the rest.
+func (t *Table) field(p []byte) []byte {
+	switch {
+	case p[0]&indexed != 0:
+		_, p = t.number(p, 7)
+	case p[0]&incremental != 0:
+		return t.insert(p)
+	case p[0]&resizing != 0:
+		var n int
+		if n, p = t.number(p, 5); n > maxSize {
+			t.lost = true
+		}
+		t.max = n
+		t.evict()
+	default:
+		var name int
+		if name, p = t.number(p, 4); name == 0 {
+			_, _, p = t.str(p)
+		}
+		_, _, p = t.str(p)
+	}
+	return p
+}
+
+func (t *Table) insert(p []byte) (rest []byte) {
+	at := t.gone + len(t.text)
+	index, p := t.number(p, 6)
+	least := overhead
+	switch own := len(t.entries) - (index - static); {
+	case index == 0:
+		var name []byte
+		var n int
+		name, n, p = t.str(p)
+		least += n
+		t.text = append(append(t.text, incremental), name...)
+	case index <= static:
+		t.text = append(t.text, incremental|byte(index))
+	case own >= 0:
+		from := t.entries[own]
+		t.text = append(t.text, t.text[from.name-t.gone:from.value-t.gone]...)
+	default:
+		t.lost = true
+	}
+	value, n, p := t.str(p)
+	if t.lost {
+		return nil
+	}
+	valueAt := t.gone + len(t.text)
+	t.text = append(t.text, value...)
+	e := entry{at, valueAt, t.gone + len(t.text), least + n}
+	t.entries = append(t.entries, e)
+	t.size += e.size
+	t.evict()
+	return p
+}
+
+// evict drops the oldest entries that have no room. The rest is moved to the front now and then.
+func (t *Table) evict() {
+	drop := 0
+	for t.size > t.max && drop < len(t.entries) {
+		t.size -= t.entries[drop].size
+		drop++
+	}
+	if drop == 0 {
+		return
+	}
+	cut := t.entries[drop-1].end - t.gone
+	t.gone += cut
+	t.text = append(t.text[:0], t.text[cut:]...)
+	t.entries = append(t.entries[:0], t.entries[drop:]...)
+}
+
+// number reads an integer with a prefix of that many bits (5.1).
+func (t *Table) number(p []byte, bits int) (n int, rest []byte) {
+	if len(p) == 0 {
+		t.lost = true
+		return 0, nil
+	}
+	most := 1<<bits - 1
+	if n = int(p[0]) & most; n < most {
+		return n, p[1:]
+	}
+	for i, shift := 1, 0; i < len(p) && shift <= 21; i, shift = i+1, shift+7 {
+		n += int(p[i]&0x7f) << shift
+		if p[i]&0x80 == 0 {
+			return n, p[i+1:]
+		}
+	}
+	t.lost = true
+	return 0, nil
+}
+
+// str reads a string (5.2), which it returns as it is; it has at least so many octets.
+func (t *Table) str(p []byte) (text []byte, octets int, rest []byte) {
+	whole, coded := p, len(p) > 0 && p[0]&huffman != 0
+	n, p := t.number(p, 7)
+	if n > len(p) {
+		t.lost = true
+	}
+	if t.lost {
+		return nil, 0, nil
+	}
+	text, octets = whole[:len(whole)-len(p)+n], n
+	if coded {
+		octets = n * 8 / longestCode
+	}
+	return text, octets, p[n:]
+}
