@@ -39,7 +39,6 @@ type past struct {
 // its goroutines are gone, and what Go has opened is closed. It returns only if that can't be. Log is asked how the
 // keeper's lines are to look; stop are the signals that end the service.
 func Become(log *slog.Logger, stop []os.Signal) error {
-	const runs = "/proc/self/exe"
 	self := process.Self
 	if self.Binary == "" {
 		return cantStart(fmt.Errorf("no path leads to the binary of this process; start it by its path"))
@@ -59,8 +58,45 @@ func Become(log *slog.Logger, stop []os.Signal) error {
 	for p.Level = slog.LevelDebug; p.Level < slog.LevelError && !log.Enabled(context.Background(), p.Level); {
 		p.Level += slog.LevelInfo - slog.LevelDebug
 	}
-	runtime.LockOSThread()
+	var err error
+	onFirstThread(func() { err = p.exec() })
+	return err
+}
+
+// onFirstThread runs f on the first thread of the process. An exec from another one makes /proc show the process as a
+// zombie for a moment, which a starter may take for its end. Where that thread is not to be had, f runs on another one.
+func onFirstThread(f func()) {
+	const most = 8 // threads that are kept from the next try: a limit of tasks may be near
+	here := func() (first bool) {
+		runtime.LockOSThread()
+		if first = unix.Gettid() == os.Getpid(); first {
+			f()
+		}
+		return first
+	}
 	defer runtime.UnlockOSThread()
+	if here() {
+		return
+	}
+	over := make(chan struct{})
+	defer close(over)
+	for range most {
+		tried := make(chan bool)
+		go func() {
+			defer runtime.UnlockOSThread()
+			tried <- here()
+			<-over
+		}()
+		if <-tried {
+			return
+		}
+	}
+	f()
+}
+
+// exec returns only if it can't be.
+func (p *past) exec() error {
+	const runs = "/proc/self/exe"
 	// A signal that comes before the keeper has its handlers would end it. So it is blocked, and waits. HUP does not
 	// stay blocked in a program in Go, but ignored: generation 1, which is started later, is what a swap would bring.
 	// TERM ends the process, which is right.
@@ -71,15 +107,15 @@ func Become(log *slog.Logger, stop []os.Signal) error {
 		return fmt.Errorf("drain: Config.Keeper: signal mask: %w", err)
 	}
 	defer func() { _ = unix.PthreadSigmask(unix.SIG_SETMASK, &p.Mask, nil) }()
-	for fd, kept := range self.Stdio { // the program may have put others there
+	for fd, kept := range process.Self.Stdio { // the program may have put others there
 		if kept != fd {
 			_ = unix.Dup3(kept, fd, 0)
 		}
 	}
 	told, err := json.Marshal(p)
 	if err == nil {
-		env := append(process.Without(self.Env, process.KeepEnv), process.KeepEnv+"="+string(told))
-		err = syscall.Exec(runs, self.Args, env)
+		env := append(process.Without(process.Self.Env, process.KeepEnv), process.KeepEnv+"="+string(told))
+		err = syscall.Exec(runs, process.Self.Args, env)
 	}
 	return fmt.Errorf("drain: Config.Keeper: can't become the keeper: exec %s: %w; KeeperNever does without", runs, err)
 }
@@ -126,6 +162,11 @@ func init() {
 			ignored = append(ignored, sig.(syscall.Signal))
 		}
 	}
+	// For the first Notify the runtime takes a thread for good, mostly the caller's. In an init, that is not the first
+	// one, which onFirstThread looks for.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, unix.SIGCHLD)
+	signal.Stop(heard)
 }
 
 // keep is what the keeper does. It runs on the main thread, whose name is the process's, and whose signal mask
