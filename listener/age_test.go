@@ -99,13 +99,13 @@ func (s *oldServer) dial(kind string) *client {
 	} else if !s.so.enqueue(s.so.newConn(far)) {
 		s.t.Fatal("closed")
 	}
-	if kind == "TLS" {
+	if strings.HasSuffix(kind, "TLS") {
 		near = tls.Client(near, &tls.Config{InsecureSkipVerify: true})
 	}
 	return &client{s.t, near, bufio.NewReader(near)}
 }
 
-// old runs test for a server of the kind: tracked, TLS, wrapped, foreign or followed.
+// old runs test for a server of the kind: tracked, ServeTLS, TLS, wrapped, foreign or followed.
 func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 	certs := certified("http/1.1")
 	synctest.Test(t, func(t *testing.T) {
@@ -121,6 +121,9 @@ func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 		case "followed":
 			f := set.Follow(ln)
 			serve = func() { _ = srv.Serve(f) }
+		case "ServeTLS":
+			set.Track(srv)
+			serve = func() { _ = set.ServeTLS(srv, ln, certs) }
 		default:
 			served := ln
 			switch kind {
@@ -204,7 +207,7 @@ func TestTheAnswerBehindTheAgeIsTheLast(t *testing.T) {
 			c.want("a")
 		},
 	} {
-		for _, kind := range []string{"tracked", "TLS", "wrapped", "foreign", "followed"} {
+		for _, kind := range []string{"tracked", "ServeTLS", "TLS", "wrapped", "foreign", "followed"} {
 			if name == "requests behind it" && (kind == "TLS" || kind == "foreign") || // they can't be seen there
 				kind == "followed" && (name == "a long request" || name == "a handler that says otherwise") { // is no matter there
 				continue

@@ -23,7 +23,7 @@ const firstGroup, lastGroup = 16, 256
 // answer, or has stopped to receive.
 //
 // Requests that arrive meanwhile are answered, with "Connection: close". Of several that were sent
-// one behind the other, the last answer says so, as far as that can be seen, which is not in TLS.
+// one behind the other, the last answer says so, as far as that can be seen: in TLS only by ServeTLS.
 //
 // A client that has sent a part of a request's head, or of a TLS record, has one grace to finish
 // it, unless the server's own timeouts are over before. The grace begins with its first byte, or

@@ -187,7 +187,7 @@ func (s *Set) Warn(f func(error)) { s.warning = f }
 // that it is the last: "Connection: close" in HTTP/1, and over HTTP/2 the GOAWAY that Leave sends, whose
 // streams end in their time. Nothing is cut, and no timer runs: a connection at rest stays until its
 // next answer. An answer that has begun stays as it is, and so does one behind which the client has sent
-// more, as far as that can be seen, which is not in TLS: then the next one says so.
+// more: then the next one says so. In TLS that is seen by ServeTLS alone, and not of each record.
 //
 // The age counts from Accept, for each connection with its own jitter of ±10 %, as in
 // google.golang.org/grpc/keepalive, ServerParameters.MaxConnectionAge: clients that have come at once

@@ -207,8 +207,7 @@ func (d *drainer) goesOn(c *conn, r *http.Request) bool {
 }
 
 // hasPipelined tells, while the server leaves, whether the client sent more requests behind r
-// before it could know. Then the answer to r is not to be the last. That holds for one grace, and
-// not in TLS, where it can't be seen.
+// before it could know. Then the answer to r is not to be the last. That holds for one grace.
 func (d *drainer) hasPipelined(c *conn, r *http.Request) bool {
 	return int64(now()) <= d.from.Load()+d.grace.Load() && c.hasPipelined(r)
 }
@@ -222,9 +221,11 @@ func (c *conn) endsWith(r *http.Request) bool {
 	return true
 }
 
-// hasPipelined tells whether the client has sent more requests behind r, of HTTP/1.
+// hasPipelined tells whether the client has sent more requests behind r, of HTTP/1. In TLS it sees what has been
+// decrypted, and behind a request without a body what lies unread; where the server decrypts, nothing.
 func (c *conn) hasPipelined(r *http.Request) bool {
-	if r.ProtoMajor != 1 || c.speaks.Load() != plain {
+	speaks := c.speaks.Load()
+	if r.ProtoMajor != 1 || speaks != plain && speaks != insealed {
 		return false
 	}
 	if c.lines.Ahead.Load() > 0 {
@@ -233,6 +234,9 @@ func (c *conn) hasPipelined(r *http.Request) bool {
 	n := sockopt.Unread(c.Conn)
 	if n == 0 || r.ContentLength == 0 {
 		return n > 0
+	}
+	if speaks != plain {
+		return false
 	}
 	return http1{c}.linesIn(sockopt.Peek(c.Conn, min(n, 2*quirks.ReadSize)), true) > 0 // behind the body
 }
