@@ -3,6 +3,7 @@
 package tlsclients
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"math"
@@ -52,7 +53,8 @@ func (s *site) executed(name string) executions {
 	}
 	defer f.Close()
 	news, _ := io.ReadAll(io.NewSectionReader(f, s.read, math.MaxInt64-s.read))
-	for line := range strings.Lines(string(news)) { // each was written at once
+	news = news[:bytes.LastIndexByte(news, '\n')+1] // a line that goes over two pages comes in two parts
+	for line := range strings.Lines(string(news)) {
 		w := strings.Fields(line)
 		of := strings.Split(w[0], "/") // /sort/client/request
 		s.done[of[1]] = append(s.done[of[1]], execution{of[2], w[0], w[1], w[2], w[3], w[4]})
