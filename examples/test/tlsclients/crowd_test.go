@@ -69,6 +69,7 @@ type crowd struct {
 	testing.TB
 	site  *site
 	ended chan struct{}
+	own   atomic.Int32 // connections that the clients have given up by themselves
 
 	mu     sync.Mutex // guards what follows
 	told   []string   // the path of each request that was answered
@@ -114,7 +115,7 @@ func (c *crowd) judge(done executions) {
 		c.Errorf("generation %d has served %d of %d clients", swaps+1, n, each)
 	}
 	remote := func(x execution) string { return x.remote }
-	dials, moving := len(done.all(remote)), each-len(strings.Fields(c.stays))
+	dials, moving := len(done.all(remote)), each-len(strings.Fields(c.stays))+int(c.own.Load())
 	if n := len(done.of(func(x execution) bool { return !strings.Contains(c.stays, x.client) }).all(remote)); n > moving {
 		c.Errorf("the clients whose connections move have made %d connections, want %d", n, moving)
 	}

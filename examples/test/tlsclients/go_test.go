@@ -4,6 +4,7 @@ package tlsclients
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -58,7 +60,16 @@ func goClients(c *crowd) {
 	roots.AppendCertsFromPEM(pem)
 	c.asks(func(i int) func(string) (int, string, error) {
 		version := []uint16{tls.VersionTLS13, tls.VersionTLS12}[i%2]
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
+		var parting atomic.Bool // the service closes the connection
+		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return &given{conn, &parting, sync.OnceFunc(func() {
+				if !parting.Swap(false) {
+					c.own.Add(1)
+				}
+			})}, err
+		}
+		transport := &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
 			ClientSessionCache: tls.NewLRUClientSessionCache(1)}}
 		client := &http.Client{Transport: transport, Timeout: flow.Patience}
 		c.Cleanup(transport.CloseIdleConnections)
@@ -68,10 +79,33 @@ func goClients(c *crowd) {
 				return 0, "", err
 			}
 			defer res.Body.Close()
+			if res.Close {
+				parting.Store(true)
+			}
 			said, err := io.ReadAll(res.Body)
 			return res.StatusCode, string(said), err
 		}
 	})
+}
+
+// given is a connection that net/http may give up, as when it does not learn within 50 ms that its request was written.
+type given struct {
+	net.Conn
+	parting *atomic.Bool
+	up      func()
+}
+
+func (g *given) Read(p []byte) (int, error) {
+	n, err := g.Conn.Read(p)
+	if err != nil {
+		g.parting.Store(true)
+	}
+	return n, err
+}
+
+func (g *given) Close() error {
+	g.up()
+	return g.Conn.Close()
 }
 
 // over asks with clients of draintest, on what dial returns.
