@@ -113,9 +113,11 @@ func (r *runner) acquire() {
 	case !r.others.starter.peer.can(canOwn):
 		e.log.Info("the old generation knows no owners: those of this one begin with what was saved")
 	default:
-		given := e.given.Names()
-		if more := slices.DeleteFunc(e.owners.Names(), func(name string) bool { return slices.Contains(given, name) }); len(more) > 0 {
-			e.log.Info("the old generation has handed nothing over for owners: they begin with what was saved", "owners", more)
+		given, rest := e.given.Names(), e.owners.Names()
+		rest = slices.DeleteFunc(rest, func(name string) bool { return slices.Contains(given, name) })
+		if len(rest) > 0 {
+			e.log.Info("the old generation has handed nothing over for owners: they begin with what was saved",
+				"owners", rest)
 		}
 	}
 	waited := r.word != nil
