@@ -53,7 +53,14 @@ func (a *adopter) hear(e *elder) {
 	}()
 	for {
 		var m message
-		files, err := e.link.Receive(&m)
+		fds, err := e.link.ReceiveFDs(&m)
+		if err == nil && m.Kind == kindOffer && !m.Own {
+			if word := e.claims.begin(m.ID); word != nil {
+				adopting.Go(func() { a.consider(e, m, fds, word) })
+				continue
+			}
+		}
+		files := link.Files(fds)
 		if err != nil {
 			closeAll(files)
 			paused := errors.Is(err, link.ErrPaused)
@@ -77,7 +84,7 @@ func (a *adopter) hear(e *elder) {
 			continue
 		case kindOffer:
 			if word := e.claims.begin(m.ID); word != nil {
-				adopting.Go(func() { a.consider(e, m, files, word) })
+				adopting.Go(func() { a.adopt(m, files, e.ack(m.ID, word)) })
 				continue
 			}
 		case kindYours:
@@ -164,30 +171,31 @@ func (a *adopter) call(nc net.Conn, state []byte) (err error) {
 	return err
 }
 
-// consider answers an offer, and takes what it can when the word has come.
-func (a *adopter) consider(e *elder, m message, files []*os.File, word <-chan error) {
-	ack := func(reply message) error {
-		select {
-		case err := <-word: // the answer is too late
-			return err
-		default:
-		}
-		reply.Kind, reply.ID = kindTook, m.ID
-		e.send(reply)
-		return <-word
-	}
-	if m.Own {
-		a.adopt(m, files, ack)
-		return
-	}
+// consider answers an offer of connections, and takes what it can when the word has come.
+func (a *adopter) consider(e *elder, m message, fds []int, word <-chan error) {
 	if len(m.Batch) > 0 {
 		var err error
 		if m.Tickets, err = ticketsOf(m.Batch); err != nil {
 			a.log.Warn("connection not adopted", "err", err)
 		}
 	}
-	_ = a.set.Adopt(m.Tickets, files, func(took []bool) error { return ack(message{Took: took}) })
+	ack := e.ack(m.ID, word)
+	_ = a.set.AdoptFDs(m.Tickets, fds, func(took []bool) error { return ack(message{Took: took}) })
 	clear(m.Batch) // there may be secrets in it
+}
+
+// ack returns what sends the answer to an offer and waits for the word.
+func (e *elder) ack(id int, word <-chan error) func(message) error {
+	return func(reply message) error {
+		select {
+		case err := <-word: // the answer is too late
+			return err
+		default:
+		}
+		reply.Kind, reply.ID = kindTook, id
+		e.send(reply)
+		return <-word
+	}
 }
 
 // serve serves the requests that an older generation has read, and sends over that connection.

@@ -52,7 +52,7 @@ func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 	cl, far := pair(t)
 	d := &deadlines{TCPConn: far}
 	so := g.ln.(*socket)
-	c := &conn{Conn: d, set: g.set, sock: so}
+	c := &conn{Conn: d, set: g.set, sock: so, adoptedAt: time.Now()}
 	c.adoptedIdle.Store(idle)
 	if !so.enqueue(c) {
 		t.Fatal("closed")

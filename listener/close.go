@@ -22,6 +22,7 @@ func (c *conn) close(force bool) error {
 	again, sessions := c.closed, c.sessions
 	c.closed, c.sessions = true, nil
 	c.mu.Unlock()
+	c.leaveRest(false)
 	if again {
 		return c.Conn.Close()
 	}
@@ -114,6 +115,7 @@ func (s *Set) closeUnserved() {
 		if c.sock == nil || c.sock.acceptCalled.Load() {
 			continue
 		}
+		c.leaveRest(false)
 		c.recordUnread()
 		_ = c.close(false)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/dormant"
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/tlsmove"
@@ -17,7 +18,7 @@ import (
 
 // conn is a connection that knows whether a request can be under way on it.
 type conn struct {
-	net.Conn // closed by Close
+	net.Conn // closed by Close; of one that is dormant, guarded by firstReader and mu
 	set      *Set
 	sock     *socket
 
@@ -60,6 +61,9 @@ type conn struct {
 	proxyHeader []byte          // the reader's: a part of a header of the PROXY protocol
 
 	resumed   *resumption                  // of HTTP/2 that goes on from another process; nil for others
+	adoptedAt time.Time                    // zero: it was not
+	dormant   bool                         // it was adopted as a dormant.Conn, and Conn is one until a server gets it
+	restsAt   int                          // guarded by sock.mu: its place in sock.resting from 1 on, 0: none
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
@@ -169,7 +173,7 @@ func syscallConn(nc net.Conn) (syscall.RawConn, error) {
 // isStreamSocket tells whether nc is a stream socket of the kernel, and not a wrapper or a pipe.
 func isStreamSocket(nc net.Conn) bool {
 	switch nc := nc.(type) {
-	case *net.TCPConn:
+	case *net.TCPConn, *dormant.Conn:
 		return true
 	case *net.UnixConn:
 		return nc.LocalAddr().Network() == "unix"

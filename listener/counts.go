@@ -31,6 +31,8 @@ func (c *conn) count(n *Counts) {
 		switch {
 		case !c.unmet():
 			n.Other++
+		case c.adoptedIdle.Load():
+			n.Idle++
 		case c.hasSaid() == sniff.SaidNothing:
 			n.New++
 		default:

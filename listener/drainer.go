@@ -23,9 +23,10 @@ type drainer struct {
 }
 
 type offer struct {
-	conn  *conn
-	http2 []byte // the state of one that speaks HTTP/2
-	took  chan bool
+	conn   *conn
+	http2  []byte       // the state of one that speaks HTTP/2
+	socket syscall.Conn // under conn
+	took   chan bool
 }
 
 func (d *drainer) isOver() bool {
@@ -47,7 +48,7 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 		default:
 		}
 	}()
-	o := offer{c, http2, make(chan bool, 1)}
+	o := offer{c, http2, c.Conn.(syscall.Conn), make(chan bool, 1)}
 	select {
 	case d.offers <- o:
 		took = <-o.took
@@ -74,7 +75,8 @@ const formTLS = "tls"
 
 // ticket reports false where a connection over TLS can't be moved after all.
 func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
-	t = Ticket{Listener: c.key(), Idle: c.requests.Load() > 0, Left: c.age.left()}
+	idle := c.requests.Load() > 0 || c.adoptedIdle.Load()
+	t = Ticket{Listener: c.key(), Idle: idle, Left: c.age.left()}
 	if http2 != nil {
 		t.Form, t.State = formHTTP2, http2
 	} else if c.speaks.Load() == insealed {
@@ -143,7 +145,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		offers = slices.DeleteFunc(offers, func(o offer) bool {
 			t, ok := o.conn.ticket(o.http2)
 			if ok {
-				tickets, conns = append(tickets, t), append(conns, o.conn)
+				tickets, conns = append(tickets, t), append(conns, o.socket)
 			} else {
 				o.took <- false
 			}

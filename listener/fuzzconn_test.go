@@ -50,7 +50,7 @@ func FuzzConn(f *testing.F) {
 			_ = set.Serve(srv, fuzzed(does[0], ln))
 		}()
 		near, far := pair(t)
-		c := &conn{Conn: far, set: set, sock: so}
+		c := &conn{Conn: far, set: set, sock: so, adoptedAt: time.Now()}
 		c.adoptedIdle.Store(does[0]&1 != 0) // adopted
 		if !so.enqueue(c) {
 			t.Fatal("closed")

@@ -92,13 +92,13 @@ func echo(n int) http.Handler {
 // handTo is a Handover within the process.
 func (g *generation) handTo(to *generation) Handover {
 	return func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error) {
-		var files []*os.File
+		var fds []int
 		for _, c := range conns {
-			if f := dup(c); f != nil {
-				files = append(files, f)
+			if fd := dupFD(c); fd >= 0 {
+				fds = append(fds, fd)
 			}
 		}
-		err = to.set.Adopt(tickets, files, func(t []bool) error { took = t; return nil })
+		err = to.set.AdoptFDs(tickets, fds, func(t []bool) error { took = t; return nil })
 		return took, err
 	}
 }
@@ -117,15 +117,24 @@ func seed(t testing.TB) uint64 {
 	return seed
 }
 
-func dup(c syscall.Conn) (f *os.File) {
+func dup(c syscall.Conn) *os.File {
+	if fd := dupFD(c); fd >= 0 {
+		return os.NewFile(uintptr(fd), "dup")
+	}
+	return nil
+}
+
+// dupFD returns a copy of a descriptor, or -1.
+func dupFD(c syscall.Conn) (copied int) {
+	copied = -1
 	if rc, err := c.SyscallConn(); err == nil {
 		_ = rc.Control(func(fd uintptr) {
 			if nfd, err := syscall.Dup(int(fd)); err == nil {
-				f = os.NewFile(uintptr(nfd), "dup")
+				copied = nfd
 			}
 		})
 	}
-	return f
+	return copied
 }
 
 // client is the one that never retries.

@@ -110,6 +110,7 @@ func (so *socket) sweep() (left bool) {
 	}
 	first := !so.ending
 	so.ending = true
+	so.settleRest()
 	so.interruptAccept()
 	for so.accepting > 0 {
 		so.cond.Wait()

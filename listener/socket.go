@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/baton-go/baton/listener/internal/dormant"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -40,8 +42,9 @@ type socket struct {
 	mu          sync.Mutex // guards what follows
 	cond        sync.Cond  // open, closed or queue has changed
 	queue       []*conn
-	open        bool // accepts from outside
-	ending      bool // accepts nothing any more, but is not closed yet
+	resting     *restingConns // nil while no connection rests
+	open        bool          // accepts from outside
+	ending      bool          // accepts nothing any more, but is not closed yet
 	closed      bool
 	bound       bool // does not listen yet, see Set.beside
 	interrupted bool // the deadline of ln is over, to end a blocked accept
@@ -93,9 +96,14 @@ func (so *socket) enqueue(c *conn) bool {
 		return false
 	}
 	so.set.add(c)
+	so.offerQueued(c)
+	return true
+}
+
+// offerQueued makes Accept return c. The caller holds mu.
+func (so *socket) offerQueued(c *conn) {
 	so.queue = append(so.queue, c)
 	so.interruptAccept()
-	return true
 }
 
 func (so *socket) admit() {
@@ -126,6 +134,7 @@ func (so *socket) close() error {
 	if so.closed {
 		return nil
 	}
+	so.settleRest()
 	so.closed = true
 	so.cond.Broadcast()
 	if so.forget != nil {
@@ -170,3 +179,191 @@ func (e notYet) Unwrap() error { return e.err }
 func (e notYet) Timeout() bool { return false }
 
 func (e notYet) Temporary() bool { return true }
+
+// An adopted connection that rests lies dormant in its socket until its client sends something, and gets to a server
+// then, at once. A server has a goroutine and buffers for each, and package net has thirty system calls. To do that
+// for thousands of connections in the moment of a swap would keep the active clients waiting. Most clients rest for
+// longer: theirs get to the server in small groups, within restTime. In a swap before that, they go on without one.
+
+const (
+	restTime  = 5 * time.Second // from the last adoption, about
+	restLeast = 16              // of a group
+)
+
+// restTick is the time between two groups.
+var restTick = 5 * time.Millisecond
+
+// restingConns are those of a socket.
+type restingConns struct {
+	poller  *dormant.Poller // nil: there is none, for want of a descriptor
+	conns   []*conn         // by their ids at the poller; nil: it rests no more
+	left    int             // how many rest
+	next    int             // the ones before it rest no more
+	group   int             // how many go at once
+	adopted bool            // some have come since the last tick
+	hasty   bool            // the poller doesn't know all of them
+	tick    time.Duration
+}
+
+// rest keeps a connection that was adopted between two requests. It reports false when so is closed.
+func (so *socket) rest(c *conn) bool {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	if so.closed {
+		return false
+	}
+	so.set.add(c)
+	if so.resting == nil {
+		so.beginRest()
+	}
+	r := so.resting
+	r.conns = append(r.conns, c)
+	c.restsAt = len(r.conns)
+	r.left++
+	r.adopted = true
+	if so.ending || r.poller == nil || r.poller.Add(c.Conn.(syscall.Conn), int32(c.restsAt-1)) != nil {
+		r.hasty = true
+		so.serveResting(c)
+	}
+	return true
+}
+
+func (so *socket) beginRest() {
+	r := &restingConns{tick: restTick}
+	so.resting = r
+	p, err := dormant.NewPoller()
+	if err == nil {
+		r.poller = p
+		go so.awaitResting(r)
+	}
+	time.AfterFunc(r.tick, func() { so.tickResting(r) })
+}
+
+// awaitResting passes on those whose clients have sent something.
+func (so *socket) awaitResting(r *restingConns) {
+	for {
+		ids, err := r.poller.Wait()
+		if err != nil {
+			return
+		}
+		so.mu.Lock()
+		for _, id := range ids {
+			so.serveResting(r.conns[id])
+		}
+		so.mu.Unlock()
+	}
+}
+
+// tickResting passes a group on, unless connections are coming in, or go on to another process.
+func (so *socket) tickResting(r *restingConns) {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	switch d := so.set.leaving.Load(); {
+	case so.resting != r:
+		return
+	case r.hasty:
+		so.serveRest(math.MaxInt)
+	case d != nil && !d.isOver():
+	case r.adopted:
+		r.adopted, r.group = false, max(restLeast, len(r.conns)/max(1, int(restTime/r.tick)))
+	default:
+		so.serveRest(r.group)
+	}
+	time.AfterFunc(r.tick, func() { so.tickResting(r) })
+}
+
+// serveRest passes on as many, the oldest first. The caller holds mu.
+func (so *socket) serveRest(most int) {
+	r := so.resting
+	if r == nil {
+		return
+	}
+	for i := r.next; most > 0 && i < len(r.conns); i++ {
+		if c := r.conns[i]; c != nil {
+			so.serveResting(c)
+			most--
+		} else if i == r.next {
+			r.next++
+		}
+	}
+}
+
+// serveResting makes Accept return c, unless c is nil. The caller holds mu. What can't be woken yet rests on:
+// another process may be about to take it, or this one is out of descriptors.
+func (so *socket) serveResting(c *conn) {
+	if c == nil || c.restsAt == 0 {
+		return
+	}
+	switch err := c.wake(); {
+	case err == nil:
+		so.endRest(c)
+		so.offerQueued(c)
+	case scarce(err):
+		so.resting.hasty = true
+		so.set.starved.report(so.key, err)
+	case !errors.Is(err, errClaimed): // it is closed, or its client has gone
+		so.endRest(c)
+		so.set.remove(c)
+	}
+}
+
+var errClaimed = errors.New("listener: another process may be about to take it")
+
+// wake gives c its form for a server.
+func (c *conn) wake() error {
+	if !c.firstReader.TryLock() {
+		return errClaimed
+	}
+	defer c.firstReader.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	nc, err := c.Conn.(*dormant.Conn).Wake()
+	switch {
+	case err == nil:
+		c.Conn = nc
+	case !scarce(err):
+		_ = c.Conn.Close()
+	}
+	return err
+}
+
+// endRest makes c rest no more. The caller holds mu.
+func (so *socket) endRest(c *conn) {
+	if c.restsAt == 0 {
+		return
+	}
+	r := so.resting
+	r.conns[c.restsAt-1], c.restsAt = nil, 0
+	if r.left--; r.left == 0 {
+		if r.poller != nil {
+			r.poller.Close()
+		}
+		so.resting = nil
+		so.cond.Broadcast()
+	}
+}
+
+// leaveRest makes a connection that stays here rest no more: a server gets it, or it is closed.
+func (c *conn) leaveRest(served bool) {
+	if !c.dormant {
+		return
+	}
+	c.sock.mu.Lock()
+	defer c.sock.mu.Unlock()
+	if served {
+		c.sock.serveResting(c)
+	} else {
+		c.sock.endRest(c)
+	}
+}
+
+// settleRest is called when so accepts nothing more. Where another process takes what rests, that goes on without
+// a server, and Accept waits for it; see drainUnmet. The caller holds mu.
+func (so *socket) settleRest() {
+	if d := so.set.leaving.Load(); d == nil || d.isOver() || !so.tracked.Load() {
+		so.serveRest(math.MaxInt)
+	}
+}

@@ -196,7 +196,7 @@ func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 	c.readTimeout = srv.ReadTimeout
 	c.userDeadline = time.Time{}
 	if idle > 0 {
-		c.userDeadline = time.Now().Add(idle)
+		c.userDeadline = c.adoptedAt.Add(idle)
 	}
 	_ = c.setReadDeadlineLocked(c.userDeadline)
 }

@@ -24,6 +24,7 @@ func (d *drainer) drainUnmet(c *conn) {
 	if !c.unmet() || c.isClosed() || d.letGo(c) {
 		return
 	}
+	c.leaveRest(true) // it stays here
 	c.mu.Lock()
 	wake := d.closeTime(c, false, now())
 	c.mu.Unlock()

@@ -27,6 +27,8 @@ func (*Link) Send(any, ...syscall.Conn) error       { return errors.ErrUnsupport
 func (*Link) Post(any) error                        { return errors.ErrUnsupported }
 func (*Link) Flush(time.Duration)                   {}
 func (*Link) Receive(any) ([]*os.File, error)       { return nil, errors.ErrUnsupported }
+func (*Link) ReceiveFDs(any) ([]int, error)         { return nil, errors.ErrUnsupported }
+func Files([]int) []*os.File                        { return nil }
 func (*Link) Hung() bool                            { return true }
 func (*Link) Begin(any, ...syscall.Conn) (func() error, error) {
 	return nil, errors.ErrUnsupported

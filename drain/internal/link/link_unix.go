@@ -16,6 +16,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -111,6 +112,20 @@ func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallCon
 // an error; there are fewer than were sent if this process is out of descriptors. It returns io.EOF
 // when the other end is closed everywhere.
 func (l *Link) Receive(msg any) ([]*os.File, error) {
+	fds, err := l.ReceiveFDs(msg)
+	return Files(fds), err
+}
+
+// Files makes files of descriptors.
+func Files(fds []int) (files []*os.File) {
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "received"))
+	}
+	return files
+}
+
+// ReceiveFDs is Receive for bare descriptors. To make a file of a socket takes four system calls, and four to close it.
+func (l *Link) ReceiveFDs(msg any) ([]int, error) {
 	var head [8]byte
 	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
 	l.await()
@@ -184,7 +199,7 @@ func (l *Link) between() {
 	}
 }
 
-func takeRights(oob []byte) (files []*os.File, err error) {
+func takeRights(oob []byte) (all []int, err error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil, err
@@ -195,11 +210,13 @@ func takeRights(oob []byte) (files []*os.File, err error) {
 			continue
 		}
 		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "received"))
+			if runtime.GOOS != "linux" { // where package net asks for it
+				unix.CloseOnExec(fd)
+			}
 		}
+		all = append(all, fds...)
 	}
-	return files, nil
+	return all, nil
 }
 
 // Finish makes Receive return io.EOF once it has returned what has arrived, although others hold the other end open.

@@ -29,6 +29,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/baton-go/baton/drain"
@@ -38,6 +39,7 @@ var (
 	idle    = flag.String("idle", "10000,18000", "the `numbers` of idle connections, one run each")
 	active  = flag.Int("active", 64, "the `number` of active clients")
 	think   = flag.Duration("think", 20*time.Millisecond, "the most `time` that an active client rests between two requests")
+	every   = flag.Duration("every", 7*time.Second, "the `time` between two swaps: after a swap, servers get what rests within 5s")
 	swaps   = flag.Int("swaps", 5, "the `number` of swaps in each run")
 	program = flag.String("program", "", "another build of this command, which serves; for comparisons")
 	profile = flag.String("profile", "", "a `folder` for CPU profiles of each generation")
@@ -73,7 +75,7 @@ func service(ctx context.Context) error {
 
 // said tells the measurement when something was.
 func said(e drain.Event) {
-	fmt.Printf("idle: %d %d %s\n", time.Now().UnixNano(), os.Getpid(), e.Kind)
+	fmt.Printf("idle: %d %d %d %s\n", time.Now().UnixNano(), cpu(), os.Getpid(), e.Kind)
 	if *profile == "" {
 		return
 	}
@@ -117,6 +119,7 @@ type site struct {
 	addr   string
 	conns  int
 	events chan event
+	came   []event // and was not awaited yet
 
 	mu    sync.Mutex // guards what follows
 	waits []wait
@@ -125,6 +128,7 @@ type site struct {
 
 type event struct {
 	at   time.Time
+	cpu  time.Duration // that the process has used until then
 	pid  int
 	kind drain.EventKind
 }
@@ -166,6 +170,7 @@ func (s *site) measure(ctx context.Context) error {
 	}
 	var took, quiet, moved, after []time.Duration
 	var memory, olds, news int
+	var oldCPU, newCPU time.Duration
 	for range *swaps {
 		begun := time.Now()
 		time.Sleep(time.Second)
@@ -174,11 +179,13 @@ func (s *site) measure(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		time.Sleep(time.Second)
+		time.Sleep(*every - time.Second)
 		pid = r.pid
 		took = append(took, r.end.Sub(r.begun))
 		moved = append(moved, s.between(r.begun, r.end)...)
 		after = append(after, s.between(r.end, r.end.Add(time.Second))...)
+		oldCPU += r.oldCPU / time.Duration(*swaps*s.conns)
+		newCPU += r.newCPU / time.Duration(*swaps*s.conns)
 		if r.old+r.new > memory {
 			memory, olds, news = r.old+r.new, r.old, r.new
 		}
@@ -189,9 +196,11 @@ func (s *site) measure(ctx context.Context) error {
 		}
 	}
 	slices.Sort(took)
-	fmt.Printf("%d idle: moved in median %v, least %v, most %v; both generations %d MB (%d and %d)\n", s.conns,
+	fmt.Printf("%d idle: moved in median %v, least %v, most %v; both generations %d MB (%d and %d); "+
+		"CPU of a connection %v and %v\n", s.conns,
 		took[len(took)/2].Round(time.Millisecond), took[0].Round(time.Millisecond),
-		took[len(took)-1].Round(time.Millisecond), memory>>20, olds>>20, news>>20)
+		took[len(took)-1].Round(time.Millisecond), memory>>20, olds>>20, news>>20,
+		oldCPU.Round(100*time.Nanosecond), newCPU.Round(100*time.Nanosecond))
 	fmt.Printf("\t%d active, p50/p99/p99.9/longest: quiet %s; moved %s; after %s\n", *active, spread(quiet), spread(moved), spread(after))
 	return s.failure()
 }
@@ -226,7 +235,7 @@ func (s *site) start(dir string) (pid int, err error) {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			var e event
 			var at int64
-			if n, _ := fmt.Sscanf(lines.Text(), "idle: %d %d %s", &at, &e.pid, &e.kind); n == 3 {
+			if n, _ := fmt.Sscanf(lines.Text(), "idle: %d %d %d %s", &at, &e.cpu, &e.pid, &e.kind); n == 4 {
 				e.at = time.Unix(0, at)
 				s.events <- e
 			}
@@ -236,15 +245,19 @@ func (s *site) start(dir string) (pid int, err error) {
 	return ready.pid, err
 }
 
-// await waits for an event of a process; 0 is any.
+// await waits for an event of a process; 0 is any. Others that come first are kept.
 func (s *site) await(kind drain.EventKind, pid int) (event, error) {
 	late := time.After(time.Minute)
 	for {
-		select {
-		case e := <-s.events:
+		for i, e := range s.came {
 			if e.kind == kind && (pid == 0 || e.pid == pid) {
+				s.came = slices.Delete(s.came, i, i+1)
 				return e, nil
 			}
+		}
+		select {
+		case e := <-s.events:
+			s.came = append(s.came, e)
 		case <-late:
 			return event{}, fmt.Errorf("no event %s within a minute", kind)
 		}
@@ -255,6 +268,8 @@ type result struct {
 	begun, end time.Time
 	pid        int // of the new generation
 	old, new   int // memory, in bytes
+
+	oldCPU, newCPU time.Duration
 }
 
 // swap swaps the service, whose pid is old.
@@ -283,13 +298,23 @@ func (s *site) swap(ctx context.Context, old int) (r result, err error) {
 	})
 	defer watch.Wait()
 	defer close(over)
-	begun, err := s.await(drain.EventReplaced, old)
-	if err != nil {
-		return r, err
+	var at [4]event
+	for i, e := range []event{{pid: old, kind: drain.EventReplaced}, {pid: r.pid, kind: drain.EventPromoted},
+		{pid: old, kind: drain.EventStopped}, {pid: r.pid, kind: drain.EventOlderGone}} {
+		if at[i], err = s.await(e.kind, e.pid); err != nil {
+			return r, err
+		}
 	}
-	end, err := s.await(drain.EventStopped, old)
-	r.begun, r.end = begun.at, end.at
-	return r, err
+	r.begun, r.end = at[0].at, at[2].at
+	r.oldCPU, r.newCPU = at[2].cpu-at[0].cpu, at[3].cpu-at[1].cpu
+	return r, nil
+}
+
+// cpu is the time that this process has used.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // memory is what a process has in RAM, in bytes; 0 where that is not known.

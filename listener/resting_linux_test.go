@@ -1,0 +1,183 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lodger is a generation in which a connection rests, until its client sends something.
+type lodger struct {
+	*generation
+	cl     *client
+	served atomic.Int32 // connections that its server knows of
+}
+
+func newLodger(t *testing.T) *lodger {
+	t.Helper()
+	was := restTick
+	restTick = time.Hour
+	t.Cleanup(func() { restTick = was })
+	one := next(t, nil, &http.Server{Handler: echo(1)})
+	l := &lodger{cl: idle(t, one)}
+	l.generation = next(t, one, &http.Server{Handler: echo(2), ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			l.served.Add(1)
+		}
+	}})
+	one.leave(t, l.generation)()
+	l.wantResting(t, true)
+	return l
+}
+
+func (l *lodger) wantResting(t *testing.T, want bool) {
+	t.Helper()
+	n := l.set.Counts()
+	if rests := l.served.Load() == 0 && n.Idle == 1; rests != want || n.Open() != 1 {
+		t.Fatalf("rests: %v, want %v: %+v", rests, want, n)
+	}
+}
+
+func TestAnAdoptedConnectionRests(t *testing.T) {
+	refuse := func(tickets []Ticket, _ []syscall.Conn) ([]bool, error) { return make([]bool, len(tickets)), nil }
+	answers := func(t *testing.T, l *lodger) {
+		t.Helper()
+		if g := l.cl.ask("b"); g != "2" || l.served.Load() != 1 {
+			t.Errorf("generation %s answers, whose server knows of %d connections", g, l.served.Load())
+		}
+	}
+	for name, f := range map[string]func(*testing.T, *lodger){
+		"until its client sends": answers,
+		"and goes on without a server": func(t *testing.T, l *lodger) {
+			three := next(t, l.generation, &http.Server{Handler: echo(3)})
+			l.leave(t, three)()
+			if g := l.cl.ask("b"); g != "3" || l.served.Load() != 0 {
+				t.Errorf("generation %s answers; the server between knows of %d", g, l.served.Load())
+			}
+		},
+		"until the next generation refuses it": func(t *testing.T, l *lodger) {
+			left := l.depart(t, refuse, time.Second)
+			l.await(t, "rests", func(Counts) bool { return l.served.Load() == 1 })
+			l.cl.send(post("b"))
+			if resp, err := http.ReadResponse(l.cl.br, nil); err != nil || !resp.Close || resp.Header.Get("X-Generation") != "2" {
+				t.Errorf("%v, %v; want a last answer of generation 2", resp, err)
+			}
+			_ = l.cl.nc.Close()
+			left()
+		},
+		"until the next generation is gone": func(t *testing.T, l *lodger) {
+			left := l.depart(t, func([]Ticket, []syscall.Conn) ([]bool, error) { return nil, errors.New("gone") }, 0)
+			l.await(t, "rests", func(n Counts) bool { return l.served.Load() == 1 || n.Open() == 0 })
+			left()
+		},
+		"until a stop": func(t *testing.T, l *lodger) {
+			l.depart(t, nil, 0)()
+			if n := l.set.Counts(); n.Open() != 0 || n.Lost != 0 {
+				t.Errorf("%+v", n)
+			}
+		},
+		"until the listener is closed": func(t *testing.T, l *lodger) {
+			_ = l.ln.Close()
+			answers(t, l)
+		},
+		"until all is closed": func(t *testing.T, l *lodger) {
+			l.set.Close()
+			if n, err := l.cl.nc.Read(make([]byte, 1)); err == nil {
+				t.Errorf("%d bytes", n)
+			}
+		},
+		"until its client closes it": func(t *testing.T, l *lodger) {
+			_ = l.cl.nc.Close()
+			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
+		},
+		"until its client resets it": func(t *testing.T, l *lodger) {
+			_ = l.cl.nc.(*net.TCPConn).SetLinger(0)
+			_ = l.cl.nc.Close()
+			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
+		},
+		"until there are descriptors": func(t *testing.T, l *lodger) {
+			l.ln.(*socket).mu.Lock()
+			r := l.ln.(*socket).resting
+			r.tick = time.Millisecond
+			l.ln.(*socket).mu.Unlock()
+			full := exhaust(t)
+			l.cl.send(post("b"))
+			l.await(t, "not tried", func(Counts) bool {
+				l.ln.(*socket).mu.Lock()
+				defer l.ln.(*socket).mu.Unlock()
+				return r.hasty
+			})
+			l.wantResting(t, true)
+			full()
+			l.ln.(*socket).tickResting(r)
+			if g := l.cl.want("b"); g != "2" {
+				t.Errorf("generation %s answers", g)
+			}
+		},
+		"in no group while others come": func(t *testing.T, l *lodger) {
+			r := l.ln.(*socket).resting
+			l.ln.(*socket).tickResting(r)
+			l.wantResting(t, true)
+			l.ln.(*socket).tickResting(r)
+			l.await(t, "rests", func(Counts) bool { return l.served.Load() == 1 })
+			answers(t, l)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := descriptors(t)
+			t.Cleanup(func() {
+				for end := time.Now().Add(patience); descriptors(t) > before; time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("%d descriptors before, %d after", before, descriptors(t))
+					}
+				}
+			})
+			f(t, newLodger(t))
+		})
+	}
+}
+
+// exhaust leaves this process no descriptor until the function returned is called.
+func exhaust(t *testing.T) (free func()) {
+	t.Helper()
+	var was unix.Rlimit
+	check(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
+	f, err := os.Open(os.DevNull)
+	check(t, err)
+	_ = f.Close()
+	lim := unix.Rlimit{Cur: 0, Max: was.Max}
+	check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &lim))
+	return func() { check(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &was)) }
+}
+
+// A Leave that is cut off closes what rests.
+func TestARestThatIsCutOff(t *testing.T) {
+	l := newLodger(t)
+	ctx, cut := context.WithCancel(context.Background())
+	asked := make(chan struct{})
+	over := make(chan error, 1)
+	go func() {
+		over <- l.set.Leave(ctx, func([]Ticket, []syscall.Conn) ([]bool, error) {
+			close(asked)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, time.Hour)
+	}()
+	<-asked
+	cut()
+	if err := <-over; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	l.set.Close()
+	if n := l.set.Counts(); n.Open() != 0 {
+		t.Errorf("%+v", n)
+	}
+}
