@@ -38,6 +38,7 @@ type stream struct {
 	mu    sync.Mutex // guards what follows
 	last  uint64
 	waits map[uint64]chan message // nil: over
+	lost  *fault                  // what calls return then
 }
 
 func newTrunk(nc net.Conn, serve func(message)) *trunk {
@@ -80,7 +81,7 @@ func (s *stream) end(lost *fault) {
 	for _, wait := range s.waits {
 		wait <- message{Fault: lost}
 	}
-	s.waits = nil
+	s.waits, s.lost = nil, lost
 	if s.ended != nil {
 		s.ended()
 	}
@@ -90,8 +91,8 @@ func (s *stream) call(m message) message {
 	answer := make(chan message, 1)
 	s.mu.Lock()
 	if s.waits == nil {
-		s.mu.Unlock()
-		return message{Fault: gone("is over")}
+		defer s.mu.Unlock()
+		return message{Fault: s.lost}
 	}
 	s.last++
 	m.ID = s.last
