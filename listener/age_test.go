@@ -8,9 +8,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"go/version"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,6 +255,9 @@ func TestHijackedConnectionsHaveNoAge(t *testing.T) {
 // HTTP/2 is told behind the age, with whatever the server writes. Streams go on, and so do those that the client begins
 // before it knows.
 func TestHTTP2IsToldBehindTheAge(t *testing.T) {
+	if version.Compare(version.Lang(runtime.Version()), "go1.26") < 0 {
+		t.Skip("net/http keeps channels of HTTP/2 for other servers, so that those of a bubble get out")
+	}
 	for name, spend := range map[string]func(c *h2){
 		"at rest": func(c *h2) { time.Sleep(24 * time.Hour); c.post(3, "next") },
 		"a long stream": func(c *h2) {
