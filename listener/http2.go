@@ -29,7 +29,7 @@ func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 			return false, errNotIntercepted("its TLSNextProto serves HTTP/2 by another package: use " +
 				"golang.org/x/net v0.31.0 or later, or none")
 		}
-		if !all && srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2() {
+		if !all {
 			return false, errNotIntercepted("this version of net/http offers no way: use an older version of Go, or " +
 				"a newer one of this library")
 		}

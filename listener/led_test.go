@@ -59,6 +59,10 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetUnencryptedHTTP2(true)
 	}
+	configured, ln := new(http.Server), listening(t, nil).ln
+	_ = ln.Close()
+	_ = configured.Serve(ln)
+	hookless := map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": configured.TLSNextProto["h2"]}
 	_, fronts := quirks.HTTP2()
 	for name, x := range map[string]struct {
 		set    func(*http.Server)
@@ -75,6 +79,9 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 				*tls.Conn, http.Handler){}
 		}},
 		"h2c by srv.Serve": {set: unencrypted, unled: true, warned: map[bool]string{true: "Set.Serve"}[fronts]},
+		// As with a net/http that leaves no way at all, which the next one may be.
+		"no hook": {set: func(srv *http.Server) { srv.TLSNextProto = hookless },
+			warned: map[bool]string{false: "version of net/http"}[fronts]},
 		"TLSNextProto, own": {set: func(srv *http.Server) { srv.TLSNextProto = other }, unled: true,
 			warned: "golang.org/x/net v0.31.0"},
 	} {
