@@ -18,6 +18,9 @@ FUZZERS = \
 	FuzzConn:./listener:5000 \
 	FuzzFramedConn:./listener:20000 \
 	FuzzTLSConn:./listener:10000 \
+	FuzzState:./listener/internal/tlsmove:20000 \
+	FuzzConnRecords:./listener/internal/tlsmove:20000 \
+	FuzzFirst:./listener/internal/tlsmove:1500 \
 	FuzzImport:./health:10000
 
 .PHONY: help test e2e flows bench alloc lint cross deps fuzz versions oldest

@@ -43,7 +43,7 @@ type Secured interface {
 var (
 	errForeign = errors.New("tlsmove: not a connection that can be moved")
 	errPartial = errors.New("tlsmove: a part of a record has come")
-	errUnsure  = errors.New("tlsmove: the client has sent more than data, such as a key update")
+	errUnsure  = errors.New("tlsmove: the client has sent more than data, such as a key update, or may have")
 	errWriting = errors.New("tlsmove: something is being written")
 	errOver    = errors.New("tlsmove: the connection is over")
 )

@@ -53,7 +53,9 @@ func Config(config *tls.Config) *tls.Config {
 // Server is tls.Server of what Config has returned.
 func Server(nc net.Conn, config *tls.Config) *First {
 	t := &tap{Conn: nc, shaking: true}
-	return &First{Conn: tls.Server(t, config), tap: t}
+	f := &First{Conn: tls.Server(t, config), tap: t}
+	t.data = &f.read
+	return f
 }
 
 // HandshakeContext is that of tls.Conn.
@@ -132,7 +134,7 @@ func (f *First) Export() ([]byte, error) {
 		return nil, err
 	}
 	defer s.Wipe()
-	if err := f.tap.export(s, uint64(f.read.Load())); err != nil {
+	if err := f.tap.export(s); err != nil {
 		return nil, err
 	}
 	return s.AppendBinary(nil), nil

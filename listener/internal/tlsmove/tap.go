@@ -1,10 +1,8 @@
 package tlsmove
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/binary"
-	"encoding/hex"
 	"io"
 	"net"
 	"sync"
@@ -18,8 +16,10 @@ type tap struct {
 	shaking bool // set with mu by the goroutine that reads, between the handshake and what follows it
 	tls13   bool // likewise
 	movable atomic.Bool
-	in      track     // the reader's
-	logs    io.Writer // the user's KeyLogWriter
+	in      track         // the reader's
+	data    *atomic.Int64 // bytes of data that were read above crypto/tls
+	kept    *keptRecord   // the last that was read; nil: nobody needs it. The reader's
+	logs    io.Writer     // the user's KeyLogWriter
 
 	secrets [2]secret // written in the handshake
 
@@ -107,15 +107,35 @@ func (t *tap) NetConn() net.Conn { return t.Conn }
 
 // Read implements net.Conn.
 func (t *tap) Read(p []byte) (int, error) {
-	if t.shaking {
+	switch {
+	case t.shaking:
 		p = p[:min(len(p), t.in.next())]
+	case t.tls13 && t.in.records > 0 && !t.in.partial():
+		switch even := t.even(); {
+		case even:
+			t.kept = nil
+		case t.kept == nil:
+			t.kept = new(keptRecord)
+		}
 	}
 	n, err := t.Conn.Read(p)
 	t.in.feed(p[:n])
 	if t.shaking {
 		t.randoms[0].feed(p[:n])
+	} else if t.kept != nil {
+		t.kept.feed(p[:n])
 	}
 	return n, err
+}
+
+// even tells whether what came in the records is the data that were read, and nothing else. Once it is not, the client
+// pads its records, or has sent something else, such as a key update.
+func (t *tap) even() bool {
+	added := uint64(explicitLen + tagLen)
+	if t.tls13 {
+		added = 1 + tagLen
+	}
+	return !t.in.other && t.in.bytes == uint64(t.data.Load())+added*t.in.records
 }
 
 // Write implements net.Conn.
@@ -156,47 +176,6 @@ func (t *tap) noteFlight(p []byte) {
 	}
 }
 
-// keyLog is a tap as the KeyLogWriter of its connection.
-type keyLog tap
-
-var (
-	labelClient = []byte("CLIENT_TRAFFIC_SECRET_0 ")
-	labelServer = []byte("SERVER_TRAFFIC_SECRET_0 ")
-	labelMaster = []byte("CLIENT_RANDOM ")
-)
-
-// Write is told a line: a label, the client's random and a secret, in hex.
-func (l *keyLog) Write(line []byte) (int, error) {
-	t := (*tap)(l)
-	for i, label := range [][]byte{labelClient, labelServer, labelMaster} {
-		if rest, ok := bytes.CutPrefix(bytes.TrimRight(line, "\n"), label); ok && len(rest) > 2*randomLen {
-			s := &t.secrets[i%len(t.secrets)]
-			if text := rest[2*randomLen+1:]; len(text) <= 2*len(s.b) {
-				s.n, _ = hex.Decode(s.b[:], text)
-			}
-		}
-	}
-	if t.logs != nil {
-		return t.logs.Write(line)
-	}
-	return len(line), nil
-}
-
-// resumes is told of a session that may be resumed: the key log says nothing of one of TLS 1.2. Its text begins with
-// version, type, suite, time and the master secret.
-func (t *tap) resumes(s *tls.SessionState) {
-	const at = 2 + 1 + 2 + 8
-	text, err := s.Bytes()
-	if err != nil || len(text) <= at || binary.BigEndian.Uint16(text) != tls.VersionTLS12 {
-		return
-	}
-	master := &t.secrets[0]
-	if n := int(text[at]); n <= len(master.b) && n < len(text)-at {
-		master.n = copy(master.b[:n], text[at+1:])
-	}
-	clear(text)
-}
-
 // shaken is told that the handshake is over.
 func (t *tap) shaken(cs tls.ConnectionState) {
 	suite := suiteOf(cs.Version, cs.CipherSuite)
@@ -215,94 +194,12 @@ func (t *tap) shaken(cs tls.ConnectionState) {
 	}
 	t.in, t.out = track{}, track{}
 	t.counted = !t.tls13
+	if ok && t.tls13 {
+		t.kept = new(keptRecord)
+	}
 	if t.movable.Store(ok); !ok {
 		t.wipe()
 	}
-}
-
-// export adds the secrets and the numbers to s. Nothing is written any more. Read is how many bytes of data were read.
-func (t *tap) export(s *State, read uint64) error {
-	if !t.mu.TryLock() {
-		return errWriting
-	}
-	defer t.mu.Unlock()
-	suite := suiteOf(s.Version, s.Suite)
-	added := uint64(explicitLen + tagLen)
-	if t.tls13 {
-		added = 1 + tagLen
-	}
-	switch {
-	case suite == nil || !t.movable.Load() || t.exported:
-		return errForeign
-	case t.in.partial() || t.out.partial():
-		return errPartial
-	case t.in.other || t.out.other || t.in.bytes != read+added*t.in.records:
-		return errUnsure // each record but data has something in it, that nobody has read
-	}
-	if t.tls13 {
-		s.In.Secret = append([]byte(nil), t.secrets[0].b[:t.secrets[0].n]...)
-		s.Out.Secret = append([]byte(nil), t.secrets[1].b[:t.secrets[1].n]...)
-		if len(s.In.Secret) != suite.size || len(s.Out.Secret) != suite.size {
-			return errForeign
-		}
-		if !t.counted {
-			n, err := countSealed(t.flight, suite, s.Out.Secret)
-			if err != nil {
-				return err
-			}
-			t.out.records += n
-			t.flight, t.counted = nil, true
-		}
-		s.In.Seq, s.Out.Seq = t.in.records, t.out.records
-	} else {
-		s.In.Secret, s.Out.Secret = suite.keyBlock(t.secrets[0].b[:t.secrets[0].n],
-			t.randoms[0].take(clientHello), t.randoms[1].take(serverHello))
-		s.In.Seq, s.Out.Seq = t.in.records+1, t.out.records+1 // the handshake's last
-	}
-	t.exported = true
-	return nil
-}
-
-// countSealed counts the records at the end of the server's flight that are under its last secret: session tickets.
-// They follow its Finished, which is as long as no ticket is.
-func countSealed(flight []byte, s *suite, secret []byte) (n uint64, err error) {
-	h, err := newHalf(tls.VersionTLS13, s, Half{Secret: secret})
-	if err != nil {
-		return 0, err
-	}
-	defer h.wipe()
-	for first := true; len(flight) > 0; first = false {
-		size := sizeOf(flight)
-		record := append([]byte(nil), flight[:size]...)
-		flight = flight[size:]
-		if first {
-			if size != s.finished() {
-				return 0, errForeign
-			}
-			continue
-		}
-		if _, _, alert := h.open(record); alert != 0 {
-			return 0, errForeign
-		}
-		n++
-	}
-	return n, nil
-}
-
-// finished is how long the record with a Finished of TLS 1.3 is.
-func (s *suite) finished() int { return headLen + 4 + s.size + 1 + tagLen }
-
-// sizeOf is how long the record is that begins with p.
-func sizeOf(p []byte) int { return headLen + int(binary.BigEndian.Uint16(p[3:])) }
-
-// behindFinished returns the part of a flight that begins with the last record that can be a Finished; nil: none can.
-func behindFinished(flight []byte, s *suite) (from []byte) {
-	for ; len(flight) > 0; flight = flight[sizeOf(flight):] {
-		if sizeOf(flight) == s.finished() {
-			from = flight
-		}
-	}
-	return append([]byte(nil), from...)
 }
 
 func (t *tap) keep() {
