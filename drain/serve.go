@@ -121,7 +121,7 @@ func (s *Service) Serve(ln net.Listener, srv *http.Server) {
 	s.servers.Lock()
 	s.prepare(srv)
 	s.servers.Unlock()
-	s.serve(server{srv, ln, nil}, func() error { return s.set.Serve(srv, ln) })
+	s.serve(server{srv, ln, nil}, ln)
 }
 
 // Track is Serve for an http.Server that a framework runs: it calls srv.Serve or srv.ServeTLS itself, on what Listen
@@ -184,14 +184,14 @@ func (closedListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
 func (closedListener) Close() error              { return nil }
 func (closedListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// serve makes the server serve, by what run does.
-func (s *Service) serve(srv server, run func() error) {
+// serve makes the server serve on ln.
+func (s *Service) serve(srv server, ln net.Listener) {
 	if !s.servers.add(srv) {
-		_ = srv.ln.Close()
+		_ = ln.Close()
 		return
 	}
 	go func() {
-		s.ended(srv.ln, run())
+		s.ended(ln, s.set.Serve(srv.Server, ln))
 	}()
 }
 

@@ -27,7 +27,7 @@ import (
 //
 // Connections of HTTP/1.1 with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve, where
 // ln is Listen's and Config.KeepTLS is not set, and go on where the next generation permits their
-// version and suite; see listener.Set.ServeTLS for what handlers and hooks see of them. Others are
+// version and suite; see listener.Set.TLSListener for what handlers and hooks see of them. Others are
 // not, nor those where srv.TLSConfig has a ClientAuth, a GetConfigForClient or a VerifyConnection:
 // while this generation drains, an answer of HTTP/1.1 is the last on its connection and says so, and
 // a connection that has rested for Config.IdleGrace is closed. A client whose connections rest for
@@ -51,7 +51,7 @@ func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile 
 		s.reportStartFailure(err)
 		return err
 	}
-	s.serve(server{srv, ln, sec}, func() error { return s.set.ServeTLS(srv, ln, sec.Config) })
+	s.serve(server{srv, ln, sec}, s.set.TLSListener(srv, ln, sec.Config))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/dormant"
 	"github.com/baton-go/baton/listener/internal/place"
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
@@ -166,6 +167,8 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	switch t.Form {
 	case formTLS:
 		c.taken, err = so.secured.Load().open(t.State)
+		c.records = new(sniff.Records)
+		c.speaks.Store(insealed)
 	case formHTTP2:
 		c.resumed, err = so.resume(t.State)
 	}

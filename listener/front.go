@@ -21,8 +21,15 @@ import (
 // ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2, reach handlers that
 // hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
 func (s *Set) Serve(srv *http.Server, ln net.Listener) error {
+	if own, ok := ln.(served); ok {
+		defer own.served()
+		return srv.Serve(ln)
+	}
 	return srv.Serve(&fronts{Listener: ln, set: s})
 }
+
+// served is a listener that returns fronts by itself, and is told when its server is done.
+type served interface{ served() }
 
 // fronts returns a front for each connection on which the server may speak HTTP/2.
 type fronts struct {

@@ -5,10 +5,13 @@ package listener
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/baton-go/baton/drain/draintest"
@@ -91,9 +94,49 @@ func TestPipelinedHalfStays(t *testing.T) {
 
 // Clients that cut and pipeline at random, through generations that follow each other as fast as they can.
 func TestNothingIsLostAtAnyCut(t *testing.T) {
+	t.Run("plain", func(t *testing.T) {
+		cutAnywhere(t, func(from *generation) *generation { return next(t, from, &http.Server{}) }, nil)
+	})
+	t.Run("TLS", func(t *testing.T) { // the client's records are cut, too
+		var dials atomic.Uint64
+		cutAnywhere(t, func(from *generation) *generation { return nextTLS(t, from, &http.Server{}, nil) },
+			func(nc net.Conn) (net.Conn, error) {
+				n := dials.Add(1)
+				c := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12 + uint16(n%2)}
+				tc := tls.Client(&choppy{nc, rand.New(rand.NewPCG(1, n))}, c)
+				return tc, tc.Handshake()
+			})
+	})
+}
+
+// choppy writes in pieces of random lengths.
+type choppy struct {
+	net.Conn
+	rnd *rand.Rand
+}
+
+func (c *choppy) Write(p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var k int
+		k, err = c.Conn.Write(p[n : n+1+c.rnd.IntN(len(p)-n)])
+		n += k
+	}
+	return n, err
+}
+
+func cutAnywhere(t *testing.T, next func(*generation) *generation, over func(net.Conn) (net.Conn, error)) {
 	const clients, rounds = 16, 300
-	gen := next(t, nil, &http.Server{})
+	gen := next(nil)
 	load := &draintest.Load{Keep: clients, Client: draintest.Client{Addr: gen.ln.Addr().String(), Timeout: patience, Blind: true}}
+	if over != nil {
+		load.Client.Dial = func() (net.Conn, error) {
+			nc, err := net.Dial("tcp", load.Client.Addr)
+			if err != nil {
+				return nil, err
+			}
+			return over(nc)
+		}
+	}
 	load.Ask = func(c *draintest.Client, i, round int) (a draintest.Answer, err error) {
 		rnd := rand.New(rand.NewPCG(uint64(i), uint64(round)))
 		var bodies []string
@@ -118,7 +161,7 @@ func TestNothingIsLostAtAnyCut(t *testing.T) {
 	defer load.Stop()
 	swaps := 0
 	for ; load.Counts().Requests < clients*rounds; swaps++ {
-		two := next(t, gen, &http.Server{})
+		two := next(gen)
 		gen.leave(t, two)()
 		gen = two
 	}

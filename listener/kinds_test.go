@@ -29,6 +29,24 @@ func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	return g
 }
 
+// nextTLS is next for a server over TLS, by Set.TLSListener; a nil config is one with a certificate.
+func nextTLS(t testing.TB, from *generation, srv *http.Server, config *tls.Config) *generation {
+	t.Helper()
+	g := listening(t, from)
+	g.srv = srv
+	if srv.Handler == nil {
+		srv.Handler = echo(g.n)
+	}
+	if config == nil {
+		config = certified("http/1.1")
+	}
+	g.set.Track(srv)
+	ln := g.set.TLSListener(srv, g.ln, config)
+	g.serve(t, func() error { return g.set.Serve(srv, ln) })
+	t.Cleanup(func() { _ = srv.Close() })
+	return g
+}
+
 func certified(protos ...string) *tls.Config {
 	certs := httptest.NewUnstartedServer(nil)
 	certs.StartTLS()

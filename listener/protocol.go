@@ -62,7 +62,10 @@ func (c http2) behind(int) LossKind  { return "" }
 // behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
-func (c unmet) movable() bool { return !c.readSinceIdle.Load() && c.http1.movable() } // what was read stays here
+// movable: what was read stays here, and so do keys of TLS, until the server has them.
+func (c unmet) movable() bool {
+	return !c.readSinceIdle.Load() && c.http1.movable() && c.speaks.Load() != insealed
+}
 
 func (c unmet) atRest(int, bool) bool {
 	return c.awaitsRequest() && (c.hasSaid() == sniff.SaidNothing || c.hasSaid() == sniff.SaidHello)

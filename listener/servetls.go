@@ -15,39 +15,35 @@ import (
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
-// ServeTLS is Serve over TLS, by config, on ln. Where ln is what Listen has returned, connections of HTTP/1.1 can be
-// moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its handover as those in plain text, and Adopt of
-// a set that serves their listener over TLS takes them, unless its config does not permit their version or suite.
-// Config may go on to change its session tickets' keys.
+// TLSListener returns what srv is to accept from by Serve, to serve ln over TLS by config. Where ln is what Listen has
+// returned, connections of HTTP/1.1 can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its
+// handover as those in plain text, and Adopt of a set that serves their listener over TLS takes them, unless its config
+// does not permit their version or suite. Config may go on to change its session tickets' keys.
 //
-// Others are closed after a grace: those with another suite, as ChaCha20, with a client that has updated its keys or
-// pads its records, of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection, and all in FIPS 140
-// mode or after KeepTLS.
+// Others are closed after a grace: those with another suite, as ChaCha20, with a client that has updated its keys, of
+// a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection, and all in FIPS 140 mode or after KeepTLS.
 //
 // What srv's hooks get of a connection that was moved is a *tls.Conn that has not shaken hands, and can't. Handlers see
 // the whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets
 // a connection when the handshake is over, in which srv's timeouts hold, and srv.BaseContext's values.
-func (s *Set) ServeTLS(srv *http.Server, ln net.Listener, config *tls.Config) error {
+func (s *Set) TLSListener(srv *http.Server, ln net.Listener, config *tls.Config) net.Listener {
 	so, ok := ln.(*socket)
 	if !ok || so.set != s || !tlsmove.Able() || s.keepTLS.Load() || config.GetConfigForClient != nil ||
 		config.ClientAuth != tls.NoClientCert || config.VerifyConnection != nil {
-		return s.Serve(srv, tls.NewListener(ln, config))
+		return tls.NewListener(ln, config)
 	}
 	l := &securedListener{
 		fronts: fronts{Listener: ln, set: s}, srv: srv, config: tlsmove.Config(config),
 		ready: make(chan net.Conn), failed: make(chan error), over: make(chan struct{}), base: context.Background(),
 	}
-	defer close(l.over)
-	own := &secureServer{srv, config}
-	so.secured.Store(own)
-	defer so.secured.CompareAndSwap(own, nil)
-	return srv.Serve(l)
+	so.secured.Store(&secureServer{srv, config})
+	return l
 }
 
 // MovesTLS tells whether connections over TLS can be moved in this process: not in FIPS 140 mode.
 func MovesTLS() bool { return tlsmove.Able() }
 
-// KeepTLS makes connections over TLS stay: none is offered any more. The servers of a ServeTLS that follows take none.
+// KeepTLS makes connections over TLS stay: none is offered any more, and a TLSListener that follows takes none.
 func (s *Set) KeepTLS() { s.keepTLS.Store(true) }
 
 // securedListener is what a server over TLS accepts from.
@@ -62,6 +58,8 @@ type securedListener struct {
 	failed chan error
 	over   chan struct{} // closed when nobody accepts any more
 }
+
+func (l *securedListener) served() { close(l.over) }
 
 // Accept implements net.Listener. A server of Go 1.26 or earlier has to have a *tls.Conn for HTTP/2, and another type
 // for what can be moved: so it is known only after the handshake what it gets.
@@ -155,8 +153,12 @@ func (l *securedListener) shake(nc net.Conn) {
 	}
 }
 
-// refuse says what net/http says of a handshake that has failed.
+// refuse says what net/http says of a handshake that has failed. A client that was moved before it said a word is none.
 func (l *securedListener) refuse(nc net.Conn, err error) {
+	if c, _ := unwrap(nc); c != nil && c.moved.Load() {
+		_ = nc.Close()
+		return
+	}
 	why := err.Error()
 	var head tls.RecordHeaderError
 	if errors.As(err, &head) && head.Conn != nil && looksLikeHTTP(head.RecordHeader) {
