@@ -123,7 +123,7 @@ func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 		case "followed":
 			f := set.Follow(ln)
 			serve = func() { _ = srv.Serve(f) }
-		case "TLSListener":
+		case "ServeTLS":
 			set.Track(srv)
 			serve = func() { _ = set.Serve(srv, set.TLSListener(srv, ln, certs)) }
 		default:
@@ -209,7 +209,7 @@ func TestTheAnswerBehindTheAgeIsTheLast(t *testing.T) {
 			c.want("a")
 		},
 	} {
-		for _, kind := range []string{"tracked", "TLSListener", "TLS", "wrapped", "foreign", "followed"} {
+		for _, kind := range []string{"tracked", "ServeTLS", "TLS", "wrapped", "foreign", "followed"} {
 			if name == "requests behind it" && (kind == "TLS" || kind == "foreign") || // they can't be seen there
 				kind == "followed" && (name == "a long request" || name == "a handler that says otherwise") { // is no matter there
 				continue
