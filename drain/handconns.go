@@ -8,8 +8,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// An offer has at most that many connections, and that many bytes of their states: each version has a bound for the text
-// of a message, and for its descriptors. One state alone may have maxState.
+// An offer has at most that many connections, and that many bytes of their states: each version has a bound for the
+// text of a message, and for its descriptors. One state alone may have maxState.
 const (
 	maxOffered      = 64
 	maxOfferedState = 512 << 10
