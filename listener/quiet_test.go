@@ -122,7 +122,9 @@ func TestHurryBeforeLeaveHolds(t *testing.T) {
 // unread is the number of bytes that nobody has read from the connections of g.
 func (g *generation) unread() (n int) {
 	for _, c := range g.set.all() {
+		c.mu.Lock() // one that is dormant gets another Conn
 		n += sockopt.Unread(c.Conn)
+		c.mu.Unlock()
 	}
 	return n
 }
