@@ -20,8 +20,9 @@ import (
 // handover as those in plain text, and Adopt of a set that serves their listener over TLS takes them, unless its config
 // does not permit their version or suite. Config may go on to change its session tickets' keys.
 //
-// Others are closed after a grace: those with another suite, as ChaCha20, with a client that has updated its keys, of
-// a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection, and all in FIPS 140 mode or after KeepTLS.
+// Others are closed after a grace: those with another suite, such as ChaCha20; with a client that has updated its keys;
+// of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection. So are all in FIPS 140 mode, and after
+// KeepTLS.
 //
 // What srv's hooks get of a connection that was moved is a *tls.Conn that has not shaken hands, and can't. Handlers see
 // the whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets

@@ -12,10 +12,11 @@
 //	}
 //
 // The flags are -agent, -control, -drain-timeout, -failures, -heartbeat, -idle-grace, -keep-pull,
-// -keeper, -live-path, -max-connection-age, -max-generations, -pause-max, -pidfile, -ping-path,
-// -ping-status, -probation, -probers, -pull-max, -pull-min, -session-spread and -swap-timeout. Besides
-// there is -s: "app -control app.sock -s reload" tells the service that runs with that control socket to
-// swap, and returns when it has. The other commands are pull, restore, stop, status and metrics; see
+// -keep-tls, -keeper, -live-path, -max-connection-age, -max-generations, -pause-max, -pidfile,
+// -ping-path, -ping-status, -probation, -probers, -pull-max, -pull-min, -session-spread and
+// -swap-timeout. Besides there is -s: "app -control app.sock -s reload" tells the service that runs with
+// that control socket to swap, and returns when it has. The other commands are pull, restore, stop, status
+// and metrics; see
 // [drain.Control].
 //
 // Each flag but -s can come from the environment, the program's own flags included: -pull-max is

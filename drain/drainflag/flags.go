@@ -66,6 +66,8 @@ func settings(cfg *drain.Config) []setting {
 			"the `time` for which a connection that can't be handed over may rest; 0 is 5s, in a stop 1s"},
 		{"SessionSpread", "session-spread", duration(&cfg.SessionSpread, 0),
 			"the `time` over which a swap tells sessions to leave, one by one; 0 is 500µs each, -idle-grace at most"},
+		{"KeepTLS", "keep-tls", yes(&cfg.KeepTLS),
+			"hand no connection over TLS to the next process, and take none"},
 		{"MaxConnectionAge", "max-connection-age", duration(&cfg.MaxConnectionAge, 0),
 			"the `time` after which an answer tells a client to connect again, within 10 %; 0 is never"},
 
