@@ -63,6 +63,7 @@ type conn struct {
 	resumed   *resumption                  // of HTTP/2 that goes on from another process; nil for others
 	adoptedAt time.Time                    // zero: it was not
 	dormant   bool                         // it was adopted as a dormant.Conn, and Conn is one until a server gets it
+	awake     atomic.Bool                  // of one that was dormant: Conn is what a server gets
 	restsAt   int                          // guarded by sock.mu: its place in sock.resting from 1 on, 0: none
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
@@ -206,7 +207,7 @@ func (c *conn) key() string {
 
 // inProcess tells whether the client is this process.
 func (c *conn) inProcess() bool {
-	return c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
+	return !c.dormant && c.Conn.RemoteAddr() != nil && c.Conn.RemoteAddr().Network() == "pipe"
 }
 
 func (c *conn) isHandingOver() bool {

@@ -28,7 +28,7 @@ func newLodger(t *testing.T) *lodger {
 	t.Cleanup(func() { restTick = was })
 	one := next(t, nil, &http.Server{Handler: echo(1)})
 	l := &lodger{cl: idle(t, one)}
-	l.generation = next(t, one, &http.Server{Handler: echo(2), ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
+	l.generation = next(t, one, &http.Server{Handler: echo(2), IdleTimeout: time.Minute, ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			l.served.Add(1)
 		}
@@ -99,9 +99,20 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
 		},
 		"until its client resets it": func(t *testing.T, l *lodger) {
+			c := l.set.all()[0]
 			_ = l.cl.nc.(*net.TCPConn).SetLinger(0)
 			_ = l.cl.nc.Close()
 			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
+			if !c.isClosed() {
+				t.Error("a leave that has seen it before would offer it")
+			}
+		},
+		"beyond the idle time, where its client sends all the same": func(t *testing.T, l *lodger) {
+			c := l.set.all()[0]
+			c.mu.Lock()
+			c.adoptedAt = time.Now().Add(-time.Hour)
+			c.mu.Unlock()
+			answers(t, l)
 		},
 		"until there are descriptors": func(t *testing.T, l *lodger) {
 			l.ln.(*socket).mu.Lock()

@@ -262,6 +262,7 @@ func (so *socket) tickResting(r *restingConns) {
 	case so.resting != r:
 		return
 	case r.hasty:
+		r.hasty = false
 		so.serveRest(math.MaxInt)
 	case d != nil && !d.isOver():
 	case r.adopted:
@@ -280,7 +281,9 @@ func (so *socket) serveRest(most int) {
 	}
 	for i := r.next; most > 0 && i < len(r.conns); i++ {
 		if c := r.conns[i]; c != nil {
-			so.serveResting(c)
+			if !so.serveResting(c) {
+				return
+			}
 			most--
 		} else if i == r.next {
 			r.next++
@@ -289,10 +292,10 @@ func (so *socket) serveRest(most int) {
 }
 
 // serveResting makes Accept return c, unless c is nil. The caller holds mu. What can't be woken yet rests on:
-// another process may be about to take it, or this one is out of descriptors.
-func (so *socket) serveResting(c *conn) {
+// another process may be about to take it, or this one is out of descriptors, which is reported as false.
+func (so *socket) serveResting(c *conn) (ok bool) {
 	if c == nil || c.restsAt == 0 {
-		return
+		return true
 	}
 	switch err := c.wake(); {
 	case err == nil:
@@ -300,11 +303,13 @@ func (so *socket) serveResting(c *conn) {
 		so.offerQueued(c)
 	case scarce(err):
 		so.resting.hasty = true
-		so.set.starved.report(so.key, err)
+		go so.set.starved.report(so.key, err) // the program's function may close so
+		return false
 	case !errors.Is(err, errClaimed): // it is closed, or its client has gone
 		so.endRest(c)
 		so.set.remove(c)
 	}
+	return true
 }
 
 var errClaimed = errors.New("listener: another process may be about to take it")
@@ -323,8 +328,12 @@ func (c *conn) wake() error {
 	nc, err := c.Conn.(*dormant.Conn).Wake()
 	switch {
 	case err == nil:
-		c.Conn = nc
+		if c.Conn = nc; sockopt.Unread(nc) > 0 {
+			c.adoptedAt = time.Now() // its client has not waited for its end, and the server would close it unread
+		}
+		c.awake.Store(true)
 	case !scarce(err):
+		c.closed = true
 		_ = c.Conn.Close()
 	}
 	return err

@@ -42,7 +42,7 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 	defer c.firstReader.Unlock()
 	c.claimed.Store(true) // who gets c, or has got it, waits in Read, or is seen by what follows
 	defer c.claimed.Store(false)
-	if !c.unmet() || c.isHandingOver() {
+	if !c.unmet() || c.isHandingOver() || c.isClosed() {
 		return false
 	}
 	rest := c.protocol().atRest(0, false)

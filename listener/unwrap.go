@@ -115,7 +115,7 @@ func stateless(nc net.Conn) bool {
 func (s *Set) findByAddress(nc net.Conn) *conn {
 	local, remote := nc.LocalAddr(), nc.RemoteAddr()
 	for _, c := range s.all() {
-		if c.foreign || c.state.Load() != 0 || c.hidden.Load() {
+		if c.foreign || c.state.Load() != 0 || c.hidden.Load() || c.dormant && !c.awake.Load() {
 			continue
 		}
 		if same(local, c.LocalAddr()) && same(remote, c.RemoteAddr()) {

@@ -104,7 +104,10 @@ func (c *Conn) addrs() (local, remote net.Addr) {
 		return &net.TCPAddr{}, &net.TCPAddr{}
 	}
 	defer nc.Close()
-	return nc.LocalAddr(), nc.RemoteAddr()
+	if remote = nc.RemoteAddr(); remote == nil { // the client has gone
+		remote = &net.TCPAddr{}
+	}
+	return nc.LocalAddr(), remote
 }
 
 // Read implements net.Conn, by an error.
