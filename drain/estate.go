@@ -60,9 +60,11 @@ type (
 )
 
 func newEstate(in inbox, cfg *Config, set *listener.Set, log *slog.Logger) *estate {
-	return &estate{inbox: in, set: set, gate: gate.New(listener.Hijacked), bound: cfg.PauseMax,
+	return &estate{inbox: in, set: set, gate: gate.New(hijacked), bound: cfg.PauseMax,
 		wayBack: max(cfg.PauseMax, cfg.DrainTimeout), log: log}
 }
+
+func hijacked(ctx context.Context) bool { return listener.Hijacked(ctx) || forward.Hijacked(ctx) }
 
 func (e *estate) any() bool { return len(e.owners.Names()) > 0 }
 

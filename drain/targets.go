@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"slices"
@@ -48,6 +49,9 @@ func (s *servers) target(about *forward.About, client net.Conn) (http.Handler, f
 		}
 		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), http.ServerContextKey, srv.Server)
 		if own.conn != nil {
+			if about.TLS != nil { // what it knows such a connection by
+				client = tls.Server(client, &tls.Config{MinVersion: tls.VersionTLS12})
+			}
 			ctx = own.conn(ctx, client)
 		}
 		return ctx

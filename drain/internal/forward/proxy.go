@@ -78,8 +78,9 @@ type near struct {
 
 // carry returns an error if the client may still get another answer.
 func (o *near) carry(about *About) error {
-	defer context.AfterFunc(o.r.Context(), func() { o.send(message{Op: "gone"}) })()
-	end := o.call(message{Op: "serve", About: about, Request: requestOf(o.r)})
+	answer := o.ask(message{Op: "serve", About: about, Request: requestOf(o.r)})
+	defer context.AfterFunc(o.r.Context(), func() { o.send(message{Op: "gone"}) })() // perhaps at once
+	end := <-answer
 	if end.N == hijacked {
 		select {
 		case <-o.closed:

@@ -59,7 +59,7 @@ type far struct {
 	deadlines
 	ctx      context.Context
 	client   *conn
-	hijacked bool // the handler has client
+	hijacked atomic.Bool // the handler has client
 	header   http.Header
 	early    *early // nil: none, or it has gone
 	sent     bool   // header has gone for good, or is in early
@@ -88,6 +88,15 @@ func newFar(ctx context.Context, s *stream, about *About) *far {
 	return f
 }
 
+type farKey struct{} // of a request's context: the *far
+
+// Hijacked tells whether the handler of a forwarded request, whose context ctx is, or comes from, has hijacked the
+// connection.
+func Hijacked(ctx context.Context) bool {
+	f, ok := ctx.Value(farKey{}).(*far)
+	return ok && f.hijacked.Load()
+}
+
 // serve returns when the request is over: a hijacked connection is closed.
 func (f *far) serve(first message, target Target) {
 	end := f.handle(first, target)
@@ -95,11 +104,11 @@ func (f *far) serve(first message, target Target) {
 	if end.Fault != nil {
 		end.Early = nil // net/http throws away what it has not sent
 	}
-	if !f.hijacked {
+	if !f.hijacked.Load() {
 		f.ended()
 	}
 	f.send(end)
-	if f.hijacked {
+	if f.hijacked.Load() {
 		select {
 		case <-f.client.closed:
 		case <-f.over:
@@ -113,19 +122,15 @@ func (f *far) handle(first message, target Target) (end message) {
 	if err != nil {
 		return message{Fault: faultOf(err)}
 	}
-	h, base := target(first.About, f.client)
-	f.ctx = context.WithValue(base(f.ctx), http.LocalAddrContextKey, f.client.local)
-	r = r.WithContext(f.ctx)
-	if !first.Request.NoBody {
-		f.body = &body{stream: f.stream, r: r}
-		r.Body = f.body
-	}
 	defer func() {
 		v := recover()
+		if r.MultipartForm != nil {
+			_ = r.MultipartForm.RemoveAll() // as net/http does
+		}
 		if v == nil {
 			return
 		}
-		if f.hijacked {
+		if f.hijacked.Load() {
 			f.client.Close()
 		}
 		end = message{Fault: &fault{Text: "the handler has panicked", Panic: true}}
@@ -137,13 +142,20 @@ func (f *far) handle(first message, target Target) (end message) {
 			printf("http: panic serving %v: %v\n%s", r.RemoteAddr, v, debug.Stack())
 		}
 	}()
+	h, base := target(first.About, f.client)
+	f.ctx = context.WithValue(context.WithValue(base(f.ctx), farKey{}, f), http.LocalAddrContextKey, f.client.local)
+	r = r.WithContext(f.ctx)
+	if !first.Request.NoBody {
+		f.body = &body{stream: f.stream, r: r}
+		r.Body = f.body
+	}
 	if r.ProtoMajor == 2 {
 		h.ServeHTTP(f, r)
 	} else {
 		h.ServeHTTP(http1{f}, r)
 	}
 	end = message{SetHeader: true, Header: f.header}
-	if f.hijacked {
+	if f.hijacked.Load() {
 		end.N = hijacked
 	}
 	return end
@@ -155,7 +167,7 @@ const mostEarly = 2 << 10
 // keeps tells whether n more bytes of the answer may wait here: net/http would not send them yet, and say nothing.
 func (f *far) keeps(n int) bool {
 	switch {
-	case f.hijacked:
+	case f.hijacked.Load():
 		return false
 	case f.early == nil && f.sent:
 		return false
@@ -187,7 +199,7 @@ func (f *far) answer(m message, last bool) message {
 func (f *far) Header() http.Header { return f.header }
 
 func (f *far) WriteHeader(status int) {
-	if !f.sent && !f.hijacked && status >= 200 && status <= 999 {
+	if !f.sent && !f.hijacked.Load() && status >= 200 && status <= 999 {
 		f.keepHeader(status)
 		return
 	}
@@ -278,7 +290,7 @@ func (f http1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if f.body != nil {
 		a.data = append(f.body.rest(), a.data...)
 	}
-	f.hijacked = true
+	f.hijacked.Store(true)
 	r := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(a.data), f.client), max(4096, len(a.data)))
 	_, _ = r.Peek(len(a.data)) // buffered, as they are without forwarding
 	return f.client, bufio.NewReadWriter(r, bufio.NewWriter(f.client)), nil

@@ -87,19 +87,23 @@ func (s *stream) end(lost *fault) {
 	}
 }
 
-func (s *stream) call(m message) message {
+func (s *stream) call(m message) message { return <-s.ask(m) }
+
+// ask returns when m is sent.
+func (s *stream) ask(m message) <-chan message {
 	answer := make(chan message, 1)
 	s.mu.Lock()
 	if s.waits == nil {
 		defer s.mu.Unlock()
-		return message{Fault: s.lost}
+		answer <- message{Fault: s.lost}
+		return answer
 	}
 	s.last++
 	m.ID = s.last
 	s.waits[m.ID] = answer
 	s.mu.Unlock()
 	s.send(m)
-	return <-answer
+	return answer
 }
 
 func (s *stream) send(m message) {
