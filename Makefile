@@ -21,6 +21,8 @@ FUZZERS = \
 	FuzzState:./listener/internal/tlsmove:20000 \
 	FuzzConnRecords:./listener/internal/tlsmove:20000 \
 	FuzzFirst:./listener/internal/tlsmove:1500 \
+	FuzzParse:./listener/internal/h2state:10000 \
+	FuzzTable:./listener/internal/h2state:5000 \
 	FuzzImport:./health:10000
 
 .PHONY: help test e2e flows bench alloc lint cross deps fuzz versions oldest

@@ -615,3 +615,17 @@ func TestOwnerThatCanNotAcquireAgain(t *testing.T) {
 	s.awaitLine("can't be acquired again", `owner \"b\"`, "no more disk")
 	s.wantLedger("a", load[0].acked)
 }
+
+// A second signal to stop that comes while the owners get back what they have released is not forgotten, and they save.
+func TestOwnersSaveWhenAskedTwiceOnTheWayBack(t *testing.T) {
+	s := start(t, plan{Owns: []string{"a"}, Fault: "Acquire of a takes long", PauseMax: time.Second})
+	load := s.push("a", 4, 0)
+	load.end()
+	s.beginSwap("Acquire of a waits")
+	s.kill(s.event(2, "proven").PID)
+	s.tell(s.pgid, syscall.SIGTERM)
+	<-time.After(200 * time.Millisecond) // one that comes sooner counts as the first
+	s.signal(s.pgid, syscall.SIGTERM)
+	s.exit(s.pgid)
+	s.wantLedger("a", load.acked)
+}

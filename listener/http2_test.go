@@ -220,7 +220,7 @@ func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		one := serveHTTP2(t, kind, &http.Server{})
 		c := dialHTTP2(t, one, kind)
-		wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Minute)
+		wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), 4*time.Second) // half of which a connection without TLS has to move
 		c.wantGoAway(h2frame.MaxStream)
 		c.pong()
 		c.calm()

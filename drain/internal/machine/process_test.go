@@ -118,11 +118,14 @@ func (p *process) heed(e Event) (effects []Effect, wrong string) {
 			return effects, fmt.Sprintf("effect %d, %T: %s", i, effect, is)
 		}
 	}
-	if wrong = p.wrong(&before, effects); wrong == "" && before.LeaveNow && e == signal(Stop) && !before.committing() {
-		cuts := func(e Effect) bool { return e == CutOffNow{} || e == CutOff{Why: "asked twice"} }
-		if !slices.ContainsFunc(effects, cuts) {
-			wrong = "the second signal to stop does nothing"
-		}
+	cuts := func(e Effect) bool { return e == CutOffNow{} || e == CutOff{Why: "asked twice"} }
+	wrong = p.wrong(&before, effects)
+	switch _, back := e.(TakenBack); {
+	case wrong != "" || slices.ContainsFunc(effects, cuts):
+	case back && before.Child.Hasty:
+		wrong = "the second signal to stop is forgotten"
+	case before.LeaveNow && e == signal(Stop) && !before.committing() && !p.Child.Hasty:
+		wrong = "the second signal to stop does nothing"
 	}
 	p.blur()
 	return effects, wrong

@@ -72,11 +72,13 @@ type Swapped struct {
 	lifecycle.Old
 	Attempt  int // its number, from 1
 	Released bool
+	Paused   bool // the owners release, or have
 	Forwards bool
 	Next     Pending // what came meanwhile, and goes to the next generation
 	Aborted  string  // why it fails, as this generation says
 	Reason   string  // as the new process says
 	Failure  error   // of a server of this generation, meanwhile
+	Hasty    bool    // a second signal to stop waits until the owners have again what they have released
 }
 
 // New returns the state of a generation that has just started.
@@ -101,6 +103,11 @@ func (s State) Leads() bool {
 // committing tells whether the child is ready, and this generation still the main one.
 func (s State) committing() bool {
 	return s.Phase == Swapping && s.Child.Phase >= lifecycle.Announcing && s.Child.Phase <= lifecycle.Waiting
+}
+
+// takingBack tells whether owners may have released, and are to have everything again.
+func (s State) takingBack() bool {
+	return s.Phase == Swapping && s.Child.Paused && s.Child.Phase > lifecycle.Waiting
 }
 
 // Step returns what s becomes, and what is to be done.
@@ -174,6 +181,7 @@ func (t *turn) heed(e Event) {
 			t.Child.Reason = e.Reason
 		}
 	case NotReleased:
+		t.Child.Paused = t.Child.Paused && t.Child.Attempt != e.Attempt
 		t.unfit(e.Attempt, e.Why)
 	case Child:
 		t.child(e)

@@ -19,6 +19,8 @@ func (t *turn) stop(sig os.Signal) {
 		t.Later.Add(Stop)
 	case t.committing():
 		t.keep(Stop) // and heeds it here if the next one doesn't come to serve
+	case t.LeaveNow && sig != nil && t.takingBack():
+		t.Child.Hasty = true
 	case t.LeaveNow && sig != nil:
 		t.cutOff("asked twice", 0, false)
 	case t.Stopping:

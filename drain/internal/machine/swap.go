@@ -116,6 +116,7 @@ func (t *turn) replace(e lifecycle.OldEvent) {
 	for _, effect := range effects {
 		switch effect {
 		case lifecycle.Announce:
+			t.Child.Paused = t.Owns
 			t.do(Log{Level: slog.LevelDebug, Message: "next generation is ready",
 				Attrs: []any{"to", t.Generation + 1}}, Announce{})
 		case lifecycle.Promote:
@@ -187,6 +188,9 @@ func (t *turn) swapFailed(err error) {
 	case t.Stopping:
 		t.Result = c.Failure
 		t.do(AwaitBalancers{})
+		if c.Hasty {
+			t.cutOff("asked twice", 0, false)
+		}
 	case c.Failure != nil:
 		t.fail(c.Failure)
 	case c.Next.Stop:
