@@ -2,6 +2,7 @@ package tlsmove
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -49,10 +50,30 @@ func (k kind) client() *tls.Config {
 	}
 }
 
-func (k kind) server() *tls.Config {
+func (k kind) server() *tls.Config { return Config(k.config()) }
+
+func (k kind) config() *tls.Config {
 	c := certified().Clone()
 	c.CipherSuites, c.NextProtos = []uint16{k.suite}, []string{"http/1.1"}
-	return Config(c)
+	return c
+}
+
+// ticketsOf keeps the sessions: its tickets are names of them, of n bytes.
+func (k kind) ticketsOf(n int) *tls.Config {
+	c := k.config()
+	var sessions sync.Map
+	c.WrapSession = func(_ tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
+		name := make([]byte, n)
+		_, _ = rand.Read(name)
+		sessions.Store(string(name), s)
+		return name, nil
+	}
+	c.UnwrapSession = func(name []byte, _ tls.ConnectionState) (*tls.SessionState, error) {
+		s, _ := sessions.Load(string(name))
+		session, _ := s.(*tls.SessionState)
+		return session, nil
+	}
+	return c
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {
@@ -135,9 +156,21 @@ func move(t testing.TB, s Secured) *Conn {
 // What is counted is what crypto/tls has counted, and the secrets are its own. A version of Go that keeps them otherwise
 // fails here.
 func TestStateIsCryptoTLSs(t *testing.T) {
+	type ticketed struct {
+		kind
+		label int // bytes of a ticket; 0: crypto/tls's own
+	}
+	all := []ticketed{{kinds[0], 19}, {kinds[0], 16}, {kinds[0], 20}, {kinds[1], 19},
+		{kind{kinds[0].version, kinds[0].suite, false}, maxLast}} // too long to be looked into
 	for _, k := range kinds {
-		t.Run(k.String(), func(t *testing.T) {
+		all = append(all, ticketed{kind: k})
+	}
+	for _, k := range all {
+		t.Run(fmt.Sprintf("%v %d", k, k.label), func(t *testing.T) {
 			client, server := k.client(), k.server()
+			if k.label > 0 {
+				server = Config(k.ticketsOf(k.label))
+			}
 			for _, resumed := range []bool{false, true} {
 				c, s := shake(t, client, server)
 				exchange(t, c, s, 1) // by which a client of TLS 1.3 gets its ticket
@@ -188,6 +221,29 @@ func TestStateIsCryptoTLSs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A ticket is counted whatever its length, such as a Finished's.
+func TestCountSealed(t *testing.T) {
+	for _, s := range []*suite{&aes128, &aes256} {
+		for tickets := range 4 {
+			last := bytes.Repeat([]byte{1}, s.size)
+			seal := func(secret []byte, n int) (record []byte) {
+				h := must[*half](t)(newHalf(tls.VersionTLS13, s, Half{Secret: secret}))
+				for range n {
+					record = must[[]byte](t)(h.seal(nil, typeHandshake, make([]byte, 4+s.size)))
+				}
+				return record
+			}
+			record := seal(bytes.Repeat([]byte{2}, s.size), 4) // up to the Finished
+			if tickets > 0 {
+				record = seal(last, tickets)
+			}
+			if n, err := countSealed(record, 4+tickets, s, last); int(n) != tickets || err != nil {
+				t.Errorf("%d of %d, %v", n, tickets, err)
+			}
+		}
 	}
 }
 

@@ -25,7 +25,8 @@ type tap struct {
 
 	mu       sync.Mutex // guards what follows, and is held while something is written
 	out      track
-	flight   []byte    // TLS 1.3: the last records that were written in the handshake
+	last     []byte    // TLS 1.3: the last record that was written in the handshake; nil: a long one, or a plain one
+	sealed   int       // likewise: how many had the type of data, as those that are sealed
 	counted  bool      // out.records are those under the last secret
 	randoms  [2]random // of TLS 1.2: the client's and the server's
 	exported bool
@@ -146,33 +147,30 @@ func (t *tap) Write(p []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	if t.shaking {
-		t.noteFlight(p)
+		t.noteRecords(p)
 	}
 	n, err := t.Conn.Write(p)
 	t.out.feed(p[:n])
 	return n, err
 }
 
-// maxFlight is how much is kept of a flight: the last records, where the tickets are.
-const maxFlight = 2 << 10
+// maxLast is how long a record is kept: a ticket, mostly.
+const maxLast = 2 << 10
 
-// noteFlight keeps the end of what is written in the handshake. Crypto/tls writes whole records.
-func (t *tap) noteFlight(p []byte) {
+// noteRecords keeps the last of what is written in the handshake. Crypto/tls writes whole records.
+func (t *tap) noteRecords(p []byte) {
 	t.randoms[1].feed(p)
 	for !t.out.partial() && len(p) >= headLen {
-		n := sizeOf(p)
-		if n > len(p) {
-			break
+		n := min(sizeOf(p), len(p))
+		whole := n == sizeOf(p)
+		if p[0] == typeData {
+			t.sealed++
 		}
-		if p[0] == typeData && n <= maxFlight {
-			t.flight = append(t.flight, p[:n]...)
-		} else {
-			t.flight = t.flight[:0]
+		t.last = t.last[:0]
+		if p[0] == typeData && whole && n <= maxLast {
+			t.last = append(t.last, p[:n]...)
 		}
 		p = p[n:]
-	}
-	for len(t.flight) > maxFlight {
-		t.flight = t.flight[sizeOf(t.flight):]
 	}
 }
 
@@ -186,10 +184,9 @@ func (t *tap) shaken(cs tls.ConnectionState) {
 	switch {
 	case !ok:
 	case t.tls13:
-		t.flight = behindFinished(t.flight, suite)
-		ok = t.secrets[1].n > 0 && len(t.flight) > 0
+		ok = t.secrets[1].n > 0 && len(t.last) > 0
 	default:
-		t.flight = nil
+		t.last = nil
 		ok = t.randoms[0].take(clientHello) != nil && t.randoms[1].take(serverHello) != nil
 	}
 	t.in, t.out = track{}, track{}
@@ -218,5 +215,5 @@ func (t *tap) abandon() {
 // wipe overwrites the secrets. The caller holds mu.
 func (t *tap) wipe() {
 	t.secrets = [2]secret{}
-	t.flight = nil
+	t.last = nil
 }
