@@ -1,11 +1,9 @@
 package tlsmove
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
-	"reflect"
 	"sync"
 	"sync/atomic"
 )
@@ -21,7 +19,7 @@ type First struct {
 }
 
 // Config returns what Server wants: config, which goes on to be used, with an ear for the secrets. Config must have no
-// GetConfigForClient. The keys of session tickets are config's own where it has some, else those of what is returned.
+// GetConfigForClient. The keys of session tickets are config's, also where several servers have it.
 func Config(config *tls.Config) *tls.Config {
 	ear := config.Clone()
 	ear.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -33,10 +31,7 @@ func Config(config *tls.Config) *tls.Config {
 		t.logs, own.KeyLogWriter = own.KeyLogWriter, (*keyLog)(t)
 		unwrap := own.UnwrapSession
 		if unwrap == nil {
-			unwrap = ear.DecryptTicket
-			if hasKeys(own) {
-				unwrap = own.DecryptTicket
-			}
+			unwrap = config.DecryptTicket
 		}
 		own.UnwrapSession = func(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
 			session, err := unwrap(ticket, cs)
@@ -44,6 +39,9 @@ func Config(config *tls.Config) *tls.Config {
 				t.resumes(session)
 			}
 			return session, err
+		}
+		if own.WrapSession == nil {
+			own.WrapSession = config.EncryptTicket // crypto/tls would seal with keys of ear's
 		}
 		return own, nil
 	}
@@ -142,12 +140,3 @@ func (f *First) Export() ([]byte, error) {
 
 // Keep implements Secured.
 func (f *First) Keep() { f.tap.keep() }
-
-// hasKeys tells whether the user has given config keys for session tickets, of which nothing else tells.
-func hasKeys(config *tls.Config) bool {
-	keys := reflect.ValueOf(config).Elem().FieldByName("sessionTicketKeys")
-	//lint:ignore SA1019 users have it still
-	legacy := config.SessionTicketKey
-	return keys.IsValid() && keys.Kind() == reflect.Slice && keys.Len() > 0 ||
-		legacy != [32]byte{} && !bytes.HasPrefix(legacy[:], []byte("DEPRECATED"))
-}

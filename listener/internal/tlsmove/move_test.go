@@ -247,6 +247,37 @@ func TestCountSealed(t *testing.T) {
 	}
 }
 
+// Sessions are resumed as with crypto/tls alone, whatever hooks a config has, and by another listener of it.
+func TestSessionsResume(t *testing.T) {
+	wrap := func(c *tls.Config) { c.WrapSession = c.EncryptTicket }
+	unwrap := func(c *tls.Config) { c.UnwrapSession = c.DecryptTicket }
+	for name, prepare := range map[string]func(c *tls.Config){
+		"no hook": func(*tls.Config) {}, "WrapSession": wrap, "UnwrapSession": unwrap,
+		"both":        func(c *tls.Config) { wrap(c); unwrap(c) },
+		"its own key": func(c *tls.Config) { c.SetSessionTicketKeys([][32]byte{{1}}) },
+		"a legacy key, WrapSession": func(c *tls.Config) {
+			c.SessionTicketKey = [32]byte{1}
+			wrap(c)
+		},
+	} {
+		for _, k := range kinds[:2] {
+			t.Run(fmt.Sprint(name, " ", k), func(t *testing.T) {
+				client, config := k.client(), k.config()
+				prepare(config)
+				one, other := Config(config), Config(config)
+				for i, server := range []*tls.Config{one, one, other} {
+					c, s := shake(t, client, server)
+					exchange(t, c, s, 1)
+					exchange(t, s, c, 1)
+					if resumed := s.ConnectionState().DidResume; resumed != (i > 0) {
+						t.Errorf("handshake %d: resumed is %v", i, resumed)
+					}
+				}
+			})
+		}
+	}
+}
+
 func sameState(a, b tls.ConnectionState) bool {
 	v, w := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range v.NumField() {
