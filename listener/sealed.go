@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"syscall"
 
 	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
@@ -37,6 +38,10 @@ type unshaken struct{ net.Conn }
 func (unshaken) Read([]byte) (int, error)  { return 0, net.ErrClosed }
 func (unshaken) Write([]byte) (int, error) { return 0, net.ErrClosed }
 func (u unshaken) NetConn() net.Conn       { return u.Conn }
+
+func (u unshaken) SyscallConn() (syscall.RawConn, error) {
+	return syscallConn(u.Conn.(tlsmove.Secured).NetConn())
+}
 
 // HandshakeContext is where a server of Go 1.27 or later shakes hands.
 func (f *sealed) HandshakeContext(ctx context.Context) error {

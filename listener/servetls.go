@@ -15,8 +15,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
-// TLSListener returns what srv is to accept from by Serve, to serve ln over TLS by config. Where ln is what Listen has
-// returned, connections of HTTP/1.1 can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its
+// TLSListener returns what srv is to accept from by Set.Serve, to serve ln over TLS by config. Where ln is what Listen
+// has returned, connections of HTTP/1.1 can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its
 // handover as those in plain text, and Adopt of a set that serves their listener over TLS takes them, unless its config
 // does not permit their version or suite. Config may go on to change its session tickets' keys.
 //
@@ -35,8 +35,9 @@ func (s *Set) TLSListener(srv *http.Server, ln net.Listener, config *tls.Config)
 	}
 	l := &securedListener{
 		fronts: fronts{Listener: ln, set: s}, srv: srv, config: tlsmove.Config(config),
-		ready: make(chan net.Conn), failed: make(chan error), over: make(chan struct{}), base: context.Background(),
+		ready: make(chan net.Conn), failed: make(chan error), base: context.Background(),
 	}
+	l.life, l.end = context.WithCancel(context.Background())
 	so.secured.Store(&secureServer{srv, config})
 	return l
 }
@@ -57,10 +58,11 @@ type securedListener struct {
 	once   sync.Once
 	ready  chan net.Conn
 	failed chan error
-	over   chan struct{} // closed when nobody accepts any more
+	life   context.Context // ends when nobody accepts any more, and handshakes with it
+	end    context.CancelFunc
 }
 
-func (l *securedListener) served() { close(l.over) }
+func (l *securedListener) served() { l.end() }
 
 // Accept implements net.Listener. A server of Go 1.26 or earlier has to have a *tls.Conn for HTTP/2, and another type
 // for what can be moved: so it is known only after the handshake what it gets.
@@ -78,20 +80,33 @@ func (l *securedListener) Accept() (net.Conn, error) {
 		return nc, nil
 	case err := <-l.failed:
 		return nil, err
+	case <-l.life.Done():
+		return nil, net.ErrClosed
 	}
 }
 
 // acceptAll shakes hands with all that comes. The listener below does not end before the server has what came before.
 func (l *securedListener) acceptAll() {
+	const least, most = 5 * time.Millisecond, time.Second // as in net/http
+	var pause time.Duration
 	for {
 		nc, err := l.Listener.Accept()
 		if err == nil {
+			pause = 0
 			go l.shake(nc)
 			continue
 		}
+		failed, later := l.failed, (<-chan time.Time)(nil)
+		var again interface{ Temporary() bool }
+		if errors.As(err, &again) && again.Temporary() { // a server would not take what is ready while it waits
+			pause = min(max(2*pause, least), most)
+			l.logf("http: Accept error: %v; retrying in %v", err, pause)
+			failed, later = nil, time.After(pause)
+		}
 		select {
-		case l.failed <- err: // the server waits before it accepts again, or never does
-		case <-l.over:
+		case failed <- err:
+		case <-later:
+		case <-l.life.Done():
 			return
 		}
 	}
@@ -127,7 +142,9 @@ func (l *securedListener) shake(nc net.Conn) {
 	f, ok := nc.(*sealed)
 	if first, isNew := f.first(); ok && isNew {
 		ctx := context.WithValue(l.base, http.ServerContextKey, l.srv)
-		ctx = context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr())
+		ctx, stop := context.WithCancel(context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
+		defer stop()
+		defer context.AfterFunc(l.life, stop)()
 		timeout := l.timeout()
 		if timeout > 0 {
 			_ = nc.SetDeadline(time.Now().Add(timeout))
@@ -149,14 +166,15 @@ func (l *securedListener) shake(nc net.Conn) {
 	}
 	select {
 	case l.ready <- nc:
-	case <-l.over:
+	case <-l.life.Done():
 		_ = nc.Close()
 	}
 }
 
-// refuse says what net/http says of a handshake that has failed. A client that was moved before it said a word is none.
+// refuse says what net/http says of a handshake that has failed. A client that was moved before it said a word is none,
+// nor is one that the server has left.
 func (l *securedListener) refuse(nc net.Conn, err error) {
-	if c, _ := unwrap(nc); c != nil && c.moved.Load() {
+	if c, _ := unwrap(nc); l.life.Err() != nil || c != nil && c.moved.Load() {
 		_ = nc.Close()
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // tap lies under crypto/tls. It counts the records in both directions. While the handshake lasts it hands out no byte
@@ -105,6 +106,14 @@ func (t *track) feed(p []byte) {
 
 // NetConn returns what is below.
 func (t *tap) NetConn() net.Conn { return t.Conn }
+
+// SyscallConn implements syscall.Conn, for the hooks of a tls.Config, which get a tap.
+func (t *tap) SyscallConn() (syscall.RawConn, error) {
+	if sc, ok := t.Conn.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}
 
 // Read implements net.Conn.
 func (t *tap) Read(p []byte) (int, error) {

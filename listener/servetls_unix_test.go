@@ -1,0 +1,97 @@
+//go:build unix
+
+package listener
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A server that is done leaves no handshake behind, and its listener ends whoever accepts from it later.
+func TestHandshakesEndWithTheirServer(t *testing.T) {
+	g := listening(t, nil)
+	srv := &http.Server{Handler: echo(1)}
+	g.set.Track(srv)
+	g.set.Open()
+	shakes, over := make(chan struct{}), make(chan struct{})
+	defer close(over)
+	config := certified("http/1.1")
+	config.Certificates = nil
+	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if _, err := syscallConn(hello.Conn); err != nil {
+			t.Errorf("a hook's %T: %v", hello.Conn, err)
+		}
+		close(shakes)
+		select { // net/http itself, from Go 1.27 on, ends no context
+		case <-hello.Context().Done():
+		case <-over:
+		}
+		return nil, net.ErrClosed
+	}
+	ln := g.set.TLSListener(srv, g.ln, config)
+	served := make(chan error, 1)
+	go func() { served <- g.set.Serve(srv, ln) }()
+	c := dial(t, g)
+	shaken := make(chan error, 1)
+	go func() { shaken <- tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
+	<-shakes
+	_ = srv.Close()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+	if err := <-shaken; err == nil {
+		t.Error("the handshake goes on")
+	}
+	again := &http.Server{}
+	if err := g.set.Serve(again, ln); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("another server on the listener: %v", err)
+	}
+}
+
+// brittle fails now and then.
+type brittle struct {
+	net.Listener
+	errs []error
+}
+
+func (b *brittle) Accept() (net.Conn, error) {
+	if len(b.errs) > 0 {
+		err := b.errs[0]
+		b.errs = b.errs[1:]
+		return nil, err
+	}
+	return b.Listener.Accept()
+}
+
+// A server sleeps at an error that is temporary. What is ready may not wait for that.
+func TestTemporaryErrorsStayBelow(t *testing.T) {
+	g := listening(t, nil)
+	g.set.Open()
+	srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0)}
+	l, ok := g.set.TLSListener(srv, g.ln, certified("http/1.1")).(*securedListener)
+	if !ok {
+		t.Skip("no connection moves in this process")
+	}
+	defer l.end()
+	errGone := errors.New("gone")
+	full := &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	l.Listener = &brittle{g.ln, []error{full, full, errGone, full}}
+	if _, err := l.Accept(); err != errGone {
+		t.Errorf("%v, want the error that is for good", err)
+	}
+	go dialTLS(t, g)
+	nc, err := l.Accept()
+	check(t, err)
+	_ = nc.SetDeadline(time.Now())
+	if _, err := syscallConn(nc.(*sealed).inner().(*tls.Conn).NetConn()); err != nil {
+		t.Error(err)
+	}
+	_ = nc.Close()
+}
