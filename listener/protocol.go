@@ -62,9 +62,10 @@ func (c http2) behind(int) LossKind  { return "" }
 // behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
-// movable: what was read stays here, and so do keys of TLS, until the server has them.
+// movable: what was read stays here, and so do keys of TLS, until the server has them. Nothing read does not tell that
+// there are none: unseal begins with that.
 func (c unmet) movable() bool {
-	return !c.readSinceIdle.Load() && c.http1.movable() && c.speaks.Load() != insealed
+	return !c.readSinceIdle.Load() && c.http1.movable() && !c.isTLS()
 }
 
 func (c unmet) atRest(int, bool) bool {

@@ -95,3 +95,17 @@ func TestTemporaryErrorsStayBelow(t *testing.T) {
 	}
 	_ = nc.Close()
 }
+
+// A connection under TLS moves with its keys or not at all, also in the moment in which they come.
+func TestNothingMovesWithoutItsKeys(t *testing.T) {
+	for state := range int32(2) { // unmet, and with a server
+		for _, speaks := range []int32{secured, insealed} {
+			c := &conn{set: New(nil, nil)}
+			c.state.Store(state)
+			c.speaks.Store(speaks)
+			if c.protocol().movable() {
+				t.Errorf("state %d, speaks %d: it moves", state, speaks)
+			}
+		}
+	}
+}

@@ -73,7 +73,8 @@ func (c tlsRecords) rejects(p []byte) bool {
 // as others over TLS: what has not been read are records.
 type unsealed struct{ tlsRecords }
 
-func (c unsealed) movable() bool { return !c.set.keepTLS.Load() && c.seal.Movable() }
+// movable: what was taken has no seal until a TLSListener of this set has accepted it.
+func (c unsealed) movable() bool { return !c.set.keepTLS.Load() && c.seal != nil && c.seal.Movable() }
 
 func (c unsealed) atRest(int, bool) bool {
 	rest := c.tlsRecords.atRest(0, false)
