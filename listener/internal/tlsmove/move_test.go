@@ -2,9 +2,11 @@ package tlsmove
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -240,7 +242,7 @@ func TestCountSealed(t *testing.T) {
 			if tickets > 0 {
 				record = seal(last, tickets)
 			}
-			if n, err := countSealed(record, 4+tickets, s, last); int(n) != tickets || err != nil {
+			if n, err := countSealed(record, uint64(4+tickets), s, last); int(n) != tickets || err != nil {
 				t.Errorf("%d of %d, %v", n, tickets, err)
 			}
 		}
@@ -287,4 +289,70 @@ func sameState(a, b tls.ConnectionState) bool {
 	}
 	_, err := a.ExportKeyingMaterial("label", nil, 1)
 	return err != nil && strings.Contains(err.Error(), "unavailable")
+}
+
+// splitter is below a client of TLS 1.2. It seals the client's Finished in two records, and what follows once more.
+type splitter struct {
+	net.Conn
+	log     bytes.Buffer // the client's key log
+	randoms [2]random
+	changed bool
+	in, out *half // of the client's records, as it seals them and as they go out
+}
+
+func (s *splitter) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.randoms[1].feed(p[:n])
+	return n, err
+}
+
+func (s *splitter) Write(p []byte) (int, error) {
+	s.randoms[0].feed(p)
+	var sent []byte
+	for rest := bytes.Clone(p); len(rest) > 0; {
+		record := rest[:sizeOf(rest)]
+		rest = rest[len(record):]
+		if !s.changed {
+			sent = append(sent, record...)
+			s.changed = record[0] == typeCipherChange
+			continue
+		}
+		if s.in == nil {
+			line := bytes.Fields(s.log.Bytes())
+			master, err := hex.DecodeString(string(line[2]))
+			if err != nil {
+				return 0, err
+			}
+			key, _ := aes128.keyBlock(master, s.randoms[0].take(clientHello), s.randoms[1].take(serverHello))
+			s.in, _ = newHalf(tls.VersionTLS12, &aes128, Half{Secret: key})
+			s.out, _ = newHalf(tls.VersionTLS12, &aes128, Half{Secret: key})
+		}
+		typ, text, alert := s.in.open(record)
+		if alert != 0 {
+			return 0, alert
+		}
+		if typ == typeHandshake {
+			sent, _ = s.out.seal(sent, typ, text[:1])
+			text = text[1:]
+		}
+		sent, _ = s.out.seal(sent, typ, text)
+	}
+	_, err := s.Conn.Write(sent)
+	return len(p), err
+}
+
+// A client of TLS 1.2 may send its Finished in pieces: each has a number.
+func TestFinishedInPieces(t *testing.T) {
+	near, far := pair(t)
+	split := &splitter{Conn: near}
+	config := kinds[1].client()
+	config.KeyLogWriter = &split.log
+	c, s := tls.Client(split, config), Server(far, kinds[1].server())
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
+	if err := cmp.Or(s.Handshake(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, c, s, 50_000)
+	exchange(t, c, move(t, s), 50_000)
 }

@@ -72,7 +72,7 @@ func (t *tap) export(s *State) error {
 			return errForeign
 		}
 		if !t.counted {
-			n, err := countSealed(t.last, t.sealed, suite, s.Out.Secret)
+			n, err := countSealed(t.last, t.sealed[1], suite, s.Out.Secret)
 			if err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ func (t *tap) export(s *State) error {
 	} else {
 		s.In.Secret, s.Out.Secret = suite.keyBlock(secrets[0],
 			t.randoms[0].take(clientHello), t.randoms[1].take(serverHello))
-		s.In.Seq, s.Out.Seq = t.in.records+1, t.out.records+1 // the handshake's last
+		s.In.Seq, s.Out.Seq = t.in.records+t.sealed[0], t.out.records+t.sealed[1]
 	}
 	t.exported = true
 	return nil
@@ -95,7 +95,7 @@ const maxSealed = 100
 // countSealed counts the records of a handshake that are under its last secret: session tickets. The last record of the
 // handshake opens under its own number only, or it is the Finished, and opens under none. So it does not matter how
 // long a ticket is, which is the user's to choose.
-func countSealed(last []byte, sealed int, s *suite, secret []byte) (uint64, error) {
+func countSealed(last []byte, sealed uint64, s *suite, secret []byte) (uint64, error) {
 	if sealed > maxSealed {
 		return 0, errForeign
 	}
@@ -105,7 +105,7 @@ func countSealed(last []byte, sealed int, s *suite, secret []byte) (uint64, erro
 	}
 	defer h.wipe()
 	record := make([]byte, len(last))
-	for seq := range uint64(sealed) {
+	for seq := range sealed {
 		h.Seq = seq
 		copy(record, last) // a failure overwrites it
 		if _, _, alert := h.open(record); alert == 0 {

@@ -27,8 +27,8 @@ type tap struct {
 	mu       sync.Mutex // guards what follows, and is held while something is written
 	out      track
 	last     []byte    // TLS 1.3: the last record that was written in the handshake; nil: a long one, or a plain one
-	sealed   int       // likewise: how many had the type of data, as those that are sealed
 	counted  bool      // out.records are those under the last secret
+	sealed   [2]uint64 // of in and out, in the handshake
 	randoms  [2]random // of TLS 1.2: the client's and the server's
 	exported bool
 }
@@ -72,6 +72,8 @@ type track struct {
 	records uint64
 	bytes   uint64 // in records, behind their heads
 	other   bool   // one that is no data was seen
+	changed bool   // a change of ciphers was seen
+	sealed  uint64 // records since the last; without one, those of the type of data. In TLS 1.3 an upper bound
 }
 
 // next is how many bytes are missing in the head, or in the record.
@@ -97,6 +99,12 @@ func (t *track) feed(p []byte) {
 			t.records++
 			t.bytes += uint64(t.left)
 			t.other = t.other || t.head[0] != typeData
+			switch {
+			case t.head[0] == typeCipherChange:
+				t.changed, t.sealed = true, 0
+			case t.changed || t.head[0] == typeData:
+				t.sealed++
+			}
 		}
 		n := min(t.left, len(p))
 		t.left -= n
@@ -172,9 +180,6 @@ func (t *tap) noteRecords(p []byte) {
 	for !t.out.partial() && len(p) >= headLen {
 		n := min(sizeOf(p), len(p))
 		whole := n == sizeOf(p)
-		if p[0] == typeData {
-			t.sealed++
-		}
 		t.last = t.last[:0]
 		if p[0] == typeData && whole && n <= maxLast {
 			t.last = append(t.last, p[:n]...)
@@ -198,6 +203,7 @@ func (t *tap) shaken(cs tls.ConnectionState) {
 		t.last = nil
 		ok = t.randoms[0].take(clientHello) != nil && t.randoms[1].take(serverHello) != nil
 	}
+	t.sealed = [2]uint64{t.in.sealed, t.out.sealed}
 	t.in, t.out = track{}, track{}
 	t.counted = !t.tls13
 	if ok && t.tls13 {
