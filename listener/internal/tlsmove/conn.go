@@ -168,7 +168,7 @@ func (c *Conn) Export() ([]byte, error) {
 	s := c.state
 	s.In, s.Out = c.in.Half, c.out.Half
 	c.exported = true
-	return s.AppendBinary(nil), nil
+	return s.AppendBinary(make([]byte, 0, MaxState)), nil // which does not grow: no copy is left
 }
 
 // Keep implements Secured.

@@ -135,7 +135,7 @@ func (f *First) Export() ([]byte, error) {
 	if err := f.tap.export(s); err != nil {
 		return nil, err
 	}
-	return s.AppendBinary(nil), nil
+	return s.AppendBinary(make([]byte, 0, MaxState)), nil // which does not grow: no copy is left
 }
 
 // Keep implements Secured.

@@ -30,6 +30,7 @@ func (l *keyLog) Write(line []byte) (int, error) {
 	if t.logs != nil {
 		return t.logs.Write(line)
 	}
+	clear(line) // crypto/tls has made it for this call
 	return len(line), nil
 }
 

@@ -3,6 +3,7 @@ package tlsmove
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 	"unsafe"
 )
@@ -49,6 +50,18 @@ func holds(v reflect.Value, secret []byte, seen map[unsafe.Pointer]bool) bool {
 	return false
 }
 
+// A line of the key log that nobody else reads is overwritten.
+func TestKeyLogIsOverwritten(t *testing.T) {
+	line := []byte("CLIENT_TRAFFIC_SECRET_0 " + strings.Repeat("00", randomLen) + " " + strings.Repeat("ab", 32) + "\n")
+	l := new(keyLog)
+	if n, err := l.Write(line); n != len(line) || err != nil || l.secrets[0].n != 32 {
+		t.Errorf("%d, %v, %d bytes of a secret", n, err, l.secrets[0].n)
+	}
+	if bytes.Contains(line, []byte("ab")) {
+		t.Errorf("%q is left", line)
+	}
+}
+
 // A connection that is over, here or because it has been moved, leaves no secret in what this package has of it.
 func TestSecretsAreOverwritten(t *testing.T) {
 	for _, k := range kinds {
@@ -60,6 +73,9 @@ func TestSecretsAreOverwritten(t *testing.T) {
 			exchange(t, c, s, 1)
 			secrets := [][]byte{bytes.Clone(s.tap.secrets[0].b[:s.tap.secrets[0].n])}
 			form := must[[]byte](t)(s.Export())
+			if cap(form) != MaxState {
+				t.Errorf("the form has grown to %d bytes", cap(form))
+			}
 			state := must[*State](t)(ParseState(form))
 			secrets = append(secrets, bytes.Clone(state.In.Secret), bytes.Clone(state.Out.Secret))
 			in, out := state.In.Secret, state.Out.Secret
