@@ -149,8 +149,8 @@ func (f *Conn) withhold(m *move, p []byte) (n int, err error) {
 				k, err = f.pass(p)
 				return n + k, err
 			}
-		case len(p) > 0: // another frame
-			k = min(f.out.Room()-len(f.held), len(p))
+		case len(p) > 0: // another frame; what is held may go beyond its header
+			k = max(0, min(f.out.Room()-len(f.held), len(p)))
 			_, err = f.pass(append(f.held, p[:k]...))
 			f.held, n, p = nil, n+k, p[k:]
 		}
