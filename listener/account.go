@@ -93,15 +93,28 @@ func (c *conn) requestEnds(r *http.Request) {
 	if c.set.leaving.Load() != nil {
 		c.set.finished.Add(1)
 	}
+	if isStream(r) {
+		c.streamEnds(r)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case isStream(r):
-		delete(c.streams, r)
 	case c.hijacked: // the request goes on
 		c.handlerLeft = true
 	default:
 		c.serving = request{}
+	}
+}
+
+// streamEnds is requestEnds of a stream. Net/http may have said before that no stream is open.
+func (c *conn) streamEnds(r *http.Request) {
+	c.mu.Lock()
+	delete(c.streams, r)
+	none := len(c.streams) == 0
+	c.mu.Unlock()
+	if f := c.h2.Load(); f != nil && none {
+		f.Rests()
 	}
 }
 

@@ -92,7 +92,11 @@ func readPreface(nc net.Conn) bool {
 
 // newH2Conn puts an h2drain.Conn over nc, see h2drain.New. That is what ends c from now on.
 func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
-	f := h2drain.New(nc, (*below)(c), ahead, early, seen)
+	_, wrapped := unwrap(nc)
+	_, secure := nc.(encrypted)
+	plain := !wrapped && !secure
+	c.plainHTTP2.Store(plain)
+	f := h2drain.New(nc, (*below)(c), plain, ahead, early, seen)
 	if r := c.resumed; r != nil {
 		if from := r.from.Swap(nil); from != nil {
 			f.Resume(from.state, resumeGrace)
@@ -101,9 +105,6 @@ func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Con
 			c.requests.Store(min(1, int32(from.state.Last)))
 		}
 	}
-	_, wrapped := unwrap(nc)
-	_, secure := nc.(encrypted)
-	c.plainHTTP2.Store(!wrapped && !secure)
 	c.speaks.Store(framed)
 	c.h2.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
@@ -139,6 +140,12 @@ func (b *below) NotHTTP2() { b.h2.Store(nil); b.speaks.Store(plain) }
 func (b *below) AtRest() bool {
 	c := (*conn)(b)
 	return c.is(http.StateNew) || c.is(http.StateIdle)
+}
+
+func (b *below) Serves() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.streams) > 0
 }
 
 // h2ConnTLS has the method by which servers see that a connection is encrypted.

@@ -37,7 +37,7 @@ type Conn struct {
 
 	drain  atomic.Pointer[drain] // nil until leave
 	move   atomic.Pointer[move]  // nil until Move, and when it is no longer tried
-	client *h2state.Half         // what the client has said; the reader's
+	client *h2state.Half         // what the client has said, nil where it can't move; the reader's
 	server *h2state.Half         // and the server; guarded by writing
 	held   []byte                // a part of an answer to the server's reader, see move; guarded by writing
 
@@ -66,6 +66,7 @@ type Below interface {
 	IsClosed() bool
 	Cut()             // closes it, which a Close that lingers does not undo
 	AtRest() bool     // no stream is open, as far as the server says
+	Serves() bool     // a handler runs
 	NotHTTP2()        // what the client says is no HTTP/2
 	Due() bool        // reports true once, when the connection is to be left without a Leave
 	Socket() net.Conn // of the kernel
@@ -76,13 +77,20 @@ type Below interface {
 
 // New wraps nc, which is below or lies over it. Ahead is how many bytes of the client's preface are
 // yet to be read, early is what has been read of nc and is to be read again, and seen what the
-// server has got already.
-func New(nc net.Conn, below Below, ahead int, early, seen []byte) *Conn {
+// server has got already. Moves tells whether the connection may go to another process: for that,
+// what both sides say is followed.
+func New(nc net.Conn, below Below, moves bool, ahead int, early, seen []byte) *Conn {
 	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Scanner{Preface: ahead}}
-	f.client, f.server = h2state.NewHalf(true), h2state.NewHalf(false)
-	f.in.Watch, f.out.Watch = f.client, f.server
+	if moves {
+		f.watch(h2state.NewHalf(true), h2state.NewHalf(false))
+	}
 	f.follow(seen)
 	return f
+}
+
+func (f *Conn) watch(client, server *h2state.Half) {
+	f.client, f.server = client, server
+	f.in.Watch, f.out.Watch = client, server
 }
 
 // NetConn returns the connection that f wraps.
@@ -176,7 +184,8 @@ func (f *Conn) Read(p []byte) (int, error) {
 	for tried := false; ; {
 		alien := f.notHTTP2.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
-		if telling && f.in.Settings && f.in.Between() {
+		// What the server is to read next may be half read, and a server that is new begins with its opening.
+		if telling && len(f.extra) == 0 && f.opening.Load() == nil && f.in.Settings && f.in.Between() {
 			f.told.Store(true)
 			f.extra = h2frame.GoAway(0)
 		}

@@ -20,7 +20,7 @@ type move struct {
 	asked  atomic.Bool   // the server has been given a PING
 	pong   []byte        // how it acknowledges that; set before asked
 	heard  chan struct{} // has a value when it has
-	waited bool          // the reader has waited for it
+	awaits bool          // the reader is to wait for it, and has read nothing since; the reader's
 	once   sync.Once     // closes gone
 	gone   chan struct{} // the connection is closed
 }
@@ -33,7 +33,7 @@ var errMoved = errors.New("the connection has moved to another process")
 // Move makes f look for a moment in which it can go to another process, by Below.Offer. Leave ends
 // that.
 func (f *Conn) Move() {
-	if f.closed.Load() || f.drain.Load() != nil {
+	if f.closed.Load() || f.drain.Load() != nil || f.client == nil {
 		return
 	}
 	if f.move.Load() == nil && !f.offered.Swap(true) {
@@ -42,7 +42,7 @@ func (f *Conn) Move() {
 	f.Rests()
 }
 
-// Rests is told that the server has no stream any more.
+// Rests is told that the server has no stream any more, or has no handler that runs.
 func (f *Conn) Rests() {
 	if f.move.Load() != nil {
 		f.mu.Lock()
@@ -50,6 +50,9 @@ func (f *Conn) Rests() {
 		f.wakeLocked()
 	}
 }
+
+// rests tells whether the server has nothing to do: a handler may go on when its stream is over.
+func (f *Conn) rests() bool { return f.below.AtRest() && !f.below.Serves() }
 
 // What the reader is to do now.
 type moving int
@@ -65,35 +68,30 @@ func (f *Conn) tryMove(m *move) moving {
 	if f.drain.Load() != nil || f.ended.Load() || len(f.early) > 0 {
 		return readOn
 	}
-	if !m.asked.Load() {
-		if !f.below.AtRest() {
+	if m.awaits {
+		if m.awaits = false; !m.hears() {
 			return readOn
 		}
-		data := binary.BigEndian.AppendUint64(nil, rand.Uint64())
-		m.pong = h2frame.Append(nil, h2frame.TypePing, h2frame.FlagAck, 0, data)
-		m.waited = false
-		select {
-		case <-m.heard: // which came too late
-		default:
-		}
-		m.asked.Store(true)
-		f.extra = h2frame.Append(nil, h2frame.TypePing, 0, 0, data)
-		return asked
+		return f.offer()
 	}
-	if !f.hears(m) {
+	if m.asked.Load() || !f.rests() { // an answer that is late tells nothing of what was read since
 		return readOn
 	}
-	return f.offer(m)
+	data := binary.BigEndian.AppendUint64(nil, rand.Uint64())
+	m.pong = h2frame.Append(nil, h2frame.TypePing, h2frame.FlagAck, 0, data)
+	select {
+	case <-m.heard: // which came too late
+	default:
+	}
+	m.awaits = true
+	m.asked.Store(true)
+	f.extra = h2frame.Append(nil, h2frame.TypePing, 0, 0, data)
+	return asked
 }
 
-// hears waits, once, for the server's answer.
-func (f *Conn) hears(m *move) bool {
-	wait := answerTime
-	if m.waited {
-		wait = 0
-	}
-	m.waited = true
-	late := time.NewTimer(wait)
+// hears waits for the server's answer.
+func (m *move) hears() bool {
+	late := time.NewTimer(answerTime)
 	defer late.Stop()
 	select {
 	case <-m.heard:
@@ -105,20 +103,20 @@ func (f *Conn) hears(m *move) bool {
 }
 
 // offer offers the connection if it is settled. Meanwhile the server can't write.
-func (f *Conn) offer(m *move) (what moving) {
+func (f *Conn) offer() (what moving) {
 	f.writing.Lock()
 	defer func() {
 		f.writing.Unlock()
 		f.trySendPing()
 	}()
-	if f.broken != nil || !f.out.Between() || f.drain.Load() != nil || !f.below.AtRest() {
+	if f.broken != nil || !f.out.Between() || f.drain.Load() != nil || !f.rests() {
 		return readOn
 	}
 	s, ok := h2state.At(f.client, f.server, f.in.Last)
-	if !ok {
+	if !ok && !h2state.Never(f.client, f.server, f.in.Last) {
 		return readOn
 	}
-	if !f.below.Offer(s.Append(nil)) {
+	if !ok || !f.below.Offer(s.Append(nil)) {
 		f.move.Store(nil)
 		return readOn
 	}

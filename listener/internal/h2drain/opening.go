@@ -26,8 +26,7 @@ type opening struct {
 // may do what the server does not permit, because of other settings, is told to leave, with grace.
 func (f *Conn) Resume(s h2state.State, grace time.Duration) {
 	f.in, f.out = h2frame.Resumed(s.Last), h2frame.Resumed(0)
-	f.client, f.server = s.Halves()
-	f.in.Watch, f.out.Watch = f.client, f.server
+	f.watch(s.Halves())
 	f.place.Store(f.in.Place())
 	f.opening.Store(&opening{Opening: h2state.NewOpening(s), grace: grace, begun: make(chan struct{}),
 		done: make(chan struct{})})

@@ -93,7 +93,7 @@ func (h *Half) Wants(kind byte) bool {
 	case h2frame.TypeSettings, h2frame.TypeWindow:
 		return true
 	case h2frame.TypeHeaders, h2frame.TypeContinued:
-		return h.Client
+		return h.Client && !h.table.lost
 	}
 	return false
 }
@@ -130,7 +130,7 @@ func (h *Half) Passed(f h2frame.Frame) {
 func (h *Half) headers(f h2frame.Frame) {
 	p := f.Payload
 	if len(p) < f.Length || len(h.block) > h2frame.MaxKept {
-		h.table.lost = true
+		h.table, h.block = Table{lost: true}, nil
 		return
 	}
 	if f.Kind == h2frame.TypeHeaders {
@@ -161,6 +161,11 @@ const (
 	maxLast  = h2frame.MaxStream - 1
 )
 
+// Never tells whether At can't report true any more.
+func Never(client, server *Half, last uint32) bool {
+	return client.table.lost || client.ended || server.ended || last >= maxLast
+}
+
 // At returns the state of a connection on which both sides have come to an end of a frame, no
 // stream is open, and the server has processed all that the client has sent up to stream last. It
 // reports false where the state can't be told, or is not settled.
@@ -169,9 +174,9 @@ func At(client, server *Half, last uint32) (State, bool) {
 	s := State{Last: last, Client: client.settings, Server: server.settings, Send: client.window(server),
 		Receive: server.window(client), TableMax: client.table.max, Table: text}
 	settled := client.said > 0 && server.said > 0 && client.acked == server.said
-	known = known && last < maxLast
+	known = known && len(text) <= maxTable && !Never(client, server, last)
 	windows := s.Send >= 0 && s.Receive >= 0 && (s.Send >= DefaultWindow || last > 0)
-	return s, settled && windows && known && !client.ended && !server.ended && len(text) <= maxTable
+	return s, settled && windows && known
 }
 
 // Halves are those of a connection that goes on from s.

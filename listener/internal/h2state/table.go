@@ -48,6 +48,9 @@ func (t *Table) Feed(block []byte) {
 	for len(block) > 0 && !t.lost {
 		block = t.field(block)
 	}
+	if t.lost {
+		*t = Table{lost: true}
+	}
 }
 
 // field reads what a block begins with, and returns the rest.

@@ -1,0 +1,176 @@
+package h2drain
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/listener/internal/h2frame"
+	"github.com/baton-go/baton/listener/internal/h2state"
+)
+
+// resting is below a Conn that may move at any time, but nobody takes it.
+type resting struct {
+	nether
+	serves bool
+	offers int
+}
+
+func (*resting) AtRest() bool        { return true }
+func (r *resting) Serves() bool      { return r.serves }
+func (r *resting) Offer([]byte) bool { r.offers++; return false }
+
+// settled returns a Conn that can move.
+func settled(t *testing.T) (*Conn, *hose) {
+	t.Helper()
+	h := &hose{}
+	f := New(h, new(resting), true, 0, nil, nil)
+	said := slices.Concat(written(h2frame.TypeSettings, 0, 0, nil), written(h2frame.TypeSettings, h2frame.FlagAck, 0, nil))
+	_, _ = f.Write(said)
+	feed(t, f, said)
+	return f, h
+}
+
+// asks returns a Conn whose server has been given a PING, and how it is to answer.
+func asks(t *testing.T) (f *Conn, h *hose, pong []byte) {
+	t.Helper()
+	f, h = settled(t)
+	f.Move()
+	ping := make([]byte, 64)
+	n, err := f.Read(ping)
+	if err != nil || n != h2frame.HeaderLen+8 || ping[3] != h2frame.TypePing {
+		t.Fatalf("%q, %v, want a PING", ping[:n], err)
+	}
+	return f, h, written(h2frame.TypePing, h2frame.FlagAck, 0, ping[h2frame.HeaderLen:n])
+}
+
+// The client gets all but the server's answer to the PING that is not the client's: also what begins like that,
+// however the server cuts what it writes.
+func TestAnswersLikeOursPass(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for same := range 8 {
+		for cut := range 40 {
+			f, h, pong := asks(t)
+			like := slices.Clone(pong)
+			like[h2frame.HeaderLen+same] ^= 1
+			rest := written(h2frame.TypeData, 0, 1, []byte("some"))
+			said := slices.Concat(like, rest, like, like)
+			before := len(h.wrote())
+			write := func(b []byte) {
+				for len(b) > 0 {
+					k := min(cut, len(b))
+					if cut == 0 {
+						k = 1 + r.IntN(len(b))
+					}
+					n, err := f.Write(b[:k])
+					if n != k || err != nil {
+						t.Fatalf("%d, %v, want %d", n, err, k)
+					}
+					b = b[k:]
+				}
+			}
+			name := fmt.Sprintf("%d bytes as ours, in pieces of %d", same, cut)
+			write(said)
+			if got := h.wrote()[before:]; !bytes.Equal(got, said) {
+				t.Fatalf("%s: %q, want %q", name, got, said)
+			}
+			write(slices.Concat(pong, rest))
+			if got := h.wrote()[before:]; !bytes.Equal(got, slices.Concat(said, rest)) {
+				t.Fatalf("%s: then %q, want %q", name, got, rest)
+			}
+		}
+	}
+}
+
+// Only a server that has nothing to do is asked, and only a connection that can move is offered.
+func TestMoveIsTried(t *testing.T) {
+	read := func(f *Conn) int {
+		n, _ := f.Read(make([]byte, 64))
+		return n
+	}
+	for name, x := range map[string]struct {
+		before func(f *Conn, b *resting)
+		after  func(f *Conn) // the server has been asked
+		asked  bool
+		offers int
+		ends   bool // it is not tried again
+	}{
+		"it can move":       {nil, nil, true, 1, true},
+		"a handler runs":    {func(_ *Conn, b *resting) { b.serves = true }, nil, false, 0, false},
+		"a handler runs on": {nil, func(f *Conn) { f.below.(*resting).serves = true }, true, 0, false},
+		"SETTINGS not acknowledged": {func(f *Conn, _ *resting) {
+			_, _ = f.Write(written(h2frame.TypeSettings, 0, 0, nil))
+		}, nil, true, 0, false},
+		"a table that is not known": {func(f *Conn, _ *resting) {
+			feed(t, f, written(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, []byte{0x7f, 0x10, 0}))
+		}, nil, true, 0, true},
+		"the server leaves": {func(f *Conn, _ *resting) { _, _ = f.Write(h2frame.GoAway(0)) }, nil, true, 0, true},
+		"the last stream": {func(f *Conn, _ *resting) {
+			feed(t, f, written(h2frame.TypeHeaders, h2frame.FlagEndBlock, h2frame.MaxStream, nil))
+		}, nil, true, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := settled(t)
+			b := f.below.(*resting)
+			if x.before != nil {
+				x.before(f, b)
+			}
+			f.Move()
+			ping := make([]byte, 64)
+			if n, _ := f.Read(ping); (n > 0) != x.asked {
+				t.Fatalf("%d bytes for the server", n)
+			} else if n > 0 {
+				_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, ping[h2frame.HeaderLen:n]))
+			}
+			if x.after != nil {
+				x.after(f)
+			}
+			read(f)
+			if ends := f.move.Load() == nil; b.offers != x.offers || ends != x.ends {
+				t.Errorf("%d offers, ends %v, want %d, %v", b.offers, ends, x.offers, x.ends)
+			}
+		})
+	}
+}
+
+// The server is told to end behind what it is given for a move.
+func TestToldBehindWhatIsHalfRead(t *testing.T) {
+	for name, begin := range map[string]func(f *Conn) (kind byte){
+		"a PING": func(f *Conn) byte { f.Move(); return h2frame.TypePing },
+		"an opening": func(f *Conn) byte {
+			f.Resume(h2state.State{Client: h2state.Settings{}, Send: h2state.DefaultWindow}, time.Minute)
+			go func() {
+				for f.Opens() {
+					_, _ = f.Write(written(h2frame.TypeSettings, 0, 0, nil))
+					for n := byte('1'); n <= '2'; n++ {
+						_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, []byte{'r', 'e', 's', 'u', 'm', 'e', ' ', n}))
+					}
+				}
+			}()
+			return h2frame.TypeSettings
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := settled(t)
+			kind := begin(f)
+			f.ended.Store(name == "an opening")
+			var got []byte
+			for len(got) < 1000 {
+				buf := make([]byte, 5)
+				n, err := f.Read(buf)
+				got = append(got, buf[:n]...)
+				f.ended.Store(true)
+				if err != nil {
+					break
+				}
+			}
+			frames := split(t, got)
+			if last := frames[len(frames)-1]; frames[0][3] != kind || !bytes.Equal(last, h2frame.GoAway(0)) {
+				t.Errorf("%q, want a GOAWAY at the end", frames)
+			}
+		})
+	}
+}
