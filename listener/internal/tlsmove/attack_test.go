@@ -137,7 +137,7 @@ func TestRecordsOfStrangers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, p *peer, c *Conn) {
 				if x.in != "" && x.in != only[p.version] {
-					t.Skip("it can't be in this version")
+					return // there is no such thing in this version
 				}
 				must[int](t)(p.Write(x.send(p)))
 				got, err := io.ReadAll(c)
