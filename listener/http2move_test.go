@@ -3,6 +3,7 @@
 package listener
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -26,7 +27,7 @@ func nextHTTP2(t testing.TB, from *generation, srv *http.Server) *generation {
 	t.Helper()
 	srv.Protocols = from.srv.Protocols
 	to := next(t, from, srv)
-	to.await(t, "no server", func(Counts) bool { return to.ln.(*socket).http2.Load() })
+	to.await(t, "no server", func(Counts) bool { return to.ln.(*socket).http2.Load() != nil })
 	return to
 }
 
@@ -257,10 +258,9 @@ func TestHTTP2MovesToOtherSettings(t *testing.T) {
 		config http.HTTP2Config
 		leaves bool
 	}{
-		"more streams":   {http.HTTP2Config{MaxConcurrentStreams: 1000}, false},
-		"fewer streams":  {http.HTTP2Config{MaxConcurrentStreams: 7}, true},
-		"smaller window": {http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 17}, true},
-		"larger window":  {http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 22}, false},
+		"more streams":  {http.HTTP2Config{MaxConcurrentStreams: 1000}, false},
+		"fewer streams": {http.HTTP2Config{MaxConcurrentStreams: 7}, true},
+		"larger window": {http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 22}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -296,5 +296,97 @@ func TestHTTP2MovesToOtherSettings(t *testing.T) {
 			c.post(5, "c")
 			c.wantAnswer(5, "c")
 		})
+	}
+}
+
+// hpackLength appends the length of a string (RFC 7541, 5.2).
+func hpackLength(b []byte, n int) []byte {
+	if n < 0x7f {
+		return append(b, byte(n))
+	}
+	return binary.AppendUvarint(append(b, 0x7f), uint64(n-0x7f))
+}
+
+// A server takes only what it can go on with, whatever the client has sent meanwhile. Of the rest no request is lost.
+func TestHTTP2MovesWhereItFits(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprint(w, len(r.Header.Get("X-Kept")))
+	})
+	large := &http.HTTP2Config{MaxDecoderHeaderTableSize: 8192, MaxReadFrameSize: 1 << 21,
+		MaxReceiveBufferPerConnection: 1 << 21, MaxReceiveBufferPerStream: 1 << 21}
+	for name, test := range map[string]struct {
+		from, to *http.Server
+		kept     int // bytes of a field in the table
+		moves    bool
+	}{
+		"as large":              {&http.Server{HTTP2: large}, &http.Server{HTTP2: large}, 3000, true},
+		"larger":                {&http.Server{MaxHeaderBytes: 9000}, &http.Server{HTTP2: large, MaxHeaderBytes: 1 << 21}, 3000, true},
+		"as large by default":   {&http.Server{HTTP2: large}, &http.Server{}, 9, false},
+		"a smaller table":       {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxDecoderHeaderTableSize: 99}}, 9, false},
+		"smaller frames":        {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 14}}, 9, false},
+		"a smaller window":      {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 17}}, 9, false},
+		"smaller ones":          {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 17}}, 9, false},
+		"smaller heads":         {&http.Server{}, &http.Server{MaxHeaderBytes: 1024}, 9, false},
+		"small heads":           {&http.Server{MaxHeaderBytes: 1024}, &http.Server{MaxHeaderBytes: 1024}, 600, true},
+		"a table of more heads": {&http.Server{MaxHeaderBytes: 1024}, &http.Server{MaxHeaderBytes: 1024}, 900, false},
+		"tiny heads":            {&http.Server{MaxHeaderBytes: 1}, &http.Server{MaxHeaderBytes: 1}, 9, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.from.Handler, test.to.Handler = handler, handler
+			one := serveHTTP2(t, "h2c", test.from)
+			c := dialHTTP2(t, one, "h2c")
+			c.frame(4, h2frame.FlagAck, 0, nil)
+			field := append(hpackLength([]byte("\x40\x06x-kept"), test.kept), bytes.Repeat([]byte("v"), test.kept)...)
+			ask := func(stream uint32, field []byte) {
+				t.Helper()
+				c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, stream, append(slices.Clone(postHead), field...))
+				c.wantAnswer(stream, fmt.Sprint(test.kept))
+			}
+			ask(1, field)
+			if test.moves {
+				move(t, one, test.to)
+			} else {
+				one.depart(t, one.handTo(nextHTTP2(t, one, test.to)), 200*time.Millisecond)
+				c.wantGoAway(h2frame.MaxStream)
+				c.pong()
+			}
+			ask(3, []byte("\xbe"))
+			if n := one.set.Counts(); n.Lost != 0 || n.Moved != 0 && !test.moves {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
+// A stream may end before its handler does: as long as that runs, the connection stays.
+func TestHTTP2MovesWhenTheHandlerHasEnded(t *testing.T) {
+	t.Parallel()
+	begun, end := make(chan struct{}), make(chan struct{})
+	one := serveHTTP2(t, "h2c", &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(begun)
+		<-end
+	})})
+	c := dialHTTP2(t, one, "h2c")
+	c.frame(4, h2frame.FlagAck, 0, nil)
+	c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)
+	<-begun
+	c.frame(h2frame.TypeReset, 0, 1, []byte{0, 0, 0, 8})
+	one.await(t, "not idle", func(n Counts) bool { return one.set.all()[0].is(http.StateIdle) })
+	two := nextHTTP2(t, one, new(http.Server))
+	wait := one.leave(t, two)
+	c.frame(h2frame.TypePing, 0, 0, make([]byte, 8)) // which it answers
+	for f := c.next(); f.kind != h2frame.TypePing; f = c.next() {
+	}
+	if n := one.set.Counts(); n.Moved != 0 {
+		t.Errorf("%+v", n)
+	}
+	close(end)
+	wait()
+	c.post(3, "b")
+	c.wantAnswer(3, "b")
+	if n := one.set.Counts(); n.Moved != 1 {
+		t.Errorf("%+v", n)
 	}
 }

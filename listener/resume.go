@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -31,12 +32,53 @@ const resumeGrace = 5 * time.Second
 
 var errNoHTTP2 = errors.New("no server here speaks HTTP/2 on what it accepts")
 
+var errTighter = errors.New("the server here permits less than its client may have sent: its HTTP2 or " +
+	"MaxHeaderBytes is smaller than that of the process before")
+
+// http2Limits are what a server is about to tell its clients. How many streams they may have is not
+// in settings: a request too much is refused, and not lost.
+type http2Limits struct {
+	settings h2state.Settings
+	window   int // for the connection
+}
+
+// limitsHTTP2 does as net/http does with what srv has been configured with. Another package's
+// configuration is not seen: what it makes smaller, Opening.Tighter finds; with what it makes larger
+// than net/http does, connections stay.
+func limitsHTTP2(srv *http.Server) *http2Limits {
+	own := srv.HTTP2
+	if own == nil {
+		own = new(http.HTTP2Config)
+	}
+	set := func(v, least, most, otherwise int) uint32 {
+		if v < least || v > most {
+			v = otherwise
+		}
+		return uint32(v)
+	}
+	const buffer, maxFrame = 1 << 20, 1<<24 - 1
+	headers := srv.MaxHeaderBytes
+	if headers <= 0 {
+		headers = http.DefaultMaxHeaderBytes
+	}
+	return &http2Limits{h2state.Settings{
+		h2state.TableSize:  set(own.MaxDecoderHeaderTableSize, 1, math.MaxInt32, 4096),
+		h2state.WindowSize: set(own.MaxReceiveBufferPerStream, 1, math.MaxInt32, buffer),
+		h2state.MaxFrame:   set(own.MaxReadFrameSize, 1<<14, maxFrame, buffer),
+		h2state.MaxHeaders: uint32(headers + 10*32), // ten fields
+	}, int(set(own.MaxReceiveBufferPerConnection, h2state.DefaultWindow, math.MaxInt32, buffer))}
+}
+
 // resume reads the state of a connection that belongs to so.
 func (so *socket) resume(text []byte) (*resumption, error) {
 	text = bytes.Clone(text) // which lies in that of others, or is cleared
 	s, err := h2state.Parse(text)
-	if err == nil && !so.http2.Load() {
+	switch limits := so.http2.Load(); {
+	case err != nil:
+	case limits == nil:
 		err = errNoHTTP2
+	case !s.Fits(limits.settings, limits.window):
+		err = errTighter
 	}
 	if err != nil {
 		return nil, fmt.Errorf("HTTP/2 on %s: %w", so.key, err)

@@ -28,7 +28,7 @@ type socket struct {
 
 	tracked atomic.Bool                  // a server that was given to Track accepts here, perhaps through a wrapper
 	secured atomic.Pointer[secureServer] // that serves it, and takes connections over TLS
-	http2   atomic.Bool                  // that server goes on with HTTP/2 where another process has stopped
+	http2   atomic.Pointer[http2Limits]  // of that server; nil: it can't go on from another process
 	holding atomic.Pointer[conn]         // what Accept has returned, until it is called again
 
 	keepAlive       time.Duration // as in net.ListenConfig

@@ -39,7 +39,11 @@ func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler)
 		own, _ := ln.(*securedListener)
 		// By now srv has been configured for HTTP/2, and has accepted nothing.
 		ln, http2 := s.configureFronts(srv, ln, begin())
-		s.expectTracked(ln, http2)
+		var limits *http2Limits
+		if http2 {
+			limits = limitsHTTP2(srv)
+		}
+		s.expectTracked(ln, limits)
 		ctx := context.Background()
 		if base != nil {
 			ctx = base(ln)

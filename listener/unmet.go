@@ -8,8 +8,8 @@ import (
 )
 
 // expectTracked is told that a tracked server serves ln, and marks the socket of this set below it.
-// HTTP2 tells whether the server can go on with HTTP/2 where another process has stopped.
-func (s *Set) expectTracked(ln net.Listener, http2 bool) {
+// HTTP2 is nil unless the server can go on with HTTP/2 where another process has stopped.
+func (s *Set) expectTracked(ln net.Listener, http2 *http2Limits) {
 	if ln == nil || ln.Addr() == nil {
 		return
 	}

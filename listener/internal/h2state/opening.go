@@ -132,11 +132,4 @@ func (o *Opening) Words() (b []byte) {
 func (o *Opening) window() int { return DefaultWindow + o.server.granted }
 
 // Tighter tells whether the client may do what this server does not permit, until it has heard.
-func (o *Opening) Tighter() bool {
-	for _, id := range []uint16{TableSize, MaxStreams, WindowSize, MaxFrame} {
-		if o.server.settings.Of(id) < o.Server.Of(id) {
-			return true
-		}
-	}
-	return o.window() < o.Receive
-}
+func (o *Opening) Tighter() bool { return o.exceeds(o.server.settings, o.window()) }

@@ -186,6 +186,23 @@ func (s State) Halves() (client, server *Half) {
 		&Half{settings: maps.Clone(s.Server), said: 1, acked: 1, granted: s.Receive - DefaultWindow}
 }
 
+// Fits tells whether a server with those settings, and that window for the connection, can go on from
+// s, and permits all that the client may do. The table comes in one header block (see Opening), of
+// which a server takes twice its MaxHeaders; strings may become longer when they are decoded.
+func (s State) Fits(now Settings, window int) bool {
+	return !s.exceeds(now, window) && 2*len(s.Table) <= int(now.Of(MaxHeaders))
+}
+
+// exceeds tells whether the client may do what such a server does not permit.
+func (s State) exceeds(now Settings, window int) bool {
+	for id := range defaults {
+		if now.Of(id) < s.Server.Of(id) {
+			return true
+		}
+	}
+	return window < s.Receive
+}
+
 // version is that of what Append writes: the first byte. Another one is not understood.
 const version = 1
 
