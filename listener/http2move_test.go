@@ -390,3 +390,28 @@ func TestHTTP2MovesWhenTheHandlerHasEnded(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// A connection that has gone on to the next process before a server had it gives no preface to a reader here.
+func TestHTTP2MovesOnUnmet(t *testing.T) {
+	t.Parallel()
+	one := serveHTTP2(t, "h2c", &http.Server{})
+	c := dialHTTP2(t, one, "h2c")
+	c.frame(4, h2frame.FlagAck, 0, nil)
+	c.post(1, "a")
+	c.wantAnswer(1, "a")
+	kept := make(chan net.Conn, 1)
+	srv := &http.Server{Protocols: one.srv.Protocols}
+	two := next(t, one, srv, sorting(kept))
+	two.await(t, "no server", func(Counts) bool { return two.ln.(*socket).tracked.Load() })
+	two.ln.(*socket).http2.Store(limitsHTTP2(srv))
+	one.leave(t, two)()
+	nc := <-kept
+	three := nextHTTP2(t, two, new(http.Server))
+	two.leave(t, three)()
+	buf := make([]byte, 24)
+	if n, err := nc.Read(buf); n > 0 || err == nil {
+		t.Errorf("%q, %v, want an error", buf[:n], err)
+	}
+	c.post(3, "b")
+	c.wantAnswer(3, "b")
+}

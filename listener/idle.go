@@ -114,7 +114,7 @@ func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 // release is called by the goroutine that reads c, while the server waits for a request. Rest tells
 // that no part of a request has come. It returns true when c is gone.
 func (d *drainer) release(c *conn, rest bool) bool {
-	return c.moves(rest) && d.canHandOver(c) && d.offer(c, c.unresumed()) || d.closeIfIdle(c, rest)
+	return c.moves(rest) && d.canHandOver(c) && d.offerUnresumed(c) || d.closeIfIdle(c, rest)
 }
 
 // moves tells whether c, which is at rest or not, is so in what the server has read, too.

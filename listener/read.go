@@ -18,9 +18,6 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.adoptDone != nil {
 		<-c.adoptDone
 	}
-	if n := c.resumed.preface(p); n > 0 {
-		return n, nil
-	}
 	// The order matters: a drainer that has claimed c looks at the state then.
 	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)
@@ -31,6 +28,11 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
+	if !c.released.Load() { // the server that has a preface goes on with c
+		if n := c.resumed.preface(p); n > 0 {
+			return n, nil
+		}
+	}
 	seen := c.speaks.Load() != insealed // what is read here is what the server reads
 	offered, ahead := len(p), false
 	if seen {

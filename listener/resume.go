@@ -108,6 +108,12 @@ func (c *conn) unresumed() []byte {
 	return nil
 }
 
+// offerUnresumed offers c, which no server speaks HTTP/2 on; one that has begun to meanwhile keeps c.
+func (d *drainer) offerUnresumed(c *conn) (took bool) {
+	state := c.unresumed()
+	return (c.resumed == nil || state != nil) && d.offer(c, state)
+}
+
 // resumes tells whether a server that is new to c comes to that state while it is brought to where
 // another one was.
 func (c *conn) resumes(state http.ConnState) bool {

@@ -47,7 +47,7 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 	}
 	rest := c.protocol().atRest(0, false)
 	// Only Linux tells what lies unread.
-	gone = rest && d.canHandOver(c) && d.offer(c, c.unresumed()) || sockopt.SeesQueues && d.closeIfIdle(c, rest)
+	gone = rest && d.canHandOver(c) && d.offerUnresumed(c) || sockopt.SeesQueues && d.closeIfIdle(c, rest)
 	if gone {
 		c.closeUnmet()
 	}
