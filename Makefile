@@ -13,7 +13,7 @@ FUZZERS = \
 	FuzzElder:./drain:1500 \
 	FuzzSuccessor:./drain:1500 \
 	FuzzTicketKeys:./drain/internal/tlsconf:10000 \
-	FuzzFrames:./listener:10000 \
+	FuzzFrames:./listener/internal/h2frame:10000 \
 	FuzzRecords:./listener:30000 \
 	FuzzConn:./listener:5000 \
 	FuzzFramedConn:./listener:20000 \
