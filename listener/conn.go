@@ -13,6 +13,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/dormant"
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
@@ -155,20 +156,13 @@ func (c *conn) netConn() net.Conn {
 
 // CloseWrite is what net/http looks for to end a connection gently, SyscallConn for sendfile.
 func (c *conn) CloseWrite() error                     { return closeWrite(c.Conn) }
-func (c *conn) SyscallConn() (syscall.RawConn, error) { return syscallConn(c.Conn) }
+func (c *conn) SyscallConn() (syscall.RawConn, error) { return sockopt.RawConn(c.Conn) }
 
 func closeWrite(nc net.Conn) error {
 	if cw, ok := nc.(interface{ CloseWrite() error }); ok {
 		return cw.CloseWrite()
 	}
 	return syscall.EINVAL
-}
-
-func syscallConn(nc net.Conn) (syscall.RawConn, error) {
-	if sc, ok := nc.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, syscall.EINVAL
 }
 
 // isStreamSocket tells whether nc is a stream socket of the kernel, and not a wrapper or a pipe.

@@ -13,6 +13,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2drain"
 	"github.com/baton-go/baton/listener/internal/h2frame"
 	"github.com/baton-go/baton/listener/internal/quirks"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // Serve is srv.Serve(ln) for a server that was given to Track. With it, HTTP/2 connections end
@@ -111,7 +112,7 @@ func (f *front) SetWriteDeadline(t time.Time) error { return f.now().SetWriteDea
 
 // CloseWrite and SyscallConn serve the same purpose as conn's.
 func (f *front) CloseWrite() error                     { return closeWrite(f.Conn) }
-func (f *front) SyscallConn() (syscall.RawConn, error) { return syscallConn(f.Conn) }
+func (f *front) SyscallConn() (syscall.RawConn, error) { return sockopt.RawConn(f.Conn) }
 
 // frontTCP is a front that can send files, see tcpConn.
 type frontTCP struct{ *front }

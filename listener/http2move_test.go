@@ -22,6 +22,17 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
+// restingHTTP2 is a generation with a connection of HTTP/2 at rest, that has brought one request.
+func restingHTTP2(t *testing.T) (*generation, *h2) {
+	t.Helper()
+	one := serveHTTP2(t, "h2c", &http.Server{})
+	c := dialHTTP2(t, one, "h2c")
+	c.frame(4, h2frame.FlagAck, 0, nil)
+	c.post(1, "a")
+	c.wantAnswer(1, "a")
+	return one, c
+}
+
 // nextHTTP2 starts a generation behind from that can go on with its HTTP/2 connections.
 func nextHTTP2(t testing.TB, from *generation, srv *http.Server) *generation {
 	t.Helper()
@@ -225,11 +236,7 @@ func TestHTTP2ThatDoesNotMove(t *testing.T) {
 // Hooks and handlers learn of a connection that has moved what they learn of others.
 func TestHTTP2MovesUnseen(t *testing.T) {
 	t.Parallel()
-	one := serveHTTP2(t, "h2c", &http.Server{})
-	c := dialHTTP2(t, one, "h2c")
-	c.frame(4, h2frame.FlagAck, 0, nil)
-	c.post(1, "a")
-	c.wantAnswer(1, "a")
+	one, c := restingHTTP2(t)
 	var seen sync.Map
 	var states, requests atomic.Int32
 	srv := &http.Server{
@@ -394,11 +401,7 @@ func TestHTTP2MovesWhenTheHandlerHasEnded(t *testing.T) {
 // A connection that has gone on to the next process before a server had it gives no preface to a reader here.
 func TestHTTP2MovesOnUnmet(t *testing.T) {
 	t.Parallel()
-	one := serveHTTP2(t, "h2c", &http.Server{})
-	c := dialHTTP2(t, one, "h2c")
-	c.frame(4, h2frame.FlagAck, 0, nil)
-	c.post(1, "a")
-	c.wantAnswer(1, "a")
+	one, c := restingHTTP2(t)
 	kept := make(chan net.Conn, 1)
 	srv := &http.Server{Protocols: one.srv.Protocols}
 	two := next(t, one, srv, sorting(kept))

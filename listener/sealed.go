@@ -8,6 +8,7 @@ import (
 
 	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
+	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
@@ -40,7 +41,7 @@ func (unshaken) Write([]byte) (int, error) { return 0, net.ErrClosed }
 func (u unshaken) NetConn() net.Conn       { return u.Conn }
 
 func (u unshaken) SyscallConn() (syscall.RawConn, error) {
-	return syscallConn(u.Conn.(tlsmove.Secured).NetConn())
+	return sockopt.RawConn(u.Conn.(tlsmove.Secured).NetConn())
 }
 
 // HandshakeContext is where a server of Go 1.27 or later shakes hands.

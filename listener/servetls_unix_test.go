@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // A server that is done leaves no handshake behind, and its listener ends whoever accepts from it later.
@@ -25,7 +27,7 @@ func TestHandshakesEndWithTheirServer(t *testing.T) {
 	config := certified("http/1.1")
 	config.Certificates = nil
 	config.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if _, err := syscallConn(hello.Conn); err != nil {
+		if _, err := sockopt.RawConn(hello.Conn); err != nil {
 			t.Errorf("a hook's %T: %v", hello.Conn, err)
 		}
 		close(shakes)
@@ -90,7 +92,7 @@ func TestTemporaryErrorsStayBelow(t *testing.T) {
 	nc, err := l.Accept()
 	check(t, err)
 	_ = nc.SetDeadline(time.Now())
-	if _, err := syscallConn(nc.(*sealed).inner().(*tls.Conn).NetConn()); err != nil {
+	if _, err := sockopt.RawConn(nc.(*sealed).inner().(*tls.Conn).NetConn()); err != nil {
 		t.Error(err)
 	}
 	_ = nc.Close()

@@ -329,7 +329,7 @@ func (c *conn) wake() error {
 	switch {
 	case err == nil:
 		if c.Conn = nc; sockopt.Unread(nc) > 0 {
-			c.adoptedAt = time.Now() // its client has not waited for its end, and the server would close it unread
+			c.adoptedAt = time.Now() // the client has sent a request: a deadline in the past would leave it unread
 		}
 		c.awake.Store(true)
 	case !scarce(err):

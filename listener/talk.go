@@ -226,7 +226,7 @@ func (t *talk) NetConn() net.Conn { return t.Conn }
 
 // CloseWrite and SyscallConn serve the same purpose as conn's.
 func (t *talk) CloseWrite() error                     { return closeWrite(t.Conn) }
-func (t *talk) SyscallConn() (syscall.RawConn, error) { return syscallConn(t.Conn) }
+func (t *talk) SyscallConn() (syscall.RawConn, error) { return sockopt.RawConn(t.Conn) }
 
 // talkTCP is a talk that can send files, see tcpConn.
 type talkTCP struct{ *talk }

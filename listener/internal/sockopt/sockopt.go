@@ -46,3 +46,11 @@ func AwaitReceived(nc net.Conn, idle func() time.Duration, stop func() bool) {
 		time.Sleep(pause)
 	}
 }
+
+// RawConn is the SyscallConn of nc, for a wrapper around that, or an error where it has none.
+func RawConn(nc net.Conn) (syscall.RawConn, error) {
+	if sc, ok := nc.(syscall.Conn); ok {
+		return sc.SyscallConn()
+	}
+	return nil, syscall.EINVAL
+}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
 // tap lies under crypto/tls. It counts the records in both directions. While the handshake lasts it hands out no byte
@@ -116,12 +118,7 @@ func (t *track) feed(p []byte) {
 func (t *tap) NetConn() net.Conn { return t.Conn }
 
 // SyscallConn implements syscall.Conn, for the hooks of a tls.Config, which get a tap.
-func (t *tap) SyscallConn() (syscall.RawConn, error) {
-	if sc, ok := t.Conn.(syscall.Conn); ok {
-		return sc.SyscallConn()
-	}
-	return nil, syscall.EINVAL
-}
+func (t *tap) SyscallConn() (syscall.RawConn, error) { return sockopt.RawConn(t.Conn) }
 
 // Read implements net.Conn.
 func (t *tap) Read(p []byte) (int, error) {
