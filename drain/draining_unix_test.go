@@ -88,6 +88,7 @@ func TestEndlessRequestsAreToldToEnd(t *testing.T) {
 			clients = append(clients, s.join(target))
 		}
 		s.swap()
+		s.event(1, "replaced") // a client that join closes is told, too
 		later := s.join(target)
 		for _, c := range clients {
 			s.wantGoodbye(c)
