@@ -107,7 +107,7 @@ type Config struct {
 	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
 
-	// Version is what the log calls this build where it sums up a swap from one to another. Default: what the toolchain
+	// Version is what Status, its line in systemctl status, and the log of a swap call this build. Default: what the toolchain
 	// has stamped on the binary, the version of the main module or the revision; none where it has stamped nothing.
 	Version string
 

@@ -48,6 +48,7 @@ type Wait struct {
 type Status struct {
 	Generation int             `json:"generation"` // 1 for the first process, each swap adds one
 	PID        int             `json:"pid"`
+	Version    string          `json:"version,omitempty"` // Config.Version
 	Phase      Phase           `json:"phase"`
 	Since      time.Time       `json:"since"`             // of the phase
 	Deadline   time.Time       `json:"deadline,omitzero"` // while draining: when it is cut off

@@ -302,8 +302,8 @@ func (r *runner) waitingView() waitingView {
 
 func (r *runner) status() Status {
 	st := Status{
-		Generation: r.state.Generation, PID: r.os.pid, Phase: Phase(r.state.Phase), Since: r.state.Since,
-		Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
+		Generation: r.state.Generation, PID: r.os.pid, Version: r.cfg.Version, Phase: Phase(r.state.Phase),
+		Since: r.state.Since, Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
 		Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.result,
 		Waits: r.waiting.words(r.waitingView()),
 	}

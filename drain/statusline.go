@@ -9,7 +9,11 @@ import (
 // line is the status in words.
 func (st Status) line(stopping bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "generation %d %s", st.Generation, st.Phase)
+	fmt.Fprintf(&b, "generation %d", st.Generation)
+	if st.Version != "" {
+		fmt.Fprintf(&b, ", version %s,", st.Version)
+	}
+	fmt.Fprintf(&b, " %s", st.Phase)
 	if stopping && st.Phase != Draining && st.Phase != Stopped {
 		b.WriteString(" and stopping")
 	}

@@ -20,6 +20,8 @@ func TestStatusLine(t *testing.T) {
 		want     string
 	}{
 		{Status{Generation: 1, Phase: Ready}, false, "generation 1 ready, 0 open connections"},
+		{Status{Generation: 2, Version: "v1.3.0", Phase: Ready}, false,
+			"generation 2, version v1.3.0, ready, 0 open connections"},
 		{Status{Generation: 2, Phase: Ready, Probers: probers, Open: listener.Counts{Idle: 1}}, false,
 			"generation 2 ready, 1 open connection"},
 		{Status{Generation: 3, Phase: Ready, Open: listener.Counts{Idle: 1, HTTP2: 2, Lost: 4}, Older: []Peer{
