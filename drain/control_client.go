@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,9 @@ const (
 // Control is what Client is made of, for a command that is a word, as on a command line. It tells
 // the service whose Config.ControlSocket is socket what to do, and returns when that is done,
 // with the service's Status as JSON. Command is "status", "swap" (or "reload", which is the
-// same), "pull", "restore" or "stop"; or "metrics", whose answer is that of Status.WriteMetrics.
+// same), "pull", "restore" or "stop"; or "metrics", whose answer is that of Status.WriteMetrics;
+// or "health", which is "status" with an error unless the service serves. It does also when it is
+// pulled, swapping or draining: that is no reason to kill it.
 // An error has the reason for which the service could not do it, and is to errors.Is and
 // errors.As what it is there, ErrSwapFailed for one; or it says that there is no service to ask.
 // After "stop", also one that had to cut something off, the processes of the service are gone,
@@ -46,12 +49,14 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 	switch command {
 	case "status", "metrics":
 		method = http.MethodGet
+	case "health":
+		method, verb = http.MethodGet, "status"
 	case "reload":
 		verb = "swap"
 	case "swap", "pull", "restore", "stop":
 	default:
-		return nil, fmt.Errorf("drain: control: %q is no command: want status, metrics, swap, reload, "+
-			"pull, restore or stop", command)
+		return nil, fmt.Errorf("drain: control: %q is no command: want status, health, metrics, swap, "+
+			"reload, pull, restore or stop", command)
 	}
 	if socket == "" {
 		return nil, errors.New("drain: control: no socket: name the one of Config.ControlSocket")
@@ -79,10 +84,27 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 			err = errors.Join(errorOf(strings.TrimSpace(string(resp.body)), resp.Header.Get(errorHeader),
 				resp.StatusCode == http.StatusConflict), err)
 		}
+		if command == "health" && err == nil {
+			err = healthy(resp.body)
+		}
 		if err != nil {
 			return nil, err
 		}
 		return resp.body, nil
+	}
+}
+
+// healthy is an error where a supervisor may end what has answered so.
+func healthy(status []byte) error {
+	var st Status
+	if err := json.Unmarshal(status, &st); err != nil {
+		return fmt.Errorf("drain: control: what answers there is no service of this library: %w", err)
+	}
+	switch st.Phase {
+	case Ready, Pulled, Swapping, Draining:
+		return nil
+	default:
+		return fmt.Errorf("drain: control: the service does not serve: it is %s", st.Phase)
 	}
 }
 

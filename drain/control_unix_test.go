@@ -206,7 +206,7 @@ func TestControlSaysWhyNot(t *testing.T) {
 		t.Errorf("%d, %v, %q", status, h, text)
 	}
 	_, err = s.control("start")
-	s.wantWords(err, `"start" is no command`, "want status, metrics, swap")
+	s.wantWords(err, `"start" is no command`, "want status, health, metrics, swap")
 	_, err = drain.Control(context.Background(), "", "stop")
 	s.wantWords(err, "Config.ControlSocket")
 	l.end()

@@ -15,9 +15,8 @@
 // -keep-tls, -keeper, -live-path, -max-connection-age, -max-generations, -pause-max, -pidfile,
 // -ping-path, -ping-status, -probation, -probers, -pull-max, -pull-min, -session-spread and
 // -swap-timeout. Besides there is -s: "app -control app.sock -s reload" tells the service that runs with
-// that control socket to swap, and returns when it has. The other commands are pull, restore, stop, status
-// and metrics; see
-// [drain.Control].
+// that control socket to swap, and returns when it has. The other commands are pull, restore, stop, status,
+// health and metrics; see [drain.Control].
 //
 // Each flag but -s can come from the environment, the program's own flags included: -pull-max is
 // APP_PULL_MAX where the prefix is "APP_". A flag on the command line counts more. A variable that

@@ -29,7 +29,7 @@ func Add(fs *flag.FlagSet, cfg *drain.Config) *Flags {
 		f.names[s.field] = s.name
 	}
 	fs.StringVar(&f.command, "s", "",
-		"send this `command` to the running service and exit: reload, pull, restore, stop, status or metrics")
+		"send this `command` to the running service and exit: reload, pull, restore, stop, status, health or metrics")
 	return f
 }
 

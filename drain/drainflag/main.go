@@ -2,12 +2,14 @@ package drainflag
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -15,7 +17,7 @@ import (
 // Main is the main function of a service. It adds the flags of cfg to flag.CommandLine, parses the
 // program's arguments and its environment (see Flags.Parse for prefix), and calls run with what cfg
 // is then. With -s it sends the command to the running service instead, and prints the answer to
-// status and metrics. It is called once, when the program has defined its own flags; arguments that
+// status, health and metrics. It is called once, when the program has defined its own flags; arguments that
 // are no flags are an error.
 //
 // It returns when run has returned nil, or the command is done, so that the program ends with exit
@@ -43,7 +45,8 @@ func (f *Flags) main(cfg *drain.Config, run func(cfg drain.Config) error) error 
 
 // Command does what -s says, and reports whether it says something. It returns when the running
 // service has done it, or with the reason for which it could not; see drain.Control. The answer to
-// status and metrics goes to out. The end of ctx ends the waiting, not what was asked for.
+// status and metrics goes to out; that to health, for which it waits 5s at most, is a line such as
+// "pulled, generation 2". The end of ctx ends the waiting, not what was asked for.
 func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err error) {
 	if f.command == "" {
 		return false, nil
@@ -51,12 +54,37 @@ func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err erro
 	if *f.control == "" {
 		return true, errors.New("-s needs -control, the socket of the running service")
 	}
-	answer, err := drain.Control(ctx, *f.control, f.command)
-	if err == nil && (f.command == "status" || f.command == "metrics") {
-		_, err = out.Write(answer)
+	if f.command == "health" {
+		err = f.health(ctx, out)
+	} else {
+		var answer []byte
+		answer, err = drain.Control(ctx, *f.control, f.command)
+		if err == nil && (f.command == "status" || f.command == "metrics") {
+			_, err = out.Write(answer)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("-s %s: %w", f.command, err)
 	}
 	return true, err
+}
+
+// healthTime is for a service that hangs: a supervisor waits for the check.
+const healthTime = 5 * time.Second
+
+func (f *Flags) health(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, healthTime, fmt.Errorf("no answer in %v", healthTime))
+	defer cancel()
+	answer, err := drain.Control(ctx, *f.control, "health")
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var st drain.Status
+	if err == nil {
+		err = json.Unmarshal(answer, &st)
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(out, "%s, generation %d\n", st.Phase, st.Generation)
+	}
+	return err
 }

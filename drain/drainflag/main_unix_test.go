@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,6 +97,7 @@ func TestExitCodes(t *testing.T) {
 		{"", "-keep-pull false", 1, `\"false\" is no flag`},
 		{"", "-s reload", 1, "-s needs -control, the socket of the running service"},
 		{"", "-s relod -control /nowhere/sock", 1, `-s relod: drain: control: \"relod\" is no command: want status`},
+		{"", "-s health -control /nowhere/sock", 1, "does the service run, with this -control?"},
 		{"", "-s status -control /nowhere/sock", 1, "does the service run, with this -control?"},
 		{"APP_CONTROL=/nowhere/sock", "-s status", 1, "with this -control? (-control is from APP_CONTROL)"},
 		{"APP_S=stop", "-addr " + nowhere, 1, "-addr " + nowhere},
@@ -145,6 +147,10 @@ func TestCommands(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.Phase != phase || st.Generation != generation {
 			t.Fatalf("-s status: %v, exit code %d, %q %q; want %s, %d", err, code, out, errs, phase, generation)
 		}
+		out, errs, code = run(t, env, "-s", "health")
+		if want := fmt.Sprintf("%s, generation %d\n", phase, generation); code != 0 || out+errs != want {
+			t.Fatalf("-s health: exit code %d, %q %q; want %q", code, out, errs, want)
+		}
 	}
 	tell := func(command string) {
 		t.Helper()
@@ -176,5 +182,51 @@ func TestCommands(t *testing.T) {
 	}
 	if returned != 3 {
 		t.Errorf("main has returned in %d of 3 generations", returned)
+	}
+}
+
+// TestHealth: a supervisor ends what is unhealthy. What is out of its balancer, or finishes its requests, is not.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		answer string
+		code   int
+		want   string
+	}{
+		{`{"phase":"ready","generation":1}`, 0, "ready, generation 1\n"},
+		{`{"phase":"pulled","generation":2,"pulled":true,"unhealthy":"no database"}`, 0, "pulled, generation 2\n"},
+		{`{"phase":"swapping","generation":3}`, 0, "swapping, generation 3\n"},
+		{`{"phase":"draining","generation":4}`, 0, "draining, generation 4\n"},
+		{`{"phase":"starting"}`, 1, "-s health: drain: control: the service does not serve: it is starting"},
+		{`{"phase":"probation"}`, 1, "it is probation"},
+		{`{"phase":"stopped"}`, 1, "it is stopped"},
+		{`{}`, 1, "does not serve"},
+		{`nonsense`, 1, "what answers there is no service of this library"},
+		{"", 1, "-s health: no answer in 5s"},
+	} {
+		t.Run(c.answer, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("", "drainflag")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.answer == "" {
+					<-r.Context().Done()
+				}
+				_, _ = fmt.Fprint(w, c.answer)
+			})}
+			t.Cleanup(func() { _ = srv.Close() })
+			go func() { _ = srv.Serve(ln) }()
+			out, errs, code := run(t, "", "-s", "health", "-control", ln.Addr().String())
+			if code != c.code || !strings.Contains(out+errs, c.want) {
+				t.Errorf("exit code %d, want %d; %q %q, want %q", code, c.code, out, errs, c.want)
+			}
+		})
 	}
 }
