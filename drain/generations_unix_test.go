@@ -279,12 +279,14 @@ func (s *service) wantTotals(swaps, failed int) {
 		if r.Phase == drain.Stopped {
 			sum.Adopted += r.Open.Adopted
 			sum.Moved += r.Open.Moved
+			sum.Requests += r.Open.Requests
+			sum.Aside += r.Open.Aside
 		}
 	}
 	st := s.status()
 	sum.Adopted += st.Open.Adopted
-	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: swaps,
-		FailedSwaps: failed}); st.Total != want || sum.Moved == 0 {
+	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: swaps, FailedSwaps: failed,
+		Requests: sum.Requests + st.Open.Requests, Aside: sum.Aside + st.Open.Aside}); st.Total != want || sum.Moved == 0 {
 		s.Errorf("%+v; want %+v", st.Total, want)
 	}
 }

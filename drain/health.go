@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/baton-go/baton/health"
+	"github.com/baton-go/baton/listener"
 )
 
 // Health is what a program may do with the [health.State] of its Service, where each method is described. The handler
@@ -54,6 +55,7 @@ func (m *mounted) Live() http.Handler {
 }
 
 func (m *mounted) learn(r *http.Request) {
+	listener.Aside(r.Context())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.paths) < mostPaths {
@@ -71,6 +73,16 @@ func (m *mounted) at(r *http.Request) bool {
 func asked(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	return path
+}
+
+// Aside returns h for what operators and their tools ask for, such as a status page or metrics. A pull and a stop do
+// not wait until such requests have ended: they are no visitors, from the second one for a path on, and the Status
+// counts them apart. H should have 16 paths at most, with those of Health.
+func (s *Service) Aside(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mounted.learn(r)
+		h.ServeHTTP(w, r)
+	})
 }
 
 // healthChanged is what Config.Healthy has begun to say.

@@ -19,13 +19,15 @@ func TestBalancersOnARouteOfTheProgram(t *testing.T) {
 		plan plan
 		path string
 		kind drain.EventKind
+		also string // asked all the time, on new connections
 	}
 	each(t, map[string]row{
-		"PingPath":             {plan{PingPath: route}, route, drain.EventPullNoticed},
-		"mounted":              {plan{PingPath: "-", Mount: route}, route, drain.EventPullNoticed},
-		"mounted beside /ping": {plan{Mount: route}, route, drain.EventPullNoticed},
-		"with a query":         {plan{Mount: route}, route + "?full=1", drain.EventPullNoticed},
-		"the program's alone":  {plan{}, "/whoami", drain.EventPullUnasked},
+		"PingPath":             {plan{PingPath: route}, route, drain.EventPullNoticed, ""},
+		"mounted":              {plan{PingPath: "-", Mount: route}, route, drain.EventPullNoticed, ""},
+		"mounted beside /ping": {plan{Mount: route}, route, drain.EventPullNoticed, ""},
+		"with a query":         {plan{Mount: route}, route + "?full=1", drain.EventPullNoticed, ""},
+		"beside a page aside":  {plan{}, "/ping", drain.EventPullNoticed, "/aside"},
+		"the program's alone":  {plan{}, "/whoami", drain.EventPullUnasked, ""},
 	}, func(t *testing.T, c row) {
 		c.plan.PullMax = time.Hour
 		s := start(t, c.plan)
@@ -50,6 +52,10 @@ func TestBalancersOnARouteOfTheProgram(t *testing.T) {
 				}
 			})
 		}
+		balancers.Go(func() {
+			for c.also != "" && !isClosed(quit) && s.get(c.also).status == 200 {
+			}
+		})
 		<-known
 		<-known
 		s.pull()

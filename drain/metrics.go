@@ -34,6 +34,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //
 //	baton_connections_adopted_total, baton_connections_handed_over_total, baton_connections_aged_total,
 //	baton_connections_lost_total
+//	baton_requests_total, baton_requests_aside_total       given to handlers; of these, those of Totals.Aside
 //	baton_losses_total{kind}                               cut_off, part, junk; see listener.Counts
 //	baton_swaps_total{result}                              "success" or "failure"
 //	baton_log_dropped_total                                log lines that Config.Logger did not take
@@ -93,6 +94,10 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.family("connections_lost_total", "counter", "Requests that were lost, perhaps: unread in a "+
 		"connection that was closed, or cut off.")
 	m.sample(float64(st.Total.Lost))
+	m.family("requests_total", "counter", "Requests that were given to handlers.")
+	m.sample(float64(st.Total.Requests))
+	m.family("requests_aside_total", "counter", "Of these, those of probers and operators.")
+	m.sample(float64(st.Total.Aside))
 	m.family("losses_total", "counter", "What else the loss ledger has, and what of the lost requests was cut off.")
 	m.sample(float64(st.Total.CutOff), "kind", "cut_off")
 	m.sample(float64(st.Total.Part), "kind", "part")

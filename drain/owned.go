@@ -26,7 +26,7 @@ func (r *runner) listParts() parts {
 		r.os.part(),
 		storePart(r.set, !r.os.inherits, r.inbox),
 		r.hooks.part(r.health.Pulled),
-		historyPart(&r.result, r.state.Generation),
+		r.history.part(r.state.Generation, r.cfg.Version),
 	}
 }
 

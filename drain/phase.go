@@ -63,6 +63,7 @@ type Status struct {
 	Swaps      int             `json:"swaps"`               // how many this process has tried
 	Waits      *Wait           `json:"waits,omitempty"`     // what it waits for; nil: for nothing
 	LastSwap   *SwapResult     `json:"last_swap,omitempty"` // or, before the first, the one by which it has come
+	History    []Record        `json:"history"`             // of the service, the oldest first; the last 16
 	Total      Totals          `json:"total"`
 }
 
@@ -91,6 +92,8 @@ type Totals struct {
 	CutOff      int64 `json:"cut_off"`      // of these, those cut off; and connections cut off of which less is known
 	Part        int64 `json:"part"`         // beginnings of requests that their clients did not finish
 	Junk        int64 `json:"junk"`         // what was no request
+	Requests    int64 `json:"requests"`     // given to the handlers of Serve, ServeTLS and Track
+	Aside       int64 `json:"aside"`        // of these: probes, and those of Service.Aside
 	Swaps       int   `json:"swaps"`        // that have ended with another main generation
 	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
 	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue
@@ -103,6 +106,15 @@ type SwapResult struct {
 	At         time.Time `json:"at"`
 	Generation int       `json:"generation"`      // that was to take over
 	Err        string    `json:"error,omitempty"` // empty: it did
+}
+
+// Record is a generation that became the main one, or a swap that failed. It passes on with each swap.
+type Record struct {
+	At         time.Time `json:"at"`                // when it became the main one, or failed
+	Generation int       `json:"generation"`        // that did, or was to
+	Version    string    `json:"version,omitempty"` // its Config.Version, as far as it is known
+	Err        string    `json:"error,omitempty"`   // why the swap failed; empty: it did not
+	Gone       time.Time `json:"gone,omitzero"`     // when it had ended; zero: it has not, as far as is known
 }
 
 func isClosed(c <-chan struct{}) bool {

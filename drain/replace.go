@@ -177,7 +177,7 @@ func (r *runner) letGo() {
 	r.beginReports() // the first one is what the child waits for
 	sw.child.Release()
 	sw.done = time.Now()
-	r.result = &SwapResult{At: sw.done, Generation: sw.generation}
+	r.history.swapped(SwapResult{At: sw.done, Generation: sw.generation}, "")
 	r.others.past.Swaps++
 	if sw.reply != nil {
 		sw.reply <- nil
@@ -259,7 +259,7 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 	cause := err
 	err = fmt.Errorf("drain: swap to generation %d failed, generation %d serves on: %w", sw.generation,
 		r.state.Generation, err)
-	r.result = &SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}
+	r.history.swapped(SwapResult{At: time.Now(), Generation: sw.generation, Err: err.Error()}, sw.version)
 	r.swap = nil
 	r.set.Unshare()
 	r.others.past.FailedSwaps++

@@ -92,6 +92,8 @@ func (t *Totals) add(now, base listener.Counts) {
 	t.CutOff += now.CutOff - base.CutOff
 	t.Part += now.Part - base.Part
 	t.Junk += now.Junk - base.Junk
+	t.Requests += now.Requests - base.Requests
+	t.Aside += now.Aside - base.Aside
 }
 
 // exportTotals makes m carry what the next generation goes on counting from: the totals, and what of
@@ -116,7 +118,7 @@ func (g *generations) importTotals(m message) {
 		g.past.FailedSwaps += seen.FailedSwaps
 		g.past.add(listener.Counts{
 			Adopted: seen.Adopted, Moved: seen.Moved, Aged: seen.Aged, Lost: seen.Lost, CutOff: seen.CutOff,
-			Part: seen.Part, Junk: seen.Junk,
+			Part: seen.Part, Junk: seen.Junk, Requests: seen.Requests, Aside: seen.Aside,
 		}, listener.Counts{})
 	}
 	if e := g.starter; e != nil {

@@ -52,8 +52,8 @@ type runner struct {
 	word    *message  // the old generation's, that this one is the main one
 	swap    *swap     // under way, or the one that succeeded
 	swaps   int
-	result  *SwapResult // of the last one
-	pull    *pulling    // nil while not pulled
+	history history
+	pull    *pulling // nil while not pulled
 	drain   draining
 	reports *reporter
 	last    Peer // of the reports
@@ -303,9 +303,10 @@ func (r *runner) waitingView() waitingView {
 func (r *runner) status() Status {
 	st := Status{
 		Generation: r.state.Generation, PID: r.os.pid, Version: r.cfg.Version, Phase: Phase(r.state.Phase),
-		Since: r.state.Since, Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(), Background: r.work.Names(),
-		Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.result,
-		Waits: r.waiting.words(r.waitingView()),
+		Since: r.state.Since, Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(),
+		Background: r.work.Names(), Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.history.last,
+		History: r.history.records,
+		Waits:   r.waiting.words(r.waitingView()),
 	}
 	st.Total = r.others.total(st.Open, r.emitter.dropped())
 	if r.state.Phase == machine.Draining {

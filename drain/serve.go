@@ -209,11 +209,13 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case path != ping && path != live || !health.IsProbe(r.Method):
-		case path == ping:
-			s.health.ServeHTTP(w, r)
-			return
 		default:
-			alive.ServeHTTP(w, r)
+			listener.Aside(r.Context())
+			probes := alive
+			if path == ping {
+				probes = s.health
+			}
+			probes.ServeHTTP(w, r)
 			return
 		}
 		if s.health.Pulled() && !s.mounted.at(r) {

@@ -248,6 +248,7 @@ func (r *runner) elderGone(e *elder) {
 		r.oldLetGo()
 	}
 	if r.others.leave(e) {
+		r.history.gone(e.Generation)
 		level := slog.LevelInfo
 		if e.Phase != Stopped { // or it would have summed the swap up
 			level = slog.LevelWarn

@@ -38,6 +38,7 @@ type conn struct {
 	hidden           atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
 	statelessWrapper atomic.Bool  // that wrapper has no state of its own
 	foreign          bool         // Conn came through no socket of this set, see addForeign
+	dialed           bool         // by Dial
 	hasWritten       atomic.Bool  // by somebody here
 	claimed          atomic.Bool  // the drainer holds firstReader, and may let go of it
 	said             atomic.Int32 // what the client has said before a server got it, a sniff.Said

@@ -54,6 +54,9 @@ type Counts struct {
 	Moved   int64 `json:"moved"`          // handed over to another process, in all
 	Aged    int64 `json:"aged,omitempty"` // told to end for their age, in all
 
+	Requests int64 `json:"requests,omitempty"` // given to handlers of tracked servers, in all; but those of Dial
+	Aside    int64 `json:"aside,omitempty"`    // of these: see [Aside]
+
 	// Entries in the loss ledger, in all, by their kind.
 	Lost   int64 `json:"lost"`              // requests, perhaps: unread, or cut off
 	CutOff int64 `json:"cut_off,omitempty"` // the latter of these; and connections that are hijacked, or "other"
@@ -70,7 +73,8 @@ func (s *Set) Finished() int64 { return s.finished.Load() }
 // Counts returns the present counts.
 func (s *Set) Counts() Counts {
 	n := Counts{Adopted: s.adopted.Load(), Moved: s.moved.Load(), Aged: s.aged.Load(), Lost: s.lost.Load(),
-		CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load()}
+		CutOff: s.cutOff.Load(), Part: s.partial.Load(), Junk: s.junk.Load(),
+		Aside: s.aside.Load(), Requests: s.requests.Load()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

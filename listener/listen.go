@@ -174,7 +174,7 @@ func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
 		return nil, errors.New("listener: dial: not a listener of this set")
 	}
 	near, far := net.Pipe()
-	c := &conn{Conn: far, set: s, sock: so}
+	c := &conn{Conn: far, set: s, sock: so, dialed: true}
 	if !so.enqueue(c) {
 		return nil, fmt.Errorf("listener: dial %s: %w", so.key, net.ErrClosed)
 	}

@@ -48,6 +48,7 @@ type Set struct {
 	adopted, moved, aged        atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
 	finished                    atomic.Int64
+	requests, aside             atomic.Int64
 
 	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
 	open      bool

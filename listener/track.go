@@ -111,6 +111,9 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 				c.speaks.Store(framed)
 				unled.Do(func() { s.warning(errNoFront) })
 			}
+			if !c.dialed {
+				s.requests.Add(1)
+			}
 			c.requestBegins(r)
 			defer c.requestEnds(r)
 		}
@@ -132,6 +135,14 @@ func Requests(ctx context.Context) int {
 		return int(c.requests.Load())
 	}
 	return 0
+}
+
+// Aside says that the request with context ctx is not one of those that a service is there for: a probe, an operator's.
+// [Counts] has such requests apart. A handler calls it once.
+func Aside(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(*conn); ok && !c.dialed {
+		c.set.aside.Add(1)
+	}
 }
 
 // onState is called by net/http on the goroutine that serves the connection, before it goes on.
