@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/machine"
@@ -99,6 +100,21 @@ func (s *Service) Status() Status {
 		return <-asked
 	}
 	return s.run.status() // the loop is over and owns nothing any more
+}
+
+// MetricsHandler answers GET and HEAD with the metrics that [Status.WriteMetrics] lists, on any path, for Prometheus to
+// scrape; any other method with 405. Mount it where operators reach it and the public does not: on a listener of its
+// own, by Listen and Serve, or in a router. A scrape in a swap is answered by the old generation or the new one, as all
+// requests are, and counters go on in it: none falls. It is Aside. Compression and access control are the program's.
+func (s *Service) MetricsHandler() http.Handler {
+	return s.Aside(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "drain: metrics are for GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		serveMetrics(w, s.Status())
+	}))
 }
 
 // Health returns what probers see of s. It is a handler to mount in a router of the program's own, such as

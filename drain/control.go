@@ -173,8 +173,7 @@ func (c *control) commands(s commander, pid int) http.Handler {
 			}
 			switch {
 			case err == nil && pattern == "GET /metrics":
-				w.Header().Set("Content-Type", metricsType)
-				_ = s.Status().WriteMetrics(w)
+				serveMetrics(w, s.Status())
 			case err == nil:
 				w.Header().Set("Content-Type", "application/json")
 				_ = json.NewEncoder(w).Encode(s.Status())

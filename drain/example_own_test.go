@@ -24,10 +24,7 @@ func ExampleService_Serve() {
 		log.Fatal(err)
 	}
 	public := http.NewServeMux()
-	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = svc.Status().WriteMetrics(w)
-	})
+	http.Handle("/metrics", svc.MetricsHandler())
 	for address, h := range map[string]http.Handler{":8080": public, "localhost:6060": http.DefaultServeMux} {
 		ln, err := svc.Listen("tcp", address)
 		if err != nil {

@@ -24,7 +24,8 @@ type generations struct {
 	holders []holder  // of functions of Lead, besides these
 	past    Totals    // without what this generation counts, and older ones since their elder.base
 
-	bases map[*elder]listener.Counts // what of the older ones is in the totals that the next one was told
+	told  *Totals                    // what the next one goes on counting from, once that is on its way
+	bases map[*elder]listener.Counts // what of the older ones is in told
 	ended []*elder                   // of older, since then: the next one takes leave of them
 }
 
@@ -49,7 +50,7 @@ func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder
 		},
 		regain: func() {
 			ended := g.ended
-			g.bases, g.ended = nil, nil
+			g.told, g.bases, g.ended = nil, nil, nil
 			for _, e := range ended {
 				back(e)
 			}
@@ -58,6 +59,7 @@ func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder
 			for e, base := range g.bases { // one that has come since is not in the totals
 				e.base = base
 			}
+			g.told.Swaps++
 		},
 	}
 }

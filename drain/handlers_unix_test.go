@@ -29,6 +29,7 @@ import (
 func (g *gen) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	mux.Handle("/metrics", g.svc.MetricsHandler())
 	mux.HandleFunc("/whoami", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
 		g.note("slow begun")

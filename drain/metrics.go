@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // WriteMetrics writes the status as Prometheus metrics, in the text format 0.0.4, all under names
-// that begin with "baton_". A handler for /metrics calls it with the w of its answer, whose
-// Content-Type is "text/plain; version=0.0.4", before or after the program's own metrics; the
-// control socket answers GET /metrics with it, and Control the command "metrics", which is for
-// node_exporter's textfile collector.
+// that begin with "baton_". [Service.MetricsHandler] answers with it, and so does GET /metrics on
+// the control socket; Control has the command "metrics" for node_exporter's textfile collector. A
+// handler that has metrics of the program too writes them before or after, with the Content-Type
+// "text/plain; version=0.0.4".
 //
 // Gauges have a label generation, one value for the main one and each that still drains, and end with it:
 //
@@ -111,6 +112,12 @@ func (st Status) WriteMetrics(w io.Writer) error {
 
 	_, err := w.Write(m.Bytes())
 	return err
+}
+
+// serveMetrics answers with the metrics of one moment.
+func serveMetrics(w http.ResponseWriter, st Status) {
+	w.Header().Set("Content-Type", metricsType)
+	_ = st.WriteMetrics(w)
 }
 
 // metrics is text in Prometheus' format.

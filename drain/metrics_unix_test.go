@@ -6,7 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,5 +107,71 @@ func TestControlAnswersWithMetrics(t *testing.T) {
 		t.Errorf("POST /metrics answers %d", status)
 	}
 	_ = c.Close()
+	s.stop()
+}
+
+var counterLine = regexp.MustCompile(`(?m)^(baton_\w+_total\S*) (\d+)$`)
+
+// TestScrapes has somebody scrape a service without a pause while it is swapped and swaps fail.
+func TestScrapes(t *testing.T) {
+	s := start(t, plan{DrainTimeout: 2 * hung})
+	client := &http.Client{Timeout: 2 * hung, Transport: &http.Transport{MaxConnsPerHost: 1}}
+	ask := func(method string) (*http.Response, string) {
+		req := have(http.NewRequest(method, "http://"+s.address()+"/metrics", nil))(s)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Error(err)
+			return new(http.Response), ""
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		return resp, string(text)
+	}
+	for _, method := range []string{"GET", "HEAD", "POST", "OPTIONS", "DELETE", "ODD"} {
+		resp, text := ask(method)
+		status, header, want := 405, "Allow", "GET, HEAD"
+		if method == "GET" || method == "HEAD" {
+			status, header, want = 200, "Content-Type", "text/plain; version=0.0.4; charset=utf-8"
+		}
+		if resp.StatusCode != status || resp.Header.Get(header) != want || (text == "") != (method == "HEAD") {
+			t.Errorf("%s answers %s, %s: %q, %d bytes", method, resp.Status, header, resp.Header.Get(header), len(text))
+		}
+	}
+
+	l := s.drive(4, 4*time.Millisecond)
+	var over atomic.Bool
+	last := make(chan map[string]int)
+	go func() {
+		was := map[string]int{}
+		for done := false; !done; {
+			done = over.Load()
+			_, text := ask("GET")
+			now := map[string]int{}
+			for _, m := range counterLine.FindAllStringSubmatch(text, -1) {
+				now[m[1]], _ = strconv.Atoi(m[2])
+			}
+			for name, n := range was {
+				if now[name] < n {
+					t.Errorf("%s falls from %d to %d", name, n, now[name])
+				}
+			}
+			was = now
+		}
+		last <- was
+	}()
+	for range 3 {
+		s.swap()
+		s.failSwap("ready fails")
+	}
+	over.Store(true)
+	got := <-last
+	l.end()
+	if got[`baton_swaps_total{result="success"}`] != 3 || got[`baton_swaps_total{result="failure"}`] != 3 ||
+		got["baton_connections_adopted_total"] == 0 {
+		t.Errorf("in the end %v; want 3 swaps and 3 that failed", got)
+	}
 	s.stop()
 }

@@ -178,7 +178,6 @@ func (r *runner) letGo() {
 	sw.child.Release()
 	sw.done = time.Now()
 	r.history.swapped(SwapResult{At: sw.done, Generation: sw.generation}, "")
-	r.others.past.Swaps++
 	if sw.reply != nil {
 		sw.reply <- nil
 	}

@@ -72,8 +72,12 @@ func (r *reporter) close(last Peer) {
 	}
 }
 
-// total is what all generations have counted, as far as this one knows. Here is what this one has.
+// total is what all generations have counted, as far as this one knows. Here is what this one has. It never says more
+// than the next one will: what is counted here after told reaches that one later, by report.
 func (g *generations) total(here listener.Counts, dropped int64) Totals {
+	if g.told != nil {
+		return *g.told
+	}
 	t := g.past
 	t.add(here, listener.Counts{})
 	t.LogDropped += dropped
@@ -100,8 +104,10 @@ func (t *Totals) add(now, base listener.Counts) {
 // this generation is in them. What of the older ones is in them goes along with their links.
 func (g *generations) exportTotals(m *message, self func() (Peer, int64)) {
 	p, dropped := self()
-	total := g.total(p.Open, dropped)
+	told := g.total(p.Open, dropped)
+	total := told
 	total.Swaps++
+	g.told = &told
 	g.bases = make(map[*elder]listener.Counts)
 	for _, e := range g.older {
 		g.bases[e] = e.Open

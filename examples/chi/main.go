@@ -30,7 +30,7 @@ func run(cfg drain.Config) error {
 	if err != nil {
 		return err
 	}
-	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _ = svc.Status().WriteMetrics(w) })
+	http.Handle("/metrics", svc.MetricsHandler())
 	for address, h := range map[string]http.Handler{*addr: routes(), *admin: http.DefaultServeMux} {
 		ln, err := svc.Listen("tcp", address)
 		if err != nil {
