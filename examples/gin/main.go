@@ -23,12 +23,14 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
 
 	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/drain/drainflag"
+	"github.com/baton-go/baton/drain/statuspage"
 	"github.com/gin-gonic/gin"
 )
 
@@ -44,6 +46,7 @@ var (
 	addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
 	cert = flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
 	key  = flag.String("key", "", "its private key")
+	page = flag.String("page", "", "serve the status page on this `host:port`, with buttons for those who come from this machine")
 	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 )
 
@@ -74,7 +77,20 @@ func run(cfg drain.Config) error {
 	} else if err := svc.ServeTLS(ln, srv, *cert, *key); err != nil {
 		return fmt.Errorf("-cert, -key: %w", err)
 	}
+	if *page != "" { // a port of its own, which the balancer does not know
+		if ln, err = svc.Listen("tcp", *page); err != nil {
+			return fmt.Errorf("-page %s: %w", *page, err)
+		}
+		h := statuspage.New(svc, statuspage.Options{Allow: fromHere})
+		svc.Serve(ln, &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute})
+	}
 	return svc.Run(context.Background())
+}
+
+// fromHere is who may swap, pull and stop by the page. Behind a proxy on this machine that would be everybody.
+func fromHere(r *http.Request, _ statuspage.Action) bool {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().IsLoopback()
 }
 
 // routes are the service's own; the library adds /ping and /livez.
