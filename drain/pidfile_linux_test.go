@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,4 +140,22 @@ func TestPIDFileIsNotRemovedByOthers(t *testing.T) {
 	if text, err := os.ReadFile(s.plan.PIDFile); err != nil || string(text) != "1\n" {
 		t.Errorf("the PID file is %q, %v; want it to be left alone", text, err)
 	}
+}
+
+// A process that was replaced is gone before the longest time for which it may linger, where the machine is quick.
+func TestReplacedProcessGoesSoon(t *testing.T) {
+	s := start(t, plan{})
+	for swap := 1; ; swap++ {
+		s.swap()
+		since := s.event(swap, "replaced").At
+		stayed := time.Duration(s.event(swap, "stopped").At - since)
+		t.Logf("generation %d stayed for %v", swap, stayed)
+		if stayed < 200*time.Millisecond { // a start takes longer only where others have the processor
+			break
+		}
+		if swap == 20 {
+			t.Fatal("none of 50 was gone within 200 ms")
+		}
+	}
+	s.stop()
 }

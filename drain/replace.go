@@ -100,7 +100,8 @@ func (r *runner) childSpeaks(e childSpeaks) {
 	}
 	e.sw.peer, e.sw.childPID, e.sw.version = p, e.able.PID, e.able.Build
 	close(e.sw.able)
-	r.step(machine.ChildSpeaks{Attempt: e.sw.attempt, Forwards: p.can(canForward), Misfit: p.fits()})
+	r.step(machine.ChildSpeaks{Attempt: e.sw.attempt, Forwards: p.can(canForward), Misfit: p.fits(),
+		Took: time.Since(e.sw.started)})
 }
 
 // childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in
@@ -131,7 +132,7 @@ func (r *runner) askToLeave(why string) {
 	}
 	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: why}) }
 	if r.state.Stopping && r.manager != nil {
-		time.AfterFunc(machine.LingerTime, ask)
+		time.AfterFunc(signalTime, ask)
 		return
 	}
 	ask()

@@ -27,6 +27,7 @@ type swap struct {
 	peer       *protocol  // what the child speaks; nil as long as it has not said
 	unused     []string   // sockets of this generation, as the child says
 	begun      time.Time
+	started    time.Time // just before the child was; set before it is heard
 	done       time.Time // when the child served
 	childPID   int       // 0: it has not said
 	version    string    // of the program that the child is
@@ -118,6 +119,7 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 	}
 	var c child
 	if err == nil {
+		sw.started = time.Now()
 		c, err = sys.startChild(far, func() bool { return !near.Hung() }, sw.hearOut)
 	}
 	if err != nil {

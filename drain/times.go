@@ -13,6 +13,8 @@ const (
 	lastWords = machine.LastWords
 	// reportBusy is between two reports while something goes on.
 	reportBusy = time.Second
+	// signalTime is how long a service manager that has signalled the main process may take to signal the others.
+	signalTime = 250 * time.Millisecond
 	// offerTime is how long the next generation may take to answer an offer, or a quarter of
 	// Config.DrainTimeout where that is less. The connections wait as long, and then are served here.
 	offerTime = 5 * time.Second

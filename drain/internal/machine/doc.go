@@ -56,9 +56,10 @@ const (
 	// ForwardTime is how long after its end as the main one a generation forwards signals: the
 	// sender may have read the PID file before it was replaced.
 	ForwardTime = 2 * time.Second
-	// LingerTime is how long a generation stays at least, to do so: a sender that has just read the
-	// PID file must not find that there is no such process.
-	LingerTime = 250 * time.Millisecond
+	// LeastLinger and MostLinger bound how long a generation stays at least, to do so: a sender that has
+	// just read the PID file must not find that there is no such process. See State.linger.
+	LeastLinger = 20 * time.Millisecond
+	MostLinger  = 250 * time.Millisecond
 	// SameInstant is how close a pull comes to a swap or a restore where their order is not known: the
 	// kernel keeps none between signals that wait, and two threads may take them. The pull holds then,
 	// which is safe. An operator who means the other gives the balancer time to notice first.

@@ -77,8 +77,9 @@ type (
 	// ChildSpeaks says what the new process speaks, or that it has had the time to say so.
 	ChildSpeaks struct {
 		Attempt  int
-		Forwards bool  // it heeds forwarded commands
-		Misfit   error // why there can be no swap to it
+		Forwards bool          // it heeds forwarded commands
+		Misfit   error         // why there can be no swap to it
+		Took     time.Duration // from its start until then; 0: not known
 	}
 	// ChildExplains is the word of the new process on why it leaves.
 	ChildExplains struct {

@@ -50,7 +50,7 @@ func (l *live) own(i int, slow bool, try func(string, func(*live))) {
 		after("gives up", SwapTimedOut{1, "why"}, func(*process) {})
 	}
 	if slow && o.child.lives && p.Child.Phase <= lifecycle.Announcing && p.Child.Aborted == "" {
-		after("finds that the next does not fit", ChildSpeaks{1, true, errSome}, func(*process) {})
+		after("finds that the next does not fit", ChildSpeaks{1, true, errSome, 0}, func(*process) {})
 	}
 	if o.announce {
 		after("has announced", Child{Attempt: 1, Event: lifecycle.Announced, Mute: l.mute},

@@ -74,11 +74,12 @@ type Swapped struct {
 	Released bool
 	Paused   bool // the owners release, or have
 	Forwards bool
-	Next     Pending // what came meanwhile, and goes to the next generation
-	Aborted  string  // why it fails, as this generation says
-	Reason   string  // as the new process says
-	Failure  error   // of a server of this generation, meanwhile
-	Hasty    bool    // a second signal to stop waits until the owners have again what they have released
+	Took     time.Duration // to start and to say so; 0: not known
+	Next     Pending       // what came meanwhile, and goes to the next generation
+	Aborted  string        // why it fails, as this generation says
+	Reason   string        // as the new process says
+	Failure  error         // of a server of this generation, meanwhile
+	Hasty    bool          // a second signal to stop waits until the owners have again what they have released
 }
 
 // New returns the state of a generation that has just started.

@@ -76,16 +76,25 @@ func (t *turn) hurry() {
 	t.do(Hurry{Drained: t.Drained})
 }
 
+// linger returns how long this generation stays at least when it is replaced. A sender is as slow as the machine, and so
+// was the start of the new process.
+func (s State) linger() time.Duration {
+	if s.Child.Took == 0 {
+		return MostLinger
+	}
+	return min(max(s.Child.Took, LeastLinger), MostLinger)
+}
+
 // settle ends the drain of what is here, once the older generations have finished too: a process
 // that is followed (by a service manager, in a container) would end them with it.
 func (t *turn) settle() {
-	age := t.now.Sub(t.Since)
+	left := t.linger() - t.now.Sub(t.Since)
 	switch {
 	case t.Phase != Draining || !t.Drained || t.Cutting || t.Gone:
 	case t.Older > 0:
 		t.do(AwaitOlder{})
-	case t.Replaced() && age < LingerTime:
-		t.do(Linger{LingerTime - age})
+	case t.Replaced() && left > 0:
+		t.do(Linger{left})
 	case t.Replaced():
 		t.bow(KindStopped, "swapped", t.Result)
 	default:

@@ -75,7 +75,7 @@ func (t *turn) childSpeaks(e ChildSpeaks) {
 	if !t.Swap || t.Child.Attempt != e.Attempt {
 		return
 	}
-	t.Child.Forwards = e.Forwards // also one that says so late
+	t.Child.Forwards, t.Child.Took = e.Forwards, e.Took // also of one that says so late
 	if e.Misfit != nil {
 		t.unfit(e.Attempt, e.Misfit.Error())
 	}

@@ -46,7 +46,7 @@ func situations() (names []string, all map[string]State) {
 	add("ready", "acquiring", Acquired{}, Older{})
 	add("pulled", "ready", Asked{Pull})
 	add("lame duck", "ready", Asked{Stop})
-	add("swapping", "ready", Asked{Swap}, ChildSpeaks{1, true, nil})
+	add("swapping", "ready", Asked{Swap}, ChildSpeaks{1, true, nil, 0})
 	add("aborting", "swapping", SwapTimedOut{1, "why"})
 	add("announcing", "swapping", childHas(lifecycle.ChildReady))
 	add("promoting", "announcing", childHas(lifecycle.Announced))
@@ -99,7 +99,7 @@ func happenings() []named {
 		a("the keeper is gone", nil, KeeperGone{}),
 		a("the child does not start", launches, NotStarted{1, errSome}),
 		a("SwapTimeout is over", nil, SwapTimedOut{1, "why"}),
-		a("the child does not fit", nil, ChildSpeaks{1, true, errSome}),
+		a("the child does not fit", nil, ChildSpeaks{1, true, errSome, 0}),
 		a("the child is ready", nil, childHas(lifecycle.ChildReady)),
 		a("that is announced", announced, childHas(lifecycle.Announced)),
 		a("the owners can't release", nil, NotReleased{1, "why"}),

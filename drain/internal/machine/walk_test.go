@@ -138,7 +138,7 @@ func (p *process) swaps(yes some, soon byTime) {
 		yes(Child{Attempt: 1, Event: lifecycle.ChildReady})
 	}
 	if !c.spoken && !p.done.promoted { // which the runner puts off
-		for _, speaks := range []ChildSpeaks{{1, true, nil}, {1, false, nil}, {1, true, errSome}} {
+		for _, speaks := range []ChildSpeaks{{1, true, nil, 0}, {1, false, nil, 0}, {1, true, errSome, 0}} {
 			f := func(q *process) { q.owed.child.spoken = true }
 			soon(speaks, f)
 		}
@@ -191,7 +191,7 @@ type latecomer struct {
 func (p *process) late() string {
 	paused := p.done.swap && p.Child.Phase != lifecycle.Starting && !p.done.tookBack
 	late := []Event{
-		NotStarted{0, errSome}, SwapTimedOut{0, "why"}, ChildSpeaks{0, true, errSome}, ChildExplains{0, "why"},
+		NotStarted{0, errSome}, SwapTimedOut{0, "why"}, ChildSpeaks{0, true, errSome, 0}, ChildExplains{0, "why"},
 		TakenBack{0, errSome, nil},
 	}
 	for e := lifecycle.ChildReady; e <= lifecycle.OldTick; e++ {

@@ -316,7 +316,7 @@ func (l *live) launch(i int) {
 	l.change(i, "has started it", func(p *process) {
 		p.owed.launch, p.owed.child = false, childState{lives: true, spoken: true}
 	})
-	l.heed(i, ChildSpeaks{1, !l.mute, nil})
+	l.heed(i, ChildSpeaks{1, !l.mute, nil, 0})
 	l.lost[i+1], l.freak[i+1] = false, false
 	q := newProcess(Setting{Generation: i + 2, Heir: true, Linked: true, Trusts: !l.mute})
 	for _, e := range []Event{RunCalled{}, ReadyReturned{}} {
