@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/baton-go/baton/listener"
@@ -22,7 +23,7 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //
 // Gauges have a label generation, one value for the main one and each that still drains, and end with it:
 //
-//	baton_generation_info{generation,pid,role}             1; role is "main" or "older"
+//	baton_generation_info{generation,pid,role,version}     1; role is "main" or "older"; a version may be unknown: ""
 //	baton_phase{generation,phase}                          1 for the phase it is in, 0 for the others
 //	baton_phase_start_timestamp_seconds{generation}
 //	baton_drain_deadline_timestamp_seconds{generation}     of those that drain: when what is left is cut off
@@ -30,6 +31,8 @@ const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 //	baton_connections{generation,state}                    open: new, idle, active, hijacked, http2, other
 //	baton_background_tasks{generation}                     of Service.Go and Lead
 //	baton_pulled, baton_pull_noticed, baton_healthy        of the main one
+//	baton_last_swap_successful                             1, or 0: this generation has tried one that failed
+//	baton_last_swap_timestamp_seconds                      both are there once a swap was tried
 //
 // Counters have none, and go on where a generation ends; see Totals:
 //
@@ -48,10 +51,17 @@ func (st Status) WriteMetrics(w io.Writer) error {
 		Deadline: st.Deadline, Open: st.Open, Tasks: len(st.Background)}
 	all := append([]Peer{main}, st.Older...)
 
+	versions := map[int]string{}
+	for _, r := range st.History {
+		if r.Err == "" {
+			versions[r.Generation] = r.Version
+		}
+	}
+	versions[st.Generation] = st.Version
 	m.family("generation_info", "gauge", "The living generations of the service.")
 	for i, p := range all {
 		m.sample(1, "generation", strconv.Itoa(p.Generation), "pid", strconv.Itoa(p.PID), "role",
-			[]string{"main", "older"}[min(i, 1)])
+			[]string{"main", "older"}[min(i, 1)], "version", versions[p.Generation])
 	}
 	m.family("phase", "gauge", "What a generation is doing: 1 for its phase, 0 for the others.")
 	for _, p := range all {
@@ -86,6 +96,12 @@ func (st Status) WriteMetrics(w io.Writer) error {
 	m.sample(truth(st.Noticed))
 	m.family("healthy", "gauge", "Whether Config.Healthy has last found nothing wrong.")
 	m.sample(truth(st.Unhealthy == ""))
+	if st.LastSwap != nil {
+		m.family("last_swap_successful", "gauge", "Whether the last swap has ended with another main generation.")
+		m.sample(truth(st.LastSwap.Err == ""))
+		m.family("last_swap_timestamp_seconds", "gauge", "When the last swap ended.")
+		m.sample(float64(st.LastSwap.At.UnixMilli()) / 1000)
+	}
 	m.family("connections_adopted_total", "counter", "Connections that a generation took over from another.")
 	m.sample(float64(st.Total.Adopted))
 	m.family("connections_handed_over_total", "counter", "Connections that a generation handed over to another.")
@@ -131,11 +147,14 @@ func (m *metrics) family(name, kind, help string) {
 	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %s %s\n", m.name, help, m.name, kind)
 }
 
-// sample adds one to the family. The labels are names and values, none of which needs an escape.
+// escaped is a label's value as the format wants it.
+var escaped = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+// sample adds one to the family. The labels are names and values.
 func (m *metrics) sample(value float64, labels ...string) {
 	m.WriteString(m.name)
 	for i := 0; i < len(labels); i += 2 {
-		fmt.Fprintf(m, "%c%s=%q", "{,"[min(i, 1)], labels[i], labels[i+1])
+		fmt.Fprintf(m, `%c%s="%s"`, "{,"[min(i, 1)], labels[i], escaped.Replace(strings.ToValidUTF8(labels[i+1], "?")))
 	}
 	if len(labels) > 0 {
 		m.WriteByte('}')

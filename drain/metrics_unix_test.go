@@ -30,14 +30,18 @@ func TestMetricsOfAStatus(t *testing.T) {
 			Deadline: time.UnixMilli(1_600_000_030_000),
 			Hurried:  true, Open: listener.Counts{Hijacked: 1}, Tasks: 3,
 		}},
-		Total: drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
+		Version: "v\\3\"é\n\xff",
+		History: []drain.Record{{Generation: 1, Version: "v1"}, {Generation: 2, Version: "v2", Err: "no"},
+			{Generation: 3, Version: "bad", Err: "no"}},
+		LastSwap: &drain.SwapResult{At: time.UnixMilli(1_700_000_000_500), Err: "no"},
+		Total:    drain.Totals{Adopted: 7, Moved: 8, Lost: 1, Swaps: 2, FailedSwaps: 4},
 	}
 	var b strings.Builder
 	must(t, st.WriteMetrics(&b))
 	for _, want := range []string{
 		`# TYPE baton_connections gauge`,
-		`baton_generation_info{generation="3",pid="30",role="main"} 1`,
-		`baton_generation_info{generation="1",pid="10",role="older"} 1`,
+		`baton_generation_info{generation="3",pid="30",role="main",version="v\\3\"é\n?"} 1`,
+		`baton_generation_info{generation="1",pid="10",role="older",version="v1"} 1`,
 		`baton_phase{generation="3",phase="ready"} 1`,
 		`baton_phase{generation="3",phase="draining"} 0`,
 		`baton_phase{generation="1",phase="draining"} 1`,
@@ -49,6 +53,8 @@ func TestMetricsOfAStatus(t *testing.T) {
 		`baton_connections{generation="1",state="hijacked"} 1`,
 		`baton_background_tasks{generation="1"} 3`,
 		`baton_pulled 0`,
+		`baton_last_swap_successful 0`,
+		`baton_last_swap_timestamp_seconds 1700000000.5`,
 		`baton_pull_noticed 0`,
 		`# TYPE baton_connections_lost_total counter`,
 		`baton_connections_lost_total 1`,

@@ -208,7 +208,8 @@ func families(t *testing.T) (names []string) {
 	now := time.Now()
 	older := Peer{Generation: 1, Phase: Draining, Since: now, Deadline: now, Hurried: true, Open: listener.Counts{Idle: 1}}
 	var text bytes.Buffer
-	if err := (Status{Generation: 2, Since: now, Deadline: now, Older: []Peer{older}}).WriteMetrics(&text); err != nil {
+	if err := (Status{Generation: 2, Since: now, Deadline: now, Older: []Peer{older},
+		LastSwap: &SwapResult{At: now}}).WriteMetrics(&text); err != nil {
 		t.Fatal(err)
 	}
 	sample := regexp.MustCompile(`^(baton_\w+)(?:\{(.*)\})? `)

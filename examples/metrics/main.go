@@ -1,5 +1,6 @@
 // Command metrics is a service whose sessions outlive swaps, and whose
-// /metrics says of each generation what it still has.
+// /metrics says of each generation what it still has: with the metrics of
+// Prometheus' client library beside those of the service.
 //
 //	go build -o app ./metrics && ./app -pidfile app.pid -control app.sock
 //	curl --no-buffer -H 'Connection: Upgrade' -H 'Upgrade: lines' http://127.0.0.1:8080/session
@@ -12,25 +13,40 @@
 // What Prometheus scrapes is what the main generation knows of all: it reaches
 // that one with each new connection. -s metrics prints the same, for
 // node_exporter's textfile collector. The service's own counter goes on over
-// swaps, too.
+// swaps, too; what the client library counts by itself begins at 0 in each
+// generation. A service without that library mounts svc.MetricsHandler(), as
+// chi does.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/drain/drainflag"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
-var addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+var (
+	addr  = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
+	admin = flag.String("admin", "", "answer /metrics on this `host:port`, and not on that of -addr")
+)
+
+var version = "dev"
 
 var counted drain.Counters
 
@@ -39,33 +55,55 @@ func main() {
 }
 
 func run(cfg drain.Config) error {
+	cfg.Version = version
 	svc, err := drain.New(cfg)
 	if err != nil {
 		return err
-	}
-	ln, err := svc.Listen("tcp", *addr)
-	if err != nil {
-		return fmt.Errorf("-addr %s: %w", *addr, err)
 	}
 	if err := svc.Own("counters", &counted); err != nil {
 		return err
 	}
 	generation := svc.Status().Generation
-	http.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = svc.Status().WriteMetrics(w)
-		for name, n := range counted.All() {
-			fmt.Fprintf(w, "# HELP %s Counted here.\n# TYPE %[1]s counter\n%[1]s %v\n", name, n)
-		}
-	})
-	http.HandleFunc("GET /session", func(w http.ResponseWriter, _ *http.Request) {
+	public := http.NewServeMux()
+	public.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	public.HandleFunc("GET /session", func(w http.ResponseWriter, _ *http.Request) {
 		counted.Add("sessions_total", 1)
 		if err := session(w, generation); err != nil {
 			log.Printf("session: %v", err)
 		}
 	})
-	svc.Serve(ln, &http.Server{ReadHeaderTimeout: 10 * time.Second})
+	ports := map[string]http.Handler{*addr: public}
+	if *admin == "" || *admin == *addr {
+		public.Handle("GET /metrics", svc.Aside(metrics(svc)))
+	} else {
+		ports[*admin] = svc.Aside(metrics(svc))
+	}
+	for address, h := range ports {
+		ln, err := svc.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("-addr, -admin: %s: %w", address, err)
+		}
+		svc.Serve(ln, &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second})
+	}
 	return svc.Run(context.Background())
+}
+
+// metrics answers with those of the client library and those of the service, compressed where the scraper takes that.
+func metrics(svc *drain.Service) http.Handler {
+	own := prometheus.NewRegistry() // or prometheus.DefaultRegisterer, with the runtime's
+	own.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "sessions_total", Help: "Sessions that have begun.",
+	}, func() float64 { return counted.Value("sessions_total") }))
+	service := prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		var text bytes.Buffer
+		if err := svc.Status().WriteMetrics(&text); err != nil {
+			return nil, err
+		}
+		parser := expfmt.NewTextParser(model.LegacyValidation)
+		families, err := parser.TextToMetricFamilies(&text)
+		return slices.Collect(maps.Values(families)), err
+	})
+	return promhttp.HandlerFor(prometheus.Gatherers{own, service}, promhttp.HandlerOpts{})
 }
 
 // session answers each line with the generation and the line, until the client
