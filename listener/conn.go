@@ -23,25 +23,24 @@ type conn struct {
 	set      *Set
 	sock     *socket
 
-	state            atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
-	requests         atomic.Int32 // how many have begun
-	readSinceIdle    atomic.Bool  // bytes were read since the state became new or idle
-	wrapped          atomic.Bool  // the server sees another type around this one (TLS, a limiter)
-	speaks           atomic.Int32 // plain, secured or framed, see protocol
-	adoptedIdle      atomic.Bool  // adopted idle, has not sent a byte here
-	moved            atomic.Bool  // another process has it
-	released         atomic.Bool  // there is nothing to read any more
-	noDeadline       atomic.Bool  // the read deadline was cleared, and nothing has been read since
-	readAborted      atomic.Bool  // net/http wants the read behind a handler's back to end
-	declined         atomic.Bool  // another process did not want it
-	shared           atomic.Bool  // another process may have a descriptor that it doesn't serve
-	hidden           atomic.Bool  // lies under a wrapper that doesn't lead to it by NetConn
-	statelessWrapper atomic.Bool  // that wrapper has no state of its own
-	foreign          bool         // Conn came through no socket of this set, see addForeign
-	dialed           bool         // by Dial
-	hasWritten       atomic.Bool  // by somebody here
-	claimed          atomic.Bool  // the drainer holds firstReader, and may let go of it
-	said             atomic.Int32 // what the client has said before a server got it, a sniff.Said
+	state            atomic.Int32  // http.ConnState + 1; 0 where the server was not given to Track
+	requests         atomic.Int32  // how many have begun
+	readSinceIdle    atomic.Bool   // bytes were read since the state became new or idle
+	wrapped          atomic.Bool   // the server sees another type around this one (TLS, a limiter)
+	speaks           atomic.Int32  // plain, secured or framed, see protocol
+	adoptedIdle      atomic.Bool   // adopted idle, has not sent a byte here
+	moved            atomic.Bool   // another process has it
+	released         atomic.Bool   // there is nothing to read any more
+	deadline         atomic.Uint32 // see deadlineNone
+	declined         atomic.Bool   // another process did not want it
+	shared           atomic.Bool   // another process may have a descriptor that it doesn't serve
+	hidden           atomic.Bool   // lies under a wrapper that doesn't lead to it by NetConn
+	statelessWrapper atomic.Bool   // that wrapper has no state of its own
+	foreign          bool          // Conn came through no socket of this set, see addForeign
+	dialed           bool          // by Dial
+	hasWritten       atomic.Bool   // by somebody here
+	claimed          atomic.Bool   // the drainer holds firstReader, and may let go of it
+	said             atomic.Int32  // what the client has said before a server got it, a sniff.Said
 
 	clientClosed  atomic.Bool        // the client has closed it
 	closedInHead  atomic.Bool        // it was closed in the middle of a request
@@ -123,6 +122,7 @@ func (c *conn) setReadDeadlineLocked(t time.Time) error {
 		return nil
 	}
 	c.inForce = t
+	c.loseDeadlineBit(deadlineSame)
 	return c.Conn.SetReadDeadline(t)
 }
 

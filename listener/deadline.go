@@ -37,11 +37,14 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.isProbe(t) {
 		return nil
 	}
+	if t.IsZero() && c.deadline.Load() == deadlineNone|deadlineSame {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.deadlineCalls++
-	c.noteReadDeadline(t)
 	if c.adoptedIdle.Load() {
+		c.noteReadDeadline(t, false)
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
 	if !c.firstByteAt.IsZero() {
@@ -51,22 +54,45 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 		c.firstByteAt = time.Time{}
 	}
 	c.userDeadline = t
+	c.noteReadDeadline(t, t.IsZero() && c.deadlineCalls > 1)
 	return c.setReadDeadlineLocked(t)
+}
+
+// What is known of the read deadline without c.mu, by bits. To set one takes c.mu.
+const (
+	deadlineNone  uint32 = 1 << iota // it was cleared, and nothing has been read since
+	deadlineAbort                    // net/http wants the read behind a handler's back to end
+	deadlineSame                     // to clear it again changes nothing: net/http does, three times a request
+)
+
+func (c *conn) hasNoDeadline() bool { return c.deadline.Load()&deadlineNone != 0 }
+
+// loseDeadlineBit makes a bit 0.
+func (c *conn) loseDeadlineBit(bit uint32) {
+	if c.deadline.Load()&bit != 0 {
+		c.deadline.And(^bit)
+	}
 }
 
 // noteReadDeadline follows what net/http does: it clears the deadline before a read behind a
 // handler's back, and ends that read by a deadline long over. A deadline that a wrapper's Read sets
 // is neither.
-func (c *conn) noteReadDeadline(t time.Time) {
-	clear, abort := t.IsZero(), t.Equal(quirks.LongAgo)
-	if c.hidden.Load() && !clear && !abort {
+func (c *conn) noteReadDeadline(t time.Time, same bool) {
+	var bits uint32
+	switch {
+	case t.IsZero():
+		bits = deadlineNone
+	case t.Equal(quirks.LongAgo):
+		bits = deadlineAbort
+	case c.hidden.Load():
+		c.loseDeadlineBit(deadlineSame)
 		return
 	}
-	if c.noDeadline.Load() != clear {
-		c.noDeadline.Store(clear)
+	if same {
+		bits |= deadlineSame
 	}
-	if c.readAborted.Load() != abort {
-		c.readAborted.Store(abort)
+	if c.deadline.Load() != bits {
+		c.deadline.Store(bits)
 	}
 }
 

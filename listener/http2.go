@@ -155,6 +155,21 @@ func (f h2ConnTLS) ConnectionState() tls.ConnectionState {
 	return f.Conn.Conn.(encrypted).ConnectionState()
 }
 
+// served is accepted and unwrapTracked.
+func (s *Set) served(nc net.Conn) (user net.Conn, c *conn, wrapped bool) {
+	switch f := nc.(type) { // most are one of these
+	case tcpConn:
+		c, user = f.conn, nc
+	case *sealed:
+		c, wrapped, user = f.own, true, f.user
+	}
+	if c == nil || c.set != s {
+		user = accepted(nc)
+		c, wrapped = s.unwrapTracked(user)
+	}
+	return user, c, wrapped
+}
+
 // accepted returns what the listener has accepted, for users who know net/http's types.
 func accepted(nc net.Conn) net.Conn {
 	for {

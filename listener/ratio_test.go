@@ -8,18 +8,23 @@ import (
 	"time"
 )
 
-// BenchmarkTrackedOverBare prints the throughput of a tracked listener as a share of a bare one's, and that with
-// MaxAge as a share of that without. Blocks of requests alternate, and the faster blocks are compared, so that a
-// noisy machine troubles all alike.
+// BenchmarkTrackedOverBare prints the throughput of a tracked listener as a share of a bare one's, that with MaxAge as
+// a share of that without, and that behind a swap as a share of a bare one's. Blocks of requests alternate, and the
+// faster blocks are compared, so that a noisy machine troubles all alike.
 func BenchmarkTrackedOverBare(b *testing.B) {
-	const block = 10
+	const block = 16
 	for _, x := range exchanges(b) {
 		b.Run(x.name, func(b *testing.B) {
-			wires := [3]*wire{x.serve(b, untracked), x.serve(b, 0), x.serve(b, time.Hour)}
-			var took [3][]time.Duration
+			var wires []*wire
+			for how := range asMoved + 1 {
+				if how < asMoved || x.network == "tcp" {
+					wires = append(wires, x.serve(b, how))
+				}
+			}
+			took := make([][]time.Duration, len(wires))
 			for n := 0; b.Loop(); n++ {
 				for j := range wires {
-					i := (n + j) % 3
+					i := (n + j) % len(wires)
 					start := time.Now()
 					for range block {
 						wires[i].roundTrip()
@@ -27,13 +32,15 @@ func BenchmarkTrackedOverBare(b *testing.B) {
 					took[i] = append(took[i], time.Since(start))
 				}
 			}
-			var fast [3]float64
-			for i := range took {
-				slices.Sort(took[i])
-				fast[i] = float64(took[i][len(took[i])/5])
+			fast := func(how way) float64 {
+				slices.Sort(took[how])
+				return float64(took[how][len(took[how])/5])
 			}
-			b.ReportMetric(fast[0]/fast[1], "tracked/bare")
-			b.ReportMetric(fast[1]/fast[2], "aged/tracked")
+			b.ReportMetric(fast(asBare)/fast(asTracked), "tracked/bare")
+			b.ReportMetric(fast(asTracked)/fast(asAged), "aged/tracked")
+			if len(wires) > int(asMoved) {
+				b.ReportMetric(fast(asBare)/fast(asMoved), "moved/bare")
+			}
 		})
 	}
 }

@@ -29,8 +29,10 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) readOn(p []byte) (int, error) {
 	if !c.released.Load() { // the server that has a preface goes on with c
-		if n := c.resumed.preface(p); n > 0 {
-			return n, nil
+		if c.resumed != nil {
+			if n := c.resumed.preface(p); n > 0 {
+				return n, nil
+			}
 		}
 	}
 	seen := c.speaks.Load() != insealed // what is read here is what the server reads
@@ -45,7 +47,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 		if c.released.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if c.readAborted.Load() && c.is(http.StateActive) {
+		if c.deadline.Load()&deadlineAbort != 0 && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
 		d := c.set.leaving.Load()
@@ -69,9 +71,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 			n, err = c.readParked(p)
 		}
 		if n > 0 {
-			if c.noDeadline.Load() {
-				c.noDeadline.Store(false)
-			}
+			c.loseDeadlineBit(deadlineNone)
 			if !seen {
 				c.received(p, n)
 				return n, err
@@ -112,7 +112,7 @@ func (c *conn) end() error {
 // kernel. Net/http would otherwise hold the beginning of the next request: a client without think
 // time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte, offered int) (int, error) {
-	if offered == 1 && c.noDeadline.Load() && c.is(http.StateActive) {
+	if offered == 1 && c.hasNoDeadline() && c.is(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {
 			return sockopt.AwaitEnd(c.Conn, p)
 		}

@@ -34,6 +34,7 @@ func newLodger(t *testing.T) *lodger {
 		}
 	}})
 	one.leave(t, l.generation)()
+	l.await(t, "is not served yet", func(Counts) bool { return l.ln.(*socket).tracked.Load() })
 	l.wantResting(t, true)
 	return l
 }

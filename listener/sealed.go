@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/baton-go/baton/listener/internal/quirks"
 	"github.com/baton-go/baton/listener/internal/sniff"
@@ -88,6 +89,23 @@ func (f *sealed) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// Write implements net.Conn.
+func (f *sealed) Write(p []byte) (int, error) {
+	if f.own.speaks.Load() == insealed {
+		return f.seal.Write(p)
+	}
+	return f.frontTLS.Write(p)
+}
+
+// SetReadDeadline implements net.Conn. All that lies between would pass it on, and net/http calls it seven times a
+// request.
+func (f *sealed) SetReadDeadline(t time.Time) error {
+	if f.own.speaks.Load() == insealed {
+		return f.own.SetReadDeadline(t)
+	}
+	return f.frontTLS.SetReadDeadline(t)
 }
 
 // CloseWrite says close_notify, as that of a *tls.Conn.

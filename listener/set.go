@@ -50,6 +50,8 @@ type Set struct {
 	finished                    atomic.Int64
 	requests, aside             atomic.Int64
 
+	clock coarse
+
 	mu        sync.Mutex // guards what follows; the locks of sockets and connections come before it
 	open      bool
 	closed    bool

@@ -126,7 +126,7 @@ func (t *talk) Read(p []byte) (int, error) {
 	}
 	t.mu.Lock()
 	over := t.last && t.exchange.Open() == 0
-	t.background = len(p) == 1 && t.own.noDeadline.Load()
+	t.background = len(p) == 1 && t.own.hasNoDeadline()
 	t.mu.Unlock()
 	if over {
 		return 0, io.EOF

@@ -40,7 +40,7 @@ func (c tlsRecords) receivedRecord(begins, waits bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.quietSince = now()
+	c.quietSince = c.set.requestTime()
 	if begins {
 		c.begunAt = c.quietSince
 	}

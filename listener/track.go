@@ -59,8 +59,7 @@ func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler)
 func (s *Set) surround(srv *http.Server, around []func(http.Handler) http.Handler) {
 	hook := srv.ConnState
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
-		nc = accepted(nc)
-		c, wrapped := s.unwrapTracked(nc)
+		nc, c, wrapped := s.served(nc)
 		if c != nil && c.resumes(state) {
 			return
 		}
@@ -157,19 +156,24 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 		}
 		fallthrough
 	case http.StateIdle:
-		if t, ok := nc.(*tls.Conn); ok && state == http.StateIdle && t.ConnectionState().NegotiatedProtocol == "h2" {
+		t, ok := nc.(*tls.Conn)
+		if ok && state == http.StateIdle && c.seal == nil && t.ConnectionState().NegotiatedProtocol == "h2" {
 			c.speaks.Store(framed)
 		}
 		if c.rejected.Load() {
 			c.rejected.Store(false)
 		}
-		early := c.nextByteRead.Swap(false)
+		early := c.nextByteRead.Load()
+		if early {
+			c.nextByteRead.Store(false)
+		}
 		c.readSinceIdle.Store(early)
 		if !early {
 			c.head.Store(0)
 		}
 		c.mu.Lock()
-		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, now(), 0, false
+		c.loseDeadlineBit(deadlineSame)
+		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, c.set.requestTime(), 0, false
 		c.idleSince = c.quietSince
 		c.mu.Unlock()
 	case http.StateActive:

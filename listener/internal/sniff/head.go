@@ -47,17 +47,24 @@ func (l *RequestLines) Feed(p []byte) {
 		}
 	}
 	for {
-		i := bytes.Index(p, []byte(version))
-		if i < 0 {
+		i := bytes.Index(p, []byte(version[1:])) - 1 // an H is rarer than a space
+		if i < -1 {
 			break
 		}
-		n := matchVersion(0, p[i:])
+		if i < 0 || p[i] != version[0] {
+			p = p[i+2:]
+			continue
+		}
+		n := len(version) + matchVersion(len(version), p[i+len(version):])
 		if p = p[i+n:]; n == LineEnd {
 			l.Ahead.Add(1)
 		} else if len(p) == 0 {
 			l.Matched.Store(int32(n))
 			return
 		}
+	}
+	if len(p) > 0 && p[len(p)-1] == '\n' { // which no such end goes on behind
+		return
 	}
 	tail := p[max(0, len(p)-len(version)):]
 	if i := bytes.LastIndexByte(tail, ' '); i >= 0 && matchVersion(0, tail[i:]) == len(tail)-i {

@@ -2,6 +2,7 @@ package sniff
 
 import (
 	"bytes"
+	"encoding/binary"
 	"sync/atomic"
 )
 
@@ -50,6 +51,10 @@ func (x *Prefix) Add(p []byte) {
 	v := x.Load()
 	n := v & 0xff
 	if n == 7 {
+		return
+	}
+	if n == 0 && len(p) > 7 { // as mostly
+		x.Store(binary.LittleEndian.Uint64(p)<<8 | 7)
 		return
 	}
 	for _, b := range p[:min(len(p), int(7-n))] {

@@ -15,7 +15,7 @@ type First struct {
 	once   sync.Once   // sets done
 	done   atomic.Bool // the handshake is
 	closed atomic.Bool
-	read   atomic.Int64 // bytes of data
+	read   int64 // bytes of data; the reader's
 }
 
 // Config returns what Server wants: config, which goes on to be used, with an ear for the secrets. Config must have no
@@ -82,18 +82,22 @@ func (f *First) Handshake() error { return f.HandshakeContext(context.Background
 
 // Read implements net.Conn.
 func (f *First) Read(p []byte) (int, error) {
-	if err := f.Handshake(); err != nil {
-		return 0, err
+	if !f.done.Load() {
+		if err := f.Handshake(); err != nil {
+			return 0, err
+		}
 	}
 	n, err := f.Conn.Read(p)
-	f.read.Add(int64(n))
+	f.read += int64(n)
 	return n, err
 }
 
 // Write implements net.Conn.
 func (f *First) Write(p []byte) (int, error) {
-	if err := f.Handshake(); err != nil {
-		return 0, err
+	if !f.done.Load() {
+		if err := f.Handshake(); err != nil {
+			return 0, err
+		}
 	}
 	return f.Conn.Write(p)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/bits"
 	"net"
 	"sync"
 )
@@ -22,8 +23,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.readErr
 		}
 		if err := c.readRecord(); err != nil {
-			var t net.Error
-			if !errors.As(err, &t) || !t.Timeout() {
+			if !isTimeout(err) {
 				c.readErr = err
 			}
 			return 0, err
@@ -32,6 +32,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n := copy(p, c.plain)
 	c.plain = c.plain[n:]
 	return n, nil
+}
+
+// isTimeout knows a timeout of package net at once: net/http ends a read so in each request.
+func isTimeout(err error) bool {
+	t, ok := err.(net.Error) //nolint:errorlint // at first
+	return (ok || errors.As(err, &t)) && t.Timeout()
 }
 
 // maxUseless is how many records in a row may bring no data, as in crypto/tls.
@@ -158,8 +164,9 @@ func (c *Conn) fail(a tls.AlertError) error {
 	return err
 }
 
-// smallBuffer holds the head of most requests.
-const smallBuffer = 1 << 10
+// A connection keeps a buffer of its own for most requests, as large as its largest record was, up to a bound. Longer
+// records are read into one of a pool.
+const leastBuffer, mostBuffer = 1 << 10, 4 << 10
 
 var (
 	bigBuffers = sync.Pool{New: func() any { b := make([]byte, maxRecord); return &b }}
@@ -175,7 +182,7 @@ func (c *Conn) fill(n int) error {
 		switch idle++; {
 		case k > 0:
 			idle = 0
-		case errors.Is(err, io.EOF) && c.to > c.from:
+		case c.to > c.from && errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
@@ -190,7 +197,7 @@ func (c *Conn) fill(n int) error {
 // buffer.
 func (c *Conn) room(n int) {
 	if c.from == c.to {
-		if c.big != nil && c.from <= smallBuffer {
+		if c.big != nil && c.from <= mostBuffer {
 			c.release()
 		}
 		c.from, c.to = 0, 0
@@ -200,11 +207,12 @@ func (c *Conn) room(n int) {
 	case n <= len(c.buf):
 		c.to = copy(c.buf, c.buf[c.from:c.to])
 		c.from = 0
-	case n <= smallBuffer:
-		if c.small == nil {
-			c.small = make([]byte, smallBuffer)
+	case n <= mostBuffer:
+		if n > len(c.small) {
+			c.small = make([]byte, max(leastBuffer, 1<<bits.Len(uint(n-1))))
 		}
-		c.buf = c.small
+		c.to = copy(c.small, c.buf[c.from:c.to])
+		c.from, c.buf = 0, c.small
 	default:
 		big := bigBuffers.Get().(*[]byte)
 		c.to = copy(*big, c.buf[c.from:c.to])

@@ -19,10 +19,10 @@ type tap struct {
 	shaking bool // set with mu by the goroutine that reads, between the handshake and what follows it
 	tls13   bool // likewise
 	movable atomic.Bool
-	in      track         // the reader's
-	data    *atomic.Int64 // bytes of data that were read above crypto/tls
-	kept    *keptRecord   // the last that was read; nil: nobody needs it. The reader's
-	logs    io.Writer     // the user's KeyLogWriter
+	in      track       // the reader's
+	data    *int64      // bytes of data that were read above crypto/tls; the reader's
+	kept    *keptRecord // the last that was read; nil: nobody needs it. The reader's
+	logs    io.Writer   // the user's KeyLogWriter
 
 	secrets [2]secret // written in the handshake
 
@@ -150,7 +150,7 @@ func (t *tap) even() bool {
 	if t.tls13 {
 		added = 1 + tagLen
 	}
-	return !t.in.other && t.in.bytes == uint64(t.data.Load())+added*t.in.records
+	return !t.in.other && t.in.bytes == uint64(*t.data)+added*t.in.records
 }
 
 // Write implements net.Conn.
