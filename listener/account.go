@@ -67,20 +67,12 @@ func (c *conn) recordUnread() bool {
 	return n > 0 && c.record(Loss{Kind: c.protocol().unread(sockopt.Peek(c.Conn, n), n), Unread: n})
 }
 
-// requestTime is the present, less a tick unless the set leaves: graces are counted from then on.
-func (s *Set) requestTime() instant {
-	if s.leaving.Load() != nil {
-		return now()
-	}
-	return s.clock.now()
-}
-
 // requestBegins is called before the handler of r, requestEnds after it.
 func (c *conn) requestBegins(r *http.Request) {
 	if c.bodyLength.Load() != r.ContentLength {
 		c.bodyLength.Store(r.ContentLength)
 	}
-	q := request{r.Method, r.RequestURI, c.set.requestTime()}
+	q := request{r.Method, r.RequestURI, c.set.clock.now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !isStream(r) {

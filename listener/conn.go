@@ -45,6 +45,7 @@ type conn struct {
 	clientClosed  atomic.Bool        // the client has closed it
 	closedInHead  atomic.Bool        // it was closed in the middle of a request
 	inRecord      atomic.Bool        // of TLS: a part of a record has been read
+	heardBefore   atomic.Bool        // likewise: one has come since the state became new or idle, before Leave
 	nextByteRead  atomic.Bool        // the first byte of the next request has been read
 	http2Begun    atomic.Bool        // see onState
 	plainHTTP2    atomic.Bool        // HTTP/2 that the server speaks lies on the socket

@@ -100,7 +100,11 @@ func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 		c.closeNotBefore = now + grace/2 + rand.N(grace/2+1)
 	}
 	// A client that uses its connection more often than once in a grace does so in time.
-	wake := max(c.closeNotBefore, c.quietSince+grace)
+	quiet := c.quietSince
+	if c.heardBefore.Load() {
+		quiet = max(quiet, instant(d.from.Load()))
+	}
+	wake := max(c.closeNotBefore, quiet+grace)
 	if !rest {
 		wake = max(from, c.begunAt) + grace
 	}

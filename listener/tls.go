@@ -38,9 +38,15 @@ func (c tlsRecords) receivedRecord(begins, waits bool) {
 	if !waits {
 		return
 	}
+	if c.set.leaving.Load() == nil { // a look at the clock for each record would cost more than all else here
+		if !c.heardBefore.Load() {
+			c.heardBefore.Store(true)
+		}
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.quietSince = c.set.requestTime()
+	c.quietSince = now()
 	if begins {
 		c.begunAt = c.quietSince
 	}

@@ -168,12 +168,15 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 			c.nextByteRead.Store(false)
 		}
 		c.readSinceIdle.Store(early)
+		if c.heardBefore.Load() {
+			c.heardBefore.Store(false)
+		}
 		if !early {
 			c.head.Store(0)
 		}
 		c.mu.Lock()
 		c.loseDeadlineBit(deadlineSame)
-		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, c.set.requestTime(), 0, false
+		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, now(), 0, false
 		c.idleSince = c.quietSince
 		c.mu.Unlock()
 	case http.StateActive:
