@@ -1,0 +1,89 @@
+#!/bin/sh
+# docker.sh: a service in a container, whose program lies in a folder of the host, so that it can be swapped.
+#
+#   start      runs IMAGE, or the container that is there, and waits until it serves. The first time the program
+#              comes from the image
+#   swap FILE  puts FILE in the program's place, has the container swap, and waits. What fails is taken back
+#   stop       waits until the requests are finished
+#   status     says what runs: phase and generation, restarts, health
+#
+# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 FILE or IMAGE is not there,
+# 155 stop: done, but requests were cut off, or it had an error.
+
+: "${NAME:=app}"           # of the container
+: "${IMAGE:=app}"          # see Dockerfile
+: "${DIR:=/srv/$NAME}"     # DIR/bin is /srv there, and DIR/run is /run/app
+: "${STOP_TIMEOUT:=75}"    # more than -pull-max and -drain-timeout
+: "${START_TIMEOUT:=60}"   # seconds
+: "${RUN_ARGS:=-p 8080:8080 --restart unless-stopped}" # of docker run, split at blanks
+: "${DOCKER:=docker}"
+
+fail() {
+	code=$1
+	shift
+	echo "docker.sh: $*" >&2
+	exit "$code"
+}
+is() { "$DOCKER" inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
+app() { "$DOCKER" exec "$NAME" /srv/app "$@"; }
+
+place() { # from: by rename, as a program that runs can't be written to
+	cp "$1" "$DIR/bin/app.new" && chmod 755 "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app"
+}
+
+start() {
+	[ "$(is Running)" != true ] || return 0
+	if [ -n "$(is Status)" ]; then
+		"$DOCKER" start "$NAME" >/dev/null || exit 1
+	else
+		mkdir -p "$DIR/bin" "$DIR/run" || exit 1
+		if [ ! -e "$DIR/bin/app" ]; then
+			id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
+			"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app" || exit 1
+			"$DOCKER" rm "$id" >/dev/null
+		fi
+		# shellcheck disable=SC2086 # several
+		"$DOCKER" run -d --name "$NAME" --stop-timeout "$STOP_TIMEOUT" -v "$DIR/bin:/srv:ro" -v "$DIR/run:/run/app" \
+			$RUN_ARGS "$IMAGE" >/dev/null || exit 1
+	fi
+	n=0
+	until app -s health >/dev/null 2>&1; do
+		n=$((n + 1))
+		if [ "$n" -gt $((START_TIMEOUT * 5)) ] || [ "$(is Status)" != running ]; then
+			"$DOCKER" logs --tail 10 "$NAME" >&2
+			"$DOCKER" stop "$NAME" >/dev/null
+			fail 1 "$NAME does not serve"
+		fi
+		sleep 0.2
+	done
+}
+
+swap() { # file
+	[ -r "$1" ] || fail 5 "$1 is not there"
+	[ "$(is Running)" = true ] || fail 1 "$NAME does not run: start"
+	cp "$DIR/bin/app" "$DIR/bin/app.old" && place "$1" || exit 1
+	# kill -s HUP does the same, and neither waits nor says how it ended.
+	if ! app -s reload; then
+		place "$DIR/bin/app.old"
+		fail 1 "the old program serves on, and is in its place again"
+	fi
+}
+
+stop() {
+	[ "$(is Running)" = true ] || return 0
+	"$DOCKER" stop "$NAME" >/dev/null || exit 1
+	code=$(is ExitCode)
+	[ "$code" = 0 ] || fail 155 "$NAME has stopped with exit code $code: see docker logs $NAME"
+}
+
+status() {
+	[ "$(is Running)" = true ] || fail 3 "$NAME does not run"
+	app -s health || exit 1
+	"$DOCKER" inspect -f '{{.State.Health.Status}}, {{.RestartCount}} restarts, since {{.State.StartedAt}}' "$NAME"
+}
+
+case $#:${1-} in
+1:start | 1:stop | 1:status) "$1" ;;
+2:swap) swap "$2" ;;
+*) fail 2 "want start, swap FILE, stop or status" ;;
+esac

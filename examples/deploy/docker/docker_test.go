@@ -1,0 +1,179 @@
+//go:build linux
+
+package docker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/draintest"
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+func TestMain(m *testing.M) {
+	flow.Plain = true // an image from scratch has no libc
+	_ = os.Setenv("CGO_ENABLED", "0")
+	flow.Main(m)
+}
+
+// site is an engine with the image of the folder's Dockerfile.
+type site struct {
+	t *testing.T
+	*flow.Engine
+}
+
+func newSite(t *testing.T) *site {
+	t.Parallel()
+	s := &site{t, flow.NewEngine(t)}
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Image("app", string(text), map[string]string{"app": flow.Build(t, "gin", "v1", "")})
+	return s
+}
+
+// container is one that docker.sh has started.
+type container struct {
+	*site
+	name, dir string
+	published bool
+}
+
+func (s *site) container(name, image string, args ...string) *container {
+	c := &container{site: s, name: name, dir: filepath.Join(s.Dir, name)}
+	c.do(0, "start", "IMAGE="+image, "RUN_ARGS="+strings.Join(args, " "))
+	return c
+}
+
+// addr is the container's own, or that of the published port. It has another one with each start.
+func (c *container) addr() string {
+	if c.published {
+		return c.inspect(".NetworkSettings.Gateway") + ":8080"
+	}
+	return c.inspect(".NetworkSettings.IPAddress") + ":8080"
+}
+
+// do runs docker.sh, which must exit with want.
+func (c *container) do(want int, command string, env ...string) string {
+	c.t.Helper()
+	cmd := c.Command("dash", append([]string{"docker.sh"}, strings.Fields(command)...)...)
+	cmd.Env = append(append(cmd.Env, "NAME="+c.name, "DIR="+c.dir), env...)
+	said, code := flow.Run(c.t, cmd)
+	if code != want {
+		c.t.Fatalf("%s: docker.sh %s: exit code %d, want %d\n%s", c.name, command, code, want, said)
+	}
+	return said
+}
+
+func (c *container) inspect(field string) string {
+	c.t.Helper()
+	return c.Docker("inspect", "-f", "{{"+field+"}}", c.name)
+}
+
+func (c *container) eventually(field, want string) {
+	c.t.Helper()
+	flow.Eventually(c.t, c.name+": "+field+" is "+want, func() bool { return c.inspect(field) == want })
+}
+
+// get asks the service, on a connection of its own.
+func (c *container) get(path string) (string, error) {
+	addr := c.addr()
+	client := draintest.Client{Addr: addr, Dial: c.Dialer(addr), Timeout: flow.Patience}
+	defer client.Close()
+	answer, err := client.Do("GET", path, nil)
+	if err == nil && answer.Status != http.StatusOK {
+		err = fmt.Errorf("%s: %d", path, answer.Status)
+	}
+	return string(answer.Body), err
+}
+
+// serves asks the control socket, which is on the host too.
+func (c *container) serves(version string, generation int) (st drain.Status) {
+	c.t.Helper()
+	flow.Eventually(c.t, fmt.Sprintf("%s serves %s as generation %d", c.name, version, generation), func() bool {
+		st, _ = drain.Client{Socket: filepath.Join(c.dir, "run", "control")}.Status(context.Background())
+		return st.Version == version && st.Generation == generation && st.Phase == drain.Ready
+	})
+	return st
+}
+
+// put has the next swap start another build: the folder is a volume of the container.
+func (c *container) put(version, fault string) {
+	c.t.Helper()
+	flow.Deploy(c.t, flow.Build(c.t, "gin", version, fault), filepath.Join(c.dir, "bin", "app"))
+}
+
+func TestDocker(t *testing.T) {
+	s := newSite(t)
+	c := s.container("app", "app", "-p", "8080:8080", "--restart", "unless-stopped", "--health-interval", "500ms")
+	c.published = true
+	c.serves("v1", 1)
+	c.eventually(".State.Health.Status", "healthy")
+
+	addr := c.addr()
+	load := flow.NewLoadBy(t, c.Dialer(addr), addr, 6, 3)
+	start := time.Now()
+	c.put("v2", "")
+	c.Docker("kill", "-s", "HUP", c.name)
+	c.serves("v2", 2)
+	c.do(0, "swap "+flow.Build(t, "gin", "v3", ""))
+	c.serves("v3", 3)
+	if said := c.do(1, "swap "+flow.Build(t, "", "v4", "crash")); !strings.Contains(said, "exit status 3") {
+		t.Errorf("docker.sh swap does not say why: %s", said)
+	}
+	c.serves("v3", 3)
+	took := time.Since(start)
+	load.Flows(50)
+	load.Lossless()
+	load.Report("Docker", "`docker kill -s HUP`, then two of `docker.sh swap`, of which one fails", took)
+
+	// A pull is no ill health, and what is not in the volume is not run.
+	c.Docker("kill", "-s", "USR2", c.name)
+	flow.Eventually(t, "a health check has seen the pull", func() bool {
+		return strings.Contains(c.inspect("json .State.Health.Log"), "pulled, generation 3")
+	})
+	if got := c.inspect(".State.Health.Status"); got != "healthy" {
+		t.Errorf("pulled, it is %s", got)
+	}
+	c.Docker("kill", "-s", "USR1", c.name)
+	flow.Eventually(t, "the end of the pull", func() bool { return strings.Contains(c.do(0, "status"), "ready, generation 3") })
+
+	// A stop ends what has begun, and is no crash.
+	slow := make(chan error, 1)
+	go func() {
+		said, err := c.get("/slow?d=3s")
+		if err == nil && said != "slept 3s\n" {
+			err = fmt.Errorf("/slow: %q", said)
+		}
+		slow <- err
+	}()
+	flow.Eventually(t, "/slow has begun", func() bool { return c.serves("v3", 3).Open.Active == 1 })
+	load = flow.NewLoadBy(t, c.Dialer(addr), addr, 6, 3)
+	load.Flows(20)
+	start = time.Now()
+	c.Docker("stop", "-t", "40", c.name)
+	t.Logf("docker stop has taken %v", time.Since(start))
+	if err := <-slow; err != nil {
+		t.Errorf("in flight at the stop: %v", err)
+	}
+	for _, r := range load.End().Counts().Failed {
+		if f, ok := r.Err.(*draintest.Failure); !ok || f.Kind != "refused" {
+			t.Errorf("during the stop: %v", r.Err)
+		}
+	}
+	if got := c.inspect(".State.Status") + " " + c.inspect(".State.ExitCode") + " " + c.inspect(".RestartCount"); got != "exited 0 0" {
+		t.Errorf("after docker stop: %s", got)
+	}
+	c.do(3, "status")
+	c.do(0, "start")
+	c.serves("v3", 1) // the volume's
+	c.do(0, "stop")
+}

@@ -1,0 +1,98 @@
+//go:build linux
+
+package docker
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// TestRestart: what each policy does when the container ends, and that a swap is no end.
+func TestRestart(t *testing.T) {
+	s := newSite(t)
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := strings.Replace(string(text), "STOPSIGNAL SIGTERM\n", "", 1)
+	s.Image("without", without, map[string]string{"app": flow.Build(t, "gin", "v1", "")})
+	for _, p := range []struct {
+		policy, option, image string
+		exit                  bool // it starts again after exit code 0
+		crash                 bool // and after a crash
+		signalled             bool // and after a crash, when a signal has been sent by docker kill before
+	}{
+		{"no", "", "app", false, false, false},
+		{"on-failure", "", "app", false, true, true},
+		{"always", "", "app", true, true, true},
+		{"unless-stopped", "", "app", true, true, false},
+		{"always", "--init", "app", true, true, true},
+		{"always", "", "without", true, true, false},
+		{"on-failure", "", "without", false, true, false},
+	} {
+		t.Run(p.policy+p.option+"-"+p.image, func(t *testing.T) {
+			t.Parallel()
+			s := &site{t, s.Of(t)}
+			c := s.container(p.policy+p.option+"-"+p.image, p.image, "--restart", p.policy, p.option)
+			const field = ".State.Status}} {{.State.StartedAt"
+			swap := func(by ...string) {
+				t.Helper()
+				before := c.inspect(field)
+				c.put("v2", "")
+				c.Docker(by...)
+				c.serves("v2", 2)
+				if now := c.inspect(field); now != before {
+					t.Errorf("a swap: the container was %s, and is %s", before, now)
+				}
+			}
+			after := func(what string, again bool, code string, do func()) {
+				t.Helper()
+				before := c.inspect(field)
+				do()
+				status := ""
+				flow.Eventually(t, what+": it has ended", func() bool {
+					time.Sleep(50 * time.Millisecond) // a docker takes its time
+					now := c.inspect(field)
+					status, _, _ = strings.Cut(now, " ")
+					return status == "exited" || status == "running" && now != before
+				})
+				if started := status == "running"; started != again {
+					t.Errorf("%s: it has started again: %v, want %v", what, started, again)
+				}
+				if status == "exited" {
+					if got := c.inspect(".State.ExitCode"); got != code {
+						t.Errorf("%s: exit code %s, want %s\n%s", what, got, code, c.Docker("logs", "--tail", "30", c.name))
+					}
+					c.Docker("start", c.name)
+				}
+				c.serves("v2", 1)
+			}
+			swap("exec", c.name, "/srv/app", "-s", "reload")
+			after("crash", p.crash, "137", c.crash)
+			after("-s stop", p.exit, "0", func() { _, _ = c.Run("exec", c.name, "/srv/app", "-s", "stop") })
+			after("docker kill -s TERM", false, "0", func() { c.Docker("kill", "-s", "TERM", c.name) })
+			after("docker stop", false, "0", func() { c.Docker("stop", "-t", "40", c.name) })
+			swap("kill", "-s", "HUP", c.name)
+			after("crash after docker kill -s HUP", p.signalled, "137", c.crash)
+		})
+	}
+}
+
+// crash kills the main generation, which is not the container's first process.
+func (c *container) crash() {
+	c.t.Helper()
+	st, err := drain.Client{Socket: filepath.Join(c.dir, "run", "control")}.Status(context.Background())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	// The end of the first process may end this one, too.
+	_ = c.Inside("nsenter", "-t", c.inspect(".State.Pid"), "-p", "--", "kill", "-9", strconv.Itoa(st.PID)).Run()
+}

@@ -1,0 +1,116 @@
+//go:build linux
+
+package flow
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Engine is a Docker Engine of a test's own: see engine.sh. There is no registry. Its containers see the folders of
+// the host that they mount.
+type Engine struct {
+	t testing.TB
+	// Dir is for files of the test. It has a short name, and is gone at the end.
+	Dir string
+	net *Namespace
+	pid int // of a process in its namespaces
+}
+
+// NewEngine starts one, until the end of the test.
+func NewEngine(t testing.TB) *Engine {
+	t.Helper()
+	Root(t)
+	for _, name := range []string{"dockerd", "docker", "docker-init"} { // docker alone may be a client
+		Tool(t, name, "apt-get install docker.io")
+	}
+	Tool(t, "nsenter", "apt-get install util-linux")
+	e := &Engine{t: t, Dir: Dir(t)}
+	cmd := exec.Command("dash", filepath.Join(Examples(), "internal", "flow", "engine.sh"), e.Dir+"/engine")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	p := Start(t, cmd)
+	t.Cleanup(func() {
+		_ = p.Process.Signal(syscall.SIGTERM) // and it tidies up
+		<-p.Ended()
+	})
+	Eventually(t, "the Docker Engine answers", func() bool {
+		select {
+		case <-p.Ended():
+			t.Fatalf("the Docker Engine has ended:\n%s", p.Output())
+		default:
+		}
+		return e.Command("docker", "version").Run() == nil
+	})
+	e.pid = Child(Child(p.Process.Pid))
+	e.net = OpenNamespace(t, fmt.Sprintf("/proc/%d/ns/net", e.pid))
+	return e
+}
+
+// Command returns one that asks this engine, and is in its network.
+func (e *Engine) Command(name string, args ...string) *exec.Cmd {
+	if e.pid != 0 {
+		args = append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", e.pid), "--", name}, args...)
+		name = "nsenter"
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+e.Dir+"/engine/sock", "DOCKER_CONFIG="+e.Dir+"/config", "DOCKER_BUILDKIT=0")
+	return cmd
+}
+
+// Inside returns one that runs beside the engine: in its namespaces, and on its mounts.
+func (e *Engine) Inside(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(e.pid), "-n", "-m", "-p", "--", name}, args...)...)
+}
+
+// Of is the same engine for a part of the test.
+func (e *Engine) Of(t testing.TB) *Engine {
+	of := *e
+	of.t = t
+	return &of
+}
+
+// Run runs docker, and returns what it has said and its exit code.
+func (e *Engine) Run(args ...string) (string, int) {
+	e.t.Helper()
+	said, code := Run(e.t, e.Command("docker", args...))
+	return strings.TrimSpace(said), code
+}
+
+// Docker runs docker, which must succeed, and returns what it has said.
+func (e *Engine) Docker(args ...string) string {
+	e.t.Helper()
+	said, code := e.Run(args...)
+	if code != 0 {
+		e.t.Fatalf("docker %s: exit code %d\n%s", strings.Join(args, " "), code, said)
+	}
+	return said
+}
+
+// Image builds an image from a Dockerfile and files, by their names there.
+func (e *Engine) Image(tag, dockerfile string, files map[string]string) {
+	e.t.Helper()
+	dir, err := os.MkdirTemp(e.Dir, "context")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for name, from := range files {
+		if err := os.Link(from, filepath.Join(dir, name)); err != nil { // a copy where it is on another file system
+			Deploy(e.t, from, filepath.Join(dir, name))
+		}
+	}
+	WriteFile(e.t, dir, "Dockerfile", dockerfile)
+	e.Docker("build", "-q", "-t", tag, dir)
+}
+
+// Dialer returns what connects to an address from inside the engine's network.
+func (e *Engine) Dialer(addr string) func() (net.Conn, error) {
+	return func() (net.Conn, error) { return e.net.Dial(addr) }
+}
