@@ -17,11 +17,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true // an image from scratch has no libc
-	_ = os.Setenv("CGO_ENABLED", "0")
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // site is an engine with the image of the folder's Dockerfile.
 type site struct {
@@ -36,7 +32,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Image("app", string(text), map[string]string{"app": flow.Build(t, "gin", "v1", "")})
+	s.Image("app", string(text), map[string]string{"app": flow.Static(t, "gin", "v1", "")})
 	return s
 }
 
@@ -108,7 +104,7 @@ func (c *container) serves(version string, generation int) (st drain.Status) {
 // put has the next swap start another build: the folder is a volume of the container.
 func (c *container) put(version, fault string) {
 	c.t.Helper()
-	flow.Deploy(c.t, flow.Build(c.t, "gin", version, fault), filepath.Join(c.dir, "bin", "app"))
+	flow.Deploy(c.t, flow.Static(c.t, "gin", version, fault), filepath.Join(c.dir, "bin", "app"))
 }
 
 func TestDocker(t *testing.T) {
@@ -124,9 +120,9 @@ func TestDocker(t *testing.T) {
 	c.put("v2", "")
 	c.Docker("kill", "-s", "HUP", c.name)
 	c.serves("v2", 2)
-	c.do(0, "swap "+flow.Build(t, "gin", "v3", ""))
+	c.do(0, "swap "+flow.Static(t, "gin", "v3", ""))
 	c.serves("v3", 3)
-	if said := c.do(1, "swap "+flow.Build(t, "", "v4", "crash")); !strings.Contains(said, "exit status 3") {
+	if said := c.do(1, "swap "+flow.Static(t, "", "v4", "crash")); !strings.Contains(said, "exit status 3") {
 		t.Errorf("docker.sh swap does not say why: %s", said)
 	}
 	c.serves("v3", 3)

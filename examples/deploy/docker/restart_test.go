@@ -23,7 +23,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	without := strings.Replace(string(text), "STOPSIGNAL SIGTERM\n", "", 1)
-	s.Image("without", without, map[string]string{"app": flow.Build(t, "gin", "v1", "")})
+	s.Image("without", without, map[string]string{"app": flow.Static(t, "gin", "v1", "")})
 	for _, p := range []struct {
 		policy, option, image string
 		exit                  bool // it starts again after exit code 0

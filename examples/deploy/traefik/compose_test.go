@@ -3,98 +3,138 @@
 package traefik
 
 import (
+	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// The Compose Specification's own reader, which checks against its schema.
-const composeSpec = "github.com/compose-spec/compose-go/v2/cmd@v2.9.1"
+const composeAddr = "127.0.0.1:8000" // in the engine's network, whose loopback is its own
 
-func TestComposeFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	install := exec.Command("go", "install", composeSpec)
-	install.Env = append(os.Environ(), "GOBIN="+dir)
-	if said, code := flow.Run(t, install); code != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("go install %s: %s", composeSpec, said)
+// composed is this folder as an operator has it who has Docker: Traefik and the colours are containers.
+type composed struct {
+	t *testing.T
+	*flow.Engine
+	dir string
+}
+
+func newComposed(t *testing.T) *composed {
+	t.Helper()
+	traefik := flow.Tool(t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
+	plugin := flow.Tool(t, "docker-compose", "run .ci/get-compose DIR and put DIR on the PATH")
+	flow.Tool(t, "dash", "apt-get install dash")
+	flow.Tool(t, "curl", "apt-get install curl")
+	s := &composed{t: t, Engine: flow.NewEngine(t)}
+	s.dir = filepath.Join(s.Dir, "site")
+	plugins := filepath.Join(s.Dir, "config", "cli-plugins")
+	for _, dir := range []string{plugins, filepath.Join(s.dir, "conf.d"), filepath.Join(s.dir, "site")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
 		}
-		t.Skipf("go install %s: %s", composeSpec, said)
 	}
-	read := func(text string) (string, int) {
-		return flow.Run(t, exec.Command(filepath.Join(dir, "cmd"), flow.WriteFile(t, t.TempDir(), "compose.yaml", text)))
-	}
-	text, err := os.ReadFile("compose.yaml")
-	if err != nil {
+	if err := os.Symlink(plugin, filepath.Join(plugins, "docker-compose")); err != nil {
 		t.Fatal(err)
 	}
-	said, code := read(string(text))
-	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, said)
+	if said, code := s.Run("compose", "version", "--short"); code != 0 || !strings.HasPrefix(said, "2.") {
+		flow.Missing(t, "docker compose v2", "run .ci/get-compose DIR and put DIR on the PATH: "+said)
 	}
-	// What the merge has made of green: no file but its own can have that line.
-	for _, want := range []string{"127.0.0.1:8082", "/green\n", "stop_grace_period: 75s"} {
-		if _, green, _ := strings.Cut(said, "    green:"); !strings.Contains(green, want) {
-			t.Errorf("green has no %q:\n%s", want, said)
+	for _, name := range []string{"traefik.yml", "conf.d/app.yml", "site/blue", "site/green", "compose.yaml", "compose.sh"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
+		// Quicker probes, as nothing but waiting hangs on them.
+		flow.WriteFile(t, s.dir, name, strings.ReplaceAll(string(text), "nterval: 1s", "nterval: 200ms"))
 	}
-	for _, wrong := range []string{"stop_grace_perod: 75s", "stop_grace_period: [75]"} {
-		if _, code := read(strings.ReplaceAll(string(text), "stop_grace_period: 75s", wrong)); code == 0 {
-			t.Errorf("it takes %q: a check that can't fail shows nothing", wrong)
-		}
+	s.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": traefik})
+	return s
+}
+
+// image builds one by the Dockerfile of ../docker, and returns the file that is released.
+func (s *composed) image(version, fault string) string {
+	s.t.Helper()
+	text, err := os.ReadFile("../docker/Dockerfile")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Image("app:"+version, string(text), map[string]string{"app": flow.Static(s.t, "nethttp", version, fault)})
+	return s.release("app:" + version)
+}
+
+func (s *composed) release(image string) string {
+	return flow.WriteFile(s.t, s.t.TempDir(), "release.env", "IMAGE="+image+"\n")
+}
+
+// run runs a command in the folder, which must exit with want.
+func (s *composed) run(want int, name string, args ...string) string {
+	s.t.Helper()
+	cmd := s.Command(name, args...)
+	cmd.Dir = s.dir
+	cmd.Env = append(cmd.Env, "BALANCER=traefik", "CONTROL_SH=./compose.sh")
+	said, code := flow.Run(s.t, cmd)
+	s.t.Logf("%s %s: %d\n%s", name, strings.Join(args, " "), code, said)
+	if code != want {
+		s.t.Fatalf("%s %s: exit code %d, want %d", name, strings.Join(args, " "), code, want)
+	}
+	return said
+}
+
+func (s *composed) releases(want int, args ...string) {
+	s.t.Helper()
+	s.run(want, "dash", append([]string{filepath.Join(flow.Examples(), "deploy", "release.sh")}, args...)...)
+}
+
+// only wants a colour live, and the other one's container gone or stopped.
+func (s *composed) only(colour, version string) {
+	s.t.Helper()
+	client := draintest.Client{Addr: composeAddr, Dial: s.Dialer(composeAddr)}
+	defer client.Close()
+	answer, err := client.Do("GET", "/whoami", nil)
+	var who flow.Identity
+	if err == nil {
+		err = json.Unmarshal(answer.Body, &who)
+	}
+	if err != nil || who.Version != version || who.Phase != "ready" {
+		s.t.Fatalf("through Traefik answers %+v (%v), want version %s", who, err, version)
+	}
+	running := s.Docker("ps", "--format", "{{.Names}} {{.Image}}")
+	if !strings.Contains(running, colour+"-1 app:"+version) || strings.Count(running, " app:") != 1 {
+		s.t.Fatalf("these run: %s; want %s of %s alone", running, colour, version)
 	}
 }
 
-// docker stands in for Docker, which the tests have no engine for: an image is
-// a program, a container is a process of it.
-const docker = `#!/bin/sh
-echo "$*" >>"$CALLS"
-case $*:$# in
-"compose -f "*" up -d --no-deps --wait --wait-timeout "*" $NODE:10")
-	cp "$IMAGE" "$FOLDER/$NODE/app.run"
-	verb=start ;;
-"compose -f "*" stop $NODE:5") verb=stop ;;
-"compose -f "*" logs "*) exit ;;
-*) echo "docker: $*" >&2; exit 64 ;;
-esac
-BIN=$FOLDER/$NODE/app.run exec "$EXAMPLES/deploy/control.sh" $verb
-`
-
-// TestCompose: what compose.sh asks of Docker, and that release.sh gets along with it.
 func TestCompose(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	bin := flow.WriteFile(t, t.TempDir(), "docker", docker)
-	if err := os.Chmod(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	image := func(version, fault string) string {
-		return flow.WriteFile(t, t.TempDir(), "release.env", "IMAGE="+s.build(version, fault)+"\n")
-	}
-	calls := filepath.Join(t.TempDir(), "calls")
-	env := []string{"DOCKER=" + bin, "CALLS=" + calls, "EXAMPLES=" + flow.Examples(), "CONTROL_SH=" +
-		filepath.Join(flow.Examples(), "deploy", "traefik", "compose.sh")}
-
-	s.release(0, env, "upgrade", image("v1", ""))
+	s := newComposed(t)
+	s.run(0, "docker", "compose", "up", "-d", "traefik")
+	flow.Eventually(t, "Traefik's API answers", func() bool {
+		return s.Command("curl", "-q", "-s", "-f", "-o", "/dev/null", "http://127.0.0.1:8099/api/version").Run() == nil
+	})
+	v1 := s.image("v1", "")
+	s.releases(0, "upgrade", v1)
 	s.only("blue", "v1")
-	load := flow.NewLoad(t, s.web(), 3, 2)
+	v2, v3 := s.image("v2", ""), s.image("v3", "crash")
+
+	load := flow.NewLoadBy(t, s.Dialer(composeAddr), composeAddr, 4, 2)
 	start := time.Now()
-	s.release(0, env, "upgrade", image("v2", ""))
+	s.releases(0, "upgrade", v2)
 	s.only("green", "v2")
-	s.release(1, env, "upgrade", image("v3", "crash"))
-	s.release(0, env, "rollback")
-	s.release(1, env, "upgrade", flow.WriteFile(t, t.TempDir(), "release.env", "image=app"))
-	v2 := s.only("green", "v2")
-	load.Reaches(v2, 20)
-	load.Report("Traefik", "a swap by compose.sh, and two that fail (Docker is a stand-in)", time.Since(start))
-	said, _ := os.ReadFile(calls)
-	if strings.Contains(string(said), " up") && !strings.Contains(string(said), "stop blue") {
-		t.Errorf("docker was called with\n%s", said)
+	for _, broken := range []string{v3, s.release("app:none")} {
+		s.releases(1, "upgrade", broken)
+		s.only("green", "v2")
+		s.releases(0, "rollback") // of what has not begun to serve
+		s.only("green", "v2")
+	}
+	s.releases(0, "upgrade", v1)
+	s.only("blue", "v1")
+	load.Flows(20)
+	load.Report("Traefik", "compose: two swaps of colours, and between them two that fail", time.Since(start))
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
 }

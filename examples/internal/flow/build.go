@@ -81,21 +81,35 @@ func Examples() string {
 // it is a build of examples/internal/faulty, which takes the same flags.
 func Build(t testing.TB, service, version, fault string) string {
 	t.Helper()
+	return build(t, service, version, fault, "", buildFlags...)
+}
+
+// Static is Build for an image that has no libc.
+func Static(t testing.TB, service, version, fault string) string {
+	t.Helper()
+	return build(t, service, version, fault, "-static")
+}
+
+func build(t testing.TB, service, version, fault, static string, with ...string) string {
+	t.Helper()
 	whole(t)
 	builds.Lock()
 	defer builds.Unlock()
 	if fault != "" {
 		service = "internal/faulty"
 	}
-	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault)
+	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault+static)
 	err, ok := builds.done[bin]
 	if !ok {
 		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
 		// go run keeps what it links in the build cache, which go build does not:
 		// several packages, and the next run, want the same.
-		args := append([]string{"run", "-exec", "cp", "-ldflags", flags}, buildFlags...)
+		args := append([]string{"run", "-exec", "cp", "-ldflags", flags}, with...)
 		cmd := exec.Command("go", append(args, "./"+service, bin)...)
 		cmd.Dir = Examples()
+		if static != "" {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		}
 		if out, failed := cmd.CombinedOutput(); failed != nil {
 			err = fmt.Errorf("go build ./%s: %w\n%s", service, failed, out)
 		}
