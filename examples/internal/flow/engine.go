@@ -53,6 +53,9 @@ func NewEngine(t testing.TB) *Engine {
 	return e
 }
 
+// Socket is where its API is.
+func (e *Engine) Socket() string { return e.Dir + "/engine/sock" }
+
 // Command returns one that asks this engine, and is in its network.
 func (e *Engine) Command(name string, args ...string) *exec.Cmd {
 	if e.pid != 0 {
@@ -60,7 +63,7 @@ func (e *Engine) Command(name string, args ...string) *exec.Cmd {
 		name = "nsenter"
 	}
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+e.Dir+"/engine/sock", "DOCKER_CONFIG="+e.Dir+"/config", "DOCKER_BUILDKIT=0")
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+e.Socket(), "DOCKER_CONFIG="+e.Dir+"/config", "DOCKER_BUILDKIT=0")
 	return cmd
 }
 
@@ -102,7 +105,10 @@ func (e *Engine) Image(tag, dockerfile string, files map[string]string) {
 	}
 	defer os.RemoveAll(dir)
 	for name, from := range files {
-		if err := os.Link(from, filepath.Join(dir, name)); err != nil { // a copy where it is on another file system
+		if from, err = filepath.EvalSymlinks(from); err != nil {
+			e.t.Fatal(err)
+		}
+		if err := os.Link(from, filepath.Join(dir, name)); err != nil { // on another file system
 			Deploy(e.t, from, filepath.Join(dir, name))
 		}
 	}

@@ -1,0 +1,105 @@
+#!/bin/sh
+# swarm.sh: a service of Docker Swarm, updated one task after the other.
+#
+#   deploy IMAGE   the stack of stack.yaml, and waits until it runs
+#   update IMAGE   waits until each task runs IMAGE, or Swarm has rolled back
+#   rollback       to what ran before the last update
+#   status         what runs
+#
+# Exit codes: 0 done, 1 it failed, and what ran before runs; 2 wrong usage, 3 status: not every task runs,
+# 4 not done in time, or the way back failed, too.
+
+: "${STACK:=web}"
+: "${SERVICE:=${STACK}_app}"
+: "${UPDATE_ARGS:=--with-registry-auth}" # without a registry: --no-resolve-image
+: "${TIMEOUT:=600}" # seconds, for all tasks: each may take start_period, delay, monitor and stop_grace_period
+: "${DOCKER:=docker}"
+
+fail() {
+	code=$1
+	shift
+	echo "swarm.sh: $*" >&2
+	exit "$code"
+}
+image() { "$DOCKER" service inspect -f '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$SERVICE"; }
+tasks() { "$DOCKER" service ps --no-trunc --filter "desired-state=$1" --format "$2" "$SERVICE"; }
+
+# why: how the newest task of an image has ended by itself, or for its health, and its last lines.
+why() { # image
+	ended=$(tasks shutdown '{{.ID}} {{.Image}} {{.CurrentState}} {{.Error}}' | grep -F " $1 " |
+		grep -m 1 -E ' (Failed|Rejected|Complete) ')
+	[ -n "$ended" ] || return 0
+	case $ended in
+	*' Complete '*) echo "swarm.sh: a task of $1 was not healthy, and so was told to stop" >&2 ;;
+	*) echo "swarm.sh: a task of ${ended#* }" >&2 ;;
+	esac
+	"$DOCKER" service logs --raw --tail 10 "${ended%% *}" >&2
+}
+
+# runs: each task that is wanted runs the image. The exit code of docker service update does not tell.
+runs() { # image
+	want=$("$DOCKER" service inspect -f '{{.Spec.Mode.Replicated.Replicas}}' "$SERVICE")
+	[ "$(tasks running '{{.Image}} {{.CurrentState}}' | grep -c -F "$1 Running")" = "$want" ]
+}
+
+# is_settled: Swarm says that the update has ended, or there is none; and what was told to stop has stopped.
+is_settled() {
+	case $("$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE") in
+	completed | rollback_completed | paused | rollback_paused) ;;
+	'') runs "$(image)" || return ;;
+	*) return 1 ;;
+	esac
+	! tasks shutdown '{{.CurrentState}}' | grep -q '^Running'
+}
+
+settle() {
+	n=0
+	until is_settled; do
+		[ "$n" -lt "$TIMEOUT" ] || fail 4 "Swarm is not done after $TIMEOUT s: see docker service ps $SERVICE"
+		sleep 1
+		n=$((n + 1))
+	done
+}
+
+deploy() {
+	here=$(dirname "$0")
+	IMAGE=$1 "$DOCKER" stack deploy -c "$here/stack.yaml" "$STACK" >/dev/null || exit 1
+	settle
+	ended "$1"
+}
+
+update() {
+	# shellcheck disable=SC2086 # several
+	"$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
+	settle
+	ended "$1"
+}
+
+ended() { # image
+	now=$(image)
+	if [ "${now%@*}" != "$1" ]; then
+		why "$1"
+		runs "$now" || fail 4 "$1 fails, and not each task runs $now: see docker service ps $SERVICE"
+		fail 1 "$1 fails: $now runs, as before"
+	fi
+	runs "$now" || { why "$1"; fail 1 "not each task runs $now: see docker service ps $SERVICE"; }
+}
+
+rollback() {
+	"$DOCKER" service update -q --detach --rollback "$SERVICE" >/dev/null ||
+		fail 1 "Swarm keeps one version, and drops it when it goes back by itself: update to the image you want"
+	settle
+	ended "$(image)"
+}
+
+status() {
+	"$DOCKER" service ls --filter "name=$SERVICE" --format '{{.Name}} {{.Image}} {{.Replicas}}'
+	tasks running '{{.Name}} {{.Image}} {{.CurrentState}}'
+	runs "$(image)" || exit 3
+}
+
+case $#:${1-} in
+2:deploy | 2:update) "$1" "$2" ;;
+1:rollback | 1:status) "$1" ;;
+*) fail 2 "want deploy IMAGE, update IMAGE, rollback or status" ;;
+esac
