@@ -99,3 +99,14 @@ func (p *server) fires(alert, node string) {
 		return ok && n > 0
 	})
 }
+
+// scrapes waits until both nodes have been scraped once more.
+func (p *server) scrapes() {
+	p.t.Helper()
+	begun := float64(time.Now().UnixMilli()) / 1000
+	flow.Eventually(p.t, "another scrape", func() bool {
+		at, ok := p.now("min(timestamp(up))")
+		n, _ := p.now("sum(up)")
+		return ok && n == 2 && at > begun
+	})
+}
