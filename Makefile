@@ -79,7 +79,9 @@ fuzz: ## what another process may send, from seeds that nobody chose
 		[ -z "$$forgotten" ] || { echo "FUZZERS in the Makefile lacks $$forgotten"; exit 1; }
 	@set -e; for f in $(FUZZERS); do \
 		name=$${f%%:*}; rest=$${f#*:}; \
-		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$${rest##*:}x" "$${rest%:*}"; \
+		said=$$($(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$${rest##*:}x" "$${rest%:*}" 2>&1) || \
+			{ echo "$$said"; exit 1; }; \
+		case $$said in *"no fuzz tests to fuzz"*) echo "$${rest%:*} has no $$name"; exit 1;; esac; echo "$$said" | tail -1; \
 	done
 
 versions: ## two versions of the library in one swap: needs the history of the repository

@@ -154,7 +154,7 @@ func TestReplacedProcessGoesSoon(t *testing.T) {
 			break
 		}
 		if swap == 20 {
-			t.Fatal("none of 50 was gone within 200 ms")
+			t.Fatal("none of 20 was gone within 200 ms")
 		}
 	}
 	s.stop()

@@ -23,6 +23,12 @@ func (g *gen) serveTLS(ln net.Listener, srv *http.Server) error {
 	switch g.Fault {
 	case "client certificates":
 		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	case "client certificates if given":
+		srv.TLSConfig = &tls.Config{ClientAuth: tls.RequestClientCert}
+	case "looks at connections":
+		srv.TLSConfig = &tls.Config{VerifyConnection: func(tls.ConnectionState) error { return nil }}
+	case "a config a client":
+		srv.TLSConfig = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }}
 	case "keys of its own":
 		//lint:ignore SA1019 users have it still
 		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{1}}
