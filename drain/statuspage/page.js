@@ -24,6 +24,7 @@
     if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
     return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
   };
+  const took = ms => ms < 10e3 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : ago(ms);
   const short = ms => ms < 60e3 ? ago(ms) : ms < 3600e3 ? `${Math.floor(ms / 60e3)} min` : ms < 864e5 ? `${Math.floor(ms / 3600e3)} h` : `${Math.floor(ms / 864e5)} d`;
   const clock = (ms, now = ms) => {
     const t = new Date(ms), day = now - ms > 72e6 ? t.toLocaleDateString("sv-SE").slice(5) + " " : "";
@@ -120,7 +121,7 @@
       const over = next ? time(next.at) : self && st.phase === "draining" ? time(st.since) : 0;
       const end = time(r.gone) || (alive || self ? now : over);
       return { n: r.generation, version: r.version, from: time(r.at), over, end, pid: alive ? alive.pid : self ? st.pid : 0,
-        state: self ? (over ? "drains" : "main") : alive ? `drains, ${number(open(alive.open))} open` : r.gone && over ? `drained ${ago(end - over)}` : "gone",
+        state: self ? (over ? "drains" : "main") : alive ? `drains, ${number(open(alive.open))} open` : r.gone && over ? `drained ${took(end - over)}` : "gone",
         fails: all.filter(f => f.error && time(f.at) >= time(r.at) && !(next && time(f.at) >= time(next.at))) };
     });
     for (const p of older) { // of before the history
@@ -132,7 +133,7 @@
     let wide = SPANS.find(s => s[0] === span)[1];
     if (!wide) {
       const need = 1.02 * (now - (rows.length ? rows[Math.max(0, rows.length - 4)].from : now));
-      wide = [120e3, 300e3, 600e3, 3600e3, 6 * 3600e3, 864e5, 7 * 864e5].find(w => w >= need) || need;
+      wide = [30e3, 120e3, 300e3, 600e3, 3600e3, 6 * 3600e3, 864e5, 7 * 864e5].find(w => w >= need) || need;
     }
     const t0 = Math.max(now - wide, span === "all" ? first : -Infinity), x = t => 100 * Math.min(1, Math.max(0, (t - t0) / Math.max(1, now - t0)));
     fill($("timeline"), "li", rows.filter(r => r.end >= t0).reverse(), (li, r) => {
@@ -192,7 +193,7 @@
       set(how, [p.kind, p.user_agent, p.via && `for ${p.via}`].filter(Boolean).join(" · "));
       set(every, p.interval_ns ? `${+(p.interval_ns / 1e9).toPrecision(2)} s` : "–");
       set(seen, short(now - time(p.last_seen)));
-      set(notice, !st.pulled ? "–" : `${p.noticed ? "✓ " : ""}${p.failures} of ${p.needs}`);
+      set(notice, !st.pulled ? "–" : `${p.noticed ? "✓ " : ""}${Math.min(p.failures, p.needs)} of ${p.needs}`);
     });
     if (all.length > MOST) set($("pull"), `${$("pull").textContent} ${MOST} of ${number(all.length)} are shown.`);
   }
@@ -203,7 +204,7 @@
       const before = all.slice(0, i).findLast(b => !b.error), version = r.version ? ` (${r.version})` : "";
       return [clock(time(r.at), now), r.error ? `✕ swap to generation ${r.generation}${version} failed` :
         r.generation === 1 ? `generation 1${version} began` : `generation ${r.generation}${version} took over` +
-        (gone(before) ? `; ${before.generation} gone after ${ago(time(before.gone) - time(r.at))}` : ""), r.error || ""];
+        (gone(before) ? `; ${before.generation} gone after ${took(time(before.gone) - time(r.at))}` : ""), r.error || ""];
     }).reverse(), (li, [at, what, why]) => {
       const [t, text, reason] = parts(li, ["span", "quiet"], ["span"], ["span", "why"]);
       set(t, at + " ");
@@ -226,7 +227,7 @@
   function buttons(v, st) {
     const ready = st.phase === "ready" || st.phase === "pulled";
     const may = v.may.filter(a => a !== (st.pulled ? "pull" : "restore"));
-    $("actions").hidden = !may.length;
+    $("actions").hidden = $("said").hidden = !may.length;
     fill($("actions"), "button", may, (b, a) => {
       set(b, ACTIONS[a][0]);
       attr(b, "data-do", a);

@@ -40,6 +40,7 @@ var (
 	_    = flag.String("cert", "", "not used: it never serves where a certificate is given")
 	_    = flag.String("key", "", "not used")
 	_    = flag.Bool("h2c", false, "not used")
+	_    = flag.String("page", "", "not used")
 	_    = flag.String("unix", "", "not used")
 )
 
