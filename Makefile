@@ -18,6 +18,7 @@ FUZZERS = \
 	FuzzConn:./listener:5000 \
 	FuzzFramedConn:./listener:20000 \
 	FuzzTLSConn:./listener:10000 \
+	FuzzSplitState:./listener:10000 \
 	FuzzState:./listener/internal/tlsmove:20000 \
 	FuzzConnRecords:./listener/internal/tlsmove:20000 \
 	FuzzFirst:./listener/internal/tlsmove:1500 \

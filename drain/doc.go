@@ -61,7 +61,7 @@
 // begun a request of HTTP/1, or a record of TLS, has one Config.IdleGrace to finish it.
 //
 // Not promised: an answer to a client that sends on a connection the very moment it is closed after
-// Config.IdleGrace. Connections that are handed over are not closed. Those of TLS are not handed
-// over, and hijacked ones only by Service.HandOver. HTTP/2 that is not handed over ends by a GOAWAY
+// Config.IdleGrace. Connections that are handed over are not closed. Of TLS those of ServeTLS are
+// handed over, and hijacked ones only by Service.HandOver. HTTP/2 that is not handed over ends by a GOAWAY
 // after which the client can know what is answered.
 package drain

@@ -45,6 +45,9 @@ func (r *runner) beginDrain(replaced bool) {
 		if !r.swap.peer.can(canTLS) {
 			r.set.KeepTLS()
 		}
+		if !r.swap.peer.can(canHTTP2) {
+			r.set.KeepHTTP2OverTLS()
+		}
 	} else {
 		r.os.letGo(true) // or our copies of the listening sockets would collect clients that nobody serves
 		r.health.Down()

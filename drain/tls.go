@@ -25,13 +25,13 @@ import (
 // clients, where srv.TLSConfig has a ClientAuth or a GetConfigForClient; and they are left alone
 // where it has keys of its own, by SetSessionTicketKeys, or SessionTicketsDisabled.
 //
-// Connections of HTTP/1.1 with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve, where
-// ln is Listen's and Config.KeepTLS is not set, and go on where the next generation permits their
-// version and suite; see listener.Set.TLSListener for what handlers and hooks see of them. Others are
+// Connections with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve, where ln is
+// Listen's and Config.KeepTLS is not set, and go on where the next generation permits their version,
+// suite and protocol; see listener.Set.TLSListener for what handlers and hooks see of them. Others are
 // not, nor those where srv.TLSConfig has a ClientAuth, a GetConfigForClient or a VerifyConnection:
 // while this generation drains, an answer of HTTP/1.1 is the last on its connection and says so, and
-// a connection that has rested for Config.IdleGrace is closed. A client whose connections rest for
-// less loses nothing.
+// a connection that has rested for Config.IdleGrace is closed; HTTP/2 ends by a GOAWAY. A client whose
+// connections rest for less loses nothing.
 //
 // The self-check, Config.Check and the watchdog speak TLS too. They trust every certificate, have
 // none themselves, and are asked for none; but for Config.Check they name no server, and where

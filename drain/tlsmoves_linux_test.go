@@ -130,12 +130,14 @@ func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{}), withControl)
 	var log bytes.Buffer
 	var clients []*client
+	var streams []*http2Client
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		config := trusting(version)
 		config.KeyLogWriter = &log
 		c, _ := s.greet(config)
 		defer c.Close()
 		clients = append(clients, c)
+		streams = append(streams, s.withSecrets(version, &log))
 	}
 	written := make(map[string][]byte)
 	look := func() {
@@ -159,6 +161,11 @@ func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
 				t.Fatalf("%+v, %v", a, err)
 			}
 		}
+		for _, c := range streams {
+			if err := c.ask("hello"); err != nil || c.dials.Load() != 1 {
+				t.Fatalf("HTTP/2: %v, %d dials", err, c.dials.Load())
+			}
+		}
 		look()
 	}
 	s.failSwap("check fails")
@@ -173,7 +180,7 @@ func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
 	written["log"] = have(os.ReadFile(s.logFile()))(t)
 	written["events"] = fmt.Appendf(nil, "%+v", s.since(0))
 	secrets := secretsOf(t, log.String())
-	if len(secrets) < 1+4+2 {
+	if len(secrets) < 2*(1+4+2) {
 		t.Fatalf("the key log has %d secrets:\n%s", len(secrets), &log)
 	}
 	n := 0

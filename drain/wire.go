@@ -180,6 +180,7 @@ const (
 
 	canBatch ability = "batch" // reads tickets in batches
 	canTLS   ability = "tls"   // takes connections over TLS, if their listener does
+	canHTTP2 ability = "h2"    // of HTTP/2, too
 )
 
 // spoken is what this version speaks.
@@ -189,7 +190,7 @@ var spoken = protocol{Version: 2, Oldest: 1, Can: []ability{canServe, canForward
 func (c *Config) speaks() *protocol {
 	p := spoken
 	if !c.KeepTLS && listener.MovesTLS() {
-		p.Can = append(slices.Clone(p.Can), canTLS)
+		p.Can = append(slices.Clone(p.Can), canTLS, canHTTP2)
 	}
 	return &p
 }

@@ -146,7 +146,7 @@ func (s *Set) awaitAdopts(ctx context.Context) {
 
 func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	switch t.Form {
-	case "", formTLS, formHTTP2:
+	case "", formTLS, formHTTP2, formSealedHTTP2:
 	default:
 		return nil, fmt.Errorf("connections of form %q are not known here", t.Form)
 	}
@@ -166,11 +166,12 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	c := so.newAdopted(nc, t)
 	switch t.Form {
 	case formTLS:
-		c.taken, err = so.secured.Load().open(t.State)
-		c.records = new(sniff.Records)
+		err = c.take(t.State, false)
 		c.speaks.Store(insealed)
 	case formHTTP2:
-		c.resumed, err = so.resume(t.State)
+		c.resumed, err = so.resume(t.State, false)
+	case formSealedHTTP2:
+		err = c.takeHTTP2(t)
 	}
 	if err != nil {
 		_ = nc.Close()
@@ -179,10 +180,28 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	return c, nil
 }
 
+// take takes the keys of a connection over TLS.
+func (c *conn) take(keys []byte, http2 bool) (err error) {
+	c.taken, err = c.sock.secured.Load().open(keys, http2)
+	c.secure(new(sniff.Records))
+	return err
+}
+
+func (c *conn) takeHTTP2(t Ticket) error {
+	keys, state, err := splitState(t.State)
+	if err == nil {
+		c.resumed, err = c.sock.resume(state, true)
+	}
+	if err == nil {
+		err = c.take(keys, true)
+	}
+	return err
+}
+
 func (so *socket) newAdopted(nc net.Conn, t Ticket) *conn {
 	left := time.Duration(t.Left) * time.Millisecond
 	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(left)}, adoptedAt: time.Now()}
-	c.adoptedIdle.Store(t.Idle && t.Form != formHTTP2)
+	c.adoptedIdle.Store(t.Idle && (t.Form == "" || t.Form == formTLS))
 	return c
 }
 

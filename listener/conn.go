@@ -48,7 +48,7 @@ type conn struct {
 	heardBefore   atomic.Bool        // likewise: one has come since the state became new or idle, before Leave
 	nextByteRead  atomic.Bool        // the first byte of the next request has been read
 	http2Begun    atomic.Bool        // see onState
-	plainHTTP2    atomic.Bool        // HTTP/2 that the server speaks lies on the socket
+	http2Moves    atomic.Bool        // HTTP/2 that the server speaks lies on the socket, or on the seal
 	countsStreams atomic.Bool        // requests counts HTTP/2's, as their handlers begin
 	bodyLength    atomic.Int64       // how long the body of the last request is; -1: not known
 	rejected      atomic.Bool        // the server has answered that what came is malformed
@@ -72,12 +72,12 @@ type conn struct {
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 	talk      conversation                 // of a Followed, or nil; set before a server gets the connection
 
-	taken    *tlsmove.State  // adopted in the midst of TLS, until the server's listener has it
-	seal     tlsmove.Secured // set before speaks becomes insealed
-	offered  int             // then: how long the buffer is that the server offers; the reader's
-	ahead    bool            // likewise: see protocol.atRest
-	movesNow bool            // likewise: at rest, it is so in what the server has read, too
-	trims    bool            // likewise: see skipLineEnds
+	taken    *tlsmove.State // adopted in the midst of TLS, until the server's listener has it
+	seal     *seal          // of a TLSListener's; set before a server gets the connection
+	offered  int            // then: how long the buffer is that the server offers; the reader's
+	ahead    bool           // likewise: see protocol.atRest
+	movesNow bool           // likewise: at rest, it is so in what the server has read, too
+	trims    bool           // likewise: see skipLineEnds
 
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle

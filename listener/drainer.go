@@ -70,21 +70,24 @@ type Ticket struct {
 	Form string `json:"-"` // how State is written, where the connection's protocol has one; "": it has none
 }
 
-// formTLS is the Form of a connection over TLS: the State is tlsmove's, and has secrets.
-const formTLS = "tls"
-
 // ticket reports false where a connection over TLS can't be moved after all.
 func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
 	idle := c.requests.Load() > 0 || c.adoptedIdle.Load()
-	t = Ticket{Listener: c.key(), Idle: idle, Left: c.age.left()}
+	t = Ticket{Listener: c.key(), Idle: idle, Left: c.age.left(), State: http2}
 	if http2 != nil {
-		t.Form, t.State = formHTTP2, http2
-	} else if c.speaks.Load() == insealed {
-		var err error
-		t.Form = formTLS
-		if t.State, err = c.seal.Export(); err != nil {
-			return t, false
-		}
+		t.Form = formHTTP2
+	}
+	if c.speaks.Load() != insealed && (http2 == nil || c.seal == nil) {
+		return t, true
+	}
+	keys, err := c.seal.Export()
+	if err != nil {
+		return t, false
+	}
+	if http2 == nil {
+		t.Form, t.State = formTLS, keys
+	} else {
+		t.Form, t.State = formSealedHTTP2, joinState(keys, http2)
 	}
 	return t, true
 }
@@ -162,7 +165,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 				d.set.moved.Add(1)
 			} else {
 				o.conn.shared.Store(true)
-				if tickets[i].Form == formTLS {
+				if hasSecrets(tickets[i].Form) {
 					o.conn.seal.Keep()
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -144,20 +145,24 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 }
 
 // configureFronts says on which connections srv may speak HTTP/2, and returns the listener as the
-// user has it, and whether srv speaks unencrypted HTTP/2 through an h2drain.Conn.
+// user has it, and whether srv speaks HTTP/2 on it through an h2drain.Conn: unencrypted, or over the
+// TLS of a TLSListener.
 func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) (of net.Listener, http2 bool) {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
-	http2 = plain && srv.TLSNextProto[quirks.UnencryptedHTTP2] != nil
-	l, ok := ln.(*fronts)
-	if own, is := ln.(*securedListener); is {
-		l, ok = &own.fronts, true
+	led := lead || srv.TLSNextProto[quirks.UnencryptedHTTP2] != nil
+	if own, ok := ln.(*securedListener); ok {
+		own.secure = lead
+		own.http2 = led && srv.TLSNextProto["h2"] != nil && (srv.Protocols == nil || srv.Protocols.HTTP2()) &&
+			slices.Contains(own.config.NextProtos, "h2")
+		return own.Listener, own.http2
 	}
+	l, ok := ln.(*fronts)
 	if !ok {
 		if lead && plain {
 			s.warning(errNoFront)
 		}
-		return ln, http2
+		return ln, plain && !lead && led
 	}
 	l.secure, l.plain = lead, lead && plain
-	return l.Listener, http2 || l.plain
+	return l.Listener, plain && led
 }

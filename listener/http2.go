@@ -42,7 +42,7 @@ func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 			if c, _ := unwrap(nc); c != nil {
 				f := newH2Conn(nc, c, 0, nil, nil)
 				defer f.Wait()
-				tc = quirks.Carry(f)
+				tc = carry(f)
 			}
 		}
 		serve(hs, tc, h)
@@ -56,10 +56,15 @@ func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 			plain(hs, tc, h)
 			return
 		}
-		if readPreface(tc) {
-			f := newH2Conn(tc, c, 0, nil, nil)
+		nc := net.Conn(tc)
+		if c.seal != nil {
+			defer c.seal.Close() // which forgets the keys
+			nc = c.seal
+		}
+		if readPreface(nc) {
+			f := newH2Conn(nc, c, 0, nil, nil)
 			defer f.Wait()
-			serve(hs, quirks.Carry(h2ConnTLS{f}), h)
+			serve(hs, carry(f), h)
 		}
 	}
 	return false, nil
@@ -94,9 +99,12 @@ func readPreface(nc net.Conn) bool {
 func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Conn {
 	_, wrapped := unwrap(nc)
 	_, secure := nc.(encrypted)
-	plain := !wrapped && !secure
-	c.plainHTTP2.Store(plain)
-	f := h2drain.New(nc, (*below)(c), plain, ahead, early, seen)
+	if s, ok := nc.(*seal); ok {
+		wrapped, secure = false, !s.Movable()
+	}
+	moves := !wrapped && !secure
+	c.http2Moves.Store(moves)
+	f := h2drain.New(nc, (*below)(c), moves, ahead, early, seen)
 	if r := c.resumed; r != nil {
 		if from := r.from.Swap(nil); from != nil {
 			f.Resume(from.state, resumeGrace)
@@ -134,6 +142,9 @@ func (b *below) Offer(state []byte) (took bool) {
 	return took
 }
 
+// Whole tells whether no part of a record of TLS lies between the socket and who reads.
+func (b *below) Whole() bool { return b.seal == nil || !b.seal.Partial() }
+
 func (b *below) NotHTTP2() { b.h2.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.
@@ -146,6 +157,14 @@ func (b *below) Serves() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.streams) > 0
+}
+
+// carry hides f, for a function of TLSNextProto.
+func carry(f *h2drain.Conn) *tls.Conn {
+	if _, ok := f.Conn.(encrypted); ok {
+		return quirks.Carry(h2ConnTLS{f})
+	}
+	return quirks.Carry(f)
 }
 
 // h2ConnTLS has the method by which servers see that a connection is encrypted.
@@ -161,7 +180,7 @@ func (s *Set) served(nc net.Conn) (user net.Conn, c *conn, wrapped bool) {
 	case tcpConn:
 		c, user = f.conn, nc
 	case *sealed:
-		c, wrapped, user = f.own, true, f.user
+		c, wrapped, user = f.own, true, f.seal.user
 	}
 	if c == nil || c.set != s {
 		user = accepted(nc)

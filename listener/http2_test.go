@@ -61,6 +61,11 @@ func dialHTTP2(t testing.TB, g *generation, kind string) *h2 {
 	if kind == "h2" {
 		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	}
+	return greetHTTP2(t, g, nc)
+}
+
+func greetHTTP2(t testing.TB, g *generation, nc net.Conn) *h2 {
+	t.Helper()
 	c := &h2{t: t, nc: nc, br: bufio.NewReader(nc), bodies: map[uint32]string{}, ended: map[uint32]bool{}}
 	c.send([]byte(h2frame.Preface))
 	c.frame(4, 0, 0, nil)
@@ -171,6 +176,20 @@ func (c *h2) wantAnswer(stream uint32, body string) {
 	if got := c.bodies[stream]; got != body {
 		c.t.Fatalf("stream %d: %.20q, want %.20q", stream, got, body)
 	}
+}
+
+// goesOn wants that answer after a GOAWAY that lets everything pass, and answers PINGs meanwhile.
+func (c *h2) goesOn(stream uint32, body string) {
+	c.t.Helper()
+	for !c.ended[stream] {
+		switch f := c.next(); {
+		case f.kind == h2frame.TypePing && f.flags&h2frame.FlagAck == 0:
+			c.frame(h2frame.TypePing, h2frame.FlagAck, 0, f.payload)
+		case f.kind == h2frame.TypeGoAway && binary.BigEndian.Uint32(f.payload) < stream:
+			c.t.Fatalf("GOAWAY for streams above %d", binary.BigEndian.Uint32(f.payload))
+		}
+	}
+	c.wantAnswer(stream, body)
 }
 
 var bothKinds = []string{"h2", "h2c"}

@@ -45,15 +45,16 @@ func (d *drainer) canHandOver(c *conn) bool {
 }
 
 // goesAlong is canHandOver where another process takes connections.
-func (c *conn) goesAlong() bool {
-	return c.protocol().movable() && !c.declined.Load() && isStreamSocket(c.Conn)
-}
+func (c *conn) goesAlong() bool { return c.protocol().movable() && c.wanted() }
+
+// wanted tells whether a process that takes connections would take c's.
+func (c *conn) wanted() bool { return !c.declined.Load() && isStreamSocket(c.Conn) }
 
 // canMoveHTTP2 tells whether c, which speaks HTTP/2, may go to another process as soon as it is at
-// rest. Under TLS the keys would have to go along. A handler that has hijacked c may have state.
+// rest. Under TLS the keys go along. A handler that has hijacked c may have state.
 func (d *drainer) canMoveHTTP2(c *conn) bool {
-	return !d.isOver() && c.plainHTTP2.Load() && !c.wrapped.Load() && c.sock != nil && !c.is(http.StateHijacked) &&
-		!c.declined.Load() && isStreamSocket(c.Conn)
+	return !d.isOver() && c.http2Moves.Load() && !c.wrapped.Load() && c.sock != nil && !c.is(http.StateHijacked) &&
+		(c.seal == nil || !c.set.keepTLS.Load() && !c.set.keepHTTP2.Load()) && c.wanted()
 }
 
 // closeIfIdle closes c if its grace is over and nothing is unread. Otherwise it sets the read

@@ -15,17 +15,15 @@ import (
 
 // resumption is a connection of HTTP/2 that goes on from another process.
 type resumption struct {
-	from  atomic.Pointer[resumptionFrom] // nil once the server speaks HTTP/2 on it
-	given int                            // how much of the preface the server has read; the reader's
+	from   atomic.Pointer[resumptionFrom] // nil once the server speaks HTTP/2 on it
+	given  int                            // how much of the preface the server has read; the reader's
+	sealed bool                           // under TLS
 }
 
 type resumptionFrom struct {
 	state h2state.State
 	text  []byte // state, as it came
 }
-
-// formHTTP2 is the Form of a ticket whose State is one of h2state: unencrypted HTTP/2 at rest.
-const formHTTP2 = "h2c"
 
 // resumeGrace is what a client has that must leave because the settings of the server are others.
 const resumeGrace = 5 * time.Second
@@ -69,13 +67,13 @@ func limitsHTTP2(srv *http.Server) *http2Limits {
 	}, int(set(own.MaxReceiveBufferPerConnection, h2state.DefaultWindow, math.MaxInt32, buffer))}
 }
 
-// resume reads the state of a connection that belongs to so.
-func (so *socket) resume(text []byte) (*resumption, error) {
+// resume reads the state of a connection that belongs to so, and is sealed or not.
+func (so *socket) resume(text []byte, sealed bool) (*resumption, error) {
 	text = bytes.Clone(text) // which lies in that of others, or is cleared
 	s, err := h2state.Parse(text)
 	switch limits := so.http2.Load(); {
 	case err != nil:
-	case limits == nil:
+	case limits == nil || sealed != (so.secured.Load() != nil):
 		err = errNoHTTP2
 	case !s.Fits(limits.settings, limits.window):
 		err = errTighter
@@ -83,14 +81,14 @@ func (so *socket) resume(text []byte) (*resumption, error) {
 	if err != nil {
 		return nil, fmt.Errorf("HTTP/2 on %s: %w", so.key, err)
 	}
-	r := new(resumption)
+	r := &resumption{sealed: sealed}
 	r.from.Store(&resumptionFrom{s, text})
 	return r, nil
 }
 
-// preface has the server read what a client begins with.
+// preface has the server read what a client begins with. Under TLS that is h2drain's.
 func (r *resumption) preface(p []byte) int {
-	if r == nil || r.from.Load() == nil {
+	if r == nil || r.sealed || r.from.Load() == nil {
 		return 0
 	}
 	n := copy(p, h2frame.Preface[r.given:])

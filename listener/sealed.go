@@ -17,21 +17,19 @@ import (
 // server sees it. Where HTTP/2 is negotiated, it is a frontTLS and nothing more.
 type sealed struct {
 	frontTLS
-	seal tlsmove.Secured // is front.Conn
-	user *tls.Conn       // as which hooks of the user's see it
+	seal *seal // is front.Conn
 }
 
-func newSealed(seal tlsmove.Secured, c *conn) *sealed {
-	f := &sealed{frontTLS: frontTLS{&front{Conn: seal, own: c}}, seal: seal}
-	if first, ok := seal.(*tlsmove.First); ok {
-		f.user = first.Conn
+func newSealed(secured tlsmove.Secured, c *conn) *sealed {
+	s := &seal{Secured: secured}
+	if first, ok := s.first(); ok {
+		s.user = first.Conn
 	} else {
-		f.user = tls.Server(unshaken{seal}, &tls.Config{}) //nolint:gosec // it does nothing
+		s.user = tls.Server(unshaken{secured}, &tls.Config{}) //nolint:gosec // it does nothing
 	}
-	return f
+	c.seal = s
+	return &sealed{frontTLS{&front{Conn: s, own: c}}, s}
 }
-
-func (f *sealed) inner() net.Conn { return f.user }
 
 // unshaken is below a *tls.Conn for hooks that know a connection by this type. As when they first see any connection,
 // no handshake has been done on it; and none can be.
@@ -54,25 +52,10 @@ func (f *sealed) HandshakeContext(ctx context.Context) error {
 	return nil
 }
 
-// first tells whether this process does the handshake.
-func (f *sealed) first() (*tlsmove.First, bool) {
-	if f == nil {
-		return nil, false
-	}
-	first, ok := f.seal.(*tlsmove.First)
-	return first, ok
-}
-
-// shaken is called when the handshake is over.
+// shaken is called when the handshake is over, of a connection that may be one of HTTP/2.
 func (f *sealed) shaken() {
-	first, ok := f.seal.(*tlsmove.First)
-	switch {
-	case f.h2.Load() != nil:
-		if ok {
-			first.Abandon()
-		}
-	case f.own.speaks.Load() != insealed:
-		f.own.unseal(f.seal)
+	if f.h2.Load() == nil && f.own.speaks.Load() != insealed {
+		f.own.unseal()
 	}
 }
 
@@ -111,9 +94,8 @@ func (f *sealed) SetReadDeadline(t time.Time) error {
 // CloseWrite says close_notify, as that of a *tls.Conn.
 func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
 
-// unseal makes c one whose data are seen as the server reads them.
-func (c *conn) unseal(seal tlsmove.Secured) {
-	c.seal = seal
+// unseal makes c, which has a seal, one whose data are seen as the server reads them.
+func (c *conn) unseal() {
 	if c.records == nil {
 		c.records = new(sniff.Records)
 	}

@@ -14,10 +14,13 @@ type secureServer struct {
 	config *tls.Config
 }
 
+func (s *secureServer) serves(srv *http.Server) bool { return s != nil && s.srv == srv }
+
 var errNotSecured = errors.New("listener: connections over TLS are not taken here")
 
-// open opens the state of a connection that is to go on here. The error tells why the server would not have it.
-func (s *secureServer) open(state []byte) (*tlsmove.State, error) {
+// open opens the state of a connection that is to go on here, in HTTP/1 or HTTP/2. The error tells why the server would
+// not have it.
+func (s *secureServer) open(state []byte, http2 bool) (*tlsmove.State, error) {
 	if s == nil {
 		return nil, errNotSecured
 	}
@@ -25,7 +28,11 @@ func (s *secureServer) open(state []byte) (*tlsmove.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = opened.Permits(s.config); err == nil && s.srv.Protocols != nil && !s.srv.Protocols.HTTP1() {
+	switch err = opened.Permits(s.config); {
+	case err != nil:
+	case http2 != (opened.ALPN == "h2"):
+		err = errors.New("listener: the client and the server of before have agreed on another protocol")
+	case !http2 && s.srv.Protocols != nil && !s.srv.Protocols.HTTP1():
 		err = errors.New("listener: the server does not speak HTTP/1")
 	}
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 )
 
 // TLSListener returns what srv is to accept from by Set.Serve, to serve ln over TLS by config. Where ln is what Listen
-// has returned, connections of HTTP/1.1 can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its
-// handover as those in plain text, and Adopt of a set that serves their listener over TLS takes them, unless its config
-// does not permit their version or suite. Config may go on to change its session tickets' keys.
+// has returned, connections can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its handover as
+// those in plain text, of HTTP/1.1 and HTTP/2. Adopt of a set that serves their listener over TLS takes them, unless its
+// config does not permit their version, suite or protocol. Config may go on to change its session tickets' keys.
 //
 // Others are closed after a grace: those with another suite, such as ChaCha20; with a client that has updated its keys;
 // of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection. So are all in FIPS 140 mode, and after
@@ -26,7 +26,8 @@ import (
 //
 // What srv's hooks get of a connection that was moved is a *tls.Conn that has not shaken hands, and can't. Handlers see
 // the whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets
-// a connection when the handshake is over, in which srv's timeouts hold, and srv.BaseContext's values.
+// a connection when the handshake is over, in which srv's timeouts hold, and srv.BaseContext's values; and connections
+// of HTTP/2 that were moved get a GOAWAY of srv.Close and Shutdown, which do not wait for them.
 func (s *Set) TLSListener(srv *http.Server, ln net.Listener, config *tls.Config) net.Listener {
 	so, ok := ln.(*socket)
 	if !ok || so.set != s || !tlsmove.Able() || s.keepTLS.Load() || config.GetConfigForClient != nil ||
@@ -48,9 +49,13 @@ func MovesTLS() bool { return tlsmove.Able() }
 // KeepTLS makes connections over TLS stay: none is offered any more, and a TLSListener that follows takes none.
 func (s *Set) KeepTLS() { s.keepTLS.Store(true) }
 
+// KeepHTTP2OverTLS makes those of HTTP/2 over TLS stay: none is offered any more.
+func (s *Set) KeepHTTP2OverTLS() { s.keepHTTP2.Store(true) }
+
 // securedListener is what a server over TLS accepts from.
 type securedListener struct {
-	fronts // secure: the server shakes hands itself, and speaks HTTP/2 on what it gets
+	fronts      // secure: the server shakes hands itself, and speaks HTTP/2 on what it gets
+	http2  bool // the server speaks HTTP/2, and there is an h2drain.Conn between; set before the first Accept
 	srv    *http.Server
 	config *tls.Config     // of tlsmove
 	base   context.Context // the server's; set before the first Accept
@@ -62,7 +67,12 @@ type securedListener struct {
 	end    context.CancelFunc
 }
 
-func (l *securedListener) served() { l.end() }
+func (l *securedListener) served() {
+	l.end()
+	if !l.secure && l.set.leaving.Load() == nil {
+		l.leaveHTTP2()
+	}
+}
 
 // Accept implements net.Listener. A server of Go 1.26 or earlier has to have a *tls.Conn for HTTP/2, and another type
 // for what can be moved: so it is known only after the handshake what it gets.
@@ -75,13 +85,19 @@ func (l *securedListener) Accept() (net.Conn, error) {
 		return l.wrap(nc), nil
 	}
 	l.once.Do(func() { go l.acceptAll() })
-	select {
-	case nc := <-l.ready:
-		return nc, nil
-	case err := <-l.failed:
-		return nil, err
-	case <-l.life.Done():
-		return nil, net.ErrClosed
+	for {
+		select {
+		case nc := <-l.ready:
+			if f, ok := nc.(*sealed); ok && f.own.resumed != nil {
+				l.serveHTTP2(f)
+				continue
+			}
+			return nc, nil
+		case err := <-l.failed:
+			return nil, err
+		case <-l.life.Done():
+			return nil, net.ErrClosed
+		}
 	}
 }
 
@@ -125,22 +141,19 @@ func (l *securedListener) wrap(nc net.Conn) net.Conn {
 		return nc
 	}
 	f := newSealed(seal, c)
-	c.unseal(seal)
+	if c.resumed == nil {
+		c.unseal()
+	}
 	return f
 }
 
 // shake does for a new connection what net/http does, and gives it to the server.
 func (l *securedListener) shake(nc net.Conn) {
-	defer func() {
-		if r := recover(); r != nil { // of a function in the tls.Config
-			text := make([]byte, 64<<10)
-			l.logf("http: panic serving %v: %v\n%s", nc.RemoteAddr(), r, text[:runtime.Stack(text, false)])
-			_ = nc.Close()
-		}
-	}()
+	defer l.outlive(nc) // a panic of a function in the tls.Config
 	nc = l.wrap(nc)
 	f, ok := nc.(*sealed)
-	if first, isNew := f.first(); ok && isNew {
+	if !ok {
+	} else if first, isNew := f.seal.first(); isNew {
 		ctx := context.WithValue(l.base, http.ServerContextKey, l.srv)
 		ctx, stop := context.WithCancel(context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 		defer stop()
@@ -159,14 +172,28 @@ func (l *securedListener) shake(nc net.Conn) {
 		switch first.ConnectionState().NegotiatedProtocol {
 		case "", "http/1.1", "http/1.0":
 			f.shaken()
-		default:
-			first.Abandon()
+		case "h2":
 			nc = first.Conn
+			if !l.http2 {
+				first.Abandon()
+			}
+		default:
+			nc = first.Conn
+			first.Abandon()
 		}
 	}
 	select {
 	case l.ready <- nc:
 	case <-l.life.Done():
+		_ = nc.Close()
+	}
+}
+
+// outlive does at a panic what net/http does.
+func (l *securedListener) outlive(nc net.Conn) {
+	if r := recover(); r != nil {
+		text := make([]byte, 64<<10)
+		l.logf("http: panic serving %v: %v\n%s", nc.RemoteAddr(), r, text[:runtime.Stack(text, false)])
 		_ = nc.Close()
 	}
 }

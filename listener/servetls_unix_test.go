@@ -92,7 +92,7 @@ func TestTemporaryErrorsStayBelow(t *testing.T) {
 	nc, err := l.Accept()
 	check(t, err)
 	_ = nc.SetDeadline(time.Now())
-	if _, err := sockopt.RawConn(nc.(*sealed).inner().(*tls.Conn).NetConn()); err != nil {
+	if _, err := sockopt.RawConn(accepted(nc).(*tls.Conn).NetConn()); err != nil {
 		t.Error(err)
 	}
 	_ = nc.Close()

@@ -3,7 +3,7 @@
 //
 // A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener
 // factory with counts. When the process is to be replaced or stopped, [Set.Leave] stops accepting
-// and then lets each connection go when no request can be under way on it: plaintext connections at
+// and then lets each connection go when no request can be under way on it: connections at
 // rest, of HTTP/1.1 and HTTP/2, go, open, to another process that calls [Set.Adopt]; the others are closed
 // after a grace, each when nothing is left unread in it.
 //
@@ -39,6 +39,7 @@ type Set struct {
 	adopting     sync.WaitGroup                // connections are taken in; begun under mu, and not when closed
 	leaving      atomic.Pointer[drainer]       // nil until Leave
 	keepTLS      atomic.Bool                   // KeepTLS was called
+	keepHTTP2    atomic.Bool                   // KeepHTTP2OverTLS was called
 	mayPark      atomic.Bool                   // Park may be called
 	parked       atomic.Pointer[chan struct{}] // closed by Unpark; nil: Park has not been called
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then

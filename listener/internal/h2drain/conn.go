@@ -47,6 +47,7 @@ type Conn struct {
 	in       h2frame.Scanner // the reader's, as extra
 	extra    []byte          // what is to be read next
 	place    atomic.Int64    // where the reader is, as in.place says
+	empty    bool            // all that has come above the socket was read, but for a part of a record; the reader's
 	notHTTP2 atomic.Bool     // it is no HTTP/2: everything passes
 
 	mu       sync.Mutex // guards what follows, the read deadline of Conn, and end's becoming true
@@ -56,7 +57,7 @@ type Conn struct {
 	told     atomic.Bool // the server has been, after ended
 
 	closed    atomic.Bool
-	Lingers   atomic.Bool    // was closed when the server had said its GOAWAY
+	Lingers   atomic.Bool    // was closed behind a GOAWAY
 	lingering sync.WaitGroup // of a close that lingers
 }
 
@@ -66,6 +67,7 @@ type Below interface {
 	IsClosed() bool
 	Cut()             // closes it, which a Close that lingers does not undo
 	AtRest() bool     // no stream is open, as far as the server says
+	Whole() bool      // between the socket and the Conn lies no part of a record
 	Serves() bool     // a handler runs
 	NotHTTP2()        // what the client says is no HTTP/2
 	Due() bool        // reports true once, when the connection is to be left without a Leave
@@ -214,7 +216,7 @@ func (f *Conn) Read(p []byte) (int, error) {
 			q = p[:min(len(p), f.in.Room())]
 		}
 		n, err := f.read(q)
-		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && f.wakened() {
+		if f.empty = n == 0; f.empty && errors.Is(err, os.ErrDeadlineExceeded) && f.wakened() {
 			tried = false
 			continue
 		}
@@ -288,23 +290,23 @@ func (f *Conn) Close() error {
 		}
 		return f.Conn.Close()
 	}
-	if o := f.opening.Load(); o != nil {
-		o.end(f)
-	}
+	o := f.opening.Load()
+	said := o != nil && o.end(f)
 	if m := f.move.Load(); m != nil {
 		m.closed()
 	}
-	p := f.drain.Load()
-	if p == nil {
+	grace := func() time.Duration { return lingerLeast }
+	if p := f.drain.Load(); p != nil {
+		p.stop()
+		said = said || f.ended.Load() && f.done()
+		grace = func() time.Duration { return max(p.currentGrace(), lingerLeast) }
+	}
+	if !said {
 		return f.Conn.Close()
 	}
-	p.stop()
-	if f.ended.Load() && f.done() {
-		f.Lingers.Store(true)
-		f.lingering.Go(func() { f.linger(p) })
-		return nil
-	}
-	return f.Conn.Close()
+	f.Lingers.Store(true)
+	f.lingering.Go(func() { f.linger(grace) })
+	return nil
 }
 
 // done tells whether the server has said its own GOAWAY, and nothing that was written has failed.
@@ -320,13 +322,12 @@ func (f *Conn) done() bool {
 // after it has written its last frame, which the kernel may still have: it would throw that away
 // when the next frame of the client's arrives, and clients that are slow to read send many. One
 // that takes nothing for its grace is given up, as is what it sends; conn.close ends the wait.
-func (f *Conn) linger(p *drain) {
+func (f *Conn) linger(grace func() time.Duration) {
 	if tc, ok := f.Conn.(interface{ CloseWrite() error }); ok { // of TLS
 		_ = tc.CloseWrite()
 	}
 	_ = f.below.CloseWrite()
-	sockopt.AwaitReceived(f.below.Socket(), func() time.Duration { return max(p.currentGrace(), lingerLeast) },
-		f.below.IsClosed)
+	sockopt.AwaitReceived(f.below.Socket(), grace, f.below.IsClosed)
 	_ = f.Conn.Close()
 }
 

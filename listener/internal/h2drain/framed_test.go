@@ -31,6 +31,7 @@ func (*nether) IsClosed() bool    { return false }
 func (*nether) Cut()              {}
 func (*nether) AtRest() bool      { return false }
 func (*nether) Serves() bool      { return false }
+func (*nether) Whole() bool       { return true }
 func (*nether) NotHTTP2()         {}
 func (n *nether) Due() bool       { due := n.due; n.due = false; return due }
 func (*nether) Socket() net.Conn  { return nil }

@@ -20,13 +20,14 @@ type move struct {
 	asked  atomic.Bool   // the server has been given a PING
 	pong   []byte        // how it acknowledges that; set before asked
 	heard  chan struct{} // has a value when it has
+	late   atomic.Bool   // the reader waits no more
 	awaits bool          // the reader is to wait for it, and has read nothing since; the reader's
 	once   sync.Once     // closes gone
 	gone   chan struct{} // the connection is closed
 }
 
 // answerTime is how long the reader waits for the server, which a client that reads nothing stops.
-const answerTime = 100 * time.Millisecond
+const answerTime = time.Second
 
 var errMoved = errors.New("the connection has moved to another process")
 
@@ -77,6 +78,15 @@ func (f *Conn) tryMove(m *move) moving {
 	if m.asked.Load() || !f.rests() { // an answer that is late tells nothing of what was read since
 		return readOn
 	}
+	if !f.empty { // what lies above the socket is first to be read: from there, nothing goes along
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.wakeLocked()
+		return readOn
+	}
+	if !f.below.Whole() {
+		return readOn
+	}
 	data := binary.BigEndian.AppendUint64(nil, rand.Uint64())
 	m.pong = h2frame.Append(nil, h2frame.TypePing, h2frame.FlagAck, 0, data)
 	select {
@@ -84,6 +94,7 @@ func (f *Conn) tryMove(m *move) moving {
 	default:
 	}
 	m.awaits = true
+	m.late.Store(false)
 	m.asked.Store(true)
 	f.extra = h2frame.Append(nil, h2frame.TypePing, 0, 0, data)
 	return asked
@@ -98,6 +109,12 @@ func (m *move) hears() bool {
 		return true
 	case <-m.gone:
 	case <-late.C:
+		m.late.Store(true)
+		select {
+		case <-m.heard:
+			return true
+		default:
+		}
 	}
 	return false
 }
@@ -142,7 +159,10 @@ func (f *Conn) withhold(m *move, p []byte) (n int, err error) {
 		case len(f.held) == len(m.pong):
 			f.held = nil
 			m.heard <- struct{}{}
-			m.asked.Store(false) // last: the reader may ask again
+			m.asked.Store(false) // the reader may ask again
+			if m.late.Swap(false) {
+				f.Rests()
+			}
 			if len(p) > 0 {
 				k, err = f.pass(p)
 				return n + k, err

@@ -3,9 +3,11 @@ package h2drain
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/h2frame"
@@ -15,11 +17,12 @@ import (
 // resting is below a Conn that may move at any time, but nobody takes it.
 type resting struct {
 	nether
-	serves bool
-	offers int
+	serves, part bool
+	offers       int
 }
 
 func (*resting) AtRest() bool        { return true }
+func (r *resting) Whole() bool       { return !r.part }
 func (r *resting) Serves() bool      { return r.serves }
 func (r *resting) Offer([]byte) bool { r.offers++; return false }
 
@@ -98,9 +101,10 @@ func TestMoveIsTried(t *testing.T) {
 		offers int
 		ends   bool // it is not tried again
 	}{
-		"it can move":       {nil, nil, true, 1, true},
-		"a handler runs":    {func(_ *Conn, b *resting) { b.serves = true }, nil, false, 0, false},
-		"a handler runs on": {nil, func(f *Conn) { f.below.(*resting).serves = true }, true, 0, false},
+		"it can move":                 {nil, nil, true, 1, true},
+		"a handler runs":              {func(_ *Conn, b *resting) { b.serves = true }, nil, false, 0, false},
+		"a part of a record has come": {func(_ *Conn, b *resting) { b.part = true }, nil, false, 0, false},
+		"a handler runs on":           {nil, func(f *Conn) { f.below.(*resting).serves = true }, true, 0, false},
 		"SETTINGS not acknowledged": {func(f *Conn, _ *resting) {
 			_, _ = f.Write(written(h2frame.TypeSettings, 0, 0, nil))
 		}, nil, true, 0, false},
@@ -133,6 +137,73 @@ func TestMoveIsTried(t *testing.T) {
 				t.Errorf("%d offers, ends %v, want %d, %v", b.offers, ends, x.offers, x.ends)
 			}
 		})
+	}
+}
+
+// What has been read of the socket, and not by the server, is first to be read: it can't go along.
+func TestMoveIsTriedBehindWhatHasCome(t *testing.T) {
+	f, h := settled(t)
+	ping, settings := written(h2frame.TypePing, 0, 0, []byte("a client")), written(h2frame.TypeSettings, 0, 0, nil)
+	h.put(slices.Concat(ping, settings))
+	f.Move()
+	var got []byte
+	for len(got) < len(ping)+len(settings)+h2frame.HeaderLen+8 {
+		buf := make([]byte, 9) // as net/http reads
+		n, err := f.Read(buf)
+		if got = append(got, buf[:n]...); err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	if all := split(t, got); !bytes.Equal(all[0], ping) || !bytes.Equal(all[1], settings) || all[2][3] != h2frame.TypePing {
+		t.Errorf("%q, want what has come, and a PING", all)
+	}
+}
+
+// A server that answers when nobody waits any more is asked again.
+func TestLateAnswersWakeTheReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, h, pong := asks(t)
+		buf := make([]byte, 64)
+		if n, err := f.Read(buf); err != io.EOF { // answerTime is over
+			t.Fatalf("%q, %v", buf[:n], err)
+		}
+		if _, _ = f.Write(pong); !h.late {
+			t.Error("a reader would not wake")
+		}
+		if n, _ := f.Read(buf); n == 0 || buf[3] != h2frame.TypePing {
+			t.Errorf("%q, want a PING", buf[:n])
+		}
+	})
+}
+
+// What the client is told at the end of an opening is not thrown away because of what it has sent.
+func TestOpeningsThatFailLinger(t *testing.T) {
+	h := &hose{}
+	f := New(h, new(nether), true, 0, nil, nil)
+	f.Resume(h2state.State{Last: 5, Client: h2state.Settings{}, Send: h2state.DefaultWindow}, time.Minute)
+	_ = f.Close()
+	f.Wait()
+	if _ = f.Close(); !bytes.Equal(h.wrote(), h2frame.GoAway(5)) || !slices.Equal(h.ends, []string{"CloseWrite", "Close"}) {
+		t.Errorf("%q, %v, want a GOAWAY, and a close that lingers", h.wrote(), h.ends)
+	}
+}
+
+// A server that has read nothing reads the preface before the opening.
+func TestResumedConnsBeginWithThePreface(t *testing.T) {
+	for _, ahead := range []int{0, 6, len(h2frame.Preface)} {
+		f := New(&hose{}, new(nether), true, ahead, nil, nil)
+		f.Resume(h2state.State{Client: h2state.Settings{}, Send: h2state.DefaultWindow}, time.Minute)
+		want := h2frame.Preface[len(h2frame.Preface)-ahead:]
+		got := make([]byte, ahead+h2frame.HeaderLen)
+		for n := 0; n < len(got); {
+			k, err := f.Read(got[n:])
+			if n += k; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if string(got[:ahead]) != want || got[ahead+3] != h2frame.TypeSettings {
+			t.Errorf("%q, want %q and SETTINGS", got, want)
+		}
 	}
 }
 

@@ -22,9 +22,11 @@ type opening struct {
 	over             sync.Once     // closes done
 }
 
-// Resume makes f, whose server has read the preface and nothing else, go on from s. A client that
-// may do what the server does not permit, because of other settings, is told to leave, with grace.
+// Resume makes f, whose server has read as much of the preface as New was told and nothing else, go
+// on from s. A client that may do what the server does not permit, because of other settings, is
+// told to leave, with grace.
 func (f *Conn) Resume(s h2state.State, grace time.Duration) {
+	f.extra = []byte(h2frame.Preface[len(h2frame.Preface)-f.in.Preface:])
 	f.in, f.out = h2frame.Resumed(s.Last), h2frame.Resumed(0)
 	f.watch(s.Halves())
 	f.place.Store(f.in.Place())
@@ -86,14 +88,16 @@ func (o *opening) hear(f *Conn, p []byte) (rest []byte) {
 }
 
 // end is told that the server closes instead. The client learns that nothing of what it has sent
-// since was read.
-func (o *opening) end(f *Conn) {
+// since was read, which end reports.
+func (o *opening) end(f *Conn) (said bool) {
 	if f.writing.TryLock() { // or the client is about to get what it is told at the end of the opening
 		if f.opening.Load() == o && f.broken == nil {
 			_, f.broken = f.pass(h2frame.GoAway(o.Last))
+			said = f.broken == nil
 		}
 		f.writing.Unlock()
 	}
 	o.once.Do(func() { close(o.begun) })
 	o.over.Do(func() { close(o.done) })
+	return said
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,20 +14,26 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
-// hose is a connection from which a test reads what it has put in, and whose writes it collects.
+// hose is a connection from which a test reads what it has put in, and whose writes it collects. As one of TLS that has
+// read ahead, it has that for who reads after the deadline, too.
 type hose struct {
 	net.Conn // nil
 	mu       sync.Mutex
 	in, out  bytes.Buffer
+	late     bool
+	ends     []string // how it was closed
 }
 
 func (h *hose) Read(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.in.Len() == 0 {
-		return 0, io.EOF
+	switch {
+	case h.in.Len() > 0:
+		return h.in.Read(p)
+	case h.late:
+		return 0, os.ErrDeadlineExceeded
 	}
-	return h.in.Read(p)
+	return 0, io.EOF
 }
 
 func (h *hose) Write(p []byte) (int, error) {
@@ -48,9 +55,23 @@ func (h *hose) wrote() []byte {
 	return bytes.Clone(h.out.Bytes())
 }
 
-func (h *hose) SetReadDeadline(time.Time) error  { return nil }
+func (h *hose) end(how string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends = append(h.ends, how)
+	return nil
+}
+
+func (h *hose) SetReadDeadline(at time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.late = !at.IsZero() && time.Now().After(at)
+	return nil
+}
+
 func (h *hose) SetWriteDeadline(time.Time) error { return nil }
-func (h *hose) Close() error                     { return nil }
+func (h *hose) CloseWrite() error                { return h.end("CloseWrite") }
+func (h *hose) Close() error                     { return h.end("Close") }
 
 // hosed is a Conn on which both sides have sent SETTINGS.
 func hosed(t testing.TB) (*Conn, *hose) {

@@ -153,6 +153,9 @@ func (c *Conn) Close() error {
 // Movable implements Secured.
 func (c *Conn) Movable() bool { return true }
 
+// Partial implements Secured.
+func (c *Conn) Partial() bool { return c.from < c.to || len(c.plain) > 0 || len(c.hand) > 0 }
+
 // Export implements Secured.
 func (c *Conn) Export() ([]byte, error) {
 	if !c.writing.TryLock() {
@@ -160,7 +163,7 @@ func (c *Conn) Export() ([]byte, error) {
 	}
 	defer c.writing.Unlock()
 	switch { // the goroutine that holds reading waits in a Read below
-	case c.from < c.to || len(c.plain) > 0 || len(c.hand) > 0:
+	case c.Partial():
 		return nil, errPartial
 	case c.readErr != nil || c.writeErr != nil || c.saidEnd || c.closed.Load():
 		return nil, errOver

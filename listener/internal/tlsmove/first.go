@@ -126,6 +126,9 @@ func (f *First) Abandon() {
 // Movable implements Secured.
 func (f *First) Movable() bool { return f.done.Load() && f.tap.movable.Load() }
 
+// Partial implements Secured.
+func (f *First) Partial() bool { return f.tap.in.partial() }
+
 // Export implements Secured.
 func (f *First) Export() ([]byte, error) {
 	if !f.Movable() {
