@@ -10,10 +10,10 @@ switch() {
 			note "taken $new"
 			balancer out "$new" || {
 				note "old $new"
-				fail 1 "$new was not touched, ${live:-nothing} is live, as before: continue tries it again"
+				failed "$new was not touched, ${live:-nothing} is live, as before: continue tries it again"
 			}
 			retire "$new"
-			{ at_node put "$new" <"$STATE/new" && at_node start "$new" && at_node check "$new"; } ||
+			{ put "$new" && at_node start "$new" && at_node check "$new" && at_node live "$new"; } ||
 				given_up "$new fails with the new version"
 			# The balancer reaches it, too, before anybody depends on that.
 			{ balancer try "$new" && at_node check "$new" "$PREVIEW"; } ||
@@ -26,13 +26,13 @@ switch() {
 		note "new $new"
 	fi
 	[ -z "$live" ] || retire "$live"
-	note complete
+	ends "$new"
 }
 
 given_up() { # why
 	say "$1: the way back" >&2
 	stay
-	fail 1 "${live:-nothing} is live, as before: continue tries it again, or rollback"
+	failed "${live:-nothing} is live, as before: continue tries it again, or rollback"
 }
 
 # stay sees to it that what was live is: where it does not run any more, it is started.
@@ -53,6 +53,6 @@ stay() {
 # retire stops a colour that gets no requests any more.
 retire() { # node
 	say "$1: waiting until it has finished its requests"
-	{ at_node empty "$1" && at_node stop "$1"; } ||
+	{ at_node empty "$1" && halted "$1" stop; } ||
 		fail 4 "$1 has no new requests, but is not stopped: continue or rollback"
 }

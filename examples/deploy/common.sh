@@ -1,7 +1,11 @@
 # common.sh: what the scripts of this folder share. They source it from their own folder.
 # shellcheck shell=sh
 
-say() { printf '%s\n' "${0##*/}: $*"; }
+: "${PROC:=/proc}"
+
+# A reader that is gone, as after a lost ssh, is no reason to die in the middle of a step.
+trap : PIPE
+say() { printf '%s\n' "${0##*/}: $*" 2>/dev/null || :; }
 fail() { # code, message
 	code=$1
 	shift
@@ -23,38 +27,106 @@ nap() { sleep 0.1 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
 # clock prints seconds. Where there is /proc nobody can set it back.
 clock() {
 	up=
-	{ read -r up _ <"${PROC:-/proc}/uptime"; } 2>/dev/null
+	{ read -r up _ <"$PROC/uptime"; } 2>/dev/null
 	up=${up%%.*}
 	echo "${up:-$(date +%s)}"
+}
+sum() { cksum <"$1" | tr -s ' ' :; }
+now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+
+# alive: another user's process is, though kill -0 may not touch it. A zombie is not, though kill -0 finds it.
+alive() { # pid
+	stat=
+	if [ -d "$PROC/self" ]; then
+		{ read -r stat <"$PROC/$1/stat"; } 2>/dev/null
+	else
+		stat=$(ps -o stat= -p "$1" 2>/dev/null)
+	fi
+	case ${stat##*) } in '' | [ZX]*) return 1 ;; esac
+}
+
+# ours: the process runs BIN, by its executable, or by argv[0] after a deploy that moved the old
+# executable aside or flipped a link. It sets exe and args.
+ours() { # pid
+	if [ -d "$PROC/self" ]; then
+		exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
+		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
+	else
+		exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
+	fi
+	case ${exe% (deleted)} in "$BIN" | "$(readlink -f "$BIN")") return ;; esac
+	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
 }
 
 # settings puts the lines NAME=value of a file into the environment. A value with blanks stands in
 # quotes; what follows it after a # is a comment. Nothing is run, and what is no such line is an error.
+# shellcheck disable=SC2094 # its name is for errors
 settings() { # file
 	while IFS='' read -r line || [ -n "$line" ]; do
-		name=${line%%=*} value=${line#*=} quote=''
-		case $line in '' | '#'*) continue ;; esac
-		case $name in "$line" | '' | [0-9]* | *[!A-Za-z0-9_]*) fail 6 "$1: want NAME=value and not: $line" ;; esac
-		case $value in
-		\"* | \'*)
-			quote=${value%"${value#?}"} rest=${value#?}
-			value=${rest%%"$quote"*}
-			[ "$value" != "$rest" ] || fail 6 "$1: want another $quote at the end of: $line"
-			rest=${rest#*"$quote"}
-			;;
-		*)
-			rest=$value value=${value%%[[:blank:]]*}
-			rest=${rest#"$value"}
-			;;
-		esac
-		case ${rest#"${rest%%[![:blank:]]*}"} in
-		'' | '#'*) ;;
-		*) fail 6 "$1: put the value in quotes, one setting a line: $line" ;;
-		esac
-		case $quote$value in
-		\'*) ;;
-		*[\$\`\\]*) fail 6 "$1: nothing is put in for \$, \` or \\ here: write it out, or in ': $line" ;;
-		esac
-		export "$name=$value"
+		setting "$1" "$line"
 	done <"$1"
+}
+
+setting() { # where it stands, line
+	name=${2%%=*} value=${2#*=} quote=''
+	case $2 in '' | '#'*) return ;; esac
+	case $name in "$2" | '' | [0-9]* | *[!A-Za-z0-9_]*) fail 6 "$1: want NAME=value and not: $2" ;; esac
+	case $value in
+	\"* | \'*)
+		quote=${value%"${value#?}"} rest=${value#?}
+		value=${rest%%"$quote"*}
+		[ "$value" != "$rest" ] || fail 6 "$1: want another $quote at the end of: $2"
+		rest=${rest#*"$quote"}
+		;;
+	*)
+		rest=$value value=${value%%[[:blank:]]*}
+		rest=${rest#"$value"}
+		;;
+	esac
+	case ${rest#"${rest%%[![:blank:]]*}"} in
+	'' | '#'*) ;;
+	*) fail 6 "$1: put the value in quotes, one setting a line: $2" ;;
+	esac
+	case $quote$value in
+	\'*) ;;
+	*[\$\`\\]*) fail 6 "$1: nothing is put in for \$, \` or \\ here: write it out, or in ': $2" ;;
+	esac
+	export "$name=$value"
+}
+
+# known fails where the file sets what none of the scripts knows. A setting is what a script declares by a
+# line : "${NAME:=…}", what begins with APP_ (the service's), or what OWN names, for commands of yours.
+known() { # file, scripts
+	file=$1
+	shift
+	names=" $(sed -n 's/^: "\${\([A-Z_0-9]*\):.*/\1/p' "$@" 2>/dev/null | tr '\n' ' ') OWN ${OWN-} "
+	# shellcheck disable=SC2013 # a name has no blanks
+	for name in $(sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p' "$file"); do
+		case $name in APP_*) continue ;; esac
+		case $names in *" $name "*) ;; *) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;; esac
+	done
+}
+
+# runnable: the command is there, and so is the script that a shell is to run.
+runnable() { # name of the setting, its value
+	setting=$1 whole=$2
+	set -f
+	# shellcheck disable=SC2086 # a command and its arguments
+	set -- $2
+	set +f
+	while :; do
+		case ${1-} in
+		'') return ;;
+		env | busybox | *=*) shift && continue ;;
+		esac
+		break
+	done
+	command -v "$1" >/dev/null || fail 6 "$setting is \"$whole\": there is no such command: $1"
+	case ${1##*/} in
+	sh | dash | bash | ksh | ash)
+		shift
+		case ${1-} in -* | '') return ;; esac
+		[ -r "$1" ] || fail 6 "$setting is \"$whole\": there is no such script: $1"
+		;;
+	esac
 }

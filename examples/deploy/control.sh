@@ -20,7 +20,7 @@
 #   5    BIN is not there                6    wrong or missing configuration
 #   7    reload, pull, restore: not running
 #   150  not done in time; stop, reload and pull may still come about
-#   151  stop: not gone in time, so it was killed with -9 (KILL=1)
+#   151  stop, restart: not gone in time, so it was killed with -9 (KILL=1)
 #   152  the PID file's process does not run BIN; nothing was asked of it
 #   153  the process does not answer at CONTROL; nothing was asked of it
 #   154  reload: a swap is under way already; nothing was asked of it
@@ -41,7 +41,6 @@
 : "${PULL_TIMEOUT:=40}"            # more than -pull-max
 : "${RESTORE_TIMEOUT:=10}"
 : "${KILL:=0}"                     # 1: kill -9 what has not stopped in time
-: "${PROC:=/proc}"
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
@@ -55,30 +54,7 @@ case $BIN in
 esac
 who= # the service says of itself, last
 
-# alive: a zombie is not, though kill -0 finds it.
-alive() { # pid
-	stat=
-	if [ -d "$PROC/self" ]; then
-		{ read -r stat <"$PROC/$1/stat"; } 2>/dev/null
-	else
-		stat=$(ps -o stat= -p "$1" 2>/dev/null)
-	fi
-	case ${stat##*) } in '' | [ZX]*) return 1 ;; esac
-}
 gone() { ! alive "$pid"; }
-
-# ours: by its executable, or by argv[0] after a deploy that moved the old
-# executable aside or flipped a symlink.
-ours() { # pid
-	if [ -d "$PROC/self" ]; then
-		exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
-		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
-	else
-		exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
-	fi
-	case ${exe% (deleted)} in "$BIN" | "$(readlink -f "$BIN")") return ;; esac
-	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
-}
 
 # look sets pid to the PID file's, and returns what status is to return.
 look() {
@@ -117,7 +93,10 @@ answered() { ! alive "$asking"; }
 # found: the process of the PID file, and no other, answers.
 found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid)" = "$pid" ]; }
 field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-tell() { say "$1: ${2-}pid $pid, generation $(field generation), $(field phase)"; }
+tell() {
+	version=$(field version)
+	say "$1: ${2-}pid $pid, generation $(field generation), $(field phase)${version:+, version $version}"
+}
 
 start() {
 	look
@@ -210,7 +189,7 @@ stop() {
 		within 10 gone
 	fi
 	rm -f "$PIDFILE.stop"
-	[ "$result" != 150 ] || fail 151 "pid $pid was still there after $STOP_TIMEOUT s: killed"
+	[ "$result" != 150 ] || { say "pid $pid was still there after $STOP_TIMEOUT s: killed" >&2 && return 151; }
 	say "stopped: pid $first is gone${said:+, but: $said}"
 	[ "$result" = 0 ] || result=155
 	return "$result"

@@ -1,56 +1,79 @@
 #!/bin/sh
-# node.sh: what release.sh asks of a node, node.sh VERB NODE, for nodes of this machine;
-# by ON=ssh it is another one, which has its own node.sh. SITE/NODE has the node's
-# settings for control.sh, as lines BIN=…, CONTROL=…, and so on.
+# node.sh: what release.sh asks of a node, node.sh VERB NODE, for nodes of this machine; by ON=ssh it is
+# another one, which has its own node.sh. SITE/NODE has the node's settings for control.sh, as lines
+# BIN=…, CONTROL=…, and so on.
 #
-#   check    it is ready, and CHECK says so: asked directly, not through the balancer;
-#            check NODE URL asks there. Exit code 3: it does not run, 6: wrong settings
-#   keep     remembers what it runs now, and its SETTINGS, beside BIN
-#   empty    waits until no request is in flight there, in older generations neither
-#   stop     control.sh's
-#   put      puts the new binary, which is its input, in the place of the old, by rename
-#   restore  puts back what was kept
-#   start    control.sh's
-#   swap     control.sh reload; where the settings have changed, which a process that
-#            runs does not hear of, restart. Nothing where it runs the same already
+#   claim KEY [WHO]    the node is that release's until it is free; exit code 7: it is another's
+#   free KEY           it is no more
+#   check [URL]        it is ready, and CHECK says so: asked directly, or at URL. Exit code 3: it does not
+#                      run, 6: wrong settings
+#   show               its version, pid, generation, phase and release; changes nothing
+#   keep               sees to it that what runs now can be gone back to
+#   empty              waits until no request is in flight there, in older generations neither
+#   stop               control.sh's. Exit code 8: it is gone, but had to cut something off
+#   put [ID SUM [LABEL]]  its input is the new release. What is not of that sum changes nothing
+#   has SUM            it runs a release of that sum already, with these settings, and is well
+#   restore [ID]       links what was live and well before the release ID
+#   start              control.sh's
+#   swap               control.sh reload; where the settings have changed, which a process that runs does
+#                      not hear of, restart. Nothing where it runs the same already
+#   live [SUM]         what runs is what BIN links to, and of that sum: it was live and well from now on
 #
-# It needs curl, and for check and empty the service's control socket.
+# A release is a folder, BIN.releases/N-LABEL, with the program and the settings that it was released with. BIN is a link
+# into one of them, flipped by rename. Beside them: live, which of them were live and well, the last one at
+# the end; journal; claim; lock, which lets one step change the node at a time. The last KEEP of them are kept, and
+# those that there is a way back to.
 #
-# All of these files have lines NAME=value: see settings in common.sh. SETTINGS is one whose
-# lines APP_NAME=value are for the service's environment. They are put, kept and restored with
-# the binary; what SITE/NODE sets counts more.
+# With -s before VERB, settings come first on its input, up to an empty line. Release.sh does that with ON.
+#
+# It needs curl, cmp (diffutils), flock (util-linux), and for check and empty the service's control socket.
+#
+# Settings are lines NAME=value: see settings in common.sh. SETTINGS is a file whose lines APP_NAME=value are for the
+# service's environment, and part of the release; what SITE/NODE sets counts more.
 
 : "${SITE:=./site}"        # a folder with a file for each node
 : "${SETTINGS:=}"          # a file, as above
 : "${CHECK:=}"             # a command that asks the node at $URL; $NODE is its name
 : "${EMPTY_TIMEOUT:=60}"   # seconds: your longest request
+: "${STEP_TIMEOUT:=180}"   # seconds to wait for another step at this node
+: "${KEEP:=5}"             # releases
+: "${URL:=}"               # of the service, for CHECK
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
 : "${CONTROL_SH:=$here/control.sh}"
 # shellcheck source=/dev/null
 . "$here/common.sh"
+# shellcheck source=/dev/null
+. "$here/releases.sh"
 
-# What starts a service must not pass release.sh's lock on to it. What a stop had to cut off
-# is gone, and has been said.
+# What starts a service must not pass a lock on to it. What a stop had to cut off, or to kill, is gone.
 control() {
-	sh "$CONTROL_SH" "$1" 9>&-
+	sh "$CONTROL_SH" "$1" 8>&- 9>&-
 	code=$?
-	[ "$code" = 155 ] || return "$code"
+	case $code in 155 | 151) exit 8 ;; esac
+	return "$code"
 }
 
 ask() { curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status; }
+field() { printf '%s' "${said%%,\"listeners\"*}" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
 
 check() { # maybe a URL
 	if ! said=$(ask); then
-		control status >/dev/null 2>&1
+		why=$(control status 2>&1)
 		case $? in 1 | 3) fail 3 "$NODE is not running" ;; esac
-		fail 1 "$NODE does not answer at $CONTROL"
+		fail 1 "$NODE does not answer at $CONTROL: $why"
 	fi
-	phase=$(printf '%s' "${said%%,\"listeners\"*}" | sed -n 's/.*"phase":"\([^"]*\).*/\1/p')
+	phase=$(field phase)
 	[ "$phase" = ready ] || fail 1 "$NODE is not ready: $phase"
 	# shellcheck disable=SC2086 # a command and its arguments
 	[ -z "$CHECK" ] || URL=${1:-$URL} $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
+}
+
+show() {
+	said=$(ask) || { echo "does not run" && return; }
+	version=$(field version)
+	echo "version ${version:--} pid $(field pid) generation $(field generation) $(field phase) release $(current)"
 }
 
 # is_empty: a connection that has not sent a byte is a spare one of the balancer's. HTTP/2
@@ -68,42 +91,12 @@ empty() {
 		fail 1 "$NODE still has requests in flight after $EMPTY_TIMEOUT s ($left): raise EMPTY_TIMEOUT"
 }
 
-# keep: what runs, which may be another than what lies there.
-keep() {
-	mkdir -p "${BIN%/*}" || return
-	pid=
-	{ read -r pid <"$PIDFILE"; } 2>/dev/null
-	from=/proc/$pid/exe
-	[ -n "$pid" ] && [ -r "$from" ] || from=$BIN
-	place "$BIN.env" "$BIN.old.env" && place "$from" "$BIN.old"
-}
-
-# place copies by rename. What is not there is an empty file: no settings.
-place() { # from, to
-	if [ -e "$1" ]; then cp "$1" "$2.tmp"; else : >"$2.tmp"; fi && mv "$2.tmp" "$2"
-}
-
-put() {
-	mkdir -p "${BIN%/*}" || return
-	if [ -n "$SETTINGS" ]; then
-		sed -n '/^APP_/p' "$SETTINGS" >"$BIN.env.tmp" && mv "$BIN.env.tmp" "$BIN.env" || return
-	fi
-	cat >"$BIN.new" && chmod +x "$BIN.new" && mv "$BIN.new" "$BIN"
-}
-
-# restore: a link, because a full disk may be why we are here.
-restore() {
-	[ -e "$BIN.old" ] || fail 6 "$BIN.old is not there"
-	[ ! -e "$BIN.old.env" ] || relink "$BIN.old.env" "$BIN.env" || return
-	relink "$BIN.old" "$BIN"
-}
-
-relink() { cmp -s "$1" "$2" || { ln -f "$1" "$2.new" && mv "$2.new" "$2"; }; }
-
+# What others than control.sh start, as systemd does, has its environment from them.
 swap() {
 	pid=
-	{ read -r pid <"$PIDFILE"; } 2>/dev/null
-	runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service)
+	running
+	[ "${CONTROL_SH##*/}" = control.sh ] && runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service) ||
+		runs=$(env | of_service)
 	if [ ! -e "/proc/$pid/exe" ] || [ "$runs" != "$(env | of_service)" ]; then
 		control restart
 	elif ! cmp -s "/proc/$pid/exe" "$BIN"; then
@@ -112,26 +105,58 @@ swap() {
 }
 of_service() { grep '^APP_' | sort; }
 
+# carried reads what release.sh carries here from where it runs.
+carried() {
+	lines=
+	while IFS='' read -r line; do
+		case $line in
+		'') return ;;
+		APP_*) lines="$lines$line
+" ;;
+		*) setting "what release.sh carries to $NODE" "$line" ;;
+		esac
+	done
+	fail 1 "$NODE: the settings were cut short, by a connection that was lost"
+}
+
+carries=
+[ "${1-}" != -s ] || { carries=yes && shift; }
 verb=${1-} NODE=${2-}
 case $#:$verb in
-3:check | 2:check | 2:keep | 2:empty | 2:stop | 2:put | 2:restore | 2:start | 2:swap) ;;
-*) fail 2 "want check, keep, empty, stop, put, restore, start or swap, and NODE" ;;
+2:check | 3:check | 2:keep | 2:empty | 2:stop | 2:put | [45]:put | [23]:restore | 2:start | 2:swap | 2:show) ;;
+[23]:live | 3:has | [34]:claim | 3:free) ;;
+*) fail 2 "want claim, free, check, show, keep, empty, stop, put, restore, start, swap, has or live, and NODE" ;;
 esac
-for tool in curl cmp; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
-[ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
+shift 2
+[ -z "$carries" ] || carried
+for tool in curl cmp flock; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
 export NODE
 unset BIN CONTROL PIDFILE
 settings "$SITE/$NODE"
-{ [ -n "$BIN" ] && [ -n "$CONTROL" ] && [ -n "$PIDFILE" ]; } || fail 6 "want BIN, CONTROL and PIDFILE in $SITE/$NODE"
-if [ -r "$BIN.env" ]; then
-	# What whoever calls this has in its environment may be another version's.
+[ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
+known "$SITE/$NODE" "$0" "$CONTROL_SH" "$here/control.sh" "$here/common.sh"
+[ "${CONTROL_SH##*/}" = control.sh ] || : "${PIDFILE:=}"
+for name in BIN CONTROL PIDFILE; do
+	eval "[ -n \"\${$name+x}\" ]" || fail 6 "$SITE/$NODE does not set $name"
+	eval "[ \"$name\" = PIDFILE ] || [ -n \"\$$name\" ]" || fail 6 "$SITE/$NODE has no value for $name"
+done
+runnable CHECK "$CHECK"
+[ -z "$SETTINGS" ] || [ -r "$SETTINGS" ] || fail 6 "$SETTINGS cannot be read: set SETTINGS to a file, or to nothing"
+case $BIN in
+/*) ;;
+*) BIN=$PWD/${BIN#./} ;;
+esac
+folder=$BIN.releases
+env=$folder/$(current)/env
+if [ -s "$env" ]; then
+	# What is in the environment of this may be another version's.
 	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
-	settings "$BIN.env"
+	settings "$env"
 	settings "$SITE/$NODE"
 fi
+case $verb in check | show | empty | has) ;; *) lock ;; esac
 case $verb in
 start | stop) control "$verb" ;;
-check) check "${3-}" ;;
-*) "$verb" ;;
+*) "$verb" "$@" ;;
 esac

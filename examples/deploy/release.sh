@@ -2,14 +2,15 @@
 # release.sh: a new version for the nodes behind a balancer, one after the other:
 # a share of them first, a look at how they do, then the rest or the way back.
 #
-#   upgrade FILE  the share, GATE, the rest; FILE is the new binary
+#   upgrade FILE  the share, GATE, the rest; FILE is the new binary. The first one starts the nodes
 #   share FILE    the share only; continue or rollback when you have seen enough
 #   continue      goes on with what was stopped or interrupted, whichever way it went
 #   rollback      gives each node that has the new version the old one back, also
 #                 after the release is complete, until the next one. One that did
 #                 not run before keeps it
-#   status        says how far it is, and where the balancer has the nodes; exit
-#                 code 1: in the middle
+#   status        says how far it is, where the balancer has the nodes, and what each runs
+#   history       who has released what, when, and how that ended
+#   --dry-run     before upgrade or share: checks all, says what it would do, and touches nothing
 #
 # METHOD is what happens to a node:
 #   restart  out of the balancer, stop, put, start, check, into the balancer
@@ -19,10 +20,11 @@
 #            and the one that was live is stopped when it has finished its own
 #
 # A node that does not run, or has no traffic, comes first: it has nothing to lose. One
-# that has is touched only while all others have theirs, and are well.
+# that has is touched only while all others have theirs, and are well. Where all nodes run FILE
+# already, nothing is done, and rollback leads where it has led before.
 #
-# Exit codes:
-#   0  done
+# Exit codes, which README.md explains:
+#   0  done: each node was looked at, and runs what it should
 #   1  a node failed and has its old version and its traffic back. The release
 #      has stopped: continue tries that node again, rollback is the way back
 #   2  wrong usage
@@ -31,13 +33,16 @@
 #      then continue (or rollback)
 #   5  another node is not well, so no other may be taken out: nothing was
 #      touched since the last node that was done
-#   6  wrong or missing configuration
-#   7  a release is under way: continue, rollback, or wait for the one that runs
+#   6  wrong or missing configuration: nothing was touched
+#   7  a release is under way, here or by another STATE: it says whose and since when. Nothing was touched
+#   8  done as with 0, but a stop had to cut requests off: it says where
+#   9  interrupted: it says which nodes have what. Continue or rollback
+# Of status: 0 nothing is under way, 1 in the middle, and nobody goes on, 7 a release runs.
 #
 # STATE remembers, so that after a crash or a kill -9 in any step continue or
-# rollback repairs what was left. Each step is a process of its own, which bears to
-# be run again after an interruption. A TERM or HUP for this script lets the node's turn
-# end, and it exits with 4. Ctrl-C ends the step too, and the node gets its old version back.
+# rollback repairs what was left. Each step is a process of its own, which may
+# be run again after an interruption. A TERM, a HUP or a lost terminal lets the node's turn
+# end. Ctrl-C ends the step too, and the node gets its old version back.
 #
 # What it knows of nodes is a command, AT_NODE VERB NODE: see node.sh. What it knows
 # of the balancer is a file that defines
@@ -61,6 +66,10 @@ here=${0%/*}
 # shellcheck source=/dev/null
 . "$here/common.sh"
 # shellcheck source=/dev/null
+. "$here/record.sh"
+# shellcheck source=/dev/null
+. "$here/begin.sh"
+# shellcheck source=/dev/null
 . "$here/colours.sh"
 
 : "${NODES:=}"               # their names, in the order of their turns
@@ -73,19 +82,28 @@ here=${0%/*}
 : "${ON:=}"                  # a command, such as ssh: ON NODE AT_NODE… reaches the node
 : "${STATE:=./release}"      # a folder
 : "${STEP_TIMEOUT:=180}"     # seconds to wait for the last step of a release that was killed
+: "${SETTINGS:=}"            # a file with the service's settings, as node.sh knows it
+: "${VERSION:=}"             # what FILE is, for the names of folders, history and GATE
 
 # Without a balancer all have their requests, always.
 balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
-balancer_settings() { [ "$METHOD" = swap ] || fail 6 "set BALANCER: $balancers"; }
-balancer_in() { :; }
-balancer_ready() { :; }
-balancer_status() { :; }
-balancer_weights='' balancer_probes=''
+# shellcheck disable=SC2034 # for begin.sh
+balancer_weights='' balancer_probes='' new='' by=''
 if [ -n "$BALANCER" ]; then
 	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
 	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
+	sh -n "$BALANCER" || fail 6 "$BALANCER is no shell script"
 	# shellcheck source=/dev/null
 	. "$BALANCER"
+	for name in settings in ready status out; do
+		[ "$name:$balancer_probes" = out:yes ] || command -v "balancer_$name" >/dev/null ||
+			fail 6 "$BALANCER does not define balancer_$name"
+	done
+else
+	balancer_settings() { [ "$METHOD" = swap ] || fail 6 "set BALANCER: $balancers"; }
+	balancer_in() { :; }
+	balancer_ready() { :; }
+	balancer_status() { :; }
 fi
 : "${METHOD:=restart}"
 
@@ -96,111 +114,13 @@ balancer() { # name, arguments
 	("balancer_$name" "$@")
 }
 
-at_node() { # verb, node, arguments
-	# shellcheck disable=SC2086 # commands and their arguments
-	${ON:+$ON "$2"} ${AT_NODE:-sh "$here/node.sh"} "$@"
-}
-
-# The journal is what has happened; its last word on a node is where that is:
-# taken (in the middle of its turn), new, or old.
-note() {
-	printf '%s %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$*" >>"$STATE/journal" || fail 4 "cannot write $STATE/journal"
-	say "$*"
-}
-noted() { cut -d ' ' -f 2- "$STATE/journal" 2>/dev/null | grep -q -x -F -e "$*"; }
-last() { awk -v node="$1" '$3 == node { word = $2 } END { print word }' "$STATE/journal"; }
-under_way() { # or the last word is one of the end
-	[ -e "$STATE/journal" ] || return
-	case $(tail -n 1 "$STATE/journal") in *" complete" | *" rolled back") return 1 ;; esac
-}
-
-# A killed release leaves its last step running, which has inherited the lock.
-lock() {
-	command -v flock >/dev/null || fail 6 "needs flock: install util-linux"
-	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null ||
-		fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
-	exec 9>>"$STATE/lock"
-	if ! flock -n 9; then
-		holder=
-		read -r holder <"$STATE/lock"
-		! kill -0 "$holder" 2>/dev/null || fail 7 "a release runs already: pid $holder"
-		say "the last step of a release that was interrupted still runs: waiting for it"
-		flock -w "$STEP_TIMEOUT" 9 ||
-			fail 7 "a step of the release of pid $holder, which is gone, is not over after $STEP_TIMEOUT s"
-	fi
-	echo $$ >"$STATE/lock"
-}
-
 interrupted=''
-trap 'interrupted=yes' HUP INT TERM
-go_on() { [ -z "$interrupted" ] || fail 4 "interrupted: continue or rollback"; }
-
-number() { # name, value, highest
-	case $2 in '' | 0* | *[!0-9]*) ;; *) [ "$2" -gt "$3" ] || return 0 ;; esac
-	fail 6 "$1 is \"$2\": want a number from 1 to $3"
-}
-
-# begin checks everything, and plans.
-begin() { # file
-	! under_way || fail 7 "a release is under way: continue or rollback first"
-	{ [ -f "$1" ] && [ -s "$1" ]; } || fail 2 "$1 is not there, or empty: name the new binary"
-	for node in $NODES; do
-		case $node in *[!A-Za-z0-9._-]*) fail 6 "NODES: \"$node\": want letters, digits, and any of . _ -" ;; esac
-	done
-	set -f
-	# shellcheck disable=SC2086
-	set -- "$1" $NODES
-	case $METHOD:$# in
-	swap:1 | restart:[12]) fail 6 "NODES is \"$NODES\": want the names of two nodes or more; METHOD=swap does with one" ;;
-	restart:* | swap:*) ;;
-	colours:3) command -v balancer_try >/dev/null || fail 6 "METHOD is colours, which this BALANCER knows nothing of" ;;
-	colours:*) fail 6 "NODES is \"$NODES\": want the names of two nodes, one of which is live" ;;
-	*) fail 6 "METHOD is \"$METHOD\": want restart, swap or colours" ;;
-	esac
-	number SHARE "$SHARE" $(($# - 1))
-	number WEIGHT "$WEIGHT" 100
-	[ "$WEIGHT" = 100 ] || [ -n "$balancer_weights" ] || fail 6 "WEIGHT is $WEIGHT: this BALANCER knows nothing but 100"
-	# shellcheck disable=SC2086
-	[ -z "$GATE" ] || command -v ${GATE%% *} >/dev/null || fail 6 "GATE is \"$GATE\": there is no such command"
-	balancer settings || exit
-	file=$1 dead='' first='' middle='' late=''
-	for node in $NODES; do
-		at_node check "$node"
-		case $METHOD:$?:$(balancer status "$node") in
-		*:6:*) fail 6 "the settings of $node are wrong: nothing was touched" ;;
-		restart:3:* | swap:3:*) dead="$dead $node" ;;
-		*:MASTER) late="$late $node" ;;
-		*:0:* | colours:*) if balancer ready "$node"; then middle="$middle $node"; else first="$first $node"; fi ;;
-		*) first="$first $node" ;;
-		esac
-	done
-	# shellcheck disable=SC2086
-	set -- $dead $first $middle $late
-	[ "$METHOD$middle" != colours ] || set -- "$1" # none is live yet
-	NODES=$*
-	[ -n "$dead" ] || [ "$METHOD" = colours ] || spared "$1" || fail 5 "nothing was touched"
-	# The journal comes last: without it nothing has begun.
-	{
-		cp "$file" "$STATE/new.tmp" && mv "$STATE/new.tmp" "$STATE/new" &&
-			printf '%s\n' "NODES=$NODES" "SHARE=$SHARE" "WEIGHT=$WEIGHT" "METHOD=$METHOD" "PAUSE=$verb" >"$STATE/plan" &&
-			printf '%s release of %s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$file" >"$STATE/journal.new" &&
-			mv "$STATE/journal.new" "$STATE/journal"
-	} || fail 6 "cannot write to $STATE: nothing was touched"
-}
-
-# plan is what the release began with, whatever the settings are now.
-plan() {
-	[ -e "$STATE/journal" ] || fail 6 "$STATE has no release: set STATE to the folder of the release"
-	while IFS='=' read -r name value; do
-		case $name in
-		NODES) NODES=$value ;;
-		SHARE) SHARE=$value ;;
-		WEIGHT) WEIGHT=$value ;;
-		METHOD) METHOD=$value ;;
-		PAUSE) PAUSE=$value ;;
-		esac
-	done <"$STATE/plan"
-	new=${NODES%% *} live=${NODES#"$new"} live=${live# } # for colours
+trap 'interrupted=yes' HUP INT TERM PIPE
+go_on() { [ -z "$interrupted" ] || fail 9 "interrupted: $(whereabouts)continue or rollback"; }
+# failed is the end of a turn that has left the node as it was.
+failed() { # message
+	go_on
+	fail 1 "$@"
 }
 
 # spared: the others can do without it, or do already.
@@ -209,6 +129,8 @@ spared() { # node
 	for other in $NODES; do
 		if [ "$other" != "$1" ] && ! { balancer ready "$other" && at_node check "$other"; }; then
 			say "$1 is not touched while $other is not well: $(balancer status "$other")" >&2
+			say "mend or start $other (its log, control.sh status), or stop it: in the next release, and after the share," \
+				"what does not run comes first, and waits for nobody" >&2
 			return 1
 		fi
 	done
@@ -235,21 +157,51 @@ paused() {
 }
 
 forward() {
-	i=0
+	i=0 rest=''
 	for node in $NODES; do
 		i=$((i + 1))
+		[ "$i" -le "$SHARE" ] || { rest="$rest $node" && continue; }
 		go_on
-		if [ "$i" -le "$SHARE" ]; then renew "$node" "$WEIGHT"; else renew "$node" 100; fi
-		[ "$i" -eq "$SHARE" ] || continue
-		if paused; then return; fi
-		[ "$WEIGHT" != 100 ] || continue
-		j=0
-		for shared in $NODES; do
-			[ "$j" -ge "$SHARE" ] || give "$shared" 100
-			j=$((j + 1))
-		done
+		renew "$node" "$WEIGHT"
 	done
-	note complete
+	if paused; then return; fi
+	for node in $NODES; do
+		if [ "$WEIGHT" = 100 ] || [ "$SHARE" = 0 ]; then break; fi
+		give "$node" 100
+		SHARE=$((SHARE - 1))
+	done
+	for node in $(dead_first "$rest"); do
+		go_on
+		renew "$node" 100
+	done
+	ends "$NODES"
+}
+
+# dead_first: a node that has died since has nothing to lose, and would keep the others from their turn.
+dead_first() { # nodes
+	left=
+	for node in $1; do
+		if [ "$(last "$node")" != new ] && dead "$node"; then echo "$node"; else left="$left $node"; fi
+	done
+	echo "$left"
+}
+
+# ends looks at what really runs.
+ends() { # nodes
+	changed=
+	for node in $1; do
+		at_node live "$node" "$SUM" && at_node check "$node" && continue
+		note "changed $node"
+		changed="$changed $node"
+	done
+	[ -z "$changed" ] || fail 4 "what was released does not run well at$changed any more: continue gives it to them again"
+	finish complete
+}
+
+# finish ends a release: the nodes are free.
+finish() { # words
+	note "$1"
+	free
 }
 
 renew() { # node, weight
@@ -265,15 +217,15 @@ renew() { # node, weight
 		note "taken $1"
 		;;
 	esac
-	if ! leave "$1" empty; then
+	if ! leave "$1" empty && ! dead "$1"; then
 		give "$1" 100
 		note "old $1"
-		fail 1 "$1: its traffic could not be taken away; it was not touched: continue or rollback"
+		failed "$1: its traffic could not be taken away; it was not touched: continue or rollback"
 	fi
 	if ! change "$1" put; then
 		say "$1 failed with the new version: it gets the old one back"
 		revert "$1"
-		fail 1 "$1 failed, and has its old version back: continue tries it again, rollback is the way back for all"
+		failed "$1 failed, and has its old version back: continue tries it again, rollback is the way back for all"
 	fi
 	give "$1" "$2"
 	note "new $1"
@@ -285,12 +237,32 @@ leave() { # node, maybe empty
 	balancer out "$1" && { [ $# = 1 ] || at_node empty "$1"; }
 }
 
+# dead: there is no traffic that could be taken away, even if it is the last one in the balancer.
+dead() { # node
+	at_node check "$1" >/dev/null 2>&1
+	[ $? = 3 ]
+}
+
+# change ends with a look at what runs.
 change() { # node, put or restore
 	if [ "$METHOD" = swap ]; then
-		at_node "$2" "$1" <"$STATE/new" && at_node swap "$1" && at_node check "$1"
+		"$2" "$1" && halted "$1" swap && at_node check "$1" && at_node live "$1"
 	else
-		at_node stop "$1" && at_node "$2" "$1" <"$STATE/new" && at_node start "$1" && at_node check "$1"
+		halted "$1" stop && "$2" "$1" && at_node start "$1" && at_node check "$1" && at_node live "$1"
 	fi
+}
+put() { at_node put "$1" "$ID" "$SUM" ${LABEL:+"$LABEL"} <"$STATE/new"; }
+restore() { at_node restore "$1" "$ID"; }
+
+# halted: what a stop had to cut off is lost, but the node is where it is to be.
+cut_off=
+halted() { # node, stop or swap
+	at_node "$2" "$1"
+	case $? in
+	0) ;;
+	8) cut_off="$cut_off $1" && note "something was cut off at $1" ;;
+	*) return 1 ;;
+	esac
 }
 
 give() { # node, weight
@@ -331,7 +303,7 @@ back() {
 			done
 		done
 	fi
-	note "rolled back"
+	finish "rolled back"
 }
 
 status() {
@@ -342,20 +314,31 @@ status() {
 	cat "$STATE/journal"
 	plan
 	for node in $NODES; do
-		say "$node: $(balancer status "$node")"
+		say "$node: $(at_node show "$node" </dev/null 2>&1)${BALANCER:+; in the balancer: $(balancer status "$node")}"
 	done
+	if runs; then
+		say "a release runs: $by"
+		exit 7
+	fi
 	under_way || return 0
-	say "in the middle: continue or rollback"
+	say "in the middle, and nobody goes on: continue or rollback"
 	exit 1
 }
 
+dry=
+[ "${1-}" != --dry-run ] || { dry=dry && shift; }
 verb=${1-}
-case $#:$verb in
+case $dry$#:$verb in
 1:status) status && exit ;;
-2:upgrade | 2:share | 1:continue | 1:rollback) ;;
-*) fail 2 "want upgrade FILE, share FILE, continue, rollback or status" ;;
+1:history)
+	[ -r "$STATE/history" ] || fail 6 "there is no $STATE/history: set STATE to the folder of the release"
+	cat "$STATE/history"
+	exit
+	;;
+2:upgrade | 2:share | 1:continue | 1:rollback | dry2:upgrade | dry2:share) ;;
+*) fail 2 "want upgrade FILE, share FILE, continue, rollback, status or history; before upgrade and share maybe --dry-run" ;;
 esac
-lock
+if [ -z "$dry" ] || [ -d "$STATE" ]; then lock; fi
 case $verb in
 upgrade | share) begin "$2" ;;
 esac
@@ -364,14 +347,22 @@ case $verb in
 rollback)
 	if noted "rolled back"; then
 		say "rolled back already"
-	else
-		back
+		exit
 	fi
 	;;
 *)
 	if ! under_way; then
 		say "nothing to continue"
-	elif noted rollback; then
+		exit
+	fi
+	;;
+esac
+case $verb in continue | rollback) claim "$verb" ;; esac
+trap 'ended $?' EXIT
+case $verb:$METHOD in
+rollback:*) back ;;
+*)
+	if noted rollback; then
 		back
 	elif [ "$METHOD" = colours ]; then
 		switch
@@ -380,3 +371,4 @@ rollback)
 	fi
 	;;
 esac
+[ -z "$cut_off" ] || fail 8 "done, but a stop had to cut requests off at$cut_off"

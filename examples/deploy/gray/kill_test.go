@@ -57,7 +57,7 @@ func TestInterrupted(t *testing.T) {
 	load := flow.NewLoad(t, s.addr, 2, 1)
 	upgrade := "upgrade " + flow.Build(t, "nethttp", "v2", "")
 	spy := "AT_NODE=dash " + flow.WriteFile(t, s.dir, "spy.sh", `
-if [ "$*" = "$AT" ] && mkdir "$STATE/once" 2>/dev/null; then
+if [ "$1 $2" = "$AT" ] && mkdir "$STATE/once" 2>/dev/null; then
 	$KILL $PPID
 fi
 exec dash ../node.sh "$@"
@@ -67,10 +67,10 @@ exec dash ../node.sh "$@"
 		code          int
 		a             string
 	}{
-		{"start a", "kill -TERM", "new a", 4, "v2"},
-		{"stop a", "kill -HUP", "new a", 4, "v2"},
-		{"start a", "kill -INT 0", "old a", 1, "v1"},
-		{"put a", "kill -INT 0", "old a", 1, "v1"},
+		{"start a", "kill -TERM", "new a", 9, "v2"},
+		{"stop a", "kill -HUP", "new a", 9, "v2"},
+		{"start a", "kill -INT 0", "old a", 9, "v1"},
+		{"put a", "kill -INT 0", "old a", 9, "v1"},
 	} {
 		os.Remove(filepath.Join(s.state(), "once"))
 		b := s.nodes["b"].PID()
@@ -94,7 +94,7 @@ exec dash ../node.sh "$@"
 // and a little later, and continues it or rolls it back.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	for first := 5; first <= 8; first++ { // four sites, since each takes its time
+	for first := 10; first <= 13; first++ { // four sites, since each takes its time
 		how := [2]string{"skip", "go"}[first%2]
 		t.Run(fmt.Sprintf("%s from %d", how, first), func(t *testing.T) {
 			t.Parallel()
@@ -111,9 +111,9 @@ func killed(t *testing.T, how string, first int) {
 	balancer, each := flow.WriteFile(t, s.dir, "killing.sh", killing), flow.WriteFile(t, s.dir, "call.sh", call)
 	count, repaired := filepath.Join(s.dir, "count"), filepath.Join(s.dir, "repair")
 
-	// The calls: check a, check b, check b; then check a, check b, keep a, out, empty, stop, put, start,
-	// check, in; in again after the gate; then b's turn.
-	const last = 16
+	// The calls: check a, check b, has a, check b, claim a, claim b, show a, show b; then check a, check b, keep a,
+	// out, empty, stop, put, start, check, live, in; in again after the gate; then b's turn.
+	const last = 23
 	runs := "v1"
 	for at := first; at <= last; at += 4 {
 		next := map[string]string{"v1": "v2", "v2": "v1"}[runs]
@@ -147,7 +147,7 @@ func killed(t *testing.T, how string, first int) {
 		}
 		os.Remove(repaired + ".over")
 		s.want(nil, want, want)
-		if at == 11 {
+		if at == 15 {
 			// What was kept is the version before, also when the new one was in place already.
 			s.release(0, "rollback")
 			want = runs

@@ -119,6 +119,13 @@ func TestRefused(t *testing.T) {
 		{6, "upgrade " + v2, "METHOD=gray", "METHOD"},
 		{6, "upgrade " + v2, "METHOD=colours", "one of which is live"},
 		{6, "upgrade " + v2, "GATE=nothing at all", "no such command"},
+		{6, "upgrade " + v2, "GATE=sh nothing.sh", "no such script: nothing.sh"},
+		{6, "upgrade " + v2, "CHECK=env A=b dash nothing.sh", "no such script: nothing.sh"},
+		{6, "upgrade " + v2, "AT_NODE=dash nothing.sh", "no such script: nothing.sh"},
+		{6, "upgrade " + v2, "ON=dash " + flow.WriteFile(t, s.dir, "lost.sh", "exit 255\n"), "cannot be asked"},
+		{6, "upgrade " + v2, "BALANCER=" + flow.WriteFile(t, s.dir, "half.sh", "balancer_settings() { :; }\n"), "does not define balancer_in"},
+		{6, "upgrade " + v2, "BALANCER=" + flow.WriteFile(t, s.dir, "broken.sh", "balancer_settings() {\n"), "no shell script"},
+		{6, "upgrade " + v2, "SETTINGS=/nonexistent", "cannot be read"},
 		{6, "upgrade " + v2, "BALANCER=apache", "set BALANCER"},
 		{6, "upgrade " + v2, "BACKEND=app2", "knows no server app2/a"},
 		{6, "upgrade " + v2, "HAPROXY=" + s.socket() + " /nonexistent", "or does not answer"},
@@ -135,7 +142,8 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	// Settings that are none, though a shell would go on.
-	for _, line := range []string{"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN="} {
+	for _, line := range []string{"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN=",
+		"CHEK=true", "OWN=A\nB=1"} {
 		flow.WriteFile(t, s.dir, "site/b", s.nodes["b"].Settings()+line)
 		if said := s.release(6, "upgrade "+v2); !strings.Contains(said, s.dir+"/site/b") {
 			t.Errorf("a line %q: release.sh says %q, want the file's name", line, said)
@@ -153,7 +161,8 @@ func TestRefused(t *testing.T) {
 exec dash ../node.sh "$@"
 `)
 	s.release(0, "upgrade "+v2, "AT_NODE=dash "+spy)
-	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already") ||
+	if said, _ := os.ReadFile(second); !strings.Contains(string(said), "a release runs already: pid ") ||
+		!strings.Contains(string(said), " since 2") ||
 		!strings.Contains(string(said), "exit code 7") {
 		t.Errorf("a second release.sh says %q, want exit code 7", said)
 	}
@@ -168,14 +177,18 @@ exec dash ../node.sh "$@"
 	v1 := flow.Build(t, "nethttp", "v1", "")
 	s.release(0, "share "+v1)
 	pid := s.nodes["b"].PID()
-	s.nodes["c"].Control("stop")
-	s.release(5, "continue")
-	if s.nodes["b"].PID() != pid {
-		t.Error("b was touched while c was down")
+	s.nodes["c"].Control("pull")
+	if said := s.release(5, "continue"); !strings.Contains(said, "mend or start c") || s.nodes["b"].PID() != pid {
+		t.Error("b was touched while c was down, or it is not said what to do")
 	}
-	s.nodes["c"].Control("start")
-	s.release(0, "rollback")
-	s.want(nil, "v2", "v2", "v2")
+	// One that is dead is no obstacle: its turn is next.
+	s.nodes["c"].Control("stop")
+	if said := s.release(0, "continue"); strings.Index(said, "taken c") > strings.Index(said, "taken b") {
+		t.Error("want c, which is dead, before b")
+	}
+	s.want(nil, "v1", "v1", "v1")
+	s.release(0, "rollback") // but for c, which did not run before
+	s.want(nil, "v2", "v2", "v1")
 }
 
 // TestOutFirst: nodes that get no requests anyway have nothing to lose, however many

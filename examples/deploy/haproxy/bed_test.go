@@ -173,13 +173,14 @@ func (s *site) command(args string, env ...string) *exec.Cmd {
 }
 
 // release runs release.sh, and wants an exit code and words in what it says.
-func (s *site) release(code int, words, args string, env ...string) {
+func (s *site) release(code int, words, args string, env ...string) string {
 	s.t.Helper()
 	said, got := flow.Run(s.t, s.command(args, env...))
 	s.t.Logf("release.sh %s: %d\n%s", args, got, said)
 	if got != code || !strings.Contains(said, words) {
 		s.t.Fatalf("release.sh %s: exit code %d, want %d and %q", args, got, code, words)
 	}
+	return said
 }
 
 // begin runs control.sh for a node, without waiting for it.

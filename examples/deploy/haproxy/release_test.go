@@ -5,6 +5,7 @@ package haproxy
 import (
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -179,7 +180,10 @@ func TestCutOff(t *testing.T) {
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: app\r\nContent-Length: 6\r\n\r\nbat")
 	flow.Eventually(t, "the request is in flight", func() bool { return s.a.Status().Open.Active > 0 })
-	s.release(0, "cut off 1 active", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
+	said := s.release(8, "cut off 1 active", "upgrade "+flow.Build(t, "nethttp", "v2", ""))
+	if !strings.Contains(said, "complete") || !strings.Contains(said, "at a") {
+		t.Errorf("it says %q, want that it is complete, and where something was cut off", said)
+	}
 	runs(t, s.a, "v2")
 	runs(t, s.b, "v2")
 }

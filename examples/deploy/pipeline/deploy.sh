@@ -6,7 +6,7 @@
 #   deploy.sh ENV rollback  back to what was there before the last deploy
 #
 # Exit codes:
-#   0  done
+#   0  done. Where a stop had to cut requests off, it says so
 #   1  failed, and the environment has its old version and settings back
 #   2  wrong usage
 #   4  failed, and so did a step on the way back: see what it says, mend that, and
@@ -29,18 +29,25 @@ release() { sh "$TOOLS/release.sh" "$@"; }
 
 # back ends well, or with release.sh's word on why not.
 back() {
-	release rollback && return
+	release rollback
 	code=$?
 	case $code in
+	0 | 8) return ;;
 	[67]) exit "$code" ;;
 	*) fail 4 "the way back failed: mend that and run this again" ;;
 	esac
 }
 
 deploy() {
-	release status >/dev/null || back
-	release upgrade "$DIST/app" && return
+	release status >/dev/null
+	case $? in
+	0) ;;
+	7) fail 7 "a deploy runs: release.sh status says whose" ;;
+	*) back ;;
+	esac
+	release upgrade "$DIST/app"
 	code=$?
+	case $code in 0 | 8) return ;; esac
 	if release status >/dev/null; then
 		case $code in
 		5) fail 5 "nothing was touched" ;;
@@ -60,6 +67,7 @@ esac
 [ -r "$SETTINGS" ] || fail 2 "$SETTINGS cannot be read: want the name of an environment, one of $ENVS"
 unset METHOD NODES STATE
 settings "$SETTINGS"
+known "$SETTINGS" "$TOOLS"/*.sh "$TOOLS"/*/*.sh ./*.sh
 : "${NODES:?is not set in $SETTINGS}" "${STATE:?is not set in $SETTINGS}"
 [ "${2-}" = rollback ] || [ -x "$DIST/app" ] || fail 6 "$DIST/app is no executable file: run build.sh first"
 VERSION=

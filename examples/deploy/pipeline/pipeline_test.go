@@ -188,6 +188,7 @@ func TestMistakes(t *testing.T) {
 	dir := flow.Dir(t)
 	for name, text := range map[string]string{
 		"none.env": "METHOD=gray\nNODES=a\nSTATE=" + dir + "\n",
+		"typo.env": "METHOD=swap\nNODES=a\nSTATE=" + dir + "/state\nGATES=true\n",
 		"no.env":   "METHOD=swap\nSTATE=" + dir + "\n",
 		"good.env": "METHOD=swap\nNODES=a\nSTATE=" + dir + "/state\nSITE=" + dir + "\n",
 	} {
@@ -209,6 +210,7 @@ func TestMistakes(t *testing.T) {
 		{"good", "run build.sh first", 6, false},
 		{"none", "want restart, swap or colours", 6, true},
 		{"no", "NODES: is not set in", 2, true},
+		{"typo", "nobody knows GATES", 6, true},
 		{"good", "set SITE", 6, true},
 	} {
 		if c.built {

@@ -118,6 +118,8 @@ func TestStopKills(t *testing.T) {
 	}
 	s.want(1, "there is a PID file", "status")
 	s.want(0, "left over", "start")
+	s.hold()
+	s.want(151, "started", "restart", "STOP_TIMEOUT=1", "KILL=1")
 	s.want(0, "stopped", "stop")
 }
 

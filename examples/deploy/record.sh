@@ -1,0 +1,135 @@
+# record.sh: what release.sh remembers, whom it keeps away, and how it reaches a node. Release.sh sources it.
+# shellcheck shell=sh disable=SC2154,SC2034
+
+# word is what a remote shell leaves as it is.
+word() { printf '%s' "$1" | tr -c 'A-Za-z0-9._,/:@+-' _; }
+who="$(word "${SUDO_USER:-$(id -un)}")@$(word "$(uname -n)")"
+
+# at_node runs a step at a node. Where that is another machine, what is set here goes along, before the binary.
+at_node() { # verb, node, arguments
+	if [ -z "$ON" ]; then
+		# shellcheck disable=SC2086 # a command and its arguments
+		${AT_NODE:-sh "$here/node.sh"} "$@"
+		return
+	fi
+	# shellcheck disable=SC2086 # commands and their arguments
+	{ carried && { [ "$1" != put ] || cat; }; } 2>/dev/null | $ON "$2" ${AT_NODE:-sh "$here/node.sh"} -s "$@"
+}
+carried() {
+	for name in CHECK EMPTY_TIMEOUT STEP_TIMEOUT KEEP START_TIMEOUT STOP_TIMEOUT RELOAD_TIMEOUT KILL; do
+		eval "[ -z \"\${$name:-}\" ] || printf \"%s='%s'\\n\" $name \"\$$name\""
+	done
+	[ -z "$SETTINGS" ] || sed -n '/^APP_/p' "$SETTINGS"
+	echo
+}
+
+# The journal is what has happened; its last word on a node is where that is: taken (in the middle of its
+# turn), new, old, or changed (by somebody else).
+note() {
+	printf '%s %s\n' "$(now)" "$*" >>"$STATE/journal" || fail 4 "cannot write $STATE/journal"
+	say "$*"
+}
+noted() { cut -d ' ' -f 2- "$STATE/journal" 2>/dev/null | grep -q -x -F -e "$*"; }
+last() {
+	awk -v node="$1" 'NF == 3 && $3 == node && $2 ~ /^(taken|new|old|changed)$/ { word = $2 } END { print word }' "$STATE/journal"
+}
+under_way() { # or the last word is one of the end
+	[ -e "$STATE/journal" ] || return
+	case $(tail -n 1 "$STATE/journal") in *" complete" | *" rolled back") return 1 ;; esac
+}
+
+# history is of all releases: who, when, what, from and to which versions, and how it ended.
+history() { printf '%s %s %s\n' "$(now)" "$who" "$*" >>"$STATE/history" || fail 6 "cannot write $STATE/history"; }
+versions() {
+	for node in $NODES; do
+		shown=$(at_node show "$node" </dev/null 2>/dev/null)
+		version=${shown#version }
+		[ "$version" != "$shown" ] || version='does not run'
+		printf ' %s: %s;' "$node" "${version%% pid *}"
+	done
+}
+ended() { # exit code
+	trap '' HUP INT TERM
+	how=$(tail -n 1 "$STATE/journal")
+	history "$verb ended with $1, ${how#* };$(versions)"
+}
+
+# A killed release leaves its last step running, which has inherited the lock.
+lock() {
+	command -v flock >/dev/null || fail 6 "needs flock: install util-linux"
+	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null ||
+		fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
+	exec 9>>"$STATE/lock"
+	if ! flock -n 9; then
+		held && fail 7 "a release runs already: $by"
+		say "the last step of a release that was interrupted still runs: waiting for it"
+		flock -w "$STEP_TIMEOUT" 9 ||
+			fail 7 "a step of the release of $by, which is gone, is not over after $STEP_TIMEOUT s"
+	fi
+	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock"
+}
+runs() { # somebody has the lock, and lives
+	[ -e "$STATE/lock" ] && ! (exec 9<"$STATE/lock" && flock -n 9) && held
+}
+# held: the one that has the lock lives. It sets by to who that is.
+held() {
+	holder='' by=''
+	{ read -r holder && read -r by; } <"$STATE/lock" 2>/dev/null
+	by="pid $holder, $by"
+	[ -n "$holder" ] && alive "$holder"
+}
+
+# Another STATE, or another machine, may have the same nodes.
+claim() {
+	key=$(word "$(uname -n):$(cd "$STATE" && pwd)")
+	for node in $NODES; do
+		at_node claim "$node" "$key" "$(word "$verb,by,$who,since,$(now)")"
+		case $? in
+		0) ;;
+		7)
+			[ "$1" != begin ] || free
+			fail 7 "nothing was touched"
+			;;
+		*) [ "$1" != begin ] || { free && fail 6 "$node cannot be claimed: nothing was touched"; } ;;
+		esac
+	done
+}
+free() {
+	for node in $NODES; do
+		at_node free "$node" "$key" || say "$node is claimed still, which no other release may ignore"
+	done
+}
+
+# plan is what the release began with, whatever the settings are now.
+plan() {
+	[ -e "$STATE/journal" ] || fail 6 "$STATE has no release: set STATE to the folder of the release"
+	while IFS='=' read -r name value; do
+		case $name in
+		NODES) NODES=$value ;;
+		SHARE) SHARE=$value ;;
+		WEIGHT) WEIGHT=$value ;;
+		METHOD) METHOD=$value ;;
+		PAUSE) PAUSE=$value ;;
+		ID) ID=$value ;;
+		LABEL) LABEL=$value ;;
+		esac
+	done <"$STATE/plan"
+	SUM=$(sum "$STATE/new")
+	new=${NODES%% *} live=${NODES#"$new"} live=${live# } # for colours
+}
+
+# whereabouts of the nodes, for who was interrupted.
+whereabouts() {
+	for word in taken new old ''; do
+		which=
+		for node in $NODES; do
+			[ "$(last "$node")" != "$word" ] || which="$which $node"
+		done
+		case $which:$word in
+		:*) ;;
+		*:taken) printf 'in the middle:%s; ' "$which" ;;
+		*:new) printf 'with the new version:%s; ' "$which" ;;
+		*) printf 'with what it had:%s; ' "$which" ;;
+		esac
+	done
+}

@@ -1,0 +1,185 @@
+# releases.sh: the releases of a node, for node.sh, which sources it and sets BIN and folder.
+# shellcheck shell=sh disable=SC2154,SC2034,SC2030,SC2031,SC2012
+
+# lock lets one step at a time change the node: one that a lost ssh has left alone goes on.
+lock() {
+	mkdir -p "$folder" || fail 6 "cannot make $folder: make ${BIN%/*} a folder that you may write"
+	exec 8>>"$folder/lock" || fail 6 "cannot write $folder/lock"
+	flock -w "$STEP_TIMEOUT" 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
+}
+
+noted() { printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal"; }
+
+# current is the name of the release that BIN links to, or nothing.
+current() {
+	to=$(readlink "$BIN" 2>/dev/null) || return 0
+	case $to in "${BIN##*/}.releases/"*/*) ;; *) return 0 ;; esac
+	to=${to%/*}
+	printf '%s' "${to##*/}"
+}
+program() { printf '%s' "$folder/$1/${BIN##*/}"; }
+same() { cmp -s "$(program "$1")" "$(program "$2")" && cmp -s "$folder/$1/env" "$folder/$2/env"; }
+
+# running sets pid to the process of this node's BIN, or to nothing.
+running() {
+	pid='' said=$(ask) && pid=$(field pid)
+	[ -n "$pid" ] || { read -r pid <"${PIDFILE:-/dev/null}"; } 2>/dev/null
+	case $pid in '' | 0* | *[!0-9]*) pid='' ;; *) alive "$pid" && ours "$pid" || pid='' ;; esac
+}
+
+# link makes BIN link to a release, by rename.
+link() { # release
+	ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN"
+}
+
+# fresh makes the folder of the next release, and sets release to its name.
+fresh() { # label
+	label=$(printf '%s' "$1" | tr -c 'A-Za-z0-9._+-' _)
+	n=$(($(numbers | tail -n 1) + 1))
+	release=$n${label:+-$label}
+	mkdir "$folder/$release.tmp"
+}
+numbers() { ls "$folder" | sed -n 's/^\([0-9][0-9]*\)\(-.*\)\{0,1\}$/\1/p' | sort -n; }
+
+# made lets it be one: what is there under its name is whole.
+made() {
+	[ -e "$folder/$release.tmp/env" ] || : >"$folder/$release.tmp/env"
+	chmod +x "$folder/$release.tmp/${BIN##*/}" && mv "$folder/$release.tmp" "$folder/$release"
+}
+
+# lived notes that a release was live and well.
+lived() { # release
+	[ "$(tail -n 1 "$folder/live" 2>/dev/null)" = "$1" ] || {
+		printf '%s\n' "$1" >>"$folder/live" && noted "live $1"
+	}
+}
+
+# keep: what runs may be another than what BIN links to, or no release yet.
+keep() {
+	running
+	from=$BIN now=$(current)
+	[ -z "$pid" ] || [ ! -d /proc/self ] || from=/proc/$pid/exe
+	[ -z "$pid" ] || [ -r "$from" ] || fail 1 "$NODE: what pid $pid runs cannot be read: be the user of the service"
+	if [ -e "$from" ] && { [ -z "$now" ] || ! cmp -s "$from" "$(program "$now")"; }; then
+		old=$now now=''
+		for release in $(lately); do
+			[ -n "$now" ] || ! cmp -s "$from" "$(program "$release")" || now=$release
+		done
+		if [ -z "$now" ]; then
+			rm -rf "$folder"/*.tmp
+			fresh kept && cp "$from" "$folder/$release.tmp/${BIN##*/}" || return
+			[ -z "$old" ] || cp "$folder/$old/env" "$folder/$release.tmp/env"
+			made && now=$release || return
+		fi
+	fi
+	if [ -n "$pid" ]; then lived "$now"; else printf '%s\n' "$now" >"$folder/before"; fi
+}
+
+# lately are those that were live and are kept, the last one first.
+lately() {
+	sed -n '1!G;h;$p' "$folder/live" 2>/dev/null | while read -r release; do
+		[ ! -d "$folder/$release" ] || printf '%s\n' "$release"
+	done
+}
+
+# put: an input that was cut short is of another sum.
+put() { # maybe id, sum, label
+	rm -rf "$folder"/*.tmp
+	fresh "${3-}" && cat >"$folder/$release.tmp/${BIN##*/}" || return
+	[ $# = 0 ] || [ "$(sum "$folder/$release.tmp/${BIN##*/}")" = "$2" ] ||
+		fail 1 "$NODE: the new version has not arrived whole: nothing was changed"
+	released_with >"$folder/$release.tmp/env" || return
+	printf '%s\n' "${1-by hand}" >"$folder/$release.tmp/id" && made && link "$release" && noted "put $release, ${1-by hand}"
+}
+
+# released_with are the service's settings: new ones, or those that it has.
+released_with() {
+	if [ -n "$carries" ]; then
+		printf '%s' "$lines"
+	elif [ -n "$SETTINGS" ]; then
+		sed -n '/^APP_/p' "$SETTINGS"
+	elif [ -r "$env" ]; then
+		cat "$env"
+	fi
+}
+
+# of is the release that an id has put.
+of() { # id
+	for release in $(numbers | sort -nr); do
+		for dir in "$folder/$release" "$folder/$release"-*; do
+			[ "$(cat "$dir/id" 2>/dev/null)" != "$1" ] || { printf '%s' "${dir##*/}" && return; }
+		done
+	done
+}
+
+# restore goes back to what was live and well last, before that release. Once more is the same.
+restore() { # maybe id
+	mine=$(of "${1-by hand}") to=''
+	for release in $(lately); do
+		[ -n "$to" ] || [ "$release" = "$mine" ] || to=$release
+	done
+	[ -n "$to" ] || { read -r to <"$folder/before"; } 2>/dev/null
+	if [ -z "$to" ]; then
+		rm -f "$BIN"
+		fail 1 "$NODE: nothing was live before"
+	fi
+	[ -e "$(program "$to")" ] || fail 6 "$NODE: $folder/$to is not there"
+	[ "$(current)" = "$to" ] || { link "$to" && noted "restored $to, ${1-by hand}"; }
+}
+
+# has: it runs that already, with these settings, and so there is nothing to do.
+has() { # sum
+	name=$(current)
+	[ -n "$name" ] && [ "$(sum "$BIN")" = "$1" ] || return
+	released_with | cmp -s - "$folder/$name/env" || return
+	check >/dev/null 2>&1 || return
+	running # of a container it can't be seen
+	[ -n "$pid" ] && [ -d /proc/self ] && cmp -s "/proc/$pid/exe" "$BIN"
+}
+
+# live: done is what runs.
+live() { # maybe sum
+	name=$(current)
+	[ -n "$name" ] || fail 1 "$NODE: $BIN is no link into $folder any more: something else has put it there"
+	[ $# = 0 ] || [ "$(sum "$BIN")" = "$1" ] || fail 1 "$NODE: $BIN links to $name, which is not what was released"
+	running
+	if [ -n "$pid" ] && [ -d /proc/self ]; then
+		cmp -s "/proc/$pid/exe" "$BIN" || fail 1 "$NODE: pid $pid does not run $name, which $BIN links to"
+	elif [ "${CONTROL_SH##*/}" = control.sh ]; then
+		[ -n "$pid" ] || fail 1 "$NODE: nothing runs $BIN"
+	fi
+	lived "$name" && prune
+}
+
+# shellcheck disable=SC2153
+# prune keeps the last KEEP, and those that there is a way back to.
+prune() {
+	keep=" $(current) $(cat "$folder/before" 2>/dev/null) $(back_to) "
+	for n in $(numbers | sort -nr | tail -n "+$((KEEP + 1))"); do
+		for dir in "$folder/$n" "$folder/$n"-*; do
+			case "$keep" in *" ${dir##*/} "*) ;; *) rm -rf "$dir" ;; esac
+		done
+	done
+}
+# back_to: the last of those that were live, and the last that differs from that.
+back_to() {
+	last=
+	for release in $(lately); do
+		[ -n "$last" ] || { last=$release && printf '%s ' "$last"; }
+		same "$release" "$last" || { printf '%s ' "$release" && return; }
+	done
+}
+
+claim() { # key, maybe by whom
+	if [ -s "$folder/claim" ]; then
+		{ read -r key && read -r holder; } <"$folder/claim"
+		[ "$key" = "$1" ] || fail 7 "$NODE is in the hands of another release: $(printf %s "$holder" | tr , ' '), at $key;" \
+			"continue or rollback there. If that is gone for good: rm $folder/claim"
+	else
+		printf '%s\n' "$1" "${2-nobody says whose}" >"$folder/claim.tmp" && mv "$folder/claim.tmp" "$folder/claim"
+	fi
+}
+free() { # key
+	{ read -r key <"$folder/claim"; } 2>/dev/null
+	[ "${key-}" != "$1" ] || rm -f "$folder/claim"
+}
