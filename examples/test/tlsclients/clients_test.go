@@ -6,6 +6,7 @@ package tlsclients
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,20 +27,28 @@ type sort struct {
 	run         func(*crowd)
 	// stays are the numbers of the clients whose connections can't move. The service closes them between two requests.
 	stays string
+	http2 bool
 }
 
-var sorts = []sort{
-	{"go", "Go, net/http", goClients, ""},
-	{"curl", "curl", curl, ""},
-	{"http.client", "Python, http.client", python, ""},
-	{"requests", "Python, requests", python, ""},
-	{"java", "Java, java.net.http", java, ""}, // it pads records of TLS 1.3
-	{"node", "Node, https.Agent", node, ""},
-	{"nginx", "nginx, `proxy_ssl`", nginx, ""},
-	{"haproxy", "HAProxy, `server ssl`", haproxy, ""},
-	{"openssl", "`openssl s_client`", sClient, ""}, // one of which pads
-	{"keys", "`openssl s_client`, key updates", sClient, "0 1 2 3"},
-	{"late-keys", "`openssl s_client`, key updates after the first swap", sClient, ""},
+var sorts = slices.Concat(http1, []sort{
+	{"go-h2", "Go, net/http, HTTP/2", goClients, "", true},
+	{"curl-h2", "curl, HTTP/2", curl, "", true},
+	{"node-h2", "Node, http2", node, "", true},
+	{"haproxy-h2", "HAProxy, `alpn h2`", haproxy, "", true},
+})
+
+var http1 = []sort{
+	{"go", "Go, net/http", goClients, "", false},
+	{"curl", "curl", curl, "", false},
+	{"http.client", "Python, http.client", python, "", false},
+	{"requests", "Python, requests", python, "", false},
+	{"java", "Java, java.net.http", java, "", false}, // it pads records of TLS 1.3
+	{"node", "Node, https.Agent", node, "", false},
+	{"nginx", "nginx, `proxy_ssl`", nginx, "", false},
+	{"haproxy", "HAProxy, `server ssl`", haproxy, "", false},
+	{"openssl", "`openssl s_client`", sClient, "", false}, // one of which pads
+	{"keys", "`openssl s_client`, key updates", sClient, "0 1 2 3", false},
+	{"late-keys", "`openssl s_client`, key updates after the first swap", sClient, "", false},
 }
 
 // TestClients: each request that a client was answered was executed, once, and none else. None fails, and no client has to

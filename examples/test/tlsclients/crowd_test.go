@@ -96,9 +96,12 @@ func (c *crowd) judge(done executions) {
 		}
 		c.Error(line)
 	}
-	executed := map[string]int{}
+	executed, proto := map[string]int{}, "HTTP/1.1"
+	if c.http2 {
+		proto = "HTTP/2.0"
+	}
 	for _, x := range done {
-		if executed[x.path]++; x.proto != "HTTP/1.1" {
+		if executed[x.path]++; x.proto != proto {
 			c.Errorf("%s came over %s", x.path, x.proto)
 		}
 	}

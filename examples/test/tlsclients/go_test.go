@@ -69,7 +69,7 @@ func goClients(c *crowd) {
 				}
 			})}, err
 		}
-		transport := &http.Transport{DialContext: dial, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
+		transport := &http.Transport{DialContext: dial, ForceAttemptHTTP2: c.http2, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
 			ClientSessionCache: tls.NewLRUClientSessionCache(1)}}
 		client := &http.Client{Transport: transport, Timeout: flow.Patience}
 		c.Cleanup(transport.CloseIdleConnections)

@@ -45,13 +45,16 @@ func (c *crowd) script(name string, args ...string) {
 // curl asks for one URL after the other, which is the way to have it keep its connection.
 func curl(c *crowd) {
 	body := flow.WriteFile(c, c.TempDir(), "body", strings.Repeat("baton", 200))
-	path := flow.Tool(c, "curl", "apt-get install curl")
+	path, version := flow.Tool(c, "curl", "apt-get install curl"), "--http1.1"
+	if c.http2 {
+		version = "--http2"
+	}
 	var running sync.WaitGroup
 	for i := range each {
-		version := []string{"1.3", "1.2"}[i%2]
+		tls := []string{"1.3", "1.2"}[i%2]
 		running.Go(func() {
-			log := c.program(22, path, "-q", "-v", "-s", "-N", "--http1.1", "--cacert", c.site.cert, "--tlsv"+version, "--tls-max", version, "--fail", "--fail-early",
-				"--rate", "10/s", "--max-time", "60", "--data-binary", "@"+body, fmt.Sprintf("https://%s/curl/%d/[0-99999]", c.site.Addr, i))
+			log := c.program(22, path, "-q", "-v", "-s", "-N", version, "--cacert", c.site.cert, "--tlsv"+tls, "--tls-max", tls, "--fail", "--fail-early",
+				"--rate", "10/s", "--max-time", "60", "--data-binary", "@"+body, fmt.Sprintf("https://%s/%s/%d/[0-99999]", c.site.Addr, c.name, i))
 			if n := strings.Count(log, "retrying a fresh connect"); n > 0 { // it may not be told to let that be
 				c.says(fmt.Sprintf("client %d sent %d requests again", i, n))
 			}
@@ -70,7 +73,13 @@ func python(c *crowd) {
 	flow.Missing(c, "Python with "+c.name, "apt-get install python3-requests")
 }
 
-func node(c *crowd) { c.script(flow.Tool(c, "node", "apt-get install nodejs"), "testdata/client.js") }
+func node(c *crowd) {
+	script := "testdata/client.js"
+	if c.http2 {
+		script = "testdata/client2.js"
+	}
+	c.script(flow.Tool(c, "node", "apt-get install nodejs"), script)
+}
 
 func java(c *crowd) {
 	dir := c.TempDir()

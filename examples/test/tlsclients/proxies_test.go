@@ -78,11 +78,15 @@ http {
 
 func haproxy(c *crowd) {
 	bin := flow.Tool(c, "haproxy", "apt-get install haproxy")
+	ports, alpn := "808", "http/1.1"
+	if c.http2 {
+		ports, alpn = "807", "h2"
+	}
 	side := func(port, version string) string {
-		return strings.NewReplacer("PORT", port, "VERSION", version).Replace(`
+		return strings.NewReplacer("PORT", ports+port, "VERSION", version, "ALPN", alpn).Replace(`
 listen PORT
 	bind HOST:PORT
-	server s SERVICE ssl verify required ca-file CERT ssl-min-ver VERSION ssl-max-ver VERSION pool-purge-delay 1h
+	server s SERVICE ssl verify required ca-file CERT ssl-min-ver VERSION ssl-max-ver VERSION alpn ALPN pool-purge-delay 1h
 `)
 	}
 	_, path := c.config(`
@@ -95,6 +99,6 @@ defaults
 	timeout server 60s
 	retries 0
 	http-reuse always
-` + side("8083", "TLSv1.3") + side("8082", "TLSv1.2"))
-	c.proxy("808", bin, "-db", "-f", path)
+` + side("3", "TLSv1.3") + side("2", "TLSv1.2"))
+	c.proxy(ports, bin, "-db", "-f", path)
 }
