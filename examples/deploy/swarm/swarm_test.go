@@ -43,6 +43,14 @@ func newSite(t *testing.T) *site {
 		}
 		flow.WriteFile(t, s.dir, name, quick.Replace(string(text)))
 	}
+	t.Cleanup(func() {
+		for _, service := range []string{"web_traefik", "web_app"} {
+			if t.Failed() {
+				said, _ := s.Run("service", "logs", "--tail", "100", service)
+				t.Log(said)
+			}
+		}
+	})
 	s.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": traefik})
 	return s
 }

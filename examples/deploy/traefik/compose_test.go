@@ -51,6 +51,12 @@ func newComposed(t *testing.T) *composed {
 		// Quicker probes, as nothing but waiting hangs on them.
 		flow.WriteFile(t, s.dir, name, strings.ReplaceAll(string(text), "nterval: 1s", "nterval: 200ms"))
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, _ := s.Run("compose", "-f", filepath.Join(s.dir, "compose.yaml"), "logs", "--tail", "100")
+			t.Log(said)
+		}
+	})
 	s.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": traefik})
 	return s
 }
