@@ -84,9 +84,7 @@ func (s *Set) adopt(tickets []Ticket, n int, restore func(i int, t *Ticket) *con
 			s.adopted.Add(1)
 		} else { // or its server failed just now and closed the listener
 			_ = c.Conn.Close()
-			if c.taken != nil {
-				c.taken.Wipe()
-			}
+			c.wipeTaken()
 		}
 	}
 	return err
@@ -97,7 +95,7 @@ func (s *Set) keepDormant(t Ticket, fd int) *conn {
 	s.mu.Lock()
 	so := s.sockets[t.Listener]
 	s.mu.Unlock()
-	if so == nil || !t.Idle || t.Form != "" {
+	if so == nil || !t.Idle || t.Form != "" && t.Form != formTLS {
 		return nil
 	}
 	nc, err := dormant.New(fd)
@@ -106,6 +104,13 @@ func (s *Set) keepDormant(t Ticket, fd int) *conn {
 	}
 	c := so.newAdopted(nc, t)
 	c.dormant = true
+	if t.Form == formTLS {
+		err = c.take(t.State, false)
+		c.speaks.Store(insealed)
+	}
+	if err != nil { // restore closes it
+		return nil
+	}
 	return c
 }
 
@@ -181,8 +186,10 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 }
 
 // take takes the keys of a connection over TLS.
-func (c *conn) take(keys []byte, http2 bool) (err error) {
-	c.taken, err = c.sock.secured.Load().open(keys, http2)
+func (c *conn) take(keys []byte, http2 bool) error {
+	taken, err := c.sock.secured.Load().open(keys, http2)
+	c.taken.Store(taken)
+	c.keyed = true
 	c.secure(new(sniff.Records))
 	return err
 }

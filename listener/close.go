@@ -21,6 +21,7 @@ func (c *conn) close(force bool) error {
 	c.mu.Lock()
 	again, sessions := c.closed, c.sessions
 	c.closed, c.sessions = true, nil
+	c.wipeTaken()
 	c.mu.Unlock()
 	c.leaveRest(false)
 	if again {

@@ -72,12 +72,13 @@ type conn struct {
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection
 	talk      conversation                 // of a Followed, or nil; set before a server gets the connection
 
-	taken    *tlsmove.State // adopted in the midst of TLS, until the server's listener has it
-	seal     *seal          // of a TLSListener's; set before a server gets the connection
-	offered  int            // then: how long the buffer is that the server offers; the reader's
-	ahead    bool           // likewise: see protocol.atRest
-	movesNow bool           // likewise: at rest, it is so in what the server has read, too
-	trims    bool           // likewise: see skipLineEnds
+	taken    atomic.Pointer[tlsmove.State] // its keys, until the server's listener has it, or close
+	keyed    bool                          // adopted in the midst of TLS
+	seal     *seal                         // of a TLSListener's; set before a server gets the connection
+	offered  int                           // then: how long the buffer is that the server offers; the reader's
+	ahead    bool                          // likewise: see protocol.atRest
+	movesNow bool                          // likewise: at rest, it is so in what the server has read, too
+	trims    bool                          // likewise: see skipLineEnds
 
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle

@@ -80,7 +80,7 @@ func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
 	if c.speaks.Load() != insealed && (http2 == nil || c.seal == nil) {
 		return t, true
 	}
-	keys, err := c.seal.Export()
+	keys, err := c.exportTLS()
 	if err != nil {
 		return t, false
 	}
@@ -165,7 +165,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 				d.set.moved.Add(1)
 			} else {
 				o.conn.shared.Store(true)
-				if hasSecrets(tickets[i].Form) {
+				if hasSecrets(tickets[i].Form) && o.conn.seal != nil {
 					o.conn.seal.Keep()
 				}
 			}

@@ -62,10 +62,10 @@ func (c http2) behind(int) LossKind  { return "" }
 // behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 
-// movable: what was read stays here, and so do keys of TLS, until the server has them. Nothing read does not tell that
-// there are none: unseal begins with that.
+// movable: what was read stays here, and so do keys of TLS, until the server has them; but of a connection that is
+// asleep, they are here. Nothing read does not tell that there are none: unseal begins with that.
 func (c unmet) movable() bool {
-	return !c.readSinceIdle.Load() && c.http1.movable() && !c.isTLS()
+	return !c.readSinceIdle.Load() && c.http1.movable() && (!c.isTLS() || c.asleep() && !c.set.keepTLS.Load())
 }
 
 func (c unmet) atRest(int, bool) bool {
@@ -103,7 +103,7 @@ func (c unmet) part() LossKind {
 }
 
 func (c unmet) unread(p []byte, n int) LossKind {
-	if c.readSinceIdle.Load() {
+	if c.readSinceIdle.Load() || c.speaks.Load() == insealed {
 		return c.spoken().unread(p, n)
 	}
 	return LossKind(sniff.UnmetKind(p, n))

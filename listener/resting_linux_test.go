@@ -1,34 +1,54 @@
 package listener
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/baton-go/baton/listener/internal/dormant"
+	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
 // lodger is a generation in which a connection rests, until its client sends something.
 type lodger struct {
 	*generation
 	cl     *client
+	state  *tlsmove.State // of one over TLS
+	serve  func(from *generation, srv *http.Server) *generation
 	served atomic.Int32 // connections that its server knows of
 }
 
-func newLodger(t *testing.T) *lodger {
+func newLodger(t *testing.T, secure bool) *lodger {
 	t.Helper()
 	was := restTick
 	restTick = time.Hour
 	t.Cleanup(func() { restTick = was })
-	one := next(t, nil, &http.Server{Handler: echo(1)})
-	l := &lodger{cl: idle(t, one)}
-	l.generation = next(t, one, &http.Server{Handler: echo(2), IdleTimeout: time.Minute, ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
+	serve := func(from *generation, srv *http.Server) *generation { return next(t, from, srv) }
+	if secure {
+		config := certified("http/1.1")
+		serve = func(from *generation, srv *http.Server) *generation { return nextTLS(t, from, srv, config) }
+	}
+	one := serve(nil, &http.Server{Handler: echo(1)})
+	l := &lodger{serve: serve}
+	if secure {
+		l.cl = dialTLS(t, one)
+		l.cl.ask("a")
+		one.await(t, "not idle", func(now Counts) bool { return now.Idle == 1 })
+	} else {
+		l.cl = idle(t, one)
+	}
+	l.generation = serve(one, &http.Server{Handler: echo(2), IdleTimeout: time.Minute, ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
 			l.served.Add(1)
 		}
@@ -36,7 +56,18 @@ func newLodger(t *testing.T) *lodger {
 	one.leave(t, l.generation)()
 	l.await(t, "is not served yet", func(Counts) bool { return l.ln.(*socket).tracked.Load() })
 	l.wantResting(t, true)
+	l.state = l.set.all()[0].taken.Load()
 	return l
+}
+
+func (l *lodger) wantWiped(t *testing.T) {
+	t.Helper()
+	if l.state == nil {
+		return
+	}
+	if secrets := slices.Concat(l.state.In.Secret, l.state.Out.Secret); len(bytes.Trim(secrets, "\x00")) > 0 {
+		t.Errorf("secrets are left: %x", secrets)
+	}
 }
 
 func (l *lodger) wantResting(t *testing.T, want bool) {
@@ -58,8 +89,9 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 	for name, f := range map[string]func(*testing.T, *lodger){
 		"until its client sends": answers,
 		"and goes on without a server": func(t *testing.T, l *lodger) {
-			three := next(t, l.generation, &http.Server{Handler: echo(3)})
+			three := l.serve(l.generation, &http.Server{Handler: echo(3)})
 			l.leave(t, three)()
+			l.wantWiped(t)
 			if g := l.cl.ask("b"); g != "3" || l.served.Load() != 0 {
 				t.Errorf("generation %s answers; the server between knows of %d", g, l.served.Load())
 			}
@@ -101,8 +133,12 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 		},
 		"until its client resets it": func(t *testing.T, l *lodger) {
 			c := l.set.all()[0]
-			_ = l.cl.nc.(*net.TCPConn).SetLinger(0)
-			_ = l.cl.nc.Close()
+			nc := l.cl.nc
+			if tc, ok := nc.(*tls.Conn); ok {
+				nc = tc.NetConn()
+			}
+			_ = nc.(*net.TCPConn).SetLinger(0)
+			_ = nc.Close()
 			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
 			if !c.isClosed() {
 				t.Error("a leave that has seen it before would offer it")
@@ -134,6 +170,36 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 				t.Errorf("generation %s answers", g)
 			}
 		},
+		"until its server is closed, also without descriptors": func(t *testing.T, l *lodger) {
+			full := exhaust(t)
+			defer full()
+			over := make(chan error, 1)
+			go func() { over <- l.srv.Close() }()
+			select {
+			case err := <-over:
+				check(t, err)
+			case <-time.After(patience):
+				t.Error("Accept waits for what can't be woken")
+			}
+			l.await(t, "rests", func(n Counts) bool { return n.Open() == 0 })
+			l.wantWiped(t)
+		},
+		"until its descriptor is free": func(t *testing.T, l *lodger) {
+			rc, err := l.set.all()[0].Conn.(*dormant.Conn).SyscallConn()
+			check(t, err)
+			check(t, rc.Control(func(uintptr) {
+				l.cl.send(post("b"))
+				l.await(t, "not tried", func(Counts) bool {
+					l.ln.(*socket).mu.Lock() // which nobody holds for as long
+					defer l.ln.(*socket).mu.Unlock()
+					return l.ln.(*socket).resting.hasty
+				})
+			}))
+			l.ln.(*socket).tickResting(l.ln.(*socket).resting)
+			if g := l.cl.want("b"); g != "2" {
+				t.Errorf("generation %s answers", g)
+			}
+		},
 		"in no group while others come": func(t *testing.T, l *lodger) {
 			r := l.ln.(*socket).resting
 			l.ln.(*socket).tickResting(r)
@@ -143,17 +209,19 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 			answers(t, l)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			before := descriptors(t)
-			t.Cleanup(func() {
-				for end := time.Now().Add(patience); descriptors(t) > before; time.Sleep(time.Millisecond) {
-					if time.Now().After(end) {
-						t.Fatalf("%d descriptors before, %d after", before, descriptors(t))
+		for _, secure := range []bool{false, true} {
+			t.Run(name+map[bool]string{true: ", over TLS"}[secure], func(t *testing.T) {
+				before := descriptors(t)
+				t.Cleanup(func() {
+					for end := time.Now().Add(patience); descriptors(t) > before; time.Sleep(time.Millisecond) {
+						if time.Now().After(end) {
+							t.Fatalf("%d descriptors before, %d after", before, descriptors(t))
+						}
 					}
-				}
+				})
+				f(t, newLodger(t, secure))
 			})
-			f(t, newLodger(t))
-		})
+		}
 	}
 }
 
@@ -172,7 +240,7 @@ func exhaust(t *testing.T) (free func()) {
 
 // A Leave that is cut off closes what rests.
 func TestARestThatIsCutOff(t *testing.T) {
-	l := newLodger(t)
+	l := newLodger(t, true)
 	ctx, cut := context.WithCancel(context.Background())
 	asked := make(chan struct{})
 	over := make(chan error, 1)

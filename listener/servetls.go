@@ -109,7 +109,11 @@ func (l *securedListener) acceptAll() {
 		nc, err := l.Listener.Accept()
 		if err == nil {
 			pause = 0
-			go l.shake(nc)
+			if c, _ := unwrap(nc); c.keyed {
+				l.shake(nc) // which takes no handshake: the server has it before an error
+			} else {
+				go l.shake(nc)
+			}
 			continue
 		}
 		failed, later := l.failed, (<-chan time.Time)(nil)
@@ -131,11 +135,14 @@ func (l *securedListener) acceptAll() {
 // wrap is nil where a connection that was taken can't go on.
 func (l *securedListener) wrap(nc net.Conn) net.Conn {
 	c, _ := unwrap(nc)
-	if c.taken == nil {
+	if !c.keyed {
 		return newSealed(tlsmove.Server(nc, l.config), c)
 	}
-	seal, err := tlsmove.Adopt(nc, c.taken)
-	c.taken = nil
+	taken := c.taken.Swap(nil)
+	if taken == nil { // it is closed
+		return nc
+	}
+	seal, err := tlsmove.Adopt(nc, taken)
 	if err != nil {
 		_ = nc.Close()
 		return nc

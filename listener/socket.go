@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -135,6 +136,9 @@ func (so *socket) close() error {
 		return nil
 	}
 	so.settleRest()
+	if so.set.leaving.Load() == nil {
+		so.abandonRest()
+	}
 	so.closed = true
 	so.cond.Broadcast()
 	if so.forget != nil {
@@ -305,6 +309,8 @@ func (so *socket) serveResting(c *conn) (ok bool) {
 		so.resting.hasty = true
 		go so.set.starved.report(so.key, err) // the program's function may close so
 		return false
+	case errors.Is(err, dormant.ErrBusy):
+		so.resting.hasty = true
 	case !errors.Is(err, errClaimed): // it is closed, or its client has gone
 		so.endRest(c)
 		so.set.remove(c)
@@ -332,9 +338,10 @@ func (c *conn) wake() error {
 			c.adoptedAt = time.Now() // the client has sent a request: a deadline in the past would leave it unread
 		}
 		c.awake.Store(true)
-	case !scarce(err):
+	case !scarce(err) && !errors.Is(err, dormant.ErrBusy):
 		c.closed = true
 		_ = c.Conn.Close()
+		c.wipeTaken()
 	}
 	return err
 }
@@ -367,6 +374,20 @@ func (c *conn) leaveRest(served bool) {
 	} else {
 		c.sock.endRest(c)
 	}
+}
+
+// abandonRest closes what can't be woken for want of descriptors, where its server ends: Accept would wait for it, and
+// the server for Accept. The caller holds mu.
+func (so *socket) abandonRest() {
+	if so.resting == nil {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(so.resting.conns), func(c *conn) bool { return c == nil })
+	go func() {
+		for _, c := range left {
+			_ = c.close(false)
+		}
+	}()
 }
 
 // settleRest is called when so accepts nothing more. Where another process takes what rests, that goes on without

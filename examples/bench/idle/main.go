@@ -3,6 +3,7 @@
 // Command idle measures what a swap costs a service with many idle connections, and its active clients meanwhile.
 //
 //	go -C examples run ./bench/idle -idle 10000,18000 -active 64 -swaps 5
+//	go -C examples run ./bench/idle -tls -idle 10000,18000
 //
 // The service is a process of its own, the clients are this one. A swap's time is that of the old
 // generation from its event "replaced" to its last. Active clients send a POST, rest
@@ -14,6 +15,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
@@ -29,6 +31,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +44,7 @@ var (
 	think   = flag.Duration("think", 20*time.Millisecond, "the most `time` that an active client rests between two requests")
 	every   = flag.Duration("every", 7*time.Second, "the `time` between two swaps: after a swap, servers get what rests within 5s")
 	swaps   = flag.Int("swaps", 5, "the `number` of swaps in each run")
+	secure  = flag.Bool("tls", false, "speak TLS, half 1.3 and half 1.2; otherwise plain text")
 	program = flag.String("program", "", "another build of this command, which serves; for comparisons")
 	profile = flag.String("profile", "", "a `folder` for CPU profiles of each generation")
 	serve   = flag.String("serve", "", "be the service on this `host:port`, not the measurement")
@@ -69,7 +73,12 @@ func service(ctx context.Context) error {
 		return err
 	}
 	echo := func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }
-	svc.Serve(ln, &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Hour})
+	srv := &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Hour}
+	if !*secure {
+		svc.Serve(ln, srv)
+	} else if err := svc.ServeTLS(ln, srv, *socket+".cert", *socket+".key"); err != nil {
+		return err
+	}
 	return svc.Run(ctx)
 }
 
@@ -120,6 +129,7 @@ type site struct {
 	conns  int
 	events chan event
 	came   []event // and was not awaited yet
+	dials  atomic.Int64
 
 	mu    sync.Mutex // guards what follows
 	waits []wait
@@ -151,7 +161,7 @@ func (s *site) measure(ctx context.Context) error {
 	defer s.Stop(ctx)
 	var idle []net.Conn
 	for range s.conns {
-		c, err := net.Dial("tcp", s.addr)
+		c, err := s.dial()
 		if err != nil {
 			return err
 		}
@@ -196,8 +206,12 @@ func (s *site) measure(ctx context.Context) error {
 		}
 	}
 	slices.Sort(took)
-	fmt.Printf("%d idle: moved in median %v, least %v, most %v; both generations %d MB (%d and %d); "+
-		"CPU of a connection %v and %v\n", s.conns,
+	kind := "idle"
+	if *secure {
+		kind = "idle over TLS"
+	}
+	fmt.Printf("%d %s: moved in median %v, least %v, most %v; both generations %d MB (%d and %d); "+
+		"CPU of a connection %v and %v\n", s.conns, kind,
 		took[len(took)/2].Round(time.Millisecond), took[0].Round(time.Millisecond),
 		took[len(took)-1].Round(time.Millisecond), memory>>20, olds>>20, news>>20,
 		oldCPU.Round(100*time.Nanosecond), newCPU.Round(100*time.Nanosecond))
@@ -214,7 +228,14 @@ func (s *site) start(dir string) (pid int, err error) {
 	s.addr = ln.Addr().String()
 	_ = ln.Close()
 	s.Socket, s.events = filepath.Join(dir, "control"), make(chan event, 100)
-	cmd := exec.Command(cmp.Or(*program, os.Args[0]), "-serve", s.addr, "-socket", s.Socket, "-profile", *profile)
+	args := []string{"-serve", s.addr, "-socket", s.Socket, "-profile", *profile}
+	if *secure {
+		args = append(args, "-tls")
+		if err := certify(s.Socket+".cert", s.Socket+".key"); err != nil {
+			return 0, err
+		}
+	}
+	cmd := exec.Command(cmp.Or(*program, os.Args[0]), args...)
 	log, err := os.Create(s.Socket + ".log")
 	if err != nil {
 		return 0, err
@@ -327,9 +348,21 @@ func memory(pid int) int {
 	return 0
 }
 
+// dial connects, by TLS 1.3 and 1.2 in turn.
+func (s *site) dial() (net.Conn, error) {
+	if !*secure {
+		return net.Dial("tcp", s.addr)
+	}
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}} //nolint:gosec // its own, of now
+	if s.dials.Add(1)%2 == 0 {
+		config.MaxVersion = tls.VersionTLS12
+	}
+	return tls.Dial("tcp", s.addr, config)
+}
+
 // client is an active one.
 func (s *site) client(ctx context.Context) {
-	c, err := net.Dial("tcp", s.addr)
+	c, err := s.dial()
 	if err != nil {
 		s.fail(err)
 		return

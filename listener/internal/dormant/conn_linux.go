@@ -26,6 +26,9 @@ type Conn struct {
 var (
 	errAsleep = errors.New("dormant: the connection rests")
 	errNone   = errors.New("dormant: no connection, or its client has gone")
+
+	// ErrBusy is what Wake returns while somebody uses the descriptor: to send it elsewhere may take long.
+	ErrBusy = errors.New("dormant: the descriptor is in use")
 )
 
 // New takes a descriptor, unless it returns an error.
@@ -52,7 +55,9 @@ func (c *Conn) use(f func(fd int) error) error {
 // Wake returns the connection in package net's form, and closes this one. It closes it, too, where its client has
 // gone. After another error this one goes on: the process may be out of descriptors, and Wake needs one for a moment.
 func (c *Conn) Wake() (net.Conn, error) {
-	c.mu.Lock()
+	if !c.mu.TryLock() {
+		return nil, ErrBusy
+	}
 	defer c.mu.Unlock()
 	nc, err := c.netConn()
 	if err != nil {

@@ -14,6 +14,9 @@ type Conn struct {
 	net.Conn
 }
 
+// ErrBusy is never returned.
+var ErrBusy = errors.New("dormant: busy")
+
 func New(int) (*Conn, error)          { return nil, errors.ErrUnsupported }
 func (*Conn) Wake() (net.Conn, error) { return nil, errors.ErrUnsupported }
 
