@@ -107,8 +107,9 @@ type Config struct {
 	// SIGPIPE. Writes return EPIPE.
 	Logger *slog.Logger
 
-	// Version is what Status, its line in systemctl status, and the log of a swap call this build. Default: what the toolchain
-	// has stamped on the binary, the version of the main module or the revision; none where it has stamped nothing.
+	// Version is what Status, its line in systemctl status, and the log of a swap call this build. Default: what the
+	// toolchain has stamped on the binary, the version of the main module or the revision; none where it has stamped
+	// nothing.
 	Version string
 
 	// OnEvent is called for each change of phase and each failed swap, in order, on a goroutine of

@@ -37,8 +37,8 @@ const firstGroup, lastGroup = 16, 64
 //
 // HTTP/2 connections without TLS, or with a TLSListener's, go to handover, too, when no stream is
 // open on them, and HTTP/2 has not begun in a handler. Those that have not gone in half of grace, and
-// all others, are sent a GOAWAY, spread over half of grace, and end when their streams have. net/http closes those whose
-// client does not, one second later. The requests that a client sends until it has seen the GOAWAY
+// all others, are sent a GOAWAY, spread over half of grace, and end when their streams have. net/http
+// closes those whose client does not, one second later. The requests that a client sends until it has seen the GOAWAY
 // are answered. A client that does not answer a PING has grace for that, each time. One that has
 // begun a frame and stops, or does not take the server's GOAWAY, has grace too, unless a request is
 // under way.

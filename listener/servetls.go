@@ -15,10 +15,11 @@ import (
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
-// TLSListener returns what srv is to accept from by Set.Serve, to serve ln over TLS by config. Where ln is what Listen
-// has returned, connections can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its handover as
-// those in plain text, of HTTP/1.1 and HTTP/2. Adopt of a set that serves their listener over TLS takes them, unless its
-// config does not permit their version, suite or protocol. Config may go on to change its session tickets' keys.
+// TLSListener returns what srv is to accept from by Set.Serve, to serve ln over TLS by config. Where ln is what
+// Listen has returned, connections can be moved: with TLS 1.2 or 1.3, and AES-GCM. Leave then offers them to its
+// handover as those in plain text, of HTTP/1.1 and HTTP/2. Adopt of a set that serves their listener over TLS takes
+// them, unless its config does not permit their version, suite or protocol. Config may go on to change its session
+// tickets' keys.
 //
 // Others are closed after a grace: those with another suite, such as ChaCha20; with a client that has updated its keys;
 // of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection. So are all in FIPS 140 mode, and after

@@ -76,8 +76,8 @@ func (t *turn) hurry() {
 	t.do(Hurry{Drained: t.Drained})
 }
 
-// linger returns how long this generation stays at least when it is replaced. A sender is as slow as the machine, and so
-// was the start of the new process.
+// linger returns how long this generation stays at least when it is replaced. A sender is as slow as the machine, and
+// so was the start of the new process.
 func (s State) linger() time.Duration {
 	if s.Child.Took == 0 {
 		return MostLinger
