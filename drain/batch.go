@@ -33,7 +33,13 @@ func batchOf(tickets []listener.Ticket) []byte {
 		}
 		return uint64(at)
 	}
-	var entry, entries []byte
+	const numbers = 6 * binary.MaxVarintLen64
+	most, all := 0, 0
+	for _, t := range tickets {
+		most, all = max(most, numbers+len(t.State)), all+numbers+len(t.State)
+	}
+	// None of them grows, which would leave a copy of secrets.
+	entry, entries := make([]byte, 0, most), make([]byte, 0, all)
 	for _, t := range tickets {
 		var flags uint64
 		if t.Idle {
@@ -55,7 +61,10 @@ func batchOf(tickets []listener.Ticket) []byte {
 	for _, name := range names[1:] {
 		b = appendText(b, []byte(name))
 	}
-	return append(b, entries...)
+	b = append(b, entries...)
+	clear(entry[:most])
+	clear(entries)
+	return b
 }
 
 func appendText(b, text []byte) []byte {

@@ -42,7 +42,7 @@ func portion(tickets []listener.Ticket) int {
 func (sw *swap) handSome(tickets []listener.Ticket, conns []syscall.Conn) ([]bool, error) {
 	if sw.offers.batched() {
 		batch := batchOf(tickets)
-		a, err := sw.offer(context.Background(), message{Kind: kindOffer, Batch: batch}, conns...)
+		a, err := sw.offer(context.Background(), message{Kind: kindOffer, secret: batch}, conns...)
 		clear(batch) // there may be secrets in it
 		if err != nil || len(a.Took) > 0 || sw.offers.batched() {
 			return a.Took, err

@@ -2,22 +2,11 @@ package drain_test
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 )
 
@@ -87,112 +76,4 @@ func TestRequestsOverTLSAreCutBySwaps(t *testing.T) {
 		s.stop()
 		s.wantNothingLost()
 	})
-}
-
-// forms are the ways in which bytes may be written.
-func forms(secret []byte) (all [][]byte) {
-	text := hex.EncodeToString(secret)
-	list := strings.Trim(fmt.Sprint(secret), "[]")
-	for _, form := range []string{string(secret), text, strings.ToUpper(text), list, strings.ReplaceAll(list, " ", ","),
-		strings.Trim(strings.TrimPrefix(fmt.Sprintf("%#v", secret), "[]byte"), "{}")} {
-		all = append(all, []byte(form))
-	}
-	quoted := strconv.Quote(string(secret[4 : len(secret)-4])) // what is beside it may share a character with its ends
-	all = append(all, []byte(quoted[1:len(quoted)-1]))
-	for before := range 3 { // as a part of something longer
-		text := base64.StdEncoding.EncodeToString(append(make([]byte, before), secret...))
-		all = append(all, []byte(text[4:len(text)-4]))
-	}
-	return all
-}
-
-// secretsOf returns those of a key log, and the keys of TLS_AES_128_GCM_SHA256 that come of them.
-func secretsOf(t testing.TB, log string) (all [][]byte) {
-	t.Helper()
-	for line := range strings.Lines(log) {
-		f := strings.Fields(line)
-		if len(f) != 3 {
-			t.Fatalf("key log: %q", line)
-		}
-		secret := have(hex.DecodeString(f[2]))(t)
-		all = append(all, secret)
-		if strings.Contains(f[0], "TRAFFIC_SECRET_0") && len(secret) == sha256.Size { // RFC 8446, 7.3
-			label := append(binary.BigEndian.AppendUint16(nil, 16), "\x09tls13 key\x00"...)
-			all = append(all, have(hkdf.Expand(sha256.New, secret, string(label), 16))(t))
-		}
-	}
-	return all
-}
-
-// The secrets of connections that move are in memory and on the link alone: no log, event, status, metric or file of the
-// service has them, nor has the environment or the command line of a generation. The service writes no core file.
-func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{}), withControl)
-	var log bytes.Buffer
-	var clients []*client
-	var streams []*http2Client
-	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		config := trusting(version)
-		config.KeyLogWriter = &log
-		c, _ := s.greet(config)
-		defer c.Close()
-		clients = append(clients, c)
-		streams = append(streams, s.withSecrets(version, &log))
-	}
-	written := make(map[string][]byte)
-	look := func() {
-		pid := s.main().PID
-		for _, file := range []string{"environ", "cmdline"} {
-			path := fmt.Sprintf("/proc/%d/%s", pid, file)
-			written[path] = have(os.ReadFile(path))(t)
-		}
-		_, _, metrics := s.curl("GET", "/metrics")
-		_, _, status := s.curl("GET", "/status")
-		written[fmt.Sprint("metrics ", pid)], written[fmt.Sprint("status ", pid)] = []byte(metrics), []byte(status)
-		written[fmt.Sprint("Status ", pid)] = []byte(s.do("status"))
-	}
-	look()
-	for range 2 { // crypto/tls hands over the first time, and what has taken a connection the second time
-		old := s.main().PID
-		s.swap()
-		s.wantExit(old, 0)
-		for _, c := range clients {
-			if a, err := c.ask("POST", "/echo", "hello"); err != nil || a.body != "hello" {
-				t.Fatalf("%+v, %v", a, err)
-			}
-		}
-		for _, c := range streams {
-			if err := c.ask("hello"); err != nil || c.dials.Load() != 1 {
-				t.Fatalf("HTTP/2: %v, %d dials", err, c.dials.Load())
-			}
-		}
-		look()
-	}
-	s.failSwap("check fails")
-	look()
-	must(t, filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() && path != s.binary {
-			written[path], err = os.ReadFile(path)
-		}
-		return err
-	}))
-	s.stop()
-	written["log"] = have(os.ReadFile(s.logFile()))(t)
-	written["events"] = fmt.Appendf(nil, "%+v", s.since(0))
-	secrets := secretsOf(t, log.String())
-	if len(secrets) < 2*(1+4+2) {
-		t.Fatalf("the key log has %d secrets:\n%s", len(secrets), &log)
-	}
-	n := 0
-	for where, text := range written {
-		n += len(text)
-		for _, secret := range secrets {
-			for _, form := range forms(secret) {
-				if bytes.Contains(text, form) {
-					t.Errorf("%s has a secret, as %q", where, form)
-				}
-			}
-		}
-	}
-	t.Logf("%d secrets, in %d forms each, sought in %d texts with %d bytes", len(secrets), len(forms(secrets[0])), len(written), n)
 }

@@ -76,10 +76,15 @@ type message struct {
 
 	Owned []string `json:"owned,omitempty"` // of owns; of promoted: what the descriptors are the states of
 
+	secret []byte // what Batch becomes over there
+
 	Build string `json:"build,omitempty"` // of able: the version of the program
 
 	Parts map[string]json.RawMessage `json:"parts,omitempty"` // of promoted: see give
 }
+
+// Secret implements link.Secretive.
+func (m message) Secret() (field string, b []byte) { return "batch", m.secret }
 
 // maxGiven is the most that all parts together may give, in bytes: a message has room for it.
 const maxGiven = 64 << 10

@@ -146,6 +146,7 @@ func (l *Link) ReceiveFDs(msg any) ([]int, error) {
 		return files, fmt.Errorf("link: receive: no frame: %d bytes, %d descriptors", length, count)
 	}
 	text := make([]byte, length)
+	defer clear(text) // there may be secrets in it
 	if err := l.readRest(text); err != nil {
 		return files, err
 	}

@@ -3,6 +3,7 @@
 package link
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -41,19 +42,41 @@ type parcel struct {
 	sent  chan error // has the result; with room for it
 }
 
+// Secretive is a message, an object with some field, that has bytes which json.Marshal is not to see: it leaves a copy of
+// what it has seen. They go along in a field of their own, as it would write them.
+type Secretive interface {
+	Secret() (field string, b []byte)
+}
+
 func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
 	text, err := json.Marshal(msg)
 	if err != nil {
 		return nil, fmt.Errorf("link: send: %w", err)
 	}
-	if len(text) > MaxText || len(files) > maxFiles {
-		return nil, fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", len(text),
+	defer clear(text) // of what it has, no copy is to be left
+	var field string
+	var secret []byte
+	if s, ok := msg.(Secretive); ok {
+		field, secret = s.Secret()
+	}
+	n := len(text)
+	if len(secret) > 0 {
+		n += len(`,"":""`) + len(field) + base64.StdEncoding.EncodedLen(len(secret))
+	}
+	if n > MaxText || len(files) > maxFiles {
+		return nil, fmt.Errorf("link: send: %d bytes and %d descriptors are more than %d and %d", n,
 			len(files), MaxText, maxFiles)
 	}
-	data := make([]byte, 8, 8+len(text))
-	binary.BigEndian.PutUint32(data, uint32(len(text)))
+	data := make([]byte, 8, 8+n)
+	binary.BigEndian.PutUint32(data, uint32(n))
 	binary.BigEndian.PutUint32(data[4:], uint32(len(files)))
-	return &parcel{data: append(data, text...), files: files, sent: make(chan error, 1)}, nil
+	data = append(data, text...)
+	if len(secret) > 0 {
+		data = append(data[:len(data)-1], `,"`+field+`":"`...)
+		data = base64.StdEncoding.AppendEncode(data, secret)
+		data = append(data, `"}`...)
+	}
+	return &parcel{data: data, files: files, sent: make(chan error, 1)}, nil
 }
 
 // Send sends msg as JSON, with copies of the descriptors of files, and returns when it is in the
@@ -204,6 +227,7 @@ func (o *outbox) withdraw(f *parcel) bool {
 	i := slices.Index(o.waiting, f)
 	if i >= 0 {
 		o.waiting = slices.Delete(o.waiting, i, i+1)
+		clear(f.data)
 	}
 	return i >= 0
 }
@@ -212,6 +236,7 @@ func (o *outbox) write(f *parcel) error {
 	if len(f.data) == 0 {
 		return nil // of Flush
 	}
+	defer clear(f.data)
 	_ = o.conn.SetWriteDeadline(f.by)
 	sent := 0
 	err := withFDs(f.files, nil, func(fds []int) error {

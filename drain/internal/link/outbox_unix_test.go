@@ -3,6 +3,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strings"
@@ -115,5 +116,40 @@ func TestFlushWaitsForThePosts(t *testing.T) {
 	defer a.out.mu.Unlock()
 	if len(a.out.waiting) > 0 {
 		t.Errorf("%d wait after Flush", len(a.out.waiting))
+	}
+}
+
+type telling struct {
+	Kind string `json:"kind"`
+	Told []byte `json:"told,omitempty"`
+
+	secret []byte
+}
+
+func (t telling) Secret() (string, []byte) { return "told", t.secret }
+
+// What a message has secretly comes in the field that it names, and no parcel has it any more that was sent or taken back.
+func TestSecretsOfMessagesAreOverwritten(t *testing.T) {
+	near, far := pair(t)
+	for _, secret := range []string{"", "s", "a secret"} {
+		f, err := newParcel(telling{"kind", nil, []byte(secret)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := near.out.write(f); err != nil {
+			t.Fatal(err)
+		}
+		var got telling
+		if _, err := far.Receive(&got); err != nil || string(got.Told) != secret || got.Kind != "kind" {
+			t.Errorf("got %+v, %v; want %q", got, err, secret)
+		}
+		back, _ := newParcel(telling{"kind", nil, []byte(secret)}, nil)
+		near.out.waiting = append(near.out.waiting, back)
+		near.out.withdraw(back)
+		for _, p := range []*parcel{f, back} {
+			if len(bytes.Trim(p.data, "\x00")) > 0 {
+				t.Errorf("%q is left", p.data)
+			}
+		}
 	}
 }
