@@ -28,8 +28,8 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// TestHTTP2: such connections end with a GOAWAY. What clients had begun by then
-// is answered, and they connect anew for the rest.
+// TestHTTP2: such connections move at rest, or end with a GOAWAY. What clients had begun by then
+// is answered, and they connect again for the rest.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	cert, key, _ := flow.Certificate(t, "127.0.0.1")
