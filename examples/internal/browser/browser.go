@@ -52,9 +52,10 @@ type Page struct {
 // Open opens url until the end of the test. Without a Chromium the test is skipped.
 func Open(t testing.TB, url string, v View) *Page {
 	t.Helper()
-	path, err := exec.LookPath("chromium-headless-shell")
+	// Debian's is a shell script, behind which the browser would outlive the test.
+	path, err := exec.LookPath("/usr/lib/chromium/chromium-headless-shell")
 	if err != nil {
-		path, err = exec.LookPath("chromium")
+		path, err = exec.LookPath("chromium-headless-shell")
 	}
 	if err != nil {
 		flow.Missing(t, "chromium", "apt-get install chromium-headless-shell")
