@@ -42,8 +42,8 @@ type parcel struct {
 	sent  chan error // has the result; with room for it
 }
 
-// Secretive is a message, an object with some field, that has bytes which json.Marshal is not to see: it leaves a copy of
-// what it has seen. They go along in a field of their own, as it would write them.
+// Secretive is a message, an object with some field, that has bytes which json.Marshal is not to see: it leaves a copy
+// of what it has seen. They go along in a field of their own, as it would write them.
 type Secretive interface {
 	Secret() (field string, b []byte)
 }
