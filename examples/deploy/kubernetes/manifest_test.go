@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 )
@@ -26,11 +27,12 @@ func TestMain(m *testing.M) { flow.Main(m) }
 type manifest struct {
 	Deployment *appsv1.Deployment
 	Service    *corev1.Service
+	Budget     *policyv1.PodDisruptionBudget
 }
 
-func readManifest(t testing.TB) (m manifest) {
+func readManifest(t testing.TB, name string) (m manifest) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(flow.Examples(), "deploy", "kubernetes", "app.yaml"))
+	text, err := os.ReadFile(folder(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +43,10 @@ func readManifest(t testing.TB) (m manifest) {
 			m.Deployment = object
 		case *corev1.Service:
 			m.Service = object
+		case *policyv1.PodDisruptionBudget:
+			m.Budget = object
 		default:
-			t.Fatalf("app.yaml: %T, %v", object, err)
+			t.Fatalf("%s: %T, %v", name, object, err)
 		}
 	}
 	if m.Deployment == nil || m.Service == nil {
@@ -51,13 +55,26 @@ func readManifest(t testing.TB) (m manifest) {
 	return m
 }
 
+// marked returns the README's code block behind a marker.
+func marked(t testing.TB, marker string) string {
+	t.Helper()
+	text, err := os.ReadFile(folder("README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile("(?s)<!-- " + marker + " -->\n```sh\n(.*?)```\n").FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("the README has no block marked %q", marker)
+	}
+	return string(m[1])
+}
+
 func decode(text []byte) (runtime.Object, error) {
 	scheme := runtime.NewScheme()
-	if err := appsv1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, err
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
 	object, _, err := serializer.NewCodecFactory(scheme,
 		serializer.EnableStrict).UniversalDeserializer().Decode(text, nil, nil)
@@ -90,7 +107,7 @@ func (m manifest) duration(t testing.TB, name string) time.Duration {
 
 // TestNumbers: those that have to fit each other do.
 func TestNumbers(t *testing.T) {
-	m := readManifest(t)
+	m := readManifest(t, "app.yaml")
 	c := m.container()
 	ready, live := c.ReadinessProbe, c.LivenessProbe
 
@@ -140,7 +157,7 @@ func TestSettings(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("-help: exit code %d\n%s", code, help)
 	}
-	for _, e := range readManifest(t).container().Env {
+	for _, e := range readManifest(t, "app.yaml").container().Env {
 		name, ok := strings.CutPrefix(e.Name, "APP_")
 		name = "  -" + strings.ReplaceAll(strings.ToLower(name), "_", "-") + " "
 		if !ok || !strings.Contains(help, name) {

@@ -1,0 +1,150 @@
+//go:build linux
+
+package kubernetes
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const image = "registry.example.com/app:"
+
+// TestKubernetes does to a Deployment what is done to one, while clients POST.
+func TestKubernetes(t *testing.T) {
+	c := newCluster(t)
+	c.image(image+"v1", "nethttp", "v1", "")
+	c.image(image+"v2", "nethttp", "v2", "")
+	c.image(image+"v3", "internal/faulty", "v3", "hang")
+	c.watch()
+	c.follow("first", 0)
+	c.runs("app", "v1", 3)
+	c.volumes()
+
+	all := c.load("app", 0, 8, 0) // over all of it
+	begun := time.Now()
+	for _, step := range []struct {
+		operation string
+		do        func()
+	}{
+		{"rolling update of 3 pods", func() { c.follow("update", 0); c.runs("app", "v2", 3) }},
+		{"rollback of 3 pods", func() { c.follow("undo", 0); c.runs("app", "v1", 3) }},
+		{"a pod deleted", c.deletes},
+		{"a node drained, of two", c.drains},
+		{"an image that never gets ready, and the way back", c.neverReady},
+		{"a pod deleted, one machine's kube-proxy 12 s late", c.lateEndpoints},
+		{"a pod deleted, its kubelet asks no more, as in 1.22 to 1.24.1", c.deafKubelet},
+	} {
+		load := c.load("app", 0, 4, 4)
+		begun := time.Now()
+		step.do()
+		took := time.Since(begun)
+		load.Flows(20)
+		load.Report("Kubernetes", step.operation, took)
+	}
+	load := c.load("in-place", 0, 4, 4)
+	took := c.swaps()
+	load.Flows(20)
+	load.Report("Kubernetes", "two pods swapped in place", took)
+	if n := load.Reconnects(); n > 0 {
+		t.Errorf("%d connections were closed in swaps, want 0", n)
+	}
+
+	all.Report("Kubernetes", "all of this, clients that keep their connections", time.Since(begun))
+	for pod, code := range c.exits {
+		if code > 1 {
+			t.Errorf("%s: exit code %d", pod, code)
+		}
+	}
+}
+
+// deletes one pod, and looks at what the endpoint and the probes really do.
+func (c *cluster) deletes() {
+	c.t.Helper()
+	pod := c.of("app")[0].Name
+	c.kubectl("delete", "pod", pod)
+	c.exited(pod, 0)
+	c.runs("app", "v1", 3)
+	// It leaves the Service at once, is asked for its readiness all the same, and goes when it has ended.
+	want := []string{"ready, serving", "serving, terminating", "terminating", "gone"}
+	if got := c.endpoint(pod); !slices.Equal(got[max(0, len(got)-len(want)):], want) {
+		c.t.Errorf("%s: its endpoint was %q, want it to end with %q", pod, got, want)
+	}
+}
+
+// drains the node that has the most pods, under the disruption budget.
+func (c *cluster) drains() {
+	c.t.Helper()
+	on := map[string]int{}
+	for _, pod := range c.of("app") {
+		on[pod.Spec.NodeName]++
+	}
+	node := "node1"
+	if on["node2"] > on["node1"] {
+		node = "node2"
+	}
+	if on[node] < 2 {
+		c.t.Fatalf("pods by nodes: %v, want two on one", on)
+	}
+	c.least("app")
+	c.follow("drain", 0, "node1", node)
+	c.runs("app", "v1", 3)
+	if n := c.least("app"); n < 2 {
+		c.t.Errorf("while %s was drained, %d pods were ready, want 2: the disruption budget", node, n)
+	}
+	for _, pod := range c.of("app") {
+		if pod.Spec.NodeName == node {
+			c.t.Errorf("%s is on %s, which was drained", pod.Name, node)
+		}
+	}
+}
+
+// neverReady rolls out what hangs: the first pod of it stays the only one.
+func (c *cluster) neverReady() {
+	c.t.Helper()
+	deadline := func(seconds int) {
+		c.t.Helper()
+		c.kubectl("patch", "deployment", "app", "-p", fmt.Sprintf(`{"spec": {"progressDeadlineSeconds": %d}}`, seconds))
+	}
+	deadline(10) // for a test is long enough
+	before := c.of("app")
+	c.follow("update", 1, image+"v2", image+"v3")
+	for _, pod := range before {
+		if !slices.ContainsFunc(c.of("app"), func(p corev1.Pod) bool { return p.Name == pod.Name }) {
+			c.t.Errorf("%s has gone, for an image that never got ready", pod.Name)
+		}
+	}
+	deadline(120)
+	c.follow("undo", 0)
+	c.runs("app", "v1", 3)
+}
+
+// volumes starts the Deployment that has its binary in a volume, on both nodes.
+func (c *cluster) volumes() {
+	c.t.Helper()
+	c.release("v1")
+	c.kubectl("apply", "-f", "examples/deploy/kubernetes/in-place.yaml")
+	c.runs("in-place", "v1", 2)
+}
+
+// release puts a version where the nodes have it, by rename.
+func (c *cluster) release(version string) {
+	c.t.Helper()
+	binary := static(c.t, "nethttp", version, "")
+	for _, node := range []string{"node1", "node2"} {
+		c.on(node, "sh", "-c", "mkdir -p /srv/app && cp "+binary+" /srv/app/app.new && mv /srv/app/app.new /srv/app/app")
+	}
+}
+
+func (c *cluster) swaps() time.Duration {
+	c.t.Helper()
+	c.release("v2")
+	begun := time.Now()
+	c.follow("swap", 0)
+	took := time.Since(begun)
+	c.runs("in-place", "v2", 2)
+	return took
+}
