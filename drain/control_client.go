@@ -30,8 +30,8 @@ const (
 // the service whose Config.ControlSocket is socket what to do, and returns when that is done,
 // with the service's Status as JSON. Command is "status", "swap" (or "reload", which is the
 // same), "pull", "restore" or "stop"; or "metrics", whose answer is that of Status.WriteMetrics;
-// or "health", which is "status" with an error unless the service serves. It does also when it is
-// pulled, swapping or draining: that is no reason to kill it.
+// or "health", which is "status", and an error if the service does not serve. One that is pulled,
+// swapping or draining serves: nobody should kill it.
 // An error has the reason for which the service could not do it, and is to errors.Is and
 // errors.As what it is there, ErrSwapFailed for one; or it says that there is no service to ask.
 // After "stop", also one that had to cut something off, the processes of the service are gone,

@@ -44,6 +44,8 @@ func TestWhatVersionsSayToEachOtherIsFrozen(t *testing.T) {
 	said := map[string]bool{}
 	add := func(format string, args ...any) { said[fmt.Sprintf(format, args...)] = true }
 	fieldsOf(reflect.TypeFor[message](), "message", add)
+	fieldsOf(reflect.TypeFor[[]Record](), "message.parts.history", add)
+	fieldsOf(reflect.TypeFor[SwapResult](), "message.parts.last_swap", add)
 	fieldsOfLedger(t, add)
 	sources(t, add)
 	for _, line := range slices.Sorted(maps.Keys(frozen)) {

@@ -3,11 +3,11 @@ package drain
 import (
 	"cmp"
 	"context"
-	"github.com/baton-go/baton/drain/internal/forward"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/listener"

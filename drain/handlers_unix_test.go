@@ -87,7 +87,7 @@ func (g *gen) handler() http.Handler {
 	mux.HandleFunc("/do", g.do)
 	mux.HandleFunc("/options", g.options)
 	mux.HandleFunc("/events", g.events)
-	mux.Handle("/aside", g.svc.Aside(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	mux.Handle("/aside", g.svc.Aside(g.svc.Aside(http.NotFoundHandler()))) // counted once
 	mux.HandleFunc("/number", func(w http.ResponseWriter, r *http.Request) {
 		_,
 			_ = fmt.Fprint(w, listener.Requests(r.Context()))

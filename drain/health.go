@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -34,11 +35,11 @@ type Health interface {
 type mounted struct {
 	*health.State
 
-	mu    sync.Mutex // guards paths
-	paths map[string]bool
+	mu    sync.Mutex              // guards paths
+	paths map[any]map[string]bool // by server: one may have for visitors what another has for operators
 }
 
-// mostPaths bounds mounted.paths: a route may have a wildcard.
+// mostPaths bounds the paths of a server: a route may have a wildcard.
 const mostPaths = 16
 
 func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -55,19 +56,31 @@ func (m *mounted) Live() http.Handler {
 }
 
 func (m *mounted) learn(r *http.Request) {
-	listener.Aside(r.Context())
+	if r.Context().Value(asideKey{}) == nil {
+		listener.Aside(r.Context())
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.paths) < mostPaths {
-		m.paths[asked(r)] = true
+	server := serverOf(r)
+	if m.paths[server] == nil {
+		m.paths[server] = make(map[string]bool)
+	}
+	if len(m.paths[server]) < mostPaths {
+		m.paths[server][asked(r)] = true
 	}
 }
 
 func (m *mounted) at(r *http.Request) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.paths[asked(r)]
+	return m.paths[serverOf(r)][asked(r)]
 }
+
+// serverOf is a key of mounted.paths.
+func serverOf(r *http.Request) any { return r.Context().Value(http.ServerContextKey) }
+
+// asideKey is of the context of a request that has been counted aside.
+type asideKey struct{}
 
 // asked is the path that a client has asked for, whatever a router has made of r.URL.
 func asked(r *http.Request) string {
@@ -77,10 +90,11 @@ func asked(r *http.Request) string {
 
 // Aside returns h for what operators and their tools ask for, such as a status page or metrics. A pull and a stop do
 // not wait until such requests have ended: they are no visitors, from the second one for a path on, and the Status
-// counts them apart. H should have 16 paths at most, with those of Health.
+// counts them apart. H should have 16 paths at most on one server, with those of Health.
 func (s *Service) Aside(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mounted.learn(r)
+		*r = *r.WithContext(context.WithValue(r.Context(), asideKey{}, true)) // not a copy: routers write into r
 		h.ServeHTTP(w, r)
 	})
 }

@@ -11,13 +11,19 @@ type history struct {
 	last    *SwapResult // nil: none has been tried
 }
 
-// mostRecords bounds history.records, and mostText the bytes of a text in one: all of it goes along in a swap.
+// mostRecords bounds history.records, unless more generations live, and mostText the bytes of a text in one: all of it goes along in a swap.
 const mostRecords, mostText = 16, 300
 
 func (h *history) add(r Record) {
 	short := func(text string) string { return oneLine(text[:min(len(text), mostText)]) }
 	r.At, r.Version, r.Err = r.At.Round(0), short(r.Version), short(r.Err)
-	h.records = append(h.records[max(0, len(h.records)+1-mostRecords):len(h.records):len(h.records)], r)
+	h.records = append(h.records, r)
+	if len(h.records) <= mostRecords {
+		return
+	}
+	over := func(r Record) bool { return r.Err != "" || !r.Gone.IsZero() }
+	i := max(0, slices.IndexFunc(h.records, over))
+	h.records = slices.Delete(h.records, i, i+1)
 }
 
 // swapped is told how a swap ended.
@@ -30,13 +36,11 @@ func (h *history) swapped(end SwapResult, version string) {
 
 // gone is told that an older generation is.
 func (h *history) gone(generation int) {
-	records := slices.Clone(h.records) // a Status may have them
-	for i := range records {
-		if r := &records[i]; r.Generation == generation && r.Err == "" {
+	for i := range h.records {
+		if r := &h.records[i]; r.Generation == generation && r.Err == "" {
 			r.Gone = time.Now().Round(0)
 		}
 	}
-	h.records = records
 }
 
 // part lets the next generation tell of the swap by which it has come, and of those before.

@@ -49,7 +49,7 @@ func TestTheNextGenerationTellsOfItsSwap(t *testing.T) {
 	for range 16 {
 		s.failSwap("ready fails")
 	}
-	if h := s.mustControl("status").History; len(h) != 16 || h[0].Err == "" {
+	if h := s.mustControl("status").History; len(h) != 16 || h[0].Generation != 3 || h[0].Err != "" || h[1].Err == "" {
 		t.Errorf("%d records, the first %+v", len(h), h[0])
 	}
 	s.stop()

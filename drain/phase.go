@@ -63,7 +63,7 @@ type Status struct {
 	Swaps      int             `json:"swaps"`               // how many this process has tried
 	Waits      *Wait           `json:"waits,omitempty"`     // what it waits for; nil: for nothing
 	LastSwap   *SwapResult     `json:"last_swap,omitempty"` // or, before the first, the one by which it has come
-	History    []Record        `json:"history"`             // of the service, the oldest first; the last 16
+	History    []Record        `json:"history"`             // of the service, the oldest first: 16, see Record
 	Total      Totals          `json:"total"`
 }
 
@@ -109,7 +109,8 @@ type SwapResult struct {
 	Err        string    `json:"error,omitempty"` // empty: it did
 }
 
-// Record is a generation that became the main one, or a swap that failed. It passes on with each swap.
+// Record is a generation that became the main one, or a swap that failed. It passes on with each swap. Of 16, a new one
+// takes the place of the oldest whose generation has ended, or never began.
 type Record struct {
 	At         time.Time `json:"at"`                // when it became the main one, or failed
 	Generation int       `json:"generation"`        // that did, or was to

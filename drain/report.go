@@ -104,6 +104,7 @@ func (t *Totals) add(now, base listener.Counts) {
 // this generation is in them. What of the older ones is in them goes along with their links.
 func (g *generations) exportTotals(m *message, self func() (Peer, int64)) {
 	p, dropped := self()
+	g.told = nil // a word before this one has not arrived
 	told := g.total(p.Open, dropped)
 	total := told
 	total.Swaps++

@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
@@ -305,7 +306,7 @@ func (r *runner) status() Status {
 		Generation: r.state.Generation, PID: r.os.pid, Version: r.cfg.Version, Phase: Phase(r.state.Phase),
 		Since: r.state.Since, Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(),
 		Background: r.work.Names(), Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.history.last,
-		History: r.history.records,
+		History: slices.Clone(r.history.records),
 		Waits:   r.waiting.words(r.waitingView()),
 	}
 	st.Total = r.others.total(st.Open, r.emitter.dropped())

@@ -137,7 +137,7 @@ func configure(cfg Config) (s *Service, err error) {
 		text := strings.NewReplacer("health: ", "drain: ", "Config.Status ", "Config.PingStatus ").Replace(err.Error())
 		return s, errors.New(text)
 	}
-	s.mounted = &mounted{State: s.health, paths: make(map[string]bool)}
+	s.mounted = &mounted{State: s.health, paths: make(map[any]map[string]bool)}
 	if s.cfg.ControlSocket, err = controlsock.Clean(process.AtStart(s.cfg.ControlSocket)); err != nil {
 		return s, err
 	}

@@ -1,7 +1,10 @@
 package drain
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"testing"
 )
 
@@ -66,6 +69,27 @@ func TestShadowedRoutes(t *testing.T) {
 		}
 		if got := s.shadowed(c.h, "/up"); got != "" {
 			t.Errorf("%s: /up is no probe's, %q", name, got)
+		}
+	}
+}
+
+// What one server has for operators, another may have for visitors, which put off that a pull is noticed. A scan of one
+// takes no place of another's paths.
+func TestPathsOfOperatorsAreOfAServer(t *testing.T) {
+	t.Parallel()
+	m := &mounted{paths: make(map[any]map[string]bool)}
+	ask := func(of *http.Server, path string) *http.Request {
+		r := httptest.NewRequest("GET", path, nil)
+		return r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, of))
+	}
+	ops, public := new(http.Server), new(http.Server)
+	for i := range mostPaths + 4 {
+		m.learn(ask(ops, "/"+strconv.Itoa(i)))
+	}
+	m.learn(ask(public, "/healthz?full"))
+	for path, want := range map[string][2]bool{"/0": {true, false}, "/healthz": {false, true}, "/19": {false, false}} {
+		if got := [2]bool{m.at(ask(ops, path)), m.at(ask(public, path))}; got != want {
+			t.Errorf("%s: %v, want %v", path, got, want)
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -92,6 +94,9 @@ func TestWhichConnectionsOverTLSMove(t *testing.T) {
 		"FIPS only, TLS 1.2":  {dial: plain(tls12), debug: "fips140=only"},
 		"FIPS only, TLS 1.3":  {dial: plain(tls13), debug: "fips140=only"},
 	}, func(t *testing.T, c row) {
+		if c.debug == "fips140=only" && strings.HasPrefix(runtime.Version(), "go1.25") {
+			t.Skip("the server of this version chooses X25519, and then may not use it")
+		}
 		s := start(t, tlsPlan(t, plan{Fault: c.fault, IdleGrace: 50 * time.Millisecond}),
 			func(_ *service, cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "GODEBUG="+c.debug) })
 		conn := c.dial(s)

@@ -104,8 +104,11 @@
     set($("waits"), !w ? "nothing" : `${w.for}: for ${ago(now - time(w.since))}` + (until ? `, at most ${ago(until - now)} more` : ""));
     $("waitBar").classList.toggle("none", !until);
     if (until) $("waitBar").value = Math.min(1, (now - time(w.since)) / (until - time(w.since)));
-    const names = Object.entries((st.background || []).reduce((all, n) => ({ ...all, [n]: (all[n] || 0) + 1 }), Object.create(null)));
-    const work = names.length ? ["Work of this generation: " + names.map(([n, k]) => k > 1 ? `${n} ×${k}` : n).join(", ")] : [];
+    const tasks = new Map();
+    for (const n of st.background || []) tasks.set(n, (tasks.get(n) || 0) + 1);
+    const names = [...tasks].slice(0, MOST).map(([n, k]) => k > 1 ? `${n} ×${k}` : n);
+    if (tasks.size > MOST) names.push(`and ${number(tasks.size - MOST)} more`);
+    const work = names.length ? [`Work of this generation: ${names.join(", ")}`] : [];
     for (const p of st.older || []) {
       work.push(`Generation ${p.generation}: ${many(open(p.open), "connection")}` + (p.tasks ? `, ${many(p.tasks, "task")}` : "") +
         (p.leads && p.leads.length ? `, leads ${p.leads.join(", ")}` : "") + (p.hurried ? ", in a hurry" : "") +
@@ -281,14 +284,17 @@
     timer = setTimeout(tick, misses === 1 || busy && !misses ? 300 : 1000);
   }
 
-  async function act(a) {
+  async function act(a, token) { // of the process that was asked about: another one refuses it
     const [name] = ACTIONS[a];
     say(`${name} …`);
     if (a === "swap") pending = time(last.now);
     try {
       const r = await fetch(a, { method: "POST", headers: { "X-Status-Token": token } });
       if (r.ok) say(r.status === 202 ? `${name}: begun.` : `${name}: done.`);
-      else say((await r.text()).trim(), true);
+      else {
+        pending = null;
+        say((await r.text()).trim(), true);
+      }
     } catch (e) {
       say(`${name}: ${e.message}`, true);
     }
@@ -298,11 +304,11 @@
   $("actions").addEventListener("click", e => {
     const a = e.target.dataset.do;
     if (!a) return;
-    const [, title, text, yes] = ACTIONS[a];
+    const [, title, text, yes] = ACTIONS[a], meant = token;
     set($("askTitle"), title);
     set($("askText"), `${last.name}, generation ${last.status.generation}. ${text}`);
     set($("askYes"), yes);
-    $("askYes").onclick = () => { $("ask").close(); act(a); };
+    $("askYes").onclick = () => { $("ask").close(); act(a, meant); };
     $("ask").showModal();
   });
   $("askNo").addEventListener("click", () => $("ask").close());

@@ -61,8 +61,8 @@ type Options struct {
 	// POST, and with any other method to find out which buttons to show. Default: nobody may do anything.
 	//
 	// Before, an action has passed what protects it from forged requests: it comes from a page of the same origin, by a
-	// name of Hosts, with the token of this process. Allow tells who is there: by the address, a password, a proxy's
-	// header.
+	// name of Hosts, with the token of this process. Allow tells who is there: by the address, a proxy's header, or
+	// what middleware around the page has found out. The page itself asks for no password.
 	Allow func(r *http.Request, a Action) bool
 
 	// Hosts are names by which operators reach the page, besides IP addresses and localhost. By any other name it can
