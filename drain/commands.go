@@ -121,3 +121,14 @@ func (s *Service) MetricsHandler() http.Handler {
 // Health returns what probers see of s. It is a handler to mount in a router of the program's own, such as
 // gin.WrapH(svc.Health()): what asks it there is a prober, and no visitor.
 func (s *Service) Health() Health { return s.mounted }
+
+// Aside returns h for what operators and their tools ask for, such as a status page or metrics. A pull and a stop do
+// not wait until such requests have ended: they are no visitors, from the second one for a path on, and the Status
+// counts them apart. H should have 16 paths at most on one server, with those of Health.
+func (s *Service) Aside(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mounted.learn(r)
+		*r = *r.WithContext(context.WithValue(r.Context(), asideKey{}, true)) // not a copy: routers write into r
+		h.ServeHTTP(w, r)
+	})
+}

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -86,17 +85,6 @@ type asideKey struct{}
 func asked(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	return path
-}
-
-// Aside returns h for what operators and their tools ask for, such as a status page or metrics. A pull and a stop do
-// not wait until such requests have ended: they are no visitors, from the second one for a path on, and the Status
-// counts them apart. H should have 16 paths at most on one server, with those of Health.
-func (s *Service) Aside(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mounted.learn(r)
-		*r = *r.WithContext(context.WithValue(r.Context(), asideKey{}, true)) // not a copy: routers write into r
-		h.ServeHTTP(w, r)
-	})
 }
 
 // healthChanged is what Config.Healthy has begun to say.

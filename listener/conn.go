@@ -128,6 +128,32 @@ func (c *conn) setReadDeadlineLocked(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
+// What is known of the read deadline without c.mu, by bits. To set one takes c.mu.
+const (
+	deadlineNone  uint32 = 1 << iota // it was cleared, and nothing has been read since
+	deadlineAbort                    // net/http wants the read behind a handler's back to end
+	deadlineSame                     // to clear it again changes nothing: net/http does, three times a request
+)
+
+func (c *conn) hasNoDeadline() bool { return c.deadline.Load()&deadlineNone != 0 }
+
+// loseDeadlineBit makes a bit 0.
+func (c *conn) loseDeadlineBit(bit uint32) {
+	if c.deadline.Load()&bit != 0 {
+		c.deadline.And(^bit)
+	}
+}
+
+// asleep tells whether no server here has, or is about to have, c, which rests. Who holds firstReader keeps it so.
+func (c *conn) asleep() bool { return c.dormant && !c.awake.Load() }
+
+// wipeTaken is called where no server will get c, with mu held unless nobody else knows c.
+func (c *conn) wipeTaken() {
+	if s := c.taken.Swap(nil); s != nil {
+		s.Wipe()
+	}
+}
+
 func (c *conn) isClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

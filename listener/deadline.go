@@ -58,22 +58,6 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.setReadDeadlineLocked(t)
 }
 
-// What is known of the read deadline without c.mu, by bits. To set one takes c.mu.
-const (
-	deadlineNone  uint32 = 1 << iota // it was cleared, and nothing has been read since
-	deadlineAbort                    // net/http wants the read behind a handler's back to end
-	deadlineSame                     // to clear it again changes nothing: net/http does, three times a request
-)
-
-func (c *conn) hasNoDeadline() bool { return c.deadline.Load()&deadlineNone != 0 }
-
-// loseDeadlineBit makes a bit 0.
-func (c *conn) loseDeadlineBit(bit uint32) {
-	if c.deadline.Load()&bit != 0 {
-		c.deadline.And(^bit)
-	}
-}
-
 // noteReadDeadline follows what net/http does: it clears the deadline before a read behind a
 // handler's back, and ends that read by a deadline long over. A deadline that a wrapper's Read sets
 // is neither.

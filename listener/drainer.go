@@ -2,11 +2,14 @@ package listener
 
 import (
 	"context"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
 // drainer lets connections go while the set leaves.
@@ -90,6 +93,20 @@ func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
 		t.Form, t.State = formSealedHTTP2, joinState(keys, http2)
 	}
 	return t, true
+}
+
+// exportTLS returns the state of c, of which nothing is written from then on. One that is asleep writes nothing.
+func (c *conn) exportTLS() ([]byte, error) {
+	if c.seal != nil {
+		return c.seal.Export()
+	}
+	c.mu.Lock() // close wipes with it
+	defer c.mu.Unlock()
+	s := c.taken.Load()
+	if s == nil || !c.asleep() {
+		return nil, net.ErrClosed
+	}
+	return s.AppendBinary(make([]byte, 0, tlsmove.MaxState)), nil
 }
 
 // Handover gives connections to another process and returns, in the same order, which of them it

@@ -94,30 +94,6 @@ func (f *sealed) SetReadDeadline(t time.Time) error {
 // CloseWrite says close_notify, as that of a *tls.Conn.
 func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
 
-// exportTLS returns the state of c, of which nothing is written from then on. One that is asleep writes nothing.
-func (c *conn) exportTLS() ([]byte, error) {
-	if c.seal != nil {
-		return c.seal.Export()
-	}
-	c.mu.Lock() // close wipes with it
-	defer c.mu.Unlock()
-	s := c.taken.Load()
-	if s == nil || !c.asleep() {
-		return nil, net.ErrClosed
-	}
-	return s.AppendBinary(make([]byte, 0, tlsmove.MaxState)), nil
-}
-
-// asleep tells whether no server here has, or is about to have, c, which rests. Who holds firstReader keeps it so.
-func (c *conn) asleep() bool { return c.dormant && !c.awake.Load() }
-
-// wipeTaken is called where no server will get c, with mu held unless nobody else knows c.
-func (c *conn) wipeTaken() {
-	if s := c.taken.Swap(nil); s != nil {
-		s.Wipe()
-	}
-}
-
 // unseal makes c, which has a seal, one whose data are seen as the server reads them.
 func (c *conn) unseal() {
 	if c.records == nil {

@@ -2,10 +2,10 @@ package listener
 
 import (
 	"errors"
+	"io"
 	"math"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -382,10 +382,15 @@ func (so *socket) abandonRest() {
 	if so.resting == nil {
 		return
 	}
-	left := slices.DeleteFunc(slices.Clone(so.resting.conns), func(c *conn) bool { return c == nil })
+	var left []io.Closer
+	for _, c := range so.resting.conns {
+		if c != nil {
+			left = append(left, c)
+		}
+	}
 	go func() {
 		for _, c := range left {
-			_ = c.close(false)
+			_ = c.Close()
 		}
 	}()
 }
