@@ -51,7 +51,7 @@ func (c *http2Client) ask(body string) error {
 // Clients of HTTP/2 over TLS keep their connections over ten swaps, whatever their think time is, to the next generation
 // and back to one of before.
 func TestHTTP2OverTLSMoves(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{}))
+	s := start(t, tlsPlan(t, plan{IdleGrace: patient, DrainTimeout: 2 * hung}))
 	const clients, swaps = 16, 10
 	var all []*http2Client
 	var stop atomic.Bool

@@ -226,7 +226,7 @@ pack() {
 	tar -C "$tmp/root" -cf "$tmp/layer.tar" --owner=0 --group=0 app run
 	layer=$(sha256sum <"$tmp/layer.tar" | cut -d' ' -f1)
 	cat >"$tmp/config.json" <<-END
-		{"architecture": "$(go env GOARCH)", "os": "linux", "config": {"Entrypoint": ["/app"]},
+		{"architecture": "$(GOFLAGS='' go env GOARCH)", "os": "linux", "config": {"Entrypoint": ["/app"]},
 		"rootfs": {"type": "layers", "diff_ids": ["sha256:$layer"]}}
 	END
 	echo '[{"Config": "config.json", "RepoTags": ["'"$name"'"], "Layers": ["layer.tar"]}]' >"$tmp/manifest.json"

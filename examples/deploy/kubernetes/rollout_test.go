@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/examples/internal/flow"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -70,6 +71,10 @@ func (c *cluster) deletes() {
 	c.runs("app", "v1", 3)
 	// It leaves the Service at once, is asked for its readiness all the same, and goes when it has ended.
 	want := []string{"ready, serving", "serving, terminating", "terminating", "gone"}
+	flow.Eventually(c.t, pod+" has no endpoint", func() bool { // it is seen by another watch than its end
+		seen := c.endpoint(pod)
+		return len(seen) > 0 && seen[len(seen)-1] == "gone"
+	})
 	if got := c.endpoint(pod); !slices.Equal(got[max(0, len(got)-len(want)):], want) {
 		c.t.Errorf("%s: its endpoint was %q, want it to end with %q", pod, got, want)
 	}

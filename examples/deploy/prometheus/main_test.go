@@ -118,14 +118,14 @@ func (p *server) ruleExpressions() map[string][]string {
 func impatient(t testing.TB) string {
 	t.Helper()
 	rules := shipped(t, "rules.yml")
-	for name, wait := range map[string]string{"BatonNeverReady": "5s", "BatonPulledTooLong": "1s", "BatonGenerationsPileUp": "1s"} {
+	for name, wait := range map[string]string{"BatonNeverReady": "15s", "BatonPulledTooLong": "1s", "BatonGenerationsPileUp": "1s"} {
 		quick := regexp.MustCompile(`(`+name+`\n.*\n +for: )\d+m`).ReplaceAllString(rules, "${1}"+wait)
 		if quick == rules {
 			t.Fatalf("rules.yml has no %s with a time that can be shortened", name)
 		}
 		rules = quick
 	}
-	quick := strings.Replace(rules, "> 1800", "> 4", 1)
+	quick := strings.Replace(rules, "> 1800", "> 15", 1)
 	if quick == rules {
 		t.Fatal("rules.yml has no 1800")
 	}

@@ -35,7 +35,7 @@ func newSite(t *testing.T) *site {
 	}
 	// Quicker, as nothing but waiting hangs on these.
 	quick := strings.NewReplacer(" interval: 2s", " interval: 500ms", "delay: 2s", "delay: 500ms", "monitor: 5s", "monitor: 2s",
-		"start_period: 60s", "start_period: 2s")
+		"start_period: 60s", "start_period: 10s")
 	for _, name := range []string{"stack.yaml", "swarm.sh"} {
 		text, err := os.ReadFile(name)
 		if err != nil {

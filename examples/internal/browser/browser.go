@@ -62,7 +62,7 @@ func Open(t testing.TB, url string, v View) *Page {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("host-resolver-rules", v.Rules),
-		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(flow.Patience))
+		chromedp.UserDataDir(flow.Dir(t)), chromedp.WSURLReadTimeout(flow.Patience)) // its last writes may come after its end
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {})) // of events that chromedp does not know
 	t.Cleanup(func() { cancel(); stop() })

@@ -116,9 +116,9 @@ done
 			switch code := cmd.ProcessState.ExitCode(); code {
 			case 0:
 				done = append(done, fmt.Sprint("v", j+1))
-			case 7:
+			case 5, 7: // the other one's node is in the middle of a swap, or the other one goes on
 			default:
-				t.Errorf("pair %d: exit code %d, want 0 or 7", i, code)
+				t.Errorf("pair %d: exit code %d, want 0, 5 or 7", i, code)
 			}
 		}
 		who := s.nodes[0].Whoami().Version
@@ -270,8 +270,12 @@ func TestOtherUsers(t *testing.T) {
 	t.Parallel()
 	flow.Root(t)
 	setpriv := flow.Tool(t, "setpriv", "apt-get install util-linux")
+	common, err := os.ReadFile(deploy + "/common.sh") // which others may not be able to read
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "dash", "-c",
-		". "+deploy+"/common.sh; alive 1 && ! alive 4194303 && within 1 true")
+		string(common)+"\nalive 1 && ! alive 4194303 && within 1 true")
 	if said, code := flow.Run(t, cmd); code != 0 {
 		t.Errorf("exit code %d: %s", code, said)
 	}
