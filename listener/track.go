@@ -157,7 +157,9 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 		fallthrough
 	case http.StateIdle:
 		t, ok := nc.(*tls.Conn)
-		if ok && state == http.StateIdle && c.seal == nil && t.ConnectionState().NegotiatedProtocol == "h2" {
+		is := c.speaks.Load() // what is sealed or led is known, and to ask costs
+		if ok && state == http.StateIdle && is != insealed && is != framed &&
+			t.ConnectionState().NegotiatedProtocol == "h2" {
 			c.speaks.Store(framed)
 		}
 		if c.rejected.Load() {

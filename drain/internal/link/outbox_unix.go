@@ -191,6 +191,7 @@ func (o *outbox) queue(f *parcel) (mine bool, err error) {
 		o.writing = true
 		return true, nil
 	case len(o.waiting) >= maxWaiting && !f.must:
+		clear(f.data) // there may be secrets in it
 		return false, fmt.Errorf("%w, and %d messages wait", errBehind, len(o.waiting))
 	}
 	o.waiting = append(o.waiting, f)

@@ -161,11 +161,16 @@ func (c *Conn) Export() ([]byte, error) {
 	if !c.writing.TryLock() {
 		return nil, errWriting
 	}
-	defer c.writing.Unlock()
-	switch { // the goroutine that holds reading waits in a Read below
+	defer c.endWrite()
+	if c.reading.TryLock() { // the reader of HTTP/2 waits above; another one waits in a Read below, or Close wipes
+		defer c.endRead()
+	}
+	switch {
+	case c.closed.Load() || c.writeErr != nil || c.saidEnd:
+		return nil, errOver
 	case c.Partial():
 		return nil, errPartial
-	case c.readErr != nil || c.writeErr != nil || c.saidEnd || c.closed.Load():
+	case c.readErr != nil:
 		return nil, errOver
 	}
 	s := c.state
@@ -177,6 +182,6 @@ func (c *Conn) Export() ([]byte, error) {
 // Keep implements Secured.
 func (c *Conn) Keep() {
 	c.writing.Lock()
-	defer c.writing.Unlock()
+	defer c.endWrite()
 	c.exported = false
 }

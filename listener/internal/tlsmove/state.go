@@ -79,14 +79,18 @@ func ParseState(b []byte) (*State, error) {
 	}
 	s.ServerName, s.ALPN = string(r.short()), string(r.short())
 	s.Unique = append([]byte(nil), r.short()...)
+	var err error
 	switch suite := suiteOf(s.Version, s.Suite); {
 	case r.broken || len(r.rest) > 0 || flags[0]&^(flagResumed|flagECH|flagRetried) != 0:
-		return nil, errForm
+		err = errForm
 	case suite == nil:
-		return nil, fmt.Errorf("tlsmove: %s with %s can't be moved", tls.VersionName(s.Version),
-			tls.CipherSuiteName(s.Suite))
+		err = fmt.Errorf("tlsmove: %s with %s can't be moved", tls.VersionName(s.Version), tls.CipherSuiteName(s.Suite))
 	case len(s.In.Secret) != suite.secretLen(s.Version) || len(s.Out.Secret) != suite.secretLen(s.Version):
-		return nil, errForm
+		err = errForm
+	}
+	if err != nil {
+		s.Wipe()
+		return nil, err
 	}
 	s.Resumed, s.ECH, s.Retried = flags[0]&flagResumed != 0, flags[0]&flagECH != 0, flags[0]&flagRetried != 0
 	return s, nil
