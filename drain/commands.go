@@ -106,7 +106,8 @@ func (s *Service) Status() Status {
 // scrape; any other method with 405. Mount it where operators reach it and the public does not: on a listener of its
 // own, by Listen and Serve, or in a router. A scrape in a swap is answered by the old generation or the new one, as all
 // requests are, and counters go on in it. None falls for a scraper that keeps its connection, as Prometheus does. On a
-// new one each time, the old generation may answer once after the new one has. It is Aside. Compression and access control are the program's.
+// new one each time, the old generation may answer once after the new one has. It is Aside. Compression and access
+// control are the program's.
 func (s *Service) MetricsHandler() http.Handler {
 	return s.Aside(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -11,7 +11,8 @@ type history struct {
 	last    *SwapResult // nil: none has been tried
 }
 
-// mostRecords bounds history.records, unless more generations live, and mostText the bytes of a text in one: all of it goes along in a swap.
+// mostRecords bounds history.records, unless more generations live, and mostText the bytes of a text in one: all of it
+// goes along in a swap.
 const mostRecords, mostText = 16, 300
 
 func (h *history) add(r Record) {
