@@ -132,7 +132,7 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 		{6, "METHOD=restart", []string{"upgrade", s.build("v2", "")}, "it is colours"},
 		{6, "NODES=blue", []string{"upgrade", s.build("v2", "")}, "one of which is live"},
 		{0, "X=", []string{"rollback"}, "rolled back already"},
-		{0, "X=", []string{"status"}, "blue: live"},
+		{0, "X=", []string{"status"}, "in the balancer: live"},
 	} {
 		if said := s.release(tc.code, append(quick, tc.env), tc.args...); !strings.Contains(said, tc.says) {
 			t.Errorf("it says %q, want %q in it", said, tc.says)
