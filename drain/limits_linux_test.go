@@ -231,6 +231,9 @@ func TestClientsOfAStarvedGenerationAreServedByTheNext(t *testing.T) {
 		s := c.start(t)
 		open := s.beginSwap("in Ready")
 		s.starve(c.spare)
+		for range c.spare { // they have what is spare: one descriptor could serve all, one after the other
+			defer s.connect().Close()
+		}
 		const n = 200
 		answered := s.queueUp(n)
 		s.awaitLog("raise its limit of open files", func() {})
