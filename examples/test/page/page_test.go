@@ -318,7 +318,8 @@ func TestTenThousandConnections(t *testing.T) {
 	defer release()
 	for n := 1; n < generations; n++ {
 		held.Go(func() { // a request that keeps its generation, however long the rest takes: its body does not end
-			body, _ := io.Pipe()
+			body, end := io.Pipe()
+			context.AfterFunc(hold, func() { _ = end.Close() }) // the transport waits for its reader
 			req, _ := http.NewRequestWithContext(hold, "POST", "http://"+s.Addr+"/echo", body)
 			if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
 				_ = resp.Body.Close()
