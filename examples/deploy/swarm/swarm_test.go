@@ -51,18 +51,13 @@ func newSite(t *testing.T) *site {
 			}
 		}
 	})
-	s.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": traefik})
+	s.Traefik(traefik)
 	return s
 }
 
 func (s *site) image(version, fault string) string {
 	s.t.Helper()
-	text, err := os.ReadFile("../docker/Dockerfile")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.Image("app:"+version, string(text), map[string]string{"app": flow.Static(s.t, "gin", version, fault)})
-	return "app:" + version
+	return s.Service("gin", version, fault)
 }
 
 // do runs swarm.sh, which must exit with want.

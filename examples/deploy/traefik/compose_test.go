@@ -57,19 +57,14 @@ func newComposed(t *testing.T) *composed {
 			t.Log(said)
 		}
 	})
-	s.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": traefik})
+	s.Traefik(traefik)
 	return s
 }
 
 // image builds one by the Dockerfile of ../docker, and returns the file that is released.
 func (s *composed) image(version, fault string) string {
 	s.t.Helper()
-	text, err := os.ReadFile("../docker/Dockerfile")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.Image("app:"+version, string(text), map[string]string{"app": flow.Static(s.t, "nethttp", version, fault)})
-	return s.release("app:" + version)
+	return s.release(s.Service("nethttp", version, fault))
 }
 
 func (s *composed) release(image string) string {

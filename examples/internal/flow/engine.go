@@ -116,6 +116,23 @@ func (e *Engine) Image(tag, dockerfile string, files map[string]string) {
 	e.Docker("build", "-q", "-t", tag, dir)
 }
 
+// Service builds app:VERSION by the Dockerfile of deploy/docker, and returns that tag. See Static.
+func (e *Engine) Service(name, version, fault string) string {
+	e.t.Helper()
+	text, err := os.ReadFile(filepath.Join(Examples(), "deploy", "docker", "Dockerfile"))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.Image("app:"+version, string(text), map[string]string{"app": Static(e.t, name, version, fault)})
+	return "app:" + version
+}
+
+// Traefik builds the image that the files of deploy name, from a program.
+func (e *Engine) Traefik(program string) {
+	e.t.Helper()
+	e.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": program})
+}
+
 // Dialer returns what connects to an address from inside the engine's network.
 func (e *Engine) Dialer(addr string) func() (net.Conn, error) {
 	return func() (net.Conn, error) { return e.net.Dial(addr) }
