@@ -14,6 +14,7 @@ type hooks struct {
 	ctx context.Context
 	cfg *Config
 
+	calls  int                // of hooks, so far
 	before <-chan struct{}    // closed when the latest has returned; nil: there was none
 	end    context.CancelFunc // ends the latest one's ctx
 	joined bool               // Join has returned nil, and Leave was not called since
@@ -22,6 +23,7 @@ type hooks struct {
 // hookReturned: a hook has, or has had its time.
 type hookReturned struct {
 	name  string
+	call  int // the number of it
 	err   error
 	ended error // of its ctx, by then
 }
@@ -49,6 +51,7 @@ func (h *hooks) part(pulled func() bool) part {
 // it has returned, or had its time.
 func (h *hooks) call(name string, f func(context.Context) error, within time.Duration) <-chan struct{} {
 	ctx, done := context.WithTimeout(h.ctx, within)
+	h.calls++
 	if f == nil {
 		done()
 		return ctx.Done()
@@ -56,7 +59,7 @@ func (h *hooks) call(name string, f func(context.Context) error, within time.Dur
 	h.stop()
 	before, returned, over := h.before, make(chan struct{}), make(chan struct{})
 	h.before, h.end = returned, done
-	result := make(chan error, 1)
+	call, result := h.calls, make(chan error, 1)
 	go func() {
 		defer close(returned)
 		if before != nil {
@@ -75,7 +78,7 @@ func (h *hooks) call(name string, f func(context.Context) error, within time.Dur
 		case <-ctx.Done():
 			err = fmt.Errorf("not over within %v: %w", within, ctx.Err())
 		}
-		h.post(hookReturned{name, err, ctx.Err()})
+		h.post(hookReturned{name, call, err, ctx.Err()})
 	}()
 	return over
 }
@@ -84,7 +87,8 @@ func (h *hooks) call(name string, f func(context.Context) error, within time.Dur
 func (h *hooks) returned(e hookReturned) error {
 	switch {
 	case e.err == nil:
-		h.joined = h.joined || e.name == "Join" && e.ended == nil
+		// A Leave that is called as Join returns overtakes the word of it.
+		h.joined = h.joined || e.name == "Join" && e.ended == nil && e.call == h.calls
 	case !errors.Is(e.ended, context.Canceled): // or the next one has ended it
 		return fmt.Errorf("drain: Config.%s: %w", e.name, e.err)
 	}
