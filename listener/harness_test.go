@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +22,16 @@ import (
 )
 
 func init() { handshakeTime = time.Millisecond }
+
+// loopback is this process's own address where all of 127.0.0.0/8 is local. Elsewhere a client of another test process
+// that dials a port of a server that has ended could reach a generation here.
+var loopback = sync.OnceValue(func() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1:0"
+	}
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x7f, pid>>8&0xff, 1+pid&0x7f)
+})
 
 // generation is a server that plays the part of one process: its sockets and connections are reached by the next one
 // through copies of their descriptors only.
@@ -53,7 +65,7 @@ func listening(t testing.TB, from *generation) *generation {
 	t.Helper()
 	g := &generation{set: New(nil, nil), n: 1}
 	if from == nil {
-		ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
+		ln := mustListen(t, g.set, "tcp", loopback())
 		g.ln = ln
 	} else {
 		g.n = from.n + 1

@@ -107,7 +107,8 @@ func (s *serials) executed(h http.Handler) http.Handler {
 		}
 		s.mu.Lock()
 		if want := s.done[client] + 1; err != nil || n != want {
-			s.t.Errorf("client %d: request %d is executed, want %d; %q, %v", client, n, want, r.Method, err)
+			s.t.Errorf("client %d: request %d is executed, want %d; %s of %s, %q, %v", client, n, want, r.Method, r.RemoteAddr,
+				body[:min(len(body), 40)], err)
 		}
 		s.done[client] = n
 		s.mu.Unlock()
