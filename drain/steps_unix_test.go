@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/baton-go/baton/drain"
 	"golang.org/x/sys/unix"
@@ -73,7 +74,12 @@ func (s *service) tell(pid int, sig syscall.Signal) {
 // byPIDFile sends a signal as a script does. The process must be there.
 func (s *service) byPIDFile(sig syscall.Signal) {
 	s.Helper()
-	pid := have(strconv.Atoi(strings.TrimSpace(string(have(os.ReadFile(s.plan.PIDFile))(s)))))(s)
+	var pid int
+	for late := true; late; { // a process that was replaced stays 20 ms at least for a sender that has read its number
+		read := time.Now()
+		pid = have(strconv.Atoi(strings.TrimSpace(string(have(os.ReadFile(s.plan.PIDFile))(s)))))(s)
+		late = time.Since(read) > 10*time.Millisecond
+	}
 	if err := syscall.Kill(pid, sig); err != nil {
 		s.Errorf("%v to %d: %v", sig, pid, err)
 	}

@@ -65,6 +65,10 @@ func (f *sealed) Read(p []byte) (int, error) {
 	if c.speaks.Load() != insealed {
 		return f.frontTLS.Read(p)
 	}
+	if !c.unsealed.Load() {
+		c.unsealed.Store(true)
+		c.awaitClaim() // the order matters, as in conn.Read: a drainer looks at what follows
+	}
 	for {
 		c.beginRead(len(p))
 		n, err := f.seal.Read(p)
