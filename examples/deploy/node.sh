@@ -91,12 +91,12 @@ empty() {
 		fail 1 "$NODE still has requests in flight after $EMPTY_TIMEOUT s ($left): raise EMPTY_TIMEOUT"
 }
 
-# What others than control.sh start, as systemd does, has its environment from them.
+# What others than control.sh start, as systemd does, has its environment from them: they know whether it has changed.
 swap() {
+	[ "${CONTROL_SH##*/}" = control.sh ] || { control reload; return; }
 	pid=
 	running
-	[ "${CONTROL_SH##*/}" = control.sh ] && runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service) ||
-		runs=$(env | of_service)
+	runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service)
 	if [ ! -e "/proc/$pid/exe" ] || [ "$runs" != "$(env | of_service)" ]; then
 		control restart
 	elif ! cmp -s "/proc/$pid/exe" "$BIN"; then

@@ -145,8 +145,8 @@ live() { # maybe sum
 	running
 	if [ -n "$pid" ] && [ -d /proc/self ]; then
 		cmp -s "/proc/$pid/exe" "$BIN" || fail 1 "$NODE: pid $pid does not run $name, which $BIN links to"
-	elif [ "${CONTROL_SH##*/}" = control.sh ]; then
-		[ -n "$pid" ] || fail 1 "$NODE: nothing runs $BIN"
+	else
+		case ${CONTROL_SH##*/} in control.sh | unit.sh) [ -n "$pid" ] || fail 1 "$NODE: nothing runs $BIN" ;; esac
 	fi
 	lived "$name" && prune
 }

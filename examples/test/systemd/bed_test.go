@@ -57,6 +57,17 @@ type bed struct {
 
 func newBed(t *testing.T, env ...string) *bed {
 	t.Helper()
+	b := bareBed(t, env...)
+	b.put("../../deploy/systemd/app.service", units+"app.service")
+	b.deploy(build(t, "v1", ""))
+	b.run("ln", app, operator)
+	b.ctl(0, "daemon-reload")
+	return b
+}
+
+// bareBed is a running systemd, and nothing more.
+func bareBed(t *testing.T, env ...string) *bed {
+	t.Helper()
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "bed")
 	if err != nil {
@@ -87,10 +98,6 @@ func newBed(t *testing.T, env ...string) *bed {
 	}
 	pid, _ := b.bed("pid")
 	b.net = flow.OpenNamespace(t, "/proc/"+strings.TrimSpace(pid)+"/ns/net")
-	b.put("../../deploy/systemd/app.service", units+"app.service")
-	b.deploy(build(t, "v1", ""))
-	b.run("ln", app, operator)
-	b.ctl(0, "daemon-reload")
 	return b
 }
 

@@ -12,6 +12,7 @@ import (
 func TestUnitsAreClean(t *testing.T) {
 	b := newBed(t)
 	b.put("../../deploy/systemd/app.socket", units+"app.socket")
+	b.put("../../deploy/systemd/releases.conf", dropIn+"releases.conf")
 	if out := b.run("systemd-analyze", "verify", "app.service", "app.socket"); strings.TrimSpace(out) != "" {
 		t.Error(out)
 	}
@@ -24,7 +25,7 @@ func TestScriptIsClean(t *testing.T) {
 	if err != nil {
 		missing(t, "shellcheck is missing")
 	}
-	if out, err := exec.Command(shellcheck, "../../deploy/systemd/bed.sh").CombinedOutput(); err != nil {
+	if out, err := exec.Command(shellcheck, "../../deploy/systemd/bed.sh", "../../deploy/systemd/unit.sh").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
