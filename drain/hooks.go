@@ -14,7 +14,7 @@ type hooks struct {
 	ctx context.Context
 	cfg *Config
 
-	calls  int                // of hooks, so far
+	calls  int                // how many there were
 	before <-chan struct{}    // closed when the latest has returned; nil: there was none
 	end    context.CancelFunc // ends the latest one's ctx
 	joined bool               // Join has returned nil, and Leave was not called since
@@ -23,7 +23,7 @@ type hooks struct {
 // hookReturned: a hook has, or has had its time.
 type hookReturned struct {
 	name  string
-	call  int // the number of it
+	call  int // which of hooks.calls it was
 	err   error
 	ended error // of its ctx, by then
 }
@@ -87,7 +87,7 @@ func (h *hooks) call(name string, f func(context.Context) error, within time.Dur
 func (h *hooks) returned(e hookReturned) error {
 	switch {
 	case e.err == nil:
-		// A Leave that is called as Join returns overtakes the word of it.
+		// Leave may have been called before this event came.
 		h.joined = h.joined || e.name == "Join" && e.ended == nil && e.call == h.calls
 	case !errors.Is(e.ended, context.Canceled): // or the next one has ended it
 		return fmt.Errorf("drain: Config.%s: %w", e.name, e.err)

@@ -79,7 +79,6 @@ type conn struct {
 	ahead    bool                          // likewise: see protocol.atRest
 	movesNow bool                          // likewise: at rest, it is so in what the server has read, too
 	trims    bool                          // likewise: see skipLineEnds
-	unsealed atomic.Bool                   // somebody has begun to read from the seal: c is not unmet any more
 
 	mu             sync.Mutex // guards what follows, and the read deadline of Conn
 	deadlineCalls  int        // how many read deadlines were set since the state became new or idle
@@ -307,7 +306,7 @@ func (c *conn) awaitsRequest() bool {
 // unmet tells whether c is a connection as type unmet says. One that has said junk counts only where the
 // goroutine that accepts reads it too: otherwise another server may understand it.
 func (c *conn) unmet() bool {
-	if c.state.Load() != 0 || c.unsealed.Load() || c.sock == nil || !c.sock.tracked.Load() {
+	if c.state.Load() != 0 || c.sock == nil || !c.sock.tracked.Load() {
 		return false
 	}
 	switch c.hasSaid() {

@@ -23,14 +23,14 @@ import (
 
 func init() { handshakeTime = time.Millisecond }
 
-// loopback is this process's own address where all of 127.0.0.0/8 is local. Elsewhere a client of another test process
-// that dials a port of a server that has ended could reach a generation here.
+// loopback is an address of this process alone, where all of 127.0.0.0/8 is local. At 127.0.0.1 a client of another
+// test process, which still dials a server that has ended, can reach a generation of this one.
 var loopback = sync.OnceValue(func() string {
 	if runtime.GOOS != "linux" {
 		return "127.0.0.1:0"
 	}
 	pid := os.Getpid()
-	return fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x7f, pid>>8&0xff, 1+pid&0x7f)
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16, pid>>8&0xff, pid&0xff)
 })
 
 // generation is a server that plays the part of one process: its sockets and connections are reached by the next one

@@ -62,12 +62,9 @@ func (f *sealed) shaken() {
 // Read implements net.Conn.
 func (f *sealed) Read(p []byte) (int, error) {
 	c := f.own
+	c.awaitClaim() // what comes before conn.Read, which waits too, is not for a drainer to look at meanwhile
 	if c.speaks.Load() != insealed {
 		return f.frontTLS.Read(p)
-	}
-	if !c.unsealed.Load() {
-		c.unsealed.Store(true)
-		c.awaitClaim() // the order matters, as in conn.Read: a drainer looks at what follows
 	}
 	for {
 		c.beginRead(len(p))
