@@ -58,6 +58,17 @@ ours() { # pid
 	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
 }
 
+# field prints a field of an answer to "status". What follows "listeners" in it has fields of the same names.
+field() { # its name, the answer
+	printf '%s' "${2%%,\"listeners\"*}" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
+}
+
+# describe says which process has answered.
+describe() { # words, the answer to "status", maybe more words
+	version=$(field version "$2")
+	say "$1: ${3-}pid $(field pid "$2"), generation $(field generation "$2"), $(field phase "$2")${version:+, version $version}"
+}
+
 # settings puts the lines NAME=value of a file into the environment. A value with blanks stands in
 # quotes; what follows it after a # is a comment. Nothing is run, and what is no such line is an error.
 # shellcheck disable=SC2094 # its name is for errors

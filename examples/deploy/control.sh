@@ -91,19 +91,14 @@ ask() { # seconds, command
 answered() { ! alive "$asking"; }
 
 # found: the process of the PID file, and no other, answers.
-found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid)" = "$pid" ]; }
-field() { printf '%s\n' "$who" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-tell() {
-	version=$(field version)
-	say "$1: ${2-}pid $pid, generation $(field generation), $(field phase)${version:+, version $version}"
-}
+found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid "$who")" = "$pid" ]; }
 
 start() {
 	look
 	case $? in
 	0)
 		within "$START_TIMEOUT" found || silent
-		tell "running already"
+		describe "running already" "$who"
 		return
 		;;
 	1) say "$PIDFILE is left over from a process that is gone" ;;
@@ -126,7 +121,7 @@ start() {
 	) &
 	child=$!
 	if within "$START_TIMEOUT" started && [ -z "$rc" ]; then
-		tell started
+		describe started "$who"
 		return
 	fi
 	pid=$child
@@ -157,7 +152,7 @@ started() {
 		rc=$?
 		return 0
 	fi
-	found && mine && [ "$(field pulled)" = false ]
+	found && mine && [ "$(field pulled "$who")" = false ]
 }
 
 stop() {
@@ -211,7 +206,8 @@ order() { # seconds, command, what it is to be then, words for when it is late
 	*) fail 7 "not running: $PIDFILE names no living process" ;;
 	esac
 	within 10 found || silent
-	[ "$2:$(field phase)" != reload:swapping ] || fail 154 "a swap is under way already: try again when it is over"
+	[ "$2:$(field phase "$who")" != reload:swapping ] ||
+		fail 154 "a swap is under way already: try again when it is over"
 	old=$pid
 	said=$(ask "$1" "$2")
 	case $? in
@@ -224,15 +220,15 @@ order() { # seconds, command, what it is to be then, words for when it is late
 moved() { found && [ "$pid" != "$old" ]; }
 reload() {
 	order "$RELOAD_TIMEOUT" reload moved "no new process is in charge"
-	tell reloaded "pid $old has handed over to "
+	describe reloaded "$who" "pid $old has handed over to "
 }
 pull() {
 	order "$PULL_TIMEOUT" pull found "pulled, but not noticed by all probers"
-	tell "pulled, and noticed"
+	describe "pulled, and noticed" "$who"
 }
 restore() {
 	order "$RESTORE_TIMEOUT" restore found "not restored"
-	tell restored
+	describe restored "$who"
 }
 
 status() {
@@ -240,7 +236,7 @@ status() {
 	case $? in
 	0)
 		within 10 found || fail 4 "pid $pid is running, but does not answer at $CONTROL"
-		tell running
+		describe running "$who"
 		;;
 	3) fail 3 "not running" ;;
 	*) fail 1 "not running, but there is a PID file: $PIDFILE" ;;

@@ -56,7 +56,6 @@ control() {
 }
 
 ask() { curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status; }
-field() { printf '%s' "${said%%,\"listeners\"*}" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
 
 check() { # maybe a URL
 	if ! said=$(ask); then
@@ -64,7 +63,7 @@ check() { # maybe a URL
 		case $? in 1 | 3) fail 3 "$NODE is not running" ;; esac
 		fail 1 "$NODE does not answer at $CONTROL: $why"
 	fi
-	phase=$(field phase)
+	phase=$(field phase "$said")
 	[ "$phase" = ready ] || fail 1 "$NODE is not ready: $phase"
 	# shellcheck disable=SC2086 # a command and its arguments
 	[ -z "$CHECK" ] || URL=${1:-$URL} $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
@@ -72,8 +71,8 @@ check() { # maybe a URL
 
 show() {
 	said=$(ask) || { echo "does not run" && return; }
-	version=$(field version)
-	echo "version ${version:--} pid $(field pid) generation $(field generation) $(field phase) release $(current)"
+	version=$(field version "$said") generation=$(field generation "$said")
+	echo "version ${version:--} pid $(field pid "$said") generation $generation $(field phase "$said") release $(current)"
 }
 
 # is_empty: a connection that has not sent a byte is a spare one of the balancer's. HTTP/2

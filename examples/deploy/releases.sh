@@ -22,7 +22,7 @@ same() { cmp -s "$(program "$1")" "$(program "$2")" && cmp -s "$folder/$1/env" "
 
 # running sets pid to the process of this node's BIN, or to nothing.
 running() {
-	pid='' said=$(ask) && pid=$(field pid)
+	pid='' said=$(ask) && pid=$(field pid "$said")
 	[ -n "$pid" ] || { read -r pid <"${PIDFILE:-/dev/null}"; } 2>/dev/null
 	case $pid in '' | 0* | *[!0-9]*) pid='' ;; *) alive "$pid" && ours "$pid" || pid='' ;; esac
 }

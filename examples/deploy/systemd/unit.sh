@@ -48,12 +48,7 @@ is_over() {
 ask() {
 	pid=$(show MainPID)
 	[ "${pid:-0}" != 0 ] && said=$(timeout 10 "/proc/$pid/exe" -s status -control "$CONTROL" 2>&1) &&
-		said=${said%%,\"listeners\"*} && [ "$(field pid)" = "$pid" ]
-}
-field() { printf '%s\n' "$said" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
-tell() {
-	version=$(field version)
-	say "$1: pid $pid, generation $(field generation), $(field phase)${version:+, version $version}"
+		[ "$(field pid "$said")" = "$pid" ]
 }
 
 # settles: without the drop-in nothing reads the settings, nor keeps what never was live from being started.
@@ -70,7 +65,7 @@ readable() {
 started() {
 	within 10 ask || fail 1 "pid $pid does not answer at $CONTROL: set CONTROL to the unit's -control"
 	cmp -s "/proc/$pid/exe" "$BIN" || fail 1 "pid $pid does not run $BIN: set UNIT to the unit whose ExecStart= is $BIN"
-	tell "$1"
+	describe "$1" "$said"
 }
 
 # begin has systemd start BIN, and settle leave it, as long as this waits for the outcome.
@@ -125,7 +120,7 @@ reload() {
 		return
 	fi
 	if ask && cmp -s "/proc/$pid/exe" "$BIN"; then
-		tell "running already"
+		describe "running already" "$said"
 		return
 	fi
 	old=$pid
@@ -137,7 +132,7 @@ reload() {
 
 status() {
 	if ask; then
-		tell running
+		describe running "$said"
 		return
 	fi
 	case $(show ActiveState):$(show SubState) in
