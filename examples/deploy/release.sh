@@ -213,7 +213,8 @@ renew() { # node, weight
 		was=$?
 		[ "$was" = 3 ] || spared "$1" || fail 5 "continue or rollback"
 		at_node keep "$1" || fail 5 "$1: the old version could not be kept: continue or rollback"
-		case $was in 0) ;; 3) note "dead $1" ;; *) note "unwell $1" ;; esac
+		# What has died since its turn did run before the release.
+		case $(last "$1"):$was in changed:* | old:* | *:0) ;; *:3) note "dead $1" ;; *) note "unwell $1" ;; esac
 		note "taken $1"
 		;;
 	esac

@@ -112,11 +112,14 @@ of() { # id
 	done
 }
 
-# restore goes back to what was live and well last, before that release. Once more is the same.
+# restore goes back to what was live and well last, before that release. Once more is the same. A release that
+# was continued may have put several folders.
 restore() { # maybe id
 	mine=$(of "${1-by hand}") to=''
 	for release in $(lately); do
-		[ -n "$to" ] || [ "$release" = "$mine" ] || to=$release
+		if [ -n "$to" ] || [ "$release" = "$mine" ]; then continue; fi
+		[ $# = 0 ] || [ "$(cat "$folder/$release/id" 2>/dev/null)" != "$1" ] || continue
+		to=$release
 	done
 	[ -n "$to" ] || { read -r to <"$folder/before"; } 2>/dev/null
 	if [ -z "$to" ]; then
