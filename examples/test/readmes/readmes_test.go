@@ -1,0 +1,188 @@
+//go:build linux
+
+// Package readmes follows the READMEs of examples, command by command.
+package readmes
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+func TestMain(m *testing.M) {
+	flow.Plain, flow.Keeper = true, "" // as a reader has it
+	flow.Main(m)
+}
+
+// TestFollowed runs the commands of each README as they stand, in order, from a fresh copy of the tree on a machine
+// that has nothing but packages. The load begins when the first block is done: that is the first start.
+func TestFollowed(t *testing.T) {
+	for _, readme := range []struct{ path, site string }{
+		{"deploy/haproxy/README.md", "127.0.0.1:8080"},
+	} {
+		t.Run(filepath.Dir(readme.path), func(t *testing.T) {
+			t.Parallel()
+			s := newSession(t)
+			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := blocksOf(string(text))
+			if len(blocks) < 2 {
+				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
+			}
+			s.follow(blocks[0])
+			load := flow.NewLoadBy(t, func() (net.Conn, error) { return s.net.Dial(readme.site) }, readme.site, 4, 2)
+			for _, b := range blocks[1:] {
+				s.follow(b)
+			}
+			load.Flows(50)
+			load.Lossless()
+		})
+	}
+}
+
+// block is commands of a README, and what it shows of their output.
+type block struct{ commands, shows string }
+
+var fence = regexp.MustCompile("(?ms)^## [^\n]*$|^```([a-z]*)\n(.*?)^```$")
+
+// blocksOf returns the blocks of sh, each with the block of text that follows it. The blocks below the heading Tested
+// run tests, and are no steps.
+func blocksOf(readme string) (blocks []block) {
+	tested := false
+	for _, m := range fence.FindAllStringSubmatch(readme, -1) {
+		switch {
+		case strings.HasPrefix(m[0], "## "):
+			tested = m[0] == "## Tested" || m[0] == "## Measured"
+		case tested:
+		case m[1] == "sh":
+			blocks = append(blocks, block{commands: m[2]})
+		case m[1] == "text" && len(blocks) > 0:
+			blocks[len(blocks)-1].shows = m[2]
+		}
+	}
+	return blocks
+}
+
+// missing returns the first line of shows that the output has not, in that order. "…" stands for anything.
+func missing(shows, output string) string {
+	for line := range strings.Lines(shows) {
+		line = strings.TrimRight(line, "\n")
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*")
+		at := regexp.MustCompile("(?m)^" + pattern + "$").FindStringIndex(output)
+		if at == nil {
+			return line
+		}
+		output = output[at[1]:]
+	}
+	return ""
+}
+
+func TestMissing(t *testing.T) {
+	const output = "begins\na: version v2 pid 7\nb: version v2 pid 8\n"
+	for shows, want := range map[string]string{
+		"": "",
+		"a: version v2 pid …\nb: version v2 …\n":   "",
+		"b: version v2 pid 8\na: version v2 pid …": "a: version v2 pid …", // the other way round
+		"a: version v2\n":       "a: version v2",
+		"a: version v1 pid …\n": "a: version v1 pid …",
+	} {
+		if got := missing(shows, output); got != want {
+			t.Errorf("missing(%q) = %q, want %q", shows, got, want)
+		}
+	}
+}
+
+// session is a shell of session.sh.
+type session struct {
+	t      testing.TB
+	dir    string
+	net    *flow.Namespace
+	input  *os.File
+	shell  *flow.Process
+	blocks int
+}
+
+// prelude: a README says which packages it needs, and the test installs none. So apt-get looks whether they are there.
+const prelude = `
+apt-get() {
+	for word; do case $word in -* | install | update) ;; *) dpkg -s "$word" >/dev/null ;; esac || return; done
+}
+`
+
+func newSession(t testing.TB) *session {
+	t.Helper()
+	flow.Root(t)
+	for _, tool := range [][2]string{
+		{"git", "git"}, {"unshare", "util-linux"}, {"ip", "iproute2"}, {"bash", "bash"},
+		{"haproxy", "haproxy"}, {"socat", "socat"},
+	} {
+		flow.Tool(t, tool[0], "apt-get install "+tool[1])
+	}
+	s := &session{t: t, dir: flow.Dir(t)}
+	clone := exec.Command("sh", "-euc", `mkdir "$1/clone" && git ls-files -z >"$1/files" &&
+		tar -c --null --verbatim-files-from -T "$1/files" | tar -x -C "$1/clone"`, "clone", s.dir)
+	clone.Dir = filepath.Dir(flow.Examples())
+	if said, code := flow.Run(t, clone); code != 0 {
+		t.Fatalf("a copy of the tree: exit code %d\n%s", code, said)
+	}
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "session.sh", s.dir)
+	cmd.Stdin = in
+	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS"} { // a home of its own has none of what Go keeps
+		value, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, name+"="+strings.TrimSpace(string(value)))
+	}
+	cmd.Env = append(os.Environ(), append(cmd.Env, "GOFLAGS=-buildvcs=false")...) // the copy is no repository
+	s.input, s.shell = out, flow.Start(t, cmd)
+	_ = in.Close()
+	t.Cleanup(func() { _ = out.Close() })
+	s.follow(block{commands: prelude})
+	s.net = flow.OpenNamespace(t, fmt.Sprintf("/proc/%d/ns/net", flow.Child(s.shell.Process.Pid)))
+	return s
+}
+
+// follow runs a block in the session. Each of its commands has to succeed, and its output to be as the README shows it.
+func (s *session) follow(b block) {
+	s.t.Helper()
+	s.blocks++
+	name := filepath.Join(s.dir, fmt.Sprint("block.", s.blocks))
+	flow.WriteFile(s.t, s.dir, filepath.Base(name), b.commands)
+	fmt.Fprintf(s.input, "source %s </dev/null >%[1]s.out 2>&1; : >%[1]s.done\n", name)
+	done := func() bool { _, err := os.Stat(name + ".done"); return err == nil }
+	for end := time.Now().Add(5 * flow.Patience); !done(); time.Sleep(5 * time.Millisecond) {
+		select {
+		case <-s.shell.Ended():
+			out, _ := os.ReadFile(name + ".out")
+			s.t.Fatalf("a command fails:\n%s\nIt has said:\n%s", b.commands, out)
+		default:
+		}
+		if time.Now().After(end) {
+			out, _ := os.ReadFile(name + ".out")
+			s.t.Fatalf("not within %v:\n%s\nIt has said:\n%s", 5*flow.Patience, b.commands, out)
+		}
+	}
+	out, err := os.ReadFile(name + ".out")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Logf("%s\n%s", b.commands, out)
+	if line := missing(b.shows, string(out)); line != "" {
+		s.t.Errorf("the README shows a line that has not come:\n%s\nafter:\n%s\nIt has said:\n%s", line, b.commands, out)
+	}
+}

@@ -1,0 +1,25 @@
+#!/bin/sh
+# session.sh DIR: a shell on a machine of its own, as far as a README can tell: processes, network, and what lies in
+# /run, /tmp, /etc, /var, /opt, /srv and /home are gone with it. It runs the lines of its input. DIR is the same inside
+# and outside. Needs root and a kernel with overlayfs.
+set -eu
+dir=$1
+export dir
+# shellcheck disable=SC2016 # the inner shell's
+exec unshare --mount --pid --fork --mount-proc --kill-child --net --propagation private -- sh -euc '
+	ip link set lo up
+	mount -t tmpfs -o mode=755 tmpfs /mnt
+	mkdir /mnt/dir
+	mount --bind "$dir" /mnt/dir
+	for top in etc var opt srv home; do
+		mkdir -p "/mnt/$top/up" "/mnt/$top/work"
+		mount -t overlay overlay -o "lowerdir=/$top,upperdir=/mnt/$top/up,workdir=/mnt/$top/work" "/$top"
+	done
+	mount -t tmpfs -o mode=755 tmpfs /run
+	mount -t tmpfs -o mode=1777 tmpfs /tmp
+	mkdir -p "$dir" /tmp/home
+	mount --bind /mnt/dir "$dir"
+	export HOME=/tmp/home
+	cd "$dir/clone"
+	exec bash -eu
+'
