@@ -73,6 +73,22 @@ func blocksOf(readme string) (blocks []block) {
 	return blocks
 }
 
+// fails is a command that is to fail, as README.md of examples/deploy lists it: "# exit code 7", and maybe more words.
+var fails = regexp.MustCompile(`(?m)^(.*\S)[ \t]+# exit code ([1-9][0-9]*)\b.*$`)
+
+// expecting has the commands that are to fail looked at instead of ending the session.
+func expecting(commands string) string {
+	return fails.ReplaceAllString(commands, "$1 && code=0 || code=$$?; exited $$code $2")
+}
+
+func TestExpecting(t *testing.T) {
+	const commands = "true # exit code 0 is said of none\nf () { return 7; }\nA=1 f   # exit code 7: b has it\nf # exit code 8\n"
+	cmd := exec.Command("bash", "-euc", prelude+expecting(commands))
+	if out, err := cmd.CombinedOutput(); err == nil || string(out) != "exit code 7, and the README says 8\n" {
+		t.Errorf("%v, %q: want the second one alone to fail", err, out)
+	}
+}
+
 // missing returns the first line of shows that the output has not, in that order. "…" stands for anything.
 func missing(shows, output string) string {
 	for line := range strings.Lines(shows) {
@@ -117,6 +133,7 @@ const prelude = `
 apt-get() {
 	for word; do case $word in -* | install | update) ;; *) dpkg -s "$word" >/dev/null ;; esac || return; done
 }
+exited() { [ "$1" = "$2" ] || { echo "exit code $1, and the README says $2" && exit 1; }; }
 `
 
 func newSession(t testing.TB) *session {
@@ -157,12 +174,13 @@ func newSession(t testing.TB) *session {
 	return s
 }
 
-// follow runs a block in the session. Each of its commands has to succeed, and its output to be as the README shows it.
+// follow runs a block in the session. Each of its commands has to succeed, or to fail with the exit code that stands
+// behind it, and the output to be as the README shows it.
 func (s *session) follow(b block) {
 	s.t.Helper()
 	s.blocks++
 	name := filepath.Join(s.dir, fmt.Sprint("block.", s.blocks))
-	flow.WriteFile(s.t, s.dir, filepath.Base(name), b.commands)
+	flow.WriteFile(s.t, s.dir, filepath.Base(name), expecting(b.commands))
 	fmt.Fprintf(s.input, "source %s </dev/null >%[1]s.out 2>&1; : >%[1]s.done\n", name)
 	done := func() bool { _, err := os.Stat(name + ".done"); return err == nil }
 	for end := time.Now().Add(5 * flow.Patience); !done(); time.Sleep(5 * time.Millisecond) {

@@ -21,5 +21,5 @@ exec unshare --mount --pid --fork --mount-proc --kill-child --net --propagation 
 	mount --bind /mnt/dir "$dir"
 	export HOME=/tmp/home
 	cd "$dir/clone"
-	exec bash -eu
+	exec bash -eu -o pipefail
 '
