@@ -70,20 +70,22 @@ func (sw *swap) offer(ctx context.Context, m message, conns ...syscall.Conn) (me
 	o := &sw.offers
 	id, answered := o.add()
 	m.ID = id
-	recall, err := sw.link.Lodge(m, conns...)
-	if err != nil {
-		recall = func() bool { return true }
-	}
+	sent, recall, err := sw.link.Lodge(m, conns...)
+	arrived := err == nil // as far as is known
 	var late <-chan time.Time
 	if m.Kind == kindOffer {
 		t := time.NewTimer(o.bound)
 		defer t.Stop()
 		late = t.C
 	}
-	if err == nil {
+	for waits := arrived; waits; {
+		waits = false
 		select {
 		case a := <-answered:
 			return a.message, a.err
+		case err = <-sent:
+			arrived, sent = err == nil, nil
+			waits = arrived
 		case <-late:
 			err = fmt.Errorf("%w within %v", errOfferLate, o.bound)
 		case <-sw.gone:
@@ -99,7 +101,7 @@ func (sw *swap) offer(ctx context.Context, m message, conns ...syscall.Conn) (me
 		a := <-answered
 		return a.message, a.err
 	}
-	if !recall() && m.Kind == kindOffer && ctx.Err() == nil {
+	if arrived && !recall() && m.Kind == kindOffer && ctx.Err() == nil {
 		_ = sw.link.Insist(message{Kind: kindWithdrawn, ID: id})
 	}
 	return message{}, err

@@ -106,6 +106,46 @@ func TestAnOfferIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// A link that takes nothing more may still bring something, so its end doesn't tell of an offer that is not sent.
+func TestAnOfferThatCannotBeSentIsTakenBackAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, batches := range map[string]bool{"the application's": false, "a batch": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			old, sw, far, client, held := offering(t, time.Hour)
+			far.Finish()
+			over := make(chan error, 1)
+			go func() {
+				if !batches {
+					over <- old.HandOver(held, nil)
+					return
+				}
+				_, err := sw.handover([]listener.Ticket{{Listener: "tcp :1"}}, []syscall.Conn{held.(syscall.Conn)})
+				over <- err
+			}()
+			select {
+			case err := <-over:
+				if !errors.Is(err, syscall.EPIPE) {
+					t.Errorf("%v; want EPIPE", err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("the offer waits for an answer that can't come")
+			}
+			select {
+			case <-sw.gone:
+				t.Fatal("the link is gone, which tells it too")
+			default:
+			}
+			if _, err := held.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := client.Read(make([]byte, 1)); n != 1 {
+				t.Errorf("the connection is not this generation's: %v", err)
+			}
+		})
+	}
+}
+
 // What was answered is kept when the old generation is gone without a word, and closed without one to the
 // client when the old generation serves on.
 func TestAClaimWaitsForTheWord(t *testing.T) {

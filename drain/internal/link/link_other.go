@@ -34,8 +34,8 @@ func (*Link) Begin(any, ...syscall.Conn) (func() error, error) {
 	return nil, errors.ErrUnsupported
 }
 func (*Link) Insist(any) error { return errors.ErrUnsupported }
-func (*Link) Lodge(any, ...syscall.Conn) (func() bool, error) {
-	return nil, errors.ErrUnsupported
+func (*Link) Lodge(any, ...syscall.Conn) (<-chan error, func() bool, error) {
+	return nil, nil, errors.ErrUnsupported
 }
 func (*Link) Wait(any) error { return errors.ErrUnsupported }
 func (*Link) Pause()         {}

@@ -146,14 +146,16 @@ func (l *Link) Insist(msg any) error {
 }
 
 // Lodge is Post with copies of the descriptors of files, which the caller holds open until the
-// message is sent. Too many messages that wait are an error, and leave the link as it is. Recall
-// takes the message back, and tells whether nothing of it was sent, nor will be.
-func (l *Link) Lodge(msg any, files ...syscall.Conn) (recall func() bool, err error) {
+// message is sent. Too many messages that wait are an error, and leave the link as it is. Sent gets
+// one value when the message is sent, or the error after which nothing of it has arrived, as Send's.
+// Recall takes the message back, and tells whether nothing of it was sent, nor will be; if so, sent
+// gets nothing.
+func (l *Link) Lodge(msg any, files ...syscall.Conn) (sent <-chan error, recall func() bool, err error) {
 	f, err := l.post(msg, files, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func() bool { return l.out.withdraw(f) }, nil
+	return f.sent, func() bool { return l.out.withdraw(f) }, nil
 }
 
 // Wait is Post, and returns when the message is sent, for as long as the link lives.
