@@ -4,11 +4,15 @@
 #   start      runs IMAGE, or the container that is there, and waits until it serves. The first time the program
 #              comes from the image
 #   swap FILE  puts FILE in the program's place, has the container swap, and waits. What fails is taken back
+#   rollback   swaps to the program that served before
 #   stop       waits until the requests are finished
-#   status     says what runs: phase and generation, restarts, health
+#   status     says what runs: version, phase and generation, restarts, health
 #
 # Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 FILE or IMAGE is not there,
-# 155 stop: done, but requests were cut off, or it had an error.
+# 7 another docker.sh is at work, 155 stop: done, but requests were cut off, or it had an error.
+#
+# A swap that has begun ends, whatever signal comes. After a kill -9 the next run of swap or start puts things right.
+# It needs flock (util-linux) and cmp (diffutils).
 
 : "${NAME:=app}"           # of the container
 : "${IMAGE:=app}"          # see Dockerfile
@@ -27,19 +31,25 @@ fail() {
 is() { "$DOCKER" inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
 app() { "$DOCKER" exec "$NAME" /srv/app "$@"; }
 
-place() { # from: by rename, as a program that runs can't be written to
-	cp "$1" "$DIR/bin/app.new" && chmod 755 "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app"
+place() { # file name: by rename, as a program that runs can't be written to
+	cp "$1" "$DIR/bin/$2.new" && chmod 755 "$DIR/bin/$2.new" && mv "$DIR/bin/$2.new" "$DIR/bin/$2"
+}
+
+alone() {
+	mkdir -p "$DIR/bin" "$DIR/run" || exit 1
+	exec 9>"$DIR/lock" || exit 1
+	flock -n 9 || fail 7 "another docker.sh is at work on $NAME"
 }
 
 start() {
 	[ "$(is Running)" != true ] || return 0
+	[ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app" # what was to come may never have served
 	if [ -n "$(is Status)" ]; then
 		"$DOCKER" start "$NAME" >/dev/null || exit 1
 	else
-		mkdir -p "$DIR/bin" "$DIR/run" || exit 1
 		if [ ! -e "$DIR/bin/app" ]; then
 			id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
-			"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app" || exit 1
+			"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app" || exit 1
 			"$DOCKER" rm "$id" >/dev/null
 		fi
 		# shellcheck disable=SC2086 # several
@@ -58,15 +68,34 @@ start() {
 	done
 }
 
+# app.before is what served when a swap began, and is there until it has ended. It also asks for the swap: a broken
+# program can't, and "kill -s HUP" neither waits nor says how it ended.
+take_over() {
+	"$DOCKER" exec "$NAME" /srv/app.before -s reload || {
+		code=$?
+		mv "$DIR/bin/app.before" "$DIR/bin/app"
+		return "$code"
+	}
+	if cmp -s "$DIR/bin/app.before" "$DIR/bin/app"; then
+		rm "$DIR/bin/app.before" # the same again is no way back
+	else
+		mv "$DIR/bin/app.before" "$DIR/bin/app.old"
+	fi
+}
+
 swap() { # file
 	[ -r "$1" ] || fail 5 "$1 is not there"
 	[ "$(is Running)" = true ] || fail 1 "$NAME does not run: start"
-	cp "$DIR/bin/app" "$DIR/bin/app.old" && place "$1" || exit 1
-	# kill -s HUP does the same, and neither waits nor says how it ended.
-	if ! app -s reload; then
-		place "$DIR/bin/app.old"
-		fail 1 "the old program serves on, and is in its place again"
-	fi
+	trap '' HUP INT TERM
+	[ ! -e "$DIR/bin/app.before" ] || take_over || :
+	place "$DIR/bin/app" app.before && place "$1" app || exit 1
+	take_over || fail 1 "the old program serves on, and is in its place again"
+}
+
+rollback() {
+	[ -r "$DIR/bin/app.old" ] || fail 5 "no program is known that served before"
+	swap "$DIR/bin/app.old"
+	rm "$DIR/bin/app.old"
 }
 
 stop() {
@@ -78,12 +107,14 @@ stop() {
 
 status() {
 	[ "$(is Running)" = true ] || fail 3 "$NAME does not run"
-	app -s health || exit 1
+	said=$(app -s health) || exit 1
+	echo "version $(app -s status | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p'), $said"
 	"$DOCKER" inspect -f '{{.State.Health.Status}}, {{.RestartCount}} restarts, since {{.State.StartedAt}}' "$NAME"
 }
 
 case $#:${1-} in
-1:start | 1:stop | 1:status) "$1" ;;
-2:swap) swap "$2" ;;
-*) fail 2 "want start, swap FILE, stop or status" ;;
+1:start | 1:rollback | 1:stop) alone && "$1" ;;
+1:status) status ;;
+2:swap) alone && swap "$2" ;;
+*) fail 2 "want start, swap FILE, rollback, stop or status" ;;
 esac
