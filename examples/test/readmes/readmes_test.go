@@ -22,30 +22,44 @@ func TestMain(m *testing.M) {
 	flow.Main(m)
 }
 
+// readme is one that is followed.
+type readme struct {
+	path   string
+	site   string // where the load begins when the first block is done: that is the first start
+	last   int    // blocks that are followed when the load has ended
+	engine string // commands that bring up what the README says is there already
+}
+
 // TestFollowed runs the commands of each README as they stand, in order, from a fresh copy of the tree on a machine
-// that has nothing but packages. The load begins when the first block is done: that is the first start.
+// that has nothing but packages and the engine.
 func TestFollowed(t *testing.T) {
-	for _, readme := range []struct{ path, site string }{
-		{"deploy/haproxy/README.md", "127.0.0.1:8080"},
+	for _, readme := range []readme{
+		{path: "deploy/haproxy/README.md", site: "127.0.0.1:8080"},
+		{path: "deploy/docker/README.md", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	} {
 		t.Run(filepath.Dir(readme.path), func(t *testing.T) {
 			t.Parallel()
 			s := newSession(t)
+			s.machine(readme.engine)
 			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.path))
 			if err != nil {
 				t.Fatal(err)
 			}
 			blocks := blocksOf(string(text))
-			if len(blocks) < 2 {
+			if len(blocks) < 2+readme.last {
 				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
 			}
 			s.follow(blocks[0])
 			load := flow.NewLoadBy(t, func() (net.Conn, error) { return s.net.Dial(readme.site) }, readme.site, 4, 2)
-			for _, b := range blocks[1:] {
+			last := len(blocks) - readme.last
+			for _, b := range blocks[1:last] {
 				s.follow(b)
 			}
 			load.Flows(50)
 			load.Lossless()
+			for _, b := range blocks[last:] {
+				s.follow(b)
+			}
 		})
 	}
 }
@@ -156,6 +170,7 @@ func newSession(t testing.TB) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { sweep(t, s.dir) }) // when the shell has ended
 	cmd := exec.Command("sh", "session.sh", s.dir)
 	cmd.Stdin = in
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS"} { // a home of its own has none of what Go keeps

@@ -1,0 +1,63 @@
+//go:build linux
+
+package readmes
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// dockerd is a Docker Engine. There is no registry, and the control groups that it makes are known by the folder of
+// the session: the kernel has no namespace that would take them with it.
+const dockerd = `
+mkdir -p /var/lib/docker
+mount -t tmpfs tmpfs /var/lib/docker
+dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/baton-$(basename "$dir")" --log-level error &
+until docker version; do sleep 0.1; done
+`
+
+// machine brings up what a README says is there already.
+func (s *session) machine(engine string) {
+	s.t.Helper()
+	switch engine {
+	case "":
+		return
+	case dockerd:
+		for _, name := range []string{"dockerd", "docker", "docker-init"} { // docker alone may be a client
+			flow.Tool(s.t, name, "apt-get install docker.io")
+		}
+	}
+	s.follow(block{commands: engine})
+}
+
+// sweep removes the control groups of a session, whose processes may need a moment to be gone.
+func sweep(t testing.TB, dir string) {
+	t.Helper()
+	name := "baton-" + filepath.Base(dir)
+	for end := time.Now().Add(flow.Patience); ; time.Sleep(50 * time.Millisecond) {
+		var left []string
+		_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() && strings.Contains(path+"/", "/"+name+"/") {
+				left = append(left, path)
+			}
+			return nil
+		})
+		if len(left) == 0 {
+			return
+		}
+		for i := len(left) - 1; i >= 0; i-- { // the inner ones first
+			_ = os.Remove(left[i])
+		}
+		if time.Now().After(end) {
+			t.Errorf("control groups are left: %v", fmt.Sprint(left))
+			return
+		}
+	}
+}
