@@ -24,33 +24,37 @@ func TestMain(m *testing.M) {
 
 // readme is one that is followed.
 type readme struct {
-	path   string
-	site   string // where the load begins when the first block is done: that is the first start
-	last   int    // blocks that are followed when the load has ended
-	engine string // commands that bring up what the README says is there already
+	folder string
+	site   string   // where the load begins when the first block is done: that is the first start
+	client string   // the network that the load comes from, as ip netns knows it; "": the machine's own
+	last   int      // blocks that are followed when the load has ended
+	engine string   // commands that bring up what the README says is there already
+	more   []string // programs that the README needs and no package has
 }
 
 // TestFollowed runs the commands of each README as they stand, in order, from a fresh copy of the tree on a machine
 // that has nothing but packages and the engine.
 func TestFollowed(t *testing.T) {
 	for _, readme := range []readme{
-		{path: "deploy/haproxy/README.md", site: "127.0.0.1:8080"},
-		{path: "deploy/docker/README.md", site: "172.17.0.1:8080", last: 1, engine: dockerd},
+		{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
+		{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	} {
-		t.Run(filepath.Dir(readme.path), func(t *testing.T) {
+		t.Run(readme.folder, func(t *testing.T) {
 			t.Parallel()
-			s := newSession(t)
-			s.machine(readme.engine)
-			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.path))
+			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.folder, "README.md"))
 			if err != nil {
 				t.Fatal(err)
 			}
+			s := newSession(t)
+			s.machine(readme.engine)
+			s.only(string(text), readme.more)
 			blocks := blocksOf(string(text))
 			if len(blocks) < 2+readme.last {
 				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
 			}
 			s.follow(blocks[0])
-			load := flow.NewLoadBy(t, func() (net.Conn, error) { return s.net.Dial(readme.site) }, readme.site, 4, 2)
+			client := s.network(readme.client)
+			load := flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, 4, 2)
 			last := len(blocks) - readme.last
 			for _, b := range blocks[1:last] {
 				s.follow(b)
@@ -136,7 +140,6 @@ func TestMissing(t *testing.T) {
 type session struct {
 	t      testing.TB
 	dir    string
-	net    *flow.Namespace
 	input  *os.File
 	shell  *flow.Process
 	blocks int
@@ -153,11 +156,8 @@ exited() { [ "$1" = "$2" ] || { echo "exit code $1, and the README says $2" && e
 func newSession(t testing.TB) *session {
 	t.Helper()
 	flow.Root(t)
-	for _, tool := range [][2]string{
-		{"git", "git"}, {"unshare", "util-linux"}, {"ip", "iproute2"}, {"bash", "bash"},
-		{"haproxy", "haproxy"}, {"socat", "socat"},
-	} {
-		flow.Tool(t, tool[0], "apt-get install "+tool[1])
+	for tool, pkg := range map[string]string{"git": "git", "unshare": "util-linux", "ip": "iproute2", "bash": "bash", "dpkg": "dpkg"} {
+		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &session{t: t, dir: flow.Dir(t)}
 	clone := exec.Command("sh", "-euc", `mkdir "$1/clone" && git ls-files -z >"$1/files" &&
@@ -185,8 +185,16 @@ func newSession(t testing.TB) *session {
 	_ = in.Close()
 	t.Cleanup(func() { _ = out.Close() })
 	s.follow(block{commands: prelude})
-	s.net = flow.OpenNamespace(t, fmt.Sprintf("/proc/%d/ns/net", flow.Child(s.shell.Process.Pid)))
 	return s
+}
+
+// network is one that the README has made, or the machine's own.
+func (s *session) network(name string) *flow.Namespace {
+	path := "ns/net"
+	if name != "" {
+		path = "root/run/netns/" + name
+	}
+	return flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/%s", flow.Child(s.shell.Process.Pid), path))
 }
 
 // follow runs a block in the session. Each of its commands has to succeed, or to fail with the exit code that stands
