@@ -267,6 +267,8 @@ halted() { # node, stop or swap
 }
 
 give() { # node, weight
+	# A swap has taken nothing away, and asking a balancer once more may cost: nginx would be reloaded.
+	if [ "$METHOD:$WEIGHT" = swap:100 ] && balancer ready "$1"; then return; fi
 	balancer in "$1" "$2" || fail 4 "$1 is well, but its traffic could not be given back: continue or rollback"
 }
 

@@ -27,6 +27,7 @@ type readme struct {
 	folder string
 	site   string   // where the load begins when the first block is done: that is the first start
 	client string   // the network that the load comes from, as ip netns knows it; "": the machine's own
+	fresh  bool     // its balancer closes connections that clients keep
 	last   int      // blocks that are followed when the load has ended
 	engine string   // commands that bring up what the README says is there already
 	more   []string // programs that the README needs and no package has
@@ -37,6 +38,7 @@ type readme struct {
 func TestFollowed(t *testing.T) {
 	for _, readme := range []readme{
 		{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
+		{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 		{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	} {
 		t.Run(readme.folder, func(t *testing.T) {
@@ -54,7 +56,11 @@ func TestFollowed(t *testing.T) {
 			}
 			s.follow(blocks[0])
 			client := s.network(readme.client)
-			load := flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, 4, 2)
+			keep := 4
+			if readme.fresh {
+				keep = 0
+			}
+			load := flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, keep, 2)
 			last := len(blocks) - readme.last
 			for _, b := range blocks[1:last] {
 				s.follow(b)
@@ -80,7 +86,7 @@ func blocksOf(readme string) (blocks []block) {
 	for _, m := range fence.FindAllStringSubmatch(readme, -1) {
 		switch {
 		case strings.HasPrefix(m[0], "## "):
-			tested = m[0] == "## Tested" || m[0] == "## Measured"
+			tested = strings.HasPrefix(m[0], "## Tested") || strings.HasPrefix(m[0], "## Measured")
 		case tested:
 		case m[1] == "sh":
 			blocks = append(blocks, block{commands: m[2]})
