@@ -38,6 +38,7 @@ type readme struct {
 func TestFollowed(t *testing.T) {
 	for _, readme := range []readme{
 		{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
+		{folder: "deploy/gray", site: "127.0.0.1:8080"},
 		{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 		{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	} {
