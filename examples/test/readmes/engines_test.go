@@ -23,15 +23,28 @@ dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/baton-$(basena
 until docker version; do sleep 0.1; done
 `
 
+// compose is that with Compose, and with the image of Traefik that a registry would have.
+const compose = dockerd + `
+mkdir -p ~/.docker/cli-plugins "$dir/traefik"
+ln -s "$(command -v docker-compose)" ~/.docker/cli-plugins
+cp "$(command -v traefik)" "$dir/traefik"
+printf '%s\n' 'FROM scratch' 'COPY traefik /' 'ENTRYPOINT ["/traefik"]' >"$dir/traefik/Dockerfile"
+docker build -q -t traefik:v3.6.7 "$dir/traefik"
+`
+
 // machine brings up what a README says is there already.
 func (s *session) machine(engine string) {
 	s.t.Helper()
 	switch engine {
 	case "":
 		return
-	case dockerd:
+	case dockerd, compose:
 		for _, name := range []string{"dockerd", "docker", "docker-init"} { // docker alone may be a client
 			flow.Tool(s.t, name, "apt-get install docker.io")
+		}
+		if engine == compose {
+			flow.Tool(s.t, "docker-compose", "run .ci/get-compose DIR and put DIR on the PATH")
+			flow.Tool(s.t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
 		}
 	}
 	s.follow(block{commands: engine})

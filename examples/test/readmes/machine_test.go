@@ -85,7 +85,11 @@ func TestWith(t *testing.T) {
 
 // only leaves the session no commands but those of a machine that has nothing but what each Debian has, git, Go, the
 // packages that the README names, and more that no package has.
-func (s *session) only(readme string, more []string) {
+func (s *session) only(blocks []block, more []string) {
+	readme := ""
+	for _, b := range blocks {
+		readme += b.commands
+	}
 	t, folder := s.t, filepath.Join(s.dir, "bin")
 	t.Helper()
 	installed := output(t, "dpkg-query", "-W", "-f", `${Package}|	${Essential}|	${Priority}|	${Provides}|	${Pre-Depends}, ${Depends}\n`)

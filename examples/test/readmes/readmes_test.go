@@ -24,37 +24,58 @@ func TestMain(m *testing.M) {
 
 // readme is one that is followed.
 type readme struct {
-	folder string
-	site   string   // where the load begins when the first block is done: that is the first start
-	client string   // the network that the load comes from, as ip netns knows it; "": the machine's own
-	fresh  bool     // its balancer closes connections that clients keep
-	last   int      // blocks that are followed when the load has ended
-	engine string   // commands that bring up what the README says is there already
-	more   []string // programs that the README needs and no package has
+	folder  string
+	section string   // its heading, for one that is followed on a machine of its own; "": all but those
+	site    string   // where the load begins when the first block is done: that is the first start
+	client  string   // the network that the load comes from, as ip netns knows it; "": the machine's own
+	fresh   bool     // its balancer closes connections that clients keep
+	last    int      // blocks that are followed when the load has ended
+	engine  string   // commands that bring up what the README says is there already
+	more    []string // programs that the README needs and no package has
+}
+
+var followed = []readme{
+	{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
+	{folder: "deploy/gray", site: "127.0.0.1:8080"},
+	{folder: "deploy/traefik", site: "127.0.0.1:8000", more: []string{"traefik"}},
+	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
+	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
+	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
+}
+
+// blocks are those of the README that are followed together.
+func (r readme) blocks(text string) (blocks []block) {
+	for _, b := range blocksOf(text) {
+		own := ""
+		for _, other := range followed {
+			if other.folder == r.folder && other.section == b.section {
+				own = b.section
+			}
+		}
+		if own == r.section {
+			blocks = append(blocks, b)
+		}
+	}
+	return blocks
 }
 
 // TestFollowed runs the commands of each README as they stand, in order, from a fresh copy of the tree on a machine
 // that has nothing but packages and the engine.
 func TestFollowed(t *testing.T) {
-	for _, readme := range []readme{
-		{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
-		{folder: "deploy/gray", site: "127.0.0.1:8080"},
-		{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
-		{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
-	} {
-		t.Run(readme.folder, func(t *testing.T) {
+	for _, readme := range followed {
+		t.Run(strings.TrimSuffix(readme.folder+"#"+readme.section, "#"), func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.folder, "README.md"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newSession(t)
-			s.machine(readme.engine)
-			s.only(string(text), readme.more)
-			blocks := blocksOf(string(text))
+			blocks := readme.blocks(string(text))
 			if len(blocks) < 2+readme.last {
 				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
 			}
+			s := newSession(t)
+			s.machine(readme.engine)
+			s.only(blocks, readme.more)
 			s.follow(blocks[0])
 			client := s.network(readme.client)
 			keep := 4
@@ -76,21 +97,22 @@ func TestFollowed(t *testing.T) {
 }
 
 // block is commands of a README, and what it shows of their output.
-type block struct{ commands, shows string }
+type block struct{ section, commands, shows string }
 
 var fence = regexp.MustCompile("(?ms)^## [^\n]*$|^```([a-z]*)\n(.*?)^```$")
 
 // blocksOf returns the blocks of sh, each with the block of text that follows it. The blocks below the heading Tested
 // run tests, and are no steps.
 func blocksOf(readme string) (blocks []block) {
-	tested := false
+	section := ""
 	for _, m := range fence.FindAllStringSubmatch(readme, -1) {
+		heading, ok := strings.CutPrefix(m[0], "## ")
 		switch {
-		case strings.HasPrefix(m[0], "## "):
-			tested = strings.HasPrefix(m[0], "## Tested") || strings.HasPrefix(m[0], "## Measured")
-		case tested:
+		case ok:
+			section = heading
+		case strings.HasPrefix(section, "Tested") || strings.HasPrefix(section, "Measured"):
 		case m[1] == "sh":
-			blocks = append(blocks, block{commands: m[2]})
+			blocks = append(blocks, block{section: section, commands: m[2]})
 		case m[1] == "text" && len(blocks) > 0:
 			blocks[len(blocks)-1].shows = m[2]
 		}
