@@ -98,18 +98,18 @@ func (s *Set) keepDormant(t Ticket, fd int) *conn {
 	if so == nil || !t.Idle || t.Form != "" && t.Form != formTLS {
 		return nil
 	}
-	nc, err := dormant.New(fd)
-	if err != nil {
+	nc := dormant.New(fd)
+	if nc == nil {
 		return nil
 	}
 	c := so.newAdopted(nc, t)
 	c.dormant = true
 	if t.Form == formTLS {
-		err = c.take(t.State, false)
+		err := c.take(t.State, false)
 		c.speaks.Store(insealed)
-	}
-	if err != nil { // restore closes it
-		return nil
+		if err != nil { // restore closes it
+			return nil
+		}
 	}
 	return c
 }
