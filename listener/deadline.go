@@ -11,14 +11,17 @@ import (
 )
 
 // userDeadlinePassed tells whether a read timed out by the user's own deadline. Otherwise a drainer
-// has interrupted it, and the user's deadline is put back.
+// has interrupted it, and the user's deadline is put back, unless release is about to set one, or to
+// let go of the connection.
 func (c *conn) userDeadlinePassed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.userDeadline.Equal(quirks.LongAgo) || !c.userDeadline.IsZero() && !time.Now().Before(c.userDeadline) {
 		return true
 	}
-	_ = c.setReadDeadlineLocked(c.userDeadline)
+	if c.set.leaving.Load() == nil || !c.awaitsRequest() {
+		_ = c.setReadDeadlineLocked(c.userDeadline)
+	}
 	return false
 }
 

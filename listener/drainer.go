@@ -15,14 +15,16 @@ import (
 // drainer lets connections go while the set leaves.
 type drainer struct {
 	set      *Set
-	grace    atomic.Int64 // a time.Duration
-	from     atomic.Int64 // the instant when it began, or was hurried
-	hurried  atomic.Bool  // it was hurried
-	offers   chan offer
+	grace    atomic.Int64  // a time.Duration
+	from     atomic.Int64  // the instant when it began, or was hurried
+	hurried  atomic.Bool   // it was hurried
 	moving   atomic.Int32  // offers made and not answered
 	answered chan struct{} // has a value when one has been answered
+	waits    chan struct{} // has a value when an offer waits for a handover
 	over     chan struct{} // closed when nothing is handed over any more
-	end      sync.Once     // closes it
+
+	mu     sync.Mutex // guards what follows, and the close of over
+	offers []offer    // which wait
 }
 
 type offer struct {
@@ -41,24 +43,56 @@ func (d *drainer) isOver() bool {
 	}
 }
 
-// offer offers c to the other process and waits for the answer.
+// offer offers c to the other process and waits for the answer. It waits in as shallow a way as can be: a goroutine of
+// net/http that reads has little stack left, and to give it more costs as much as all else here.
 func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
-	d.moving.Add(1)
-	defer func() {
-		d.moving.Add(-1)
-		select {
-		case d.answered <- struct{}{}:
-		default:
-		}
-	}()
-	o := offer{c, http2, c.Conn.(syscall.Conn), make(chan bool, 1)}
-	select {
-	case d.offers <- o:
+	o := offer{c, http2, c.Conn.(syscall.Conn), tooks.Get().(chan bool)}
+	if d.enqueue(o) {
 		took = <-o.took
 		c.declined.Store(!took)
-	case <-d.over:
+		d.moving.Add(-1)
+		signal(d.answered)
 	}
+	tooks.Put(o.took)
 	return took
+}
+
+// tooks are channels for the answer to an offer, each for one at a time.
+var tooks = sync.Pool{New: func() any { return make(chan bool, 1) }}
+
+// enqueue reports false where nothing is handed over any more.
+func (d *drainer) enqueue(o offer) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isOver() {
+		return false
+	}
+	d.moving.Add(1)
+	d.offers = append(d.offers, o)
+	signal(d.waits)
+	return true
+}
+
+// end refuses the offers that wait, and all that follow.
+func (d *drainer) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isOver() {
+		return
+	}
+	close(d.over)
+	for _, o := range d.offers {
+		o.took <- false
+	}
+	d.offers = nil
+}
+
+// signal gives c a value, unless it has one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Ticket says of a connection that is handed over what its descriptor doesn't.
@@ -124,26 +158,26 @@ const handoverWorkers = 4
 
 // collect adds the offers that wait, up to a batch.
 func (d *drainer) collect(offers []offer) []offer {
-	for len(offers) < batch {
-		select {
-		case o := <-d.offers:
-			offers = append(offers, o)
-		default:
-			return offers
-		}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(len(d.offers), batch-len(offers))
+	offers = append(offers, d.offers[:n]...)
+	d.offers = slices.Delete(d.offers, 0, n)
+	if len(d.offers) > 0 {
+		signal(d.waits)
 	}
 	return offers
 }
 
 // run hands batches of offers over.
 func (d *drainer) run(ctx context.Context, handover Handover) {
-	defer d.end.Do(func() { close(d.over) })
+	defer d.end()
 	shut, gone := false, func() <-chan struct{} { return d.set.isShut } // until then, more may come
 	for {
 		var offers []offer
 		select {
-		case o := <-d.offers:
-			offers = append(offers, o)
+		case <-d.waits:
+			offers = d.collect(nil)
 		case <-ctx.Done():
 			return
 		case <-gone():

@@ -73,6 +73,7 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 	wake := d.closeTime(c, rest, now)
 	if now >= wake {
 		if sockopt.Unread(c.Conn) > 0 {
+			_ = c.setReadDeadlineLocked(c.userDeadline)
 			return false
 		}
 		if !rest {

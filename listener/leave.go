@@ -53,7 +53,7 @@ const firstGroup, lastGroup = 16, 64
 //
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &drainer{set: s, offers: make(chan offer), answered: make(chan struct{}, 1), over: make(chan struct{})}
+	d := &drainer{set: s, answered: make(chan struct{}, 1), waits: make(chan struct{}, 1), over: make(chan struct{})}
 	d.grace.Store(int64(max(0, grace)))
 	d.from.Store(int64(now()))
 	if handover == nil {
