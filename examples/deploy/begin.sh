@@ -1,11 +1,6 @@
 # begin.sh: how a release begins: release.sh, which sources it, checks everything, and plans.
 # shellcheck shell=sh disable=SC2154,SC2034,SC2153
 
-number() { # name, value, highest
-	case $2 in '' | 0* | *[!0-9]*) ;; *) [ "$2" -gt "$3" ] || return 0 ;; esac
-	fail 6 "$1 is \"$2\": want a number from 1 to $3"
-}
-
 begin() { # file
 	! under_way || fail 7 "a release is under way: continue or rollback first"
 	{ [ -f "$1" ] && [ -s "$1" ]; } || fail 2 "$1 is not there, or empty: name the new binary"

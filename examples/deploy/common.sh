@@ -105,12 +105,32 @@ setting() { # where it stands, line
 	export "$name=$value"
 }
 
-# known fails where the file sets what none of the scripts knows. A setting is what a script declares by a
-# line : "${NAME:=…}", what begins with APP_ (the service's), or what OWN names, for commands of yours.
+# declared prints the settings of scripts: what they declare by lines : "${NAME:=…}".
+declared() { sed -n 's/^: "\${\([A-Z_0-9]*\):.*/\1/p' "$@" 2>/dev/null; }
+
+number() { # name, value, highest, maybe of what
+	case $2 in '' | 0* | *[!0-9]*) ;; *) [ "${#2}" -gt 9 ] || [ "$2" -gt "$3" ] || return 0 ;; esac
+	fail 6 "$1 is \"$2\": want a number ${4-}from 1 to $3"
+}
+
+# right_numbers fails where a setting of the scripts that is to be a number is none.
+right_numbers() { # scripts
+	for name in $(declared "$@"); do
+		eval "value=\${$name-}"
+		case $name:$value in
+		*_TIMEOUT:?*) number "$name" "$value" 86400 "of seconds " ;;
+		KEEP:?*) number KEEP "$value" 9999 ;;
+		KILL:[!01]* | KILL:??*) fail 6 "KILL is \"$value\": want 0 or 1" ;;
+		esac
+	done
+}
+
+# known fails where the file sets what none of the scripts declares. What begins with APP_ is the service's, and
+# what OWN names is for commands of yours.
 known() { # file, scripts
 	file=$1
 	shift
-	names=" $(sed -n 's/^: "\${\([A-Z_0-9]*\):.*/\1/p' "$@" 2>/dev/null | tr '\n' ' ') OWN ${OWN-} "
+	names=" $(declared "$@" | tr '\n' ' ') OWN ${OWN-} "
 	# shellcheck disable=SC2013 # a name has no blanks
 	for name in $(sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p' "$file"); do
 		case $name in APP_*) continue ;; esac

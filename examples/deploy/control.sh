@@ -46,6 +46,7 @@ here=${0%/*}
 [ "$here" != "$0" ] || here=.
 # shellcheck source=/dev/null
 . "$here/common.sh"
+right_numbers "$0"
 
 # The old process and the new one are told apart from strangers by this path.
 case $BIN in

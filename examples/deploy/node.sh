@@ -135,6 +135,7 @@ unset BIN CONTROL PIDFILE
 settings "$SITE/$NODE"
 [ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
 known "$SITE/$NODE" "$0" "$CONTROL_SH" "$here/control.sh" "$here/common.sh"
+right_numbers "$0" "$CONTROL_SH"
 [ "${CONTROL_SH##*/}" = control.sh ] || : "${PIDFILE:=}"
 for name in BIN CONTROL PIDFILE; do
 	eval "[ -n \"\${$name+x}\" ]" || fail 6 "$SITE/$NODE does not set $name"

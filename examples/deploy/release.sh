@@ -106,6 +106,7 @@ else
 	balancer_status() { :; }
 fi
 : "${METHOD:=restart}"
+right_numbers "$0" "$here"/*.sh ${BALANCER:+"$BALANCER"}
 
 # balancer calls the file's function in a process of its own.
 balancer() { # name, arguments

@@ -164,6 +164,7 @@ settle() {
 }
 
 [ -z "$NODE" ] || settings "$SITE/$NODE"
+right_numbers "$0"
 for name in BIN CONTROL; do
 	eval "[ -n \"\${$name-}\" ]" || fail 6 "$name is not set: set SITE and NODE, so that SITE/NODE is the file that sets it"
 done

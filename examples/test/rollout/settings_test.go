@@ -1,0 +1,60 @@
+//go:build linux
+
+package rollout
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// TestNumbers: a setting that is no number of seconds is found before anything is touched, wherever it is set.
+func TestNumbers(t *testing.T) {
+	s := newSite(t)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	pids, v2 := s.runs("v1", "v1"), build(t, "v2", "")
+	for _, c := range []struct{ name, value, say string }{
+		{"EMPTY_TIMEOUT", "60s", "seconds"},
+		{"STEP_TIMEOUT", "08", "seconds"},
+		{"BALANCER_TIMEOUT", "1m", "seconds"},
+		{"START_TIMEOUT", "-1", "seconds"},
+		{"STOP_TIMEOUT", "7 5", "seconds"},
+		{"RELOAD_TIMEOUT", "99999999999999999999", "seconds"},
+		{"KEEP", "all", "a number from 1 to"},
+		{"KEEP", "0", "a number from 1 to"},
+		{"KILL", "yes", "0 or 1"},
+	} {
+		said := s.release(6, c.name+" is \""+c.value+"\"", "upgrade", v2, c.name+"="+c.value)
+		if !strings.Contains(said, c.say) {
+			t.Errorf("it says %q, want the cure, %q", said, c.say)
+		}
+		s.release(6, c.name, "--dry-run upgrade", v2, c.name+"="+c.value)
+	}
+	for _, line := range []string{"RELOAD_TIMEOUT=75s", "EMPTY_TIMEOUT=1m", "KEEP=x", "KILL=9"} {
+		n := s.nodes[1]
+		s.set("b", n.Settings()+"BIN='"+s.bin(n)+"'\n"+line+"\n")
+		name, _, _ := strings.Cut(line, "=")
+		s.release(6, name+" is ", "upgrade", v2)
+		s.set("b", n.Settings()+"BIN='"+s.bin(n)+"'\n")
+	}
+	if s.runs("v1", "v1") != pids {
+		t.Error("something was touched")
+	}
+	s.release(0, "complete", "status", "")
+	for _, setting := range []string{"START_TIMEOUT=1m", "STOP_TIMEOUT=60s", "RELOAD_TIMEOUT=08", "PULL_TIMEOUT=x", "RESTORE_TIMEOUT=1.5", "KILL=y"} {
+		cmd := exec.Command("dash", deploy+"/control.sh", "status")
+		cmd.Env = append(append(os.Environ(), s.nodes[0].Env()...), setting)
+		name, _, _ := strings.Cut(setting, "=")
+		if said, code := flow.Run(t, cmd); code != 6 || !strings.Contains(said, name+" is ") {
+			t.Errorf("control.sh with %s: exit code %d, want 6: %s", setting, code, said)
+		}
+	}
+	// A release that goes on is asked the same.
+	s.release(0, "shared", "share", v2)
+	s.release(6, "BALANCER_TIMEOUT", "continue", "", "BALANCER_TIMEOUT=1m")
+	s.release(6, "STEP_TIMEOUT", "rollback", "", "STEP_TIMEOUT=1m")
+	s.release(0, "complete", "continue", "")
+}
