@@ -32,16 +32,18 @@ begin() { # file
 	[ -z "$dry" ] || { tell_all && exit; }
 	[ -z "$interrupted" ] || fail 9 "interrupted: nothing was touched"
 	claim begin
-	history "$verb $file${VERSION:+ ($VERSION)}, $SUM, begins;$(versions)"
-	# The journal comes last: without it nothing has begun.
+	ID=$(word "$(now)-$who-$$" | tr / _)
+	begun=$STATE/begun/$ID
+	# The journal comes last: with it all has begun, and without it nothing has.
 	{
-		cp "$file" "$STATE/new.tmp" && mv "$STATE/new.tmp" "$STATE/new" &&
-			printf '%s\n' "NODES=$NODES" "SHARE=$SHARE" "WEIGHT=$WEIGHT" "METHOD=$METHOD" "PAUSE=$verb" \
-				"ID=$(word "$(now)-$who-$$")" "LABEL=$(word "$VERSION" | tr / _)" >"$STATE/plan" &&
-			printf '%s release of %s\n' "$(now)" "$file" >"$STATE/journal.new" &&
-			mv "$STATE/journal.new" "$STATE/journal"
+		mkdir -p "$begun" && cp "$file" "$begun/new" && { [ -z "$SETTINGS" ] || cp "$SETTINGS" "$begun/settings"; } &&
+			printf '%s\n' "NODES=$NODES" "SHARE=$SHARE" "WEIGHT=$WEIGHT" "METHOD=$METHOD" "PAUSE=$verb" "VERSION=$VERSION" \
+				"CHECK=${CHECK-}" "GATE=$GATE" "BALANCER=$BALANCER" >"$begun/plan" &&
+			history "$verb $file${VERSION:+ ($VERSION)}, $SUM, begins;$(versions)" &&
+			printf '%s release %s of %s\n' "$(now)" "$ID" "$file" >"$begun/journal" && mv "$begun/journal" "$STATE/journal"
 	} || {
 		free
+		rm -rf "$begun"
 		fail 6 "cannot write to $STATE: nothing was touched"
 	}
 }
@@ -63,6 +65,8 @@ right_settings() {
 	number SHARE "$SHARE" $#
 	number WEIGHT "$WEIGHT" 100
 	[ "$WEIGHT" = 100 ] || [ -n "$balancer_weights" ] || fail 6 "WEIGHT is $WEIGHT: this BALANCER knows nothing but 100"
+	case "$GATE${CHECK-}$VERSION" in *"
+"*) fail 6 "GATE, CHECK and VERSION: want one line each" ;; esac
 	runnable GATE "$GATE"
 	runnable ON "$ON"
 	if [ -z "$ON" ]; then

@@ -39,7 +39,7 @@ under_way() { # or the last word is one of the end
 }
 
 # history is of all releases: who, when, what, from and to which versions, and how it ended.
-history() { printf '%s %s %s\n' "$(now)" "$who" "$*" >>"$STATE/history" || fail 6 "cannot write $STATE/history"; }
+history() { printf '%s %s %s\n' "$(now)" "$who" "$*" >>"$STATE/history"; }
 versions() {
 	for node in $NODES; do
 		shown=$(at_node show "$node" </dev/null 2>/dev/null)
@@ -51,7 +51,7 @@ versions() {
 ended() { # exit code
 	trap '' HUP INT TERM
 	how=$(tail -n 1 "$STATE/journal")
-	history "$verb ended with $1, ${how#* };$(versions)"
+	history "$verb ended with $1, ${how#* };$(versions)" || say "cannot write $STATE/history" >&2
 }
 
 # A killed release leaves its last step running, which has inherited the lock.
@@ -100,22 +100,35 @@ free() {
 	done
 }
 
-# plan is what the release began with, whatever the settings are now.
+# plan is what the release began with, whatever the settings are now. CHECK may be another one now. GATE and
+# BALANCER may be, too, and have to be set, since they have settings of their own.
 plan() {
 	[ -e "$STATE/journal" ] || fail 6 "$STATE has no release: set STATE to the folder of the release"
-	while IFS='=' read -r name value; do
-		case $name in
-		NODES) NODES=$value ;;
-		SHARE) SHARE=$value ;;
-		WEIGHT) WEIGHT=$value ;;
-		METHOD) METHOD=$value ;;
-		PAUSE) PAUSE=$value ;;
-		ID) ID=$value ;;
-		LABEL) LABEL=$value ;;
+	read -r _ _ ID _ <"$STATE/journal"
+	begun=$STATE/begun/$ID SETTINGS=''
+	while IFS='' read -r line; do
+		value=${line#*=}
+		case $line in
+		NODES=*) NODES=$value ;;
+		SHARE=*) SHARE=$value ;;
+		WEIGHT=*) WEIGHT=$value ;;
+		METHOD=*) METHOD=$value ;;
+		PAUSE=*) PAUSE=$value ;;
+		VERSION=*) VERSION=$value ;;
+		CHECK=*) [ -n "${CHECK-}" ] || CHECK=$value ;;
+		GATE=*) GATE_then=$value ;;
+		BALANCER=*) BALANCER_then=$value ;;
 		esac
-	done <"$STATE/plan"
-	SUM=$(sum "$STATE/new")
+	done <"$begun/plan" || fail 6 "$begun/plan cannot be read: set STATE to the folder of the release"
+	[ ! -e "$begun/settings" ] || SETTINGS=$begun/settings
+	export VERSION CHECK SETTINGS
+	LABEL=$(word "$VERSION" | tr / _) SUM=$(sum "$begun/new")
 	new=${NODES%% *} live=${NODES#"$new"} live=${live# } # for colours
+}
+
+# has_yet fails where a setting that the release began with is not set now.
+has_yet() { # name, its value then, now
+	[ -z "$2" ] || [ -n "$3" ] || fail 6 "set $1: the release began with $1=\"$2\". Nothing was touched"
 }
 
 # whereabouts of the nodes, for who was interrupted.

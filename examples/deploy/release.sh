@@ -88,7 +88,7 @@ here=${0%/*}
 # Without a balancer all have their requests, always.
 balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
 # shellcheck disable=SC2034 # for begin.sh
-balancer_weights='' balancer_probes='' new='' by=''
+balancer_weights='' balancer_probes='' new='' by='' begun='' GATE_then='' BALANCER_then=''
 if [ -n "$BALANCER" ]; then
 	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
 	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
@@ -253,7 +253,7 @@ change() { # node, put or restore
 		halted "$1" stop && "$2" "$1" && at_node start "$1" && at_node check "$1" && at_node live "$1"
 	fi
 }
-put() { at_node put "$1" "$ID" "$SUM" ${LABEL:+"$LABEL"} <"$STATE/new"; }
+put() { at_node put "$1" "$ID" "$SUM" ${LABEL:+"$LABEL"} <"$begun/new"; }
 restore() { at_node restore "$1" "$ID"; }
 
 # halted: what a stop had to cut off is lost, but the node is where it is to be.
@@ -361,7 +361,17 @@ rollback)
 	fi
 	;;
 esac
-case $verb in continue | rollback) claim "$verb" ;; esac
+for old in "$STATE"/begun/*; do [ "$old" = "$begun" ] || rm -rf "$old"; done
+case $verb in
+continue | rollback)
+	has_yet BALANCER "$BALANCER_then" "$BALANCER"
+	if [ "$verb" = continue ] && ! noted rollback; then
+		noted passed || has_yet GATE "$GATE_then" "$GATE"
+		balancer settings || exit
+	fi
+	claim "$verb"
+	;;
+esac
 trap 'ended $?' EXIT
 case $verb:$METHOD in
 rollback:*) back ;;

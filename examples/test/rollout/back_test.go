@@ -5,6 +5,8 @@ package rollout
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -38,6 +40,13 @@ func (s *site) script(name, text string) string {
 	return file
 }
 
+// path is a PATH on which a command of the test's stands before the real one, REAL.
+func (s *site) path(name, text string) string {
+	s.t.Helper()
+	real := flow.Tool(s.t, name, "apt-get install "+name)
+	return "PATH=" + filepath.Dir(s.script(name, strings.ReplaceAll(text, "REAL", real))) + ":" + os.Getenv("PATH")
+}
+
 // TestWayBack: it leads to what ran before the release, however often that has begun anew, and never to its own version.
 func TestWayBack(t *testing.T) {
 	s := newSite(t)
@@ -64,5 +73,106 @@ func TestWayBack(t *testing.T) {
 	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
 	s.release(0, "complete", "continue", "", "CHECK=true")
 	s.release(0, "rolled back", "rollback", "")
+	s.runs("v1", "v1")
+}
+
+// TestBeginKilled: a release begins at once, with all of it, or not at all. Rollback leads to what was before the one
+// that has begun last.
+func TestBeginKilled(t *testing.T) {
+	s := newSite(t)
+	settings := "SETTINGS=" + s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n")
+	v2, v3 := build(t, "v2", ""), build(t, "v3", "")
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	for _, c := range []struct {
+		command, file string
+		begun         bool // as it is done
+	}{
+		{"mkdir", "/begun/*", false}, {"cp", "/new", false}, {"cp", "/settings", false}, {"mv", "/journal", true},
+	} {
+		for _, when := range []string{"before", "after"} {
+			s.release(0, "complete", "upgrade", v2)
+			text := "case $* in *'/a site/release'*" + c.file + ") ;; *) exec REAL \"$@\" ;; esac\n"
+			if when == "after" {
+				text += "REAL \"$@\"\n"
+			}
+			s.release(-1, "", "upgrade", v3, s.path(c.command, text+s.killed()+"\n"), settings)
+			s.runs("v2", "v2")
+			s.release(0, "rolled back", "rollback", "")
+			if c.begun && when == "after" {
+				s.runs("v2", "v2")
+			} else {
+				s.runs("v1", "v1")
+			}
+		}
+	}
+}
+
+// TestHistoryLost: how a release has ended is its exit code, also where that can't be written down.
+func TestHistoryLost(t *testing.T) {
+	s := newSite(t)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	gate := s.script("gate.sh", "cd '"+s.dir+"/release' && rm history && mkdir history && exit 1\n")
+	s.release(3, "rolled back", "upgrade", build(t, "v2", ""), "GATE="+gate)
+	s.runs("v1", "v1")
+	s.release(6, "nothing was touched", "upgrade", build(t, "v2", ""))
+	s.runs("v1", "v1")
+}
+
+// balancing is a BALANCER that all nodes have their traffic of, always.
+const balancing = `
+balancer_settings() { :; }
+balancer_out() { :; }
+balancer_in() { :; }
+balancer_ready() { :; }
+balancer_status() { echo UP; }
+`
+
+// TestContinueKnows: a release goes on with what it has begun with, in another shell too.
+func TestContinueKnows(t *testing.T) {
+	s := newSite(t)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	checked := filepath.Join(s.t.TempDir(), "checked")
+	check := "CHECK=dash " + s.script("check.sh", "echo $NODE >>"+checked+"\n")
+	env := s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n")
+	s.release(0, "shared", "share", build(t, "v2", ""), "GATE=false", check, "VERSION=v2", "SETTINGS="+env)
+	if err := os.Remove(env); err != nil {
+		t.Fatal(err)
+	}
+	pids := s.runs("v2", "v1")
+	s.release(6, "set GATE", "continue", "")
+	if s.runs("v2", "v1") != pids {
+		t.Error("something was touched")
+	}
+	s.release(1, "in the middle", "status", "")
+	_ = os.Remove(checked)
+	gate := s.script("gate.sh", "[ \"$VERSION\" = v2 ]\n")
+	s.release(0, "complete", "continue", "", "GATE=dash "+gate)
+	s.runs("v2", "v2")
+	if text, _ := os.ReadFile(checked); !strings.Contains(string(text), "b\n") {
+		t.Errorf("CHECK was asked %q, want b", text)
+	}
+	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
+	if !strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00") {
+		t.Error("SETTINGS has not reached b")
+	}
+	// So does the way back, which needs no GATE.
+	s.release(0, "shared", "share", build(t, "v1", ""), "GATE=false")
+	s.release(0, "rolled back", "rollback", "")
+	s.runs("v2", "v2")
+	// The next one begins without them.
+	_ = os.Remove(checked)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	if _, err := os.Stat(checked); err == nil {
+		t.Error("the next release has this one's CHECK")
+	}
+
+	// Without the balancer it would stop nodes that have traffic.
+	balancer := "BALANCER=" + s.script("balancer.sh", balancing)
+	s.release(0, "shared", "share", build(t, "v2", ""), "METHOD=restart", balancer)
+	for _, verb := range []string{"continue", "rollback"} {
+		s.release(6, "set BALANCER", verb, "")
+	}
+	s.runs("v2", "v1")
+	s.release(0, "rolled back", "rollback", "", balancer)
 	s.runs("v1", "v1")
 }
