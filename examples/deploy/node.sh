@@ -104,12 +104,13 @@ swap() {
 }
 of_service() { grep '^APP_' | sort; }
 
-# carried reads what release.sh carries here from where it runs.
+# carried reads what release.sh carries here from where it runs. A release without settings leaves those of the service.
 carried() {
 	lines=
 	while IFS='' read -r line; do
 		case $line in
 		'') return ;;
+		SETTINGS=carried) SETTINGS='' given=yes ;;
 		APP_*) lines="$lines$line
 " ;;
 		*) setting "what release.sh carries to $NODE" "$line" ;;
@@ -118,7 +119,8 @@ carried() {
 	fail 1 "$NODE: the settings were cut short, by a connection that was lost"
 }
 
-carries=
+# shellcheck disable=SC2034 # for releases.sh
+carries='' given=''
 [ "${1-}" != -s ] || { carries=yes && shift; }
 verb=${1-} NODE=${2-}
 case $#:$verb in

@@ -19,7 +19,7 @@ carried() {
 	for name in CHECK EMPTY_TIMEOUT STEP_TIMEOUT KEEP START_TIMEOUT STOP_TIMEOUT RELOAD_TIMEOUT KILL; do
 		eval "[ -z \"\${$name:-}\" ] || printf \"%s='%s'\\n\" $name \"\$$name\""
 	done
-	[ -z "$SETTINGS" ] || sed -n '/^APP_/p' "$SETTINGS"
+	[ -z "$SETTINGS" ] || { echo SETTINGS=carried && sed -n '/^APP_/p' "$SETTINGS"; }
 	echo
 }
 

@@ -94,7 +94,7 @@ put() { # maybe id, sum, label
 
 # released_with are the service's settings: new ones, or those that it has.
 released_with() {
-	if [ -n "$carries" ]; then
+	if [ -n "$given" ]; then
 		printf '%s' "$lines"
 	elif [ -n "$SETTINGS" ]; then
 		sed -n '/^APP_/p' "$SETTINGS"

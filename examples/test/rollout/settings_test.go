@@ -3,8 +3,10 @@
 package rollout
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,4 +59,34 @@ func TestNumbers(t *testing.T) {
 	s.release(6, "BALANCER_TIMEOUT", "continue", "", "BALANCER_TIMEOUT=1m")
 	s.release(6, "STEP_TIMEOUT", "rollback", "", "STEP_TIMEOUT=1m")
 	s.release(0, "complete", "continue", "")
+}
+
+// elsewhere are the nodes as another machine's, which an ssh reaches that takes nothing along but its standard streams.
+func (s *site) elsewhere(ssh string) []string {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	if err := os.Symlink(filepath.Join(s.dir, "nodes"), filepath.Join(dir, "nodes")); err != nil {
+		s.t.Fatal(err)
+	}
+	return []string{"ON=dash " + s.script("ssh.sh", "exec 8>&- 9>&-\n"+ssh+"shift\nexec env -u SETTINGS -u CHECK \"$@\"\n"),
+		"AT_NODE=env SITE=" + dir + "/nodes dash " + deploy + "/node.sh"}
+}
+
+// TestSettingsElsewhere: a release without SETTINGS leaves the service's as they are, over ssh too; one with none in
+// it takes them away.
+func TestSettingsElsewhere(t *testing.T) {
+	s := newSite(t)
+	none, some := s.script("none.env", "NAME=x\n"), s.script("some.env", "APP_DRAIN_TIMEOUT=11s\n")
+	for _, on := range [][]string{nil, s.elsewhere("")} {
+		for i, c := range []struct {
+			settings string
+			want     bool
+		}{{some, true}, {"", true}, {none, false}} {
+			s.release(0, "complete", "upgrade", build(t, fmt.Sprint("v", 1+i%2), ""), append(on, "SETTINGS="+c.settings)...)
+			environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
+			if got := strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00"); got != c.want {
+				t.Errorf("SETTINGS is %q, ON %q: the service has its setting: %v, want %v", c.settings, on, got, c.want)
+			}
+		}
+	}
 }
