@@ -31,7 +31,7 @@ begin() { # file
 	[ -n "$dead" ] || [ "$METHOD" = colours ] || spared "$1" || fail 5 "nothing was touched"
 	[ -z "$dry" ] || { tell_all && exit; }
 	[ -z "$interrupted" ] || fail 9 "interrupted: nothing was touched"
-	claim begin
+	claim
 	ID=$(word "$(now)-$who-$$" | tr / _)
 	begun=$STATE/begun/$ID
 	# The journal comes last: with it all has begun, and without it nothing has.

@@ -79,25 +79,39 @@ held() {
 	[ -n "$holder" ] && alive "$holder"
 }
 
-# Another STATE, or another machine, may have the same nodes.
+# Another STATE, or another machine, may have the same nodes. The key is the STATE's own, whatever the names of its
+# machine and its folder are, and so is the list of nodes that may be claimed.
 claim() {
-	key=$(word "$(uname -n):$(cd "$STATE" && pwd)")
+	[ -s "$STATE/key" ] || word "$(uname -n):$(cd "$STATE" && pwd):$(now)-$$" >"$STATE/key" || fail 6 "cannot write $STATE/key"
+	key=$(cat "$STATE/key") list=$(claimed)
+	for node in $NODES; do
+		case " $list " in *" $node "*) ;; *) list="$list $node" ;; esac
+	done
+	printf '%s\n' "$list" >"$STATE/claimed" || fail 6 "cannot write $STATE/claimed"
 	for node in $NODES; do
 		at_node claim "$node" "$key" "$(word "$verb,by,$who,since,$(now)")"
 		case $? in
 		0) ;;
-		7)
-			[ "$1" != begin ] || free
-			fail 7 "nothing was touched"
-			;;
-		*) [ "$1" != begin ] || { free && fail 6 "$node cannot be claimed: nothing was touched"; } ;;
+		7) unclaimed 7 "nothing was touched" ;;
+		6) unclaimed 6 "the settings of $node are wrong: nothing was touched" ;;
+		*) [ "$verb" = rollback ] || unclaimed 6 "$node cannot be claimed: nothing was touched" ;;
 		esac
 	done
 }
+claimed() { cat "$STATE/claimed" 2>/dev/null; }
+unclaimed() { # code, message
+	under_way || free
+	fail "$@"
+}
 free() {
-	for node in $NODES; do
-		at_node free "$node" "$key" || say "$node is claimed still, which no other release may ignore"
+	left=
+	for node in $(claimed); do
+		at_node free "$node" "$(cat "$STATE/key")" || {
+			left="$left $node"
+			say "$node is claimed still, which no other release may ignore: the next word to this STATE tries to free it again"
+		}
 	done
+	printf '%s\n' "$left" >"$STATE/claimed"
 }
 
 # plan is what the release began with, whatever the settings are now. CHECK may be another one now. GATE and

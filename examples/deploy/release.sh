@@ -346,16 +346,19 @@ if [ -z "$dry" ] || [ -d "$STATE" ]; then lock; fi
 case $verb in
 upgrade | share) begin "$2" ;;
 esac
+[ -e "$STATE/journal" ] || free
 plan
 case $verb in
 rollback)
 	if noted "rolled back"; then
+		free # a kill may have left claims
 		say "rolled back already"
 		exit
 	fi
 	;;
 *)
 	if ! under_way; then
+		free
 		say "nothing to continue"
 		exit
 	fi
@@ -369,7 +372,7 @@ continue | rollback)
 		noted passed || has_yet GATE "$GATE_then" "$GATE"
 		balancer settings || exit
 	fi
-	claim "$verb"
+	claim
 	;;
 esac
 trap 'ended $?' EXIT
