@@ -25,8 +25,8 @@
 #
 # Exit codes, which README.md explains:
 #   0  done: each node was looked at, and runs what it should
-#   1  a node failed and has its old version and its traffic back. The release
-#      has stopped: continue tries that node again, rollback is the way back
+#   1  a node failed, and has its old version and its traffic back, or does not run,
+#      as before. The release has stopped: continue tries that node again, rollback is the way back
 #   2  wrong usage
 #   3  GATE failed: all nodes have the old version back
 #   4  a step is not done, and a node may be out of traffic: see what it says,
@@ -225,9 +225,9 @@ renew() { # node, weight
 		failed "$1: its traffic could not be taken away; it was not touched: continue or rollback"
 	fi
 	if ! change "$1" put; then
-		say "$1 failed with the new version: it gets the old one back"
+		say "$1 failed with the new version: the way back"
 		revert "$1"
-		failed "$1 failed, and has its old version back: continue tries it again, rollback is the way back for all"
+		failed "$1 failed, and $is: continue tries it again, rollback is the way back for all"
 	fi
 	give "$1" "$2"
 	note "new $1"
@@ -273,12 +273,15 @@ give() { # node, weight
 	balancer in "$1" "$2" || fail 4 "$1 is well, but its traffic could not be given back: continue or rollback"
 }
 
-# revert asks nobody whether the others are well: the new version may be what ails them.
+# revert asks nobody whether the others are well: the new version may be what ails them. It sets is to how the node is.
 revert() { # node
 	if leave "$1" && change "$1" restore; then
 		give "$1" 100
-	elif noted "dead $1" || noted "unwell $1"; then
-		say "$1 is not well, as it was before"
+		is="has its old version back"
+	elif noted "dead $1" && halted "$1" stop; then
+		is="does not run, as before"
+	elif noted "unwell $1"; then
+		is="is not well, as before"
 	else
 		fail 4 "$1 could not be given its old version back: continue or rollback when that is mended"
 	fi

@@ -107,6 +107,30 @@ func TestBeginKilled(t *testing.T) {
 	}
 }
 
+// TestFirstThatFails: what did not run before does not run then, and the message says so.
+func TestFirstThatFails(t *testing.T) {
+	s := newSite(t)
+	said := s.release(1, "a failed, and does not run, as before", "upgrade", build(t, "v1", ""), "CHECK=false")
+	if strings.Contains(said, "has its old version back") {
+		t.Error("there is no old version")
+	}
+	s.runs("", "")
+	s.release(0, "rolled back", "rollback", "")
+	s.runs("", "")
+	s.release(0, "complete", "upgrade", build(t, "v2", ""))
+	s.runs("v2", "v2")
+
+	// One that has died, and an old version on disk: that is started.
+	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
+	s.release(1, "a failed, and has its old version back", "upgrade", build(t, "v3", "crash"))
+	s.runs("v2", "v2")
+	s.release(0, "rolled back", "rollback", "")
+	// Neither that nor the new one is well: nothing runs that did not run before.
+	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
+	s.release(1, "a failed, and does not run, as before", "upgrade", build(t, "v3", ""), "CHECK=false")
+	s.runs("", "v2")
+}
+
 // TestHistoryLost: how a release has ended is its exit code, also where that can't be written down.
 func TestHistoryLost(t *testing.T) {
 	s := newSite(t)
