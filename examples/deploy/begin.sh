@@ -10,7 +10,9 @@ begin() { # file
 	dead='' first='' middle='' late=''
 	for node in $NODES; do
 		at_node check "$node"
-		case $METHOD:$?:$(balancer status "$node") in
+		code=$?
+		go_on
+		case $METHOD:$code:$(balancer status "$node") in
 		*:6:*) fail 6 "the settings of $node are wrong: nothing was touched" ;;
 		*:[24-57-9]:* | *:[1-9][0-9]*:*) fail 6 "$node cannot be asked: see ON and AT_NODE; nothing was touched" ;;
 		restart:3:* | swap:3:*) dead="$dead $node" ;;
@@ -30,7 +32,7 @@ begin() { # file
 	fi
 	[ -n "$dead" ] || [ "$METHOD" = colours ] || spared "$1" || fail 5 "nothing was touched"
 	[ -z "$dry" ] || { tell_all && exit; }
-	[ -z "$interrupted" ] || fail 9 "interrupted: nothing was touched"
+	go_on
 	claim
 	ID=$(word "$(now)-$who-$$" | tr / _)
 	begun=$STATE/begun/$ID
@@ -44,6 +46,7 @@ begin() { # file
 	} || {
 		free
 		rm -rf "$begun"
+		go_on
 		fail 6 "cannot write to $STATE: nothing was touched"
 	}
 }

@@ -21,7 +21,7 @@ switch() {
 		fi
 		if paused; then return; fi
 	fi
-	if [ "$(last "$new")" != new ]; then
+	if ! is_at "$new" new; then
 		balancer in "$new" 100 || given_up "the balancer does not follow"
 		note "new $new"
 	fi
@@ -37,14 +37,14 @@ given_up() { # why
 
 # stay sees to it that what was live is: where it does not run any more, it is started.
 stay() {
-	[ -n "$(last "$new")" ] || return 0
+	! is_at "$new" '' || return 0
 	if [ -n "$live" ]; then
 		balancer ready "$live" || at_node check "$live" || {
 			balancer out "$live" && retire "$live" && at_node start "$live" && at_node check "$live"
-		} || fail 4 "$live could not be started: continue or rollback when that is mended"
+		} || undone "$live could not be started: continue or rollback when that is mended"
 		give "$live" 100
 	else
-		balancer out "$new" || fail 4 "$new is live: continue or rollback"
+		balancer out "$new" || undone "$new is live: continue or rollback"
 	fi
 	retire "$new"
 	note "old $new"
@@ -54,5 +54,5 @@ stay() {
 retire() { # node
 	say "$1: waiting until it has finished its requests"
 	{ at_node empty "$1" && halted "$1" stop; } ||
-		fail 4 "$1 has no new requests, but is not stopped: continue or rollback"
+		undone "$1 has no new requests, but is not stopped: continue or rollback"
 }

@@ -47,6 +47,8 @@ here=${0%/*}
 # shellcheck source=/dev/null
 . "$here/releases.sh"
 
+trap '' HUP # a connection that is lost ends no step
+
 # What starts a service must not pass a lock on to it. What a stop had to cut off, or to kill, is gone.
 control() {
 	sh "$CONTROL_SH" "$1" 8>&- 9>&-

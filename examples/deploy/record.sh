@@ -6,15 +6,16 @@ word() { printf '%s' "$1" | tr -c 'A-Za-z0-9._,/:@+-' _; }
 who="$(word "${SUDO_USER:-$(id -un)}")@$(word "$(uname -n)")"
 
 # at_node runs a step at a node. Where that is another machine, what is set here goes along, before the binary.
-at_node() { # verb, node, arguments
+# A terminal that hangs up tells all its processes, and ends none of the steps.
+at_node() ( # verb, node, arguments
+	trap '' HUP
 	if [ -z "$ON" ]; then
 		# shellcheck disable=SC2086 # a command and its arguments
-		${AT_NODE:-sh "$here/node.sh"} "$@"
-		return
+		exec ${AT_NODE:-sh "$here/node.sh"} "$@"
 	fi
 	# shellcheck disable=SC2086 # commands and their arguments
 	{ carried && { [ "$1" != put ] || cat; }; } 2>/dev/null | $ON "$2" ${AT_NODE:-sh "$here/node.sh"} -s "$@"
-}
+)
 carried() {
 	for name in CHECK EMPTY_TIMEOUT STEP_TIMEOUT KEEP START_TIMEOUT STOP_TIMEOUT RELOAD_TIMEOUT KILL; do
 		eval "[ -z \"\${$name:-}\" ] || printf \"%s='%s'\\n\" $name \"\$$name\""
@@ -24,18 +25,32 @@ carried() {
 }
 
 # The journal is what has happened; its last word on a node is where that is: taken (in the middle of its
-# turn), new, old, or changed (by somebody else).
+# turn), new, old, or changed (by somebody else). The shell reads it by itself, since a Ctrl-C ends what it would run.
 note() {
-	printf '%s %s\n' "$(now)" "$*" >>"$STATE/journal" || fail 4 "cannot write $STATE/journal"
+	at=$(now)
+	printf '%s %s\n' "${at:--}" "$*" >>"$STATE/journal" || fail 4 "cannot write $STATE/journal"
 	say "$*"
 }
-noted() { cut -d ' ' -f 2- "$STATE/journal" 2>/dev/null | grep -q -x -F -e "$*"; }
-last() {
-	awk -v node="$1" 'NF == 3 && $3 == node && $2 ~ /^(taken|new|old|changed)$/ { word = $2 } END { print word }' "$STATE/journal"
+noted() { # words
+	while read -r _ line; do
+		[ "$line" != "$*" ] || return 0
+	done 2>/dev/null <"$STATE/journal"
+	return 1
+}
+last() { # node; it sets where
+	where=
+	while read -r _ what whose more; do
+		case $what:$whose:$more in "taken:$1:" | "new:$1:" | "old:$1:" | "changed:$1:") where=$what ;; esac
+	done <"$STATE/journal"
+}
+is_at() { # node, word
+	last "$1"
+	[ "$where" = "$2" ]
 }
 under_way() { # or the last word is one of the end
 	[ -e "$STATE/journal" ] || return
-	case $(tail -n 1 "$STATE/journal") in *" complete" | *" rolled back") return 1 ;; esac
+	while read -r _ line; do end=$line; done <"$STATE/journal"
+	case $end in complete | "rolled back") return 1 ;; esac
 }
 
 # history is of all releases: who, when, what, from and to which versions, and how it ended.
@@ -50,8 +65,8 @@ versions() {
 }
 ended() { # exit code
 	trap '' HUP INT TERM
-	how=$(tail -n 1 "$STATE/journal")
-	history "$verb ended with $1, ${how#* };$(versions)" || say "cannot write $STATE/history" >&2
+	under_way
+	history "$verb ended with $1, $end;$(versions)" || say "cannot write $STATE/history" >&2
 }
 
 # A killed release leaves its last step running, which has inherited the lock.
@@ -82,8 +97,9 @@ held() {
 # Another STATE, or another machine, may have the same nodes. The key is the STATE's own, whatever the names of its
 # machine and its folder are, and so is the list of nodes that may be claimed.
 claim() {
-	[ -s "$STATE/key" ] || word "$(uname -n):$(cd "$STATE" && pwd):$(now)-$$" >"$STATE/key" || fail 6 "cannot write $STATE/key"
-	key=$(cat "$STATE/key") list=$(claimed)
+	[ -s "$STATE/key" ] || word "$(uname -n):$(cd "$STATE" && pwd):$(now)-$$" >"$STATE/key"
+	claimed
+	[ -n "$key" ] || unclaimed 6 "cannot write $STATE/key: nothing was touched"
 	for node in $NODES; do
 		case " $list " in *" $node "*) ;; *) list="$list $node" ;; esac
 	done
@@ -98,15 +114,20 @@ claim() {
 		esac
 	done
 }
-claimed() { cat "$STATE/claimed" 2>/dev/null; }
+claimed() { # it sets key, and list to the nodes
+	key='' list=''
+	{ read -r key <"$STATE/key"; read -r list <"$STATE/claimed"; } 2>/dev/null
+}
 unclaimed() { # code, message
 	under_way || free
+	go_on
 	fail "$@"
 }
 free() {
+	claimed
 	left=
-	for node in $(claimed); do
-		at_node free "$node" "$(cat "$STATE/key")" || {
+	for node in $list; do
+		at_node free "$node" "$key" || {
 			left="$left $node"
 			say "$node is claimed still, which no other release may ignore: the next word to this STATE tries to free it again"
 		}
@@ -150,7 +171,7 @@ whereabouts() {
 	for word in taken new old ''; do
 		which=
 		for node in $NODES; do
-			[ "$(last "$node")" != "$word" ] || which="$which $node"
+			! is_at "$node" "$word" || which="$which $node"
 		done
 		case $which:$word in
 		:*) ;;

@@ -88,7 +88,7 @@ here=${0%/*}
 # Without a balancer all have their requests, always.
 balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
 # shellcheck disable=SC2034 # for begin.sh
-balancer_weights='' balancer_probes='' new='' by='' begun='' GATE_then='' BALANCER_then=''
+balancer_weights='' balancer_probes='' new='' by='' where='' begun='' GATE_then='' BALANCER_then=''
 if [ -n "$BALANCER" ]; then
 	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
 	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
@@ -112,16 +112,25 @@ right_numbers "$0" "$here"/*.sh ${BALANCER:+"$BALANCER"}
 balancer() { # name, arguments
 	name=$1
 	shift
-	("balancer_$name" "$@")
+	(trap '' HUP && "balancer_$name" "$@")
 }
 
 interrupted=''
 trap 'interrupted=yes' HUP INT TERM PIPE
-go_on() { [ -z "$interrupted" ] || fail 9 "interrupted: $(whereabouts)continue or rollback"; }
+# A step that a signal has ended is no failure.
+go_on() {
+	[ -n "$interrupted" ] || return 0
+	under_way || fail 9 "interrupted: nothing was touched"
+	fail 9 "interrupted: $(whereabouts)continue or rollback"
+}
 # failed is the end of a turn that has left the node as it was.
 failed() { # message
 	go_on
 	fail 1 "$@"
+}
+undone() { # message
+	go_on
+	fail 4 "$@"
 }
 
 # spared: the others can do without it, or do already.
@@ -129,6 +138,7 @@ spared() { # node
 	balancer ready "$1" || return 0
 	for other in $NODES; do
 		if [ "$other" != "$1" ] && ! { balancer ready "$other" && at_node check "$other"; }; then
+			go_on
 			say "$1 is not touched while $other is not well: $(balancer status "$other")" >&2
 			say "mend or start $other (its log, control.sh status), or stop it: in the next release, and after the share," \
 				"what does not run comes first, and waits for nobody" >&2
@@ -162,7 +172,6 @@ forward() {
 	for node in $NODES; do
 		i=$((i + 1))
 		[ "$i" -le "$SHARE" ] || { rest="$rest $node" && continue; }
-		go_on
 		renew "$node" "$WEIGHT"
 	done
 	if paused; then return; fi
@@ -172,7 +181,6 @@ forward() {
 		SHARE=$((SHARE - 1))
 	done
 	for node in $(dead_first "$rest"); do
-		go_on
 		renew "$node" 100
 	done
 	ends "$NODES"
@@ -182,7 +190,7 @@ forward() {
 dead_first() { # nodes
 	left=
 	for node in $1; do
-		if [ "$(last "$node")" != new ] && dead "$node"; then echo "$node"; else left="$left $node"; fi
+		if ! is_at "$node" new && dead "$node"; then echo "$node"; else left="$left $node"; fi
 	done
 	echo "$left"
 }
@@ -192,6 +200,7 @@ ends() { # nodes
 	changed=
 	for node in $1; do
 		at_node live "$node" "$SUM" && at_node check "$node" && continue
+		go_on
 		note "changed $node"
 		changed="$changed $node"
 	done
@@ -206,16 +215,19 @@ finish() { # words
 }
 
 renew() { # node, weight
-	case $(last "$1") in
+	go_on
+	last "$1"
+	case $where in
 	new) return ;;
 	taken) ;; # what it had before has been kept
 	*)
 		at_node check "$1"
 		was=$?
 		[ "$was" = 3 ] || spared "$1" || fail 5 "continue or rollback"
-		at_node keep "$1" || fail 5 "$1: the old version could not be kept: continue or rollback"
+		at_node keep "$1" || { go_on && fail 5 "$1: the old version could not be kept: continue or rollback"; }
 		# What has died since its turn did run before the release.
-		case $(last "$1"):$was in changed:* | old:* | *:0) ;; *:3) note "dead $1" ;; *) note "unwell $1" ;; esac
+		go_on
+		case $where:$was in changed:* | old:* | *:0) ;; *:3) note "dead $1" ;; *) note "unwell $1" ;; esac
 		note "taken $1"
 		;;
 	esac
@@ -270,7 +282,7 @@ halted() { # node, stop or swap
 give() { # node, weight
 	# A swap has taken nothing away, and asking a balancer once more may cost: nginx would be reloaded.
 	if [ "$METHOD:$WEIGHT" = swap:100 ] && balancer ready "$1"; then return; fi
-	balancer in "$1" "$2" || fail 4 "$1 is well, but its traffic could not be given back: continue or rollback"
+	balancer in "$1" "$2" || undone "$1 is well, but its traffic could not be given back: continue or rollback"
 }
 
 # revert asks nobody whether the others are well: the new version may be what ails them. It sets is to how the node is.
@@ -283,14 +295,14 @@ revert() { # node
 	elif noted "unwell $1"; then
 		is="is not well, as before"
 	else
-		fail 4 "$1 could not be given its old version back: continue or rollback when that is mended"
+		undone "$1 could not be given its old version back: continue or rollback when that is mended"
 	fi
 	note "old $1"
 }
 
 # back takes the node first that is out of traffic already.
 back() {
-	if [ "$METHOD" = colours ] && [ -z "$live" ] && [ "$(last "$new")" = new ]; then
+	if [ "$METHOD" = colours ] && [ -z "$live" ] && is_at "$new" new; then
 		fail 6 "there was nothing before $new, which stays as it is"
 	fi
 	noted rollback || note rollback
@@ -299,7 +311,7 @@ back() {
 	else
 		for word in taken new; do
 			for node in $NODES; do
-				[ "$(last "$node")" = $word ] || continue
+				is_at "$node" $word || continue
 				go_on
 				if [ $word = new ] && noted "dead $node"; then
 					say "$node did not run before: it keeps the new version"

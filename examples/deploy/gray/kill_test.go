@@ -58,7 +58,7 @@ func TestInterrupted(t *testing.T) {
 	upgrade := "upgrade " + flow.Build(t, "nethttp", "v2", "")
 	spy := "AT_NODE=dash " + flow.WriteFile(t, s.dir, "spy.sh", `
 if [ "$1 $2" = "$AT" ] && mkdir "$STATE/once" 2>/dev/null; then
-	$KILL $PPID
+	$DO $PPID
 fi
 exec dash ../node.sh "$@"
 `)
@@ -74,7 +74,7 @@ exec dash ../node.sh "$@"
 	} {
 		os.Remove(filepath.Join(s.state(), "once"))
 		b := s.nodes["b"].PID()
-		cmd := s.command(upgrade, spy, "AT="+c.at, "KILL="+c.kill)
+		cmd := s.command(upgrade, spy, "AT="+c.at, "DO="+c.kill)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for Ctrl-C
 		said, code := flow.Run(t, cmd)
 		t.Logf("%s at %q: %d\n%s", c.kill, c.at, code, said)

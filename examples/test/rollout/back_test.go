@@ -12,14 +12,14 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// at is an AT_NODE that does something, once, before or after the step of a node.
+// at is an AT_NODE that does something, once, before or after the step of a node, which is a pattern of the shell's.
 func (s *site) at(when, step, do string) string {
 	s.t.Helper()
 	dir, err := os.MkdirTemp(s.dir, "at")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	once := "if [ \"$1 $2\" = \"" + step + "\" ] && mkdir '" + dir + "/once' 2>/dev/null; then " + do + "\nfi\n"
+	once := "case \"$* \" in " + strings.ReplaceAll(step, " ", "\\ ") + "\\ *) if mkdir '" + dir + "/once' 2>/dev/null; then " + do + "\nfi ;; esac\n"
 	before, after := once, ""
 	if when == "after" {
 		before, after = "", once

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/baton-go/baton/examples/internal/flow"
@@ -60,6 +61,7 @@ func (s *site) command(args []string, env ...string) *exec.Cmd {
 	cmd := exec.Command("dash", append([]string{filepath.Join(deploy, "release.sh")}, args...)...)
 	cmd.Env = append(append(os.Environ(), "NODES=a b", "METHOD=swap", "SITE="+filepath.Join(s.dir, "nodes"),
 		"STATE="+filepath.Join(s.dir, "release")), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for signals as those of a terminal
 	return cmd
 }
 
