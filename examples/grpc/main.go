@@ -55,6 +55,7 @@ func main() { drainflag.Main("APP_", drain.Config{}, run) }
 func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, nil)).With("version", version))
+	cfg.Version = version
 
 	var (
 		svc    *drain.Service
