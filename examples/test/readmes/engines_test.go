@@ -14,6 +14,14 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
+// onEngines are READMEs that need more than packages, or no balancer.
+var onEngines = []readme{
+	{folder: "deploy/prometheus", site: "127.0.0.1:8081", engine: prometheus},
+	{folder: "deploy/board", more: []string{"consul"}},
+	{folder: "deploy/pipeline", first: 2, site: "127.0.0.1:8080"},
+	{folder: "grpc"}, // its package has clients that count
+}
+
 // dockerd is a Docker Engine. There is no registry, and the control groups that it makes are known by the folder of
 // the session: the kernel has no namespace that would take them with it.
 const dockerd = `
@@ -32,6 +40,13 @@ printf '%s\n' 'FROM scratch' 'COPY traefik /' 'ENTRYPOINT ["/traefik"]' >"$dir/t
 docker build -q -t traefik:v3.6.7 "$dir/traefik"
 `
 
+// prometheus is Debian's, as its unit starts and reloads it. There is no systemd in the session.
+const prometheus = `
+(cd / && exec setpriv --reuid=prometheus --regid=prometheus --clear-groups prometheus --log.level=warn) &
+prometheus=$!
+systemctl() { [ "$*" = "reload prometheus" ] && kill -HUP $prometheus; }
+`
+
 // machine brings up what a README says is there already.
 func (s *session) machine(engine string) {
 	s.t.Helper()
@@ -46,6 +61,8 @@ func (s *session) machine(engine string) {
 			flow.Tool(s.t, "docker-compose", "run .ci/get-compose DIR and put DIR on the PATH")
 			flow.Tool(s.t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
 		}
+	case prometheus:
+		flow.Tool(s.t, "prometheus", "apt-get install prometheus")
 	}
 	s.follow(block{commands: engine})
 }

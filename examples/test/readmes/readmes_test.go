@@ -26,22 +26,23 @@ func TestMain(m *testing.M) {
 type readme struct {
 	folder  string
 	section string   // its heading, for one that is followed on a machine of its own; "": all but those
-	site    string   // where the load begins when the first block is done: that is the first start
+	site    string   // where the load begins when the first block is done: that is the first start. "": no load
 	client  string   // the network that the load comes from, as ip netns knows it; "": the machine's own
 	fresh   bool     // its balancer closes connections that clients keep
+	first   int      // blocks of the first start; 0 is one
 	last    int      // blocks that are followed when the load has ended
 	engine  string   // commands that bring up what the README says is there already
 	more    []string // programs that the README needs and no package has
 }
 
-var followed = []readme{
+var followed = append([]readme{
 	{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
 	{folder: "deploy/gray", site: "127.0.0.1:8080"},
 	{folder: "deploy/traefik", site: "127.0.0.1:8000", more: []string{"traefik"}},
 	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
-}
+}, onEngines...)
 
 // blocks are those of the README that are followed together.
 func (r readme) blocks(text string) (blocks []block) {
@@ -76,19 +77,26 @@ func TestFollowed(t *testing.T) {
 			s := newSession(t)
 			s.machine(readme.engine)
 			s.only(blocks, readme.more)
-			s.follow(blocks[0])
-			client := s.network(readme.client)
-			keep := 4
-			if readme.fresh {
-				keep = 0
-			}
-			load := flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, keep, 2)
-			last := len(blocks) - readme.last
-			for _, b := range blocks[1:last] {
+			first, last := max(readme.first, 1), len(blocks)-readme.last
+			for _, b := range blocks[:first] {
 				s.follow(b)
 			}
-			load.Flows(50)
-			load.Lossless()
+			var load *flow.Load
+			if readme.site != "" {
+				client := s.network(readme.client)
+				keep := 4
+				if readme.fresh {
+					keep = 0
+				}
+				load = flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, keep, 2)
+			}
+			for _, b := range blocks[first:last] {
+				s.follow(b)
+			}
+			if load != nil {
+				load.Flows(50)
+				load.Lossless()
+			}
 			for _, b := range blocks[last:] {
 				s.follow(b)
 			}
