@@ -42,6 +42,7 @@ flows: ## the examples behind real balancers: root and the tools of .ci/run; ten
 
 bench: ## what tracking costs: the ratio to bare net/http, and allocations
 	$(GO) test -run '^$$' -bench TrackedOverBare -benchtime 2s ./listener
+	$(GO) test -run '^$$' -bench HandshakeOverBare -benchtime 2s ./listener
 	$(GO) test -run '^$$' -bench KeepAlive -benchmem ./listener
 
 alloc: ## the tests of allocations, which the race detector hides

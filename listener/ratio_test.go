@@ -3,6 +3,9 @@
 package listener
 
 import (
+	"crypto/tls"
+	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -32,10 +35,7 @@ func BenchmarkTrackedOverBare(b *testing.B) {
 					took[i] = append(took[i], time.Since(start))
 				}
 			}
-			fast := func(how way) float64 {
-				slices.Sort(took[how])
-				return float64(took[how][len(took[how])/5])
-			}
+			fast := func(how way) float64 { return fifth(took[how]) }
 			b.ReportMetric(fast(asBare)/fast(asTracked), "tracked/bare")
 			b.ReportMetric(fast(asTracked)/fast(asAged), "aged/tracked")
 			if len(wires) > int(asMoved) {
@@ -43,4 +43,56 @@ func BenchmarkTrackedOverBare(b *testing.B) {
 			}
 		})
 	}
+}
+
+// fifth is what a fifth of the times are shorter than.
+func fifth(took []time.Duration) float64 {
+	slices.Sort(took)
+	return float64(took[len(took)/5])
+}
+
+// BenchmarkHandshakeOverBare prints what a handshake costs at a TLSListener as a share of one at crypto/tls's: the time
+// of a new connection, the first answer on it and its end, with the client's part, which is the same for both.
+func BenchmarkHandshakeOverBare(b *testing.B) {
+	const block = 4
+	for _, x := range exchanges(b) {
+		if x.name != "get13" && x.name != "get12" {
+			continue
+		}
+		for _, resumed := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/resumed=%t", x.name, resumed), func(b *testing.B) {
+				var wires [2]*wire
+				var took [2][]time.Duration
+				var configs [2]*tls.Config
+				for how := range wires {
+					wires[how] = x.serve(b, way(how))
+					configs[how] = &tls.Config{InsecureSkipVerify: true, MaxVersion: x.tls}
+					if resumed {
+						configs[how].ClientSessionCache = tls.NewLRUClientSessionCache(1)
+						configs[how].ServerName = "x"
+					}
+				}
+				for n := 0; b.Loop(); n++ {
+					for j := range wires {
+						how := (n + j) % len(wires)
+						start := time.Now()
+						for range block {
+							wires[how].again(configs[how])
+						}
+						took[how] = append(took[how], time.Since(start))
+					}
+				}
+				b.ReportMetric(fifth(took[asTracked])/fifth(took[asBare]), "tracked/bare")
+			})
+		}
+	}
+}
+
+// again does what w is for on a connection of its own.
+func (w *wire) again(config *tls.Config) {
+	nc, err := net.Dial("tcp", w.nc.RemoteAddr().String())
+	check(w.t, err)
+	one := &wire{w.t, tls.Client(nc, config), w.req, w.buf}
+	one.roundTrip()
+	check(w.t, one.nc.Close())
 }
