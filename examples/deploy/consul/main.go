@@ -2,7 +2,7 @@
 // registers when it is ready, is in maintenance mode while it is pulled, and is
 // deregistered when it is over. A swap changes nothing there.
 //
-//	go build -o app ./consul && ./app -addr 10.0.0.7:8080 -pidfile app.pid
+//	go build -o app ./deploy/consul && ./app -addr 10.0.0.7:8080 -pidfile app.pid
 //
 // Swap, pull, restore and stop it as examples/nethttp.
 package main
@@ -34,7 +34,7 @@ var (
 		"how long after a crash Consul forgets this node; a minute or more")
 )
 
-func main() { drainflag.Main("APP_", drain.Config{}, run) }
+func main() { drainflag.Main("APP_", drain.Config{Version: version}, run) }
 
 func run(cfg drain.Config) error {
 	entry, err := newEntry(*name, *addr, *interval, *expire)
