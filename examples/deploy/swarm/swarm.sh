@@ -7,7 +7,10 @@
 #   status         what runs
 #
 # Exit codes: 0 done, 1 it failed, and what ran before runs; 2 wrong usage, 3 status: not every task runs,
-# 4 not done in time, or the way back failed, too.
+# 4 not done in time, or the way back failed, too; 7 another update is under way, or came in between.
+#
+# A tag is one image for ever. An update to the one that is there does nothing: Swarm would take it for what a
+# rollback leads to.
 
 : "${STACK:=web}"
 : "${SERVICE:=${STACK}_app}"
@@ -42,9 +45,15 @@ runs() { # image
 	[ "$(tasks running '{{.Image}} {{.CurrentState}}' | grep -c -F "$1 Running")" = "$want" ]
 }
 
+state() { "$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE" 2>/dev/null; }
+
+alone() {
+	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac
+}
+
 # is_settled: Swarm says that the update has ended, or there is none; and what was told to stop has stopped.
 is_settled() {
-	case $("$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE") in
+	case $(state) in
 	completed | rollback_completed | paused | rollback_paused) ;;
 	'') runs "$(image)" || return ;;
 	*) return 1 ;;
@@ -69,8 +78,9 @@ deploy() {
 }
 
 update() {
+	now=$(image)
 	# shellcheck disable=SC2086 # several
-	"$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
+	[ "${now%@*}" = "$1" ] || "$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
 	settle
 	ended "$1"
 }
@@ -78,6 +88,7 @@ update() {
 ended() { # image
 	now=$(image)
 	if [ "${now%@*}" != "$1" ]; then
+		case $(state) in rollback_*) ;; *) fail 7 "$now is wanted now: another update came in between" ;; esac
 		why "$1"
 		runs "$now" || fail 4 "$1 fails, and not each task runs $now: see docker service ps $SERVICE"
 		fail 1 "$1 fails: $now runs, as before"
@@ -99,7 +110,8 @@ status() {
 }
 
 case $#:${1-} in
-2:deploy | 2:update) "$1" "$2" ;;
-1:rollback | 1:status) "$1" ;;
+2:deploy | 2:update) alone && "$1" "$2" ;;
+1:rollback) alone && rollback ;;
+1:status) status ;;
 *) fail 2 "want deploy IMAGE, update IMAGE, rollback or status" ;;
 esac

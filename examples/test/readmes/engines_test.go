@@ -16,6 +16,7 @@ import (
 
 // onEngines are READMEs that need more than packages, or no balancer.
 var onEngines = []readme{
+	{folder: "deploy/swarm", site: "127.0.0.1:8000", engine: swarm},
 	{folder: "deploy/prometheus", site: "127.0.0.1:8081", engine: prometheus},
 	{folder: "deploy/board", more: []string{"consul"}},
 	{folder: "deploy/pipeline", first: 2, site: "127.0.0.1:8080"},
@@ -31,13 +32,25 @@ dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/baton-$(basena
 until docker version; do sleep 0.1; done
 `
 
-// compose is that with Compose, and with the image of Traefik that a registry would have.
-const compose = dockerd + `
-mkdir -p ~/.docker/cli-plugins "$dir/traefik"
-ln -s "$(command -v docker-compose)" ~/.docker/cli-plugins
+// withTraefik is that with the image of Traefik that a registry would have.
+const withTraefik = dockerd + `
+mkdir "$dir/traefik"
 cp "$(command -v traefik)" "$dir/traefik"
 printf '%s\n' 'FROM scratch' 'COPY traefik /' 'ENTRYPOINT ["/traefik"]' >"$dir/traefik/Dockerfile"
 docker build -q -t traefik:v3.6.7 "$dir/traefik"
+`
+
+// compose is that with Compose.
+const compose = withTraefik + `
+mkdir -p ~/.docker/cli-plugins
+ln -s "$(command -v docker-compose)" ~/.docker/cli-plugins
+`
+
+// swarm is that on a machine with an address.
+const swarm = withTraefik + `
+ip link add eth0 type bridge
+ip addr add 10.0.0.1/24 dev eth0
+ip link set eth0 up
 `
 
 // prometheus is Debian's, as its unit starts and reloads it. There is no systemd in the session.
