@@ -2,7 +2,9 @@
 # cluster.sh: a real Kubernetes of two nodes on this machine, to try a Deployment in. It lives in namespaces of its own (network,
 # mounts, processes) and in memory: the machine gets no bridge, no iptables rule and no mount.
 #
-#   cluster.sh run DIR                    until its input ends, or INT or TERM. DIR gets its logs and a kubeconfig
+#   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig
+#   cluster.sh down DIR                   returns when nothing is left
+#   cluster.sh run DIR                    the same in the foreground: until its input ends, or INT or TERM
 #   cluster.sh in DIR WHERE COMMAND...    run COMMAND on "control", "node1" or "node2"
 #   cluster.sh image DIR NAME BINARY      put an image on both nodes: from scratch, with /run and BINARY (a static one) as /app
 #
@@ -79,6 +81,28 @@ run() {
 		find $left -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05
 	done
 	[ $ended = 1 ] || { tail -n 5 "$dir"/*.log >&2; cannot "it has ended by itself; its logs are in $dir"; }
+}
+
+# up has run go on in the background, with an input that never ends.
+up() {
+	mkdir -p "$dir"
+	! kill -0 "$(cat "$dir/run.pid" 2>/dev/null)" 2>/dev/null || die "up already: $dir"
+	rm -f "$dir/ready" "$dir/input"
+	mkfifo -m 600 "$dir/input"
+	setsid "$self" run "$dir" <>"$dir/input" >"$dir/said" 2>&1 &
+	echo $! >"$dir/run.pid"
+	until grep -qx ready "$dir/said"; do
+		kill -0 $! 2>/dev/null || { wait $! || code=$?; cat "$dir/said" >&2; exit "${code:-1}"; }
+		sleep 0.1
+	done
+}
+
+down() {
+	local pid
+	pid=$(cat "$dir/run.pid" 2>/dev/null) || die "not up: $dir"
+	kill -TERM "$pid" || die "not up: $dir"
+	while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.1; done
+	rm -f "$dir/run.pid"
 }
 
 # control is the first process: the control plane, and the wire between the nodes.
@@ -244,7 +268,7 @@ image() {
 verb=${1:-} dir=${2:-} name=
 [ -z "$dir" ] || { shift 2; mkdir -p "$dir"; dir=$(cd "$dir" && pwd); }
 case $verb in
-run) run ;;
+up | down | run) $verb ;;
 __control) supervisor=$1 && control ;;
 __node) supervisor=$1 && node "$2" ;;
 in) enter "$@" ;;

@@ -5,6 +5,7 @@ package readmes
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,9 @@ import (
 // onEngines are READMEs that need more than packages, or no balancer.
 var onEngines = []readme{
 	{folder: "deploy/swarm", site: "127.0.0.1:8000", engine: swarm},
+	// The load ends before another Service comes: as kube-proxy took it in, a client was told once that there is no such network.
+	{folder: "deploy/kubernetes", first: 2, site: "service/app", moves: true, last: 4, engine: kubernetes},
+	{folder: "deploy/board", section: "In Kubernetes", at: "deploy/kubernetes"},
 	{folder: "deploy/prometheus", site: "127.0.0.1:8081", engine: prometheus},
 	{folder: "deploy/board", more: []string{"consul"}},
 	{folder: "deploy/pipeline", first: 2, site: "127.0.0.1:8080"},
@@ -53,6 +57,12 @@ ip addr add 10.0.0.1/24 dev eth0
 ip link set eth0 up
 `
 
+// kubernetes is what .ci/get-kubernetes has built already.
+const kubernetes = `
+mkdir ~/.cache
+ln -s "$(dirname "$(command -v kubelet)")" ~/.cache/baton
+`
+
 // prometheus is Debian's, as its unit starts and reloads it. There is no systemd in the session.
 const prometheus = `
 (cd / && exec setpriv --reuid=prometheus --regid=prometheus --clear-groups prometheus --log.level=warn) &
@@ -74,10 +84,42 @@ func (s *session) machine(engine string) {
 			flow.Tool(s.t, "docker-compose", "run .ci/get-compose DIR and put DIR on the PATH")
 			flow.Tool(s.t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
 		}
+	case kubernetes:
+		flow.Tool(s.t, "kubelet", "run .ci/get-kubernetes DIR and put DIR on the PATH")
 	case prometheus:
 		flow.Tool(s.t, "prometheus", "apt-get install prometheus")
 	}
 	s.follow(block{commands: engine})
+}
+
+// clients returns what connects to a site, and its address. A service of Kubernetes is reached from its first node.
+func (s *session) clients(readme readme) (dial func() (net.Conn, error), addr string) {
+	s.t.Helper()
+	service, ok := strings.CutPrefix(readme.site, "service/")
+	if !ok {
+		client := s.network(readme.client)
+		return func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site
+	}
+	s.follow(block{commands: "kubectl get service " + service + " -o jsonpath={.spec.clusterIP} >$dir/ip; cat /tmp/k8s/first >$dir/first"})
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
+	}
+	node := flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/root/proc/%s/root/run/netns/node1",
+		flow.Child(s.shell.Process.Pid), read("first")))
+	addr = net.JoinHostPort(read("ip"), "80")
+	dial = func() (net.Conn, error) { return node.Dial(addr) }
+	flow.Eventually(s.t, "kube-proxy knows the service", func() bool {
+		conn, err := dial()
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	return dial, addr
 }
 
 // sweep removes the control groups of a session, whose processes may need a moment to be gone.

@@ -5,7 +5,6 @@ package readmes
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,9 +25,11 @@ func TestMain(m *testing.M) {
 type readme struct {
 	folder  string
 	section string   // its heading, for one that is followed on a machine of its own; "": all but those
+	at      string   // the folder of another one, in whose session it is followed when the load has ended
 	site    string   // where the load begins when the first block is done: that is the first start. "": no load
 	client  string   // the network that the load comes from, as ip netns knows it; "": the machine's own
 	fresh   bool     // its balancer closes connections that clients keep
+	moves   bool     // what clients have kept a connection to is replaced, and not swapped
 	first   int      // blocks of the first start; 0 is one
 	last    int      // blocks that are followed when the load has ended
 	engine  string   // commands that bring up what the README says is there already
@@ -44,6 +45,15 @@ var followed = append([]readme{
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
 }, onEngines...)
+
+func (r readme) read(t testing.TB) []block {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(flow.Examples(), r.folder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.blocks(string(text))
+}
 
 // blocks are those of the README that are followed together.
 func (r readme) blocks(text string) (blocks []block) {
@@ -65,13 +75,12 @@ func (r readme) blocks(text string) (blocks []block) {
 // that has nothing but packages and the engine.
 func TestFollowed(t *testing.T) {
 	for _, readme := range followed {
+		if readme.at != "" {
+			continue
+		}
 		t.Run(strings.TrimSuffix(readme.folder+"#"+readme.section, "#"), func(t *testing.T) {
 			t.Parallel()
-			text, err := os.ReadFile(filepath.Join(flow.Examples(), readme.folder, "README.md"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			blocks := readme.blocks(string(text))
+			blocks := readme.read(t)
 			if len(blocks) < 2+readme.last {
 				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
 			}
@@ -84,19 +93,30 @@ func TestFollowed(t *testing.T) {
 			}
 			var load *flow.Load
 			if readme.site != "" {
-				client := s.network(readme.client)
+				dial, addr := s.clients(readme)
 				keep := 4
 				if readme.fresh {
 					keep = 0
 				}
-				load = flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, keep, 2)
+				load = flow.NewLoadBy(t, dial, addr, keep, 2)
 			}
 			for _, b := range blocks[first:last] {
 				s.follow(b)
 			}
 			if load != nil {
 				load.Flows(50)
-				load.Lossless()
+				if !readme.moves {
+					load.Lossless()
+				} else if load.End().Failed() > 0 {
+					t.Errorf("%v, want 0 failed", load)
+				}
+			}
+			for _, other := range followed {
+				if other.at == readme.folder {
+					for _, b := range other.read(t) {
+						s.follow(b)
+					}
+				}
 			}
 			for _, b := range blocks[last:] {
 				s.follow(b)
