@@ -41,7 +41,7 @@ func TestRequestsOverTLSAreCutBySwaps(t *testing.T) {
 			r     *bufio.Reader
 		}
 		const clients = 48
-		s := start(t, tlsPlan(t, plan{}))
+		s := start(t, tlsPlan(t, plan{IdleGrace: patient, DrainTimeout: 2 * hung}))
 		config := trusting(version)
 		all := make([]cut, clients)
 		for i := range all {
