@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,8 @@ var onEngines = []readme{
 	// The load ends before another Service comes: as kube-proxy took it in, a client was told once that there is no such network.
 	{folder: "deploy/kubernetes", first: 2, site: "service/app", moves: true, last: 4, engine: kubernetes},
 	{folder: "deploy/board", section: "In Kubernetes", at: "deploy/kubernetes"},
+	{folder: "deploy/systemd", site: "127.0.0.1:8080", last: 3, engine: systemd},
+	{folder: "deploy/systemd", section: "Try it without touching the machine", all: true},
 	{folder: "deploy/prometheus", site: "127.0.0.1:8081", engine: prometheus},
 	{folder: "deploy/board", more: []string{"consul"}},
 	{folder: "deploy/pipeline", first: 2, site: "127.0.0.1:8080"},
@@ -70,11 +74,47 @@ prometheus=$!
 systemctl() { [ "$*" = "reload prometheus" ] && kill -HUP $prometheus; }
 `
 
+// systemd is one that runs: the session is in its namespaces. See bed.
+const systemd = ":"
+
+// bed boots a systemd, and returns a shell there.
+func (s *session) bed() *exec.Cmd {
+	s.t.Helper()
+	const cannot = 77 // bed.sh's exit code where a machine can't
+	env := append(os.Environ(), "BED="+flow.Dir(s.t), fmt.Sprintf("BED_OWNER=%d", os.Getpid()))
+	bed := func(args ...string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(flow.Examples(), "deploy", "systemd", "bed.sh"), args...)
+		cmd.Env = env
+		return cmd
+	}
+	s.t.Cleanup(func() {
+		if said, code := flow.Run(s.t, bed("down")); code != 0 {
+			s.t.Errorf("bed.sh down: %d, %s", code, said)
+		}
+	})
+	if said, code := flow.Run(s.t, bed("up")); code == cannot {
+		flow.Missing(s.t, "a systemd", said)
+	} else if code != 0 {
+		s.t.Fatalf("bed.sh up: %d, %s", code, said)
+	}
+	said, _ := flow.Run(s.t, bed("pid"))
+	var err error
+	if s.pid, err = strconv.Atoi(strings.TrimSpace(said)); err != nil {
+		s.t.Fatalf("bed.sh pid: %q", said)
+	}
+	s.inside = "/mnt/session"
+	s.dir = fmt.Sprintf("/proc/%d/root%s", s.pid, s.inside)
+	if err := os.MkdirAll(filepath.Join(s.dir, "home"), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	return bed("run", "env", "-C", s.inside+"/clone", "dir="+s.inside, "HOME="+s.inside+"/home", "bash", "-eu", "-o", "pipefail")
+}
+
 // machine brings up what a README says is there already.
 func (s *session) machine(engine string) {
 	s.t.Helper()
 	switch engine {
-	case "":
+	case "", systemd:
 		return
 	case dockerd, compose:
 		for _, name := range []string{"dockerd", "docker", "docker-init"} { // docker alone may be a client
@@ -109,7 +149,7 @@ func (s *session) clients(readme readme) (dial func() (net.Conn, error), addr st
 		return strings.TrimSpace(string(text))
 	}
 	node := flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/root/proc/%s/root/run/netns/node1",
-		flow.Child(s.shell.Process.Pid), read("first")))
+		s.first(), read("first")))
 	addr = net.JoinHostPort(read("ip"), "80")
 	dial = func() (net.Conn, error) { return node.Dial(addr) }
 	flow.Eventually(s.t, "kube-proxy knows the service", func() bool {

@@ -33,6 +33,7 @@ type readme struct {
 	first   int      // blocks of the first start; 0 is one
 	last    int      // blocks that are followed when the load has ended
 	engine  string   // commands that bring up what the README says is there already
+	all     bool     // it has all commands: it makes another root, where those of the README alone are not
 	more    []string // programs that the README needs and no package has
 }
 
@@ -81,12 +82,14 @@ func TestFollowed(t *testing.T) {
 		t.Run(strings.TrimSuffix(readme.folder+"#"+readme.section, "#"), func(t *testing.T) {
 			t.Parallel()
 			blocks := readme.read(t)
-			if len(blocks) < 2+readme.last {
+			if len(blocks) == 0 || readme.site != "" && len(blocks) < 2+readme.last {
 				t.Fatalf("%d blocks of commands, want the first start and what follows", len(blocks))
 			}
-			s := newSession(t)
+			s := newSession(t, readme.engine)
 			s.machine(readme.engine)
-			s.only(blocks, readme.more)
+			if !readme.all {
+				s.only(blocks, readme.more)
+			}
 			first, last := max(readme.first, 1), len(blocks)-readme.last
 			for _, b := range blocks[:first] {
 				s.follow(b)
@@ -197,7 +200,9 @@ func TestMissing(t *testing.T) {
 // session is a shell of session.sh.
 type session struct {
 	t      testing.TB
-	dir    string
+	dir    string // as this process sees it
+	inside string // as the session does
+	pid    int    // of its first process, where that is not the shell's
 	input  *os.File
 	shell  *flow.Process
 	blocks int
@@ -211,13 +216,21 @@ apt-get() {
 exited() { [ "$1" = "$2" ] || { echo "exit code $1, and the README says $2" && exit 1; }; }
 `
 
-func newSession(t testing.TB) *session {
+func newSession(t testing.TB, engine string) *session {
 	t.Helper()
 	flow.Root(t)
 	for tool, pkg := range map[string]string{"git": "git", "unshare": "util-linux", "ip": "iproute2", "bash": "bash", "dpkg": "dpkg"} {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
-	s := &session{t: t, dir: flow.Dir(t)}
+	s := &session{t: t}
+	var cmd *exec.Cmd
+	if engine == systemd {
+		cmd = s.bed()
+	} else {
+		s.dir = flow.Dir(t)
+		s.inside = s.dir
+		cmd = exec.Command("sh", "session.sh", s.dir)
+	}
 	clone := exec.Command("sh", "-euc", `mkdir "$1/clone" && git ls-files -z >"$1/files" &&
 		tar -c --null --verbatim-files-from -T "$1/files" | tar -x -C "$1/clone"`, "clone", s.dir)
 	clone.Dir = filepath.Dir(flow.Examples())
@@ -229,7 +242,6 @@ func newSession(t testing.TB) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sweep(t, s.dir) }) // when the shell has ended
-	cmd := exec.Command("sh", "session.sh", s.dir)
 	cmd.Stdin = in
 	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS"} { // a home of its own has none of what Go keeps
 		value, err := exec.Command("go", "env", name).Output()
@@ -246,13 +258,21 @@ func newSession(t testing.TB) *session {
 	return s
 }
 
+// first is the pid of the first process.
+func (s *session) first() int {
+	if s.pid != 0 {
+		return s.pid
+	}
+	return flow.Child(s.shell.Process.Pid)
+}
+
 // network is one that the README has made, or the machine's own.
 func (s *session) network(name string) *flow.Namespace {
 	path := "ns/net"
 	if name != "" {
 		path = "root/run/netns/" + name
 	}
-	return flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/%s", flow.Child(s.shell.Process.Pid), path))
+	return flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/%s", s.first(), path))
 }
 
 // follow runs a block in the session. Each of its commands has to succeed, or to fail with the exit code that stands
@@ -260,9 +280,10 @@ func (s *session) network(name string) *flow.Namespace {
 func (s *session) follow(b block) {
 	s.t.Helper()
 	s.blocks++
-	name := filepath.Join(s.dir, fmt.Sprint("block.", s.blocks))
-	flow.WriteFile(s.t, s.dir, filepath.Base(name), expecting(b.commands))
-	fmt.Fprintf(s.input, "source %s </dev/null >%[1]s.out 2>&1; : >%[1]s.done\n", name)
+	base := fmt.Sprint("block.", s.blocks)
+	name := filepath.Join(s.dir, base)
+	flow.WriteFile(s.t, s.dir, base, expecting(b.commands))
+	fmt.Fprintf(s.input, "source %s </dev/null >%[1]s.out 2>&1; : >%[1]s.done\n", filepath.Join(s.inside, base))
 	done := func() bool { _, err := os.Stat(name + ".done"); return err == nil }
 	for end := time.Now().Add(5 * flow.Patience); !done(); time.Sleep(5 * time.Millisecond) {
 		select {

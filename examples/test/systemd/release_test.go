@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -206,71 +205,6 @@ func TestReleaseFirst(t *testing.T) {
 	b.eventually("systemd gives up", func() bool { return b.says("Start request repeated too quickly") })
 	b.release(0, "complete", "upgrade", b.file("v1", ""))
 	b.serves(1, "v1")
-}
-
-// TestReadme: its commands, as they stand there, on a machine that has nothing of it.
-func TestReadme(t *testing.T) {
-	b := bareBed(t)
-	for _, pattern := range []string{"*.sh", "systemd/*"} {
-		files, err := filepath.Glob("../../deploy/" + pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, file := range files {
-			b.put(file, "/clone/examples/deploy/"+strings.TrimPrefix(file, "../../deploy/"))
-		}
-	}
-	for _, version := range []string{"v1", "v2"} {
-		b.put(build(t, version, ""), "/srv/"+version)
-	}
-	text, err := os.ReadFile("../../deploy/systemd/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	compile := regexp.MustCompile(`go -C examples build -o (\S+) -ldflags "-X main.version=(v\d)" ./gin`)
-	follow := func(title string) string {
-		_, rest, found := strings.Cut(string(text), "\n"+title+"\n")
-		_, rest, begins := strings.Cut(rest, "```sh\n")
-		commands, _, ends := strings.Cut(rest, "```")
-		if !found || !begins || !ends {
-			t.Fatalf("README.md has no commands under %q", title)
-		}
-		commands = compile.ReplaceAllString(commands, "cp /srv/$2 $1") // the bed has no compiler
-		out := b.run("sh", "-euxc", "cd /clone\n"+commands)
-		t.Logf("%s\n%s", title, out)
-		return out
-	}
-	follow("## The first start")
-	b.serves(1, "v1")
-	load := b.load(8, 2)
-	out := follow("## Deploy")
-	b.serves(3, "v1")
-	for _, want := range []string{"app: version v2 pid ", "generation 2, version v2,", "rollback ended with 0, rolled back; app: v1;"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("want %q", want)
-		}
-	}
-	if out := b.ctl(0, "is-enabled", "app"); strings.TrimSpace(out) != "enabled" {
-		t.Errorf("the unit is %s", out)
-	}
-	load.Lossless()
-
-	// By hand, with a broken file: it is not there any more afterwards.
-	b.ctl(0, "stop", "app")
-	b.run("sh", "-c", "rm -r /usr/local/bin/app* "+dropIn)
-	b.put(build(t, "v1", ""), app)
-	b.ctl(0, "daemon-reload")
-	b.ctl(0, "start", "app")
-	follow("### By hand")
-	pid := b.serves(2, "v2")
-	b.put(build(t, "bad", "crash"), "/tmp/app.v2")
-	follow("### By hand")
-	if got := b.serves(2, "v2"); got != pid {
-		t.Errorf("pid %s serves, want %s", got, pid)
-	}
-	b.run("kill", "-9", pid)
-	b.restarted(pid)
-	b.serves(1, "v2")
 }
 
 // TestReleaseSettings: settings are part of a release, and of the way back. A cut-off request has its own code.
