@@ -63,8 +63,7 @@ ip link set eth0 up
 
 // kubernetes is what .ci/get-kubernetes has built already.
 const kubernetes = `
-mkdir ~/.cache
-ln -s "$(dirname "$(command -v kubelet)")" ~/.cache/baton
+[ -e ~/.cache/baton/kubelet ] || { mkdir -p ~/.cache && ln -s "$(dirname "$(command -v kubelet)")" ~/.cache/baton; }
 `
 
 // prometheus is Debian's, as its unit starts and reloads it. There is no systemd in the session.
