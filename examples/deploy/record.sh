@@ -6,7 +6,8 @@ word() { printf '%s' "$1" | tr -c 'A-Za-z0-9._,/:@+-' _; }
 who="$(word "${SUDO_USER:-$(id -un)}")@$(word "$(uname -n)")"
 
 # at_node runs a step at a node. Where that is another machine, what is set here goes along, before the binary.
-# A terminal that hangs up tells all its processes, and ends none of the steps.
+# A terminal that hangs up tells all its processes, and ends none of the steps. Where ON ends, the step has: what
+# ssh leaves running, as the master of a shared connection, does not have the lock.
 at_node() ( # verb, node, arguments
 	trap '' HUP
 	if [ -z "$ON" ]; then
@@ -14,7 +15,7 @@ at_node() ( # verb, node, arguments
 		exec ${AT_NODE:-sh "$here/node.sh"} "$@"
 	fi
 	# shellcheck disable=SC2086 # commands and their arguments
-	{ carried && { [ "$1" != put ] || cat; }; } 2>/dev/null | $ON "$2" ${AT_NODE:-sh "$here/node.sh"} -s "$@"
+	{ carried && { [ "$1" != put ] || cat; }; } 2>/dev/null | $ON "$2" ${AT_NODE:-sh "$here/node.sh"} -s "$@" 9>&-
 )
 carried() {
 	for name in CHECK EMPTY_TIMEOUT STEP_TIMEOUT KEEP START_TIMEOUT STOP_TIMEOUT RELOAD_TIMEOUT KILL; do
@@ -78,7 +79,7 @@ lock() {
 	if ! flock -n 9; then
 		held && fail 7 "a release runs already: $by"
 		say "the last step of a release that was interrupted still runs: waiting for it"
-		flock -w "$STEP_TIMEOUT" 9 ||
+		within "$STEP_TIMEOUT" flock -n 9 ||
 			fail 7 "a step of the release of $by, which is gone, is not over after $STEP_TIMEOUT s"
 	fi
 	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock"

@@ -5,7 +5,7 @@
 lock() {
 	mkdir -p "$folder" || fail 6 "cannot make $folder: make ${BIN%/*} a folder that you may write"
 	exec 8>>"$folder/lock" || fail 6 "cannot write $folder/lock"
-	flock -w "$STEP_TIMEOUT" 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
+	within "$STEP_TIMEOUT" flock -n 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
 }
 
 noted() { printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal"; }

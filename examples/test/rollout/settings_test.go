@@ -68,7 +68,7 @@ func (s *site) elsewhere(ssh string) []string {
 	if err := os.Symlink(filepath.Join(s.dir, "nodes"), filepath.Join(dir, "nodes")); err != nil {
 		s.t.Fatal(err)
 	}
-	return []string{"ON=dash " + s.script("ssh.sh", "exec 8>&- 9>&-\n"+ssh+"shift\nexec env -u SETTINGS -u CHECK \"$@\"\n"),
+	return []string{"ON=dash " + s.script("ssh.sh", ssh+"shift\nexec env -u SETTINGS -u CHECK \"$@\"\n"),
 		"AT_NODE=env SITE=" + dir + "/nodes dash " + deploy + "/node.sh"}
 }
 

@@ -290,3 +290,49 @@ func TestOtherUsers(t *testing.T) {
 		t.Errorf("within: exit code %d, want 1", code)
 	}
 }
+
+// TestFlockOfBusybox: it knows no -w.
+func TestFlockOfBusybox(t *testing.T) {
+	s := newSite(t)
+	flock := s.path("flock", `
+for arg; do
+	case $arg in -[sxun] | [0-9]) ;; *) echo "flock: invalid option $arg" >&2; exit 1 ;; esac
+done
+exec REAL "$@"
+`)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""), flock)
+	// A step that goes on after its release is gone.
+	repair := filepath.Join(s.t.TempDir(), "said")
+	s.release(-1, "", "upgrade", build(t, "v2", ""), flock, s.at("before", "put a", s.killed()+"; until grep -q 'waiting for it' "+
+		repair+" 2>/dev/null; do sleep 0.1; done"))
+	s.repaired(repair, flock)
+	s.runs("v2", "v2")
+}
+
+// repaired continues, while what it says stands in a file; it has waited for the last step.
+func (s *site) repaired(file string, env ...string) {
+	s.t.Helper()
+	cmd := s.command([]string{"continue"}, append(env, "STEP_TIMEOUT=60")...)
+	out, err := os.Create(file)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	said, _ := os.ReadFile(file)
+	if !strings.Contains(string(said), "waiting for it") || err != nil {
+		flow.WriteFile(s.t, filepath.Dir(file), filepath.Base(file), "waiting for it") // the step is to end
+		s.t.Fatalf("continue: %v, want 0, and that it waits for the last step:\n%s", err, said)
+	}
+}
+
+// TestLeftRunning: what ssh leaves running, as the master of a shared connection, does not keep the next release away.
+func TestLeftRunning(t *testing.T) {
+	s := newSite(t)
+	over := filepath.Join(t.TempDir(), "over")
+	defer func() { flow.WriteFile(t, filepath.Dir(over), "over", "") }()
+	on := s.elsewhere("if mkdir " + over + ".once 2>/dev/null; then { until [ -e " + over + " ]; do sleep 0.1; done; } >/dev/null 2>&1 & fi\n")
+	s.release(0, "complete", "upgrade", build(t, "v1", ""), on...)
+	s.release(0, "complete", "upgrade", build(t, "v2", ""), append(on, "STEP_TIMEOUT=1")...)
+}
