@@ -48,9 +48,17 @@ is() { # node, expression
 
 balancer_settings() {
 	command -v socat >/dev/null || fail 6 "needs socat: install it"
+	case $DRAIN in yes | no) ;; *) fail 6 "DRAIN is \"$DRAIN\": want yes or no" ;; esac
 	for node in $NODES; do
 		is "$node" 1 ||
 			fail 6 "HAProxy at $socket knows no server $BACKEND/$node, or does not answer: set HAPROXY and BACKEND"
+		for socket in $HAPROXY; do
+			[ "$DRAIN" = no ] || [ "$(ask "$socket" "show cli level" | tr -d '\n')" = admin ] ||
+				fail 6 "HAProxy takes no orders at $socket: give that \"level admin\", or set DRAIN=no"
+			first=$(ask "$socket" "get weight $BACKEND/$node" | sed -n 's/.*(initial \([0-9]*\)).*/\1/p')
+			[ $((${first:-100} * WEIGHT)) -ge 100 ] ||
+				fail 6 "$WEIGHT % of the weight of $node is 0: give the servers weight 100 in HAProxy's configuration"
+		done
 	done
 }
 
@@ -72,7 +80,6 @@ balancer_out() {
 balancer_in() {
 	if [ "$DRAIN" = yes ]; then
 		tell "set server $BACKEND/$1 weight $2%"
-		is "$1" weight || fail 6 "$2 % of the weight of $1 is 0: give the servers weight 100 in HAProxy's configuration"
 		tell "set server $BACKEND/$1 state ready"
 	fi
 	within "$BALANCER_TIMEOUT" balancer_ready "$1" ||

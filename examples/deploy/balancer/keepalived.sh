@@ -9,6 +9,7 @@
 balancer_probes=yes
 
 balancer_settings() {
+	runnable NODE_STATE "$NODE_STATE"
 	for node in $NODES; do
 		[ -n "$(balancer_status "$node")" ] || fail 6 "nobody knows how $node is: set FILE, ON or NODE_STATE"
 	done

@@ -15,10 +15,15 @@
 balancer_weights=yes
 
 balancer_settings() {
+	command -v ps >/dev/null || fail 6 "needs ps: install procps"
+	runnable RUN_NGINX "$RUN_NGINX"
 	for node in $NODES; do
 		[ -n "$(balancer_status "$node")" ] || fail 6 "$SERVERS: want a line \"server ADDRESS weight=100; # $node\""
 	done
 	[ -n "$(workers)" ] || fail 6 "nginx is not running, or $NGINX_PID is another's: set NGINX_PID"
+	{ [ -w "$SERVERS" ] && [ -w "$(dirname "$SERVERS")" ]; } || fail 6 "$SERVERS and its folder: you may not write there"
+	# shellcheck disable=SC2086 # a command and its arguments
+	$RUN_NGINX -q -t || fail 6 "nginx does not take its configuration as it is: mend that"
 }
 
 # status is down, or its weight.

@@ -13,6 +13,7 @@ get() { curl -q -s -f -m 2 --noproxy '*' -A release.sh "$@"; }
 
 balancer_settings() {
 	[ "$METHOD" = colours ] || fail 6 "METHOD is $METHOD: for Traefik it is colours"
+	[ -w "$(dirname "$ROUTES")" ] || fail 6 "cannot write $ROUTES: set ROUTES to a file in the folder of Traefik's file provider"
 	command -v curl >/dev/null || fail 6 "needs curl: install it"
 	get -o /dev/null "$API/api/version" || fail 6 "Traefik does not answer at $API: start it, or set API to its API"
 	[ ! -e "$ROUTES" ] || grep -q "standby:.*name: " "$ROUTES" ||

@@ -4,6 +4,7 @@ package gray
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,6 +141,14 @@ func TestRefused(t *testing.T) {
 		if !strings.Contains(said, c.say) {
 			t.Errorf("release.sh %s with %s says %q, want %q in it", c.args, c.env, said, c.say)
 		}
+	}
+	light := filepath.Join(s.dir, "light")
+	config := flow.WriteFile(t, s.dir, "light.cfg", "global\n\tstats socket "+light+" level admin\ndefaults\n\tmode http\n"+
+		"backend app\n\tserver a 127.0.0.1:1\n\tserver b 127.0.0.1:1\n\tserver c 127.0.0.1:1\n")
+	flow.Start(t, exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-db", "-f", config))
+	flow.Eventually(t, "another HAProxy is there", func() bool { _, err := os.Stat(light); return err == nil })
+	if said := s.release(6, "upgrade "+v2, "HAPROXY="+light, "WEIGHT=50"); !strings.Contains(said, "weight 100") {
+		t.Errorf("release.sh says %q of a weight that would be 0", said)
 	}
 	// Settings that are none, though a shell would go on.
 	for _, line := range []string{"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN=",

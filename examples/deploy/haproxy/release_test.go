@@ -199,6 +199,8 @@ func TestWrongUse(t *testing.T) {
 	s.release(6, "knows no server app2/a", upgrade, "BACKEND=app2")
 	s.release(6, "or does not answer", upgrade, "HAPROXY="+s.stats+" "+s.dir+"/none")
 	s.release(6, "nothing but 100", upgrade, "WEIGHT=50")
+	s.release(6, "want yes or no", upgrade, "DRAIN=true")
+	s.release(6, "level admin", upgrade, "DRAIN=yes")
 	if pids != [2]int{s.a.PID(), s.b.PID()} {
 		t.Error("a wrong use has changed something")
 	}
