@@ -14,6 +14,7 @@
 #   5  a node was not well before anything was touched
 #   6  wrong or missing configuration
 #   7  a deploy into this environment runs
+#   9  interrupted before anything was touched
 #
 # The same goes after a crash or a kill -9: the next run begins with the way back.
 
@@ -47,13 +48,14 @@ deploy() {
 	esac
 	release upgrade "$DIST/app"
 	code=$?
-	case $code in 0 | 8) return ;; esac
+	case $code in
+	0 | 8) return ;;
+	[267]) exit "$code" ;; # what is under way now is another's
+	3) fail 1 "failed, and rolled back" ;;
+	esac
 	if release status >/dev/null; then
-		case $code in
-		5) fail 5 "nothing was touched" ;;
-		[267]) exit "$code" ;;
-		*) fail 1 "failed, and rolled back" ;;
-		esac
+		case $code in 5 | 9) fail "$code" "nothing was touched" ;; esac
+		fail 4 "release.sh has ended with $code, and no release is under way: see what runs (release.sh status), and run this again"
 	fi
 	back
 	fail 1 "failed, and rolled back"
