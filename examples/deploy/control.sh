@@ -8,13 +8,15 @@
 #            generations that still finish one. Once more goes on waiting.
 #   restart  stop, then start (reload loses nothing and is quicker)
 #   reload   waits until a new process of BIN is in charge, or the swap failed
+#   swap     for node.sh: reload, and restart where the settings have changed (APP_…), which a process that runs does not
+#            hear of. Start where nothing runs, and nothing where BIN runs with these settings already
 #   pull     waits until the balancer's probers have noticed
 #   restore  takes the pull back
 #   status   says what is running
 #
 # Exit codes are those of LSB init scripts where LSB has one:
 #   0    done (also: start when it runs already, stop when it does not run)
-#   1    start: it exited, its last log lines follow; reload: the swap failed,
+#   1    start: it exited, its last log lines follow; reload, swap: the swap failed,
 #        and the old process serves on, or nothing runs any more; else: it refused
 #   2    wrong usage                     4    not allowed to signal the process
 #   5    BIN is not there                6    wrong or missing configuration
@@ -223,6 +225,22 @@ reload() {
 	order "$RELOAD_TIMEOUT" reload moved "no new process is in charge"
 	describe reloaded "$who" "pid $old has handed over to "
 }
+swap() {
+	look
+	case $? in
+	0) ;;
+	152) stranger ;;
+	*) start && return ;;
+	esac
+	if [ ! -e "$PROC/$pid/exe" ] || [ "$(of_service "$(tr '\0' '\n' 2>/dev/null <"$PROC/$pid/environ")")" != "$(of_service "$(env)")" ]; then
+		restart
+	elif cmp -s "$PROC/$pid/exe" "$BIN"; then
+		start # running already
+	else
+		reload
+	fi
+}
+of_service() { printf '%s\n' "$1" | grep '^APP_' | sort; }
 pull() {
 	order "$PULL_TIMEOUT" pull found "pulled, but not noticed by all probers"
 	describe "pulled, and noticed" "$who"
@@ -245,6 +263,6 @@ status() {
 }
 
 case $#:${1-} in
-1:start | 1:stop | 1:restart | 1:reload | 1:pull | 1:restore | 1:status) "$1" ;;
-*) fail 2 "want one of start, stop, restart, reload, pull, restore, status" ;;
+1:start | 1:stop | 1:restart | 1:reload | 1:swap | 1:pull | 1:restore | 1:status) "$1" ;;
+*) fail 2 "want one of start, stop, restart, reload, swap, pull, restore, status" ;;
 esac

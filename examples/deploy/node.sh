@@ -15,8 +15,7 @@
 #   has SUM            it runs a release of that sum already, with these settings, and is well
 #   restore [ID]       links what was live and well before the release ID
 #   start              control.sh's
-#   swap               control.sh reload; where the settings have changed, which a process that runs does
-#                      not hear of, restart. Nothing where it runs the same already
+#   swap               control.sh's
 #   live [SUM]         what runs is what BIN links to, and of that sum: it was live and well from now on
 #
 # A release is a folder, BIN.releases/N-LABEL, with the program and the settings that it was released with. BIN is a link
@@ -25,6 +24,8 @@
 # those that there is a way back to.
 #
 # With -s before VERB, settings come first on its input, up to an empty line. Release.sh does that with ON.
+#
+# CONTROL_SH is control.sh, or a script of yours that starts, stops and swaps by the same verbs, and has a status.
 #
 # It needs curl, cmp (diffutils), flock (util-linux), and for check and empty the service's control socket.
 #
@@ -92,20 +93,6 @@ empty() {
 		fail 1 "$NODE still has requests in flight after $EMPTY_TIMEOUT s ($left): raise EMPTY_TIMEOUT"
 }
 
-# What others than control.sh start, as systemd does, has its environment from them: they know whether it has changed.
-swap() {
-	[ "${CONTROL_SH##*/}" = control.sh ] || { control reload; return; }
-	pid=
-	running
-	runs=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | of_service)
-	if [ ! -e "/proc/$pid/exe" ] || [ "$runs" != "$(env | of_service)" ]; then
-		control restart
-	elif ! cmp -s "/proc/$pid/exe" "$BIN"; then
-		control reload
-	fi
-}
-of_service() { grep '^APP_' | sort; }
-
 # carried reads what release.sh carries here from where it runs. A release without settings leaves those of the service.
 carried() {
 	lines=
@@ -140,7 +127,7 @@ settings "$SITE/$NODE"
 [ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
 known "$SITE/$NODE" "$0" "$CONTROL_SH" "$here/control.sh" "$here/common.sh"
 right_numbers "$0" "$CONTROL_SH"
-[ "${CONTROL_SH##*/}" = control.sh ] || : "${PIDFILE:=}"
+declared "$CONTROL_SH" | grep -q -x PIDFILE || : "${PIDFILE:=}"
 for name in BIN CONTROL PIDFILE; do
 	eval "[ -n \"\${$name+x}\" ]" || fail 6 "$SITE/$NODE does not set $name"
 	eval "[ \"$name\" = PIDFILE ] || [ -n \"\$$name\" ]" || fail 6 "$SITE/$NODE has no value for $name"
@@ -161,6 +148,6 @@ if [ -s "$env" ]; then
 fi
 case $verb in check | show | empty | has) ;; *) lock ;; esac
 case $verb in
-start | stop) control "$verb" ;;
+start | stop | swap) control "$verb" ;;
 *) "$verb" "$@" ;;
 esac

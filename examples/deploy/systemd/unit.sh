@@ -5,7 +5,7 @@
 #   start    systemctl start, also of a unit that systemd has given up
 #   stop     systemctl stop: waits until the process is gone, its requests finished
 #   restart  stop, start
-#   reload   has BIN take over, by systemctl reload. Where the settings have changed, which a process that runs does
+#   swap     has BIN take over, by systemctl reload. Where the settings have changed, which a process that runs does
 #            not hear of, or where nothing runs: restart. Nothing where BIN runs with these settings already
 #   status   says what is running: pid, generation, phase, version
 #   settle   the unit's ExecStartPre=: what systemd starts by itself, after a crash or a boot, was live and well
@@ -14,10 +14,10 @@
 #
 # Exit codes are control.sh's:
 #   0    done
-#   1    start: it failed, its last log lines follow; reload: the swap failed, and the old process serves on
+#   1    start: it failed, its last log lines follow; swap: it failed, and the old process serves on
 #   2    wrong usage                     3    status: not running
 #   4    status: it does not answer      6    wrong or missing configuration
-#   150  reload: the swap that was under way is not over in time; nothing was asked of it
+#   150  swap: the one that was under way is not over in time; nothing was asked of it
 #   151  stop: not gone in time, so systemd killed it
 #   155  stop: done, but the process has cut something off, or had an error
 #
@@ -113,7 +113,7 @@ restart() {
 	return "$code"
 }
 
-reload() {
+swap() {
 	within "$RELOAD_TIMEOUT" is_over || fail 150 "$UNIT is in the middle of something: see systemctl status $UNIT"
 	if [ "$state" != active ] || [ "$(environment)" != "$(cat "$BIN.env" 2>/dev/null)" ]; then
 		restart
@@ -173,6 +173,6 @@ folder=$BIN.releases
 trying=/run/$UNIT.trying # gone after a boot
 pid=''
 case $#:${1-} in
-1:start | 1:stop | 1:restart | 1:reload | 1:status | 1:settle) "$1" ;;
-*) fail 2 "want one of start, stop, restart, reload, status, settle" ;;
+1:start | 1:stop | 1:restart | 1:swap | 1:status | 1:settle) "$1" ;;
+*) fail 2 "want one of start, stop, restart, swap, status, settle" ;;
 esac

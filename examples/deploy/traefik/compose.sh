@@ -5,8 +5,9 @@
 #
 #   start   pulls and starts the container, and waits until it answers
 #   stop    TERM, and KILL after stop_grace_period; waits until it is gone
+#   status  whether it runs
 #
-# Exit codes: 0 done, 1 it failed, 2 wrong usage, 5 no image is named.
+# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 no image is named.
 
 : "${NODE:?is set by node.sh: call release.sh}"
 : "${BIN:?is set by node.sh: call release.sh}"
@@ -33,7 +34,9 @@ start() {
 
 stop() { compose stop "$NODE" || exit 1; }
 
+status() { compose ps --services --filter status=running | grep -q -x "$NODE" || exit 3; }
+
 case $#:${1-} in
-1:start | 1:stop) "$1" ;;
-*) echo "compose.sh: want start or stop" >&2 && exit 2 ;;
+1:start | 1:stop | 1:status) "$1" ;;
+*) echo "compose.sh: want start, stop or status" >&2 && exit 2 ;;
 esac

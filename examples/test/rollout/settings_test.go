@@ -90,3 +90,37 @@ func TestSettingsElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestDriver: whatever the name of the script in control.sh's place is, a release starts, swaps, and restarts for new
+// settings, and what does not run is not live.
+func TestDriver(t *testing.T) {
+	s := newSite(t)
+	driver := s.script("driver.sh", "exec dash "+deploy+"/control.sh \"$@\"\n")
+	for i, name := range []string{"a", "b"} {
+		s.set(name, s.nodes[i].Settings()+"BIN='"+s.bin(s.nodes[i])+"'\nCONTROL_SH='"+driver+"'\n")
+	}
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	pid := s.nodes[1].PID()
+	s.release(0, "complete", "upgrade", build(t, "v2", ""))
+	if who := s.nodes[1].Whoami(); who.Generation != 2 || who.PID == pid {
+		t.Errorf("b answers %+v, want generation 2: a swap", who)
+	}
+	s.release(0, "complete", "upgrade", build(t, "v1", ""), "SETTINGS="+s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n"))
+	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
+	if !strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00") {
+		t.Error("SETTINGS has not reached b")
+	}
+	s.runs("v1", "v1")
+	node := func(verb string) (string, int) {
+		cmd := exec.Command("dash", deploy+"/node.sh", verb, "b")
+		cmd.Env = append(os.Environ(), "SITE="+filepath.Join(s.dir, "nodes"))
+		return flow.Run(t, cmd)
+	}
+	if said, code := node("live"); code != 0 {
+		t.Errorf("live: %d, want 0: %s", code, said)
+	}
+	s.nodes[1].Control("stop", "BIN="+s.bin(s.nodes[1]))
+	if said, code := node("live"); code != 1 || !strings.Contains(said, "nothing runs") {
+		t.Errorf("live, when stopped: %d, want 1: %s", code, said)
+	}
+}
