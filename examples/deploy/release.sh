@@ -237,7 +237,9 @@ renew() { # node, weight
 		failed "$1: its traffic could not be taken away; it was not touched: continue or rollback"
 	fi
 	if ! change "$1" put; then
-		say "$1 failed with the new version: the way back"
+		how="failed with the new version"
+		[ -z "$interrupted" ] || how="is interrupted in its turn"
+		say "$1 $how: the way back"
 		revert "$1"
 		failed "$1 failed, and $is: continue tries it again, rollback is the way back for all"
 	fi
