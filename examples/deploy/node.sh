@@ -119,7 +119,7 @@ case $#:$verb in
 esac
 shift 2
 [ -z "$carries" ] || carried
-for tool in curl cmp flock; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
+for tool in curl cmp flock cksum; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
 [ -r "$SITE/$NODE" ] || fail 6 "$SITE/$NODE cannot be read: set SITE to the folder with the settings of the nodes"
 export NODE
 unset BIN CONTROL PIDFILE

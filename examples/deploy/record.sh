@@ -72,7 +72,6 @@ ended() { # exit code
 
 # A killed release leaves its last step running, which has inherited the lock.
 lock() {
-	command -v flock >/dev/null || fail 6 "needs flock: install util-linux"
 	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null ||
 		fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
 	exec 9>>"$STATE/lock"

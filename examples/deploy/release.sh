@@ -59,7 +59,7 @@
 # there is no balancer_out. Common.sh is there for it. What takes longer than
 # BALANCER_TIMEOUT fails with 1.
 #
-# It needs flock (util-linux, busybox).
+# It needs flock (util-linux, busybox) and cksum.
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
@@ -346,6 +346,7 @@ status() {
 	exit 1
 }
 
+for tool in flock cksum; do command -v $tool >/dev/null || fail 6 "needs $tool: install it"; done
 dry=
 [ "${1-}" != --dry-run ] || { dry=dry && shift; }
 verb=${1-}

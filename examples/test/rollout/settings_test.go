@@ -124,3 +124,25 @@ func TestDriver(t *testing.T) {
 		t.Errorf("live, when stopped: %d, want 1: %s", code, said)
 	}
 }
+
+// TestMissing: a command that is not there is named, and no answer is taken for one.
+func TestMissing(t *testing.T) {
+	s := newSite(t)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	for _, name := range []string{"cksum", "cmp", "curl", "flock"} {
+		dir := t.TempDir()
+		for _, tools := range filepath.SplitList(os.Getenv("PATH")) {
+			files, _ := filepath.Glob(tools + "/*")
+			for _, file := range files {
+				if filepath.Base(file) != name {
+					_ = os.Symlink(file, filepath.Join(dir, filepath.Base(file)))
+				}
+			}
+		}
+		said := s.release(6, "", "upgrade", build(t, "v2", ""), "PATH="+dir)
+		if !strings.Contains(said, "needs "+name) {
+			t.Errorf("without %s it says %q", name, said)
+		}
+		s.runs("v1", "v1")
+	}
+}
