@@ -93,8 +93,11 @@ start() {
 }
 
 stop() {
+	# Its last result is that of an earlier run where nothing runs that could be cut off.
+	ran=$(show MainPID)
 	systemctl stop "$UNIT" || fail 1 "stop failed: see systemctl status $UNIT"
 	how=$(show Result)
+	[ "${ran:-0}" != 0 ] || how=success
 	case $how in
 	success) say stopped ;;
 	timeout | signal | core-dump | watchdog) fail 151 "stopped, but it was killed ($how): see journalctl -u $UNIT" ;;

@@ -191,9 +191,14 @@ func TestReleaseInterrupted(t *testing.T) {
 // systemd has given up is started by the next release.
 func TestReleaseFirst(t *testing.T) {
 	b := newReleased(t)
+	b.ctl(0, "enable", "app") // and so systemd does not forget how it ended
 	b.release(1, "app failed", "upgrade", b.file("bad", "crash"))
 	if state := b.show("ActiveState"); state != "inactive" && state != "failed" {
 		t.Errorf("the unit is %s", state)
+	}
+	// What has failed to start had nothing that its stop could cut off.
+	if out, code := b.bed("run", "env", "SITE=/etc/app", "NODE=app", "sh", lib+"unit.sh", "stop"); code != 0 {
+		t.Errorf("unit.sh stop of what has failed to start: %d, %s", code, out)
 	}
 	b.release(0, "rolled back", "rollback")
 
