@@ -8,6 +8,8 @@
 #   check [URL]        it is ready, and CHECK says so: asked directly, or at URL. Exit code 3: it does not
 #                      run, 6: wrong settings
 #   show               its version, pid, generation, phase and release; changes nothing
+#   tell [SUM]         the same and more for a program, as lines NAME=value; whether has SUM; changes nothing
+#   note WORDS         writes them into the journal
 #   keep               sees to it that what runs now can be gone back to
 #   empty              waits until no request is in flight there, in older generations neither
 #   stop               control.sh's. Exit code 8: it is gone, but had to cut something off
@@ -78,6 +80,32 @@ show() {
 	echo "version ${version:--} pid $(field pid "$said") generation $generation $(field phase "$said") release $(current)"
 }
 
+# tell: well is check's exit code, why its words; runs: the process has the file that BIN links to; live was live and well
+# last; id is that of the last release that was put here, back what a rollback of it leads to.
+tell() { # maybe sum
+	why=$(check '' 2>&1)
+	well=$? said=$(ask) key='' holder=''
+	printf '%s\n' "well=$well" "why=$(printf '%s' "$why" | tr '\n' ' ')"
+	for name in version generation phase; do printf '%s\n' "$name=$(field $name "$said")"; done
+	running
+	runs=no
+	{ [ -n "$pid" ] && [ -d /proc/self ] && cmp -s "/proc/$pid/exe" "$BIN"; } && runs=yes
+	id=$(last_id)
+	{ read -r key && read -r holder; } 2>/dev/null <"$folder/claim"
+	printf '%s\n' "pid=$pid" "runs=$runs" "release=$(current)" "live=$(lately | head -n 1)" "id=$id" \
+		"back=$(way_back "$id")" "claim=$key" "holder=$(printf '%s' "$holder" | tr , ' ')"
+	[ $# = 0 ] || if (has "$1" >/dev/null 2>&1); then echo has=yes; else echo has=no; fi
+}
+last_id() {
+	for n in $(numbers | sort -nr); do
+		for file in "$folder/$n/id" "$folder/$n"-*/id; do
+			[ ! -r "$file" ] || { cat "$file" && return; }
+		done
+	done
+}
+
+note() { noted "$*"; }
+
 # is_empty: a connection that has not sent a byte is a spare one of the balancer's. HTTP/2
 # does not say whether it is at rest: the stop sees to that, and to one that does not run.
 is_empty() {
@@ -114,8 +142,8 @@ carries='' given=''
 verb=${1-} NODE=${2-}
 case $#:$verb in
 2:check | 3:check | 2:keep | 2:empty | 2:stop | 2:put | [45]:put | [23]:restore | 2:start | 2:swap | 2:show) ;;
-[23]:live | 3:has | [34]:claim | 3:free) ;;
-*) fail 2 "want claim, free, check, show, keep, empty, stop, put, restore, start, swap, has or live, and NODE" ;;
+[23]:live | 3:has | [34]:claim | 3:free | [23]:tell | 3:note) ;;
+*) fail 2 "want claim, free, check, show, tell, keep, empty, stop, put, restore, start, swap, has, live or note, and NODE" ;;
 esac
 shift 2
 [ -z "$carries" ] || carried
@@ -146,7 +174,7 @@ if [ -s "$env" ]; then
 	settings "$env"
 	settings "$SITE/$NODE"
 fi
-case $verb in check | show | empty | has) ;; *) lock ;; esac
+case $verb in check | show | tell | empty | has) ;; *) lock ;; esac
 case $verb in
 start | stop | swap) control "$verb" ;;
 *) "$verb" "$@" ;;

@@ -112,9 +112,9 @@ of() { # id
 	done
 }
 
-# restore goes back to what was live and well last, before that release. Once more is the same. A release that
-# was continued may have put several folders.
-restore() { # maybe id
+# way_back prints what was live and well last, before that release. A release that was continued may have put several
+# folders.
+way_back() { # maybe id
 	mine=$(of "${1-by hand}") to=''
 	for release in $(lately); do
 		if [ -n "$to" ] || [ "$release" = "$mine" ]; then continue; fi
@@ -122,6 +122,12 @@ restore() { # maybe id
 		to=$release
 	done
 	[ -n "$to" ] || { read -r to <"$folder/before"; } 2>/dev/null
+	printf '%s' "$to"
+}
+
+# restore goes the way back. Once more is the same.
+restore() { # maybe id
+	to=$(way_back "$@")
 	if [ -z "$to" ]; then
 		rm -f "$BIN"
 		fail 1 "$NODE: nothing was live before"
