@@ -1,0 +1,129 @@
+#!/bin/sh
+# try.sh: hosts to try the role on, on one machine: a, b and c, and lb with HAProxy before them. Each has its own network,
+# a systemd that runs (../systemd/bed.sh) and an sshd. Nothing of the machine is touched.
+#
+#   try.sh up             makes them; the inventory "hosts" beside this script names them
+#   try.sh run COMMAND    runs COMMAND in the operator's network, with the key that the hosts know
+#   try.sh at HOST COMMAND    runs it there, not by ssh
+#   try.sh lose HOST      cuts the operator's connection to it
+#   try.sh down           removes all
+#
+#   10.78.0.1 to .3    a, b, c; the service is at port 8080
+#   10.78.0.9          lb: the site is at port 80
+#   10.78.0.10         the operator
+#
+# Needs root, systemd, iproute2, openssh-server, openssh-client, haproxy, python3.
+set -eu
+
+: "${TRY:=/tmp/baton-ansible}" # its folder
+: "${NET:=baton}"              # the namespaces are NET-lan and NET-client
+: "${INTER:=500ms}"            # between two checks of HAProxy
+
+here=$(cd "$(dirname "$0")" && pwd)
+
+bed() { # HOST, what bed.sh is to do
+	host=$1
+	shift
+	BED=$TRY/$host "$here/../systemd/bed.sh" "$@"
+}
+
+sshd_config='HostKey /etc/try/host
+AuthorizedKeysFile /etc/try/user.pub
+UsePAM no
+PermitRootLogin prohibit-password
+StrictModes no
+PrintMotd no
+PidFile none
+Subsystem sftp internal-sftp'
+
+haproxy_service='[Service]
+RuntimeDirectory=haproxy
+ExecStart=/usr/sbin/haproxy -db -f /etc/try/haproxy.cfg'
+
+sshd_service='[Service]
+RuntimeDirectory=sshd
+RuntimeDirectoryMode=0755
+ExecStart=/usr/sbin/sshd -D -e -f /etc/try/sshd_config'
+
+up() {
+	down
+	mkdir -p "$TRY"
+	for key in host user; do ssh-keygen -q -t ed25519 -N '' -C "$key" -f "$TRY/$key"; done
+	printf '%s\n' "$sshd_config" >"$TRY/sshd_config"
+	printf '%s\n' "$sshd_service" >"$TRY/sshd.service"
+	printf '%s\n' "$haproxy_service" "Environment=INTER=$INTER" >"$TRY/haproxy.service"
+	cat >"$TRY/ssh_config" <<-END
+		IdentityFile $TRY/user
+		IdentitiesOnly yes
+		BatchMode yes
+		UserKnownHostsFile $TRY/known_hosts
+		ControlMaster auto
+		ControlPersist 60s
+		ControlPath $TRY/%h.mux
+	END
+	ip netns add "$NET-lan"
+	ip -n "$NET-lan" link add name br0 up type bridge
+	for host in a:1 b:2 c:3 lb:9; do
+		ip=10.78.0.${host#*:} host=${host%:*}
+		bed "$host" up
+		join "$host" "$(bed "$host" pid)"
+		bed "$host" run sh -c "ip address add $ip/24 dev eth0 && ip link set eth0 up"
+		for file in host user.pub sshd_config; do bed "$host" put "$TRY/$file" "/etc/try/$file"; done
+		bed "$host" put "$TRY/sshd.service" /etc/systemd/system/sshd.service
+		bed "$host" run sh -c 'chmod 600 /etc/try/host && systemctl daemon-reload && systemctl start sshd'
+		echo "$ip $(cat "$TRY/host.pub")" >>"$TRY/known_hosts"
+	done
+	bed lb put "$here/haproxy.cfg" /etc/try/haproxy.cfg
+	bed lb put "$TRY/haproxy.service" /etc/systemd/system/haproxy.service
+	bed lb run sh -c 'systemctl daemon-reload && systemctl start haproxy'
+	ip netns add "$NET-client"
+	join client "$NET-client"
+	ip -n "$NET-client" address add 10.78.0.10/24 dev eth0
+	ip -n "$NET-client" link set lo up
+	ip -n "$NET-client" link set eth0 up
+}
+
+join() { # name in the LAN, its namespace
+	ip -n "$NET-lan" link add name "$1" type veth peer name eth0 netns "$2"
+	ip -n "$NET-lan" link set dev "$1" master br0 up
+}
+
+in_net() { ip netns exec "$NET-client" "$@"; }
+
+run() {
+	export ANSIBLE_SSH_ARGS="-F $TRY/ssh_config"
+	in_net "$@"
+}
+
+down() {
+	for host in a:1 b:2 c:3 lb:9; do
+		ssh -F "$TRY/ssh_config" -O exit "root@10.78.0.${host#*:}" 2>/dev/null || :
+		host=${host%:*}
+		[ ! -d "$TRY/$host" ] || bed "$host" down
+	done
+	for net in lan client; do
+		[ ! -e "/run/netns/$NET-$net" ] || {
+			for pid in $(ip netns pids "$NET-$net"); do kill -9 "$pid" 2>/dev/null || :; done
+			ip netns del "$NET-$net"
+		}
+	done
+	rm -rf "$TRY"
+}
+
+case $#:${1-} in
+2:lose)
+	case $2 in a) ip=10.78.0.1 ;; b) ip=10.78.0.2 ;; c) ip=10.78.0.3 ;; *) ip=10.78.0.9 ;; esac
+	ssh -F "$TRY/ssh_config" -O exit "root@$ip"
+	;;
+1:up | 1:down) "$1" ;;
+[2-9]:run | 1?:run | 2?:run)
+	shift
+	run "$@"
+	;;
+[3-9]:at | 1?:at | 2?:at)
+	host=$2
+	shift 2
+	bed "$host" run "$@"
+	;;
+*) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
+esac
