@@ -51,7 +51,7 @@ docker build -q -t traefik:v3.6.7 "$dir/traefik"
 // compose is that with Compose.
 const compose = withTraefik + `
 mkdir -p ~/.docker/cli-plugins
-ln -s "$(command -v docker-compose)" ~/.docker/cli-plugins
+ln -sf "$(command -v docker-compose)" ~/.docker/cli-plugins
 `
 
 // swarm is that on a machine with an address.

@@ -42,6 +42,7 @@ var followed = append([]readme{
 	{folder: "deploy/gray", site: "127.0.0.1:8080"},
 	{folder: "deploy/traefik", site: "127.0.0.1:8000", more: []string{"traefik"}},
 	{folder: "deploy/consul", site: "127.0.0.1:8080", more: []string{"consul"}},
+	{folder: "deploy/lvs", site: "10.78.0.100:8080", client: "baton-client", moves: true},
 	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
@@ -79,7 +80,7 @@ func TestFollowed(t *testing.T) {
 		if readme.at != "" {
 			continue
 		}
-		t.Run(strings.TrimSuffix(readme.folder+"#"+readme.section, "#"), func(t *testing.T) {
+		t.Run(strings.TrimSuffix(readme.folder+"/README.md#"+readme.section, "#"), func(t *testing.T) {
 			t.Parallel()
 			blocks := readme.read(t)
 			if len(blocks) == 0 || readme.site != "" && len(blocks) < 2+readme.last {
@@ -110,7 +111,7 @@ func TestFollowed(t *testing.T) {
 				load.Flows(50)
 				if !readme.moves {
 					load.Lossless()
-				} else if load.End().Failed() > 0 {
+				} else if t.Log(load.End()); load.Failed() > 0 {
 					t.Errorf("%v, want 0 failed", load)
 				}
 			}
@@ -211,7 +212,13 @@ type session struct {
 // prelude: a README says which packages it needs, and the test installs none. So apt-get looks whether they are there.
 const prelude = `
 apt-get() {
-	for word; do case $word in -* | install | update) ;; *) dpkg -s "$word" >/dev/null ;; esac || return; done
+	for word; do
+		case $word in
+		-* | install | update) continue ;;
+		openssh-server) mkdir -p /run/sshd && /usr/sbin/sshd ;; # it is started when it is installed
+		esac
+		dpkg -s "$word" >/dev/null || return
+	done
 }
 exited() { [ "$1" = "$2" ] || { echo "exit code $1, and the README says $2" && exit 1; }; }
 `
@@ -228,6 +235,9 @@ func newSession(t testing.TB, engine string) *session {
 		cmd = s.bed()
 	} else {
 		s.dir = flow.Dir(t)
+		if err := os.Chmod(s.dir, 0o755); err != nil { // for users that the README makes
+			t.Fatal(err)
+		}
 		s.inside = s.dir
 		cmd = exec.Command("sh", "session.sh", s.dir)
 	}
