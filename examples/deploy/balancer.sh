@@ -16,6 +16,7 @@ here=${0%/*}
 . "$here/common.sh"
 
 : "${NODES:=}"               # the names of all
+: "${WEIGHT:=100}"           # the least of all N: for settings
 : "${BALANCER:=haproxy}"     # as release.sh has it
 : "${BALANCER_TIMEOUT:=60}"  # likewise
 export ON=''

@@ -12,7 +12,7 @@
 #   10.78.0.9          lb: the site is at port 80
 #   10.78.0.10         the operator
 #
-# Needs root, systemd, iproute2, openssh-server, openssh-client, haproxy, python3.
+# Needs root, systemd, mount, iproute2, openssh-server, openssh-client, haproxy, python3.
 set -eu
 
 : "${TRY:=/tmp/baton-ansible}" # its folder

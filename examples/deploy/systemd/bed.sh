@@ -21,6 +21,8 @@ set -eu
 BED=${BED:-/tmp/baton-bed}
 self=$(readlink -f "$0")
 
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # in the bed
+
 die() { echo "bed.sh: $*" >&2; exit 1; }
 cannot() { echo "bed.sh: no bed here: $*" >&2; exit 77; }
 
@@ -74,10 +76,11 @@ inner() { # builds the root, moves into it and becomes systemd
 
 	cd "$root"
 	pivot_root . oldroot
+	PATH=$path # what the caller's names is not there
 	umount -l /oldroot
 	rmdir /oldroot
 	exec setpriv --bounding-set -sys_time,-sys_module,-sys_rawio,-syslog env -i container=bed \
-		PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		"PATH=$path" \
 		SYSTEMD_UNIT_PATH=/run/systemd/transient:/etc/systemd/system.control:/run/systemd/system.control:/etc/systemd/system:/run/systemd/system \
 		/lib/systemd/systemd --system --show-status=no --log-target=journal-or-kmsg --log-level=info </dev/null >/dev/null 2>&1
 }
@@ -90,7 +93,7 @@ pid() {
 enter() {
 	local p
 	p=$(pid) || die "not up (BED=$BED)"
-	nsenter -t "$p" -m -p -u -i -C -n -- env SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
+	nsenter -t "$p" -m -p -u -i -C -n -- /usr/bin/env "PATH=$path" SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
 }
 
 up() {
