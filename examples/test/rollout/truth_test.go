@@ -330,9 +330,8 @@ func (s *site) repaired(file string, env ...string) {
 // TestLeftRunning: what ssh leaves running, as the master of a shared connection, does not keep the next release away.
 func TestLeftRunning(t *testing.T) {
 	s := newSite(t)
-	over := filepath.Join(t.TempDir(), "over")
-	defer func() { flow.WriteFile(t, filepath.Dir(over), "over", "") }()
-	on := s.elsewhere("if mkdir " + over + ".once 2>/dev/null; then { until [ -e " + over + " ]; do sleep 0.1; done; } >/dev/null 2>&1 & fi\n")
+	once := filepath.Join(t.TempDir(), "once") // what is left running ends with this folder
+	on := s.elsewhere("if mkdir " + once + " 2>/dev/null; then { while [ -d " + once + " ]; do sleep 0.1; done; } >/dev/null 2>&1 & fi\n")
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), on...)
 	s.release(0, "complete", "upgrade", build(t, "v2", ""), append(on, "STEP_TIMEOUT=1")...)
 }
