@@ -38,11 +38,13 @@ type readme struct {
 }
 
 var followed = append([]readme{
+	{folder: "deploy", site: "127.0.0.1:8080"},
 	{folder: "deploy/haproxy", site: "127.0.0.1:8080"},
 	{folder: "deploy/gray", site: "127.0.0.1:8080"},
 	{folder: "deploy/traefik", site: "127.0.0.1:8000", more: []string{"traefik"}},
 	{folder: "deploy/consul", site: "127.0.0.1:8080", more: []string{"consul"}},
 	{folder: "deploy/lvs", site: "10.78.0.100:8080", client: "baton-client", moves: true},
+	{folder: "deploy/keepalived", site: "10.77.0.100:8080", client: "baton-client", moves: true},
 	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
