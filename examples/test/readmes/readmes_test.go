@@ -47,6 +47,7 @@ var followed = append([]readme{
 	{folder: "deploy/keepalived", site: "10.77.0.100:8080", client: "baton-client", moves: true},
 	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
+	{folder: "deploy/ansible", site: "10.78.0.9:80", client: "baton-client", last: 1},
 	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
 }, onEngines...)
 
