@@ -90,7 +90,15 @@ func TestTwoVersionsOverlapEachOther(t *testing.T) {
 		s.respell("tcp", address)
 		for _, version := range []string{"new", "old"} {
 			gen := v.swapTo(s, version).Gen
-			s.eventually("the new generation to answer", func() bool { return s.get("/whoami").gen == gen })
+			s.eventually("the new generation to answer", func() bool {
+				c, err := dial(s)
+				if err != nil {
+					return false // it may be that moment
+				}
+				defer c.Close()
+				a, err := c.ask("GET", "/whoami", "")
+				return err == nil && a.gen == gen
+			})
 		}
 	}
 	l.end()
