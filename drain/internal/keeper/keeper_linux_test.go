@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,9 @@ import (
 // child starts a process that lives until a signal, or the end of the test, ends it.
 func child(t *testing.T) (g *generation) {
 	t.Helper()
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, unix.SIGHUP) // under nohup(1) the child would ignore it otherwise
+	defer signal.Stop(caught)
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
