@@ -37,7 +37,7 @@ test: ## tests that start no service: under a minute, no root, no tools
 e2e: ## all tests of the library: real processes, with the race detector; some minutes
 	$(GO) test -race ./...
 
-flows: ## the examples behind real balancers: root and the tools of .ci/run; ten minutes
+flows: ## the examples behind real balancers: root and the tools of .ci/run; half an hour
 	$(GO) -C examples test -race ./...
 
 bench: ## what tracking costs: the ratio to bare net/http, and allocations

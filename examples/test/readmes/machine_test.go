@@ -129,7 +129,7 @@ func (s *session) only(blocks []block, more []string) {
 			link(path)
 		}
 	}
-	root := strings.TrimSpace(output(t, "go", "env", "GOROOT"))
+	root := goEnv(t, "GOROOT")
 	link(filepath.Join(root, "bin", "go"))
 	link(filepath.Join(root, "bin", "gofmt"))
 	for _, name := range more {
@@ -145,4 +145,10 @@ func output(t testing.TB, name string, args ...string) string {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return string(out)
+}
+
+// goEnv is a setting of Go's. A -json in GOFLAGS is for the tests.
+func goEnv(t testing.TB, name string) string {
+	t.Helper()
+	return strings.TrimSpace(output(t, "env", "GOFLAGS=", "go", "env", name))
 }

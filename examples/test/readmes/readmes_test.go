@@ -256,12 +256,8 @@ func newSession(t testing.TB, engine string) *session {
 	}
 	t.Cleanup(func() { sweep(t, s.dir) }) // when the shell has ended
 	cmd.Stdin = in
-	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOFLAGS"} { // a home of its own has none of what Go keeps
-		value, err := exec.Command("go", "env", name).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Env = append(cmd.Env, name+"="+strings.TrimSpace(string(value)))
+	for _, name := range []string{"GOCACHE", "GOMODCACHE"} { // a home of its own has none of what Go keeps
+		cmd.Env = append(cmd.Env, name+"="+goEnv(t, name))
 	}
 	cmd.Env = append(os.Environ(), append(cmd.Env, "GOFLAGS=-buildvcs=false")...) // the copy is no repository
 	s.input, s.shell = out, flow.Start(t, cmd)
