@@ -21,7 +21,7 @@ var onEngines = []readme{
 	{folder: "deploy/swarm", site: "127.0.0.1:8000", engine: swarm},
 	// Its package has the load. A client from here was told at two times, of some ten thousand, that the network is
 	// unreachable: why is not known.
-	{folder: "deploy/kubernetes", engine: kubernetes},
+	{folder: "deploy/kubernetes", last: 4, engine: kubernetes},
 	{folder: "deploy/board", section: "In Kubernetes", at: "deploy/kubernetes"},
 	{folder: "deploy/systemd", site: "127.0.0.1:8080", last: 3, engine: systemd},
 	{folder: "deploy/systemd", section: "Try it without touching the machine", all: true},
