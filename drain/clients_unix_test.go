@@ -103,13 +103,21 @@ func (c *client) ask(method, target, body string) (answer, error) {
 // get asks on a new connection.
 func (s *service) get(target string) answer {
 	s.Helper()
-	c := s.connect()
-	defer c.Close()
-	a, err := c.ask("GET", target, "")
+	a, err := s.tryGet(target)
 	if err != nil {
 		s.Fatalf("GET %s: %v", target, err)
 	}
 	return a
+}
+
+// tryGet is get where an error is no failure.
+func (s *service) tryGet(target string) (answer, error) {
+	c, err := dial(s)
+	if err != nil {
+		return answer{}, err
+	}
+	defer c.Close()
+	return c.ask("GET", target, "")
 }
 
 // letGo tells whether a generation has told that it was replaced, or is gone.

@@ -78,14 +78,12 @@ func (sw *swap) offer(ctx context.Context, m message, conns ...syscall.Conn) (me
 		defer t.Stop()
 		late = t.C
 	}
-	for waits := arrived; waits; {
-		waits = false
+	for err == nil {
 		select {
 		case a := <-answered:
 			return a.message, a.err
 		case err = <-sent:
 			arrived, sent = err == nil, nil
-			waits = arrived
 		case <-late:
 			err = fmt.Errorf("%w within %v", errOfferLate, o.bound)
 		case <-sw.gone:

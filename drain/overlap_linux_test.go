@@ -91,12 +91,7 @@ func TestTwoVersionsOverlapEachOther(t *testing.T) {
 		for _, version := range []string{"new", "old"} {
 			gen := v.swapTo(s, version).Gen
 			s.eventually("the new generation to answer", func() bool {
-				c, err := dial(s)
-				if err != nil {
-					return false // it may be that moment
-				}
-				defer c.Close()
-				a, err := c.ask("GET", "/whoami", "")
+				a, err := s.tryGet("/whoami") // which fails in that moment
 				return err == nil && a.gen == gen
 			})
 		}

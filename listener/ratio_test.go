@@ -24,17 +24,7 @@ func BenchmarkTrackedOverBare(b *testing.B) {
 					wires = append(wires, x.serve(b, how))
 				}
 			}
-			took := make([][]time.Duration, len(wires))
-			for n := 0; b.Loop(); n++ {
-				for j := range wires {
-					i := (n + j) % len(wires)
-					start := time.Now()
-					for range block {
-						wires[i].roundTrip()
-					}
-					took[i] = append(took[i], time.Since(start))
-				}
-			}
+			took := alternate(b, len(wires), block, func(i int) { wires[i].roundTrip() })
 			fast := func(how way) float64 { return fifth(took[how]) }
 			b.ReportMetric(fast(asBare)/fast(asTracked), "tracked/bare")
 			b.ReportMetric(fast(asTracked)/fast(asAged), "aged/tracked")
@@ -43,6 +33,22 @@ func BenchmarkTrackedOverBare(b *testing.B) {
 			}
 		})
 	}
+}
+
+// alternate runs blocks of each of n things in turn, and returns how long each thing's blocks took.
+func alternate(b *testing.B, n, block int, do func(i int)) [][]time.Duration {
+	took := make([][]time.Duration, n)
+	for begin := 0; b.Loop(); begin++ {
+		for j := range n {
+			i := (begin + j) % n
+			start := time.Now()
+			for range block {
+				do(i)
+			}
+			took[i] = append(took[i], time.Since(start))
+		}
+	}
+	return took
 }
 
 // fifth is what a fifth of the times are shorter than.
@@ -62,7 +68,6 @@ func BenchmarkHandshakeOverBare(b *testing.B) {
 		for _, resumed := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%s/resumed=%t", x.name, resumed), func(b *testing.B) {
 				var wires [2]*wire
-				var took [2][]time.Duration
 				var configs [2]*tls.Config
 				for how := range wires {
 					wires[how] = x.serve(b, way(how))
@@ -72,16 +77,7 @@ func BenchmarkHandshakeOverBare(b *testing.B) {
 						configs[how].ServerName = "x"
 					}
 				}
-				for n := 0; b.Loop(); n++ {
-					for j := range wires {
-						how := (n + j) % len(wires)
-						start := time.Now()
-						for range block {
-							wires[how].again(configs[how])
-						}
-						took[how] = append(took[how], time.Since(start))
-					}
-				}
+				took := alternate(b, len(wires), block, func(how int) { wires[how].again(configs[how]) })
 				b.ReportMetric(fifth(took[asTracked])/fifth(took[asBare]), "tracked/bare")
 			})
 		}

@@ -31,8 +31,8 @@ var (
 	ErrBusy = errors.New("dormant: the descriptor is in use")
 )
 
-// New takes a descriptor. Only Wake finds out whether it is that of a connection: to ask the kernel now costs as much
-// as all the rest.
+// New takes a descriptor. Only Wake finds out whether it is that of a connection: to ask the kernel now would cost two
+// system calls more for each connection of a swap.
 func New(fd int) *Conn { return &Conn{fd: fd} }
 
 // use calls f with the descriptor, which nobody closes meanwhile.
