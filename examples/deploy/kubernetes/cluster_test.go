@@ -188,18 +188,16 @@ func (c *cluster) stop(part string) (goOn func()) {
 // load is clients on a node, or on both if node is 0, which never retry.
 func (c *cluster) load(service string, node, keep, fresh int) *flow.Load {
 	c.t.Helper()
-	from := c.nodes
+	from, names := c.nodes, []string{"node1", "node2"}
 	if node > 0 {
-		from = c.nodes[node-1 : node]
+		from, names = from[node-1:node], names[node-1:node]
 	}
-	addr := net.JoinHostPort(c.kubectl("get", "service", service, "-o", "jsonpath={.spec.clusterIP}"), "80")
-	for _, node := range from {
-		flow.Eventually(c.t, "kube-proxy knows "+service, func() bool {
-			conn, err := node.Dial(addr)
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err == nil
+	ip := c.kubectl("get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
+	addr := net.JoinHostPort(ip, "80")
+	for _, node := range names {
+		flow.Eventually(c.t, "kube-proxy of "+node+" knows "+service, func() bool {
+			_, code := flow.Run(c.t, exec.Command(folder("cluster.sh"), "in", c.dir, node, "sh", "-c", flow.Routes(ip)))
+			return code == 0
 		})
 	}
 	dial := func() (conn net.Conn, err error) {

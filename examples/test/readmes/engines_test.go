@@ -5,6 +5,7 @@ package readmes
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,9 +20,7 @@ import (
 // onEngines are READMEs that need more than packages, or no balancer.
 var onEngines = []readme{
 	{folder: "deploy/swarm", site: "127.0.0.1:8000", engine: swarm},
-	// Its package has the load. A client from here was told at two times, of some ten thousand, that the network is
-	// unreachable: why is not known.
-	{folder: "deploy/kubernetes", last: 4, engine: kubernetes},
+	{folder: "deploy/kubernetes", first: 2, site: "service/app", moves: true, last: 1, engine: kubernetes},
 	{folder: "deploy/board", section: "In Kubernetes", at: "deploy/kubernetes"},
 	{folder: "deploy/systemd", site: "127.0.0.1:8080", last: 3, engine: systemd},
 	{folder: "deploy/systemd", section: "Try it without touching the machine", all: true},
@@ -129,6 +128,30 @@ func (s *session) machine(engine string) {
 		flow.Tool(s.t, "prometheus", "apt-get install prometheus")
 	}
 	s.follow(block{commands: engine})
+}
+
+// clients returns what connects to a site, and its address. A service of Kubernetes is reached from its first node.
+func (s *session) clients(readme readme) (dial func() (net.Conn, error), addr string) {
+	s.t.Helper()
+	service, ok := strings.CutPrefix(readme.site, "service/")
+	if !ok {
+		client := s.network(readme.client)
+		return func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site
+	}
+	ask := func(command string) string {
+		s.follow(block{commands: command + ` >"$dir/answer"`})
+		text, err := os.ReadFile(filepath.Join(s.dir, "answer"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
+	}
+	ip := ask("kubectl get service " + service + " -o jsonpath={.spec.clusterIP}")
+	flow.WriteFile(s.t, s.dir, "routes", flow.Routes(ip))
+	s.follow(block{commands: `until examples/deploy/kubernetes/cluster.sh in /tmp/k8s node1 sh "$dir/routes"; do sleep 0.05; done`})
+	node := flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/root/proc/%s/root/run/netns/node1", s.first(), ask("cat /tmp/k8s/first")))
+	addr = net.JoinHostPort(ip, "80")
+	return func() (net.Conn, error) { return node.Dial(addr) }, addr
 }
 
 // sweep removes the control groups of a session, whose processes may need a moment to be gone.

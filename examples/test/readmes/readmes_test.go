@@ -5,7 +5,6 @@ package readmes
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,12 +100,12 @@ func TestFollowed(t *testing.T) {
 			}
 			var load *flow.Load
 			if readme.site != "" {
-				client := s.network(readme.client)
+				dial, addr := s.clients(readme)
 				keep := 4
 				if readme.fresh {
 					keep = 0
 				}
-				load = flow.NewLoadBy(t, func() (net.Conn, error) { return client.Dial(readme.site) }, readme.site, keep, 2)
+				load = flow.NewLoadBy(t, dial, addr, keep, 2)
 			}
 			for _, b := range blocks[first:last] {
 				s.follow(b)
