@@ -20,6 +20,7 @@ here=${0%/*}
 : "${BALANCER:=haproxy}"     # as release.sh has it
 : "${BALANCER_TIMEOUT:=60}"  # likewise
 export ON=''
+right_numbers "$0"
 
 case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
 [ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to haproxy, nginx, or a file of yours"

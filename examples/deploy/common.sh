@@ -113,14 +113,18 @@ number() { # name, value, highest, maybe of what
 	fail 6 "$1 is \"$2\": want a number ${4-}from 1 to $3"
 }
 
-# right_numbers fails where a setting of the scripts that is to be a number is none.
+# right_numbers fails where a setting of the scripts is none, and they have a number for it by default.
 right_numbers() { # scripts
-	for name in $(declared "$@"); do
+	# shellcheck disable=SC2013 # a name has no blanks
+	for name in $(sed -n 's/^: "\${\([A-Z_]*\):=[0-9][0-9]*}.*/\1/p' "$@" 2>/dev/null); do
 		eval "value=\${$name-}"
 		case $name:$value in
-		*_TIMEOUT:?*) number "$name" "$value" 86400 "of seconds " ;;
-		KEEP:?*) number KEEP "$value" 9999 ;;
-		KILL:[!01]* | KILL:??*) fail 6 "KILL is \"$value\": want 0 or 1" ;;
+		*: | KILL:[01]) ;;
+		KILL:*) fail 6 "KILL is \"$value\": want 0 or 1" ;;
+		TIMEOUT:* | *_TIMEOUT:* | INTERVAL:*) number "$name" "$value" 86400 "of seconds " ;;
+		PORT:* | HEARTBEAT:*) number "$name" "$value" 65535 ;;
+		WEIGHT:*) number WEIGHT "$value" 100 ;;
+		*) number "$name" "$value" 9999 ;;
 		esac
 	done
 }
@@ -138,7 +142,7 @@ known() { # file, scripts
 	done
 }
 
-# runnable: the command is there, and so is the script that a shell is to run.
+# runnable: the command is there, and so is the script that a shell is to run, whose settings are right.
 runnable() { # name of the setting, its value
 	setting=$1 whole=$2
 	set -f
@@ -160,4 +164,5 @@ runnable() { # name of the setting, its value
 		[ -r "$1" ] || fail 6 "$setting is \"$whole\": there is no such script: $1"
 		;;
 	esac
+	case $1 in *.sh) right_numbers "$1" ;; esac # it would fail when it is too late
 }

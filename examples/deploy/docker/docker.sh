@@ -9,7 +9,7 @@
 #   status     says what runs: version, phase and generation, restarts, health
 #
 # Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 FILE or IMAGE is not there,
-# 7 another docker.sh is at work, 155 stop: done, but requests were cut off, or it had an error.
+# 6 wrong settings, 7 another docker.sh is at work, 155 stop: done, but requests were cut off, or it had an error.
 #
 # A swap that has begun ends, whatever signal comes. After a kill -9 the next run of swap or start puts things right.
 # It needs flock (util-linux) and cmp (diffutils).
@@ -22,12 +22,13 @@
 : "${RUN_ARGS:=-p 8080:8080 --restart unless-stopped}" # of docker run, split at blanks
 : "${DOCKER:=docker}"
 
-fail() {
-	code=$1
-	shift
-	echo "docker.sh: $*" >&2
-	exit "$code"
-}
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
+
 is() { "$DOCKER" inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
 app() { "$DOCKER" exec "$NAME" /srv/app "$@"; }
 

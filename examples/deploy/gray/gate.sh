@@ -8,6 +8,13 @@
 : "${VERSION:=}"   # of the release, as /whoami says it
 : "${SITE_URL:?set it to the URL of the balancer}"
 
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
+
 i=0 seen=0
 while [ "$i" -lt "$ASK" ] || [ "$seen" = 0 ]; do
 	i=$((i + 1))

@@ -16,12 +16,12 @@ set -eu
 : "${DEV:=eth0}"        # where keepalived puts it
 : "${PEER:=}"           # the other node's own address, in the same LAN
 
-fail() { # code, message
-	code=$1
-	shift
-	echo "${0##*/}: $*" >&2
-	exit "$code"
-}
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
 
 set_to() { # setting, value
 	sysctl -q -w "$1=$2" || fail 1 "cannot set $1: run this as root, with the module nf_conntrack loaded"

@@ -21,13 +21,12 @@ set -u
 : "${RISE:=1}"          # so many successes in a row, and it does again
 : "${RUN:=/run/checker}" # a folder for the state
 
-say() { printf '%s\n' "${0##*/}: $*"; }
-fail() { # code, message
-	code=$1
-	shift
-	say "$@" >&2
-	exit "$code"
-}
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
 
 connects() { socat -u OPEN:/dev/null "TCP4:$1:$HEARTBEAT,connect-timeout=$TIMEOUT" 2>/dev/null; }
 

@@ -7,7 +7,7 @@
 #   status         what runs
 #
 # Exit codes: 0 done, 1 it failed, and what ran before runs; 2 wrong usage, 3 status: not every task runs,
-# 4 not done in time, or the way back failed, too; 7 another update is under way, or came in between.
+# 4 not done in time, or the way back failed, too; 6 wrong settings; 7 another update is under way, or came in between.
 #
 # A tag is one image for ever. An update to the one that is there does nothing: Swarm would take it for what a
 # rollback leads to.
@@ -18,12 +18,13 @@
 : "${TIMEOUT:=600}" # seconds, for all tasks: each may take start_period, delay, monitor and stop_grace_period
 : "${DOCKER:=docker}"
 
-fail() {
-	code=$1
-	shift
-	echo "swarm.sh: $*" >&2
-	exit "$code"
-}
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
+
 image() { "$DOCKER" service inspect -f '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$SERVICE"; }
 tasks() { "$DOCKER" service ps --no-trunc --filter "desired-state=$1" --format "$2" "$SERVICE"; }
 
@@ -71,8 +72,7 @@ settle() {
 }
 
 deploy() {
-	here=$(dirname "$0")
-	IMAGE=$1 "$DOCKER" stack deploy -c "$here/stack.yaml" "$STACK" >/dev/null || exit 1
+	IMAGE=$1 "$DOCKER" stack deploy -c "$(dirname "$0")/stack.yaml" "$STACK" >/dev/null || exit 1
 	settle
 	ended "$1"
 }

@@ -36,12 +36,12 @@ func newSite(t *testing.T) *site {
 	// Quicker, as nothing but waiting hangs on these.
 	quick := strings.NewReplacer(" interval: 2s", " interval: 500ms", "delay: 2s", "delay: 500ms", "monitor: 5s", "monitor: 2s",
 		"start_period: 60s", "start_period: 10s")
-	for _, name := range []string{"stack.yaml", "swarm.sh"} {
+	for _, name := range []string{"stack.yaml", "swarm.sh", "../common.sh"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		flow.WriteFile(t, s.dir, name, quick.Replace(string(text)))
+		flow.WriteFile(t, s.dir, filepath.Base(name), quick.Replace(string(text)))
 	}
 	t.Cleanup(func() {
 		for _, service := range []string{"web_traefik", "web_app"} {

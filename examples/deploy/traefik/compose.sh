@@ -7,12 +7,20 @@
 #   stop    TERM, and KILL after stop_grace_period; waits until it is gone
 #   status  whether it runs
 #
-# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 no image is named.
+# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 no image is named,
+# 6 wrong settings.
 
 : "${NODE:?is set by node.sh: call release.sh}"
 : "${BIN:?is set by node.sh: call release.sh}"
 : "${DOCKER:=docker}"
 : "${START_TIMEOUT:=120}" # seconds
+
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+[ -e "$here/common.sh" ] || here=$here/.. # it needs that, beside it or a folder above
+# shellcheck source=/dev/null
+. "$here/common.sh"
+right_numbers "$0"
 
 compose() { "$DOCKER" compose -f "$(dirname "$0")/compose.yaml" "$@"; }
 
@@ -22,10 +30,7 @@ export FOLDER
 if [ -n "$IMAGE" ]; then export IMAGE; fi
 
 start() {
-	if [ -z "$IMAGE" ]; then
-		echo "compose.sh: $BIN has no line IMAGE=registry/app:tag" >&2
-		exit 5
-	fi
+	[ -n "$IMAGE" ] || fail 5 "$BIN has no line IMAGE=registry/app:tag"
 	if compose up -d --no-deps --wait --wait-timeout "$START_TIMEOUT" "$NODE"; then return; fi
 	compose logs --no-log-prefix --tail 10 "$NODE" >&2
 	compose stop "$NODE"
@@ -38,5 +43,5 @@ status() { compose ps --services --filter status=running | grep -q -x "$NODE" ||
 
 case $#:${1-} in
 1:start | 1:stop | 1:status) "$1" ;;
-*) echo "compose.sh: want start, stop or status" >&2 && exit 2 ;;
+*) fail 2 "want start, stop or status" ;;
 esac

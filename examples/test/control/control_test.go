@@ -3,10 +3,15 @@
 package control
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
 )
 
 // TestScriptsAreClean: each of deploy's, those that are for one balancer too.
@@ -29,6 +34,40 @@ func TestScriptsAreClean(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNumbers: a setting that is a number by default, of whatever script, is one, or the script says so before it does
+// anything. No name is listed here.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	flow.WriteFile(t, dir, "a", "BIN="+dir+"/app\nCONTROL="+dir+"/control\nPIDFILE="+dir+"/pid\n")
+	scripts, _ := filepath.Glob("../../deploy/*.sh")
+	more, _ := filepath.Glob("../../deploy/*/*.sh")
+	// What a script wants before its numbers, or would fail for.
+	env := append(os.Environ(), "SITE="+dir, "NODE=a", "BIN="+dir+"/app", "NODES=a b", "METHOD=swap", "SITE_URL=http://127.0.0.1:1")
+	args := map[string][]string{"node.sh": {"check", "a"}}
+	number, n := regexp.MustCompile(`(?m)^: "\$\{([A-Z_]+):=[0-9]+\}"`), 0
+	for _, script := range append(scripts, more...) {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range number.FindAllStringSubmatch(string(text), -1) {
+			n++
+			for value, shell := range map[string][]string{"08": {tool(t, "dash")}, "1m": {tool(t, "busybox"), "sh"}, "7 5": {tool(t, "dash")}} {
+				cmd := exec.Command(shell[0], append(append(shell[1:len(shell):len(shell)], script), args[filepath.Base(script)]...)...)
+				cmd.Env = append(env[:len(env):len(env)], m[1]+"="+value)
+				want := fmt.Sprintf("%s is %q: want ", m[1], value)
+				if said, code := flow.Run(t, cmd); code != 6 || !strings.Contains(said, want) {
+					t.Errorf("%s with %s=%q: exit code %d, %q; want 6, and %q", script, m[1], value, code, said, want)
+				}
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d settings are numbers, want at least 20: what declares them?", n)
 	}
 }
 
