@@ -20,14 +20,9 @@ here=${0%/*}
 : "${BALANCER:=haproxy}"     # as release.sh has it
 : "${BALANCER_TIMEOUT:=60}"  # likewise
 export ON=''
-right_numbers "$0"
 
-case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
-[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to haproxy, nginx, or a file of yours"
-# shellcheck disable=SC2034 # for the file
-balancer_weights='' balancer_probes=''
-# shellcheck source=/dev/null
-. "$BALANCER"
+load_balancer
+right_numbers "$0" "$BALANCER"
 
 verb=${1-}
 case $#:$verb in

@@ -129,6 +129,22 @@ right_numbers() { # scripts
 	done
 }
 
+# load_balancer defines what the file BALANCER has, and makes its path of one of the names of those that are here.
+balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
+# shellcheck disable=SC2154,SC2034 # the script's folder; what the file sets is for the script
+load_balancer() {
+	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
+	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
+	sh -n "$BALANCER" || fail 6 "$BALANCER is no shell script"
+	balancer_weights='' balancer_probes=''
+	# shellcheck source=/dev/null
+	. "$BALANCER"
+	for name in settings in ready status out; do
+		[ "$name:$balancer_probes" = out:yes ] || command -v "balancer_$name" >/dev/null ||
+			fail 6 "$BALANCER does not define balancer_$name"
+	done
+}
+
 # known fails where the file sets what none of the scripts declares. What begins with APP_ is the service's, and
 # what OWN names is for commands of yours.
 known() { # file, scripts

@@ -86,20 +86,12 @@ here=${0%/*}
 : "${VERSION:=}"             # what FILE is, for the names of folders, history and GATE
 
 # Without a balancer all have their requests, always.
-balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
 # shellcheck disable=SC2034 # for begin.sh
 balancer_weights='' balancer_probes='' new='' by='' where='' begun='' GATE_then='' BALANCER_then=''
 if [ -n "$BALANCER" ]; then
-	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
-	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
-	sh -n "$BALANCER" || fail 6 "$BALANCER is no shell script"
-	# shellcheck source=/dev/null
-	. "$BALANCER"
-	for name in settings in ready status out; do
-		[ "$name:$balancer_probes" = out:yes ] || command -v "balancer_$name" >/dev/null ||
-			fail 6 "$BALANCER does not define balancer_$name"
-	done
+	load_balancer
 else
+	# shellcheck disable=SC2154 # common.sh has the names
 	balancer_settings() { [ "$METHOD" = swap ] || fail 6 "set BALANCER: $balancers"; }
 	balancer_in() { :; }
 	balancer_ready() { :; }

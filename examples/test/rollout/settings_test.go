@@ -61,6 +61,25 @@ func TestNumbers(t *testing.T) {
 	s.release(0, "complete", "continue", "")
 }
 
+// TestBalancerFile: what is wrong with a balancer's file is said alike by both scripts that load one.
+func TestBalancerFile(t *testing.T) {
+	s := newSite(t)
+	for balancer, say := range map[string]string{
+		"varnish": "balancer/varnish.sh cannot be read: set BALANCER to haproxy, nginx, keepalived, traefik, or a file of yours",
+		s.script("half.sh", "balancer_settings() { :; }\n"):                                                                         "does not define balancer_in",
+		s.script("broken.sh", "balancer_settings() {\n"):                                                                            "is no shell script",
+		s.script("out.sh", "balancer_settings() { :; }\nbalancer_in() { :; }\nbalancer_ready() { :; }\nbalancer_status() { :; }\n"): "does not define balancer_out",
+	} {
+		for _, script := range []string{"release.sh", "balancer.sh"} {
+			cmd := exec.Command("dash", deploy+"/"+script, "status")
+			cmd.Env = append(os.Environ(), "BALANCER="+balancer, "NODES=a b", "STATE="+s.dir+"/release")
+			if said, code := flow.Run(t, cmd); code != 6 || !strings.Contains(said, say) {
+				t.Errorf("%s with %s: exit code %d, %q; want 6, and %q", script, balancer, code, said, say)
+			}
+		}
+	}
+}
+
 // elsewhere are the nodes as another machine's, which an ssh reaches that takes nothing along but its standard streams.
 func (s *site) elsewhere(ssh string) []string {
 	s.t.Helper()
