@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -42,6 +43,11 @@ func TestEachBlockIsFollowed(t *testing.T) {
 				run = append(run, r.blocks(string(text))...)
 			}
 		}
+		for _, m := range inline.FindAllStringSubmatch(string(text), -1) {
+			if why := untrue(t, strings.ReplaceAll(m[1], "\n", " ")); why != "" {
+				t.Errorf("%s: %s: %s", folder, m[1], why)
+			}
+		}
 		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
 			first, _, _ := strings.Cut(m[2], "\n")
 			first, _, _ = strings.Cut(first, " #")
@@ -52,7 +58,7 @@ func TestEachBlockIsFollowed(t *testing.T) {
 				used[name] = true
 			default:
 				for line := range strings.Lines(m[2]) {
-					if why := untrue(line); why != "" {
+					if why := untrue(t, line); why != "" {
 						t.Errorf("%s: no test follows\n%s%s", folder, m[2], why)
 						break
 					}
@@ -72,51 +78,51 @@ func TestEachBlockIsFollowed(t *testing.T) {
 	}
 }
 
+// inline is a command in a sentence.
+var inline = regexp.MustCompile("`((?:[A-Z_]+=\\S+ +)*go -C examples (?:test|run) [^`]*)`")
+
 // command is one that runs tests, or measures: maybe settings, go test or go run, its arguments.
 var command = regexp.MustCompile(`^((?:[A-Z_]+=\S+ +)*)go (?:-C examples )?(test|run) (.*?)(?: +#.*)?\n?$`)
 
 // untrue returns what is wrong with a command that runs tests, as far as can be seen without running it: what it names
 // has to be there. They run by themselves, and some for minutes.
-func untrue(line string) string {
+func untrue(t testing.TB, line string) string {
+	t.Helper()
 	m := command.FindStringSubmatch(line)
 	if m == nil {
 		return "and this does not run tests: " + line
 	}
 	var code strings.Builder
-	var wanted []string
-	flags := false
-	args := strings.Fields(m[3])
+	args := strings.Fields(strings.ReplaceAll(m[3], "'", "")) // a shell's quotes
+	at := -1                                                  // where the last path is
 	for i, arg := range args {
-		switch {
-		case strings.HasPrefix(arg, "./"):
-			within := strings.TrimSuffix(filepath.Join(flow.Examples(), arg), "/...")
-			n := 0
-			err := filepath.WalkDir(within, func(path string, d fs.DirEntry, err error) error {
-				if err != nil {
-					return err
-				}
-				if d.IsDir() && path != within && !strings.HasSuffix(arg, "/...") {
-					return fs.SkipDir
-				}
-				if strings.HasSuffix(path, ".go") && strings.HasSuffix(path, "_test.go") == (m[2] == "test") {
-					n++
-					text, err := os.ReadFile(path)
-					code.Write(text)
-					return err
-				}
-				return nil
-			})
-			if err != nil || n == 0 {
-				return fmt.Sprintf("there is nothing to %s in %s: %v", m[2], arg, err)
-			}
-			flags = m[2] == "run"
-		case arg == "-run" && args[i+1] != "'^$'":
-			wanted = append(wanted, "func "+args[i+1]+"(")
-		case arg == "-bench":
-			wanted = append(wanted, "func Benchmark"+args[i+1])
-		case flags && strings.HasPrefix(arg, "-"):
-			wanted = append(wanted, `"`+strings.TrimLeft(arg, "-")+`"`)
+		if !strings.HasPrefix(arg, "./") || m[2] == "run" && at >= 0 {
+			continue
 		}
+		at = i
+		within := strings.TrimSuffix(filepath.Join(flow.Examples(), arg), "/...")
+		n := 0
+		err := filepath.WalkDir(within, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() && path != within && !strings.HasSuffix(arg, "/...") {
+				return fs.SkipDir
+			}
+			if strings.HasSuffix(path, ".go") && strings.HasSuffix(path, "_test.go") == (m[2] == "test") {
+				n++
+				text, err := os.ReadFile(path)
+				code.Write(text)
+				return err
+			}
+			return nil
+		})
+		if err != nil || n == 0 {
+			return fmt.Sprintf("there is nothing to %s in %s: %v", m[2], arg, err)
+		}
+	}
+	if at < 0 {
+		return "it names no package"
 	}
 	for _, setting := range strings.Fields(m[1]) {
 		name, _, _ := strings.Cut(setting, "=")
@@ -124,15 +130,57 @@ func untrue(line string) string {
 			return "nothing knows " + name
 		}
 	}
-	for _, want := range wanted {
-		if !strings.Contains(code.String(), want) {
-			return "there is no " + want
+	if m[2] == "run" {
+		return unknown(t, args[at], args[at+1:])
+	}
+	return unmatched(t, args)
+}
+
+// unmatched returns which pattern of go test's arguments no test has. These are asked of go test itself.
+func unmatched(t testing.TB, args []string) string {
+	t.Helper()
+	for i, arg := range args {
+		prefix, ok := map[string]string{"-run": "Test", "-bench": "Benchmark"}[arg]
+		if !ok || args[i+1] == "^$" {
+			continue
+		}
+		pattern, _, _ := strings.Cut(args[i+1], "/")
+		said, code := goTool(t, append([]string{"test", "-list", pattern}, slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+			return strings.HasPrefix(arg, "-count") // it would keep go from remembering the answer
+		})...)...)
+		if code != 0 {
+			return fmt.Sprintf("go test: exit code %d\n%s", code, said)
+		}
+		if !strings.Contains("\n"+said, "\n"+prefix) {
+			return "there is no " + prefix + "… that " + arg + " " + args[i+1] + " finds"
 		}
 	}
-	if code.Len() == 0 {
-		return "it names no package"
+	return ""
+}
+
+// unknown builds a program, and returns which flag it does not have.
+func unknown(t testing.TB, program string, args []string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "program")
+	if said, code := goTool(t, "build", "-o", bin, program); code != 0 {
+		return fmt.Sprintf("go build %s: exit code %d\n%s", program, code, said)
+	}
+	said, _ := flow.Run(t, exec.Command(bin, "-h"))
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && !regexp.MustCompile(`(?m)^  -`+regexp.QuoteMeta(name)+`(\s|$)`).MatchString(said) {
+			return program + " has no flag -" + name
+		}
 	}
 	return ""
+}
+
+// goTool runs go. A -json in GOFLAGS is for the tests.
+func goTool(t testing.TB, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir, cmd.Env = flow.Examples(), append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	return flow.Run(t, cmd)
 }
 
 // internal is the code that tests share.
@@ -152,15 +200,18 @@ func TestUntrue(t *testing.T) {
 		"go -C examples run ./bench/pause -swaps 50     # nothing to carry\n":               "",
 		"BATON_TABLE=1 go -C examples test -count=1 ./deploy/... ./test/systemd\n":          "",
 		"BATON_SWAP=50 go -C examples test ./pushes\n":                                      "nothing knows BATON_SWAP",
-		"go -C examples test -run TestPushes ./pushes\n":                                    "there is no func TestPushes(",
+		"go -C examples test -run TestPulls ./pushes\n":                                     "there is no Test… that -run TestPulls finds",
+		"go -C examples test -run '^TestPushes$/a' ./pushes\n":                              "there is no Test… that -run ^TestPushes$/a finds",
+		"go -C examples test -rum TestPushes -run TestPushes ./pushes\n":                    "go test: exit code ",
 		"go -C examples test -run '^$' -bench Passive ./deploy/nginx\n":                     "",
-		"go -C examples test -run '^$' -bench Active ./deploy/nginx\n":                      "there is no func BenchmarkActive",
-		"go -C examples run ./bench/pause -swap 50\n":                                       `there is no "swap"`,
+		"go -C examples test -run '^$' -bench Active ./deploy/nginx\n":                      "there is no Benchmark… that -bench Active finds",
+		"go -C examples run ./bench/pause -swap 50\n":                                       "./bench/pause has no flag -swap",
+		"go -C examples run ./bench\n":                                                      "there is nothing to run in ./bench: ",
 		"go -C examples test ./push\n":                                                      "there is nothing to test in ./push: ",
 		"go -C examples test -v\n":                                                          "it names no package",
 		"./app -s reload\n":                                                                 "and this does not run tests: ./app -s reload\n",
 	} {
-		if got := untrue(line); got != want && (want == "" || !strings.HasPrefix(got, want)) {
+		if got := untrue(t, line); got != want && (want == "" || !strings.HasPrefix(got, want)) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
