@@ -143,7 +143,7 @@ control() {
 	daemon etcd --data-dir /run/k8s/etcd --listen-client-urls http://127.0.0.1:2379 \
 		--advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380
 	daemon kube-apiserver --etcd-servers=http://127.0.0.1:2379 --advertise-address=$net.0.1 --cert-dir=/run/k8s/certs \
-		--token-auth-file=/run/k8s/tokens --authorization-mode=AlwaysAllow --disable-admission-plugins=ServiceAccount \
+		--token-auth-file=/run/k8s/tokens --authorization-mode=RBAC \
 		--service-account-issuer=https://kubernetes.default.svc --service-account-key-file=/run/k8s/key \
 		--service-account-signing-key-file=/run/k8s/key --service-cluster-ip-range=10.78.0.0/16 \
 		--allow-privileged --kubelet-preferred-address-types=InternalIP
@@ -154,11 +154,16 @@ control() {
 	done
 	until kubectl get --raw /readyz >/dev/null 2>&1; do sleep 0.1; done
 	touch "$dir/answers"
-	daemon kube-controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false --controllers=deployment-controller,$(
+	daemon kube-controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false \
+		--root-ca-file=/run/k8s/certs/apiserver.crt --controllers=serviceaccount-controller,root-ca-certificate-publisher-controller,$(
+	)deployment-controller,$(
 	)replicaset-controller,endpoints-controller,endpointslice-controller,disruption-controller,node-lifecycle-controller,$(
 	)garbage-collector-controller,pod-garbage-collector-controller,namespace-controller
 	for n in $nodes; do
 		until kubectl wait --for=condition=Ready "node/$n" --timeout=60s >/dev/null 2>&1; do sleep 0.1; done
+	done
+	for n in serviceaccount/default configmap/kube-root-ca.crt; do # which pods have
+		until kubectl get "$n" >/dev/null 2>&1; do sleep 0.1; done
 	done
 	touch "$dir/ready"
 	wait
@@ -190,7 +195,7 @@ node() {
 		  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 		    runtime_type = "io.containerd.runc.v2"
 		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-		      BinaryName = "/run/runc"
+		      BinaryName = "/run/bin/runc"
 		  [plugins."io.containerd.grpc.v1.cri".cni]
 		    bin_dir = "/usr/lib/cni"
 		    conf_dir = "/run/cni"
@@ -209,13 +214,16 @@ node() {
 		failSwapOn: false
 		localStorageCapacityIsolation: false
 	END
-	printf '#!/bin/sh\nexec setpriv --reuid=0 %s "$@"\n' "$(command -v runc)" >/run/runc # which wants root
-	chmod 755 /run/runc
+	mkdir /run/bin
+	for at in runc mount umount; do # which want root
+		printf '#!/bin/sh\nexec setpriv --reuid=0 %s "$@"\n' "$(command -v $at)" >/run/bin/$at
+		chmod 755 /run/bin/$at
+	done
 	daemon containerd --config /run/containerd.toml
 	until ctr version >/dev/null 2>&1; do sleep 0.1; done
 	ctr -n k8s.io images import "$dir/pause.tar"
 	until [ -e "$dir/answers" ]; do sleep 0.1; done
-	daemon kubelet --config=/run/kubelet/config --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --node-ip="$net.0.1$i"
+	PATH=/run/bin:$PATH daemon kubelet --config=/run/kubelet/config --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --node-ip="$net.0.1$i"
 	daemon kube-proxy --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --proxy-mode=iptables --cluster-cidr=$net.0.0/16 \
 		--conntrack-max-per-core=0 --conntrack-min=0 --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0
 	wait
