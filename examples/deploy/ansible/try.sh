@@ -68,6 +68,7 @@ up() {
 		bed "$host" up
 		join "$host" "$(bed "$host" pid)"
 		bed "$host" run sh -c "ip address add $ip/24 dev eth0 && ip link set eth0 up"
+		bed "$host" put /dev/null /root/.bashrc # what that of this machine does, bash would do for each command of ssh
 		for file in host user.pub sshd_config; do bed "$host" put "$TRY/$file" "/etc/try/$file"; done
 		bed "$host" put "$TRY/sshd.service" /etc/systemd/system/sshd.service
 		bed "$host" run sh -c 'chmod 600 /etc/try/host && systemctl daemon-reload && systemctl start sshd'
