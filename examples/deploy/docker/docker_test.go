@@ -60,7 +60,7 @@ func (c *container) addr() string {
 // do runs docker.sh, which must exit with want.
 func (c *container) do(want int, command string, env ...string) string {
 	c.t.Helper()
-	cmd := c.Command("dash", append([]string{"docker.sh"}, strings.Fields(command)...)...)
+	cmd := c.Command(flow.Tool(c.t, "busybox", "apt-get install busybox"), append([]string{"sh", "docker.sh"}, strings.Fields(command)...)...)
 	cmd.Env = append(append(cmd.Env, "NAME="+c.name, "DIR="+c.dir), env...)
 	said, code := flow.Run(c.t, cmd)
 	if code != want {

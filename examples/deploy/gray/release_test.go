@@ -33,7 +33,7 @@ func TestUpgrade(t *testing.T) {
 	gray := time.Since(before)
 
 	before = time.Now()
-	s.release(0, "continue", "GATE=dash gate.sh", "ASK=10", "VERSION=v2")
+	s.release(0, "continue", "GATE=sh gate.sh", "ASK=10", "VERSION=v2")
 	s.want(nil, "v2", "v2", "v2")
 	s.release(0, "status")
 	s.release(0, "continue")
@@ -90,7 +90,7 @@ func TestGateFails(t *testing.T) {
 	load := flow.NewLoad(t, s.addr, 3, 1)
 
 	before := time.Now()
-	s.release(3, "upgrade "+v2, "GATE=dash gate.sh", "ASK=3", "VERSION=v3", "SHARE=2", "WEIGHT=50")
+	s.release(3, "upgrade "+v2, "GATE=sh gate.sh", "ASK=3", "VERSION=v3", "SHARE=2", "WEIGHT=50")
 	took := time.Since(before)
 	s.want(nil, "v1", "v1", "v1")
 	s.release(0, "continue")

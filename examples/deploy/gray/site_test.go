@@ -70,8 +70,8 @@ func (s *site) state() string  { return filepath.Join(s.dir, "release") }
 
 // command is release.sh with the site's settings.
 func (s *site) command(args string, env ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{"../release.sh"}, strings.Fields(args)...)...)
-	cmd.Env = append(append(os.Environ(),
+	cmd := flow.Busybox(s.t, "../release.sh", strings.Fields(args)...)
+	cmd.Env = append(append(cmd.Env,
 		"NODES="+strings.Join(s.names, " "), "SITE="+filepath.Join(s.dir, "site"), "STATE="+s.state(),
 		"BALANCER=haproxy", "HAPROXY="+s.socket(), "SITE_URL=http://"+s.addr,
 	), env...)

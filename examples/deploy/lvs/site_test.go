@@ -68,7 +68,7 @@ func script(name string) string { return filepath.Join(flow.Examples(), "deploy"
 // check starts the checker.
 func (s *site) check() {
 	s.t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", s.net+"-director", "dash", script("checker.sh"), "run")
+	cmd := exec.Command("ip", "netns", "exec", s.net+"-director", flow.Tool(s.t, "busybox", "apt-get install busybox"), "sh", script("checker.sh"), "run")
 	cmd.Env = append(os.Environ(), s.env...)
 	s.checker = flow.Start(s.t, cmd)
 }
@@ -85,7 +85,7 @@ func ip(n *flow.Node) string { return strings.TrimSuffix(n.Addr, ":8080") }
 func (s *site) release(want int, args string) string {
 	s.t.Helper()
 	return flow.Release(s.t, map[string]*flow.Node{ip(s.a): s.a, ip(s.b): s.b}, want, args,
-		"RUN="+s.run, "NODE_STATE=dash "+script("checker.sh")+" state")
+		"RUN="+s.run, "NODE_STATE=busybox sh "+script("checker.sh")+" state")
 }
 
 func (s *site) load(keep, fresh int) *flow.Load {

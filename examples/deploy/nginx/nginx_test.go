@@ -84,8 +84,8 @@ func (s *site) publish(args []string, env ...string) int {
 	s.t.Helper()
 	flow.Tool(s.t, "flock", "apt-get install util-linux")
 	flow.Tool(s.t, "ps", "apt-get install procps")
-	cmd := exec.Command("dash", append([]string{"../release.sh"}, args...)...)
-	cmd.Env = append(append(os.Environ(),
+	cmd := flow.Busybox(s.t, "../release.sh", args...)
+	cmd.Env = append(append(cmd.Env,
 		"BALANCER=nginx", "NODES=a b", "SITE="+filepath.Join(s.dir, "site"), "STATE="+filepath.Join(s.dir, "release"),
 		"SERVERS="+filepath.Join(s.dir, "servers.conf"), "NGINX_PID="+filepath.Join(s.dir, "nginx.pid"),
 		"RUN_NGINX="+strings.Join(run(s.t, s.dir), " "),

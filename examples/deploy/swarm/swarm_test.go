@@ -27,7 +27,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	traefik := flow.Tool(t, "traefik", "run .ci/get-traefik DIR and put DIR on the PATH")
-	flow.Tool(t, "dash", "apt-get install dash")
+	flow.Tool(t, "busybox", "apt-get install busybox")
 	s := &site{t: t, Engine: flow.NewEngine(t)}
 	s.dir = filepath.Join(s.Dir, "site")
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
@@ -63,7 +63,7 @@ func (s *site) image(version, fault string) string {
 // do runs swarm.sh, which must exit with want.
 func (s *site) do(want int, args ...string) string {
 	s.t.Helper()
-	cmd := s.Command("dash", append([]string{"swarm.sh"}, args...)...)
+	cmd := s.Command("busybox", append([]string{"sh", "swarm.sh"}, args...)...)
 	cmd.Dir = s.dir
 	cmd.Env = append(cmd.Env, "UPDATE_ARGS=--no-resolve-image", "DOCKER_SOCK="+s.Socket())
 	start := time.Now()

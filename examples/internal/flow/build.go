@@ -141,6 +141,19 @@ func Tool(t testing.TB, name, install string) string {
 	return path
 }
 
+// Busybox returns a command that runs a script under busybox's shell, which is sh for what that calls, too. The tests of
+// some flows have it, those of others dash, as most READMEs do where they are followed: the scripts are for both.
+func Busybox(t testing.TB, script string, args ...string) *exec.Cmd {
+	t.Helper()
+	busybox, dir := Tool(t, "busybox", "apt-get install busybox"), t.TempDir()
+	if err := os.Symlink(busybox, filepath.Join(dir, "sh")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(dir, "sh"), append([]string{script}, args...)...)
+	cmd.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	return cmd
+}
+
 // Missing skips a test that can't do without something; in CI it fails.
 func Missing(t testing.TB, what, install string) {
 	t.Helper()

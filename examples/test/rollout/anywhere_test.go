@@ -26,7 +26,7 @@ disturb() {
 	esac
 }
 disturb before
-dash "$NODE_SH" "$@"
+sh "$NODE_SH" "$@"
 code=$?
 disturb after
 exit $code
@@ -39,7 +39,8 @@ func TestSignalAnywhere(t *testing.T) {
 	for first, method := range []string{"METHOD=swap", "METHOD=restart"} { // of the steps one half by each
 		t.Run(method, func(t *testing.T) {
 			s := newSite(t)
-			env := []string{method, "AT_NODE=dash " + s.script("at.sh", disturbed), "COUNT=" + s.dir + "/count", "NODE_SH=" + deploy + "/node.sh"}
+			s.light = method == "METHOD=restart"
+			env := []string{method, "AT_NODE=sh " + s.script("at.sh", disturbed), "COUNT=" + s.dir + "/count", "NODE_SH=" + deploy + "/node.sh"}
 			if method == "METHOD=restart" {
 				env = append(env, "BALANCER="+s.script("balancer.sh", balancing))
 			}

@@ -28,6 +28,7 @@ type site struct {
 	t     *testing.T
 	dir   string
 	nodes []*flow.Node
+	light bool // under busybox's shell
 }
 
 func newSite(t *testing.T, flags ...string) *site {
@@ -58,8 +59,13 @@ func (s *site) set(name, text string) { flow.WriteFile(s.t, filepath.Join(s.dir,
 func (s *site) bin(n *flow.Node) string { return n.Path("the app/app") }
 
 func (s *site) command(args []string, env ...string) *exec.Cmd {
-	cmd := exec.Command("dash", append([]string{filepath.Join(deploy, "release.sh")}, args...)...)
-	cmd.Env = append(append(os.Environ(), "NODES=a b", "METHOD=swap", "SITE="+filepath.Join(s.dir, "nodes"),
+	script := filepath.Join(deploy, "release.sh")
+	cmd := exec.Command("dash", append([]string{script}, args...)...)
+	cmd.Env = os.Environ()
+	if s.light {
+		cmd = flow.Busybox(s.t, script, args...)
+	}
+	cmd.Env = append(append(cmd.Env, "NODES=a b", "METHOD=swap", "SITE="+filepath.Join(s.dir, "nodes"),
 		"STATE="+filepath.Join(s.dir, "release")), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for signals as those of a terminal
 	return cmd
