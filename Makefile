@@ -26,7 +26,7 @@ FUZZERS = \
 	FuzzTable:./listener/internal/h2state:5000 \
 	FuzzImport:./health:10000
 
-.PHONY: help test e2e flows bench alloc lint cross deps fuzz versions oldest
+.PHONY: help test e2e flows races bench alloc lint cross deps fuzz versions oldest
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -38,7 +38,10 @@ e2e: ## all tests of the library: real processes, with the race detector; some m
 	$(GO) test -race ./...
 
 flows: ## the examples behind real balancers: root and the tools of .ci/run; half an hour
-	$(GO) -C examples test -race ./...
+	$(GO) -C examples test ./...
+
+races: ## the examples whose services run in the process of their test, with the race detector; those of flows have it
+	$(GO) -C examples test -race ./chi ./gin ./http3 ./hub ./websocket
 
 bench: ## what tracking costs: the ratio to bare net/http, and allocations
 	$(GO) test -run '^$$' -bench TrackedOverBare -benchtime 2s ./listener

@@ -19,7 +19,10 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-func TestMain(m *testing.M) { flow.Main(m) }
+func TestMain(m *testing.M) {
+	flow.Race = true
+	flow.Main(m)
+}
 
 // TestBalancersOnHealthz: a pull is noticed when two balancers on /healthz have had their failing answers, and the
 // program's own check fails there, too.

@@ -19,7 +19,10 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) { flow.Main(m) }
+func TestMain(m *testing.M) {
+	flow.Race = true
+	flow.Main(m)
+}
 
 // bed is the service, and where it keeps what it has when it is stopped.
 type bed struct {

@@ -18,15 +18,12 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 const addr = "10.78.0.9:80" // of the site, as in try.sh
 
 // patience is for a run of ansible-playbook, which takes seconds of CPU time itself.
-const patience = 5 * flow.Patience
+const patience = 3 * flow.Patience
 
 var (
 	sites atomic.Int32

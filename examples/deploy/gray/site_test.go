@@ -13,10 +13,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // site is HAProxy with the folder's configuration, before three nodes.
 type site struct {

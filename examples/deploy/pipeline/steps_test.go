@@ -15,10 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 func folder() string { return filepath.Join(flow.Examples(), "deploy", "pipeline") }
 

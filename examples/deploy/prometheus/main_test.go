@@ -17,10 +17,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 // shipped is a file of this folder.
 func shipped(t testing.TB, name string) string {

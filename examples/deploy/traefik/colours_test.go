@@ -16,10 +16,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) {
-	flow.Plain = true
-	flow.Main(m)
-}
+func TestMain(m *testing.M) { flow.Main(m) }
 
 func TestSwapOfColours(t *testing.T) {
 	t.Parallel()

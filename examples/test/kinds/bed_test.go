@@ -21,7 +21,10 @@ import (
 // drainTimeout is more than all the swaps take, however busy the machine is.
 const drainTimeout = 30 * time.Minute
 
-func TestMain(m *testing.M) { flow.Main(m) }
+func TestMain(m *testing.M) {
+	flow.Race = true
+	flow.Main(m)
+}
 
 // bed is a service that is swapped ten times in a row and then stopped.
 type bed struct {

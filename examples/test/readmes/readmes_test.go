@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flow.Plain, flow.Keeper = true, "" // as a reader has it
+	flow.Keeper = "" // as a reader has it
 	flow.Main(m)
 }
 
@@ -285,7 +285,7 @@ func (s *session) network(name string) *flow.Namespace {
 }
 
 // silence is how long the commands of a block may print nothing. How long a block takes is the machine's business.
-const silence = 5 * flow.Patience
+const silence = 3 * flow.Patience
 
 // follow runs a block in the session. Each of its commands has to succeed, or to fail with the exit code that stands
 // behind it, and the output to be as the README shows it.

@@ -30,7 +30,10 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-func TestMain(m *testing.M) { flow.Main(m) }
+func TestMain(m *testing.M) {
+	flow.Race = true
+	flow.Main(m)
+}
 
 // database is what an example keeps its hits in.
 type database struct {

@@ -14,7 +14,10 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-func TestMain(m *testing.M) { flow.Main(m) }
+func TestMain(m *testing.M) {
+	flow.Race = true
+	flow.Main(m)
+}
 
 const (
 	swaps = 10
