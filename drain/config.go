@@ -172,10 +172,12 @@ type Config struct {
 	DrainTimeout time.Duration
 
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
-	// it is closed. It is also how long an HTTP/2 client may take to answer a PING. It should be
+	// it is closed. It is also how long an HTTP/2 client may take to answer a PING, or five times as
+	// long, up to 5s, where its host has received it, and is merely busy. It should be
 	// longer than the time for which the balancer keeps idle connections, and shorter than
 	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
-	// that no connection at rest is cut off.
+	// that no connection at rest is cut off. Of less than 8s that is 2s before its end, or when half
+	// of it is over.
 	//
 	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
 	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
@@ -355,6 +357,12 @@ func (c *Config) sessionSpread(stop bool) (within, share time.Duration) {
 		share = sessionShare
 	}
 	return min(within, c.DrainTimeout/2), share // and the other half to say goodbye
+}
+
+// hurried is when a drain has no more than a grace for what still rests, and which. A server of HTTP/2 closes a second
+// after that.
+func hurried(timeout time.Duration) (late, most time.Duration) {
+	return timeout - max(timeout/4, min(timeout/2, 2*time.Second)), timeout / 8
 }
 
 func (c *Config) idleGrace(stop bool) time.Duration {

@@ -25,6 +25,25 @@ func TestIdleGrace(t *testing.T) {
 	}
 }
 
+// The second for which net/http keeps a connection of HTTP/2 that its client does not close fits into DrainTimeout.
+func TestHurriedInTime(t *testing.T) {
+	for _, x := range []struct{ timeout, late, most time.Duration }{
+		{time.Second, 500 * time.Millisecond, 125 * time.Millisecond},
+		{3 * time.Second, 1500 * time.Millisecond, 375 * time.Millisecond},
+		{5 * time.Second, 3 * time.Second, 625 * time.Millisecond},
+		{8 * time.Second, 6 * time.Second, time.Second},
+		{30 * time.Second, 22500 * time.Millisecond, 3750 * time.Millisecond},
+	} {
+		late, most := hurried(x.timeout)
+		if late != x.late || most != x.most {
+			t.Errorf("DrainTimeout %v: hurried after %v, by %v; want %v, %v", x.timeout, late, most, x.late, x.most)
+		}
+		if x.timeout >= 3*time.Second && late+most+time.Second > x.timeout {
+			t.Errorf("DrainTimeout %v: over after %v", x.timeout, late+most+time.Second)
+		}
+	}
+}
+
 func TestSessionSpread(t *testing.T) {
 	for _, x := range []struct{ set, grace, timeout, within, share time.Duration }{
 		{0, 0, 0, swapGrace, sessionShare},

@@ -59,7 +59,8 @@ func (r *runner) beginDrain(replaced bool) {
 		first()
 		// An HTTP/2 client that is slow to answer its PINGs, or one that rests while IdleGrace is
 		// longer, is not to be cut off.
-		hurry := time.AfterFunc(timeout-timeout/4, func() { r.set.Hurry(timeout / 8) })
+		late, most := hurried(timeout)
+		hurry := time.AfterFunc(late, func() { r.set.Hurry(most) })
 		defer hurry.Stop()
 		if r.set.Leave(r.ctx, handover, grace) != nil {
 			return // cut off

@@ -39,9 +39,9 @@ const firstGroup, lastGroup = 16, 64
 // open on them, and HTTP/2 has not begun in a handler. Those that have not gone in half of grace, and
 // all others, are sent a GOAWAY, spread over half of grace, and end when their streams have. net/http
 // closes those whose client does not, one second later. The requests that a client sends until it has seen the GOAWAY
-// are answered. A client that does not answer a PING has grace for that, each time. One that has
-// begun a frame and stops, or does not take the server's GOAWAY, has grace too, unless a request is
-// under way.
+// are answered. A client that does not answer a PING has grace for that, each time; on Linux it has five graces, but
+// no more than 5s unless grace is longer, if its kernel has received the PING, or while something comes from it. One
+// that has begun a frame and stops, or does not take the server's GOAWAY, has grace too, unless a request is under way.
 //
 // Connections of untracked servers, and HTTP/2 of servers that net/http or golang.org/x/net/http2
 // (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown knows

@@ -46,6 +46,7 @@ type Conn struct {
 
 	in       h2frame.Scanner // the reader's, as extra
 	extra    []byte          // what is to be read next
+	glanced  int             // what was read since the server is to be told; the reader's
 	place    atomic.Int64    // where the reader is, as in.place says
 	empty    bool            // all that has come above the socket was read, but for a part of a record; the reader's
 	notHTTP2 atomic.Bool     // it is no HTTP/2: everything passes
@@ -176,9 +177,34 @@ func (f *Conn) tellServer() {
 }
 
 // wakeLocked makes the reader look at what has changed.
-func (f *Conn) wakeLocked() {
+func (f *Conn) wakeLocked() { f.wakeAtLocked(time.Unix(1, 0)) }
+
+func (f *Conn) wakeAtLocked(at time.Time) {
 	f.waking = true
-	_ = f.Conn.SetReadDeadline(time.Unix(1, 0)) // see Read
+	_ = f.Conn.SetReadDeadline(at) // see Read
+}
+
+// What is read, at most, once the server is to be told: more than the window that net/http gives all streams of a
+// connection together. A flood has no end. A record of TLS that is not whole has glanceTime.
+const (
+	mostGlanced = 1<<20 + 1<<16
+	glanceTime  = pingPause
+)
+
+// glance reports whether the client may have sent more, which the server is to read before it is told: the kernel has
+// it, or TLS. The next read does not wait for anything else. It is called by the reader between two frames.
+func (f *Conn) glance() bool {
+	if f.glanced >= mostGlanced {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := time.Unix(1, 0)
+	if sockopt.Unread(f.below.Socket()) > 0 {
+		at = time.Now().Add(glanceTime)
+	}
+	f.wakeAtLocked(at)
+	return true
 }
 
 // Read implements net.Conn.
@@ -187,9 +213,13 @@ func (f *Conn) Read(p []byte) (int, error) {
 		alien := f.notHTTP2.Load()
 		telling := f.ended.Load() && !f.told.Load() && !alien
 		// What the server is to read next may be half read, and a server that is new begins with its opening.
+		// What the client's requests are in has to be read before the server says which is the last.
+		glances := false
 		if telling && len(f.extra) == 0 && f.opening.Load() == nil && f.in.Settings && f.in.Between() {
-			f.told.Store(true)
-			f.extra = h2frame.GoAway(0)
+			if glances = f.glance(); !glances {
+				f.told.Store(true)
+				f.extra = h2frame.GoAway(0)
+			}
 		}
 		if len(f.extra) > 0 {
 			n := copy(p, f.extra)
@@ -216,8 +246,14 @@ func (f *Conn) Read(p []byte) (int, error) {
 			q = p[:min(len(p), f.in.Room())]
 		}
 		n, err := f.read(q)
+		if telling {
+			f.glanced += n
+		}
 		if f.empty = n == 0; f.empty && errors.Is(err, os.ErrDeadlineExceeded) && f.wakened() {
 			tried = false
+			if glances {
+				f.glanced = mostGlanced
+			}
 			continue
 		}
 		if !alien {

@@ -32,6 +32,8 @@ type drain struct {
 	at     time.Time // zero: it is stopped
 	place  int64     // see Conn.place
 	queued int       // bytes that the client had not received
+
+	extra time.Duration // what a client that lives has had beyond the grace, since that was renewed
 }
 
 // pingPause is the least time between two PINGs, and QuietRounds how many rounds must bring nothing
@@ -45,9 +47,17 @@ const (
 // dueGrace is the grace where nothing presses.
 const dueGrace = time.Minute
 
+// A client that does not answer in time, but lives, has up to liveGraces graces, as long as these come to no more than
+// liveMost. What it was about to send when it learned is lost otherwise, though its machine, its line or this process
+// is merely busy. A longer grace is enough as it is.
+const (
+	liveGraces = 5
+	liveMost   = 5 * time.Second
+)
+
 // Leave begins to end the connection; a client that does not answer a PING within grace, or goes on
-// with new streams for as long, is not waited for. Where this has begun already, the shorter grace
-// holds. It may block as long as a client does not read.
+// with new streams for as long, is not waited for: if it lives, see liveGraces. Where this has begun
+// already, the shorter grace holds. It may block as long as a client does not read.
 func (f *Conn) Leave(grace time.Duration) {
 	p := &drain{f: f, grace: grace}
 	p.due.Store(1)
@@ -136,12 +146,14 @@ func (p *drain) pongReceived(stream uint32) {
 		p.end()
 		return
 	}
-	renew := n == 1 || p.quietRounds > 0 // by which each PING has the whole grace
+	// Each PING has the whole grace. The second round may bring what the client was about to send when it learned.
+	renew := n <= 2 || p.quietRounds > 0
 	if renew {
 		p.graceTimer.Stop()
-		p.at = time.Time{}
+		p.at, p.extra = time.Time{}, 0
 	}
-	p.pingTimer = time.AfterFunc(max(pingPause, 2*took), func() { p.queuePing(n+1, renew) })
+	pause := max(pingPause, 2*min(took, p.grace))
+	p.pingTimer = time.AfterFunc(pause, func() { p.queuePing(n+1, renew) })
 }
 
 // queuePing makes a PING due.
@@ -161,23 +173,40 @@ func (p *drain) queuePing(n uint32, renew bool) {
 
 // graceOver is called when a grace has passed: the server is to be told. If something has kept the
 // server from being told for as long, or the client from taking what it said, the client is not
-// waited for.
+// waited for. Before that, one that lives has longer.
 func (p *drain) graceOver() {
 	p.mu.Lock()
-	stuck := !p.closed && p.stuck()
+	ended := p.f.ended.Load()
+	more := time.Duration(0)
+	if !ended && p.lives() {
+		more = min(p.grace, min(liveGraces*p.grace, liveMost)-p.grace-p.extra)
+	}
+	stuck := !p.closed && p.stuck() && (more <= 0 || sockopt.Unread(p.f.below.Socket()) == 0)
 	switch {
 	case p.closed:
 	case stuck || p.f.below.IsClosed():
 		p.halt()
-	case !p.f.ended.Load():
-		p.end()
-	default:
+	case ended:
 		p.watch()
+	case more > 0:
+		p.extra += more
+		p.watchFor(more)
+	default:
+		p.end()
 	}
 	p.mu.Unlock()
 	if stuck {
 		p.f.below.Cut()
 	}
+}
+
+// lives tells whether something has come from the client within the grace, or lies here unread, or its kernel has taken
+// all that was written: its host is there, and a process that is held up will answer. The beginning of a frame that
+// does not go on is no sign.
+func (p *drain) lives() bool {
+	place, sock := p.f.place.Load(), p.f.below.Socket()
+	return place != p.place || sockopt.Unread(sock) > 0 ||
+		sockopt.SeesQueues && !h2frame.Inside(place) && sockopt.Unsent(sock) == 0
 }
 
 // end lets the server know, and watches that it can be told.
@@ -198,6 +227,10 @@ func (p *drain) watch() {
 	if p.f.ended.Load() {
 		wait = max(wait, lingerLeast)
 	}
+	p.watchFor(wait)
+}
+
+func (p *drain) watchFor(wait time.Duration) {
 	p.mark(wait)
 	p.graceTimer.Reset(wait)
 }

@@ -23,19 +23,20 @@ func written(kind, flags byte, stream uint32, payload []byte) []byte {
 // nether is the end of a pipe; it can't be closed.
 type nether struct {
 	net.Conn
-	due bool
+	due  bool
+	sock net.Conn // nil: nothing is unread, and nothing unsent
 }
 
-func (*nether) CloseWrite() error { return nil }
-func (*nether) IsClosed() bool    { return false }
-func (*nether) Cut()              {}
-func (*nether) AtRest() bool      { return false }
-func (*nether) Serves() bool      { return false }
-func (*nether) Whole() bool       { return true }
-func (*nether) NotHTTP2()         {}
-func (n *nether) Due() bool       { due := n.due; n.due = false; return due }
-func (*nether) Socket() net.Conn  { return nil }
-func (*nether) Offer([]byte) bool { return false }
+func (*nether) CloseWrite() error  { return nil }
+func (*nether) IsClosed() bool     { return false }
+func (*nether) Cut()               {}
+func (*nether) AtRest() bool       { return false }
+func (*nether) Serves() bool       { return false }
+func (*nether) Whole() bool        { return true }
+func (*nether) NotHTTP2()          {}
+func (n *nether) Due() bool        { due := n.due; n.due = false; return due }
+func (n *nether) Socket() net.Conn { return n.sock }
+func (*nether) Offer([]byte) bool  { return false }
 
 // talk is frames in any order, with header blocks that go on over some.
 func talk(r *rand.Rand, n int) (all [][]byte) {
@@ -186,7 +187,7 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 		"all answered":      {100, false, 0, 4*late + 3*2*late},
 		"the third is not":  {2, false, 0, 2*late + 2*2*late + grace},
 		"none is":           {0, false, 0, grace},
-		"a stream for each": {100, true, 0, late + 2*late + grace},
+		"a stream for each": {100, true, 0, 2*(late+2*late) + grace},
 		"hurried":           {100, false, 30 * time.Second, 30 * time.Second},
 		"hurried too late":  {100, false, 2 * time.Minute, 4*late + 3*2*late},
 	} {

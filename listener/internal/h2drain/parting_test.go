@@ -182,7 +182,7 @@ func TestNothingGoesOnAfterClose(t *testing.T) {
 		"left":    func(t *testing.T, f *Conn) { f.Leave(time.Minute) },
 		"heard":   func(t *testing.T, f *Conn) { f.Leave(time.Minute); feed(t, f, acked(1)) },
 		"hurried": func(t *testing.T, f *Conn) { f.Hurry(time.Minute); f.Hurry(time.Second) },
-		"ended":   func(t *testing.T, f *Conn) { f.Leave(time.Second); time.Sleep(2 * time.Second) },
+		"ended":   func(t *testing.T, f *Conn) { f.Leave(time.Second); time.Sleep(2 * liveMost) },
 		"closed":  func(t *testing.T, f *Conn) { _ = f.Close(); f.Leave(time.Minute); f.Hurry(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestDueIsLeftWithTheNextWrite(t *testing.T) {
 		"shorter":              {[]time.Duration{5 * time.Second}, 6 * time.Second},
 		"longer":               {[]time.Duration{time.Hour}, dueGrace},
 		"shorter, then longer": {[]time.Duration{5 * time.Second, time.Minute}, 6 * time.Second},
-		"shorter and shorter":  {[]time.Duration{5 * time.Second, time.Second}, 3 * time.Second},
+		"shorter and shorter":  {[]time.Duration{5 * time.Second, time.Second}, 2*time.Second + liveMost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
