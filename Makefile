@@ -40,7 +40,7 @@ e2e: ## all tests of the library: real processes, with the race detector; some m
 flows: ## the examples behind real balancers: root and the tools of .ci/run; half an hour
 	$(GO) -C examples test ./...
 
-races: ## the examples whose services run in the process of their test, with the race detector; those of flows have it
+races: ## the examples whose services run in the process of their tests, with the race detector
 	$(GO) -C examples test -race ./chi ./gin ./http3 ./hub ./websocket
 
 bench: ## what tracking costs: the ratio to bare net/http, and allocations
