@@ -26,7 +26,6 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
-	t.Parallel()
 	s := &site{t, flow.NewEngine(t)}
 	text, err := os.ReadFile("Dockerfile")
 	if err != nil {
@@ -60,7 +59,8 @@ func (c *container) addr() string {
 // do runs docker.sh, which must exit with want.
 func (c *container) do(want int, command string, env ...string) string {
 	c.t.Helper()
-	cmd := c.Command(flow.Tool(c.t, "busybox", "apt-get install busybox"), append([]string{"sh", "docker.sh"}, strings.Fields(command)...)...)
+	busybox := flow.Tool(c.t, "busybox", "apt-get install busybox")
+	cmd := c.Command(busybox, append([]string{"sh", "docker.sh"}, strings.Fields(command)...)...)
 	cmd.Env = append(append(cmd.Env, "NAME="+c.name, "DIR="+c.dir), env...)
 	said, code := flow.Run(c.t, cmd)
 	if code != want {
@@ -107,8 +107,19 @@ func (c *container) put(version, fault string) {
 	flow.Deploy(c.t, flow.Static(c.t, "gin", version, fault), filepath.Join(c.dir, "bin", "app"))
 }
 
+// TestDocker asks one engine for all.
 func TestDocker(t *testing.T) {
 	s := newSite(t)
+	for name, test := range map[string]func(*testing.T, *site){"swap": swaps, "restart": restarts, "source": fromSource} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, &site{t, s.Of(t)})
+		})
+	}
+}
+
+// swaps: by the signal, and by docker.sh, whose failed swap is no swap.
+func swaps(t *testing.T, s *site) {
 	c := s.container("app", "app", "-p", "8080:8080", "--restart", "unless-stopped", "--health-interval", "500ms")
 	c.published = true
 	c.serves("v1", 1)

@@ -15,9 +15,8 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// TestRestart: what each policy does when the container ends, and that a swap is no end.
-func TestRestart(t *testing.T) {
-	s := newSite(t)
+// restarts: what each policy does when the container ends, and that a swap is no end.
+func restarts(t *testing.T, s *site) {
 	text, err := os.ReadFile("Dockerfile")
 	if err != nil {
 		t.Fatal(err)

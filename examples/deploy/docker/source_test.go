@@ -19,9 +19,8 @@ const goCommand = `#!/bin/sh
 busybox mkdir -p /out && busybox cp /prebuilt /out/app
 `
 
-// TestSource: the stages of Dockerfile.source. What they make is the same image as that of Dockerfile.
-func TestSource(t *testing.T) {
-	s := newSite(t)
+// fromSource runs the stages of Dockerfile.source. What they make is the same image as that of Dockerfile.
+func fromSource(t *testing.T, s *site) {
 	busybox := flow.Tool(t, "busybox", "apt-get install busybox")
 	libraries, err := exec.Command("ldd", busybox).CombinedOutput()
 	if err != nil {
@@ -48,7 +47,7 @@ func TestSource(t *testing.T) {
 	if app, source := s.Docker("image", "inspect", "-f", config, "app"), s.Docker("image", "inspect", "-f", config, "source"); app != source {
 		t.Errorf("Dockerfile.source makes\n%s\nand Dockerfile\n%s", source, app)
 	}
-	c := s.container("source", "source")
+	c := s.container("source", "source", "--restart", "no") // the port is the other one's
 	c.serves("v9", 1)
 	c.do(0, "stop")
 }

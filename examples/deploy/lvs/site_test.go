@@ -68,7 +68,8 @@ func script(name string) string { return filepath.Join(flow.Examples(), "deploy"
 // check starts the checker.
 func (s *site) check() {
 	s.t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", s.net+"-director", flow.Tool(s.t, "busybox", "apt-get install busybox"), "sh", script("checker.sh"), "run")
+	busybox := flow.Tool(s.t, "busybox", "apt-get install busybox")
+	cmd := exec.Command("ip", "netns", "exec", s.net+"-director", busybox, "sh", script("checker.sh"), "run")
 	cmd.Env = append(os.Environ(), s.env...)
 	s.checker = flow.Start(s.t, cmd)
 }

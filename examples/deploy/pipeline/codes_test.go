@@ -25,25 +25,28 @@ exit "$code"
 // nothing is not rolled back.
 func TestCodes(t *testing.T) {
 	dir := flow.Dir(t)
-	tools := filepath.Join(dir, "tools")
-	for _, folder := range []string{tools, filepath.Join(dir, "dist"), filepath.Join(dir, "codes")} {
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"common.sh", "release.sh"} {
+	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(flow.Examples(), "deploy", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == "release.sh" { // its settings are known, and it is not run
-			text = []byte("SAID='" + dir + "/said' CODES='" + dir + "/codes'\n" + standIn + string(text))
-		}
-		flow.WriteFile(t, tools, name, string(text))
+		return string(text)
 	}
-	flow.WriteFile(t, dir, "env.env", "METHOD=swap\nNODES=a\nSTATE="+dir+"/state\n")
-	if err := os.WriteFile(filepath.Join(dir, "dist", "app"), []byte("app"), 0o755); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{
+		"tools/common.sh": read("common.sh"),
+		// Its settings are known, and it is not run.
+		"tools/release.sh": "SAID='" + dir + "/said' CODES='" + dir + "/codes'\n" + standIn + read("release.sh"),
+		"env.env":          "METHOD=swap\nNODES=a\nSTATE=" + dir + "/state\n",
+		"dist/app":         "app",
+		"codes/status":     "", // for the folder
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s := &site{t: t, dir: dir}
 	const clear, left = "0", "1"
@@ -75,7 +78,7 @@ func TestCodes(t *testing.T) {
 			flow.WriteFile(t, filepath.Join(dir, "codes"), name, codes+"\n")
 		}
 		_ = os.Remove(filepath.Join(dir, "said"))
-		said, code := flow.Run(t, s.step("./deploy.sh env", "ENVS="+dir, "TOOLS="+tools))
+		said, code := flow.Run(t, s.step("./deploy.sh env", "ENVS="+dir, "TOOLS="+filepath.Join(dir, "tools")))
 		asked, _ := os.ReadFile(filepath.Join(dir, "said"))
 		if got := strings.Join(strings.Fields(string(asked)), " "); code != c.code || !strings.Contains(said, c.say) ||
 			got != "status "+c.asked || c.say != "rolled back" && strings.Contains(said, "rolled back") {
