@@ -35,6 +35,9 @@ func TestNumbers(t *testing.T) {
 		}
 		s.release(6, c.name, "--dry-run upgrade", v2, c.name+"="+c.value)
 	}
+	// So are those of the scripts that GATE and CHECK name.
+	s.release(6, "ASK is \"1e2\": want a number", "upgrade", v2, "ASK=1e2", "GATE=sh "+deploy+"/gray/gate.sh")
+	s.release(6, "N is \"\u00bd\": want a number", "upgrade", v2, "N=\u00bd", "CHECK=sh "+s.script("check.sh", ": \"${N:=5}\"\n"))
 	for _, line := range []string{"RELOAD_TIMEOUT=75s", "EMPTY_TIMEOUT=1m", "KEEP=x", "KILL=9"} {
 		n := s.nodes[1]
 		s.set("b", n.Settings()+"BIN='"+s.bin(n)+"'\n"+line+"\n")
