@@ -1,7 +1,9 @@
 package listener
 
 import (
+	"errors"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -72,4 +74,39 @@ func TestPark(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestParkComesTooLate: a set that leaves parks nothing, since nobody would call Unpark. A connection that
+// can't move goes on until its grace is over.
+func TestParkComesTooLate(t *testing.T) {
+	t.Parallel()
+	begun, end := make(chan struct{}, 1), make(chan struct{})
+	one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			begun <- struct{}{}
+			<-end
+		}
+	})})
+	one.set.MayPark()
+	dial(t, one).send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	cl := dial(t, one)
+	// The second request comes before the client can know that the answer to the first is to be the last.
+	cl.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-begun
+	left := one.depart(t, func([]Ticket, []syscall.Conn) ([]bool, error) {
+		return nil, errors.New("the other process is gone")
+	}, time.Minute)
+	one.await(t, "the handover is not over", func(Counts) bool { return one.set.leaving.Load().isOver() })
+	one.set.Park()
+	cl.send("GET /next HTTP/1.1\r\nHost: x\r\n\r\n")
+	close(end)
+	for _, what := range []string{"slow", "next"} {
+		_ = cl.nc.SetReadDeadline(time.Now().Add(patience))
+		if _, err := http.ReadResponse(cl.br, nil); err != nil {
+			t.Fatalf("no answer to %s: %v", what, err)
+		}
+	}
+	one.set.Hurry(0)
+	left()
 }
