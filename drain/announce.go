@@ -14,17 +14,29 @@ import (
 const ableTime = time.Second
 
 // announce does what takes its time before the child is told that it is the main generation. This one serves on
-// meanwhile.
+// meanwhile. It settles before it says so: what the owners have released is the loop's then.
 func (sw *swap) announce(in inbox, m *manager, set *listener.Set, e *estate, log *slog.Logger) {
-	defer close(sw.settled)
+	said := sw.prepare(in, m, set, e, log)
+	close(sw.settled)
+	if said != nil {
+		in.post(said)
+	}
+}
+
+// prepare returns what announce is to say; nil: nothing, since the swap has come to another end.
+func (sw *swap) prepare(in inbox, m *manager, set *listener.Set, e *estate, log *slog.Logger) (said any) {
 	select {
 	case <-sw.able:
 	case <-sw.gone:
 	case <-time.After(ableTime):
 	}
-	able := ableOver{sw, make(chan bool, 1)}
-	if !in.post(able) || !<-able.reply {
-		return
+	able := ableOver{sw, make(chan childAble, 1)}
+	if !in.post(able) {
+		return nil
+	}
+	child := <-able.reply
+	if !child.wanted {
+		return nil
 	}
 	if err := m.announce(sw.generation, sw.pid, sw.gone); err != nil {
 		log.Warn("the service manager does not answer: it may not know the new main process", "err", err)
@@ -32,15 +44,15 @@ func (sw *swap) announce(in inbox, m *manager, set *listener.Set, e *estate, log
 	ctx, done := context.WithTimeout(context.Background(), killGrace)
 	defer done()
 	set.PauseReads(ctx) // before the child begins to read
-	if err := sw.release(e); err != nil {
-		in.post(machine.NotReleased{Attempt: sw.attempt, Why: err.Error()})
-		return
+	if err := sw.release(e, child.owns); err != nil {
+		return machine.NotReleased{Attempt: sw.attempt, Why: err.Error()}
 	}
-	in.post(announced{sw})
+	return announced{sw}
 }
 
-// release lets the owners of this generation release for the child.
-func (sw *swap) release(e *estate) (err error) {
+// release lets the owners of this generation release for the child, which says what it owns, or is of a version that
+// doesn't.
+func (sw *swap) release(e *estate, says bool) (err error) {
 	ctx, done := context.WithCancel(sw.ctx)
 	defer done()
 	go func() {
@@ -51,7 +63,7 @@ func (sw *swap) release(e *estate) (err error) {
 		}
 	}()
 	var names []string
-	if sw.peer.can(canOwn) {
+	if says {
 		select {
 		case names = <-sw.owns:
 		case <-ctx.Done():

@@ -29,6 +29,9 @@ type estate struct {
 
 	h2c sync.Once // of the warning
 
+	// Held while the owners release, regain or save: a child may serve, and this one end, before they have released.
+	busy sync.Mutex
+
 	given    owned.States // the loop's: what the old generation has handed over
 	released atomic.Bool  // the owners have nothing here any more
 	lost     atomic.Bool  // nor has another generation: they can't acquire again
@@ -117,6 +120,8 @@ func (e *estate) hold() {
 // release stops the handlers and lets the owners release. Those of the names write what the next generation gets. An
 // error says why that can't be, and leaves everything as it was.
 func (e *estate) release(ctx context.Context, names []string) (b bequest, err error) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
 	calm, done := e.within(ctx)
 	err = e.gate.Calm(calm, e.bound)
 	done()
@@ -137,7 +142,7 @@ func (e *estate) release(ctx context.Context, names []string) (b bequest, err er
 		b.released = time.Now()
 	}
 	if err != nil {
-		err = errors.Join(err, e.regain())
+		err = errors.Join(err, e.regainBusy())
 	}
 	return b, err
 }
@@ -174,6 +179,12 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 
 // regain makes everything this generation's again: no other has it. After an error nobody has, and the service ends.
 func (e *estate) regain() error {
+	e.busy.Lock()
+	defer e.busy.Unlock()
+	return e.regainBusy()
+}
+
+func (e *estate) regainBusy() error {
 	defer e.set.Unpark()
 	if e.lost.Load() {
 		return nil // as was said
@@ -217,6 +228,8 @@ func (e *estate) letGo(b bequest, next *forward.Proxy) {
 
 // save lets the owners save what no other generation has got. Each may take as long as within.
 func (e *estate) save(within time.Duration) error {
+	e.busy.Lock()
+	defer e.busy.Unlock()
 	if e.released.Load() && !e.lost.Load() {
 		return nil
 	}

@@ -225,7 +225,7 @@ func (r *runner) sum(e machine.Finish) []any {
 	case e.Replaced:
 		sw := r.swap
 		about = append(about, "moved", n.Moved, "finished", r.set.Finished(), "took", sw.done.Sub(sw.begun))
-		if b := sw.bequest; !b.released.IsZero() {
+		if b := sw.released(); !b.released.IsZero() {
 			about = append(about, "paused", sw.done.Sub(b.paused), "handlers", b.still.Sub(b.paused),
 				"release", b.released.Sub(b.still), "acquire", sw.done.Sub(b.released))
 		}

@@ -115,12 +115,13 @@ func (r *runner) childServes(e childServes) {
 	}
 }
 
-// announcing tells whether the child is to be told that it is the main generation.
-func (r *runner) announcing(sw *swap) bool {
+// announcing tells whether the child is to be told that it is the main generation, and what it can.
+func (r *runner) announcing(sw *swap) childAble {
 	if sw.peer == nil {
 		r.step(machine.ChildSpeaks{Attempt: sw.attempt, Misfit: sw.peer.fits()})
 	}
-	return r.swap == sw && r.state.Child.Phase == lifecycle.Announcing
+	wanted := r.swap == sw && r.state.Child.Phase == lifecycle.Announcing
+	return childAble{wanted, sw.peer.can(canOwn)}
 }
 
 // askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment: systemd signals the main
@@ -149,9 +150,10 @@ func (r *runner) promote(e machine.Promote) {
 		m.PullBy = e.PullBy
 	}
 	r.parts.release(&m)
-	m.Owned = sw.bequest.states.Names()
+	given := sw.released().states
+	m.Owned = given.Names()
 	var states []syscall.Conn
-	for _, f := range sw.bequest.states.Files() {
+	for _, f := range given.Files() {
 		states = append(states, f)
 	}
 	sent, err := sw.link.Begin(m, states...)
@@ -185,7 +187,7 @@ func (r *runner) letGo() {
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
 	letGo := func() {
-		r.estate.letGo(sw.bequest, &forward.Proxy{Dial: sw.carry, Listener: r.servers.nameOf})
+		r.estate.letGo(sw.released(), &forward.Proxy{Dial: sw.carry, Listener: r.servers.nameOf})
 	}
 	if sw.settled != nil && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
 		go func() { <-sw.settled; letGo() }()

@@ -40,9 +40,9 @@ type swap struct {
 	pid     chan int      // the child's, once it says
 	owns    chan []string // the names of its owners, once it says
 
+	settled  chan struct{} // nil until announce is called, closed when that has done all; guards the next two
 	bequest  bequest       // what the owners of this generation have released for it
 	acquires bool          // it has owners
-	settled  chan struct{} // nil until announce is called, closed when it has returned
 
 	asking  sync.Mutex         // held while connections are sent, so that the answers come in the order of asked
 	asked   chan chan<- []bool // those that wait for the child's answers
@@ -73,10 +73,14 @@ type (
 		sw     *swap
 		unused []string
 	}
-	// ableOver: the child has had its time to say what it speaks. The answer is whether the swap goes on.
+	// ableOver: the child has had its time to say what it speaks.
 	ableOver struct {
 		sw    *swap
-		reply chan bool
+		reply chan childAble
+	}
+	childAble struct {
+		wanted bool // the swap goes on
+		owns   bool // it says what it owns
 	}
 	announced struct{ sw *swap }
 )
@@ -90,6 +94,15 @@ func newSwap(generation, attempt int, reply chan<- error) *swap {
 		over: make(chan struct{}), pid: make(chan int, 1), owns: make(chan []string, 1),
 		asked: make(chan chan<- []bool, 64),
 	}
+}
+
+// released is what the owners have released so far: nothing while announce is under way, when a child may serve without
+// a word from here.
+func (sw *swap) released() (b bequest) {
+	if sw.settled != nil && isClosed(sw.settled) {
+		b = sw.bequest
+	}
+	return b
 }
 
 // launch starts the child. Preflight is the configuration's.
