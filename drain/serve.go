@@ -155,6 +155,11 @@ func (s *Service) Track(srv *http.Server) {
 		return context.Background()
 	}
 	s.track(srv)
+	begin, served := sync.OnceFunc(func() { s.servers.keepConnContext(srv) }), srv.BaseContext
+	srv.BaseContext = func(ln net.Listener) context.Context {
+		begin() // before the set puts itself around what the framework has set by now
+		return served(ln)
+	}
 }
 
 // prepare does with srv, once, what must be done before it serves. The caller holds s.servers.

@@ -69,6 +69,13 @@ func (s *servers) keepContexts(srv *http.Server) {
 	s.contexts[srv] = contexts{srv.BaseContext, srv.ConnContext}
 }
 
+// keepConnContext is called when srv, of a framework, begins to serve: until then that may set it.
+func (s *servers) keepConnContext(srv *http.Server) {
+	s.Lock()
+	defer s.Unlock()
+	s.contexts[srv] = contexts{s.contexts[srv].base, srv.ConnContext}
+}
+
 // withValues is a context with the values of another one before its own.
 type withValues struct {
 	context.Context
