@@ -34,6 +34,7 @@ type Conn struct {
 	writing sync.Mutex // held during a write; guards what follows
 	out     h2frame.Scanner
 	broken  error // of a write of our own: it is not known how much of it the client has got
+	failed  bool  // a write of the server's has
 
 	drain  atomic.Pointer[drain] // nil until leave
 	move   atomic.Pointer[move]  // nil until Move, and when it is no longer tried
@@ -135,6 +136,7 @@ func (f *Conn) write(p []byte) (n int, err error) {
 func (f *Conn) pass(p []byte) (n int, err error) {
 	n, err = f.Conn.Write(p)
 	f.out.Scan(p[:n])
+	f.failed = f.failed || err != nil
 	return n, err
 }
 

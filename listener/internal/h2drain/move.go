@@ -126,7 +126,7 @@ func (f *Conn) offer() (what moving) {
 		f.writing.Unlock()
 		f.trySendPing()
 	}()
-	if f.broken != nil || !f.out.Between() || f.drain.Load() != nil || !f.rests() {
+	if f.broken != nil || f.failed || !f.out.Between() || f.drain.Load() != nil || !f.rests() {
 		return readOn
 	}
 	s, ok := h2state.At(f.client, f.server, f.in.Last)

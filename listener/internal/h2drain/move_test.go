@@ -140,6 +140,61 @@ func TestMoveIsTried(t *testing.T) {
 	}
 }
 
+// A frame that the client has in part is first to be written to its end: the other process would begin in the middle of
+// it. Where a write has failed, the client lacks something that the server has said, and the connection stays.
+func TestMoveIsNotTriedInWhatIsHalfWritten(t *testing.T) {
+	frame := written(0xfa, 0, 0, []byte("an extension")) // of which the state has nothing
+	buf := make([]byte, 64)
+	answer := func(t *testing.T, f *Conn) {
+		t.Helper()
+		n, _ := f.Read(buf)
+		if n != h2frame.HeaderLen+8 || buf[3] != h2frame.TypePing {
+			t.Fatalf("%q, want a PING", buf[:n])
+		}
+		_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, buf[h2frame.HeaderLen:n]))
+	}
+	for cut := range len(frame) + 1 {
+		t.Run(fmt.Sprintf("at %d", cut), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, h := settled(t)
+				before := len(h.wrote())
+				_, _ = f.Write(frame[:cut])
+				f.Move()
+				if n, _ := f.Read(buf); n > 0 && 0 < cut && cut < len(frame) { // the server has not said all
+					pong := written(h2frame.TypePing, h2frame.FlagAck, 0, buf[h2frame.HeaderLen:n])
+					_, _ = f.Read(buf) // answerTime
+					if offers := f.below.(*resting).offers; offers > 0 {
+						t.Errorf("%d offers", offers)
+					}
+					_, _ = f.Write(slices.Concat(frame[cut:], pong))
+					answer(t, f)
+				} else {
+					_, _ = f.Write(frame[cut:])
+					_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, buf[h2frame.HeaderLen:n]))
+				}
+				_, _ = f.Read(buf)
+				if offers := f.below.(*resting).offers; offers != 1 || !bytes.Equal(h.wrote()[before:], frame) {
+					t.Errorf("%d offers, and the client has %q", offers, h.wrote()[before:])
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				f, h := settled(t)
+				h.full, h.room = true, cut
+				if n, err := f.Write(append(slices.Clone(frame), 0)); n != cut || err == nil {
+					t.Fatalf("%d, %v", n, err)
+				}
+				h.full = false
+				f.Move()
+				answer(t, f)
+				_, _ = f.Read(buf)
+				if offers := f.below.(*resting).offers; offers > 0 {
+					t.Errorf("%d offers behind a write that has failed", offers)
+				}
+			})
+		})
+	}
+}
+
 // What has been read of the socket, and not by the server, is first to be read: it can't go along.
 func TestMoveIsTriedBehindWhatHasCome(t *testing.T) {
 	f, h := settled(t)

@@ -21,6 +21,8 @@ type hose struct {
 	mu       sync.Mutex
 	in, out  bytes.Buffer
 	late     bool
+	full     bool // it takes room more bytes, and then nothing
+	room     int
 	ends     []string // how it was closed
 }
 
@@ -39,6 +41,11 @@ func (h *hose) Read(p []byte) (int, error) {
 func (h *hose) Write(p []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.full && len(p) > h.room {
+		n, _ := h.out.Write(p[:h.room])
+		h.room = 0
+		return n, os.ErrDeadlineExceeded
+	}
 	return h.out.Write(p)
 }
 
