@@ -133,6 +133,7 @@ func TestConnectionsOfUnknownServersMoveAtRest(t *testing.T) {
 		<-busy.come
 		two, _ := u.next(t, one, nil)
 		left := one.leave(t, two)
+		one.await(t, "two do not move", func(n Counts) bool { return n.Moved == 2 }) // what comes before may be read here
 		for _, c := range []*client{silent, resting} {
 			if got := c.ask("b"); got != "2" {
 				t.Errorf("generation %s answers", got)

@@ -213,6 +213,7 @@ func TestWrappedConnections(t *testing.T) {
 				asks.send(post("b"))
 				if how == "swap" && x.moves {
 					asks.want("b")
+					one.await(t, "two do not move", func(n Counts) bool { return n.Moved == 2 })
 					if g := rests.ask("c"); g != "2" {
 						t.Errorf("generation %s answers", g)
 					}
