@@ -111,9 +111,9 @@ func TestGraceEndsInTime(t *testing.T) {
 		plan  plan
 		stops bool
 	}
-	each(t, map[string]row{
-		"a swap":               {plan: plan{KeepTLS: true, DrainTimeout: 8 * time.Second}},
-		"a stop":               {plan: plan{DrainTimeout: 8 * time.Second}, stops: true},
+	each(t, map[string]row{ // the last eighth of a DrainTimeout is all the time that a busy machine has to spare: 2s
+		"a swap":               {plan: plan{KeepTLS: true, DrainTimeout: 16 * time.Second}},
+		"a stop":               {plan: plan{DrainTimeout: 16 * time.Second}, stops: true},
 		"too many generations": {plan: plan{KeepTLS: true, DrainTimeout: 2 * time.Hour, MaxGenerations: 2}},
 	}, func(t *testing.T, c row) {
 		c.plan.IdleGrace = time.Hour
