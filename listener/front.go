@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -22,16 +23,16 @@ import (
 // what its listener returns, and leaves no other way to stand in front of it. There, connections of
 // ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2, reach handlers that
 // hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
-func (s *Set) Serve(srv *http.Server, ln net.Listener) error {
+func (s *Set) Serve(srv *http.Server, ln net.Listener) (err error) {
 	if own, ok := ln.(served); ok {
-		defer own.served()
+		defer func() { own.served(errors.Is(err, http.ErrServerClosed)) }()
 		return srv.Serve(ln)
 	}
 	return srv.Serve(&fronts{Listener: ln, set: s})
 }
 
-// served is a listener that returns fronts by itself, and is told when its server is done.
-type served interface{ served() }
+// served is a listener that returns fronts by itself, and is told when its server is done with it, or closed.
+type served interface{ served(closed bool) }
 
 // fronts returns a front for each connection on which the server may speak HTTP/2.
 type fronts struct {

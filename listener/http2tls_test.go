@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -196,6 +197,70 @@ func TestHTTP2OverTLSEndsWithItsServer(t *testing.T) {
 		}
 	}
 	two.await(t, "still open", func(n Counts) bool { return n.Open() == 0 })
+}
+
+// A listener that ends alone ends no connection of its server, as with net/http: neither another's nor its own.
+func TestHTTP2OverTLSOutlivesAListener(t *testing.T) {
+	t.Parallel()
+	one, c := restingHTTP2(t, "h2")
+	two := move(t, one, new(http.Server))
+	stream := uint32(1)
+	goesOn := func() {
+		t.Helper()
+		for range 100 { // a GOAWAY would come in between
+			stream += 2
+			c.post(stream, "b")
+			c.wantAnswer(stream, "b")
+		}
+	}
+	other := mustListen(t, two.set, "tcp", "127.0.0.1:0")
+	two.set.Open()
+	over := make(chan error, 1)
+	secured := two.set.TLSListener(two.srv, other, certified("h2"))
+	go func() { over <- two.set.Serve(two.srv, secured) }()
+	_ = other.Close()
+	if err := <-over; errors.Is(err, http.ErrServerClosed) {
+		t.Fatal(err)
+	}
+	goesOn()
+	_ = two.ln.Close()
+	goesOn()
+}
+
+// HTTP/2 that a function of another package serves can't be led, and is warned of. Over TLS whose connections can move
+// it is served, too; such a connection stays, and ends with net/http's GOAWAY behind the next answer.
+func TestUnledHTTP2OverTLS(t *testing.T) {
+	t.Parallel()
+	own := new(http.Server)
+	_ = own.ServeTLS(mustListen(t, New(nil, nil), "tcp", loopback()), "\x00", "\x00") // which sets own up
+	serve := own.TLSNextProto["h2"]
+	srv := &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+		"h2": func(hs *http.Server, tc *tls.Conn, h http.Handler) { serve(hs, tc, h) },
+	}}
+	one := listening(t, nil)
+	said := warnings(one.set)
+	one.srv, srv.Handler = srv, echo(1)
+	one.set.Track(srv)
+	ln := one.set.TLSListener(srv, one.ln, certified("h2", "http/1.1"))
+	one.serve(t, func() error { return one.set.Serve(srv, ln) })
+	t.Cleanup(func() { _ = srv.Close() })
+	c := dialHTTP2(t, one, "h2")
+	c.frame(4, h2frame.FlagAck, 0, nil)
+	c.post(1, "a")
+	c.wantAnswer(1, "a")
+	if all := said(); len(all) == 0 || !strings.Contains(all[0], "golang.org/x/net v0.31.0") {
+		t.Errorf("%q", all)
+	}
+	wait := one.leave(t, nextTLS(t, one, new(http.Server), certified("h2", "http/1.1")))
+	<-one.set.Shut()
+	c.post(3, "b")
+	c.wantGoAway(3)
+	c.wantAnswer(3, "b")
+	_ = c.nc.Close()
+	wait()
+	if n := one.set.Counts(); n.Moved != 0 || n.Lost != 0 || n.Open() != 0 {
+		t.Errorf("%+v", n)
+	}
 }
 
 // h2Sealed is a client of HTTP/2 whose records can be held back.

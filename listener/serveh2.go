@@ -23,7 +23,8 @@ func (l *securedListener) serveHTTP2(f *sealed) {
 	}()
 }
 
-// leaveHTTP2 tells what serveHTTP2 serves to leave: a server that is closed doesn't know it.
+// leaveHTTP2 tells what serveHTTP2 serves to leave, whichever listener it came from: a server that is closed does not
+// know it.
 func (l *securedListener) leaveHTTP2() {
 	for _, c := range l.set.all() {
 		if f := c.h2.Load(); f != nil && c.resumed != nil && c.sock.secured.Load().serves(l.srv) {

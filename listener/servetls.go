@@ -68,9 +68,9 @@ type securedListener struct {
 	end    context.CancelFunc
 }
 
-func (l *securedListener) served() {
+func (l *securedListener) served(closed bool) {
 	l.end()
-	if !l.secure && l.set.leaving.Load() == nil {
+	if closed && !l.secure && l.set.leaving.Load() == nil {
 		l.leaveHTTP2()
 	}
 }
