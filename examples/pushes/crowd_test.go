@@ -29,7 +29,7 @@ type crowd struct {
 	*bed
 	loads    []*draintest.Load
 	h2       []*http2Conn
-	stopping atomic.Bool // a client that finds nobody has sent nothing, or knows that it was not handled
+	stopping atomic.Bool // a client that finds nobody has sent nothing
 
 	mu     sync.Mutex // guards what follows
 	sums   map[string]float64
@@ -102,8 +102,7 @@ func (c *crowd) start(kind string, n int, dial func() (net.Conn, error),
 	}
 	l.Each = func(r draintest.Result) {
 		var f *draintest.Failure
-		nobody := errors.Is(r.Err, errNobody) || errors.Is(r.Err, errRefused) ||
-			errors.As(r.Err, &f) && f.Kind == "refused"
+		nobody := errors.Is(r.Err, errNobody) || errors.As(r.Err, &f) && f.Kind == "refused"
 		if r.Err == nil || nobody && c.stopping.Load() {
 			return
 		}
@@ -156,10 +155,6 @@ func (c *crowd) explain(d *draintest.Client, k int) (draintest.Answer, error) {
 
 var errNobody = errors.New("nobody listens")
 
-// errRefused is a request of HTTP/2 that the last GOAWAY excludes, RFC 9113 section 6.8. The client has sent it after it
-// was told: a thread of its own can be held up for longer than the service waits, where twenty others want the CPU.
-var errRefused = errors.New("told that it was not handled")
-
 // http2Conn is a connection that several clients share, and the next one when it takes no more requests.
 type http2Conn struct {
 	addr string
@@ -200,9 +195,6 @@ func (h *http2Conn) push(group, body string, rest time.Duration) (sent time.Time
 		res, err := conn.RoundTrip(req)
 		if err != nil && err.Error() == "http2: client conn not usable" { // has not even begun
 			continue
-		}
-		if err != nil && err.Error() == "http2: Transport received Server's graceful shutdown GOAWAY" {
-			return sent, fmt.Errorf("%w: %w", errRefused, err)
 		}
 		if err != nil {
 			return sent, err
