@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"go/version"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -231,6 +233,9 @@ func TestHTTP2OverTLSOutlivesAListener(t *testing.T) {
 // it is served, too; such a connection stays, and ends with net/http's GOAWAY behind the next answer.
 func TestUnledHTTP2OverTLS(t *testing.T) {
 	t.Parallel()
+	if version.Compare(version.Lang(runtime.Version()), "go1.27") >= 0 {
+		t.Skip("needs net/http up to Go 1.26: from 1.27 on its function in TLSNextProto serves nothing")
+	}
 	own := new(http.Server)
 	_ = own.ServeTLS(mustListen(t, New(nil, nil), "tcp", loopback()), "\x00", "\x00") // which sets own up
 	serve := own.TLSNextProto["h2"]
