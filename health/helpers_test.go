@@ -110,6 +110,7 @@ func closed(c <-chan struct{}) bool {
 // wantPull pulls, and wants the pull to be noticed after that time. Meanwhile, if it is not nil, during happens.
 func wantPull(t *testing.T, s *State, want time.Duration, during func()) {
 	t.Helper()
+	synctest.Wait() // for what the test has sent to be known
 	s.Pull()
 	if during != nil {
 		meanwhile(t, during)
