@@ -27,6 +27,7 @@ bed() { # HOST, what bed.sh is to do
 	BED=$TRY/$host "$here/../systemd/bed.sh" "$@"
 }
 
+# With SHLVL bash does not take a command for one of ssh, and does not run the .bashrc of this machine.
 sshd_config='HostKey /etc/try/host
 AuthorizedKeysFile /etc/try/user.pub
 UsePAM no
@@ -34,6 +35,7 @@ PermitRootLogin prohibit-password
 StrictModes no
 PrintMotd no
 PidFile none
+SetEnv SHLVL=1
 Subsystem sftp internal-sftp'
 
 haproxy_service='[Service]
@@ -68,7 +70,6 @@ up() {
 		bed "$host" up
 		join "$host" "$(bed "$host" pid)"
 		bed "$host" run sh -c "ip address add $ip/24 dev eth0 && ip link set eth0 up"
-		bed "$host" put /dev/null /root/.bashrc # what that of this machine does, bash would do for each command of ssh
 		for file in host user.pub sshd_config; do bed "$host" put "$TRY/$file" "/etc/try/$file"; done
 		bed "$host" put "$TRY/sshd.service" /etc/systemd/system/sshd.service
 		bed "$host" run sh -c 'chmod 600 /etc/try/host && systemctl daemon-reload && systemctl start sshd'

@@ -33,9 +33,9 @@ backend app
 
 // sshd is one for each connection, whose ends are its standard streams.
 const (
-	sshd = "HostKey /srv/key\nAuthorizedKeysFile /srv/key.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\n"
+	sshd = "HostKey /srv/key\nAuthorizedKeysFile /srv/key.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\nSetEnv " + flow.QuickSSHD + "\n"
 	ssh  = "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\nIdentitiesOnly yes\nUser root\n" +
-		"IdentityFile /srv/key\nProxyCommand /usr/sbin/sshd -i -f /srv/sshd\n"
+		"IdentityFile /srv/key\nProxyCommand /usr/sbin/sshd -i -f /srv/sshd\n" + flow.QuickSSH
 )
 
 // TestReleaseUnits: two units behind a balancer, which release.sh reaches by ssh: stopped, replaced and started one after
