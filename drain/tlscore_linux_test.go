@@ -46,16 +46,7 @@ func TestSecretsOfTLSInACrash(t *testing.T) {
 		cmd.Env = append(cmd.Env, "GOTRACEBACK=crash")
 	})
 	clients := []*overheard{s.overhear(tls.VersionTLS12), s.overhear(tls.VersionTLS13)}
-	swap := func(gen int) {
-		s.swap()
-		for _, c := range clients {
-			s.eventually("moved", func() bool {
-				a, err := c.ask("POST", "/echo", "hello")
-				must(t, err)
-				return a.gen == gen
-			})
-		}
-	}
+	swap := func(gen int) { s.swapWith(gen, clients) }
 	find := func(text []byte, of ...func(*overheard) [][]byte) (found int) {
 		for _, c := range clients {
 			for _, of := range of {

@@ -236,21 +236,25 @@ func memoryOf(t testing.TB, pid int) (all []byte) {
 	return all
 }
 
+// swapWith swaps, and waits until each client is with generation gen.
+func (s *service) swapWith(gen int, clients []*overheard) {
+	s.Helper()
+	s.swap()
+	for _, c := range clients {
+		s.eventually("moved", func() bool {
+			a, err := c.ask("POST", "/echo", "hello")
+			must(s, err)
+			return a.gen == gen
+		})
+	}
+}
+
 // A process that has taken a connection over the link, and has handed it on, has nothing of what the link has carried in
 // its memory: not of its records, nor of a message, nor of its parts. Copies that Go makes of keys are not spoken of.
 func TestSecretsOfTLSLeaveWithTheirConnection(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{}))
 	clients := []*overheard{s.overhear(tls.VersionTLS12), s.overhear(tls.VersionTLS13)}
-	swap := func(gen int) {
-		s.swap()
-		for _, c := range clients {
-			s.eventually("moved", func() bool {
-				a, err := c.ask("POST", "/echo", "hello")
-				must(t, err)
-				return a.gen == gen
-			})
-		}
-	}
+	swap := func(gen int) { s.swapWith(gen, clients) }
 	count := func(pid int) (n int, as []string) {
 		mem := memoryOf(t, pid)
 		for _, c := range clients {
