@@ -176,8 +176,8 @@ type Config struct {
 	// long, up to 5s, where its host has received it, and is merely busy. It should be
 	// longer than the time for which the balancer keeps idle connections, and shorter than
 	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
-	// that no connection at rest is cut off. Of less than 8s that is 2s before its end, or when half
-	// of it is over.
+	// that no connection at rest is cut off. Where DrainTimeout is less than 8s, that begins 2s before
+	// its end, but not before half of it is over.
 	//
 	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
 	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).

@@ -142,7 +142,7 @@ func (e *estate) release(ctx context.Context, names []string) (b bequest, err er
 		b.released = time.Now()
 	}
 	if err != nil {
-		err = errors.Join(err, e.regainBusy())
+		err = errors.Join(err, e.regainLocked())
 	}
 	return b, err
 }
@@ -181,10 +181,11 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 func (e *estate) regain() error {
 	e.busy.Lock()
 	defer e.busy.Unlock()
-	return e.regainBusy()
+	return e.regainLocked()
 }
 
-func (e *estate) regainBusy() error {
+// regainLocked is regain where busy is held.
+func (e *estate) regainLocked() error {
 	defer e.set.Unpark()
 	if e.lost.Load() {
 		return nil // as was said
