@@ -25,9 +25,6 @@ var builds struct {
 	done map[string]error
 }
 
-// buildFlags are go build's, for all services.
-var buildFlags []string
-
 // Race has the services built with the race detector, whose words a Node looks for: where the services have code of
 // their own. Behind balancers and scripts, which run the binary whenever they ask, it would cost half of the CPU time
 // and look at the library alone, as that one's own tests do. Set it before Main.
@@ -40,9 +37,6 @@ var Keeper = "never"
 // Main is for TestMain.
 func Main(m *testing.M) {
 	flag.Parse()
-	if Race {
-		buildFlags = []string{"-race"}
-	}
 	// Most of the time they wait for something to happen.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		_ = f.Value.Set("8")
@@ -82,7 +76,11 @@ func Examples() string {
 // it is a build of examples/internal/faulty, which takes the same flags.
 func Build(t testing.TB, service, version, fault string) string {
 	t.Helper()
-	return build(t, service, version, fault, "", buildFlags...)
+	var flags []string
+	if Race {
+		flags = []string{"-race"}
+	}
+	return build(t, service, version, fault, "", flags...)
 }
 
 // Static is Build for an image that has no libc.
