@@ -35,7 +35,7 @@ backend app
 const (
 	sshd = "HostKey /srv/key\nAuthorizedKeysFile /srv/key.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n" +
 		"PidFile none\nPrintMotd no\nSetEnv " + flow.QuickSSHD + "\n"
-	ssh  = "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\nIdentitiesOnly yes\nUser root\n" +
+	ssh = "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\nIdentitiesOnly yes\nUser root\n" +
 		"IdentityFile /srv/key\nProxyCommand /usr/sbin/sshd -i -f /srv/sshd\n" + flow.QuickSSH
 )
 
