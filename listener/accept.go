@@ -23,7 +23,7 @@ func (so *socket) Accept() (net.Conn, error) {
 func (so *socket) accept() (*conn, error) {
 	for {
 		so.mu.Lock()
-		for len(so.queue) == 0 && (so.closed && so.resting != nil || !so.closed && (!so.open || so.ending)) {
+		for len(so.queue) == 0 && (so.closed && !so.resting.Empty() || !so.closed && (!so.open || so.ending)) {
 			so.cond.Wait()
 		}
 		if len(so.queue) > 0 {

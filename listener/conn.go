@@ -66,7 +66,7 @@ type conn struct {
 	adoptedAt time.Time                    // zero: it was not
 	dormant   bool                         // it was adopted as a dormant.Conn, and Conn is one until a server gets it
 	awake     atomic.Bool                  // of one that was dormant: Conn is what a server gets
-	restsAt   int                          // guarded by sock.mu: its place in sock.resting from 1 on, 0: none
+	place     int                          // guarded by sock.mu: where it is, or was, in sock.resting
 	adoptDone chan struct{}                // closed when the other process knows that it is adopted; nil: it was not
 	records   *sniff.Records               // set before speaks becomes secured; the reader's
 	h2        atomic.Pointer[h2drain.Conn] // by which Leave ends an HTTP/2 connection

@@ -78,6 +78,17 @@ func (l *lodger) wantResting(t *testing.T, want bool) {
 	}
 }
 
+// awaitHasty returns when it was tried to wake the connection, and it could not be.
+func (l *lodger) awaitHasty(t *testing.T) {
+	t.Helper()
+	so := l.ln.(*socket)
+	l.await(t, "not tried", func(Counts) bool {
+		so.mu.Lock() // which nobody holds for long
+		defer so.mu.Unlock()
+		return so.resting.Hasty()
+	})
+}
+
 func TestAnAdoptedConnectionRests(t *testing.T) {
 	refuse := func(tickets []Ticket, _ []syscall.Conn) ([]bool, error) { return make([]bool, len(tickets)), nil }
 	answers := func(t *testing.T, l *lodger) {
@@ -152,20 +163,12 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 			answers(t, l)
 		},
 		"until there are descriptors": func(t *testing.T, l *lodger) {
-			l.ln.(*socket).mu.Lock()
-			r := l.ln.(*socket).resting
-			r.tick = time.Millisecond
-			l.ln.(*socket).mu.Unlock()
 			full := exhaust(t)
 			l.cl.send(post("b"))
-			l.await(t, "not tried", func(Counts) bool {
-				l.ln.(*socket).mu.Lock()
-				defer l.ln.(*socket).mu.Unlock()
-				return r.hasty
-			})
+			l.awaitHasty(t)
 			l.wantResting(t, true)
 			full()
-			l.ln.(*socket).tickResting(r)
+			l.ln.(*socket).resting.Tick()
 			if g := l.cl.want("b"); g != "2" {
 				t.Errorf("generation %s answers", g)
 			}
@@ -189,22 +192,18 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 			check(t, err)
 			check(t, rc.Control(func(uintptr) {
 				l.cl.send(post("b"))
-				l.await(t, "not tried", func(Counts) bool {
-					l.ln.(*socket).mu.Lock() // which nobody holds for as long
-					defer l.ln.(*socket).mu.Unlock()
-					return l.ln.(*socket).resting.hasty
-				})
+				l.awaitHasty(t)
 			}))
-			l.ln.(*socket).tickResting(l.ln.(*socket).resting)
+			l.ln.(*socket).resting.Tick()
 			if g := l.cl.want("b"); g != "2" {
 				t.Errorf("generation %s answers", g)
 			}
 		},
 		"in no group while others come": func(t *testing.T, l *lodger) {
 			r := l.ln.(*socket).resting
-			l.ln.(*socket).tickResting(r)
+			r.Tick()
 			l.wantResting(t, true)
-			l.ln.(*socket).tickResting(r)
+			r.Tick()
 			l.await(t, "rests", func(Counts) bool { return l.served.Load() == 1 })
 			answers(t, l)
 		},

@@ -2,8 +2,6 @@ package listener
 
 import (
 	"errors"
-	"io"
-	"math"
 	"net"
 	"os"
 	"sync"
@@ -43,9 +41,9 @@ type socket struct {
 	mu          sync.Mutex // guards what follows
 	cond        sync.Cond  // open, closed or queue has changed
 	queue       []*conn
-	resting     *restingConns // nil while no connection rests
-	open        bool          // accepts from outside
-	ending      bool          // accepts nothing any more, but is not closed yet
+	resting     *dormant.Rest[*conn] // nil before the first
+	open        bool                 // accepts from outside
+	ending      bool                 // accepts nothing any more, but is not closed yet
 	closed      bool
 	bound       bool // does not listen yet, see Set.beside
 	interrupted bool // the deadline of ln is over, to end a blocked accept
@@ -137,7 +135,7 @@ func (so *socket) close() error {
 	}
 	so.settleRest()
 	if so.set.leaving.Load() == nil {
-		so.abandonRest()
+		so.resting.Abandon() // what can't be woken for want of descriptors: Accept waits for it, and its server for Accept
 	}
 	so.closed = true
 	so.cond.Broadcast()
@@ -184,30 +182,8 @@ func (e notYet) Timeout() bool { return false }
 
 func (e notYet) Temporary() bool { return true }
 
-// An adopted connection that rests lies dormant in its socket until its client sends something, and gets to a server
-// then, at once. A server has a goroutine and buffers for each, and package net has thirty system calls. To do that
-// for thousands of connections in the moment of a swap would keep the active clients waiting. Most clients rest for
-// longer: theirs get to the server in small groups, within restTime. In a swap before that, they go on without one.
-
-const (
-	restTime  = 5 * time.Second // from the last adoption, about
-	restLeast = 16              // of a group
-)
-
-// restTick is the time between two groups.
+// restTick is the time between two groups of connections that rest, see dormant.Rest.
 var restTick = 5 * time.Millisecond
-
-// restingConns are those of a socket.
-type restingConns struct {
-	poller  *dormant.Poller // nil: there is none, for want of a descriptor
-	conns   []*conn         // by their ids at the poller; nil: it rests no more
-	left    int             // how many rest
-	next    int             // the ones before it rest no more
-	group   int             // how many go at once
-	adopted bool            // some have come since the last tick
-	hasty   bool            // the poller doesn't know all of them
-	tick    time.Duration
-}
 
 // rest keeps a connection that was adopted between two requests. It reports false when so is closed.
 func (so *socket) rest(c *conn) bool {
@@ -217,105 +193,42 @@ func (so *socket) rest(c *conn) bool {
 		return false
 	}
 	so.set.add(c)
-	if so.resting == nil {
-		so.beginRest()
+	if so.resting.Empty() {
+		so.resting = dormant.Begin[*conn](home{so}, restTick)
 	}
-	r := so.resting
-	r.conns = append(r.conns, c)
-	c.restsAt = len(r.conns)
-	r.left++
-	r.adopted = true
-	if so.ending || r.poller == nil || r.poller.Add(c.Conn.(syscall.Conn), int32(c.restsAt-1)) != nil {
-		r.hasty = true
-		so.serveResting(c)
-	}
+	c.place = so.resting.Add(c, c.Conn.(syscall.Conn), !so.ending)
 	return true
 }
 
-func (so *socket) beginRest() {
-	r := &restingConns{tick: restTick}
-	so.resting = r
-	p, err := dormant.NewPoller()
-	if err == nil {
-		r.poller = p
-		go so.awaitResting(r)
-	}
-	time.AfterFunc(r.tick, func() { so.tickResting(r) })
+// home is where connections rest: the socket that they came through.
+type home struct{ *socket }
+
+func (h home) Lock()   { h.mu.Lock() }
+func (h home) Unlock() { h.mu.Unlock() }
+
+// GoesOn implements dormant.Home: Leave may have another process take what rests.
+func (h home) GoesOn() bool {
+	d := h.set.leaving.Load()
+	return d != nil && !d.isOver()
 }
 
-// awaitResting passes on those whose clients have sent something.
-func (so *socket) awaitResting(r *restingConns) {
-	for {
-		ids, err := r.poller.Wait()
-		if err != nil {
-			return
-		}
-		so.mu.Lock()
-		for _, id := range ids {
-			so.serveResting(r.conns[id])
-		}
-		so.mu.Unlock()
-	}
-}
-
-// tickResting passes a group on, unless connections are coming in, or go on to another process.
-func (so *socket) tickResting(r *restingConns) {
-	so.mu.Lock()
-	defer so.mu.Unlock()
-	switch d := so.set.leaving.Load(); {
-	case so.resting != r:
-		return
-	case r.hasty:
-		r.hasty = false
-		so.serveRest(math.MaxInt)
-	case d != nil && !d.isOver():
-	case r.adopted:
-		r.adopted, r.group = false, max(restLeast, len(r.conns)/max(1, int(restTime/r.tick)))
-	default:
-		so.serveRest(r.group)
-	}
-	time.AfterFunc(r.tick, func() { so.tickResting(r) })
-}
-
-// serveRest passes on as many, the oldest first. The caller holds mu.
-func (so *socket) serveRest(most int) {
-	r := so.resting
-	if r == nil {
-		return
-	}
-	for i := r.next; most > 0 && i < len(r.conns); i++ {
-		if c := r.conns[i]; c != nil {
-			if !so.serveResting(c) {
-				return
-			}
-			most--
-		} else if i == r.next {
-			r.next++
-		}
-	}
-}
-
-// serveResting makes Accept return c, unless c is nil. The caller holds mu. What can't be woken yet rests on:
-// another process may be about to take it, or this one is out of descriptors, which is reported as false.
-func (so *socket) serveResting(c *conn) (ok bool) {
-	if c == nil || c.restsAt == 0 {
-		return true
-	}
+// Wake implements dormant.Home: it makes Accept return c.
+func (h home) Wake(c *conn) dormant.Outcome {
 	switch err := c.wake(); {
 	case err == nil:
-		so.endRest(c)
-		so.offerQueued(c)
+		h.offerQueued(c)
 	case scarce(err):
-		so.resting.hasty = true
-		go so.set.starved.report(so.key, err) // the program's function may close so
-		return false
+		go h.set.starved.report(h.key, err) // the program's function may close the socket
+		return dormant.Scarce
 	case errors.Is(err, dormant.ErrBusy):
-		so.resting.hasty = true
-	case !errors.Is(err, errClaimed): // it is closed, or its client has gone
-		so.endRest(c)
-		so.set.remove(c)
+		return dormant.Later
+	case errors.Is(err, errClaimed):
+		return dormant.Stays
+	default: // it is closed, or its client has gone
+		h.set.remove(c)
+		h.cond.Broadcast()
 	}
-	return true
+	return dormant.Over
 }
 
 var errClaimed = errors.New("listener: another process may be about to take it")
@@ -346,59 +259,26 @@ func (c *conn) wake() error {
 	return err
 }
 
-// endRest makes c rest no more. The caller holds mu.
-func (so *socket) endRest(c *conn) {
-	if c.restsAt == 0 {
-		return
-	}
-	r := so.resting
-	r.conns[c.restsAt-1], c.restsAt = nil, 0
-	if r.left--; r.left == 0 {
-		if r.poller != nil {
-			r.poller.Close()
-		}
-		so.resting = nil
-		so.cond.Broadcast()
-	}
-}
-
 // leaveRest makes a connection that stays here rest no more: a server gets it, or it is closed.
 func (c *conn) leaveRest(served bool) {
 	if !c.dormant {
 		return
 	}
-	c.sock.mu.Lock()
-	defer c.sock.mu.Unlock()
+	so := c.sock
+	so.mu.Lock()
+	defer so.mu.Unlock()
 	if served {
-		c.sock.serveResting(c)
+		so.resting.Wake(c, c.place)
 	} else {
-		c.sock.endRest(c)
+		so.resting.Remove(c, c.place)
+		so.cond.Broadcast()
 	}
-}
-
-// abandonRest closes what can't be woken for want of descriptors, where its server ends: Accept would wait for it, and
-// the server for Accept. The caller holds mu.
-func (so *socket) abandonRest() {
-	if so.resting == nil {
-		return
-	}
-	var left []io.Closer
-	for _, c := range so.resting.conns {
-		if c != nil {
-			left = append(left, c)
-		}
-	}
-	go func() {
-		for _, c := range left {
-			_ = c.Close()
-		}
-	}()
 }
 
 // settleRest is called when so accepts nothing more. Where another process takes what rests, that goes on without
 // a server, and Accept waits for it; see drainUnmet. The caller holds mu.
 func (so *socket) settleRest() {
-	if d := so.set.leaving.Load(); d == nil || d.isOver() || !so.tracked.Load() {
-		so.serveRest(math.MaxInt)
+	if !(home{so}).GoesOn() || !so.tracked.Load() {
+		so.resting.WakeAll()
 	}
 }
