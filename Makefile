@@ -92,9 +92,11 @@ fuzz: ## what another process may send, from seeds that nobody chose
 versions: ## two versions of the library in one swap: needs the history of the repository
 	$(GO) test -count=1 -run 'TwoVersions|Frozen' ./drain
 
-oldest: ## what depends on net/http and crypto/tls, with the oldest Go and the newest
-	@set -e; for go in go1.25.4 go1.27.2; do \
-		echo "$$go"; \
-		GOTOOLCHAIN=$$go $(GO) test -count=1 ./listener ./health; \
-		GOTOOLCHAIN=$$go $(GO) test -count=1 -run 'TenSwaps|TLS|Sessions|HandOver|TwoVersions|Jobs' ./drain; \
-	done
+# Two at once by make -j2: tests mostly wait.
+OLDEST = go1.25.4 go1.27.2
+.PHONY: $(OLDEST)
+oldest: $(OLDEST) ## what depends on net/http and crypto/tls, with the oldest Go and the newest
+
+$(OLDEST):
+	GOTOOLCHAIN=$@ $(GO) test -count=1 ./listener ./health
+	GOTOOLCHAIN=$@ $(GO) test -count=1 -run 'TenSwaps|TLS|Sessions|HandOver|TwoVersions|Jobs' ./drain
