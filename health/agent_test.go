@@ -92,8 +92,8 @@ func TestAnAgentHasNoticedWithOneAnswerWhichItHasRead(t *testing.T) {
 		_ = nc.Close()
 		seen := time.Now()
 		wantNoticedAfter(t, s, acting)
-		wantProbers(t, s, Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second, LastSeen: seen, Failures: 1,
-			Needs: 1, Noticed: true, Live: true})
+		wantProbers(t, s, Prober{Kind: "agent", Host: "10.0.0.1", Interval: 2 * time.Second,
+			LastSeen: seen, Failures: 1, Needs: 1, Noticed: true, Live: true})
 	})
 }
 

@@ -75,10 +75,14 @@ func TestAnswersByteForByte(t *testing.T) {
 		status        int
 		ready, pulled string
 	}{
-		{"GET", "GET /ping" + rest, 0, healthy("HTTP/1.1", ok), failing("HTTP/1.1", "501 Not Implemented", pulled)},
-		{"HEAD", "HEAD /ping" + rest, 0, healthy("HTTP/1.1", ""), failing("HTTP/1.1", "501 Not Implemented", "")},
-		{"OPTIONS", "OPTIONS /ping" + rest, 0, healthy("HTTP/1.1", ok), failing("HTTP/1.1", "501 Not Implemented", pulled)},
-		{"503", "GET /ping" + rest, 503, healthy("HTTP/1.1", ok), failing("HTTP/1.1", "503 Service Unavailable", pulled)},
+		{"GET", "GET /ping" + rest, 0, healthy("HTTP/1.1", ok),
+			failing("HTTP/1.1", "501 Not Implemented", pulled)},
+		{"HEAD", "HEAD /ping" + rest, 0, healthy("HTTP/1.1", ""),
+			failing("HTTP/1.1", "501 Not Implemented", "")},
+		{"OPTIONS", "OPTIONS /ping" + rest, 0, healthy("HTTP/1.1", ok),
+			failing("HTTP/1.1", "501 Not Implemented", pulled)},
+		{"503", "GET /ping" + rest, 503, healthy("HTTP/1.1", ok),
+			failing("HTTP/1.1", "503 Service Unavailable", pulled)},
 		{"HTTP/1.0 without Host", "GET /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ok),
 			failing("HTTP/1.0", "501 Not Implemented", pulled)},
 		{"HTTP/1.0 HEAD without Host", "HEAD /ping HTTP/1.0\r\n\r\n", 0, healthy("HTTP/1.0", ""),

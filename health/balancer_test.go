@@ -149,14 +149,17 @@ func TestNoticedIsNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t *testing.T)
 						failures = max(failures, b.fall)
 					}
 					const jitter = 20 * time.Millisecond
-					// One that needs fewer answers than others is out one of its intervals sooner, and has its margin then.
+					// One that needs fewer answers than others is out one of its intervals sooner,
+					// and has its margin then.
 					over := 2 * jitter
 					if slices.ContainsFunc(kinds, func(b simulated) bool { return b.fall < failures }) {
 						over += min(slowest/10, acting)
 					}
 					synctest.Test(t, func(t *testing.T) {
-						sim := simulation{cfg: Config{PullMax: time.Hour, Failures: failures}, balancers: bs, jitter: jitter,
-							healthy: 12*slowest + dice.within(slowest)}
+						sim := simulation{
+							cfg: Config{PullMax: time.Hour, Failures: failures}, balancers: bs, jitter: jitter,
+							healthy: 12*slowest + dice.within(slowest),
+						}
 						if busy {
 							sim.beside = traffic(sim.healthy, 70*time.Millisecond)
 						}
@@ -184,7 +187,8 @@ func TestWorkersThatShareAnIdentityHaveAllNoticed(t *testing.T) {
 		}
 		for range 10 {
 			synctest.Test(t, func(t *testing.T) {
-				out, noticed := simulation{balancers: bs, healthy: 40*time.Second + dice.within(2*time.Second)}.run(t, dice)
+				healthy := 40*time.Second + dice.within(2*time.Second)
+				out, noticed := simulation{balancers: bs, healthy: healthy}.run(t, dice)
 				if noticed < out || noticed > out+2*time.Second+crowd {
 					t.Errorf("phases %v: out after %v, noticed after %v", phases, out, noticed)
 				}
@@ -202,7 +206,8 @@ func TestWorkersAtEvenDistancesHoldThePullByTheirTraffic(t *testing.T) {
 	for range 10 {
 		synctest.Test(t, func(t *testing.T) {
 			healthy := 40*time.Second + dice.within(2*time.Second)
-			out, noticed := simulation{balancers: bs, healthy: healthy, beside: traffic(healthy, 50*time.Millisecond)}.run(t, dice)
+			sim := simulation{balancers: bs, healthy: healthy, beside: traffic(healthy, 50*time.Millisecond)}
+			out, noticed := sim.run(t, dice)
 			if noticed < out || noticed > out+2*time.Second {
 				t.Errorf("out after %v, noticed after %v", out, noticed)
 			}

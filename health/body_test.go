@@ -18,7 +18,8 @@ func TestABodyIsNotWaitedFor(t *testing.T) {
 		{"OPTIONS", "OPTIONS /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "501"},
 		{"HEAD", "HEAD /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", "501"},
 		{"POST", "POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nhalf", "405"},
-		{"POST that asks whether it may", "POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", "405"},
+		{"POST that asks whether it may",
+			"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", "405"},
 	} {
 		for _, pulled := range []bool{false, true} {
 			t.Run(tc.name, func(t *testing.T) {

@@ -35,8 +35,9 @@ func TestWhateverHealthyDoesAProbeIsAnswered(t *testing.T) {
 		want   string // in the body
 		within time.Duration
 	}{
-		"nil":      {func(context.Context) error { return nil }, 200, "success", 0},
-		"an error": {func(context.Context) error { return errors.New("no \"database\"") }, 503, `"not healthy: no \"database\""}`, 0},
+		"nil": {func(context.Context) error { return nil }, 200, "success", 0},
+		"an error": {func(context.Context) error { return errors.New("no \"database\"") },
+			503, `"not healthy: no \"database\""}`, 0},
 		"a long error": {func(context.Context) error { return errors.New(strings.Repeat("é", 300) + "\nx") },
 			503, `é…"}`, 0},
 		"a panic": {func(context.Context) error { panic("boom") }, 503, `"not healthy: panic: boom"}`, 0},

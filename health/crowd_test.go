@@ -91,13 +91,16 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 					continue
 				}
 				b := simulated{host: balancer, interval: inter, fall: 3}
-				for seed := range seeds { // the same each time: in one of some thousands a few at random look like a rhythm
+				// The same each time: in one of some thousands a few at random look like a rhythm.
+				for seed := range seeds {
 					c.dice = die{rand.New(rand.NewPCG(seed, uint64(inter)))}
 					b.phase = c.dice.Float64()
 					synctest.Test(t, func(t *testing.T) {
 						healthy := healthy + c.dice.within(inter)
-						out, noticed := simulation{balancers: []simulated{b}, jitter: 2 * time.Millisecond, healthy: healthy,
-							beside: c.behind(healthy)}.run(t, c.dice)
+						out, noticed := simulation{
+							balancers: []simulated{b}, jitter: 2 * time.Millisecond,
+							healthy: healthy, beside: c.behind(healthy),
+						}.run(t, c.dice)
 						late := noticed - out
 						if late > inter+inter*3/100+acting+10*time.Millisecond {
 							slow++ // what is random has a rhythm by chance, now and then; that costs time

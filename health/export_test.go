@@ -26,7 +26,8 @@ func TestTheNextGenerationKnowsTheProbers(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantProbers(t, s,
-			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, Form: asked, LastSeen: time.Now(), Needs: 3, Live: true},
+			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: `<&>"?`, Form: asked,
+				LastSeen: time.Now(), Needs: 3, Live: true},
 			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: 2 * time.Second,
 				LastSeen: time.Now(), Needs: 3, Live: true})
 		time.Sleep(2 * time.Second)
@@ -83,12 +84,14 @@ func TestImportOfGarbageIsAnErrorAndChangesNothing(t *testing.T) {
 		{line(`{"via":"` + strings.Repeat("a", 257) + `"}`), "longer than 256 bytes"},
 		{line(`{"form":{"method":"` + strings.Repeat("a", 257) + `"}}`), "longer than 256 bytes"},
 		{line(`{"form":"GET"}`), "cannot unmarshal"},
-		{`{"version":1,"probers":[` + strings.Repeat(`{},`, ledger.MaxProbers) + `{}]}`, "1025 probers, more than 1024"},
+		{`{"version":1,"probers":[` + strings.Repeat(`{},`, ledger.MaxProbers) + `{}]}`,
+			"1025 probers, more than 1024"},
 		{strings.Repeat(" ", ledger.MaxParsed+1), "more than 4194304"},
 	} {
 		s := newState(t, Config{})
 		err := s.Import([]byte(tc.in))
-		if err == nil || !strings.HasPrefix(err.Error(), "health: import: ") || !strings.Contains(err.Error(), tc.want) {
+		if err == nil || !strings.HasPrefix(err.Error(), "health: import: ") ||
+			!strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%.60s: error %v, want %q", tc.in, err, tc.want)
 		}
 		if got := s.Probers(); len(got) != 0 {
@@ -106,7 +109,8 @@ func FuzzImport(f *testing.F) {
 		probe(s, balancer)
 	}
 	f.Add(s.Export())
-	f.Add([]byte(`{"version":1,"probers":[{"host":"h","user_agent":"a","age_ns":360000000000,"gaps_ns":[360000000000,0,1]},{},{}]}`))
+	f.Add([]byte(`{"version":1,"probers":[` +
+		`{"host":"h","user_agent":"a","age_ns":360000000000,"gaps_ns":[360000000000,0,1]},{},{}]}`))
 	f.Add([]byte(`{"version":1,"probers":null}`))
 	f.Add([]byte(`{"version":1e400}`))
 	f.Add([]byte("\xff"))

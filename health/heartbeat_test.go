@@ -336,7 +336,9 @@ func TestTheNextGenerationKnowsAgentsAndHeartbeats(t *testing.T) {
 
 func TestImportWaitsForProbersOfAnUnknownKind(t *testing.T) {
 	s := newState(t, Config{})
-	if err := s.Import([]byte(`{"version":1,"probers":[{"kind":"smoke signal","host":"h","gaps_ns":[1000000000,1000000000]}]}`)); err != nil {
+	const unknown = `{"version":1,"probers":[` +
+		`{"kind":"smoke signal","host":"h","gaps_ns":[1000000000,1000000000]}]}`
+	if err := s.Import([]byte(unknown)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Probers(); len(got) != 1 || got[0].Kind != "ping" || !got[0].Live {
@@ -354,7 +356,8 @@ func TestHeartbeatsAreNoticedNeverBeforeTheBalancersAndAtMostOneIntervalAfter(t 
 			for range 10 {
 				bs := make([]simulated, len(intervals))
 				for i, interval := range intervals {
-					bs[i] = simulated{host: fmt.Sprintf("10.0.0.%d:1", i+1), interval: interval, fall: fall, phase: dice.Float64()}
+					host := fmt.Sprintf("10.0.0.%d:1", i+1)
+					bs[i] = simulated{host: host, interval: interval, fall: fall, phase: dice.Float64()}
 				}
 				slowest := slices.Max(intervals)
 				const jitter = 20 * time.Millisecond

@@ -67,11 +67,12 @@ func TestProbersTellsWhoHasNoticed(t *testing.T) {
 		probe(s, "10.0.0.2:1")
 		now := time.Now()
 		wantProbers(t, s,
-			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
-				Failures: 2, Needs: 2, Noticed: true, Live: true},
-			Prober{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second, LastSeen: now,
-				Failures: 1, Needs: 2, Live: true},
-			Prober{Kind: "ping", Host: "10.0.0.9", UserAgent: "curl", Form: asked, LastSeen: now.Add(-63 * time.Second), Needs: 2})
+			Prober{Kind: "ping", Host: "10.0.0.1", UserAgent: "balancer/1", Form: asked, Interval: time.Second,
+				LastSeen: now, Failures: 2, Needs: 2, Noticed: true, Live: true},
+			Prober{Kind: "ping", Host: "10.0.0.2", UserAgent: "balancer/1", Form: asked, Interval: time.Second,
+				LastSeen: now, Failures: 1, Needs: 2, Live: true},
+			Prober{Kind: "ping", Host: "10.0.0.9", UserAgent: "curl", Form: asked,
+				LastSeen: now.Add(-63 * time.Second), Needs: 2})
 	})
 }
 
@@ -80,8 +81,8 @@ func TestProberAsJSON(t *testing.T) {
 		Kind: "ping", Host: "10.0.0.1", UserAgent: "a", Interval: 2 * time.Second,
 		LastSeen: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Failures: 3, Needs: 3, Noticed: true, Live: true,
 	})
-	const want = `{"kind":"ping","host":"10.0.0.1","user_agent":"a","interval_ns":2000000000,"last_seen":"2030-01-02T03:04:05Z",` +
-		`"failures":3,"needs":3,"noticed":true,"live":true}`
+	const want = `{"kind":"ping","host":"10.0.0.1","user_agent":"a","interval_ns":2000000000,` +
+		`"last_seen":"2030-01-02T03:04:05Z","failures":3,"needs":3,"noticed":true,"live":true}`
 	if err != nil || string(b) != want {
 		t.Errorf("%s, %v, want\n%s", b, err, want)
 	}

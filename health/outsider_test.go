@@ -64,7 +64,9 @@ func TestAVisitorDoesNotHoldAPullBesideABalancer(t *testing.T) {
 }
 
 // asking has outsiders ask for /ping.
-func asking(pause func() time.Duration, who func(i int) (remote, agent string)) func(*State, <-chan struct{}, func() bool) {
+func asking(
+	pause func() time.Duration, who func(i int) (remote, agent string),
+) func(*State, <-chan struct{}, func() bool) {
 	return func(s *State, stop <-chan struct{}, _ func() bool) {
 		time.Sleep(pause())
 		for i := 0; !closed(stop); i++ {
@@ -92,7 +94,9 @@ func TestOutsidersAloneHoldAPullForThreeSecondsAtMost(t *testing.T) {
 	for name, who := range all {
 		t.Run(name, func(t *testing.T) {
 			dice := dice(t)
-			for _, mean := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second} {
+			for _, mean := range []time.Duration{
+				20 * time.Millisecond, 300 * time.Millisecond, time.Second, 5 * time.Second,
+			} {
 				if testing.Short() && mean < time.Second {
 					continue // thousands of requests a pull
 				}
@@ -204,7 +208,8 @@ func TestALedgerOfAnOlderVersion(t *testing.T) {
 			fmt.Fprintf(&b, `{"kind":"ping","host":"192.0.2.1","user_agent":"%04d%s","age_ns":1,"gaps_ns":[]},`, i,
 				strings.Repeat("x", 250))
 		}
-		b.WriteString(`{"kind":"ping","host":"10.0.0.1","user_agent":"balancer/1","age_ns":500000000,"gaps_ns":[2000000000,2000000000,2000000000,2000000000,2000000000]}]}`)
+		b.WriteString(`{"kind":"ping","host":"10.0.0.1","user_agent":"balancer/1","age_ns":500000000,` +
+			`"gaps_ns":[2000000000,2000000000,2000000000,2000000000,2000000000]}]}`)
 		s := newState(t, Config{})
 		if err := s.Import([]byte(b.String())); err != nil {
 			t.Fatal(err)
@@ -244,7 +249,8 @@ func TestOnlyProbersOfTheConfiguredNetworksCount(t *testing.T) {
 			}
 		})
 	}
-	if _, err := New(Config{Probers: []netip.Prefix{{}}}); err == nil || !strings.Contains(err.Error(), "Config.Probers") {
+	_, err := New(Config{Probers: []netip.Prefix{{}}})
+	if err == nil || !strings.Contains(err.Error(), "Config.Probers") {
 		t.Errorf("an invalid network: %v", err)
 	}
 }
@@ -312,7 +318,9 @@ func TestForwardedPingsAreVisitorsOfABalancer(t *testing.T) {
 func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 	for _, inter := range []time.Duration{time.Second, 2 * time.Second, 5 * time.Second} {
 		// before the pull, the first time
-		for _, asked := range []time.Duration{100 * time.Millisecond, 9 * inter / 10, 11 * inter / 10, 19 * inter / 10} {
+		for _, asked := range []time.Duration{
+			100 * time.Millisecond, 9 * inter / 10, 11 * inter / 10, 19 * inter / 10,
+		} {
 			synctest.Test(t, func(t *testing.T) {
 				sim := simulation{balancers: []simulated{{host: balancer, interval: inter, fall: 3}}, healthy: asked}
 				sim.beside = func(s *State, stop <-chan struct{}, in func() bool) {
@@ -321,7 +329,8 @@ func TestABalancerThatHasJustBegunIsWaitedForWhileItSends(t *testing.T) {
 					}
 				}
 				if out, noticed := sim.run(t, dice(t)); noticed-out > 3*time.Second {
-					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v", inter, asked, out, noticed)
+					t.Errorf("inter %v, first asked %v before: out after %v, noticed after %v",
+						inter, asked, out, noticed)
 				}
 			})
 		}

@@ -20,7 +20,8 @@ func TestNewRefusesAConfigAndNamesTheFieldAndTheCure(t *testing.T) {
 		{"negative PullMax", Config{PullMax: -time.Second}, []string{"Config.PullMax is -1s", "use more than 0"}},
 		{"PullMin beyond PullMax", Config{PullMin: 2 * time.Second, PullMax: time.Second},
 			[]string{"PullMin is 2s", "raise PullMax"}},
-		{"PullMin beyond the default", Config{PullMin: time.Minute}, []string{"PullMin is 1m0s", "PullMax, which is 30s"}},
+		{"PullMin beyond the default", Config{PullMin: time.Minute},
+			[]string{"PullMin is 1m0s", "PullMax, which is 30s"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, err := New(tc.cfg)

@@ -36,9 +36,11 @@ func TestWhatAPullWaitsFor(t *testing.T) {
 		"a visitor": {before: every(1, "curl"), want: "192.0.2.7 curl (asked once, 0 of 3 failing answers)"},
 		"a browser that asks once": {before: browser,
 			want: "192.0.2.7 Mozilla/5.0 " + strings.Repeat("x", 28) + "… (asked once, 0 of 3 failing answers)"},
-		"four visitors": {before: all(every(1, "a"), browser, func(s *State) { probe(s, balancer); probe(s, "10.0.0.2:1") }),
-			want: "and 1 more"},
-		"one who comes back": {before: every(2, "curl"), want: "192.0.2.7 curl (asks now and then, 0 of 3 failing answers)",
+		"four visitors": {
+			before: all(every(1, "a"), browser, func(s *State) { probe(s, balancer); probe(s, "10.0.0.2:1") }),
+			want:   "and 1 more"},
+		"one who comes back": {before: every(2, "curl"),
+			want:    "192.0.2.7 curl (asks now and then, 0 of 3 failing answers)",
 			without: "192.0.2.7 curl (asks", until: 3 * time.Second},
 		"a balancer": {before: all(every(4, "b"), browser), during: every(2, "b"), want: "Mozilla",
 			without: "192.0.2.7 b (every 2s, 0 of 3 failing answers)", until: 30 * time.Second, end: Overdue},
@@ -46,7 +48,8 @@ func TestWhatAPullWaitsFor(t *testing.T) {
 			without: "b (every 2s, 0 of 3 failing answers)", until: 30 * time.Second, end: Noticed},
 		"a balancer that stops asking": {before: every(4, "b"), during: every(1, "b"), want: "b (every 2s",
 			without: "b (every 2s", until: 30 * time.Second, end: Noticed},
-		"PullMin": {cfg: Config{PullMin: 20 * time.Second}, want: "PullMin", without: "PullMin", until: 20 * time.Second},
+		"PullMin": {cfg: Config{PullMin: 20 * time.Second}, want: "PullMin",
+			without: "PullMin", until: 20 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.end == Overdue {
@@ -66,7 +69,8 @@ func TestWhatAPullWaitsFor(t *testing.T) {
 				if waits != (tc.without != "") || !strings.Contains(w.For, tc.without) {
 					t.Errorf("without visitors it waits for %q, want %q", w.For, tc.without)
 				}
-				if waits && (!w.Since.Equal(begun) || w.Until.Sub(begun) > tc.until || w.Until.Sub(begun) < tc.until/3) {
+				until := w.Until.Sub(begun)
+				if waits && (!w.Since.Equal(begun) || until > tc.until || until < tc.until/3) {
 					t.Errorf("without visitors it waits since %v until %v; want %v", w.Since, w.Until, tc.until)
 				}
 				if tc.during != nil {

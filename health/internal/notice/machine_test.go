@@ -83,7 +83,8 @@ func TestNothingChangesBeforeWaitSaysSo(t *testing.T) {
 			for begun := l.now; ; {
 				wait := l.m.Wait(l.now)
 				if wait > l.m.cfg.PullMax-(l.now-begun) {
-					t.Fatalf("seed %d: waits for %v, %v after the pull; PullMax is %v", seed, wait, l.now-begun, l.m.cfg.PullMax)
+					t.Fatalf("seed %d: waits for %v, %v after the pull; PullMax is %v",
+						seed, wait, l.now-begun, l.m.cfg.PullMax)
 				}
 				if wait <= 0 {
 					if l.now-begun < l.m.cfg.PullMin {
@@ -96,8 +97,8 @@ func TestNothingChangesBeforeWaitSaysSo(t *testing.T) {
 				}
 				at := l.now + l.within(wait)
 				if got := l.m.Wait(at); got <= 0 {
-					t.Fatalf("seed %d: %v after the pull it waits for %v, and it is noticed after %v", seed, l.now-begun,
-						wait, at-begun)
+					t.Fatalf("seed %d: %v after the pull it waits for %v, and it is noticed after %v",
+						seed, l.now-begun, wait, at-begun)
 				}
 				l.until(l.now + wait)
 			}
