@@ -105,7 +105,9 @@ func TestAdoptedIdleConnectionLivesByTheIdleTimeout(t *testing.T) {
 			for round := range 2 { // the second is a request like any other
 				cl.send("POST / HTTP/1.1\r\n")
 				one.wantHeard(t, 1)
-				one.await(t, "deadline of the header", func(Counts) bool { return about(d.now(), x.begun) || d.now() == x.begun })
+				one.await(t, "deadline of the header", func(Counts) bool {
+					return about(d.now(), x.begun) || d.now() == x.begun
+				})
 				cl.send("Host: x\r\nContent-Length: 1\r\n\r\n")
 				if got := <-body; !about(got, x.read) && got != x.read {
 					t.Errorf("round %d, body: %v, want %v", round, got, x.read)
@@ -163,7 +165,8 @@ func TestHandlersSetTheirOwnDeadlines(t *testing.T) {
 			entered, proceed := make(chan struct{}), make(chan struct{})
 			errs := make(chan error, 1)
 			one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(30 * time.Millisecond)); err != nil {
+				soon := time.Now().Add(30 * time.Millisecond)
+				if err := http.NewResponseController(w).SetReadDeadline(soon); err != nil {
 					t.Error(err)
 				}
 				close(entered)
@@ -192,8 +195,10 @@ func TestDepartureIsNoTimeoutForHandlers(t *testing.T) {
 	entered := make(chan context.Context, 1)
 	proceed := make(chan struct{})
 	one := next(t, nil, &http.Server{
-		ConnState:   func(_ net.Conn, s http.ConnState) { states <- s },
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, key{}, "mine") },
+		ConnState: func(_ net.Conn, s http.ConnState) { states <- s },
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, key{}, "mine")
+		},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			entered <- r.Context()
 			body, err := io.ReadAll(r.Body)
@@ -201,7 +206,8 @@ func TestDepartureIsNoTimeoutForHandlers(t *testing.T) {
 				t.Errorf("body: %v", err)
 			}
 			<-proceed // with net/http's own read in the background
-			_, _ = fmt.Fprintf(w, "%s %s %d %v", body, r.Context().Value(key{}), Requests(r.Context()), r.Context().Err())
+			_, _ = fmt.Fprintf(w, "%s %s %d %v",
+				body, r.Context().Value(key{}), Requests(r.Context()), r.Context().Err())
 		}),
 	})
 	cl := dial(t, one)

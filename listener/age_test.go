@@ -56,7 +56,8 @@ func TestAgesAreSpread(t *testing.T) {
 					t.Errorf("%+v: %v are left, want %v", x, a.left(), want)
 				}
 			}
-			if spread := x.most - x.least; x.most > 0 && (least < x.least || most > x.most || most-least < spread*9/10) {
+			spread := x.most - x.least
+			if x.most > 0 && (least < x.least || most > x.most || most-least < spread*9/10) {
 				t.Errorf("%+v: between %v and %v", x, least, most)
 			}
 		}
@@ -210,8 +211,10 @@ func TestTheAnswerBehindTheAgeIsTheLast(t *testing.T) {
 		},
 	} {
 		for _, kind := range []string{"tracked", "ServeTLS", "TLS", "wrapped", "foreign", "followed"} {
-			if name == "requests behind it" && (kind == "TLS" || kind == "foreign") || // they can't be seen there
-				kind == "followed" && (name == "a long request" || name == "a handler that says otherwise") { // is no matter there
+			unseen := name == "requests behind it" && (kind == "TLS" || kind == "foreign")
+			noMatter := kind == "followed" &&
+				(name == "a long request" || name == "a handler that says otherwise")
+			if unseen || noMatter {
 				continue
 			}
 			t.Run(name+"/"+kind, func(t *testing.T) {
@@ -261,7 +264,8 @@ func TestHTTP2IsToldBehindTheAge(t *testing.T) {
 	for name, spend := range map[string]func(c *h2){
 		"at rest": func(c *h2) { time.Sleep(24 * time.Hour); c.post(3, "next") },
 		"a long stream": func(c *h2) {
-			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 3, append(bytes.Clone(postHead), 0, 4, 's', 'l', 'o', 'w', 1, '1'))
+			head := append(bytes.Clone(postHead), 0, 4, 's', 'l', 'o', 'w', 1, '1')
+			c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 3, head)
 			c.frame(0, 1, 3, []byte("next"))
 		},
 	} {
@@ -343,7 +347,8 @@ func TestAMovedConnectionKeepsItsAge(t *testing.T) {
 	}
 }
 
-// A request that is sent behind one whose answer is the last, against what HTTP says, does not cost the client that answer.
+// A request that is sent behind one whose answer is the last, against what HTTP says, does not cost the
+// client that answer.
 func TestTheLastAnswerArrivesWhole(t *testing.T) {
 	body := strings.Repeat("x", 8<<20)
 	come, goOn := make(chan context.Context), make(chan struct{})

@@ -114,7 +114,9 @@ var dialects = []dialect{
 	}},
 	{"chunked", func(c *client, rnd *rand.Rand, n int) {
 		a, b := fmt.Sprint(n), strings.Repeat("y", 1+rnd.IntN(5000))
-		c.scatter(rnd, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n%x\r\n%s\r\n%x\r\n%s\r\n0\r\nT: 1\r\n\r\n", len(a), a, len(b), b))
+		const format = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: T\r\n\r\n" +
+			"%x\r\n%s\r\n%x\r\n%s\r\n0\r\nT: 1\r\n\r\n"
+		c.scatter(rnd, fmt.Sprintf(format, len(a), a, len(b), b))
 		c.hear("POST", a+b)
 	}},
 	{"expect", func(c *client, rnd *rand.Rand, n int) {

@@ -87,9 +87,11 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 }
 
 // A client that is slow to send a head, and one that is slow to shake hands, have the grace that was promised.
-// A handler that takes the connection to speak HTTP/2, as golang.org/x/net/http2/h2c does, waits for the client's preface.
+// A handler that takes the connection to speak HTTP/2, as golang.org/x/net/http2/h2c does, waits for the
+// client's preface.
 func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
-	const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+	const upgrade = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n" +
+		"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
 	for name, sends := range map[string][2]string{
 		"half of the preface":                     {h2frame.Preface[:18]},
 		"a preface that goes on":                  {h2frame.Preface[:18], "SM"},
@@ -270,7 +272,8 @@ func TestCutOffIsInTheLedger(t *testing.T) {
 		{"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", "POST", "/b", 1},
 		{"PUT /changed HTTP/1.1\r\nHost: x\r\n\r\n", "PUT", "/changed", 1},
 		{"GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n", "GET", "/hijack", 0},
-		{"GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "GET", "/" + strings.Repeat("x", 199) + "…", 1},
+		{"GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+			"GET", "/" + strings.Repeat("x", 199) + "…", 1},
 	} {
 		one := next(t, nil, &http.Server{Handler: handler})
 		var book ledger
@@ -287,7 +290,8 @@ func TestCutOffIsInTheLedger(t *testing.T) {
 		one.set.Close()
 		one.set.Close()
 		all := book.all()
-		if len(all) != 1 || all[0].Kind != LostCutOff || all[0].Method != x.method || all[0].Path != x.path || all[0].Age <= 0 {
+		if len(all) != 1 || all[0].Kind != LostCutOff || all[0].Method != x.method ||
+			all[0].Path != x.path || all[0].Age <= 0 {
 			t.Errorf("%.30q: %+v", x.sends, all)
 		}
 		if n := one.set.Counts(); n.Lost != x.lost || n.CutOff != 1 {
@@ -303,12 +307,13 @@ func TestPipelinedRequestsAreAnswered(t *testing.T) {
 		for _, how := range []string{"stop", "swap"} {
 			for _, body := range []bool{false, true} {
 				entered, release := make(chan struct{}, many), make(chan struct{})
-				one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.Copy(io.Discard, r.Body)
 					entered <- struct{}{}
 					<-release
 					_, _ = io.WriteString(w, r.URL.Path)
-				})})
+				})
+				one := next(t, nil, &http.Server{Handler: handler})
 				c := dial(t, one)
 				one.await(t, "not accepted", func(n Counts) bool { return n.New == 1 })
 				request := "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -319,9 +324,10 @@ func TestPipelinedRequestsAreAnswered(t *testing.T) {
 				<-entered
 				var handover Handover
 				if how == "swap" {
-					handover = one.handTo(next(t, one, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					taker := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 						_, _ = io.WriteString(w, "/x")
-					})}))
+					})
+					handover = one.handTo(next(t, one, &http.Server{Handler: taker}))
 				}
 				wait := one.depart(t, handover, time.Hour)
 				close(release)

@@ -33,7 +33,8 @@ func TestRequestThatTheBufferCutsIsCounted(t *testing.T) {
 			c := dial(t, one)
 			one.await(t, "not accepted", func(n Counts) bool { return n.New == 1 })
 			pad := quirks.ReadSize - cut - len(x.head) - len("X: \r\n\r\n") - len(x.body)
-			c.send(fmt.Sprintf("%sX: %s\r\n\r\n%s%s", x.head, strings.Repeat("x", pad), x.body, strings.Repeat(x.behind, 3)))
+			c.send(fmt.Sprintf("%sX: %s\r\n\r\n%s%s",
+				x.head, strings.Repeat("x", pad), x.body, strings.Repeat(x.behind, 3)))
 			<-entered
 			wait := one.depart(t, nil, 0)
 			close(release)

@@ -21,7 +21,9 @@ import (
 func flood(t testing.TB, g *generation, first, again []byte) {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
-		return rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1) })
+		return rc.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1)
+		})
 	}}
 	nc, err := d.Dial("tcp", g.ln.Addr().String())
 	check(t, err)
@@ -49,8 +51,9 @@ func TestFloodsHoldNobody(t *testing.T) {
 			slices.Repeat(rawFrame(h2frame.TypePing, h2frame.FlagAck, 0, h2frame.Ping(1)[h2frame.HeaderLen:]), 1000)},
 		"unknown frames": {slices.Concat(begin, request), slices.Repeat(rawFrame(0x42, 0, 0, make([]byte, 1000)), 100)},
 		"data":           {slices.Concat(begin, request), slices.Repeat(rawFrame(0, 0, 1, make([]byte, 1000)), 100)},
-		"pings":          {slices.Concat(begin, request), slices.Repeat(rawFrame(h2frame.TypePing, 0, 0, make([]byte, 8)), 1000)},
-		"an ended one":   {begin, slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
+		"pings": {slices.Concat(begin, request),
+			slices.Repeat(rawFrame(h2frame.TypePing, 0, 0, make([]byte, 8)), 1000)},
+		"an ended one": {begin, slices.Repeat(rawFrame(8, 0, 0, []byte{0, 0, 0, 1}), 1000)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := &http.Server{ErrorLog: log.New(io.Discard, "", 0),
@@ -69,7 +72,8 @@ func TestFloodsHoldNobody(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			if err := one.set.Leave(ctx, nil, 500*time.Millisecond); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			err := one.set.Leave(ctx, nil, 500*time.Millisecond)
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 			left := time.Since(start)
@@ -78,7 +82,8 @@ func TestFloodsHoldNobody(t *testing.T) {
 			if took := time.Since(start); took > patience { // the flood has no end by itself
 				t.Errorf("closed after %v, Leave was over after %v", took, left)
 			}
-			one.await(t, "open", func(n Counts) bool { return n.Open() == 0 }) // those that were about to close by themselves
+			// Some were about to close by themselves.
+			one.await(t, "open", func(n Counts) bool { return n.Open() == 0 })
 			t.Logf("Leave %v, all %v", left, time.Since(start))
 		})
 	}

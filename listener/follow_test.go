@@ -133,7 +133,8 @@ func TestConnectionsOfUnknownServersMoveAtRest(t *testing.T) {
 		<-busy.come
 		two, _ := u.next(t, one, nil)
 		left := one.leave(t, two)
-		one.await(t, "two do not move", func(n Counts) bool { return n.Moved == 2 }) // what comes before may be read here
+		// What comes before that may be read here.
+		one.await(t, "two do not move", func(n Counts) bool { return n.Moved == 2 })
 		for _, c := range []*client{silent, resting} {
 			if got := c.ask("b"); got != "2" {
 				t.Errorf("generation %s answers", got)
@@ -211,7 +212,8 @@ func TestServersThatSpeakTLSThemselvesAreWarnedOf(t *testing.T) {
 	srv := &http.Server{Handler: echo(1), TLSConfig: certified("http/1.1")}
 	g.serve(t, func() error { return srv.ServeTLS(g.set.Follow(g.ln), "", "") })
 	c := dialTLS(t, g)
-	for end := time.Now().Add(patience); len(said()) == 0 && time.Now().Before(end); { // not each read has begun when it is to end
+	// Not each read has begun when it is to end.
+	for end := time.Now().Add(patience); len(said()) == 0 && time.Now().Before(end); {
 		c.ask("a")
 	}
 	c.ask("a")
@@ -262,7 +264,8 @@ func TestOtherProtocolsAreNotFollowed(t *testing.T) {
 				}
 			}
 			g.await(t, "not other", func(n Counts) bool { return n.Other == 1 })
-			left := g.depart(t, func([]Ticket, []syscall.Conn) ([]bool, error) { panic("nothing to hand over") }, time.Millisecond)
+			never := func([]Ticket, []syscall.Conn) ([]bool, error) { panic("nothing to hand over") }
+			left := g.depart(t, never, time.Millisecond)
 			time.Sleep(20 * time.Millisecond) // several graces
 			cl.send("more\n")
 			if got := <-heard; got != "more\n" {

@@ -168,7 +168,8 @@ func (b *duplex) wantOurs() {
 		switch {
 		case bytes.HasPrefix(said, frame) && n >= h2frame.HeaderLen:
 			said = said[n:]
-		case first || len(rest) > 0 && !bytes.Equal(frame, h2frame.GoAway(h2frame.MaxStream)) && frame[3] != h2frame.TypePing:
+		case first || len(rest) > 0 &&
+			!bytes.Equal(frame, h2frame.GoAway(h2frame.MaxStream)) && frame[3] != h2frame.TypePing:
 			b.t.Fatalf("the server has said %q, the client has got %q", b.said, b.got)
 		case frame[min(3, n-1)] == h2frame.TypePing:
 			pings++
@@ -305,7 +306,8 @@ func FuzzTLSConn(f *testing.F) {
 			}
 			b.end()
 			if !bytes.HasPrefix(b.sent, b.heard) || !bytes.HasPrefix(b.said, b.got) {
-				t.Errorf("sent %q, the server has read %q; said %q, the client has got %q", b.sent, b.heard, b.said, b.got)
+				t.Errorf("sent %q, the server has read %q; said %q, the client has got %q",
+					b.sent, b.heard, b.said, b.got)
 			}
 		})
 	})

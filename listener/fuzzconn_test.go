@@ -71,7 +71,9 @@ func FuzzConn(f *testing.F) {
 					leaves = true
 					var handover Handover
 					if op&8 != 0 {
-						handover = func(t []Ticket, _ []syscall.Conn) ([]bool, error) { return make([]bool, len(t)), nil }
+						handover = func(t []Ticket, _ []syscall.Conn) ([]bool, error) {
+							return make([]bool, len(t)), nil
+						}
 					}
 					go func() { left <- set.Leave(t.Context(), handover, time.Duration(op)*time.Millisecond/8) }()
 				}

@@ -163,7 +163,10 @@ func TestNothingIsLostAtAnyCut(t *testing.T) {
 			s := newSerials(t)
 			gen := w.next(t, nil, s)
 			address := gen.ln.Addr().String()
-			load := &draintest.Load{Keep: clients, Client: draintest.Client{Addr: address, Timeout: patience, Blind: true}}
+			load := &draintest.Load{
+				Keep:   clients,
+				Client: draintest.Client{Addr: address, Timeout: patience, Blind: true},
+			}
 			load.Client.Dial = func() (net.Conn, error) {
 				nc, err := net.Dial("tcp", address)
 				if err != nil {

@@ -148,7 +148,8 @@ func (c *h2) until(kind byte) frameRead {
 func (c *h2) wantGoAway(last uint32) {
 	c.t.Helper()
 	f := c.until(h2frame.TypeGoAway)
-	if got, code := binary.BigEndian.Uint32(f.payload), binary.BigEndian.Uint32(f.payload[4:]); got != last || code != 0 {
+	got, code := binary.BigEndian.Uint32(f.payload), binary.BigEndian.Uint32(f.payload[4:])
+	if got != last || code != 0 {
 		c.t.Fatalf("GOAWAY for streams above %d with code %d, want %d, 0", got, code, last)
 	}
 }
@@ -239,7 +240,8 @@ func TestHTTP2ThatHasNotBegunARequestEnds(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		one := serveHTTP2(t, kind, &http.Server{})
 		c := dialHTTP2(t, one, kind)
-		wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), 4*time.Second) // half of which a connection without TLS has to move
+		// A connection without TLS has half of the grace to move.
+		wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), 4*time.Second)
 		c.wantGoAway(h2frame.MaxStream)
 		c.pong()
 		c.calm()
@@ -300,7 +302,8 @@ func TestHTTP2WithoutPongsEndsBetweenFrames(t *testing.T) {
 		}
 		block.frame(h2frame.TypeContinued, h2frame.FlagEndBlock, 1, postHead[3:])
 		idle.wantGoAway(0)
-		one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 }) // the idle one is gone: time is over for all
+		// The idle one is gone: time is over for all.
+		one.await(t, "not told", func(n Counts) bool { return n.HTTP2 < 3 })
 		half.send([]byte("lf"))
 		half.wantGoAway(1)
 		half.wantAnswer(1, "half")
@@ -324,7 +327,8 @@ func TestHTTP2BeginningsGetOneGrace(t *testing.T) {
 		"one byte":         append([]byte(h2frame.Preface+string(settings)), 0),
 		"half a header block": append([]byte(h2frame.Preface+string(settings)),
 			rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock, 1, postHead)[:h2frame.HeaderLen+2]...),
-		"headers without end": append([]byte(h2frame.Preface+string(settings)), rawFrame(h2frame.TypeHeaders, 0, 1, postHead)...),
+		"headers without end": append([]byte(h2frame.Preface+string(settings)),
+			rawFrame(h2frame.TypeHeaders, 0, 1, postHead)...),
 		"half a continuation": append([]byte(h2frame.Preface+string(settings)+string(rawFrame(h2frame.TypeHeaders, 0, 1,
 			postHead[:3]))), 0, 0, 3, h2frame.TypeContinued, 0),
 		"half a ping": append([]byte(h2frame.Preface+string(settings)), h2frame.Ping(1)[:12]...),
@@ -534,7 +538,9 @@ func TestHTTP2IsWhatItWasToTheUser(t *testing.T) {
 		var strange, states atomic.Int32
 		type key struct{}
 		srv := &http.Server{
-			BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), key{}, "base") },
+			BaseContext: func(net.Listener) context.Context {
+				return context.WithValue(context.Background(), key{}, "base")
+			},
 			ConnState: func(nc net.Conn, _ http.ConnState) {
 				states.Add(1)
 				if _, ok := nc.(*tls.Conn); ok != (kind == "h2") || nc != accepted(nc) {

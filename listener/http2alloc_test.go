@@ -48,7 +48,8 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 	t.Cleanup(func() { _ = srv.Close() })
 	nc := dialTo(t, ln.Addr())
 	get := slices.Concat([]byte{0x82}, postHead[1:])
-	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 0, get)}
+	req := rawFrame(h2frame.TypeHeaders, h2frame.FlagEndBlock|1, 0, get)
+	w := &h2wire{t: t, nc: nc, br: bufio.NewReader(nc), stream: 1, req: req}
 	_, _ = nc.Write(append([]byte(h2frame.Preface), slices.Concat(rawFrame(4, 0, 0, nil),
 		rawFrame(8, 0, 0, []byte{0x7f, 0, 0, 0}))...)) // a window for all answers
 	for range 50 {

@@ -85,7 +85,8 @@ func TestHTTP2MovesUnderLoad(t *testing.T) {
 			running.Go(func() {
 				for n := 0; !stop.Load(); n++ {
 					body := strings.Repeat(fmt.Sprintf("%d-%d ", i, n), 1+n%3*5000)
-					req, err := http.NewRequest("POST", fmt.Sprintf("%s://%s/%d/%d", scheme, at, i, n), io.MultiReader(strings.NewReader(body)))
+					target := fmt.Sprintf("%s://%s/%d/%d", scheme, at, i, n)
+					req, err := http.NewRequest("POST", target, io.MultiReader(strings.NewReader(body)))
 					check(t, err)
 					req.Header.Set(fmt.Sprintf("X-%d", n%100), fmt.Sprint(n))
 					resp, err := client.Do(req)
@@ -341,22 +342,27 @@ func TestHTTP2MovesWhereItFits(t *testing.T) {
 		})
 		large := &http.HTTP2Config{MaxDecoderHeaderTableSize: 8192, MaxReadFrameSize: 1 << 21,
 			MaxReceiveBufferPerConnection: 1 << 21, MaxReceiveBufferPerStream: 1 << 21}
+		smallTable := &http.HTTP2Config{MaxDecoderHeaderTableSize: 99}
+		smallFrames := &http.HTTP2Config{MaxReadFrameSize: 1 << 14}
+		smallWindow := &http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 17}
+		smallOnes := &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 17}
+		heads := func(most int) *http.Server { return &http.Server{MaxHeaderBytes: most} }
 		for name, test := range map[string]struct {
 			from, to *http.Server
 			kept     int // bytes of a field in the table
 			moves    bool
 		}{
 			"as large":              {&http.Server{HTTP2: large}, &http.Server{HTTP2: large}, 3000, true},
-			"larger":                {&http.Server{MaxHeaderBytes: 9000}, &http.Server{HTTP2: large, MaxHeaderBytes: 1 << 21}, 3000, true},
+			"larger":                {heads(9000), &http.Server{HTTP2: large, MaxHeaderBytes: 1 << 21}, 3000, true},
 			"as large by default":   {&http.Server{HTTP2: large}, &http.Server{}, 9, false},
-			"a smaller table":       {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxDecoderHeaderTableSize: 99}}, 9, false},
-			"smaller frames":        {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReadFrameSize: 1 << 14}}, 9, false},
-			"a smaller window":      {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: 1 << 17}}, 9, false},
-			"smaller ones":          {&http.Server{}, &http.Server{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 17}}, 9, false},
-			"smaller heads":         {&http.Server{}, &http.Server{MaxHeaderBytes: 1024}, 9, false},
-			"small heads":           {&http.Server{MaxHeaderBytes: 1024}, &http.Server{MaxHeaderBytes: 1024}, 600, true},
-			"a table of more heads": {&http.Server{MaxHeaderBytes: 1024}, &http.Server{MaxHeaderBytes: 1024}, 900, false},
-			"tiny heads":            {&http.Server{MaxHeaderBytes: 1}, &http.Server{MaxHeaderBytes: 1}, 9, true},
+			"a smaller table":       {&http.Server{}, &http.Server{HTTP2: smallTable}, 9, false},
+			"smaller frames":        {&http.Server{}, &http.Server{HTTP2: smallFrames}, 9, false},
+			"a smaller window":      {&http.Server{}, &http.Server{HTTP2: smallWindow}, 9, false},
+			"smaller ones":          {&http.Server{}, &http.Server{HTTP2: smallOnes}, 9, false},
+			"smaller heads":         {&http.Server{}, heads(1024), 9, false},
+			"small heads":           {heads(1024), heads(1024), 600, true},
+			"a table of more heads": {heads(1024), heads(1024), 900, false},
+			"tiny heads":            {heads(1), heads(1), 9, true},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -364,10 +370,12 @@ func TestHTTP2MovesWhereItFits(t *testing.T) {
 				one := firstHTTP2(t, kind, test.from)
 				c := dialHTTP2(t, one, kind)
 				c.frame(4, h2frame.FlagAck, 0, nil)
-				field := append(hpackLength([]byte("\x40\x06x-kept"), test.kept), bytes.Repeat([]byte("v"), test.kept)...)
+				field := append(hpackLength([]byte("\x40\x06x-kept"), test.kept),
+					bytes.Repeat([]byte("v"), test.kept)...)
 				ask := func(stream uint32, field []byte) {
 					t.Helper()
-					c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, stream, append(slices.Clone(postHead), field...))
+					head := append(slices.Clone(postHead), field...)
+					c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, stream, head)
 					c.goesOn(stream, fmt.Sprint(test.kept))
 				}
 				ask(1, field)

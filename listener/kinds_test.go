@@ -76,7 +76,8 @@ func TestIdleTLSGetsAGrace(t *testing.T) {
 		c.ask("a")
 	}
 	one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 })
-	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Hour) // in which the last request is sure to come
+	// In an hour the last request is sure to come.
+	wait := one.depart(t, one.handTo(next(t, nil, &http.Server{})), time.Hour)
 	last.send(post("last"))
 	last.wantLast("last")
 	one.set.Hurry(50 * time.Millisecond)

@@ -54,7 +54,9 @@ func begin(t *testing.T, set *Set, srv *http.Server, led bool) {
 
 // A server whose HTTP/2 can't be led is warned of when it begins, with the cure; all others are not.
 func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
-	other := map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
+	other := map[string]func(*http.Server, *tls.Conn, http.Handler){
+		"h2": func(*http.Server, *tls.Conn, http.Handler) {},
+	}
 	unencrypted := func(srv *http.Server) {
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetUnencryptedHTTP2(true)
@@ -73,7 +75,8 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 		"default, unled": {set: func(*http.Server) {}, unled: true}, // it may never speak HTTP/2
 		"TLS":            {set: func(srv *http.Server) { srv.TLSConfig = &tls.Config{NextProtos: []string{"h2"}} }},
 		"h2c":            {set: unencrypted},
-		"TLSNextProto":   {set: func(srv *http.Server) { srv.TLSNextProto = other }, warned: "golang.org/x/net v0.31.0"},
+		"TLSNextProto": {set: func(srv *http.Server) { srv.TLSNextProto = other },
+			warned: "golang.org/x/net v0.31.0"},
 		"none in the map": {set: func(srv *http.Server) {
 			srv.TLSNextProto = map[string]func(*http.Server,
 				*tls.Conn, http.Handler){}

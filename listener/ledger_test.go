@@ -119,7 +119,8 @@ func TestLedgerHasNoAnsweredRequest(t *testing.T) {
 	one.await(t, "not accepted", func(n Counts) bool { return n.New == 1 })
 	wait := one.depart(t, nil, time.Hour)
 	go func() {
-		_, _ = io.WriteString(c.nc, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 1000000))
+		const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+		_, _ = io.WriteString(c.nc, head+strings.Repeat("x", 1000000))
 	}()
 	resp, err := http.ReadResponse(c.br, nil)
 	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
@@ -174,7 +175,8 @@ func TestAdoptedConnectionWithoutPeer(t *testing.T) {
 	if took[0] {
 		nc, err := ln.Accept()
 		check(t, err)
-		t.Log("taken: remote", nc.RemoteAddr(), "unread", sockopt.Unread(nc.(interface{ NetConn() net.Conn }).NetConn()))
+		unread := sockopt.Unread(nc.(interface{ NetConn() net.Conn }).NetConn())
+		t.Log("taken: remote", nc.RemoteAddr(), "unread", unread)
 	}
 	set.Close() // must not panic
 }

@@ -51,8 +51,8 @@ func TestLineEndBehindARequestIsNothing(t *testing.T) {
 	}
 }
 
-// With nobody to hand it over to, a line end is nothing either; what else came in the packet of the last request is what
-// it is, under a wrapper too.
+// With nobody to hand it over to, a line end is nothing either; what else came in the packet of the last
+// request is what it is, under a wrapper too.
 func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
 	for _, x := range []struct {
 		behind     string
@@ -91,7 +91,8 @@ func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
 					<-left
 					one.set.Close()
 				}
-				if b, _ := io.ReadAll(c.br); len(b) > 0 { // net/http says 400 to what is no whole line when its time is over
+				// net/http says 400 to what is no whole line when its time is over.
+				if b, _ := io.ReadAll(c.br); len(b) > 0 {
 					want.part, want.junk = 0, 0
 				}
 				if n := one.set.Counts(); n.Lost+n.CutOff != 0 || n.Part != want.part || n.Junk != want.junk {
@@ -142,8 +143,9 @@ func TestAnsweredMalformedHeadIsNotLost(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		for _, before := range []bool{false, true} {
 			for _, head := range []string{
-				"GET / HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\nHost: x\r\n\r\n",
-				"\x00\x01\r\n", "nonsense\r\n", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: none\r\n\r\n",
+				"GET / HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\n",
+				"GET / HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\nHost: x\r\n\r\n", "\x00\x01\r\n", "nonsense\r\n",
+				"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: none\r\n\r\n",
 				"GET / HTTP/1.1\r\nHost: x\r\nBad Header\r\n\r\nmore that nobody reads",
 				"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 9000) + "\r\n\r\n",
 			} {

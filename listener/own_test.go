@@ -51,7 +51,8 @@ func (g *generation) accept(t testing.TB) (*client, net.Conn) {
 func (g *generation) giveTo(t testing.TB, adopt func(net.Conn, []byte) error) func(Ticket, syscall.Conn) error {
 	return func(ticket Ticket, c syscall.Conn) (answer error) {
 		f := dups(t, []syscall.Conn{c})[0]
-		err := g.set.AdoptOwn(ticket, f, func(nc net.Conn) error { return adopt(nc, ticket.State) }, func(err error) error {
+		take := func(nc net.Conn) error { return adopt(nc, ticket.State) }
+		err := g.set.AdoptOwn(ticket, f, take, func(err error) error {
 			answer = err
 			return nil
 		})

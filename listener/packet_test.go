@@ -60,7 +60,10 @@ func ways(pc net.PacketConn) map[string]func([]byte) (int, error) {
 	switch pc := pc.(type) {
 	case udpReader:
 		all["ReadFromUDP"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDP(p); return n, err }
-		all["ReadFromUDPAddrPort"] = func(p []byte) (int, error) { n, _, err := pc.ReadFromUDPAddrPort(p); return n, err }
+		all["ReadFromUDPAddrPort"] = func(p []byte) (int, error) {
+			n, _, err := pc.ReadFromUDPAddrPort(p)
+			return n, err
+		}
 		all["ReadMsgUDP"] = func(p []byte) (int, error) { n, _, _, _, err := pc.ReadMsgUDP(p, nil); return n, err }
 		all["ReadMsgUDPAddrPort"] = func(p []byte) (int, error) {
 			n, _, _, _, err := pc.ReadMsgUDPAddrPort(p, nil)

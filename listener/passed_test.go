@@ -200,7 +200,8 @@ func TestStoreNames(t *testing.T) {
 			strings.Repeat("a", 301) + ":80",
 	} {
 		name := storeName(key)
-		if len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }) {
+		wrong := func(r rune) bool { return r <= ' ' || r >= 127 || r == ':' }
+		if len(name) > 255 || strings.ContainsFunc(name, wrong) {
 			t.Errorf("%q is no FDNAME", name)
 		}
 		if seen[name] != "" {

@@ -187,7 +187,9 @@ func TestSlowTransfersCrossTheDeparture(t *testing.T) {
 					c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size))
 					for i := range size / len(block) {
 						if i == size/len(block)/2 {
-							one.await(t, "busy reading", func(n Counts) bool { return n.Active == 1 && one.unread() == 0 })
+							one.await(t, "busy reading", func(n Counts) bool {
+								return n.Active == 1 && one.unread() == 0
+							})
 							wait = one.depart(t, handover, 0)
 						}
 						c.send(string(block))

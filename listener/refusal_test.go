@@ -291,5 +291,7 @@ func TestAdoptLeaveAndCloseAtOnce(t *testing.T) {
 		}
 		two.await(t, "still open", func(n Counts) bool { return n.Open() == 0 })
 	}
-	(&generation{set: New(nil, nil)}).await(t, "descriptors leak", func(Counts) bool { return descriptors(t) <= before })
+	(&generation{set: New(nil, nil)}).await(t, "descriptors leak", func(Counts) bool {
+		return descriptors(t) <= before
+	})
 }

@@ -48,11 +48,16 @@ func newLodger(t *testing.T, secure bool) *lodger {
 	} else {
 		l.cl = idle(t, one)
 	}
-	l.generation = serve(one, &http.Server{Handler: echo(2), IdleTimeout: time.Minute, ReadHeaderTimeout: time.Nanosecond, ConnState: func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			l.served.Add(1)
-		}
-	}})
+	l.generation = serve(one, &http.Server{
+		Handler:           echo(2),
+		IdleTimeout:       time.Minute,
+		ReadHeaderTimeout: time.Nanosecond,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				l.served.Add(1)
+			}
+		},
+	})
 	one.leave(t, l.generation)()
 	l.await(t, "is not served yet", func(Counts) bool { return l.ln.(*socket).tracked.Load() })
 	l.wantResting(t, true)
@@ -111,7 +116,8 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 			left := l.depart(t, refuse, time.Second)
 			l.await(t, "rests", func(Counts) bool { return l.served.Load() == 1 })
 			l.cl.send(post("b"))
-			if resp, err := http.ReadResponse(l.cl.br, nil); err != nil || !resp.Close || resp.Header.Get("X-Generation") != "2" {
+			resp, err := http.ReadResponse(l.cl.br, nil)
+			if err != nil || !resp.Close || resp.Header.Get("X-Generation") != "2" {
 				t.Errorf("%v, %v; want a last answer of generation 2", resp, err)
 			}
 			_ = l.cl.nc.Close()

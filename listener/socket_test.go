@@ -225,7 +225,8 @@ var flipFds = sync.OnceValue(func() *tableflip.Fds {
 func TestListenTwice(t *testing.T) {
 	set := New(nil, nil)
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
-	if _, err := set.Listen("tcp", "127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "listens there already") {
+	_, err := set.Listen("tcp", "127.0.0.1:0")
+	if err == nil || !strings.Contains(err.Error(), "listens there already") {
 		t.Error(err)
 	}
 	_ = ln.Close()

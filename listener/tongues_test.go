@@ -45,7 +45,9 @@ var serverTLS = sync.OnceValue(func() *tls.Config {
 })
 
 // next starts a generation, the first where from is nil, that executes requests as s wants it.
-func (w tongue) next(t testing.TB, from *generation, s *serials, around ...func(http.Handler) http.Handler) *generation {
+func (w tongue) next(
+	t testing.TB, from *generation, s *serials, around ...func(http.Handler) http.Handler,
+) *generation {
 	t.Helper()
 	n := 1
 	if from != nil {
@@ -107,8 +109,8 @@ func (s *serials) executed(h http.Handler) http.Handler {
 		}
 		s.mu.Lock()
 		if want := s.done[client] + 1; err != nil || n != want {
-			s.t.Errorf("client %d: request %d is executed, want %d; %s of %s, %q, %v", client, n, want, r.Method, r.RemoteAddr,
-				body[:min(len(body), 40)], err)
+			s.t.Errorf("client %d: request %d is executed, want %d; %s of %s, %q, %v",
+				client, n, want, r.Method, r.RemoteAddr, body[:min(len(body), 40)], err)
 		}
 		s.done[client] = n
 		s.mu.Unlock()

@@ -111,13 +111,14 @@ func TestHTTP2RequestsAreNumbered(t *testing.T) {
 			var inside sync.WaitGroup
 			inside.Add(both)
 			numbers := make(chan int, both)
-			one := serveHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/both" {
 					inside.Done()
 					inside.Wait()
 				}
 				numbers <- Requests(r.Context())
-			})})
+			})
+			one := serveHTTP2(t, kind, &http.Server{Handler: handler})
 			for visitor := range 2 {
 				tr, scheme := transport(t, kind)
 				ask := func(path string) {

@@ -57,7 +57,8 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 	}
 	for end := time.Now().Add(patience); !look(); time.Sleep(time.Millisecond) { // what was on the way has arrived
 		if time.Now().After(end) {
-			t.Fatalf("waits for a client that has stopped to read, with %d bytes of %d unsent", sockopt.Unsent(c.Conn), wrote)
+			t.Fatalf("waits for a client that has stopped to read, with %d bytes of %d unsent",
+				sockopt.Unsent(c.Conn), wrote)
 		}
 	}
 	for sockopt.Unsent(c.Conn) > 0 {

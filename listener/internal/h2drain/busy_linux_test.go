@@ -171,11 +171,13 @@ func certified(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-// What a client's request is in may lie in the kernel, or in TLS, when the server is about to be told: it is read before.
+// What a client's request is in may lie in the kernel, or in TLS, when the server is about to be told: it is
+// read before.
 func TestWhatHasComeIsReadBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	request := func(stream uint32) []byte {
-		return written(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, stream, []byte{0x82, 0x86, 0x84})
+		return written(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, stream,
+			[]byte{0x82, 0x86, 0x84})
 	}
 	settings := written(h2frame.TypeSettings, 0, 0, nil)
 	for name, x := range map[string]struct {
@@ -184,13 +186,16 @@ func TestWhatHasComeIsReadBeforeTheEnd(t *testing.T) {
 		cut    int      // bytes that the last record lacks
 		want   [][]byte // before the GOAWAY
 	}{
-		"nothing":             {},
-		"a request":           {said: [][]byte{request(3)}, want: [][]byte{request(3)}},
-		"some":                {said: [][]byte{request(3), request(5)}, want: [][]byte{request(3), request(5)}},
-		"over TLS":            {secure: true, said: [][]byte{request(3)}, want: [][]byte{request(3)}},
-		"some over TLS":       {secure: true, said: [][]byte{request(3), request(5)}, want: [][]byte{request(3), request(5)}},
-		"one record":          {secure: true, said: [][]byte{append(request(3), request(5)...)}, want: [][]byte{request(3), request(5)}},
-		"a part of a record":  {secure: true, said: [][]byte{request(3), request(5)}, cut: 1, want: [][]byte{request(3)}},
+		"nothing":   {},
+		"a request": {said: [][]byte{request(3)}, want: [][]byte{request(3)}},
+		"some":      {said: [][]byte{request(3), request(5)}, want: [][]byte{request(3), request(5)}},
+		"over TLS":  {secure: true, said: [][]byte{request(3)}, want: [][]byte{request(3)}},
+		"some over TLS": {secure: true, said: [][]byte{request(3), request(5)},
+			want: [][]byte{request(3), request(5)}},
+		"one record": {secure: true, said: [][]byte{append(request(3), request(5)...)},
+			want: [][]byte{request(3), request(5)}},
+		"a part of a record": {secure: true, said: [][]byte{request(3), request(5)}, cut: 1,
+			want: [][]byte{request(3)}},
 		"a part of one alone": {secure: true, said: [][]byte{request(3)}, cut: 9},
 	} {
 		t.Run(name, func(t *testing.T) {

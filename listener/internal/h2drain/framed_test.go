@@ -90,10 +90,13 @@ func wantPutIn(t *testing.T, got, said, extra [][]byte) {
 			t.Fatalf("frame %d is %q, want %q", at+i, got[at+i], f)
 		}
 	}
-	if before := got[at-1]; (before[3] == h2frame.TypeHeaders || before[3] == h2frame.TypeContinued) && before[4]&h2frame.FlagEndBlock == 0 {
+	before := got[at-1]
+	ofBlock := before[3] == h2frame.TypeHeaders || before[3] == h2frame.TypeContinued
+	if ofBlock && before[4]&h2frame.FlagEndBlock == 0 {
 		t.Errorf("put into a header block, after %q", before)
 	}
-	if rest := slices.Concat(got[:at], got[at+len(extra):]); !bytes.Equal(bytes.Join(rest, nil), bytes.Join(said, nil)) {
+	rest := slices.Concat(got[:at], got[at+len(extra):])
+	if !bytes.Equal(bytes.Join(rest, nil), bytes.Join(said, nil)) {
 		t.Error("other frames have changed")
 	}
 }

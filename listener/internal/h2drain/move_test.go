@@ -31,7 +31,8 @@ func settled(t *testing.T) (*Conn, *hose) {
 	t.Helper()
 	h := &hose{}
 	f := New(h, new(resting), true, 0, nil, nil)
-	said := slices.Concat(written(h2frame.TypeSettings, 0, 0, nil), written(h2frame.TypeSettings, h2frame.FlagAck, 0, nil))
+	said := slices.Concat(written(h2frame.TypeSettings, 0, 0, nil),
+		written(h2frame.TypeSettings, h2frame.FlagAck, 0, nil))
 	_, _ = f.Write(said)
 	feed(t, f, said)
 	return f, h
@@ -209,7 +210,8 @@ func TestMoveIsTriedBehindWhatHasCome(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 	}
-	if all := split(t, got); !bytes.Equal(all[0], ping) || !bytes.Equal(all[1], settings) || all[2][3] != h2frame.TypePing {
+	all := split(t, got)
+	if !bytes.Equal(all[0], ping) || !bytes.Equal(all[1], settings) || all[2][3] != h2frame.TypePing {
 		t.Errorf("%q, want what has come, and a PING", all)
 	}
 }
@@ -238,7 +240,8 @@ func TestOpeningsThatFailLinger(t *testing.T) {
 	f.Resume(h2state.State{Last: 5, Client: h2state.Settings{}, Send: h2state.DefaultWindow}, time.Minute)
 	_ = f.Close()
 	f.Wait()
-	if _ = f.Close(); !bytes.Equal(h.wrote(), h2frame.GoAway(5)) || !slices.Equal(h.ends, []string{"CloseWrite", "Close"}) {
+	_ = f.Close()
+	if !bytes.Equal(h.wrote(), h2frame.GoAway(5)) || !slices.Equal(h.ends, []string{"CloseWrite", "Close"}) {
 		t.Errorf("%q, %v, want a GOAWAY, and a close that lingers", h.wrote(), h.ends)
 	}
 }
@@ -272,7 +275,8 @@ func TestToldBehindWhatIsHalfRead(t *testing.T) {
 				for f.Opens() {
 					_, _ = f.Write(written(h2frame.TypeSettings, 0, 0, nil))
 					for n := byte('1'); n <= '2'; n++ {
-						_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, []byte{'r', 'e', 's', 'u', 'm', 'e', ' ', n}))
+						payload := []byte{'r', 'e', 's', 'u', 'm', 'e', ' ', n}
+						_, _ = f.Write(written(h2frame.TypePing, h2frame.FlagAck, 0, payload))
 					}
 				}
 			}()

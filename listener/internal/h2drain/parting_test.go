@@ -209,8 +209,8 @@ func TestNothingGoesOnAfterClose(t *testing.T) {
 	}
 }
 
-// What is due is left with the server's next write, in no hurry. A Leave that comes then has a grace of its own, if that
-// is shorter, and so has the next.
+// What is due is left with the server's next write, in no hurry. A Leave that comes then has a grace of its
+// own, if that is shorter, and so has the next.
 func TestDueIsLeftWithTheNextWrite(t *testing.T) {
 	for name, x := range map[string]struct {
 		leaves []time.Duration // each a second after the one before

@@ -18,6 +18,7 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 	f.Preface = len(Preface)
 	f.Awaited = 0x010203
 	const n = 0x010203
+	ack := func(id uint32) []byte { return written(TypePing, FlagAck, 0, Ping(id)[HeaderLen:]) }
 	for _, step := range []struct {
 		bytes   []byte
 		between bool
@@ -26,26 +27,28 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 		{[]byte(Preface[:23]), false, Scanner{Awaited: n}},
 		{[]byte(Preface[23:]), true, Scanner{Awaited: n}},
 		{written(TypeSettings, 0, 0, nil), true, Scanner{whole: 1, Settings: true, Awaited: n}},
-		{written(TypeHeaders, 1, 5, []byte("abc")), false, Scanner{whole: 2, Last: 5, open: true, Settings: true,
-			Awaited: n}},
+		{written(TypeHeaders, 1, 5, []byte("abc")), false,
+			Scanner{whole: 2, Last: 5, open: true, Settings: true, Awaited: n}},
 		{written(TypeContinued, 0, 5, nil), false, Scanner{whole: 3, Last: 5, open: true, Settings: true, Awaited: n}},
-		{written(TypeContinued, FlagEndBlock, 5, []byte("d")), true, Scanner{whole: 4, Last: 5, Settings: true, Awaited: n}},
+		{written(TypeContinued, FlagEndBlock, 5, []byte("d")), true,
+			Scanner{whole: 4, Last: 5, Settings: true, Awaited: n}},
 		{written(0, 1, 5, make([]byte, 70000))[:60000], false, Scanner{whole: 4, Last: 5, Settings: true, Awaited: n}},
 		{make([]byte, 70000-60000+HeaderLen), true, Scanner{whole: 5, Last: 5, Settings: true, Awaited: n}},
 		{written(TypeHeaders, FlagEndBlock, 3, nil), true, Scanner{whole: 6, Last: 5, Settings: true, Awaited: n}},
-		{written(TypePing, FlagAck, 0, Ping(9)[HeaderLen:]), true, Scanner{whole: 7, Last: 5, Settings: true, Awaited: n}},
+		{ack(9), true, Scanner{whole: 7, Last: 5, Settings: true, Awaited: n}},
 		{written(TypePing, FlagAck, 0, []byte("batoN\x01\x02\x03")), true,
 			Scanner{whole: 8, Last: 5, Settings: true, Awaited: n}},
 		{Ping(n), true, Scanner{whole: 9, Last: 5, Settings: true, Awaited: n}},
-		{written(TypePing, FlagAck, 0, Ping(n)[HeaderLen:]), true, Scanner{whole: 10, Last: 5, Settings: true, Back: true}},
-		{written(TypePing, FlagAck, 0, Ping(0)[HeaderLen:]), true, Scanner{whole: 11, Last: 5, Settings: true, Back: true}},
+		{ack(n), true, Scanner{whole: 10, Last: 5, Settings: true, Back: true}},
+		{ack(0), true, Scanner{whole: 11, Last: 5, Settings: true, Back: true}},
 		{GoAway(MaxStream), true, Scanner{whole: 12, Last: 5, Settings: true, Back: true, GoneAway: true}},
 	} {
 		f.Scan(step.bytes)
 		got := Scanner{whole: f.whole, Last: f.Last, open: f.open, GoneAway: f.GoneAway, Settings: f.Settings,
 			Awaited: f.Awaited, Back: f.Back, NotHTTP2: f.NotHTTP2}
 		if !reflect.DeepEqual(got, step.want) || f.Between() != step.between {
-			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v", step.bytes, got, f.Between(), step.want, step.between)
+			t.Fatalf("after %.30q: %+v, between %v, want %+v, %v",
+				step.bytes, got, f.Between(), step.want, step.between)
 		}
 	}
 }

@@ -66,10 +66,12 @@ func TestStateThatCantBeTold(t *testing.T) {
 		"the server leaves":         func(_, server *Half) { server.Passed(h2frame.Frame{Kind: h2frame.TypeGoAway}) },
 		"the server has pushed":     func(_, server *Half) { server.Passed(h2frame.Frame{Kind: h2frame.TypePush}) },
 		"headers that nobody knows": func(client, _ *Half) {
-			client.Passed(h2frame.Frame{Kind: h2frame.TypeHeaders, Flags: h2frame.FlagEndBlock, Payload: []byte{0x7f, 0x10, 0}, Length: 3})
+			client.Passed(h2frame.Frame{Kind: h2frame.TypeHeaders, Flags: h2frame.FlagEndBlock,
+				Payload: []byte{0x7f, 0x10, 0}, Length: 3})
 		},
 		"headers too long to keep": func(client, _ *Half) {
-			client.Passed(h2frame.Frame{Kind: h2frame.TypeHeaders, Flags: h2frame.FlagEndBlock, Length: h2frame.MaxKept + 1})
+			client.Passed(h2frame.Frame{Kind: h2frame.TypeHeaders, Flags: h2frame.FlagEndBlock,
+				Length: h2frame.MaxKept + 1})
 		},
 		"SETTINGS too long to keep": func(client, _ *Half) {
 			client.Passed(h2frame.Frame{Kind: h2frame.TypeSettings, Length: h2frame.MaxKept + 1})

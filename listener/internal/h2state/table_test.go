@@ -9,7 +9,8 @@ import (
 const (
 	pathA     = "\x44\x01a"             // :path, by its static name, with incremental indexing
 	custom    = "\x40\x03foo\x01b"      // a new name
-	customHuf = "\x40\x82\x94\xe7\x01b" // the same name, in Huffman's code
+	customC   = "\x40\x03foo\x01c"      // the same name, with another value
+	customHuf = "\x40\x82\x94\xe7\x01b" // as custom, in Huffman's code
 )
 
 // What is kept fills a new decoder's table as the client has filled the old one.
@@ -25,8 +26,8 @@ func TestTable(t *testing.T) {
 		"static name":                {[]string{"\x82" + pathA}, pathA, false},
 		"new name":                   {[]string{custom + "\x82"}, custom, false},
 		"in Huffman's code":          {[]string{customHuf}, customHuf, false},
-		"name of an entry":           {[]string{custom + "\x7e\x01c"}, custom + "\x40\x03foo\x01c", false},
-		"name of an older entry":     {[]string{custom, pathA + "\x7f\x00\x01c"}, custom + pathA + "\x40\x03foo\x01c", false},
+		"name of an entry":           {[]string{custom + "\x7e\x01c"}, custom + customC, false},
+		"name of an older entry":     {[]string{custom, pathA + "\x7f\x00\x01c"}, custom + pathA + customC, false},
 		"static name of an entry":    {[]string{pathA, "\x7e\x01c"}, pathA + "\x44\x01c", false},
 		"without indexing":           {[]string{"\x04\x01a\x00\x01n\x01v", "\x14\x01a\x10\x01n\x01v"}, "", false},
 		"index of an entry":          {[]string{pathA, "\xbe"}, pathA, false},

@@ -17,8 +17,9 @@ func TestExchange(t *testing.T) {
 	)
 	for _, c := range []struct{ said, want string }{
 		{"", plain}, {"> \r\n", plain}, {"> G", "partial"}, {"> GET /x HTTP/1.1\r\nHost: x\r\n", "partial"},
-		{get, "open"}, {get + ok, plain}, {get + ok + get, "open"}, {get + ok + "> G", "partial"}, {get + get + ok, "open"},
-		{get + get + ok + ok, plain}, {get + get[:12] + ok, "partial"}, {get + ok[:len(ok)-1], "open"},
+		{get, "open"}, {get + ok, plain}, {get + ok + get, "open"}, {get + ok + "> G", "partial"},
+		{get + get + ok, "open"}, {get + get + ok + ok, plain}, {get + get[:12] + ok, "partial"},
+		{get + ok[:len(ok)-1], "open"},
 		{post, "open"}, {post[:len(post)-1], "open"}, {post + ok, plain}, {post[:len(post)-1] + ok, "reading"},
 		{post[:len(post)-1] + ok + "> c", plain}, {post + "def" + ok, "partial"},
 		{strings.ReplaceAll(get+ok, "\r\n", "\n"), plain},
@@ -39,7 +40,8 @@ func TestExchange(t *testing.T) {
 		{get + "< HTTP/1.1 101 Switching Protocols\r\n\r\nanything", "upgraded"},
 		{get + "< HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n", "rest ends"},
 		{"> GET / HTTP/1.1\r\nConnection: close\r\n\r\n", "open ends"},
-		{"> GET / HTTP/1.0\r\n\r\n" + ok, "rest ends"}, {"> GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + ok, "rest ends"},
+		{"> GET / HTTP/1.0\r\n\r\n" + ok, "rest ends"},
+		{"> GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + ok, "rest ends"},
 		{"> GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" +
 			"< HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", plain},
 		{"> POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n" + ok, "lost"},
@@ -47,8 +49,8 @@ func TestExchange(t *testing.T) {
 			"> abc" + ok, plain},
 		{"> POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc" + ok, plain},
 		{ok, "lost"}, {"< 220 ready\r\n", "lost"}, {get + ok + "< more", "lost"}, {get + "< no answer\r\n", "lost"},
-		{"> PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "lost"}, {"> CONNECT x:1 HTTP/1.1\r\n\r\n", "lost"}, {"> a line\n", "lost"},
-		{"> \x16", "lost"}, {"> GET /" + strings.Repeat("x", longestLine), "lost"},
+		{"> PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "lost"}, {"> CONNECT x:1 HTTP/1.1\r\n\r\n", "lost"},
+		{"> a line\n", "lost"}, {"> \x16", "lost"}, {"> GET /" + strings.Repeat("x", longestLine), "lost"},
 		{strings.Repeat(get, mostOpen), "open"}, {strings.Repeat(get, mostOpen+1), "lost"},
 	} {
 		for _, size := range []int{1, 7, 1 << 20} {
@@ -99,8 +101,9 @@ func TestAnnounces(t *testing.T) {
 		read, wrote, next string
 		at                int
 	}{
-		{get, "", ok, 17}, {get, "", ok[:17], 17}, {get, "", ok[:16], 0}, {get, ok[:17], ok[17:], 0}, {get + get, "", ok, 0},
-		{get + "G", "", ok, 0}, {get[:10], "", ok, 0}, {get, "", "HTTP/1.1 100 Continue\r\n\r\n", 0}, {"", "", ok, 0},
+		{get, "", ok, 17}, {get, "", ok[:17], 17}, {get, "", ok[:16], 0}, {get, ok[:17], ok[17:], 0},
+		{get + get, "", ok, 0}, {get + "G", "", ok, 0}, {get[:10], "", ok, 0},
+		{get, "", "HTTP/1.1 100 Continue\r\n\r\n", 0}, {"", "", ok, 0},
 		{"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n", "", ok, 0}, {"a line\n", "", ok, 0},
 		{"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "", ok, 0}, {get, "", "HTTP/1.0 200 OK\r\n", 0},
 	} {

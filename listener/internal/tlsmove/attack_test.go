@@ -83,6 +83,11 @@ const (
 func TestRecordsOfStrangers(t *testing.T) {
 	flip := func(b []byte, at int) []byte { b[(at+len(b))%len(b)] ^= 1; return b }
 	only := map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"}
+	asAlert := func(p *peer) []byte { b := p.data("hello"); b[0] = typeAlert; return b }
+	long := strings.Repeat("x", maxPlaintext+1)
+	record := func(typ byte, text string) func(*peer) []byte {
+		return func(p *peer) []byte { return p.record(typ, text, 0) }
+	}
 	for name, x := range map[string]struct {
 		send  func(p *peer) []byte
 		in    string // versions, "" for both
@@ -91,18 +96,21 @@ func TestRecordsOfStrangers(t *testing.T) {
 	}{
 		"changed":        {func(p *peer) []byte { return flip(p.data("hello"), -1) }, "", alertBadMAC, ""},
 		"changed length": {func(p *peer) []byte { return append(flip(p.data("hello"), 4), 0) }, "", alertBadMAC, ""},
-		"another type":   {func(p *peer) []byte { b := p.data("hello"); b[0] = typeAlert; return b }, "1.2", alertBadMAC, ""},
-		"a plain alert":  {func(p *peer) []byte { b := p.data("hello"); b[0] = typeAlert; return b }, "1.3", alertUnexpected, ""},
+		"another type":   {asAlert, "1.2", alertBadMAC, ""},
+		"a plain alert":  {asAlert, "1.3", alertUnexpected, ""},
 		"version":        {func(p *peer) []byte { b := p.data("hello"); b[2] = 1; return b }, "", alertVersion, ""},
 		"repeated":       {func(p *peer) []byte { b := p.data("x"); return append(b, b...) }, "", alertBadMAC, "x"},
-		"reordered":      {func(p *peer) []byte { a, b := p.data("a"), p.data("b"); return append(b, a...) }, "", alertBadMAC, ""},
 		"left out":       {func(p *peer) []byte { p.data("a"); return p.data("b") }, "", alertBadMAC, ""},
 		"short":          {func(p *peer) []byte { return []byte{typeData, 3, 3, 0, 3, 1, 2, 3} }, "", alertBadMAC, ""},
 		"empty":          {func(p *peer) []byte { return []byte{typeData, 3, 3, 0, 0} }, "", alertBadMAC, ""},
 		"long":           {func(p *peer) []byte { return []byte{typeData, 3, 3, 0xff, 0xff} }, "", alertOverflow, ""},
-		"long inside":    {func(p *peer) []byte { return p.data(strings.Repeat("x", maxPlaintext+1)) }, "", alertOverflow, ""},
+		"long inside":    {func(p *peer) []byte { return p.data(long) }, "", alertOverflow, ""},
 		"all padding":    {func(p *peer) []byte { return p.record(0, "", 10) }, "1.3", alertUnexpected, ""},
 		"unknown type":   {func(p *peer) []byte { return p.record(99, "x", 0) }, "", alertUnexpected, ""},
+		"reordered": {func(p *peer) []byte {
+			a, b := p.data("a"), p.data("b")
+			return append(b, a...)
+		}, "", alertBadMAC, ""},
 		"a flood of empty records": {func(p *peer) (all []byte) {
 			for range maxUseless + 1 {
 				all = append(all, p.data("")...)
@@ -122,17 +130,21 @@ func TestRecordsOfStrangers(t *testing.T) {
 			}
 			return all
 		}, "", alertUnexpected, ""},
-		"renegotiation":            {func(p *peer) []byte { return p.record(typeHandshake, "\x00\x00\x00\x00", 0) }, "", alertUnexpected, ""},
-		"half an update, data":     {func(p *peer) []byte { return append(p.record(typeHandshake, update[:2], 0), p.data("x")...) }, "1.3", alertUnexpected, ""},
-		"two updates in a record":  {func(p *peer) []byte { return p.record(typeHandshake, update+update, 0) }, "1.3", alertUnexpected, ""},
-		"an update of two bytes":   {func(p *peer) []byte { return p.record(typeHandshake, "\x18\x00\x00\x02\x00", 0) }, "1.3", alertDecode, ""},
-		"an update with a 2":       {func(p *peer) []byte { return p.record(typeHandshake, "\x18\x00\x00\x01\x02", 0) }, "1.3", alertIllegal, ""},
-		"a handshake of no length": {func(p *peer) []byte { return p.record(typeHandshake, "", 0) }, "1.3", alertUnexpected, ""},
-		"long alert":               {func(p *peer) []byte { return p.record(typeAlert, "\x01\x00\x00", 0) }, "", alertUnexpected, ""},
+		"renegotiation":            {record(typeHandshake, "\x00\x00\x00\x00"), "", alertUnexpected, ""},
+		"two updates in a record":  {record(typeHandshake, update+update), "1.3", alertUnexpected, ""},
+		"an update of two bytes":   {record(typeHandshake, "\x18\x00\x00\x02\x00"), "1.3", alertDecode, ""},
+		"an update with a 2":       {record(typeHandshake, "\x18\x00\x00\x01\x02"), "1.3", alertIllegal, ""},
+		"a handshake of no length": {record(typeHandshake, ""), "1.3", alertUnexpected, ""},
+		"long alert":               {record(typeAlert, "\x01\x00\x00"), "", alertUnexpected, ""},
+		"half an update, data": {func(p *peer) []byte {
+			return append(p.record(typeHandshake, update[:2], 0), p.data("x")...)
+		}, "1.3", alertUnexpected, ""},
 		"old keys behind an update": {func(p *peer) []byte {
 			return append(p.record(typeHandshake, update, 0), p.data("x")...)
 		}, "1.3", alertBadMAC, ""},
-		"fine until it is not": {func(p *peer) []byte { return append(p.data("fine"), flip(p.data("x"), 7)...) }, "", alertBadMAC, "fine"},
+		"fine until it is not": {func(p *peer) []byte {
+			return append(p.data("fine"), flip(p.data("x"), 7)...)
+		}, "", alertBadMAC, "fine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, p *peer, c *Conn) {
@@ -184,7 +196,8 @@ func TestRecordsOfClients(t *testing.T) {
 			send(p.data("a"), p.data(""), p.record(typeAlert, "\x01\x5a", 0), p.data(strings.Repeat("b", 1000)))
 			read("a" + strings.Repeat("b", 1000))
 			if modern {
-				send(p.record(typeData, "padded", 300), p.record(typeHandshake, update[:3], 5), p.record(typeHandshake, update[3:], 0))
+				send(p.record(typeData, "padded", 300),
+					p.record(typeHandshake, update[:3], 5), p.record(typeHandshake, update[3:], 0))
 				_ = p.out.update()
 				send(p.data("new"), p.record(typeHandshake, updateAsked, 0))
 				_ = p.out.update()

@@ -48,7 +48,8 @@ func (k kind) String() string {
 func (k kind) client() *tls.Config {
 	return &tls.Config{
 		InsecureSkipVerify: true, ServerName: "example.com", MinVersion: k.version, MaxVersion: k.version,
-		CipherSuites: []uint16{k.suite}, NextProtos: []string{"http/1.1"}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		CipherSuites: []uint16{k.suite}, NextProtos: []string{"http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
 }
 
@@ -155,8 +156,8 @@ func move(t testing.TB, s Secured) *Conn {
 	return must[*Conn](t)(Adopt(below(s), state))
 }
 
-// What is counted is what crypto/tls has counted, and the secrets are its own. A version of Go that keeps them otherwise
-// fails here.
+// What is counted is what crypto/tls has counted, and the secrets are its own. A version of Go that keeps
+// them otherwise fails here.
 func TestStateIsCryptoTLSs(t *testing.T) {
 	type ticketed struct {
 		kind
@@ -283,7 +284,11 @@ func TestSessionsResume(t *testing.T) {
 func sameState(a, b tls.ConnectionState) bool {
 	v, w := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); f.IsExported() && f.Name != "LocalCertificate" && !reflect.DeepEqual(v.Field(i).Interface(), w.Field(i).Interface()) {
+		f := v.Type().Field(i)
+		if !f.IsExported() || f.Name == "LocalCertificate" {
+			continue
+		}
+		if !reflect.DeepEqual(v.Field(i).Interface(), w.Field(i).Interface()) {
 			return false
 		}
 	}
