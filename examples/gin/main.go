@@ -108,7 +108,7 @@ func routes(svc *drain.Service) http.Handler {
 	r.POST("/echo", echo)
 	r.GET("/slow", slow)
 	r.GET("/whoami", func(c *gin.Context) { c.JSON(http.StatusOK, whoami(svc.Status())) })
-	return r.Handler() // r itself knows nothing of Use	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
+	return r.Handler() // r itself knows nothing of UseH2C
 }
 
 // whoami tells scripts, and people, which version answers.
