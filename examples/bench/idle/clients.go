@@ -106,5 +106,6 @@ func spread(all []time.Duration) string {
 	at := func(share float64) time.Duration {
 		return all[min(len(all)-1, int(share*float64(len(all))))].Round(10 * time.Microsecond)
 	}
-	return fmt.Sprintf("%v/%v/%v/%v of %d", at(0.5), at(0.99), at(0.999), all[len(all)-1].Round(10*time.Microsecond), len(all))
+	return fmt.Sprintf("%v/%v/%v/%v of %d",
+		at(0.5), at(0.99), at(0.999), all[len(all)-1].Round(10*time.Microsecond), len(all))
 }

@@ -27,10 +27,12 @@ import (
 )
 
 var (
-	idle    = flag.String("idle", "10000,18000", "the `numbers` of idle connections, one run each")
-	active  = flag.Int("active", 64, "the `number` of active clients")
-	think   = flag.Duration("think", 20*time.Millisecond, "the most `time` that an active client rests between two requests")
-	every   = flag.Duration("every", 7*time.Second, "the `time` between two swaps: after a swap, servers get what rests within 5s")
+	idle   = flag.String("idle", "10000,18000", "the `numbers` of idle connections, one run each")
+	active = flag.Int("active", 64, "the `number` of active clients")
+	think  = flag.Duration("think", 20*time.Millisecond,
+		"the most `time` that an active client rests between two requests")
+	every = flag.Duration("every", 7*time.Second,
+		"the `time` between two swaps: after a swap, servers get what rests within 5s")
 	swaps   = flag.Int("swaps", 5, "the `number` of swaps in each run")
 	secure  = flag.Bool("tls", false, "speak TLS, half 1.3 and half 1.2; otherwise plain text")
 	program = flag.String("program", "", "another build of this command, which serves; for comparisons")
@@ -138,6 +140,7 @@ func (s *site) measure(ctx context.Context) error {
 		took[len(took)/2].Round(time.Millisecond), took[0].Round(time.Millisecond),
 		took[len(took)-1].Round(time.Millisecond), memory>>20, olds>>20, news>>20,
 		oldCPU.Round(100*time.Nanosecond), newCPU.Round(100*time.Nanosecond))
-	fmt.Printf("\t%d active, p50/p99/p99.9/longest: quiet %s; moved %s; after %s\n", *active, spread(quiet), spread(moved), spread(after))
+	fmt.Printf("\t%d active, p50/p99/p99.9/longest: quiet %s; moved %s; after %s\n",
+		*active, spread(quiet), spread(moved), spread(after))
 	return s.failure()
 }

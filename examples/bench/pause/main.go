@@ -5,8 +5,8 @@
 //
 //	go -C examples run ./bench/pause -swaps 50 -clients 64
 //
-// The two are swapped in turn. "Between" is from the call of Release to that of Acquire, as the owner sees it; the other
-// lines are what the service logs of a swap: the whole pause, and its parts.
+// The two are swapped in turn. "Between" is from the call of Release to that of Acquire, as the owner sees it; the
+// other lines are what the service logs of a swap: the whole pause, and its parts.
 package main
 
 import (
@@ -114,7 +114,10 @@ func measure(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	sites := []*site{{name: "without owners", addr: "127.0.0.1:18081"}, {name: "with an owner", addr: "127.0.0.1:18082"}}
+	sites := []*site{
+		{name: "without owners", addr: "127.0.0.1:18081"},
+		{name: "with an owner", addr: "127.0.0.1:18082"},
+	}
 	for i, s := range sites {
 		if err := s.start(ctx, dir, i == 1); err != nil {
 			return err
@@ -129,7 +132,8 @@ func measure(ctx context.Context) error {
 		}
 	}
 	for _, s := range sites {
-		fmt.Printf("%-15s longest wait in a swap: %s; in the same time without one: %s\n", s.name, spread(s.worst), spread(s.calm))
+		fmt.Printf("%-15s longest wait in a swap: %s; in the same time without one: %s\n",
+			s.name, spread(s.worst), spread(s.calm))
 	}
 	said, err := os.ReadFile(sites[1].log.Name())
 	for _, what := range []string{"between", "paused", "handlers", "release", "acquire"} {

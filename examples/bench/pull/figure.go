@@ -49,7 +49,8 @@ func sans(size vg.Length, weight font.Weight) plotfont.Font {
 // draw writes the figure: two bars for each cell, one for each way, from the top to the bottom.
 func draw(w io.Writer, ps []pair) error {
 	p := plot.New()
-	p.Title.Text = "A node behind HAProxy is pulled at 0 s and stopped: with drain when its probers have noticed, or after a sleep"
+	p.Title.Text = "A node behind HAProxy is pulled at 0 s and stopped: " +
+		"with drain when its probers have noticed, or after a sleep"
 	p.Title.TextStyle.Font = sans(12, font.WeightBold)
 	p.Title.Padding = 10
 	p.X.Label.Text = "seconds after the pull"

@@ -59,7 +59,8 @@ func main() {
 		os.Exit(2)
 	}
 	// SIGPIPE and SIGHUP are among them so that a reader that goes away (| head) does not leave services behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	begun := time.Now()
 	say := func(format string, args ...any) {
 		fmt.Printf("%5.1fs  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
@@ -87,7 +88,8 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	fs.DurationVar(&c.sleep, "sleep", 5*time.Second, "the `time` that the script sleeps")
 	fs.IntVar(&c.keep, "keep", 3, "`clients` of each backend that keep their connection to the balancer")
 	fs.IntVar(&c.fresh, "fresh", 1, "`clients` of each backend that open one for each request")
-	fs.StringVar(&c.reuse, "reuse", "safe", "HAProxy's http-`reuse`: safe is its default; never opens most connections to a node")
+	fs.StringVar(&c.reuse, "reuse", "safe",
+		"HAProxy's http-`reuse`: safe is its default; never opens most connections to a node")
 	fs.BoolVar(&c.redispatch, "redispatch", false,
 		"let HAProxy try another node when one refuses a connection; off is its default")
 	fs.StringVar(&c.svg, "svg", "", "`file` for the figure")

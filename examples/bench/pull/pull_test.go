@@ -41,9 +41,12 @@ func TestAShortRun(t *testing.T) {
 }
 
 func TestParseDown(t *testing.T) {
-	const line = `<1>2026-11-21T13:06:04.627080+00:00 Server drain-1s-x2/node is DOWN, reason: Layer7 wrong status, code: 501, info: "Not Implemented", check duration: 0ms. 1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue.` + "\n"
+	const line = "<1>2026-11-21T13:06:04.627080+00:00 Server drain-1s-x2/node is DOWN, " +
+		`reason: Layer7 wrong status, code: 501, info: "Not Implemented", check duration: 0ms. ` +
+		"1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue.\n"
 	backend, at, ok := parseDown(line)
-	if want := time.Date(2026, 11, 21, 13, 6, 4, 627080000, time.UTC); !ok || backend != "drain-1s-x2" || !at.Equal(want) {
+	want := time.Date(2026, 11, 21, 13, 6, 4, 627080000, time.UTC)
+	if !ok || backend != "drain-1s-x2" || !at.Equal(want) {
 		t.Errorf("%q, %v, %v", backend, at, ok)
 	}
 	for _, other := range []string{
@@ -58,7 +61,8 @@ func TestParseDown(t *testing.T) {
 
 func TestHeard(t *testing.T) {
 	n := &node{events: map[string]time.Time{}, changed: make(chan struct{})}
-	n.heard(`time=2026-11-21T13:06:05.588Z level=INFO msg="pull noticed" kind=pull-noticed version=dev generation=1 pid=20372`)
+	n.heard(`time=2026-11-21T13:06:05.588Z level=INFO msg="pull noticed" ` +
+		"kind=pull-noticed version=dev generation=1 pid=20372")
 	n.heard(`time=2026-11-21T13:06:05.589Z level=INFO msg=draining kind=draining version=dev generation=1 pid=20372`)
 	n.heard(`time=2026-11-21T13:06:09.000Z level=INFO msg=draining kind=draining version=dev generation=1 pid=20372`)
 	n.heard(`time=yesterday level=INFO msg=stopped kind=stopped version=dev generation=1 pid=20372`)

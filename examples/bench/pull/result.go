@@ -76,8 +76,11 @@ func pairs(sleep time.Duration, trials []*trial) (ps []pair) {
 func table(ps []pair) string {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 	rows := [][]string{
-		{"interval × fall", "HAProxy: out after", "service: noticed after", "later, in intervals", "lost", "waited in vain",
-			fmt.Sprintf("sleep %v: HAProxy: out after", ps[0].sleep), "lost", "waited in vain"},
+		{
+			"interval × fall", "HAProxy: out after", "service: noticed after", "later, in intervals",
+			"lost", "waited in vain",
+			fmt.Sprintf("sleep %v: HAProxy: out after", ps[0].sleep), "lost", "waited in vain",
+		},
 		{"---", "---", "---", "---", "---", "---", "---", "---", "---"},
 	}
 	for _, p := range ps {
@@ -124,7 +127,8 @@ func tell(w io.Writer, cfg config, trials []*trial) int {
 		fmt.Fprintln(w, strings.Join(wrong, "\n"))
 		return 1
 	}
-	fmt.Fprintf(w, "Never earlier than HAProxy, never more than one interval later, within the %v that a busy machine needs; 0 of %d requests lost.\n", slack, requests)
+	fmt.Fprintf(w, "Never earlier than HAProxy, never more than one interval later, "+
+		"within the %v that a busy machine needs; 0 of %d requests lost.\n", slack, requests)
 	return 0
 }
 

@@ -44,8 +44,11 @@ func TestVerdict(t *testing.T) {
 		"a sleep that is long enough": {func(p *pair) {
 			p.cell.fall, p.slept.out, p.slept.lost = 2, 4*second, 0
 		}, false, ""},
-		"it lost all the same": {func(p *pair) { p.cell.fall, p.slept.out = 2, 4*second }, false, "though HAProxy had taken"},
-		"as long as the sleep": {func(p *pair) { p.interval, p.fall, p.slept.lost = 2500*time.Millisecond, 2, 0 }, false, ""},
+		"it lost all the same": {func(p *pair) { p.cell.fall, p.slept.out = 2, 4*second }, false,
+			"though HAProxy had taken"},
+		"as long as the sleep": {func(p *pair) {
+			p.interval, p.fall, p.slept.lost = 2500*time.Millisecond, 2, 0
+		}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := good()

@@ -47,7 +47,8 @@ func (s *side) swap(ctx context.Context, n int, e edition) error {
 	s.seeOff(next)
 	if s.ours {
 		// For a few milliseconds after the promotion a new connection may still come to the old one.
-		if err := until(ctx, factLimit, fmt.Sprintf("version %s answers new connections", e.version), func() (bool, error) {
+		what := fmt.Sprintf("version %s answers new connections", e.version)
+		if err := until(ctx, factLimit, what, func() (bool, error) {
 			who, err := s.whoami()
 			return who.Version == e.version, err
 		}); err != nil {

@@ -27,7 +27,11 @@ type balancer struct {
 }
 
 func newBalancer(addr string, secure *security, changed func(in bool)) *balancer {
-	return &balancer{addr: addr, secure: secure, interval: time.Second, timeout: time.Second, fall: 3, rise: 1, changed: changed}
+	return &balancer{
+		addr: addr, secure: secure,
+		interval: time.Second, timeout: time.Second, fall: 3, rise: 1,
+		changed: changed,
+	}
 }
 
 // run probes until the context ends.

@@ -51,14 +51,17 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	fs.DurationVar(&c.idleThink, "idle-think", 2*time.Second, "for `how long` those are idle")
 	fs.IntVar(&c.fresh, "fresh", 50, "new `connections` a second; one in five of them sends only later")
 	fs.IntVar(&c.slow, "slow", 8, "2-second `requests` at a time (with -only swaps: 0 unless given)")
-	fs.IntVar(&c.odd, "odd", 1, "`clients` of each odd sort: pipelining, a request in two halves, 10 MB up slowly,\n10 MB down slowly (with -only swaps: 0 unless given)")
+	fs.IntVar(&c.odd, "odd", 1,
+		"`clients` of each odd sort: pipelining, a request in two halves, 10 MB up slowly,\n"+
+			"10 MB down slowly (with -only swaps: 0 unless given)")
 	fs.IntVar(&c.swaps, "swaps", 10, "`number` of swaps")
 	fs.DurationVar(&c.every, "every", 800*time.Millisecond, "least `time` from one swap to the next")
 	fs.Float64Var(&c.seconds, "seconds", 0, "spread the swaps over so many `seconds`, instead of -every")
 	fs.DurationVar(&c.probation, "probation", 250*time.Millisecond, "`probation` of our service's new generations")
 	fs.DurationVar(&c.swapTimeout, "swap-timeout", 2*time.Second, "after which our service gives a swap up")
 	fs.BoolVar(&c.rival, "rival", true, "run the same load on tableflip's documented way too")
-	fs.BoolVar(&c.https, "https", true, "swap under the load over HTTPS too, half TLS 1.3, half 1.2 (with -only: false\nunless given)")
+	fs.BoolVar(&c.https, "https", true,
+		"swap under the load over HTTPS too, half TLS 1.3, half 1.2 (with -only: false\nunless given)")
 	fs.StringVar(&only, "only", actNames, "`acts` to play: a list of swaps, faults, pull")
 	fs.StringVar(&c.html, "html", filepath.Join(os.TempDir(), "baton-tour.html"),
 		"`file` for the timeline, empty for none")

@@ -57,7 +57,9 @@ func (p *pen) text(x, y float64, class, s string) {
 func draw(r *result, bs []bucket, sc scales) panel {
 	var labels []label
 	for _, e := range r.events {
-		labels = append(labels, label{x: sc.x(e.at), text: e.label, width: charWidth * float64(len(e.label)), bad: e.bad})
+		labels = append(labels, label{
+			x: sc.x(e.at), text: e.label, width: charWidth * float64(len(e.label)), bad: e.bad,
+		})
 	}
 	for i := range labels {
 		// Near the right edge a text would leave the drawing; the margin holds a short one.
@@ -132,7 +134,8 @@ func drawLives(p *pen, r *result, sc scales, top, bottom float64) {
 		if i == 0 {
 			p.text(sc.x(l.promoted)+4, y+laneHeight-4, "lane on", "1")
 		} else {
-			p.f(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="mark"/>`, sc.x(l.promoted), sc.x(l.promoted), y, bottom)
+			p.f(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="mark"/>`,
+				sc.x(l.promoted), sc.x(l.promoted), y, bottom)
 			p.text(sc.x(l.asked)-4, y+laneHeight-4, "lane end", fmt.Sprintf("%d serves", l.generation))
 		}
 		p.text(sc.x(gone)+4, y+laneHeight-4, "lane", fmt.Sprintf("%d gone", l.generation))
@@ -173,7 +176,8 @@ func drawRequests(p *pen, r *result, bs []bucket, sc scales, top float64) {
 func drawFailed(p *pen, bs []bucket, sc scales, top float64) {
 	p.text(marginLeft-8, top+12, "name end", "failed")
 	width := sc.x(bucketWidth) - marginLeft
-	p.f(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="grid"/>`, marginLeft, marginLeft+plotWidth, top+15, top+15)
+	p.f(`<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" class="grid"/>`,
+		marginLeft, marginLeft+plotWidth, top+15, top+15)
 	const together = 5 // buckets without a failure that still belong to a group
 	any := false
 	for i := 0; i < len(bs); i++ {
@@ -185,8 +189,8 @@ func drawFailed(p *pen, bs []bucket, sc scales, top float64) {
 		for ; i < len(bs) && i <= to+together; i++ {
 			if bs[i].Failed > 0 {
 				to, n = i, n+bs[i].Failed
-				p.f(`<rect x="%.2f" y="%.1f" width="%.2f" height="11" class="lost"/>`, marginLeft+float64(i)*width, top+4,
-					max(width-0.4, 1.5))
+				p.f(`<rect x="%.2f" y="%.1f" width="%.2f" height="11" class="lost"/>`,
+					marginLeft+float64(i)*width, top+4, max(width-0.4, 1.5))
 			}
 		}
 		i--

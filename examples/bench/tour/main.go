@@ -34,7 +34,8 @@ func main() {
 		os.Exit(2)
 	}
 	// SIGPIPE and SIGHUP are among them so that a reader that goes away (| head) does not leave services behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	os.Exit(func() int {
 		defer stop()
 		return play(ctx, cfg)
@@ -215,7 +216,8 @@ func raiseFiles(cfg config) error {
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
 	const spare = 500
 	if need := uint64(cfg.clients + cfg.idle + cfg.slow + 4*cfg.odd + 4*cfg.fresh + spare); need > uint64(lim.Max) {
-		return fmt.Errorf("%d open files are needed and %d are allowed: raise the hard limit (ulimit -Hn) or ask for fewer clients", need, lim.Max)
+		return fmt.Errorf("%d open files are needed and %d are allowed: "+
+			"raise the hard limit (ulimit -Hn) or ask for fewer clients", need, lim.Max)
 	}
 	return nil
 }

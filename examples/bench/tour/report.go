@@ -44,7 +44,8 @@ func rows(results []*result) []row {
 	add(fmt.Sprintf("reconnects of the %d keep-alive clients", ours.cfg.clients),
 		func(r *result) string { return strconv.Itoa(r.reconnects) })
 	if ours.cfg.idle+ours.cfg.slow+ours.cfg.odd > 0 {
-		add("reconnects of the idle, slow and odd clients", func(r *result) string { return strconv.Itoa(r.reconnected) })
+		add("reconnects of the idle, slow and odd clients",
+			func(r *result) string { return strconv.Itoa(r.reconnected) })
 	}
 	add("sent elsewhere by the balancer", func(r *result) string {
 		if r.stats == nil {
@@ -119,8 +120,10 @@ func notes(c config) []string {
 	return []string{
 		"¹ to a keep-alive client: by then each of them is served by the new one. Median and worst of all swaps.",
 		"² " + inFlight + ". Median and worst.",
-		fmt.Sprintf("³ of the keep-alive clients and the new connections, from %v before the signal to %v after the promotion.", around, around),
-		"  tableflip runs as its own http example has it; an orderly stop on TERM was added. It has no word for balancers, so",
+		fmt.Sprintf("³ of the keep-alive clients and the new connections, "+
+			"from %v before the signal to %v after the promotion.", around, around),
+		"  tableflip runs as its own http example has it; an orderly stop on TERM was added. " +
+			"It has no word for balancers, so",
 		"  that its clients are refused from the stop until the balancer has noticed.",
 	}
 }

@@ -65,7 +65,9 @@ func (s *security) dial(d net.Dialer, addr string) (net.Conn, error) {
 		return conn, err
 	}
 	version := []uint16{tls.VersionTLS13, tls.VersionTLS12}[s.dials.Add(1)%2]
-	secured := tls.Client(conn, &tls.Config{RootCAs: s.trust, ServerName: "127.0.0.1", MinVersion: version, MaxVersion: version})
+	secured := tls.Client(conn, &tls.Config{
+		RootCAs: s.trust, ServerName: "127.0.0.1", MinVersion: version, MaxVersion: version,
+	})
 	_ = conn.SetDeadline(by)
 	if err := secured.Handshake(); err != nil {
 		_ = conn.Close()

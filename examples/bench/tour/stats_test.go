@@ -171,7 +171,11 @@ func TestEvaluate(t *testing.T) {
 
 func TestRatioComparesSwapsOfOnePace(t *testing.T) {
 	side := func(swap, pace time.Duration) *result {
-		return &result{side: &side{cfg: config{probation: 5}}, swapTime: []time.Duration{swap}, pace: []time.Duration{pace}}
+		return &result{
+			side:     &side{cfg: config{probation: 5}},
+			swapTime: []time.Duration{swap},
+			pace:     []time.Duration{pace},
+		}
 	}
 	if x := ratio(side(25, 100), side(10, 110)); x != 2 {
 		t.Errorf("%v; want 2", x)
@@ -185,7 +189,8 @@ func TestRatioComparesSwapsOfOnePace(t *testing.T) {
 }
 
 func TestAttr(t *testing.T) {
-	const line = `time=2026-01-02T03:04:05Z level=ERROR msg="swap failed" version=1.0 pid=12 err="it said \"no\": exit status 3" lost=4`
+	const line = `time=2026-01-02T03:04:05Z level=ERROR msg="swap failed" version=1.0 pid=12 ` +
+		`err="it said \"no\": exit status 3" lost=4`
 	for key, want := range map[string]string{"msg": "swap failed", "pid": "12",
 		"err": `it said "no": exit status 3`, "lost": "4", "id": "", "status": ""} {
 		if got, _ := attr(line, key); got != want {
