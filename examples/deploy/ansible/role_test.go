@@ -40,8 +40,8 @@ func (s *site) releases(v1, v2, v3, bad string) {
 	pids := s.run("v1 v1 v1")
 	load := s.load()
 
-	s.play(0, "1. a, which runs v1: the others do without it, traffic off, keep what runs, stop, replace, start, check,"+
-		" traffic on … nothing was touched", "release --check", "app_file", v2, "app_version", "v2")
+	s.play(0, "1. a, which runs v1: the others do without it, traffic off, keep what runs, stop, replace, "+
+		"start, check, traffic on … nothing was touched", "release --check", "app_file", v2, "app_version", "v2")
 	if got := s.run("v1 v1 v1"); got != pids {
 		t.Fatalf("with --check: pids %s, want %s", got, pids)
 	}
@@ -79,8 +79,8 @@ func (s *site) releases(v1, v2, v3, bad string) {
 	load.Report(title, "a version that fails stops at the first node, in place", took)
 
 	load = s.load()
-	took = s.play(2, "the gate failed … a has its old version back, 2-v2", "release", "app_file", v3, "app_version", "v3",
-		"app_method", "swap", "app_gate", "false")
+	took = s.play(2, "the gate failed … a has its old version back, 2-v2", "release",
+		"app_file", v3, "app_version", "v3", "app_method", "swap", "app_gate", "false")
 	s.run("v2 v2 v2")
 	took += s.play(0, "rollback by", "rollback", "app_method", "swap") // of what has been taken back already
 	s.run("v2 v2 v2")

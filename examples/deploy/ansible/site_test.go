@@ -42,14 +42,14 @@ func newSite(t *testing.T, flags string) *site {
 	t.Parallel()
 	flow.Root(t)
 	for tool, from := range map[string]string{
-		"ansible-playbook": "ansible-core", "sshd": "openssh-server", "ssh-keygen": "openssh-client", "haproxy": "haproxy",
-		"socat": "socat", "ip": "iproute2", "curl": "curl",
+		"ansible-playbook": "ansible-core", "sshd": "openssh-server", "ssh-keygen": "openssh-client",
+		"haproxy": "haproxy", "socat": "socat", "ip": "iproute2", "curl": "curl",
 	} {
 		flow.Tool(t, tool, "apt-get install "+from)
 	}
 	name := fmt.Sprintf("an%d-%d", os.Getpid(), sites.Add(1))
-	s := &site{t: t, env: append(os.Environ(), "NET="+name, "TRY="+flow.Dir(t)+"/try", "INTER=250ms", "ANSIBLE_NOCOLOR=1",
-		fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
+	s := &site{t: t, env: append(os.Environ(), "NET="+name, "TRY="+flow.Dir(t)+"/try", "INTER=250ms",
+		"ANSIBLE_NOCOLOR=1", fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
 	t.Cleanup(func() {
 		if said, code := flow.Run(t, s.try("down")); code != 0 {
 			t.Errorf("try.sh down: %d\n%s", code, said)
@@ -87,7 +87,8 @@ func (s *site) playbook(do string, settings ...string) *exec.Cmd {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return s.try(append([]string{"run", "ansible-playbook", "app.yml", "-e", string(text)}, strings.Fields(options)...)...)
+	run := []string{"run", "ansible-playbook", "app.yml", "-e", string(text)}
+	return s.try(append(run, strings.Fields(options)...)...)
 }
 
 // play wants the exit code of a run and its words, whatever the width of lines, and returns how long it took.

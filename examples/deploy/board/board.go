@@ -159,7 +159,10 @@ func short(err error) string {
 
 // Symbol is for those who see no colours.
 func (r row) Symbol() string {
-	return map[bool]string{true: "●", false: cmp.Or(map[drain.Phase]string{drain.Pulled: "◆", drain.Draining: "▼"}[r.Phase], "◇")}[r.Why == ""]
+	if r.Why == "" {
+		return "●"
+	}
+	return cmp.Or(map[drain.Phase]string{drain.Pulled: "◆", drain.Draining: "▼"}[r.Phase], "◇")
 }
 
 // Dead tells whether the node does not answer: what else the row has is what it last said.
@@ -223,7 +226,9 @@ func (b *board) view() any {
 			versions[cmp.Or(r.Version, "no version")]++
 		}
 	}
-	slices.SortFunc(v.Rows, func(a, b row) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.URL, b.URL)) })
+	slices.SortFunc(v.Rows, func(a, b row) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.URL, b.URL))
+	})
 	var of []string
 	for _, version := range slices.Sorted(maps.Keys(versions)) {
 		of = append(of, fmt.Sprintf("%d × %s", versions[version], version))

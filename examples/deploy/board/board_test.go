@@ -26,7 +26,10 @@ func TestMain(m *testing.M) { flow.Main(m) }
 // TestBoard looks at nodes of a list, and of Consul's catalog, with a real browser, while an operator works on them.
 func TestBoard(t *testing.T) {
 	t.Parallel()
-	for name, v := range map[string]browser.View{"list": {Width: 1100, Height: 500}, "consul": {Width: 375, Height: 740, Dark: true}} {
+	for name, v := range map[string]browser.View{
+		"list":   {Width: 1100, Height: 500},
+		"consul": {Width: 375, Height: 740, Dark: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			host := flow.Host()
@@ -43,13 +46,18 @@ func TestBoard(t *testing.T) {
 			dir := flow.Dir(t)
 			agent := "http://" + host + ":8500"
 			if name == "consul" {
-				flow.Start(t, exec.Command(flow.Tool(t, "consul", "run .ci/get-consul DIR and put DIR on the PATH"), "agent", "-server",
-					"-bootstrap-expect=1", "-data-dir", filepath.Join(dir, "data"), "-bind", host, "-client", host, "-node", "test",
-					"-log-level", "warn", "-hcl", `performance { raft_multiplier = 1 } disable_update_check = true`)).Answers(t, host+":8500")
+				program := flow.Tool(t, "consul", "run .ci/get-consul DIR and put DIR on the PATH")
+				cmd := exec.Command(program, "agent", "-server", "-bootstrap-expect=1",
+					"-data-dir", filepath.Join(dir, "data"), "-bind", host, "-client", host, "-node", "test",
+					"-log-level", "warn",
+					"-hcl", `performance { raft_multiplier = 1 } disable_update_check = true`)
+				flow.Start(t, cmd).Answers(t, host+":8500")
 				for i, page := range pages {
 					_, port, _ := net.SplitHostPort(page)
 					flow.Eventually(t, "Consul takes the node", func() bool {
-						return put(agent+"/v1/agent/service/register", fmt.Sprintf(`{"ID": "web-%d", "Name": "web", "Address": %q, "Port": %s}`, i, host, port))
+						entry := fmt.Sprintf(`{"ID": "web-%d", "Name": "web", "Address": %q, "Port": %s}`,
+							i, host, port)
+						return put(agent+"/v1/agent/service/register", entry)
 					})
 				}
 				args = []string{"-consul", agent}
@@ -123,9 +131,12 @@ func TestEndpointSlices(t *testing.T) {
 		}
 		fmt.Fprint(w, `{"kind": "EndpointSliceList", "items": [
 			{"endpoints": [
-				{"addresses": ["10.1.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false}, "targetRef": {"kind": "Pod", "name": "app-a"}},
-				{"addresses": ["10.1.0.2"], "conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "app-b"}},
-				{"addresses": ["10.1.0.3"], "conditions": {"ready": false, "serving": true, "terminating": true}, "targetRef": {"kind": "Pod", "name": "app-c"}},
+				{"addresses": ["10.1.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false},
+				 "targetRef": {"kind": "Pod", "name": "app-a"}},
+				{"addresses": ["10.1.0.2"], "conditions": {"ready": false},
+				 "targetRef": {"kind": "Pod", "name": "app-b"}},
+				{"addresses": ["10.1.0.3"], "conditions": {"ready": false, "serving": true, "terminating": true},
+				 "targetRef": {"kind": "Pod", "name": "app-c"}},
 				{"addresses": ["10.1.0.4"], "conditions": {}}],
 			 "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]},
 			{"endpoints": null, "ports": null}]}`)
@@ -136,8 +147,12 @@ func TestEndpointSlices(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := e.places(t.Context())
-	want := []place{{"app-a", "http://10.1.0.1:8080/", ""}, {"app-b", "http://10.1.0.2:8080/", "its endpoint is not ready"},
-		{"app-c", "http://10.1.0.3:8080/", "its pod is being deleted"}, {"10.1.0.4", "http://10.1.0.4:8080/", ""}}
+	want := []place{
+		{"app-a", "http://10.1.0.1:8080/", ""},
+		{"app-b", "http://10.1.0.2:8080/", "its endpoint is not ready"},
+		{"app-c", "http://10.1.0.3:8080/", "its pod is being deleted"},
+		{"10.1.0.4", "http://10.1.0.4:8080/", ""},
+	}
 	if fmt.Sprint(got) != fmt.Sprint(want) || err != nil {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
@@ -152,15 +167,17 @@ func TestTextOfNodesIsNoMarkup(t *testing.T) {
 	t.Parallel()
 	const evil = `<img src=x onerror=alert(1)>"`
 	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"name": %[1]q, "status": {"version": %[1]q, "phase": %[1]q, "unhealthy": %[1]q, "generation": 1, "last_swap": {"error": %[1]q}}}`, evil)
+		fmt.Fprintf(w, `{"name": %[1]q, "status": {"version": %[1]q, "phase": %[1]q, "unhealthy": %[1]q, `+
+			`"generation": 1, "last_swap": {"error": %[1]q}}}`, evil)
 	}))
 	defer node.Close()
 	b := newBoard(fixed{node.URL, "javascript://alert(1)", "127.0.0.1:1"})
 	b.look(t.Context())
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-	if body := w.Body.Bytes(); bytes.Contains(body, []byte("<img")) || bytes.Contains(body, []byte(`href="javascript`)) ||
-		bytes.Count(body, []byte("<tr class")) != 3 || !strings.Contains(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+	body, policy := w.Body.Bytes(), w.Header().Get("Content-Security-Policy")
+	if bytes.Contains(body, []byte("<img")) || bytes.Contains(body, []byte(`href="javascript`)) ||
+		bytes.Count(body, []byte("<tr class")) != 3 || !strings.Contains(policy, "default-src 'none'") {
 		t.Errorf("%v\n%s", w.Header(), body)
 	}
 }

@@ -21,15 +21,17 @@ import (
 )
 
 var (
-	addr       = flag.String("addr", "127.0.0.1:8088", "serve the board on this `host:port`")
-	nodes      = flag.String("nodes", "", "the `addresses` of the status pages: host:port or URL, by commas")
-	consul     = flag.String("consul", "", "take the nodes from the catalog of the Consul agent at this `URL`; CONSUL_HTTP_TOKEN is its token")
+	addr   = flag.String("addr", "127.0.0.1:8088", "serve the board on this `host:port`")
+	nodes  = flag.String("nodes", "", "the `addresses` of the status pages: host:port or URL, by commas")
+	consul = flag.String("consul", "",
+		"take the nodes from the catalog of the Consul agent at this `URL`; CONSUL_HTTP_TOKEN is its token")
 	service    = flag.String("service", "web", "the `name` of the service there")
 	kubernetes = flag.String("kubernetes", "", "take the nodes from the endpoints of this `namespace/service`")
-	api        = flag.String("kubernetes-api", "", "the `URL` of its API, as kubectl proxy has one; default: that of the cluster in which this runs")
-	port       = flag.String("port", "", "the `port` of the status page, where the list has that of the service")
-	path       = flag.String("path", "/", "the `path` of the status page on each node")
-	every      = flag.Duration("every", time.Second, "how often to ask")
+	api        = flag.String("kubernetes-api", "",
+		"the `URL` of its API, as kubectl proxy has one; default: that of the cluster in which this runs")
+	port  = flag.String("port", "", "the `port` of the status page, where the list has that of the service")
+	path  = flag.String("path", "/", "the `path` of the status page on each node")
+	every = flag.Duration("every", time.Second, "how often to ask")
 )
 
 func main() {

@@ -65,7 +65,8 @@ func (c catalog) places(ctx context.Context) (all []place, err error) {
 		}
 		Checks []struct{ CheckID, Name, Status, Notes string }
 	}
-	err = get(ctx, http.DefaultClient, c.agent+"/v1/health/service/"+url.PathEscape(c.service), "X-Consul-Token", c.token, &entries)
+	err = get(ctx, http.DefaultClient, c.agent+"/v1/health/service/"+url.PathEscape(c.service),
+		"X-Consul-Token", c.token, &entries)
 	for _, e := range entries {
 		p := place{Name: e.Service.ID, URL: pageAt(address(e.Service.Address, e.Node.Address, e.Service.Port))}
 		for _, check := range e.Checks {

@@ -38,8 +38,10 @@ type entry struct {
 func newEntry(name, addr string, interval, expire time.Duration) (*entry, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	port, portErr := strconv.Atoi(portText)
-	if ip := net.ParseIP(host); err != nil || portErr != nil || port < 1 || host == "" || ip != nil && ip.IsUnspecified() {
-		return nil, fmt.Errorf("-addr %s: want the host and the port at which others reach this node, as in 10.0.0.7:8080", addr)
+	if ip := net.ParseIP(host); err != nil || portErr != nil || port < 1 || host == "" ||
+		ip != nil && ip.IsUnspecified() {
+		return nil, fmt.Errorf("-addr %s: want the host and the port at which others reach this node, "+
+			"as in 10.0.0.7:8080", addr)
 	}
 	if interval <= 0 || expire < time.Minute {
 		return nil, errors.New("want -check-interval more than 0, and -deregister-after a minute or more")

@@ -52,7 +52,8 @@ func (s *site) startAgent() {
 	s.t.Helper()
 	cmd := exec.Command(flow.Tool(s.t, "consul", "run .ci/get-consul DIR and put DIR on the PATH"), "agent",
 		"-server", "-bootstrap-expect=1",
-		"-data-dir", filepath.Join(s.dir, "data"), "-bind", s.host, "-client", s.host, "-node", "test", "-log-level", "warn",
+		"-data-dir", filepath.Join(s.dir, "data"), "-bind", s.host, "-client", s.host,
+		"-node", "test", "-log-level", "warn",
 		"-hcl", `performance { raft_multiplier = 1 } leave_on_terminate = false disable_update_check = true`)
 	s.agent = flow.Start(s.t, cmd)
 	s.agent.Answers(s.t, s.host+":8500")

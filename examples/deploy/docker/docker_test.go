@@ -110,7 +110,9 @@ func (c *container) put(version, fault string) {
 // TestDocker asks one engine for all.
 func TestDocker(t *testing.T) {
 	s := newSite(t)
-	for name, test := range map[string]func(*testing.T, *site){"swap": swaps, "restart": restarts, "source": fromSource} {
+	for name, test := range map[string]func(*testing.T, *site){
+		"swap": swaps, "restart": restarts, "source": fromSource,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, &site{t, s.Of(t)})
@@ -151,7 +153,9 @@ func swaps(t *testing.T, s *site) {
 		t.Errorf("pulled, it is %s", got)
 	}
 	c.Docker("kill", "-s", "USR1", c.name)
-	flow.Eventually(t, "the end of the pull", func() bool { return strings.Contains(c.do(0, "status"), "ready, generation 3") })
+	flow.Eventually(t, "the end of the pull", func() bool {
+		return strings.Contains(c.do(0, "status"), "ready, generation 3")
+	})
 
 	// A stop ends what has begun, and is no crash.
 	slow := make(chan error, 1)
@@ -176,7 +180,8 @@ func swaps(t *testing.T, s *site) {
 			t.Errorf("during the stop: %v", r.Err)
 		}
 	}
-	if got := c.inspect(".State.Status") + " " + c.inspect(".State.ExitCode") + " " + c.inspect(".RestartCount"); got != "exited 0 0" {
+	got := c.inspect(".State.Status") + " " + c.inspect(".State.ExitCode") + " " + c.inspect(".RestartCount")
+	if got != "exited 0 0" {
 		t.Errorf("after docker stop: %s", got)
 	}
 	c.do(3, "status")

@@ -68,7 +68,8 @@ func restarts(t *testing.T, s *site) {
 				}
 				if status == "exited" {
 					if got := c.inspect(".State.ExitCode"); got != code {
-						t.Errorf("%s: exit code %s, want %s\n%s", what, got, code, c.Docker("logs", "--tail", "30", c.name))
+						t.Errorf("%s: exit code %s, want %s\n%s", what, got, code,
+							c.Docker("logs", "--tail", "30", c.name))
 					}
 					c.Docker("start", c.name)
 				}

@@ -15,7 +15,8 @@ import (
 // goCommand is all that the image golang has to have here: there is no registry to get the real one from.
 const goCommand = `#!/bin/sh
 [ "$CGO_ENABLED" = 0 ] && [ -f examples/go.mod ] && [ -f examples/gin/main.go ] || exit 1
-[ "$*" = "-C examples build -trimpath -ldflags -s -w -X main.version=v9 -o /out/app ./gin" ] || { echo "go $*"; exit 1; }
+[ "$*" = "-C examples build -trimpath -ldflags -s -w -X main.version=v9 -o /out/app ./gin" ] ||
+	{ echo "go $*"; exit 1; }
 busybox mkdir -p /out && busybox cp /prebuilt /out/app
 `
 
@@ -40,11 +41,13 @@ func fromSource(t *testing.T, s *site) {
 		}
 	}
 	s.Image("golang:1.25", image, files)
-	s.Docker("build", "-q", "-t", "source", "-f", "Dockerfile.source", "--build-arg", "VERSION=v9", filepath.Join("..", "..", ".."))
+	s.Docker("build", "-q", "-t", "source", "-f", "Dockerfile.source", "--build-arg", "VERSION=v9",
+		filepath.Join("..", "..", ".."))
 
-	const config = "{{json .Config.Entrypoint}} {{json .Config.Env}} {{json .Config.Healthcheck}} {{json .Config.WorkingDir}} " +
-		"{{json .Config.StopSignal}} {{json .Config.ExposedPorts}}"
-	if app, source := s.Docker("image", "inspect", "-f", config, "app"), s.Docker("image", "inspect", "-f", config, "source"); app != source {
+	const config = "{{json .Config.Entrypoint}} {{json .Config.Env}} {{json .Config.Healthcheck}} " +
+		"{{json .Config.WorkingDir}} {{json .Config.StopSignal}} {{json .Config.ExposedPorts}}"
+	inspect := func(image string) string { return s.Docker("image", "inspect", "-f", config, image) }
+	if app, source := inspect("app"), inspect("source"); app != source {
 		t.Errorf("Dockerfile.source makes\n%s\nand Dockerfile\n%s", source, app)
 	}
 	c := s.container("source", "source", "--restart", "no") // the port is the other one's

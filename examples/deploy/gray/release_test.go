@@ -104,6 +104,7 @@ func TestRefused(t *testing.T) {
 	s := newSite(t, flow.Build(t, "nethttp", "v1", ""), "a", "b", "c")
 	v2 := flow.Build(t, "nethttp", "v2", "")
 	pids := [3]int{s.nodes["a"].PID(), s.nodes["b"].PID(), s.nodes["c"].PID()}
+	balancer := func(name, text string) string { return "BALANCER=" + flow.WriteFile(t, s.dir, name, text) }
 	for _, c := range []struct {
 		code      int
 		args, env string
@@ -124,8 +125,8 @@ func TestRefused(t *testing.T) {
 		{6, "upgrade " + v2, "CHECK=env A=b dash nothing.sh", "no such script: nothing.sh"},
 		{6, "upgrade " + v2, "AT_NODE=dash nothing.sh", "no such script: nothing.sh"},
 		{6, "upgrade " + v2, "ON=dash " + flow.WriteFile(t, s.dir, "lost.sh", "exit 255\n"), "cannot be asked"},
-		{6, "upgrade " + v2, "BALANCER=" + flow.WriteFile(t, s.dir, "half.sh", "balancer_settings() { :; }\n"), "does not define balancer_in"},
-		{6, "upgrade " + v2, "BALANCER=" + flow.WriteFile(t, s.dir, "broken.sh", "balancer_settings() {\n"), "no shell script"},
+		{6, "upgrade " + v2, balancer("half.sh", "balancer_settings() { :; }\n"), "does not define balancer_in"},
+		{6, "upgrade " + v2, balancer("broken.sh", "balancer_settings() {\n"), "no shell script"},
 		{6, "upgrade " + v2, "SETTINGS=/nonexistent", "cannot be read"},
 		{6, "upgrade " + v2, "BALANCER=apache", "set BALANCER"},
 		{6, "upgrade " + v2, "BACKEND=app2", "knows no server app2/a"},
@@ -143,16 +144,19 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	light := filepath.Join(s.dir, "light")
-	config := flow.WriteFile(t, s.dir, "light.cfg", "global\n\tstats socket "+light+" level admin\ndefaults\n\tmode http\n"+
-		"backend app\n\tserver a 127.0.0.1:1\n\tserver b 127.0.0.1:1\n\tserver c 127.0.0.1:1\n")
+	config := flow.WriteFile(t, s.dir, "light.cfg",
+		"global\n\tstats socket "+light+" level admin\ndefaults\n\tmode http\n"+
+			"backend app\n\tserver a 127.0.0.1:1\n\tserver b 127.0.0.1:1\n\tserver c 127.0.0.1:1\n")
 	flow.Start(t, exec.Command(flow.Tool(t, "haproxy", "apt-get install haproxy"), "-db", "-f", config))
 	flow.Eventually(t, "another HAProxy is there", func() bool { _, err := os.Stat(light); return err == nil })
 	if said := s.release(6, "upgrade "+v2, "HAPROXY="+light, "WEIGHT=50"); !strings.Contains(said, "weight 100") {
 		t.Errorf("release.sh says %q of a weight that would be 0", said)
 	}
 	// Settings that are none, though a shell would go on.
-	for _, line := range []string{"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN=",
-		"CHEK=true", "OWN=A\nB=1"} {
+	for _, line := range []string{
+		"export PULL=1", "CHECK=curl -f $URL", "LOG=$(touch " + s.dir + "/run)", "LOG='/var/log", "BIN=",
+		"CHEK=true", "OWN=A\nB=1",
+	} {
 		flow.WriteFile(t, s.dir, "site/b", s.nodes["b"].Settings()+line)
 		if said := s.release(6, "upgrade "+v2); !strings.Contains(said, s.dir+"/site/b") {
 			t.Errorf("a line %q: release.sh says %q, want the file's name", line, said)
@@ -225,7 +229,8 @@ func TestOutFirst(t *testing.T) {
 	before := time.Now()
 	said := s.release(0, "upgrade "+v2)
 	took := time.Since(before)
-	if b, c, a := strings.Index(said, "taken b"), strings.Index(said, "taken c"), strings.Index(said, "taken a"); b > c || c > a {
+	taken := func(node string) int { return strings.Index(said, "taken "+node) }
+	if taken("b") > taken("c") || taken("c") > taken("a") {
 		t.Errorf("want b, which is dead, and c, which is pulled, before a:\n%s", said)
 	}
 	s.want(nil, "v2", "v2", "v2")

@@ -44,7 +44,8 @@ func TestSettings(t *testing.T) {
 		} {
 			file := flow.WriteFile(t, dir, "settings", line) // the last line need not end
 			cmd := exec.Command(shell[0], append(shell[1:len(shell):len(shell)], "-c",
-				`. ../common.sh; (settings "$0") 2>/dev/null || { printf %s $?; exit; }; settings "$0"; printf %s "$A"`, file)...)
+				`. ../common.sh; (settings "$0") 2>/dev/null || { printf %s $?; exit; }; `+
+					`settings "$0"; printf %s "$A"`, file)...)
 			if got, err := cmd.Output(); string(got) != want || err != nil {
 				t.Errorf("%s: %q: A is %q, want %q (%v)", shell[0], line, got, want, err)
 			}

@@ -73,7 +73,9 @@ func TestClientsAskForPing(t *testing.T) {
 			s := newSite(t, config, "2s", long...)
 			host, _, _ := net.SplitHostPort(s.Addr)
 			known(t, s.a, host)
-			meanwhile(t, s.Addr, tc.pause, func() string { return "GET /ping HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n" })
+			meanwhile(t, s.Addr, tc.pause, func() string {
+				return "GET /ping HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
+			})
 			load := flow.NewLoad(t, s.Addr, 4, 2)
 			load.Flows(2000)
 			succeeds(t, begin(t, s.a, "stop"))
@@ -93,6 +95,9 @@ func TestOutsiders(t *testing.T) {
 	get := func(agent string) string {
 		return "GET /ping HTTP/1.1\r\nHost: app\r\nUser-Agent: " + agent + "\r\nConnection: close\r\n\r\n"
 	}
+	half := func(method string) string {
+		return method + " /ping HTTP/1.1\r\nHost: app\r\nContent-Length: 100000\r\n\r\nhalf"
+	}
 	for _, tc := range []struct {
 		name    string
 		request func() string
@@ -100,8 +105,8 @@ func TestOutsiders(t *testing.T) {
 	}{
 		{"curl", func() string { return get("curl") }, nil},
 		{"random probers", func() string { return get(fmt.Sprint(rand.Int())) }, random(200 * time.Millisecond)},
-		{"a slow body", func() string { return "GET /ping HTTP/1.1\r\nHost: app\r\nContent-Length: 100000\r\n\r\nhalf" }, nil},
-		{"slow bodies", func() string { return "HEAD /ping HTTP/1.1\r\nHost: app\r\nContent-Length: 100000\r\n\r\nhalf" }, random(100 * time.Millisecond)},
+		{"a slow body", func() string { return half("GET") }, nil},
+		{"slow bodies", func() string { return half("HEAD") }, random(100 * time.Millisecond)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

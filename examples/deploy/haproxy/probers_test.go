@@ -80,7 +80,8 @@ func TestBalancerComesIn(t *testing.T) {
 	stop := begin(t, s.a, "stop")
 	flow.Eventually(t, "it is pulled", func() bool { return s.a.Status().Pulled })
 	const inter = 3500 * time.Millisecond // HAProxy knows no "3.5s"
-	comes := s.another(strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1), flow.Host()+":80", "3500ms")
+	config := strings.Replace(shipped(t, "haproxy.cfg"), "downinter 500ms", "", 1)
+	comes := s.another(config, flow.Host()+":80", "3500ms")
 	late := flow.NewLoad(t, comes.Addr, 3, 2)
 	succeeds(t, stop)
 	took := time.Since(begun)
@@ -101,11 +102,13 @@ func TestKindsOfProbes(t *testing.T) {
 	for _, kind := range []struct{ name, check string }{
 		{"OPTIONS, HTTP/1.0, no Host", "option httpchk /ping"},
 		{"HEAD, HTTP/1.1", "option httpchk HEAD /ping HTTP/1.1\n\thttp-check send hdr Host app hdr User-Agent HAProxy"},
-		{"GET, HTTP/1.1, kept alive", "option httpchk\n\thttp-check send meth GET uri /ping ver HTTP/1.1 hdr Host app hdr Connection keep-alive"},
+		{"GET, HTTP/1.1, kept alive", "option httpchk\n" +
+			"\thttp-check send meth GET uri /ping ver HTTP/1.1 hdr Host app hdr Connection keep-alive"},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, strings.Replace(shipped(t, "haproxy.cfg"), "option httpchk GET /ping", kind.check, 1), "1s", long...)
+			config := strings.Replace(shipped(t, "haproxy.cfg"), "option httpchk GET /ping", kind.check, 1)
+			s := newSite(t, config, "1s", long...)
 			host, _, _ := net.SplitHostPort(s.Addr)
 			load := flow.NewLoad(t, s.Addr, 4, 2)
 			known(t, s.a, host)

@@ -88,7 +88,8 @@ func (n *node) keepalived() {
 	// A master that has no time for the 1.8 s of the example's setting would be taken for a dead one.
 	text := strings.Replace(string(conf), "advert_int 0.5", "advert_int 1", 1)
 	args := append(n.Prefix[:len(n.Prefix):len(n.Prefix)], "keepalived", "-n", "-l", "-P", "-i", n.name,
-		"-f", flow.WriteFile(n.t, n.Dir, "keepalived.conf", text), "-p", n.Path("keepalived.pid"), "-r", n.Path("vrrp.pid"))
+		"-f", flow.WriteFile(n.t, n.Dir, "keepalived.conf", text),
+		"-p", n.Path("keepalived.pid"), "-r", n.Path("vrrp.pid"))
 	n.daemon = flow.Start(n.t, exec.Command(args[0], args[1:]...))
 	n.t.Cleanup(func() { // it has a child that a SIGKILL would leave behind
 		_ = n.daemon.Process.Signal(syscall.SIGTERM)

@@ -84,7 +84,8 @@ func newCluster(t testing.TB) *cluster {
 // tell shows what the cluster has to say of a failure.
 func (c *cluster) tell() {
 	if c.first != "" {
-		said, _ := c.try(nil, "sh", "-c", "kubectl get pods -o wide; kubectl get events | tail -n 30; for p in $(kubectl get pods -o name); do kubectl logs --tail 15 $p; done")
+		said, _ := c.try(nil, "sh", "-c", "kubectl get pods -o wide; kubectl get events | tail -n 30; "+
+			"for p in $(kubectl get pods -o name); do kubectl logs --tail 15 $p; done")
 		c.t.Log(said)
 	}
 	logs, _ := filepath.Glob(filepath.Join(c.dir, "*.log"))
@@ -105,7 +106,8 @@ func (c *cluster) image(name, service, version, fault string) {
 func static(t testing.TB, service, version, fault string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "app")
-	cmd := exec.Command("go", "build", "-o", path, "-ldflags", "-X main.version="+version+" -X main.fault="+fault, "./"+service)
+	cmd := exec.Command("go", "build", "-o", path,
+		"-ldflags", "-X main.version="+version+" -X main.fault="+fault, "./"+service)
 	cmd.Dir, cmd.Env = flow.Examples(), append(os.Environ(), "CGO_ENABLED=0")
 	if said, code := flow.Run(t, cmd); code != 0 {
 		t.Fatalf("go build ./%s: exit code %d\n%s", service, code, said)
@@ -171,8 +173,8 @@ func (c *cluster) on(node string, args ...string) string {
 	return said
 }
 
-// stop has a part of the cluster stand still, until the end of the test or until it is told to go on. It is as late then
-// as one on a machine that is very busy.
+// stop has a part of the cluster stand still, until the end of the test or until it is told to go on. It is as late
+// then as one on a machine that is very busy.
 func (c *cluster) stop(part string) (goOn func()) {
 	c.t.Helper()
 	pid, err := os.ReadFile(filepath.Join(c.dir, part+".pid"))

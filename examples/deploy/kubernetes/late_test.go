@@ -39,7 +39,9 @@ func (c *cluster) lateEndpoints() {
 	c.kubectl("delete", "--wait=false", "pod", pod.Name, cut.Name, c.of("eager")[0].Name)
 	flow.Eventually(c.t, "a service that stops at TERM loses requests", func() bool { return eager.Failed() > 0 })
 	c.exited(cut.Name, 1)
-	flow.Eventually(c.t, "the log of "+cut.Name, func() bool { return strings.Contains(log.Output(), "cut off 1 active connection(s)") })
+	flow.Eventually(c.t, "the log of "+cut.Name, func() bool {
+		return strings.Contains(log.Output(), "cut off 1 active connection(s)")
+	})
 	flow.Eventually(c.t, "the kubelet has noticed "+pod.Name, func() bool {
 		return slices.Contains(c.endpoint(pod.Name), "terminating")
 	})

@@ -140,7 +140,8 @@ func (c *cluster) release(version string) {
 	c.t.Helper()
 	binary := static(c.t, "nethttp", version, "")
 	for _, node := range []string{"node1", "node2"} {
-		c.on(node, "sh", "-c", "mkdir -p /srv/app && cp "+binary+" /srv/app/app.new && mv /srv/app/app.new /srv/app/app")
+		c.on(node, "sh", "-c", "mkdir -p /srv/app && "+
+			"cp "+binary+" /srv/app/app.new && mv /srv/app/app.new /srv/app/app")
 	}
 }
 

@@ -26,7 +26,10 @@ type history struct {
 func (c *cluster) watch() {
 	c.t.Helper()
 	c.history = &history{
-		endpoints: map[string][]string{}, pods: map[string]corev1.Pod{}, exits: map[string]int{}, fewest: map[string]int{},
+		endpoints: map[string][]string{},
+		pods:      map[string]corev1.Pod{},
+		exits:     map[string]int{},
+		fewest:    map[string]int{},
 	}
 	follow(c, "endpointslices", c.seeSlice)
 	follow(c, "pods", c.seePod)
@@ -112,7 +115,8 @@ func (h *history) seePod(event string, pod corev1.Pod) {
 	h.fewest[app] = min(h.fewest[app], h.count(app))
 }
 
-// restarted is the exit code of a container that the kubelet has started again, as it does when the liveness probe fails.
+// restarted is the exit code of a container that the kubelet has started again, as it does when the liveness probe
+// fails.
 const restarted = 1000
 
 // of returns the pods of an app that nobody has deleted.

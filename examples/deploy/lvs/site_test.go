@@ -39,7 +39,9 @@ func newSite(t *testing.T, heartbeat bool, env ...string) *site {
 	t.Helper()
 	t.Parallel()
 	flow.Root(t)
-	for tool, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables", "socat": "socat", "sysctl": "procps"} {
+	for tool, pkg := range map[string]string{
+		"ip": "iproute2", "nft": "nftables", "socat": "socat", "sysctl": "procps",
+	} {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &site{t: t, net: fmt.Sprintf("lv%d-%d", os.Getpid(), sites.Add(1)), run: flow.Dir(t)}

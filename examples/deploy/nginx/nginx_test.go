@@ -76,7 +76,8 @@ func run(t testing.TB, dir string) []string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return []string{flow.Tool(t, "nginx", "apt-get install nginx-light"), "-p", dir, "-c", "nginx.conf", "-e", "error.log"}
+	nginx := flow.Tool(t, "nginx", "apt-get install nginx-light")
+	return []string{nginx, "-p", dir, "-c", "nginx.conf", "-e", "error.log"}
 }
 
 // publish runs release.sh and returns its exit code.
@@ -188,7 +189,10 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, flow.Build(t, "nethttp", "v1", ""))
 	upgrade := []string{"upgrade", flow.Build(t, "nethttp", "v2", "")}
-	for _, wrong := range []string{"NODES=a c", "SERVERS=/nonexistent", "NGINX_PID=" + s.a.Path("pid"), "NGINX_PID=/nonexistent", "RUN_NGINX=/nonexistent"} {
+	for _, wrong := range []string{
+		"NODES=a c", "SERVERS=/nonexistent", "NGINX_PID=" + s.a.Path("pid"), "NGINX_PID=/nonexistent",
+		"RUN_NGINX=/nonexistent",
+	} {
 		if code := s.publish(upgrade, wrong); code != 6 {
 			t.Errorf("%s: exit code %d, want 6", wrong, code)
 		}

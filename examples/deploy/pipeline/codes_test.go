@@ -12,8 +12,8 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// standIn answers in release.sh's place: to each verb with the codes that a file has for it, in turn, the last one again
-// and again. It writes down what was asked.
+// standIn answers in release.sh's place: to each verb with the codes that a file has for it, in turn, the last one
+// again and again. It writes down what was asked.
 const standIn = `
 echo "$1" >>"$SAID"
 read -r code rest <"$CODES/$1"
@@ -74,7 +74,9 @@ func TestCodes(t *testing.T) {
 		{"137", clear, "", 4, "see what runs", "upgrade status"},
 		{"129", clear, "", 4, "see what runs", "upgrade status"},
 	} {
-		for name, codes := range map[string]string{"status": clear + " " + c.after, "upgrade": c.upgrade, "rollback": c.rollback} {
+		for name, codes := range map[string]string{
+			"status": clear + " " + c.after, "upgrade": c.upgrade, "rollback": c.rollback,
+		} {
 			flow.WriteFile(t, filepath.Join(dir, "codes"), name, codes+"\n")
 		}
 		_ = os.Remove(filepath.Join(dir, "said"))

@@ -33,7 +33,8 @@ func TestEnvironment(t *testing.T) {
 			cmd.Env = append(os.Environ(), c.env)
 			said, code := flow.Run(t, cmd)
 			if code != c.code || !strings.Contains(said, c.want) {
-				t.Errorf("%s %s %s: exit code %d, want %d; it says %q, want %q", c.env, service, c.args, code, c.code, said, c.want)
+				t.Errorf("%s %s %s: exit code %d, want %d; it says %q, want %q",
+					c.env, service, c.args, code, c.code, said, c.want)
 			}
 		}
 	}

@@ -35,7 +35,8 @@ func TestPipelines(t *testing.T) {
 			s.wantOneBinary()
 
 			// It refuses itself when it is to take over: see examples/internal/faulty.
-			red, code := s.run(steps, tool.version+"=v3", "SERVICE=../../internal/faulty", "LDFLAGS=-X main.fault=check")
+			red, code := s.run(steps, tool.version+"=v3",
+				"SERVICE=../../internal/faulty", "LDFLAGS=-X main.fault=check")
 			if red != "./deploy.sh staging" || code != 1 {
 				t.Errorf("a version that fails its check: %q, exit code %d, want red in staging with 1", red, code)
 			}
@@ -105,7 +106,8 @@ func (s *site) wantOneBinary() {
 	}
 	for _, nodes := range [][]*flow.Node{s.staging, s.production} {
 		for _, n := range nodes {
-			if runs, err := os.ReadFile(fmt.Sprintf("/proc/%d/exe", n.PID())); err != nil || string(runs) != string(built) {
+			runs, err := os.ReadFile(fmt.Sprintf("/proc/%d/exe", n.PID()))
+			if err != nil || string(runs) != string(built) {
 				s.t.Errorf("%s does not run dist/app: %v", n.Addr, err)
 			}
 		}

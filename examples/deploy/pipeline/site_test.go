@@ -118,7 +118,8 @@ func (s *site) begin(env, build string, names ...string) {
 	for _, name := range names {
 		for _, verb := range []string{"put", "start"} {
 			cmd := exec.Command("dash", filepath.Join(flow.Examples(), "deploy", "node.sh"), verb, name)
-			cmd.Env = append(os.Environ(), "SITE="+s.path(env+".site"), "SETTINGS="+filepath.Join(s.path("env"), env+".env"))
+			cmd.Env = append(os.Environ(),
+				"SITE="+s.path(env+".site"), "SETTINGS="+filepath.Join(s.path("env"), env+".env"))
 			binary, err := os.Open(build)
 			if err != nil {
 				s.t.Fatal(err)

@@ -63,7 +63,8 @@ func (s series) numbers() (all []float64) {
 func (p *server) since(begun time.Time, selector string) []series {
 	p.t.Helper()
 	var data struct{ Result []series }
-	p.get("query", url.Values{"query": {fmt.Sprintf("%s[%dms]", selector, time.Since(begun).Milliseconds()+1000)}}, &data)
+	query := fmt.Sprintf("%s[%dms]", selector, time.Since(begun).Milliseconds()+1000)
+	p.get("query", url.Values{"query": {query}}, &data)
 	return data.Result
 }
 

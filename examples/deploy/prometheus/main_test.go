@@ -60,7 +60,8 @@ func TestFiles(t *testing.T) {
 		})
 		silent := slices.ContainsFunc(cases, func(c string) bool { return strings.HasPrefix(c, name+", ") })
 		if !fires || !silent {
-			t.Errorf("rules_test.yml: %s must fire in one case (it does: %v), and not in another (%v)", name, fires, silent)
+			t.Errorf("rules_test.yml: %s must fire in one case (it does: %v), and not in another (%v)",
+				name, fires, silent)
 		}
 	}
 }
@@ -110,12 +111,14 @@ func (p *server) ruleExpressions() map[string][]string {
 	return all
 }
 
-// impatient is rules.yml for a test that has seconds where an operator has minutes. A scrape that is late, on a busy machine,
-// is no node that is down.
+// impatient is rules.yml for a test that has seconds where an operator has minutes. A scrape that is late, on a busy
+// machine, is no node that is down.
 func impatient(t testing.TB) string {
 	t.Helper()
 	rules := shipped(t, "rules.yml")
-	for name, wait := range map[string]string{"BatonNeverReady": "15s", "BatonPulledTooLong": "1s", "BatonGenerationsPileUp": "1s"} {
+	for name, wait := range map[string]string{
+		"BatonNeverReady": "15s", "BatonPulledTooLong": "1s", "BatonGenerationsPileUp": "1s",
+	} {
 		quick := regexp.MustCompile(`(`+name+`\n.*\n +for: )\d+m`).ReplaceAllString(rules, "${1}"+wait)
 		if quick == rules {
 			t.Fatalf("rules.yml has no %s with a time that can be shortened", name)

@@ -193,8 +193,10 @@ func (p *server) fired(begun time.Time, s *site) {
 	for _, a := range p.since(begun, `ALERTS{alertstate="firing"}`) {
 		got[a.Metric["alertname"]+" "+a.Metric["instance"]] = true
 	}
-	want := []string{"BatonDrainTooLong " + s.adminB, "BatonGenerationsPileUp " + s.adminB, "BatonNeverReady " + s.adminA,
-		"BatonPulledTooLong " + s.adminA, "BatonRequestsLost " + s.adminB, "BatonSwapFailed " + s.adminA}
+	want := []string{
+		"BatonDrainTooLong " + s.adminB, "BatonGenerationsPileUp " + s.adminB, "BatonNeverReady " + s.adminA,
+		"BatonPulledTooLong " + s.adminA, "BatonRequestsLost " + s.adminB, "BatonSwapFailed " + s.adminA,
+	}
 	if all := slices.Sorted(maps.Keys(got)); !slices.Equal(all, want) {
 		p.t.Errorf("fired: %q\nwant %q", all, want)
 	}

@@ -34,8 +34,8 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	// Quicker, as nothing but waiting hangs on these.
-	quick := strings.NewReplacer(" interval: 2s", " interval: 500ms", "delay: 2s", "delay: 500ms", "monitor: 5s", "monitor: 2s",
-		"start_period: 60s", "start_period: 10s")
+	quick := strings.NewReplacer(" interval: 2s", " interval: 500ms", "delay: 2s", "delay: 500ms",
+		"monitor: 5s", "monitor: 2s", "start_period: 60s", "start_period: 10s")
 	for _, name := range []string{"stack.yaml", "swarm.sh", "../common.sh"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -79,7 +79,8 @@ func (s *site) do(want int, args ...string) string {
 // fails wants an update that Swarm rolls back, and the reason of the image.
 func (s *site) fails(image, why string) {
 	s.t.Helper()
-	if said := s.do(1, "update", image); !strings.Contains(said, why) || !strings.Contains(said, image+" fails: app:v1 runs, as before") {
+	said := s.do(1, "update", image)
+	if !strings.Contains(said, why) || !strings.Contains(said, image+" fails: app:v1 runs, as before") {
 		s.t.Errorf("want %q of %s, not %s", why, image, said)
 	}
 }

@@ -105,7 +105,8 @@ func TestABrokenColourGetsNoTraffic(t *testing.T) {
 		{"crash", s.build("v3", "crash"), "X=", "exited with code 3"},
 		{"hang", s.build("v3", "hang"), "START_TIMEOUT=2", "not ready after 2 s"},
 		{"no program", check("exit 1\n")[len("CHECK=dash "):], "X=", "exited with code"},
-		{"wrong version", s.build("v3", ""), check("curl -s $URL/whoami | grep -q '\"version\":\"v4\"'\n"), "blue fails with the new version: the way back"},
+		{"wrong version", s.build("v3", ""), check("curl -s $URL/whoami | grep -q '\"version\":\"v4\"'\n"),
+			"blue fails with the new version: the way back"},
 		{"wrong through Traefik", s.build("v3", ""), check("case $URL in *:8001) exit 1 ;; esac\n"),
 			"blue fails with the new version, through the balancer"},
 	} {
@@ -124,7 +125,8 @@ func TestABrokenColourGetsNoTraffic(t *testing.T) {
 	}
 	load.Report("Traefik", "five broken versions, refused", time.Since(start))
 	if n := load.By(v2); n != load.Requests() {
-		t.Errorf("the live colour has answered %d of %d requests: the rest have gone to a broken one", n, load.Requests())
+		t.Errorf("the live colour has answered %d of %d requests: the rest have gone to a broken one",
+			n, load.Requests())
 	}
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
@@ -167,7 +169,10 @@ func TestTwoServersOfAColour(t *testing.T) {
 	flow.WriteFile(t, s.dir, "conf.d/app.yml", strings.Replace(string(app), one,
 		one+"          - url: http://"+second+"\n", 1))
 	flow.WriteFile(t, s.dir, "conf.d/live.yml", onlyBlue)
-	nodes := []*flow.Node{flow.NewNode(t, s.host+":8081", s.build("v1", "")), flow.NewNode(t, second, s.build("v1", ""))}
+	nodes := []*flow.Node{
+		flow.NewNode(t, s.host+":8081", s.build("v1", "")),
+		flow.NewNode(t, second, s.build("v1", "")),
+	}
 	for _, n := range nodes {
 		n.Control("start")
 	}
@@ -188,7 +193,8 @@ func TestTwoServersOfAColour(t *testing.T) {
 	}
 }
 
-const onlyBlue = "http: {services: {app: {weighted: {services: [{name: blue}]}}, standby: {weighted: {services: [{name: blue}]}}}}\n"
+const onlyBlue = "http: {services: {app: {weighted: {services: [{name: blue}]}}, " +
+	"standby: {weighted: {services: [{name: blue}]}}}}\n"
 
 // up waits until Traefik says that it has asked the nodes, and that they are up.
 func (s *site) up(nodes ...*flow.Node) {

@@ -43,13 +43,16 @@ func newComposed(t *testing.T) *composed {
 	if said, code := s.Run("compose", "version", "--short"); code != 0 || !strings.HasPrefix(said, "2.") {
 		flow.Missing(t, "docker compose v2", "run .ci/get-compose DIR and put DIR on the PATH: "+said)
 	}
-	for _, name := range []string{"traefik.yml", "conf.d/app.yml", "site/blue", "site/green", "compose.yaml", "compose.sh", "../common.sh"} {
+	for _, name := range []string{
+		"traefik.yml", "conf.d/app.yml", "site/blue", "site/green", "compose.yaml", "compose.sh", "../common.sh",
+	} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Quicker probes, as nothing but waiting hangs on them.
-		flow.WriteFile(t, s.dir, strings.TrimPrefix(name, "../"), strings.ReplaceAll(string(text), "nterval: 1s", "nterval: 200ms"))
+		quick := strings.ReplaceAll(string(text), "nterval: 1s", "nterval: 200ms")
+		flow.WriteFile(t, s.dir, strings.TrimPrefix(name, "../"), quick)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -145,7 +145,10 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 	check := func(text string) string { return "CHECK=dash " + flow.WriteFile(t, held, "check.sh", text) }
 	p := flow.Start(t, s.command([]string{check(": >" + held + "/held; until [ -e " + held +
 		"/go ]; do sleep 0.05; done\n")}, "upgrade", s.build("v2", "")))
-	flow.Eventually(t, "the first is at its check", func() bool { _, err := os.Stat(held + "/held"); return err == nil })
+	flow.Eventually(t, "the first is at its check", func() bool {
+		_, err := os.Stat(held + "/held")
+		return err == nil
+	})
 	s.release(7, quick, "upgrade", s.build("v3", ""))
 	flow.WriteFile(t, held, "go", "")
 	<-p.Ended()

@@ -104,7 +104,8 @@ func (s *site) only(colour, version string) int {
 	pids := s.running(colour)
 	who := flow.Whoami(s.t, "http://"+s.web())
 	if len(pids) != 1 || who.PID != pids[0] || who.Version != version || who.Phase != "ready" {
-		s.t.Fatalf("through Traefik answers %+v, want version %s of %s, whose processes are %v", who, version, colour, pids)
+		s.t.Fatalf("through Traefik answers %+v, want version %s of %s, whose processes are %v",
+			who, version, colour, pids)
 	}
 	return pids[0]
 }
