@@ -60,11 +60,14 @@ func Open(t testing.TB, url string, v View) *Page {
 	if err != nil {
 		flow.Missing(t, "chromium", "apt-get install chromium-headless-shell")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-background-networking", true), chromedp.Flag("host-resolver-rules", v.Rules),
-		chromedp.UserDataDir(flow.Dir(t)), chromedp.WSURLReadTimeout(flow.Patience)) // its last writes may come after its end
+		chromedp.UserDataDir(flow.Dir(t)), // its last writes may come after its end
+		chromedp.WSURLReadTimeout(flow.Patience))
 	alloc, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {})) // of events that chromedp does not know
+	// Its errors are of events that chromedp does not know.
+	ctx, cancel := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() { cancel(); stop() })
 	p := &Page{t: t, ctx: ctx, answers: map[string]int{}, requests: map[network.RequestID]string{}}
 	chromedp.ListenTarget(ctx, p.hear)
@@ -79,7 +82,9 @@ func Open(t testing.TB, url string, v View) *Page {
 		scheme = "dark"
 	}
 	p.do(network.Enable(), log.Enable(), emulation.SetDeviceMetricsOverride(v.Width, v.Height, 1, v.Width < 500),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
+		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme},
+		}))
 	p.Go(url)
 	return p
 }

@@ -56,8 +56,8 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// heedSignals lets what the tests start have the default action of each signal. nohup and a shell's & ignore some, which
-// a child would inherit; what this process catches, it does not inherit.
+// heedSignals lets what the tests start have the default action of each signal. nohup and a shell's & ignore some,
+// which a child would inherit; what this process catches, it does not inherit.
 func heedSignals() {
 	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} { // the others Go's runtime catches anyway
 		if signal.Ignored(sig) {
@@ -140,8 +140,8 @@ func Tool(t testing.TB, name, install string) string {
 	return path
 }
 
-// Busybox returns a command that runs a script under busybox's shell, which is sh for what that calls, too. The tests of
-// some flows have it, those of others dash, as most READMEs do where they are followed: the scripts are for both.
+// Busybox returns a command that runs a script under busybox's shell, which is sh for what that calls, too. The tests
+// of some flows have it, those of others dash, as most READMEs do where they are followed: the scripts are for both.
 func Busybox(t testing.TB, script string, args ...string) *exec.Cmd {
 	t.Helper()
 	busybox, dir := Tool(t, "busybox", "apt-get install busybox"), t.TempDir()

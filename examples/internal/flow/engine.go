@@ -63,13 +63,15 @@ func (e *Engine) Command(name string, args ...string) *exec.Cmd {
 		name = "nsenter"
 	}
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+e.Socket(), "DOCKER_CONFIG="+e.Dir+"/config", "DOCKER_BUILDKIT=0")
+	cmd.Env = append(os.Environ(),
+		"DOCKER_HOST=unix://"+e.Socket(), "DOCKER_CONFIG="+e.Dir+"/config", "DOCKER_BUILDKIT=0")
 	return cmd
 }
 
 // Inside returns one that runs beside the engine: in its namespaces, and on its mounts.
 func (e *Engine) Inside(name string, args ...string) *exec.Cmd {
-	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(e.pid), "-n", "-m", "-p", "--", name}, args...)...)
+	inside := []string{"-t", strconv.Itoa(e.pid), "-n", "-m", "-p", "--", name}
+	return exec.Command("nsenter", append(inside, args...)...)
 }
 
 // Of is the same engine for a part of the test.
@@ -130,7 +132,8 @@ func (e *Engine) Service(name, version, fault string) string {
 // Traefik builds the image that the files of deploy name, from a program.
 func (e *Engine) Traefik(program string) {
 	e.t.Helper()
-	e.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n", map[string]string{"traefik": program})
+	e.Image("traefik:v3.6.7", "FROM scratch\nCOPY traefik /\nENTRYPOINT [\"/traefik\"]\n",
+		map[string]string{"traefik": program})
 }
 
 // Dialer returns what connects to an address from inside the engine's network.

@@ -25,7 +25,8 @@ type Kind struct {
 	Except string
 }
 
-var kinds = table{"kinds", "| kind | client | sent | lost | closed by us | resumed |\n| --- | --- | --- | --- | --- | --- |\n"}
+var kinds = table{"kinds", "| kind | client | sent | lost | closed by us | resumed |\n" +
+	"| --- | --- | --- | --- | --- | --- |\n"}
 
 // Report asserts that something was sent and that nothing was lost, but by
 // Except, and prints the line of the table in examples/README.md. With
@@ -64,7 +65,8 @@ var clients = table{"clients", "| client | TLS | requests | failed | clients →
 func (c Client) Report(t testing.TB) {
 	t.Helper()
 	key := fmt.Sprintf("| %s | %s |", c.Name, c.TLS)
-	clients.report(t, key, fmt.Sprintf("%s %d | %d | %d → %d | %d |", key, c.Requests, c.Failed, c.Clients, c.Dials, c.Swaps))
+	clients.report(t, key,
+		fmt.Sprintf("%s %d | %d | %d → %d | %d |", key, c.Requests, c.Failed, c.Clients, c.Dials, c.Swaps))
 }
 
 func countOrDash(n int) string {

@@ -58,7 +58,8 @@ func TestTablesKeepToThemselves(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	want := "text\n<!-- a -->\nhead\n| x | 2 |\n<!-- /a -->\n<!-- b -->\nother\n| y | 1 |\n| z | 1 |\n<!-- /b -->\nmore\n"
+	want := "text\n<!-- a -->\nhead\n| x | 2 |\n<!-- /a -->\n" +
+		"<!-- b -->\nother\n| y | 1 |\n| z | 1 |\n<!-- /b -->\nmore\n"
 	if got, _ := os.ReadFile(path); string(got) != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -66,7 +66,8 @@ func Contain(t testing.TB, command ...string) *exec.Cmd {
 	t.Helper()
 	Root(t)
 	unshare := Tool(t, "unshare", "apt-get install util-linux")
-	return exec.Command(unshare, append([]string{"--pid", "--fork", "--mount-proc", "--kill-child", "--"}, command...)...)
+	args := []string{"--pid", "--fork", "--mount-proc", "--kill-child", "--"}
+	return exec.Command(unshare, append(args, command...)...)
 }
 
 // Child is the pid of a process's only child, or 0. Of what Contain starts that is PID 1, as it is seen from outside.

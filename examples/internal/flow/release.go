@@ -36,8 +36,8 @@ func (n *Node) Version() string {
 	return who.Version
 }
 
-// Release upgrades nodes to a build with release.sh, BALANCER=keepalived, which must exit
-// with want. It reaches them by ssh: each has an sshd, which ends with the connection, in the node's namespace and folder.
+// Release upgrades nodes to a build with release.sh, BALANCER=keepalived, which must exit with want. It reaches them
+// by ssh: each has an sshd, which ends with the connection, in the node's namespace and folder.
 func Release(t testing.TB, nodes map[string]*Node, want int, args string, env ...string) string {
 	t.Helper()
 	ssh := sshTo(t, nodes)
@@ -47,7 +47,9 @@ func Release(t testing.TB, nodes map[string]*Node, want int, args string, env ..
 	deploy := filepath.Join(Examples(), "deploy")
 	cmd := exec.Command("dash", append([]string{filepath.Join(deploy, "release.sh")}, strings.Fields(args)...)...)
 	names := slices.Sorted(maps.Keys(nodes))
-	cmd.Env = append(append(os.Environ(), "BALANCER=keepalived", "NODES="+strings.Join(names, " "), "ON="+ssh, "AT_NODE=env SITE=. dash "+filepath.Join(deploy, "node.sh"),
+	cmd.Env = append(append(os.Environ(),
+		"BALANCER=keepalived", "NODES="+strings.Join(names, " "), "ON="+ssh,
+		"AT_NODE=env SITE=. dash "+filepath.Join(deploy, "node.sh"),
 		"STATE="+filepath.Join(nodes[names[0]].Dir, "release")), env...)
 	said, code := Run(t, cmd)
 	t.Logf("release.sh %s: %d\n%s", args, code, said)
@@ -71,18 +73,20 @@ func sshTo(t testing.TB, nodes map[string]*Node) string {
 	ssh, sshd := Tool(t, "ssh", "apt-get install openssh-client"), Tool(t, "sshd", "apt-get install openssh-server")
 	dir := Dir(t)
 	for _, key := range []string{"host", "user"} {
-		if said, code := Run(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))); code != 0 {
+		keygen := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))
+		if said, code := Run(t, keygen); code != 0 {
 			t.Fatalf("ssh-keygen: %d, %s", code, said)
 		}
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where sshd parts with its privileges
 		t.Fatal(err)
 	}
-	client := "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\nIdentitiesOnly yes\n" +
-		"User root\nIdentityFile " + dir + "/user\n" + QuickSSH
+	client := "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\n" +
+		"IdentitiesOnly yes\nUser root\nIdentityFile " + dir + "/user\n" + QuickSSH
 	for name, n := range nodes {
 		server := WriteFile(t, dir, "sshd."+name, "HostKey "+dir+"/host\nAuthorizedKeysFile "+dir+"/user.pub\n"+
-			"StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\nSetEnv APP_KEEPER="+Keeper+" "+QuickSSHD+"\n"+
+			"StrictModes no\nUsePAM no\nPermitRootLogin yes\nPidFile none\nPrintMotd no\n"+
+			"SetEnv APP_KEEPER="+Keeper+" "+QuickSSHD+"\n"+
 			"ForceCommand cd "+n.Dir+" && exec sh -c \"$SSH_ORIGINAL_COMMAND\"\n")
 		client += fmt.Sprintf("Host %s\nProxyCommand %s %s -i -f %s\n", name, strings.Join(n.Prefix, " "), sshd, server)
 	}

@@ -21,7 +21,8 @@ var (
 	addr = flag.String("addr", "127.0.0.1:8443", "listen on this `host:port`")
 	cert = flag.String("cert", "", "the certificate's `file`")
 	key  = flag.String("key", "", "that of its private key")
-	book = flag.String("book", "tally", "append a line to this `file` for each request; once FILE.closed is there, answer 410")
+	book = flag.String("book", "tally",
+		"append a line to this `file` for each request; once FILE.closed is there, answer 410")
 )
 
 var wanted = bytes.Repeat([]byte("baton"), 200) // the body of each request
