@@ -41,7 +41,8 @@ func TestCommands(t *testing.T) {
 			first := s.pid()
 
 			s.deploy(build(t, service, "v2", "crash"))
-			out, err := exec.Command(build(t, service, "v1", ""), "-control", s.setting("CONTROL"), "-s", "reload").CombinedOutput()
+			reload := exec.Command(build(t, service, "v1", ""), "-control", s.setting("CONTROL"), "-s", "reload")
+			out, err := reload.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "generation 1 serves on") ||
 				!strings.Contains(string(out), "exit status 3") {
 				t.Fatalf("-s reload to a broken binary: %v, %s", err, out)
@@ -57,8 +58,8 @@ func TestCommands(t *testing.T) {
 			s.command(0, "", "restore")
 			s.serves(s.pid(), "v2", 200)
 			var status struct{ PID, Generation int }
-			if err := json.Unmarshal([]byte(s.command(0, "", "status")), &status); err != nil || status.PID != s.pid() ||
-				status.Generation != 2 {
+			err = json.Unmarshal([]byte(s.command(0, "", "status")), &status)
+			if err != nil || status.PID != s.pid() || status.Generation != 2 {
 				t.Errorf("status: %+v, %v; want pid %d", status, err, s.pid())
 			}
 			s.command(1, "want status", "start")

@@ -46,7 +46,8 @@ func TestNumbers(t *testing.T) {
 	scripts, _ := filepath.Glob("../../deploy/*.sh")
 	more, _ := filepath.Glob("../../deploy/*/*.sh")
 	// What a script wants before its numbers, or would fail for.
-	env := append(os.Environ(), "SITE="+dir, "NODE=a", "BIN="+dir+"/app", "NODES=a b", "METHOD=swap", "SITE_URL=http://127.0.0.1:1")
+	env := append(os.Environ(), "SITE="+dir, "NODE=a", "BIN="+dir+"/app", "NODES=a b", "METHOD=swap",
+		"SITE_URL=http://127.0.0.1:1")
 	args := map[string][]string{"node.sh": {"check", "a"}}
 	number, n := regexp.MustCompile(`(?m)^: "\$\{([A-Z_]+):=[0-9]+\}"`), 0
 	for _, script := range append(scripts, more...) {
@@ -56,8 +57,13 @@ func TestNumbers(t *testing.T) {
 		}
 		for _, m := range number.FindAllStringSubmatch(string(text), -1) {
 			n++
-			for value, shell := range map[string][]string{"08": {tool(t, "dash")}, "1m": {tool(t, "busybox"), "sh"}, "7 5": {tool(t, "dash")}} {
-				cmd := exec.Command(shell[0], append(append(shell[1:len(shell):len(shell)], script), args[filepath.Base(script)]...)...)
+			for value, shell := range map[string][]string{
+				"08":  {tool(t, "dash")},
+				"1m":  {tool(t, "busybox"), "sh"},
+				"7 5": {tool(t, "dash")},
+			} {
+				words := append(shell[1:len(shell):len(shell)], script)
+				cmd := exec.Command(shell[0], append(words, args[filepath.Base(script)]...)...)
 				cmd.Env = append(env[:len(env):len(env)], m[1]+"="+value)
 				want := fmt.Sprintf("%s is %q: want ", m[1], value)
 				if said, code := flow.Run(t, cmd); code != 6 || !strings.Contains(said, want) {

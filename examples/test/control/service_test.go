@@ -70,7 +70,8 @@ func TestService(t *testing.T) {
 
 			large := bytes.Repeat([]byte("0123456789abcdef"), 2<<20) // 32 MiB, all it takes
 			for extra, status := range []int{200, 413} {
-				res, err := http.Post("http://"+s.addr+"/echo", "", bytes.NewReader(append(large, make([]byte, extra)...)))
+				upload := bytes.NewReader(append(large, make([]byte, extra)...))
+				res, err := http.Post("http://"+s.addr+"/echo", "", upload)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -133,7 +134,8 @@ func TestExitCode(t *testing.T) {
 				if err := cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
 					t.Fatal(err)
 				}
-				if got := cmd.ProcessState.ExitCode(); got != code || hold && !strings.Contains(log.String(), "cut off 1 active") {
+				cut := strings.Contains(log.String(), "cut off 1 active")
+				if got := cmd.ProcessState.ExitCode(); got != code || hold && !cut {
 					t.Errorf("held request: %v: exit code %d, want %d\n%s", hold, got, code, &log)
 				}
 				if s.pid() != 0 {

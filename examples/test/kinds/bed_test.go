@@ -37,7 +37,8 @@ type bed struct {
 
 func newBed(t *testing.T, service string, flags ...string) *bed {
 	t.Helper()
-	// Uploads and downloads hold a generation for two swaps, which take longer than the default when the machine is busy.
+	// Uploads and downloads hold a generation for two swaps, which take longer than the default when the machine is
+	// busy.
 	flags = append([]string{"-probation", "1ms", "-drain-timeout", drainTimeout.String()}, flags...)
 	b := &bed{t: t, stopping: make(chan struct{}), draining: make(chan struct{})}
 	b.Node = flow.NewNode(t, flow.Host()+":8080", flow.Build(t, service, "v1", ""), flags...)

@@ -188,5 +188,6 @@ func TestChat(t *testing.T) {
 	}
 	flow.Kind{Name: "raw TCP", Client: "chat, lines in pieces, each heard by four", Sent: sent, Lost: lost,
 		Resumed: -1}.Report(t)
-	flow.Kind{Name: "raw TCP", Client: "chat, come for one line and go", Sent: visits, Resumed: -1, Closed: -1}.Report(t)
+	flow.Kind{Name: "raw TCP", Client: "chat, come for one line and go", Sent: visits,
+		Resumed: -1, Closed: -1}.Report(t)
 }

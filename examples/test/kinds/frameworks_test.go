@@ -20,7 +20,9 @@ func TestFrameworks(t *testing.T) {
 		t.Run(on, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t, "frameworks", "-on", on, "-idle-grace", "20s")
-			kind := func(client string) flow.Kind { return flow.Kind{Name: "HTTP/1.1, " + on, Client: client, Resumed: -1} }
+			kind := func(client string) flow.Kind {
+				return flow.Kind{Name: "HTTP/1.1, " + on, Client: client, Resumed: -1}
+			}
 			crowds := []*crowd{
 				{n: 64, Kind: kind("keep-alive, POST"), ask: post},
 				{n: 2, Kind: kind("new connection each, POST"), ask: post, fresh: true},

@@ -71,7 +71,9 @@ func TestGenerations(t *testing.T) {
 		before := b.PID()
 		b.Swaps(1)
 		b.swaps.Add(1)
-		flow.Eventually(t, fmt.Sprintf("generation %d to listen no more", i), func() bool { return !listens(t, before) })
+		flow.Eventually(t, fmt.Sprintf("generation %d to listen no more", i), func() bool {
+			return !listens(t, before)
+		})
 		open(i + 1)
 	}
 
@@ -167,7 +169,8 @@ func newSession(addr string) (*session, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(drainTimeout))
-	_, err = io.WriteString(conn, "GET /session HTTP/1.1\r\nHost: kinds\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
+	_, err = io.WriteString(conn,
+		"GET /session HTTP/1.1\r\nHost: kinds\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
 	s := &session{Conn: conn, r: bufio.NewReader(conn)}
 	if err == nil {
 		var res *http.Response

@@ -51,7 +51,8 @@ func TestHTTP2(t *testing.T) {
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST"}, ask: (*http2Client).repeats},
 				{n: 2, Kind: flow.Kind{Name: x.name, Client: "Go, POST of a body that can't be read twice",
 					Except: goLoses}, ask: (*http2Client).streams},
-				{n: 2, Kind: flow.Kind{Name: x.name, Client: "x/net, one connection at a time, POST"}, ask: (*http2Client).single},
+				{n: 2, Kind: flow.Kind{Name: x.name, Client: "x/net, one connection at a time, POST"},
+					ask: (*http2Client).single},
 			}
 			if x.scheme == "http" {
 				crowds = append(crowds, &http2Crowd{n: 1, Kind: flow.Kind{Name: x.name, Client: "`h2load -m 4`, POST",
@@ -96,7 +97,8 @@ func TestHTTP2(t *testing.T) {
 
 // goLoses is what has never left the client: it has noticed by itself.
 const (
-	goLoses  = "never sent: `net/http` gives a request to a connection, closes its body when that has just gone away, and can't begin anew (golang/go#62450)"
+	goLoses = "never sent: `net/http` gives a request to a connection, " +
+		"closes its body when that has just gone away, and can't begin anew (golang/go#62450)"
 	goNotice = "net/http: cannot rewind body after connection loss"
 )
 
@@ -310,7 +312,8 @@ func (c *http2Client) curl() error {
 	c.sent(requests - nobody)
 	switch {
 	case answers+nobody < requests:
-		return fmt.Errorf("%d answers and %d times nobody: %w\n%s\n%s", answers, nobody, runErr, said.String(), log.String())
+		return fmt.Errorf("%d answers and %d times nobody: %w\n%s\n%s",
+			answers, nobody, runErr, said.String(), log.String())
 	case nobody > 0:
 		return errNobody
 	}

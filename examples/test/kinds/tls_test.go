@@ -38,7 +38,8 @@ func TestHTTPSOverHTTP1(t *testing.T) {
 					version: tls.VersionTLS13, fresh: true},
 				{n: 2, Kind: flow.Kind{Name: name, Client: "Go, new connection each, TLS 1.2, POST", Closed: -1},
 					version: tls.VersionTLS12, fresh: true},
-				{n: 2, Kind: flow.Kind{Name: name, Client: "`curl --http1.1`, keep-alive, POST", Closed: -1}, curl: true},
+				{n: 2, Kind: flow.Kind{Name: name, Client: "`curl --http1.1`, keep-alive, POST", Closed: -1},
+					curl: true},
 			}
 			var clients sync.WaitGroup
 			for _, c := range crowds {
@@ -84,7 +85,8 @@ func (c *tlsCrowd) report() {
 	case !c.fresh:
 		// net/http gives a connection up by itself when it does not learn within 50 ms that its request was written.
 		if c.curl && c.again > 0 || c.Closed > 0 {
-			c.bed.t.Errorf("%s, %s: %d connections closed by swaps, %d made again, want 0", c.Name, c.Client, c.Closed, c.again)
+			c.bed.t.Errorf("%s, %s: %d connections closed by swaps, %d made again, want 0",
+				c.Name, c.Client, c.Closed, c.again)
 		}
 		c.Resumed = -1
 	case c.again == 0 || c.Resumed != c.again:
@@ -185,7 +187,9 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*flow.Patience)
 		defer cancel()
 		var on httptrace.GotConnInfo
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { on = info }})
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GotConn: func(info httptrace.GotConnInfo) { on = info },
+		})
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.bed.Addr+"/echo",
 			io.NopCloser(bytes.NewReader(small)))
 		if err != nil {
@@ -196,7 +200,8 @@ func (c *tlsCrowd) goClient() func() (sent int, err error) {
 		if errors.Is(err, errNobody) {
 			return 0, err
 		} else if err != nil {
-			return 1, fmt.Errorf("%w (the connection was used before: %v; it had rested for %v)", err, on.Reused, on.IdleTime)
+			return 1, fmt.Errorf("%w (the connection was used before: %v; it had rested for %v)",
+				err, on.Reused, on.IdleTime)
 		}
 		defer res.Body.Close()
 		got, err := io.ReadAll(res.Body)
@@ -232,7 +237,8 @@ func (c *tlsCrowd) runCurl() (sent int, err error) {
 	}
 	switch {
 	case answers+nobody < requests:
-		return requests - nobody, fmt.Errorf("%d answers and %d times nobody: %w\n%s", answers, nobody, runErr, log.String())
+		return requests - nobody, fmt.Errorf("%d answers and %d times nobody: %w\n%s",
+			answers, nobody, runErr, log.String())
 	case nobody > 0:
 		return answers, errNobody
 	}

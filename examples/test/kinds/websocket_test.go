@@ -22,7 +22,11 @@ import (
 func TestWebSocket(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, "websocket")
-	stays := &crowd{n: 4, Kind: webSocket("handed over: fragments and pings at random moments, several messages at once"), ask: new(users).ask}
+	stays := &crowd{
+		n:    4,
+		Kind: webSocket("handed over: fragments and pings at random moments, several messages at once"),
+		ask:  new(users).ask,
+	}
 	reads := &crowd{n: 4, Kind: flow.Kind{Name: "SSE", Client: "comes back with `Last-Event-ID`", Resumed: -1},
 		ask: new(readers).ask}
 	b.run(stays, reads)

@@ -47,7 +47,8 @@ func TestConfiguredServer(t *testing.T) {
 		l := set.TLSListener(srv, ln, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}})
 		go func() { _ = set.Serve(srv, l) }()
 		t.Cleanup(func() { _ = srv.Close(); set.Close() })
-		first, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // once it serves, it takes others
+		// Once it serves, it takes others.
+		first, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,10 @@ func (s *site) probe(n int, every time.Duration, agent string) {
 	host, _, _ := net.SplitHostPort(s.Addr)
 	for i := range n {
 		from := &net.TCPAddr{IP: net.ParseIP(host[:strings.LastIndexByte(host, '.')] + "." + strconv.Itoa(200+i))}
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{LocalAddr: from}).DialContext}}
+		client := &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext:       (&net.Dialer{LocalAddr: from}).DialContext,
+		}}
 		probers.Go(func() {
 			for tick := time.NewTicker(every); ctx.Err() == nil; {
 				req, _ := http.NewRequestWithContext(ctx, "GET", "http://"+s.Addr+"/ping", nil)
@@ -111,8 +114,9 @@ func TestAnOperatorsDay(t *testing.T) {
 			p.Shows("#build", "v1 · generation 1 · pid "+strconv.Itoa(s.PID()))
 			browser.Eval[bool](p, `(() => { window.jumps = 0; new PerformanceObserver(l => l.getEntries().forEach(e => {
 				if (!e.hadRecentInput) jumps += e.value })).observe({type: "layout-shift"}); return true })()`)
-			if bg := browser.Eval[string](p, "getComputedStyle(document.body).backgroundColor"); (bg == "rgb(16, 19, 23)") != v.Dark {
-				t.Errorf("dark is %v, and the page's ground %s", v.Dark, bg)
+			ground := browser.Eval[string](p, "getComputedStyle(document.body).backgroundColor")
+			if (ground == "rgb(16, 19, 23)") != v.Dark {
+				t.Errorf("dark is %v, and the page's ground %s", v.Dark, ground)
 			}
 
 			s.Deploy(flow.Build(t, "gin", "v2", ""))
@@ -150,16 +154,26 @@ func TestAnOperatorsDay(t *testing.T) {
 			}
 			load.Lossless()
 			p.Shows("#lost", "0")
-			for what, script := range map[string]string{
-				"a part of the page is wider than the screen":   `document.documentElement.scrollWidth > innerWidth`,
-				"the page has jumped":                           `window.jumps > .1`, // what Chromium calls good,
-				"the browser has kept an answer":                `performance.getEntriesByType("resource").some(e => e.responseStatus === 200 && e.transferSize === 0)`,
-				"something comes from elsewhere":                `performance.getEntriesByType("resource").some(e => new URL(e.name).host !== location.host)`,
-				"a control is too small for a finger":           `[...document.querySelectorAll("#actions button")].some(b => b.offsetHeight < 38)`,
-				"something has no name for those who can't see": `[...document.querySelectorAll("button, progress, dialog, [role=region]")].some(e => !(e.textContent || e.getAttribute("aria-label")).trim())`,
+			for _, wrong := range []struct{ what, script string }{
+				{"a part of the page is wider than the screen",
+					`document.documentElement.scrollWidth > innerWidth`},
+				{"the page has jumped",
+					`window.jumps > .1`}, // what Chromium calls good
+				{"the browser has kept an answer",
+					`performance.getEntriesByType("resource")` +
+						`.some(e => e.responseStatus === 200 && e.transferSize === 0)`},
+				{"something comes from elsewhere",
+					`performance.getEntriesByType("resource")` +
+						`.some(e => new URL(e.name).host !== location.host)`},
+				{"a control is too small for a finger",
+					`[...document.querySelectorAll("#actions button")]` +
+						`.some(b => b.offsetHeight < 38)`},
+				{"something has no name for those who can't see",
+					`[...document.querySelectorAll("button, progress, dialog, [role=region]")]` +
+						`.some(e => !(e.textContent || e.getAttribute("aria-label")).trim())`},
 			} {
-				if browser.Eval[bool](p, script) {
-					t.Errorf("%s: %v", what, browser.Eval[float64](p, "window.jumps"))
+				if browser.Eval[bool](p, wrong.script) {
+					t.Errorf("%s: %v", wrong.what, browser.Eval[float64](p, "window.jumps"))
 				}
 			}
 			t.Logf("the page has jumped by %.3f", browser.Eval[float64](p, "window.jumps"))
@@ -205,7 +219,8 @@ func TestThePageHoldsNothingUp(t *testing.T) {
 	swapped := time.Since(began)
 	p.Shows("#build", "generation 2")
 	p.Shows("#probers small", "<b>prober</b><img src=x onerror=")
-	if browser.Eval[bool](p, `document.title === "taken" || document.querySelector("#probers img, #probers b") !== null`) {
+	if browser.Eval[bool](p, `document.title === "taken" || `+
+		`document.querySelector("#probers img, #probers b") !== null`) {
 		t.Error("what a prober says has become a part of the page")
 	}
 	cancel()
@@ -228,16 +243,19 @@ func TestForgedByAnotherSite(t *testing.T) {
 	rules := "MAP evil.test " + strings.TrimSuffix(strings.TrimPrefix(s.page, "http://"), port+"")
 	p := browser.Open(t, evil.URL, browser.View{Rules: rules})
 	send := func(script string) string {
-		return browser.Eval[string](p, `(async () => { try { `+script+`; return "" + r.status } catch (e) { return e.name } })()`)
+		return browser.Eval[string](p,
+			`(async () => { try { `+script+`; return "" + r.status } catch (e) { return e.name } })()`)
 	}
 	post := fmt.Sprintf("const r = await fetch(%q, ", s.page+"swap")
+	read := fmt.Sprintf("const r = await fetch(%q)", s.page+"status.json")
+	beacon := fmt.Sprintf(`navigator.sendBeacon(%q, "a")`, s.page+"stop")
 	for script, want := range map[string]string{
-		post + `{method: "POST", mode: "no-cors"})`:                                        "TypeError", // sent, refused, and not told
-		post + `{method: "POST", mode: "no-cors", credentials: "include"})`:                "TypeError",
-		post + `{method: "POST", headers: {"X-Status-Token": "a"}})`:                       "TypeError", // not even sent
-		fmt.Sprintf("const r = await fetch(%q)", s.page+"status.json"):                     "TypeError", // not to be read
-		`f.submit(); const r = {status: 1}`:                                                "1",
-		fmt.Sprintf(`navigator.sendBeacon(%q, "a"); const r = {status: 1}`, s.page+"stop"): "1",
+		post + `{method: "POST", mode: "no-cors"})`:                         "TypeError", // sent, refused, and not told
+		post + `{method: "POST", mode: "no-cors", credentials: "include"})`: "TypeError",
+		post + `{method: "POST", headers: {"X-Status-Token": "a"}})`:        "TypeError", // not even sent
+		read:                                "TypeError", // not to be read
+		`f.submit(); const r = {status: 1}`: "1",
+		beacon + "; const r = {status: 1}":  "1",
 	} {
 		if got := send(script); got != want {
 			t.Errorf("%s: %s, want %s", script, got, want)
@@ -253,7 +271,8 @@ func TestForgedByAnotherSite(t *testing.T) {
 	if p.Text("#actions") != "" {
 		t.Error("by a stranger's name the page has buttons")
 	}
-	token := browser.Eval[string](browser.Open(t, s.page, browser.View{}), `fetch("status.json").then(r => r.json()).then(v => v.token)`)
+	token := browser.Eval[string](browser.Open(t, s.page, browser.View{}),
+		`fetch("status.json").then(r => r.json()).then(v => v.token)`)
 	for _, header := range []string{"{}", fmt.Sprintf("{'X-Status-Token': %q}", token)} {
 		if got := send(`const r = await fetch("stop", {method: "POST", headers: ` + header + `})`); got != "421" {
 			t.Errorf("by a stranger's name: %s, want 421", got)
@@ -290,7 +309,8 @@ func TestWhatThePageShowsIsWhatTheLoadCounted(t *testing.T) {
 	flow.Eventually(t, "the page shows the requests that were sent", func() bool { return p.Text("#requests") == sent })
 	t.Logf("%d swaps: the clients have sent %s requests, the page shows %s (%s lost), and has asked %d times",
 		swaps, sent, p.Text("#requests"), p.Text("#lost"), p.Answers("status.json"))
-	if got := p.Text("#swaps"); got != strconv.Itoa(swaps) || p.Text("#lost") != "0" || p.Text("#failed") != "0 failed" {
+	if got := p.Text("#swaps"); got != strconv.Itoa(swaps) ||
+		p.Text("#lost") != "0" || p.Text("#failed") != "0 failed" {
 		t.Errorf("%s swaps, %s, %s lost; want %d and nothing else", got, p.Text("#failed"), p.Text("#lost"), swaps)
 	}
 }
@@ -362,6 +382,8 @@ func TestTenThousandConnections(t *testing.T) {
 	at := func(d []time.Duration, share float64) time.Duration {
 		return d[int(share*float64(len(d)-1))].Round(10 * time.Microsecond)
 	}
-	t.Logf("a request took %v, the 99th of 100 %v, the slowest %v; with the page open, which asked %d times, %v, %v and %v",
-		at(without, .5), at(without, .99), at(without, 1), p.Answers("status.json")-asked, at(with, .5), at(with, .99), at(with, 1))
+	t.Logf("a request took %v, the 99th of 100 %v, the slowest %v; "+
+		"with the page open, which asked %d times, %v, %v and %v",
+		at(without, .5), at(without, .99), at(without, 1),
+		p.Answers("status.json")-asked, at(with, .5), at(with, .99), at(with, 1))
 }

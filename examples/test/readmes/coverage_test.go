@@ -18,11 +18,12 @@ import (
 
 // unfollowed are blocks of sh that no test runs, by the folder of their README and their first line, and why.
 var unfollowed = map[string]string{
-	"deploy/systemd: examples/deploy/systemd/bed.sh fetch /tmp/newer": "it asks the mirror of Debian; .ci/run does the same",
+	"deploy/systemd: examples/deploy/systemd/bed.sh fetch /tmp/newer": "it asks the mirror of Debian; " +
+		".ci/run does the same",
 }
 
-// TestEachBlockIsFollowed: each block of sh of a README under examples is one that TestFollowed runs, or runs tests, and
-// then names what there is.
+// TestEachBlockIsFollowed: each block of sh of a README under examples is one that TestFollowed runs, or runs tests,
+// and then names what there is.
 func TestEachBlockIsFollowed(t *testing.T) {
 	used := map[string]bool{}
 	err := filepath.WalkDir(flow.Examples(), func(path string, d fs.DirEntry, err error) error {
@@ -145,9 +146,10 @@ func unmatched(t testing.TB, args []string) string {
 			continue
 		}
 		pattern, _, _ := strings.Cut(args[i+1], "/")
-		said, code := goTool(t, append([]string{"test", "-list", pattern}, slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		uncounted := slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
 			return strings.HasPrefix(arg, "-count") // it would keep go from remembering the answer
-		})...)...)
+		})
+		said, code := goTool(t, append([]string{"test", "-list", pattern}, uncounted...)...)
 		if code != 0 {
 			return fmt.Sprintf("go test: exit code %d\n%s", code, said)
 		}
@@ -168,7 +170,8 @@ func unknown(t testing.TB, program string, args []string) string {
 	said, _ := flow.Run(t, exec.Command(bin, "-h"))
 	for _, arg := range args {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if strings.HasPrefix(arg, "-") && !regexp.MustCompile(`(?m)^  -`+regexp.QuoteMeta(name)+`(\s|$)`).MatchString(said) {
+		described := regexp.MustCompile(`(?m)^  -` + regexp.QuoteMeta(name) + `(\s|$)`)
+		if strings.HasPrefix(arg, "-") && !described.MatchString(said) {
 			return program + " has no flag -" + name
 		}
 	}
@@ -195,24 +198,26 @@ func internal() string {
 }
 
 func TestUntrue(t *testing.T) {
-	for line, want := range map[string]string{
-		"BATON_SWAPS=50 go -C examples test -count=1 -v -run TestPushesAreThere ./pushes\n": "",
-		"go -C examples run ./bench/pause -swaps 50     # nothing to carry\n":               "",
-		"BATON_TABLE=1 go -C examples test -count=1 ./deploy/... ./test/systemd\n":          "",
-		"BATON_SWAP=50 go -C examples test ./pushes\n":                                      "nothing knows BATON_SWAP",
-		"go -C examples test -run TestPulls ./pushes\n":                                     "there is no Test… that -run TestPulls finds",
-		"go -C examples test -run '^TestPushes$/a' ./pushes\n":                              "there is no Test… that -run ^TestPushes$/a finds",
-		"go -C examples test -rum TestPushes -run TestPushes ./pushes\n":                    "go test: exit code ",
-		"go -C examples test -run '^$' -bench Passive ./deploy/nginx\n":                     "",
-		"go -C examples test -run '^$' -bench Active ./deploy/nginx\n":                      "there is no Benchmark… that -bench Active finds",
-		"go -C examples run ./bench/pause -swap 50\n":                                       "./bench/pause has no flag -swap",
-		"go -C examples run ./bench\n":                                                      "there is nothing to run in ./bench: ",
-		"go -C examples test ./push\n":                                                      "there is nothing to test in ./push: ",
-		"go -C examples test -v\n":                                                          "it names no package",
-		"./app -s reload\n":                                                                 "and this does not run tests: ./app -s reload\n",
+	for _, c := range []struct{ line, want string }{
+		{"BATON_SWAPS=50 go -C examples test -count=1 -v -run TestPushesAreThere ./pushes\n", ""},
+		{"go -C examples run ./bench/pause -swaps 50     # nothing to carry\n", ""},
+		{"BATON_TABLE=1 go -C examples test -count=1 ./deploy/... ./test/systemd\n", ""},
+		{"BATON_SWAP=50 go -C examples test ./pushes\n", "nothing knows BATON_SWAP"},
+		{"go -C examples test -run TestPulls ./pushes\n", "there is no Test… that -run TestPulls finds"},
+		{"go -C examples test -run '^TestPushes$/a' ./pushes\n",
+			"there is no Test… that -run ^TestPushes$/a finds"},
+		{"go -C examples test -rum TestPushes -run TestPushes ./pushes\n", "go test: exit code "},
+		{"go -C examples test -run '^$' -bench Passive ./deploy/nginx\n", ""},
+		{"go -C examples test -run '^$' -bench Active ./deploy/nginx\n",
+			"there is no Benchmark… that -bench Active finds"},
+		{"go -C examples run ./bench/pause -swap 50\n", "./bench/pause has no flag -swap"},
+		{"go -C examples run ./bench\n", "there is nothing to run in ./bench: "},
+		{"go -C examples test ./push\n", "there is nothing to test in ./push: "},
+		{"go -C examples test -v\n", "it names no package"},
+		{"./app -s reload\n", "and this does not run tests: ./app -s reload\n"},
 	} {
-		if got := untrue(t, line); got != want && (want == "" || !strings.HasPrefix(got, want)) {
-			t.Errorf("%s: %q, want %q", line, got, want)
+		if got := untrue(t, c.line); got != c.want && (c.want == "" || !strings.HasPrefix(got, c.want)) {
+			t.Errorf("%s: %q, want %q", c.line, got, c.want)
 		}
 	}
 }

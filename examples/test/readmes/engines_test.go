@@ -105,7 +105,8 @@ func (s *session) bed() *exec.Cmd {
 	if err := os.MkdirAll(filepath.Join(s.dir, "home"), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	return bed("run", "env", "-C", s.inside+"/clone", "dir="+s.inside, "HOME="+s.inside+"/home", "bash", "-eu", "-o", "pipefail")
+	return bed("run", "env", "-C", s.inside+"/clone", "dir="+s.inside, "HOME="+s.inside+"/home",
+		"bash", "-eu", "-o", "pipefail")
 }
 
 // machine brings up what a README says is there already.
@@ -148,8 +149,10 @@ func (s *session) clients(readme readme) (dial func() (net.Conn, error), addr st
 	}
 	ip := ask("kubectl get service " + service + " -o jsonpath={.spec.clusterIP}")
 	flow.WriteFile(s.t, s.dir, "routes", flow.Routes(ip))
-	s.follow(block{commands: `until examples/deploy/kubernetes/cluster.sh in /tmp/k8s node1 sh "$dir/routes"; do sleep 0.05; done`})
-	node := flow.OpenNamespace(s.t, fmt.Sprintf("/proc/%d/root/proc/%s/root/run/netns/node1", s.first(), ask("cat /tmp/k8s/first")))
+	s.follow(block{commands: `until examples/deploy/kubernetes/cluster.sh in /tmp/k8s node1 sh "$dir/routes"; ` +
+		"do sleep 0.05; done"})
+	node := flow.OpenNamespace(s.t,
+		fmt.Sprintf("/proc/%d/root/proc/%s/root/run/netns/node1", s.first(), ask("cat /tmp/k8s/first")))
 	addr = net.JoinHostPort(ip, "80")
 	return func() (net.Conn, error) { return node.Dial(addr) }, addr
 }

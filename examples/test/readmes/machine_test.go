@@ -92,7 +92,8 @@ func (s *session) only(blocks []block, more []string) {
 	}
 	t, folder := s.t, filepath.Join(s.dir, "bin")
 	t.Helper()
-	installed := output(t, "dpkg-query", "-W", "-f", `${Package}|	${Essential}|	${Priority}|	${Provides}|	${Pre-Depends}, ${Depends}\n`)
+	installed := output(t, "dpkg-query", "-W", "-f",
+		`${Package}|	${Essential}|	${Priority}|	${Provides}|	${Pre-Depends}, ${Depends}\n`)
 	names := packagesOf(readme)
 	for _, name := range names {
 		if !strings.Contains("\n"+installed, "\n"+name+"|") {
@@ -125,7 +126,8 @@ func (s *session) only(blocks []block, more []string) {
 	alternatives, _ := filepath.Glob("/usr/*bin/*")
 	for _, path := range alternatives {
 		to, _ := os.Readlink(path)
-		if real, err := filepath.EvalSymlinks(path); err == nil && strings.HasPrefix(to, "/etc/alternatives/") && owned[real] {
+		real, err := filepath.EvalSymlinks(path)
+		if err == nil && strings.HasPrefix(to, "/etc/alternatives/") && owned[real] {
 			link(path)
 		}
 	}

@@ -48,7 +48,8 @@ var followed = append([]readme{
 	{folder: "deploy/nginx", site: "127.0.0.1:8080", fresh: true},
 	{folder: "deploy/docker", site: "172.17.0.1:8080", last: 1, engine: dockerd},
 	{folder: "deploy/ansible", site: "10.78.0.9:80", client: "baton-client", last: 1},
-	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose, more: []string{"docker-compose"}},
+	{folder: "deploy/traefik", section: "With Docker", site: "127.0.0.1:8000", engine: compose,
+		more: []string{"docker-compose"}},
 }, onEngines...)
 
 func (r readme) read(t testing.TB) []block {
@@ -165,7 +166,8 @@ func expecting(commands string) string {
 }
 
 func TestExpecting(t *testing.T) {
-	const commands = "true # exit code 0 is said of none\nf () { return 7; }\nA=1 f   # exit code 7: b has it\nf # exit code 8\n"
+	const commands = "true # exit code 0 is said of none\nf () { return 7; }\n" +
+		"A=1 f   # exit code 7: b has it\nf # exit code 8\n"
 	cmd := exec.Command("bash", "-euc", prelude+expecting(commands))
 	if out, err := cmd.CombinedOutput(); err == nil || string(out) != "exit code 7, and the README says 8\n" {
 		t.Errorf("%v, %q: want the second one alone to fail", err, out)
@@ -229,7 +231,9 @@ exited() { [ "$1" = "$2" ] || { echo "exit code $1, and the README says $2" && e
 func newSession(t testing.TB, engine string) *session {
 	t.Helper()
 	flow.Root(t)
-	for tool, pkg := range map[string]string{"git": "git", "unshare": "util-linux", "ip": "iproute2", "bash": "bash", "dpkg": "dpkg"} {
+	for tool, pkg := range map[string]string{
+		"git": "git", "unshare": "util-linux", "ip": "iproute2", "bash": "bash", "dpkg": "dpkg",
+	} {
 		flow.Tool(t, tool, "apt-get install "+pkg)
 	}
 	s := &session{t: t}
@@ -319,6 +323,7 @@ func (s *session) follow(b block) {
 	}
 	s.t.Logf("%s\n%s", b.commands, out)
 	if line := missing(b.shows, string(out)); line != "" {
-		s.t.Errorf("the README shows a line that has not come:\n%s\nafter:\n%s\nIt has said:\n%s", line, b.commands, out)
+		s.t.Errorf("the README shows a line that has not come:\n%s\nafter:\n%s\nIt has said:\n%s",
+			line, b.commands, out)
 	}
 }

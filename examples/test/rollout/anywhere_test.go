@@ -32,15 +32,16 @@ disturb after
 exit $code
 `
 
-// TestSignalAnywhere: whatever signal comes before or after whatever step, the exit code and the words are what runs, and
-// the next word to the release ends it.
+// TestSignalAnywhere: whatever signal comes before or after whatever step, the exit code and the words are what runs,
+// and the next word to the release ends it.
 func TestSignalAnywhere(t *testing.T) {
 	signals := []string{"KILL", "INT", "HUP", "TERM"}
 	for first, method := range []string{"METHOD=swap", "METHOD=restart"} { // of the steps one half by each
 		t.Run(method, func(t *testing.T) {
 			s := newSite(t)
 			s.light = method == "METHOD=restart"
-			env := []string{method, "AT_NODE=sh " + s.script("at.sh", disturbed), "COUNT=" + s.dir + "/count", "NODE_SH=" + deploy + "/node.sh"}
+			env := []string{method, "AT_NODE=sh " + s.script("at.sh", disturbed),
+				"COUNT=" + s.dir + "/count", "NODE_SH=" + deploy + "/node.sh"}
 			if method == "METHOD=restart" {
 				env = append(env, "BALANCER="+s.script("balancer.sh", balancing))
 			}
@@ -115,7 +116,9 @@ func (s *site) saysWhatRuns(what, said string, code int, before, after string, c
 	default:
 		told := 0
 		_, said, _ := strings.Cut(said, "interrupted: ")
-		for words, version := range map[string]string{"with the new version:": after, "with what it had:": before, "in the middle:": ""} {
+		for words, version := range map[string]string{
+			"with the new version:": after, "with what it had:": before, "in the middle:": "",
+		} {
 			for _, part := range strings.Split(said, words)[1:] {
 				nodes, _, _ := strings.Cut(part, ";")
 				for _, name := range strings.Fields(nodes) {

@@ -19,7 +19,8 @@ func (s *site) at(when, step, do string) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	once := "case \"$* \" in " + strings.ReplaceAll(step, " ", "\\ ") + "\\ *) if mkdir '" + dir + "/once' 2>/dev/null; then " + do + "\nfi ;; esac\n"
+	once := "case \"$* \" in " + strings.ReplaceAll(step, " ", "\\ ") + "\\ *) " +
+		"if mkdir '" + dir + "/once' 2>/dev/null; then " + do + "\nfi ;; esac\n"
 	before, after := once, ""
 	if when == "after" {
 		before, after = "", once
@@ -47,7 +48,8 @@ func (s *site) path(name, text string) string {
 	return "PATH=" + filepath.Dir(s.script(name, strings.ReplaceAll(text, "REAL", real))) + ":" + os.Getenv("PATH")
 }
 
-// TestWayBack: it leads to what ran before the release, however often that has begun anew, and never to its own version.
+// TestWayBack: it leads to what ran before the release, however often that has begun anew, and never to its own
+// version.
 func TestWayBack(t *testing.T) {
 	s := newSite(t)
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
@@ -61,7 +63,8 @@ func TestWayBack(t *testing.T) {
 	s.runs("v1", "v1")
 
 	// One that dies after its turn, and before the last look, did run before.
-	s.release(4, "does not run well at a", "upgrade", v2, s.at("before", "put b", fmt.Sprintf("read -r pid <%s; kill -9 $pid", s.nodes[0].Path("pid"))))
+	s.release(4, "does not run well at a", "upgrade", v2,
+		s.at("before", "put b", fmt.Sprintf("read -r pid <%s; kill -9 $pid", s.nodes[0].Path("pid"))))
 	s.release(0, "complete", "continue", "")
 	s.runs("v2", "v2")
 	s.release(0, "rolled back", "rollback", "")

@@ -61,7 +61,8 @@ func TestClaims(t *testing.T) {
 		t.Errorf("after continue %q are claimed still", left)
 	}
 	third := "STATE=" + s.dir + "/third" // in which no release has begun ever
-	s.release(-1, "", "upgrade", v1, s.at("after", "claim a", strings.ReplaceAll(s.killed(), "/release/", "/third/")), third)
+	s.release(-1, "", "upgrade", v1,
+		s.at("after", "claim a", strings.ReplaceAll(s.killed(), "/release/", "/third/")), third)
 	s.release(6, "has no release", "continue", "", third)
 	if left := s.claims(); left != "" {
 		t.Errorf("after continue %q are claimed still", left)

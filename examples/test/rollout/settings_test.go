@@ -37,7 +37,8 @@ func TestNumbers(t *testing.T) {
 	}
 	// So are those of the scripts that GATE and CHECK name.
 	s.release(6, "ASK is \"1e2\": want a number", "upgrade", v2, "ASK=1e2", "GATE=sh "+deploy+"/gray/gate.sh")
-	s.release(6, "N is \"\u00bd\": want a number", "upgrade", v2, "N=\u00bd", "CHECK=sh "+s.script("check.sh", ": \"${N:=5}\"\n"))
+	s.release(6, "N is \"\u00bd\": want a number", "upgrade", v2, "N=\u00bd",
+		"CHECK=sh "+s.script("check.sh", ": \"${N:=5}\"\n"))
 	for _, line := range []string{"RELOAD_TIMEOUT=75s", "EMPTY_TIMEOUT=1m", "KEEP=x", "KILL=9"} {
 		n := s.nodes[1]
 		s.set("b", n.Settings()+"BIN='"+s.bin(n)+"'\n"+line+"\n")
@@ -49,7 +50,10 @@ func TestNumbers(t *testing.T) {
 		t.Error("something was touched")
 	}
 	s.release(0, "complete", "status", "")
-	for _, setting := range []string{"START_TIMEOUT=1m", "STOP_TIMEOUT=60s", "RELOAD_TIMEOUT=08", "PULL_TIMEOUT=x", "RESTORE_TIMEOUT=1.5", "KILL=y"} {
+	for _, setting := range []string{
+		"START_TIMEOUT=1m", "STOP_TIMEOUT=60s", "RELOAD_TIMEOUT=08", "PULL_TIMEOUT=x", "RESTORE_TIMEOUT=1.5",
+		"KILL=y",
+	} {
 		cmd := exec.Command("dash", deploy+"/control.sh", "status")
 		cmd.Env = append(append(os.Environ(), s.nodes[0].Env()...), setting)
 		name, _, _ := strings.Cut(setting, "=")
@@ -68,10 +72,12 @@ func TestNumbers(t *testing.T) {
 func TestBalancerFile(t *testing.T) {
 	s := newSite(t)
 	for balancer, say := range map[string]string{
-		"varnish": "balancer/varnish.sh cannot be read: set BALANCER to haproxy, nginx, keepalived, traefik, or a file of yours",
-		s.script("half.sh", "balancer_settings() { :; }\n"):                                                                         "does not define balancer_in",
-		s.script("broken.sh", "balancer_settings() {\n"):                                                                            "is no shell script",
-		s.script("out.sh", "balancer_settings() { :; }\nbalancer_in() { :; }\nbalancer_ready() { :; }\nbalancer_status() { :; }\n"): "does not define balancer_out",
+		"varnish": "balancer/varnish.sh cannot be read: " +
+			"set BALANCER to haproxy, nginx, keepalived, traefik, or a file of yours",
+		s.script("half.sh", "balancer_settings() { :; }\n"): "does not define balancer_in",
+		s.script("broken.sh", "balancer_settings() {\n"):    "is no shell script",
+		s.script("out.sh", "balancer_settings() { :; }\nbalancer_in() { :; }\n"+
+			"balancer_ready() { :; }\nbalancer_status() { :; }\n"): "does not define balancer_out",
 	} {
 		for _, script := range []string{"release.sh", "balancer.sh"} {
 			cmd := exec.Command("dash", deploy+"/"+script, "status")
@@ -104,7 +110,8 @@ func TestSettingsElsewhere(t *testing.T) {
 			settings string
 			want     bool
 		}{{some, true}, {"", true}, {none, false}} {
-			s.release(0, "complete", "upgrade", build(t, fmt.Sprint("v", 1+i%2), ""), append(on, "SETTINGS="+c.settings)...)
+			version := fmt.Sprint("v", 1+i%2)
+			s.release(0, "complete", "upgrade", build(t, version, ""), append(on, "SETTINGS="+c.settings)...)
 			environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
 			if got := strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00"); got != c.want {
 				t.Errorf("SETTINGS is %q, ON %q: the service has its setting: %v, want %v", c.settings, on, got, c.want)

@@ -18,7 +18,8 @@ func TestSignalsInSteps(t *testing.T) {
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
 	v2 := build(t, "v2", "")
 	once := filepath.Join(s.t.TempDir(), "once")
-	hup := "if [ \"$NODE\" = a ] && curl -s \"$URL/whoami\" | grep -q v2 && mkdir " + once + " 2>/dev/null; then kill -HUP 0; fi\n"
+	hup := "if [ \"$NODE\" = a ] && curl -s \"$URL/whoami\" | grep -q v2 && mkdir " + once + " 2>/dev/null; " +
+		"then kill -HUP 0; fi\n"
 	balancer := func(signal string) []string {
 		return []string{"METHOD=restart", "BALANCER=" + s.script("balancer.sh", balancing+
 			"balancer_in() { if [ \"$1\" = a ] && mkdir "+once+" 2>/dev/null; then kill -"+signal+" 0; fi; }\n")}
@@ -28,14 +29,20 @@ func TestSignalsInSteps(t *testing.T) {
 		a, b           string
 		env            []string
 	}{
-		{"HUP in CHECK", "with the new version: a", "failed", "v2", "v1", []string{"CHECK=dash " + s.script("check.sh", hup)}},
-		{"HUP in the balancer's step", "with the new version: a", "could not", "v2", "v1", balancer("HUP")},
-		{"Ctrl-C in the balancer's step", "in the middle: a", "could not", "v2", "v1", balancer("INT")},
+		{"HUP in CHECK", "with the new version: a", "failed", "v2", "v1",
+			[]string{"CHECK=dash " + s.script("check.sh", hup)}},
+		{"HUP in the balancer's step", "with the new version: a", "could not", "v2", "v1",
+			balancer("HUP")},
+		{"Ctrl-C in the balancer's step", "in the middle: a", "could not", "v2", "v1",
+			balancer("INT")},
 		{"Ctrl-C in the last look", "with the new version: a b", "changed", "v2", "v2",
 			[]string{s.at("before", "live a [0-9]*", "kill -INT 0")}},
-		{"Ctrl-C in the first look", "nothing was touched", "cannot be asked", "v1", "v1", []string{s.at("before", "check b", "kill -INT 0")}},
-		{"Ctrl-C as it keeps", "with what it had: a b", "could not be kept", "v1", "v1", []string{s.at("before", "keep a", "kill -INT 0")}},
-		{"HUP in ssh", "with the new version: a", "failed", "v2", "v1", s.elsewhere("case $* in *' swap a') if mkdir " + once + " 2>/dev/null; then kill -HUP 0; fi ;; esac\n")},
+		{"Ctrl-C in the first look", "nothing was touched", "cannot be asked", "v1", "v1",
+			[]string{s.at("before", "check b", "kill -INT 0")}},
+		{"Ctrl-C as it keeps", "with what it had: a b", "could not be kept", "v1", "v1",
+			[]string{s.at("before", "keep a", "kill -INT 0")}},
+		{"HUP in ssh", "with the new version: a", "failed", "v2", "v1",
+			s.elsewhere("case $* in *' swap a') if mkdir " + once + " 2>/dev/null; then kill -HUP 0; fi ;; esac\n")},
 	} {
 		_ = syscall.Rmdir(once)
 		said, code := flow.Run(t, s.command([]string{"upgrade", v2}, c.env...))

@@ -36,7 +36,8 @@ func newSite(t *testing.T, flags ...string) *site {
 	}
 	s := &site{t: t, dir: filepath.Join(flow.Dir(t), "a site")}
 	for _, name := range []string{"a", "b"} {
-		n := flow.NewNode(t, flow.Host()+":8080", build(t, "v0", ""), append([]string{"-pull-max", "1s", "-probation", "100ms"}, flags...)...)
+		n := flow.NewNode(t, flow.Host()+":8080", build(t, "v0", ""),
+			append([]string{"-pull-max", "1s", "-probation", "100ms"}, flags...)...)
 		s.nodes = append(s.nodes, n)
 		if err := os.MkdirAll(filepath.Join(s.dir, "nodes"), 0o755); err != nil {
 			t.Fatal(err)

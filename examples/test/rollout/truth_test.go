@@ -60,8 +60,10 @@ func TestTwice(t *testing.T) {
 		}
 	}
 	said = s.release(0, "(v2)", "history", "")
-	for _, want := range []string{"upgrade " + v1 + " (v1)", "a: does not run; b: does not run;", "each node runs it already",
-		"rollback ended with 0, rolled back; a: v1; b: v1;", "upgrade ended with 0, complete; a: v2; b: v2;"} {
+	for _, want := range []string{
+		"upgrade " + v1 + " (v1)", "a: does not run; b: does not run;", "each node runs it already",
+		"rollback ended with 0, rolled back; a: v1; b: v1;", "upgrade ended with 0, complete; a: v2; b: v2;",
+	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the history does not say %q", want)
 		}
@@ -69,7 +71,8 @@ func TestTwice(t *testing.T) {
 	s.release(0, "a: version v1 pid ", "status", "")
 }
 
-// TestTwoAtOnce: the second says whose the nodes are, and touches nothing, whatever STATE it has. Status says that one runs.
+// TestTwoAtOnce: the second says whose the nodes are, and touches nothing, whatever STATE it has. Status says that one
+// runs.
 func TestTwoAtOnce(t *testing.T) {
 	s := newSite(t)
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
@@ -83,8 +86,8 @@ for verb in "upgrade $FILE" status; do
 	done
 done
 `)
-	s.release(0, "complete", "upgrade", build(t, "v2", ""), "GATE=dash "+gate, "FILE="+build(t, "v3", ""), "DEPLOY="+deploy,
-		"SAID="+said, "STATE="+filepath.Join(s.dir, "release"))
+	s.release(0, "complete", "upgrade", build(t, "v2", ""), "GATE=dash "+gate,
+		"FILE="+build(t, "v3", ""), "DEPLOY="+deploy, "SAID="+said, "STATE="+filepath.Join(s.dir, "release"))
 	s.runs("v2", "v2")
 	text, _ := os.ReadFile(said)
 	for _, want := range []string{"a release runs already: pid ", "a is in the hands of another release: upgrade by ",
@@ -162,8 +165,8 @@ exec dash "$NODE_SH" "$@"
 	s.runs("v2", "v2")
 }
 
-// TestLost: a connection that is lost, a reader that is gone, a terminal that hangs up. The node's turn ends, and what is
-// left is said.
+// TestLost: a connection that is lost, a reader that is gone, a terminal that hangs up. The node's turn ends, and
+// what is left is said.
 func TestLost(t *testing.T) {
 	s := newSite(t)
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
@@ -303,8 +306,8 @@ exec REAL "$@"
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), flock)
 	// A step that goes on after its release is gone.
 	repair := filepath.Join(s.t.TempDir(), "said")
-	s.release(-1, "", "upgrade", build(t, "v2", ""), flock, s.at("before", "put a", s.killed()+"; until grep -q 'waiting for it' "+
-		repair+" 2>/dev/null; do sleep 0.1; done"))
+	s.release(-1, "", "upgrade", build(t, "v2", ""), flock, s.at("before", "put a",
+		s.killed()+"; until grep -q 'waiting for it' "+repair+" 2>/dev/null; do sleep 0.1; done"))
 	s.repaired(repair, flock)
 	s.runs("v2", "v2")
 }
@@ -331,7 +334,8 @@ func (s *site) repaired(file string, env ...string) {
 func TestLeftRunning(t *testing.T) {
 	s := newSite(t)
 	once := filepath.Join(t.TempDir(), "once") // what is left running ends with this folder
-	on := s.elsewhere("if mkdir " + once + " 2>/dev/null; then { while [ -d " + once + " ]; do sleep 0.1; done; } >/dev/null 2>&1 & fi\n")
+	on := s.elsewhere("if mkdir " + once + " 2>/dev/null; then " +
+		"{ while [ -d " + once + " ]; do sleep 0.1; done; } >/dev/null 2>&1 & fi\n")
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), on...)
 	s.release(0, "complete", "upgrade", build(t, "v2", ""), append(on, "STEP_TIMEOUT=1")...)
 }

@@ -32,7 +32,8 @@ var shells = []starter{
 			return s.do(append([]string{"start-stop-daemon", "--pidfile", s.Path("pid")}, args...)...)
 		}
 		run := func() {
-			args := []string{"--start", "--background", "--output", s.Path("log"), "--make-pidfile", "--exec", s.Path("app"), "--"}
+			args := []string{"--start", "--background", "--output", s.Path("log"),
+				"--make-pidfile", "--exec", s.Path("app"), "--"}
 			do(append(args, strings.Fields(s.command())[1:]...)...)
 		}
 		run()
@@ -56,7 +57,8 @@ func (s *site) job(command, swap string) running {
 		state: func() string { return find(`(\d+) Running`, term.ask("jobs -l")) },
 		codes: func() string {
 			term.ask("") // a prompt brings the news
-			return strings.NewReplacer("Exit ", "", "Done", "0").Replace(find(`\[1\]\+ +(Exit \d+|Done)`, s.words("log")))
+			status := find(`\[1\]\+ +(Exit \d+|Done)`, s.words("log"))
+			return strings.NewReplacer("Exit ", "", "Done", "0").Replace(status)
 		},
 		again: run,
 	}

@@ -122,7 +122,10 @@ func (s *site) crash() { s.t.Helper(); s.signal(s.main(), syscall.SIGKILL) }
 // differs waits until the starter says that the service runs, and something else than before.
 func (s *site) differs(before string, state func() string) (now string) {
 	s.t.Helper()
-	flow.Eventually(s.t, "the starter says that the service runs", func() bool { now = state(); return now != "" && now != before })
+	flow.Eventually(s.t, "the starter says that the service runs", func() bool {
+		now = state()
+		return now != "" && now != before
+	})
 	return now
 }
 

@@ -43,7 +43,8 @@ func TestStarters(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			program, args, _ := strings.Cut(x.version, " ")
-			out, _ := exec.Command(flow.Tool(t, program, "apt-get install "+x.needs), strings.Fields(args)...).CombinedOutput()
+			path := flow.Tool(t, program, "apt-get install "+x.needs)
+			out, _ := exec.Command(path, strings.Fields(args)...).CombinedOutput()
 			line, _, _ := strings.Cut(string(out), "\n")
 			s := newSite(t)
 			r := x.start(s)
@@ -58,8 +59,9 @@ func TestStarters(t *testing.T) {
 			}
 			load.Lossless()
 			s.wantSame(before, r.state)
-			t.Logf("| %s | %s | 3 swaps | %d requests | %d lost |", x.name, line[strings.LastIndexAny(line, " \t")+1:], load.Requests(),
-				load.Failed()+load.Reconnects())
+			t.Logf("| %s | %s | 3 swaps | %d requests | %d lost |",
+				x.name, line[strings.LastIndexAny(line, " \t")+1:],
+				load.Requests(), load.Failed()+load.Reconnects())
 
 			s.crash()
 			if r.codes != nil {

@@ -37,7 +37,9 @@ stdout_logfile = `+s.Path("log")+`
 			swap:  func() { ctl("signal", "HUP", "app") },
 			stop:  func() { ctl("stop", "app") },
 			state: func() string { return find(`RUNNING +pid \d+`, ctl("status", "app")) },
-			codes: func() string { return find(`(?:exited|stopped): app \(exit status (\d+)`, s.words("supervisord.log")) },
+			codes: func() string {
+				return find(`(?:exited|stopped): app \(exit status (\d+)`, s.words("supervisord.log"))
+			},
 		}
 	}},
 	{"runit", "runit", "dpkg-query -W runit", func(s *site) running {

@@ -18,8 +18,8 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// terminal is a pseudo terminal, from its user's side, and an interactive shell in it. What is on the screen goes to the
-// site's log. The shell's prompt is the exit code of the last command: <0>.
+// terminal is a pseudo terminal, from its user's side, and an interactive shell in it. What is on the screen goes to
+// the site's log. The shell's prompt is the exit code of the last command: <0>.
 type terminal struct {
 	*os.File
 	s     *site
@@ -158,7 +158,9 @@ func TestSuspended(t *testing.T) {
 			load := flow.NewLoad(t, s.Addr, 4, 2)
 			term.ask("\x1a")
 			flow.Eventually(t, "all of the service is stopped", func() bool {
-				return !slices.ContainsFunc(s.processes(), func(pid int) bool { return ofProcess(pid, "State") != "(stopped)" })
+				return !slices.ContainsFunc(s.processes(), func(pid int) bool {
+					return ofProcess(pid, "State") != "(stopped)"
+				})
 			})
 			term.enter(resume + "\n")
 			load.Flows(100)

@@ -68,7 +68,8 @@ var databases = []database{
 		locked:  "hits.db: database is locked",
 		// The bytes of which each connection has one, for as long as it is open: SHARED_FIRST and SHARED_SIZE in os.h.
 		lock: func(f *os.File) error {
-			return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW, &unix.Flock_t{Type: unix.F_WRLCK, Start: 0x40000002, Len: 510})
+			return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLKW,
+				&unix.Flock_t{Type: unix.F_WRLCK, Start: 0x40000002, Len: 510})
 		},
 		read: func(path string, hits map[string]int) error {
 			db, err := sql.Open("sqlite", path)
@@ -219,7 +220,8 @@ func TestDatabaseThroughSwaps(t *testing.T) {
 				waits = append(waits, b.wait())
 			}
 			b.finish(false)
-			t.Logf("%d swaps: the longest wait of a client in each: %s; without a swap: %s", swaps, spread(waits), spread(rest))
+			t.Logf("%d swaps: the longest wait of a client in each: %s; without a swap: %s",
+				swaps, spread(waits), spread(rest))
 			for _, what := range []string{"paused", "handlers", "release", "acquire"} {
 				t.Logf("%s: %s", what, spread(b.took(what)))
 			}

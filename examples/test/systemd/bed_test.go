@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package systemd runs the example service under a real systemd, by the units of ../../deploy/systemd just as they are, and
-// drives it with systemctl while clients outside ask.
+// Package systemd runs the example service under a real systemd, by the units of ../../deploy/systemd just as they
+// are, and drives it with systemctl while clients outside ask.
 package systemd
 
 import (

@@ -74,7 +74,9 @@ func TestSignalAndReexec(t *testing.T) {
 	for i, also := range []string{"daemon-reload", "daemon-reexec"} {
 		b.run("kill", "-HUP", b.serves(i+1, "v1"))
 		b.ctl(0, also)
-		b.eventually("it is over", func() bool { return b.whoami().Generation == i+2 && b.show("SubState") == "running" })
+		b.eventually("it is over", func() bool {
+			return b.whoami().Generation == i+2 && b.show("SubState") == "running"
+		})
 		b.serves(i+2, "v1")
 		load.Flows(100)
 	}

@@ -19,7 +19,8 @@ func newerBed(t *testing.T) *bed {
 	out, _ := exec.Command("systemctl", "--version").Output() // "systemd 252 (252.39-1~deb12u2)" and more
 	if f := strings.Fields(string(out)); len(f) > 1 {
 		if v, _ := strconv.Atoi(f[1]); v < 253 {
-			missing(t, "systemd "+f[1]+" knows no notify-reload: examples/deploy/systemd/bed.sh fetch DIR unpacks a newer one, for BATON_SYSTEMD=DIR")
+			missing(t, "systemd "+f[1]+" knows no notify-reload: "+
+				"examples/deploy/systemd/bed.sh fetch DIR unpacks a newer one, for BATON_SYSTEMD=DIR")
 		}
 	}
 	return newBed(t)

@@ -35,12 +35,13 @@ backend app
 const (
 	sshd = "HostKey /srv/key\nAuthorizedKeysFile /srv/key.pub\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n" +
 		"PidFile none\nPrintMotd no\nSetEnv " + flow.QuickSSHD + "\n"
-	ssh = "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\nIdentitiesOnly yes\nUser root\n" +
-		"IdentityFile /srv/key\nProxyCommand /usr/sbin/sshd -i -f /srv/sshd\n" + flow.QuickSSH
+	ssh = "BatchMode yes\nStrictHostKeyChecking no\nLogLevel ERROR\nUserKnownHostsFile /dev/null\n" +
+		"IdentitiesOnly yes\nUser root\nIdentityFile /srv/key\n" +
+		"ProxyCommand /usr/sbin/sshd -i -f /srv/sshd\n" + flow.QuickSSH
 )
 
-// TestReleaseUnits: two units behind a balancer, which release.sh reaches by ssh: stopped, replaced and started one after
-// the other, and so is the way back from a version that fails. Settings go along.
+// TestReleaseUnits: two units behind a balancer, which release.sh reaches by ssh: stopped, replaced and started one
+// after the other, and so is the way back from a version that fails. Settings go along.
 func TestReleaseUnits(t *testing.T) {
 	flow.Tool(t, "haproxy", "apt-get install haproxy")
 	flow.Tool(t, "socat", "apt-get install socat")
@@ -50,10 +51,19 @@ func TestReleaseUnits(t *testing.T) {
 		t.Helper()
 		b.put(flow.WriteFile(t, t.TempDir(), filepath.Base(path), text), path)
 	}
-	second := strings.NewReplacer("/usr/local/bin/app", "/usr/local/bin/app2", "/run/app/", "/run/app2/", "RuntimeDirectory=app\n", "RuntimeDirectory=app2\n",
-		"UNIT=app\n", "UNIT=app2\n", "NODE=app ", "NODE=app2 ", ":8080", ":8082")
-	for from, to := range map[string]string{"app.service": units + "app2.service", "releases.conf": units + "app2.service.d/releases.conf",
-		"app.node": "/etc/app/app2"} {
+	second := strings.NewReplacer(
+		"/usr/local/bin/app", "/usr/local/bin/app2",
+		"/run/app/", "/run/app2/",
+		"RuntimeDirectory=app\n", "RuntimeDirectory=app2\n",
+		"UNIT=app\n", "UNIT=app2\n",
+		"NODE=app ", "NODE=app2 ",
+		":8080", ":8082",
+	)
+	for from, to := range map[string]string{
+		"app.service":   units + "app2.service",
+		"releases.conf": units + "app2.service.d/releases.conf",
+		"app.node":      "/etc/app/app2",
+	} {
 		text, err := os.ReadFile("../../deploy/systemd/" + from)
 		if err != nil {
 			t.Fatal(err)
@@ -66,12 +76,15 @@ func TestReleaseUnits(t *testing.T) {
 	write("/srv/sshd", sshd)
 	write("/srv/ssh", ssh)
 	write("/srv/env", "APP_DRAIN_TIMEOUT=11s\n")
-	b.run("sh", "-euc", "ssh-keygen -q -t ed25519 -N '' -f /srv/key && mkdir -p /run/sshd && systemctl daemon-reload && haproxy -D -f /srv/haproxy.cfg")
+	b.run("sh", "-euc", "ssh-keygen -q -t ed25519 -N '' -f /srv/key && mkdir -p /run/sshd && "+
+		"systemctl daemon-reload && haproxy -D -f /srv/haproxy.cfg")
 	release := func(code int, words, verb, file string, env ...string) {
 		t.Helper()
-		args := append([]string{"run", "env", "NODES=app app2", "BALANCER=haproxy", "HAPROXY=/run/haproxy.sock", "STATE=/var/lib/app.release",
-			"ON=ssh -F /srv/ssh", "AT_NODE=env SITE=/etc/app sh " + lib + "node.sh"}, env...)
-		cmd := exec.Command("../../deploy/systemd/bed.sh", append(append(args, "sh", lib+"release.sh", verb), strings.Fields(file)...)...)
+		args := append([]string{"run", "env", "NODES=app app2", "BALANCER=haproxy", "HAPROXY=/run/haproxy.sock",
+			"STATE=/var/lib/app.release", "ON=ssh -F /srv/ssh",
+			"AT_NODE=env SITE=/etc/app sh " + lib + "node.sh"}, env...)
+		args = append(args, "sh", lib+"release.sh", verb)
+		cmd := exec.Command("../../deploy/systemd/bed.sh", append(args, strings.Fields(file)...)...)
 		cmd.Env = append(os.Environ(), b.env...)
 		out, got := flow.Run(t, cmd)
 		t.Logf("release.sh %s %s: %d\n%s", verb, file, got, out)
@@ -82,7 +95,8 @@ func TestReleaseUnits(t *testing.T) {
 	runs := func(version string) {
 		t.Helper()
 		for _, port := range []string{"8080", "8082"} {
-			if out := b.run("curl", "-q", "-s", "-f", "http://127.0.0.1:"+port+"/whoami"); !strings.Contains(out, `"version":"`+version+`"`) {
+			out := b.run("curl", "-q", "-s", "-f", "http://127.0.0.1:"+port+"/whoami")
+			if !strings.Contains(out, `"version":"`+version+`"`) {
 				t.Fatalf("at %s answers %s, want version %s", port, out, version)
 			}
 		}

@@ -141,8 +141,8 @@ func TestReleaseBroken(t *testing.T) {
 	b.serves(1, "v1")
 }
 
-// TestReleaseInterrupted: whatever comes of a release that is left in the middle, a crash after it starts what was live.
-// Meanwhile no other release has the node. The next run puts things right.
+// TestReleaseInterrupted: whatever comes of a release that is left in the middle, a crash after it starts what was
+// live. Meanwhile no other release has the node. The next run puts things right.
 func TestReleaseInterrupted(t *testing.T) {
 	b := newReleased(t, "Environment=APP_SWAP_TIMEOUT=15s")
 	v1, v2, hang := b.file("v1", ""), b.file("v2", ""), b.file("bad", "hang")
@@ -230,7 +230,8 @@ func TestReleaseSettings(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "complete") {
 		t.Fatalf("with settings: %d\n%s", code, out)
 	}
-	if env := environ(); !strings.Contains(env, "APP_DRAIN_TIMEOUT=1s\n") || !strings.Contains(env, "APP_WORDS="+words+"\n") {
+	if env := environ(); !strings.Contains(env, "APP_DRAIN_TIMEOUT=1s\n") ||
+		!strings.Contains(env, "APP_WORDS="+words+"\n") {
 		t.Errorf("the environment of the service:\n%s", env)
 	}
 	pid := b.serves(1, "v2")

@@ -28,7 +28,8 @@ func reloads(b *bed, times int) {
 		pids[b.serves(i+2, version)] = true
 		load.Flows(150)
 		b.serves(i+2, version) // no later message has put the unit in another state
-		if status := b.show("StatusText"); !strings.Contains(status, fmt.Sprintf("generation %d, version %s,", i+2, version)) {
+		want := fmt.Sprintf("generation %d, version %s,", i+2, version)
+		if status := b.show("StatusText"); !strings.Contains(status, want) {
 			b.t.Errorf("status %q after reload %d, want one that names generation and version", status, i+1)
 		}
 	}

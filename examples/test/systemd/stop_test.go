@@ -38,7 +38,9 @@ func TestStopDrains(t *testing.T) {
 				b.draining()
 				late.answered()
 				if where.after > 0 {
-					b.eventually("the older one is all that is left", func() bool { return b.says("waiting for older generations") })
+					b.eventually("the older one is all that is left", func() bool {
+						return b.says("waiting for older generations")
+					})
 				}
 				if state := b.show("ActiveState"); state != "deactivating" {
 					t.Errorf("%s while a request is in flight, want deactivating", state)
@@ -52,7 +54,8 @@ func TestStopDrains(t *testing.T) {
 					}
 					return
 				}
-				if state, result := b.show("ActiveState"), b.show("Result"); state != "inactive" || result != "success" {
+				state, result := b.show("ActiveState"), b.show("Result")
+				if state != "inactive" || result != "success" {
 					t.Errorf("%s, %s, want inactive, success", state, result)
 				}
 			})

@@ -25,7 +25,8 @@ func TestTakenBack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = syscall.Kill(systemd, syscall.SIGSTOP) // before the child can be the main one, systemd is to say that it knows
+			// Before the child can be the main one, systemd is to say that it knows.
+			_ = syscall.Kill(systemd, syscall.SIGSTOP)
 			b.run("kill", "-HUP", pid)
 			b.eventually("the new one is ready", func() bool { return b.says("next generation is ready") })
 			child := strings.TrimSpace(b.run("sh", "-c", "cat /proc/"+pid+"/task/*/children"))

@@ -25,7 +25,8 @@ func TestScriptIsClean(t *testing.T) {
 	if err != nil {
 		missing(t, "shellcheck is missing")
 	}
-	if out, err := exec.Command(shellcheck, "../../deploy/systemd/bed.sh", "../../deploy/systemd/unit.sh").CombinedOutput(); err != nil {
+	cmd := exec.Command(shellcheck, "../../deploy/systemd/bed.sh", "../../deploy/systemd/unit.sh")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package tlsclients swaps a service ten times under clients that speak TLS, each by a library or a program of its own. None
-// of them retries. What they were told is compared with what the service has executed.
+// Package tlsclients swaps a service ten times under clients that speak TLS, each by a library or a program of its
+// own. None of them retries. What they were told is compared with what the service has executed.
 package tlsclients
 
 import (
@@ -54,8 +54,8 @@ var http1 = []sort{
 	{"late-keys", "`openssl s_client`, key updates after the first swap", sClient, "", false},
 }
 
-// TestClients: each request that a client was answered was executed, once, and none else. None fails, and no client has to
-// make its connection again.
+// TestClients: each request that a client was answered was executed, once, and none else. None fails, and no client
+// has to make its connection again.
 func TestClients(t *testing.T) {
 	s := newSite(t)
 	var running sync.WaitGroup
@@ -110,13 +110,25 @@ func TestJudge(t *testing.T) {
 	t.Setenv("BATON_TABLE", "")
 	more := execution{"0", "/x/0/1", "a:9", "11", "HTTP/1.1", "1.3"}
 	for want, spoil := range map[string]func(*crowd, executions) executions{
-		"no line":                         func(_ *crowd, done executions) executions { return done }, // in the table
-		"failed /x":                       func(c *crowd, done executions) executions { c.says("failed /x/0/1: 0"); return done },
-		"and executed 2 times":            func(_ *crowd, done executions) executions { return append(done, done[0]) },
-		"and executed 0 times":            func(c *crowd, done executions) executions { c.says("ok " + more.path); return done },
-		"executed and not answered":       func(_ *crowd, done executions) executions { return append(done, more) },
-		"has served 3 of 4 clients":       func(_ *crowd, done executions) executions { done[0].generation = "10"; return done },
-		"/x/0/0 came over HTTP/2.0":       func(_ *crowd, done executions) executions { done[0].proto = "HTTP/2.0"; return done },
+		"no line": func(_ *crowd, done executions) executions { return done }, // in the table
+		"failed /x": func(c *crowd, done executions) executions {
+			c.says("failed /x/0/1: 0")
+			return done
+		},
+		"and executed 2 times": func(_ *crowd, done executions) executions { return append(done, done[0]) },
+		"and executed 0 times": func(c *crowd, done executions) executions {
+			c.says("ok " + more.path)
+			return done
+		},
+		"executed and not answered": func(_ *crowd, done executions) executions { return append(done, more) },
+		"has served 3 of 4 clients": func(_ *crowd, done executions) executions {
+			done[0].generation = "10"
+			return done
+		},
+		"/x/0/0 came over HTTP/2.0": func(_ *crowd, done executions) executions {
+			done[0].proto = "HTTP/2.0"
+			return done
+		},
 		"have made 4 connections, want 3": func(_ *crowd, done executions) executions { return append(done, more) },
 	} {
 		tb := &noted{}

@@ -36,8 +36,8 @@ func newSite(t *testing.T) *site {
 	cert, key, _ := flow.Certificate(t, host)
 	s := &site{host: host, port: "8443", cert: cert, done: map[string]executions{}}
 	// No client rests as long as -idle-grace, however busy the machine is.
-	s.Node = flow.NewNode(t, net.JoinHostPort(host, s.port), flow.Build(t, "internal/tally", "v1", ""), "-probation", "1ms",
-		"-idle-grace", "20s", "-cert", cert, "-key", key)
+	s.Node = flow.NewNode(t, net.JoinHostPort(host, s.port), flow.Build(t, "internal/tally", "v1", ""),
+		"-probation", "1ms", "-idle-grace", "20s", "-cert", cert, "-key", key)
 	s.Flags = append(s.Flags, "-book", s.Path("book"))
 	s.Control("start")
 	return s
@@ -119,7 +119,8 @@ func (c *crowd) judge(done executions) {
 	}
 	remote := func(x execution) string { return x.remote }
 	dials, moving := len(done.all(remote)), each-len(strings.Fields(c.stays))+int(c.own.Load())
-	if n := len(done.of(func(x execution) bool { return !strings.Contains(c.stays, x.client) }).all(remote)); n > moving {
+	moved := done.of(func(x execution) bool { return !strings.Contains(c.stays, x.client) })
+	if n := len(moved.all(remote)); n > moving {
 		c.Errorf("the clients whose connections move have made %d connections, want %d", n, moving)
 	}
 	versions := strings.Join(done.all(func(x execution) string { return x.version }), ", ")
@@ -148,5 +149,6 @@ func (e executions) of(is func(execution) bool) executions {
 // reached is how many clients that generation has served.
 func (e executions) reached(generation int) int {
 	at := strconv.Itoa(generation)
-	return len(e.of(func(x execution) bool { return x.generation == at }).all(func(x execution) string { return x.client }))
+	served := e.of(func(x execution) bool { return x.generation == at })
+	return len(served.all(func(x execution) string { return x.client }))
 }

@@ -69,8 +69,14 @@ func goClients(c *crowd) {
 				}
 			})}, err
 		}
-		transport := &http.Transport{DialContext: dial, ForceAttemptHTTP2: c.http2, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: version, MaxVersion: version,
-			ClientSessionCache: tls.NewLRUClientSessionCache(1)}}
+		transport := &http.Transport{
+			DialContext:       dial,
+			ForceAttemptHTTP2: c.http2,
+			TLSClientConfig: &tls.Config{
+				RootCAs: roots, MinVersion: version, MaxVersion: version,
+				ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			},
+		}
 		client := &http.Client{Transport: transport, Timeout: flow.Patience}
 		c.Cleanup(transport.CloseIdleConnections)
 		return func(path string) (int, string, error) {
@@ -111,7 +117,10 @@ func (g *given) Close() error {
 // over asks with clients of draintest, on what dial returns.
 func (c *crowd) over(dial func(i int) (net.Conn, error)) {
 	c.asks(func(i int) func(string) (int, string, error) {
-		client := &draintest.Client{Addr: c.site.Addr, Timeout: flow.Patience, Dial: func() (net.Conn, error) { return dial(i) }}
+		client := &draintest.Client{
+			Addr: c.site.Addr, Timeout: flow.Patience,
+			Dial: func() (net.Conn, error) { return dial(i) },
+		}
 		c.Cleanup(client.Close)
 		return func(path string) (int, string, error) {
 			a, err := client.Do(http.MethodPost, path, []byte(body))
@@ -136,7 +145,8 @@ func sClient(c *crowd) {
 		defer ours.Close()
 		defer theirs.Close()
 		// Not -quiet, which takes the letters k and K for what is to be sent.
-		cmd := exec.CommandContext(c.Context(), openssl, "s_client", "-brief", "-connect", c.site.Addr, "-CAfile", c.site.cert,
+		cmd := exec.CommandContext(c.Context(), openssl, "s_client", "-brief",
+			"-connect", c.site.Addr, "-CAfile", c.site.cert,
 			"-verify_return_error", version, "-record_padding", padding)
 		cmd.Stdin, cmd.Stdout = theirs, theirs
 		log, err := cmd.StderrPipe()

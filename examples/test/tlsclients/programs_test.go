@@ -53,8 +53,9 @@ func curl(c *crowd) {
 	for i := range each {
 		tls := []string{"1.3", "1.2"}[i%2]
 		running.Go(func() {
-			log := c.program(22, path, "-q", "-v", "-s", "-N", version, "--cacert", c.site.cert, "--tlsv"+tls, "--tls-max", tls, "--fail", "--fail-early",
-				"--rate", "10/s", "--max-time", "60", "--data-binary", "@"+body, fmt.Sprintf("https://%s/%s/%d/[0-99999]", c.site.Addr, c.name, i))
+			log := c.program(22, path, "-q", "-v", "-s", "-N", version, "--cacert", c.site.cert,
+				"--tlsv"+tls, "--tls-max", tls, "--fail", "--fail-early", "--rate", "10/s", "--max-time", "60",
+				"--data-binary", "@"+body, fmt.Sprintf("https://%s/%s/%d/[0-99999]", c.site.Addr, c.name, i))
 			if n := strings.Count(log, "retrying a fresh connect"); n > 0 { // it may not be told to let that be
 				c.says(fmt.Sprintf("client %d sent %d requests again", i, n))
 			}
@@ -87,6 +88,7 @@ func java(c *crowd) {
 		"testdata/Client.java")); code != 0 {
 		c.Fatal(said)
 	}
-	c.script(flow.Tool(c, "java", "apt-get install default-jdk-headless"), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+	c.script(flow.Tool(c, "java", "apt-get install default-jdk-headless"),
+		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Djdk.httpclient.enableAllMethodRetry=false", "-cp", dir, "Client")
 }

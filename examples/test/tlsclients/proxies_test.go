@@ -86,8 +86,8 @@ func haproxy(c *crowd) {
 		return strings.NewReplacer("PORT", ports+port, "VERSION", version, "ALPN", alpn).Replace(`
 listen PORT
 	bind HOST:PORT
-	server s SERVICE ssl verify required ca-file CERT ssl-min-ver VERSION ssl-max-ver VERSION alpn ALPN pool-purge-delay 1h
-`)
+	server s SERVICE ssl verify required ca-file CERT ssl-min-ver VERSION ssl-max-ver VERSION alpn ALPN` +
+			" pool-purge-delay 1h\n")
 	}
 	_, path := c.config(`
 global
