@@ -98,8 +98,8 @@ func serveFasthttp(svc *drain.Service, ln net.Listener) {
 	svc.ServeGraceful(ln, graceful{f.Serve, func() { _ = f.Shutdown() }})
 }
 
-// serveHertz has the transport of hertz that uses net.Conn. Its other one, netpoll, wants the descriptor itself, so that
-// nobody can see what happens on a connection.
+// serveHertz has the transport of hertz that uses net.Conn. Its other one, netpoll, wants the descriptor itself, so
+// that nobody can see what happens on a connection.
 func serveHertz(svc *drain.Service, ln net.Listener) {
 	var h *server.Hertz
 	svc.ServeGraceful(ln, graceful{

@@ -46,8 +46,9 @@ var (
 	addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
 	cert = flag.String("cert", "", "serve TLS with the certificate, and those of its issuers, in this `file`")
 	key  = flag.String("key", "", "its private key")
-	page = flag.String("page", "", "serve the status page on this `host:port`, with buttons for those who come from this machine")
-	h2c  = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
+	page = flag.String("page", "",
+		"serve the status page on this `host:port`, with buttons for those who come from this machine")
+	h2c = flag.Bool("h2c", false, "serve HTTP/2 without TLS too; the library's paths are there for HTTP/1.1 only")
 )
 
 func main() { drainflag.Main("APP_", drain.Config{}, run) }
@@ -56,7 +57,8 @@ func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
 	level := slog.LevelInfo
 	_ = level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))) // debug has each step of a swap
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("version", version))
+	text := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	slog.SetDefault(slog.New(text).With("version", version))
 	cfg.Version = version
 
 	svc, err := drain.New(cfg)

@@ -46,7 +46,8 @@ var (
 	cert      = flag.String("cert", "", "speak TLS with the certificate in this PEM `file`")
 	key       = flag.String("key", "", "the PEM `file` with the key of -cert")
 	handshake = flag.Duration("handshake", 10*time.Second,
-		"how long a client may take to connect, TLS included: a stop waits that long for a port scan; less than -drain-timeout")
+		"how long a client may take to connect, TLS included: "+
+			"a stop waits that long for a port scan; less than -drain-timeout")
 	work = flag.Duration("work", 0, "how long a call of Say takes")
 )
 

@@ -191,7 +191,9 @@ func (c *crowd) balanced(addrs ...string) *grpc.ClientConn {
 	r.InitialState(state)
 	cc, err := grpc.NewClient("nodes:///", grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`), grpc.WithStatsHandler(observer{c}))
+		grpc.WithDefaultServiceConfig(
+			`{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}`),
+		grpc.WithStatsHandler(observer{c}))
 	if err != nil {
 		panic(err)
 	}

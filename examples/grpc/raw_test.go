@@ -133,7 +133,9 @@ func (w *wire) begin(method string, message []byte) (chan error, error) {
 		{"content-type", "application/grpc"}, {"te", "trailers"}} {
 		_ = w.encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
 	}
-	err := w.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: w.block.Bytes(), EndHeaders: true})
+	err := w.framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: id, BlockFragment: w.block.Bytes(), EndHeaders: true,
+	})
 	if err == nil {
 		err = w.framer.WriteData(id, true, message)
 	}
@@ -192,7 +194,8 @@ func (w *wire) handle(frame http2.Frame, decoder *hpack.Decoder) error {
 		w.going = true
 		for id := range w.waiting {
 			if id > f.LastStreamID {
-				w.answer(id, fmt.Errorf("stream %d was begun before a GOAWAY that ends with %d was read", id, f.LastStreamID))
+				w.answer(id, fmt.Errorf("stream %d was begun before a GOAWAY that ends with %d was read",
+					id, f.LastStreamID))
 			}
 		}
 		w.closeIfOver()

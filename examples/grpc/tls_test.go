@@ -67,7 +67,8 @@ func TestABadPairFailsTheSwap(t *testing.T) {
 	}
 	log, _ := os.ReadFile(b.Path("log"))
 	if !strings.Contains(string(log), "-cert and -key: drain: TLSConfig ") ||
-		!strings.Contains(string(log), cert) || !strings.Contains(string(log), "private key does not match public key") {
+		!strings.Contains(string(log), cert) ||
+		!strings.Contains(string(log), "private key does not match public key") {
 		t.Error("the log does not say why")
 	}
 	if pid, err := c.whom(c.dial()); err != nil || pid != b.PID() {

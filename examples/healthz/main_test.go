@@ -33,7 +33,8 @@ func TestBalancersOnHealthz(t *testing.T) {
 			defer cancel()
 			dir, address := flow.Dir(t), flow.Host()+":8080"
 			service := drain.Client{Socket: filepath.Join(dir, "control")}
-			p := flow.Start(t, exec.Command(flow.Build(t, "healthz", "v1", ""), "-addr", address, "-way", way, "-pull-max", "1h",
+			p := flow.Start(t, exec.Command(flow.Build(t, "healthz", "v1", ""),
+				"-addr", address, "-way", way, "-pull-max", "1h",
 				"-maintenance", filepath.Join(dir, "maintenance"), "-control", service.Socket))
 			p.Answers(t, address)
 			quit := make(chan struct{})

@@ -56,7 +56,8 @@ func TestWalkOfTheREADME(t *testing.T) {
 			flow.Eventually(t, "the service is gone", func() bool { return len(flow.Running(w.dir)) == 0 })
 			t.Logf("README's %q: from the clone to the end in %v; %v", w.block, time.Since(begun), load.Counts())
 			shipped, _ := os.ReadFile(filepath.Join(w.dir, "own", "shop.log"))
-			if ordered := load.Counts().Requests; w.block == "own" && bytes.Count(shipped, []byte("shipped load-")) != ordered {
+			ordered := load.Counts().Requests
+			if w.block == "own" && bytes.Count(shipped, []byte("shipped load-")) != ordered {
 				t.Errorf("shipped is not what the load has ordered, %d", ordered)
 			}
 		})
@@ -82,7 +83,8 @@ func (w *walk) ask(c *draintest.Client, i, n int) (draintest.Answer, error) {
 // open makes a module with the versions of the examples, and opens a shell there.
 func (w *walk) open(t *testing.T) {
 	w.dir, w.host = flow.Dir(t), flow.Host()
-	w.here = strings.NewReplacer("localhost:", w.host+":", `":8080"`, `"`+w.host+`:8080"`, `":9090"`, `"`+w.host+`:9090"`,
+	w.here = strings.NewReplacer("localhost:", w.host+":",
+		`":8080"`, `"`+w.host+`:8080"`, `":9090"`, `"`+w.host+`:9090"`,
 		"grep -c shipped", "grep -c 'shipped [0-9]'") // the load's are counted apart
 	own, examples := filepath.Join(w.dir, "own"), flow.Examples()
 	if err := os.Mkdir(own, 0o755); err != nil {

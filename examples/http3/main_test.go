@@ -52,7 +52,9 @@ func naively(cfg drain.Config) error {
 		pc, err = svc.ListenPacket("udp", *addr)
 	} else {
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-			return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+			return c.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			})
 		}}
 		pc, err = lc.ListenPacket(context.Background(), "udp", *addr)
 	}
@@ -94,7 +96,8 @@ func TestTenSwaps(t *testing.T) {
 			t.Parallel()
 			host := flow.Host()
 			cert, key, pool := flow.Certificate(t, host)
-			n := flow.NewNode(t, host+":8443", os.Args[0], "-probation", "1ms", "-cert", cert, "-key", key, "-idle-grace", "1s")
+			n := flow.NewNode(t, host+":8443", os.Args[0],
+				"-probation", "1ms", "-cert", cert, "-key", key, "-idle-grace", "1s")
 			n.Flags = append(n.Flags, "-peers", n.Path("peers"))
 			n.Prefix = []string{"env", "SERVE=" + x.serve}
 			n.Control("start")
@@ -103,7 +106,8 @@ func TestTenSwaps(t *testing.T) {
 				{n: 1, atOnce: 1, body: once, Kind: flow.Kind{Client: "Go, new connection each, POST", Closed: -1}},
 				{n: 2, atOnce: 1, body: slow, Kind: flow.Kind{Client: "Go, an upload that a swap comes into"}},
 				{n: 1, atOnce: 4, body: twice, Kind: flow.Kind{Client: "Go, 4 at once, POST"}},
-				{n: 1, atOnce: 4, body: once, Kind: flow.Kind{Client: "Go, 4 at once, POST of a body that can't be read twice"}},
+				{n: 1, atOnce: 4, body: once,
+					Kind: flow.Kind{Client: "Go, 4 at once, POST of a body that can't be read twice"}},
 			}
 			if why != "" {
 				crowds = crowds[:2]
@@ -135,7 +139,8 @@ func TestTenSwaps(t *testing.T) {
 			n.Stop() // with connections that rest
 			close(stopped)
 			clients.Wait()
-			all := flow.Kind{Name: x.name, Client: "Go, POST, kept or new connections", Closed: -1, Resumed: -1, Except: why}
+			all := flow.Kind{Name: x.name, Client: "Go, POST, kept or new connections",
+				Closed: -1, Resumed: -1, Except: why}
 			for _, c := range crowds {
 				c.Name = x.name
 				c.report(t, &all)
@@ -167,7 +172,10 @@ func (c *crowd) client(asking *sync.WaitGroup, over, stopped <-chan struct{}) {
 	sessions := tls.NewLRUClientSessionCache(0)
 	var by atomic.Pointer[http3.Transport]
 	renew := func(old *http3.Transport) {
-		next := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: c.pool, ClientSessionCache: sessions}, Dial: c.dial}
+		next := &http3.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: c.pool, ClientSessionCache: sessions},
+			Dial:            c.dial,
+		}
 		if by.CompareAndSwap(old, next) && c.Closed < 0 && old != nil {
 			_ = old.Close()
 		}

@@ -39,7 +39,8 @@ func TestHistoryGoesOn(t *testing.T) {
 			}
 			seen := max(0, want-2)
 			missed, grown := next.after(seen)
-			if fmt.Sprint(missed) != fmt.Sprint(h.messages[len(h.messages)-len(missed):]) || int64(len(missed)) != want-seen {
+			newest := h.messages[len(h.messages)-len(missed):]
+			if fmt.Sprint(missed) != fmt.Sprint(newest) || int64(len(missed)) != want-seen {
 				t.Errorf("after %d: %v", seen, missed)
 			}
 			if all, _ := next.after(-1); len(all) > kept {

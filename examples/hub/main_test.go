@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 	main() // and no test
 }
 
-// TestEachMessageIsDeliveredOnce: through ten swaps, under publishers that never retry, each subscriber gets each message
-// that was acknowledged once, in order; and one that comes after a stop and a start gets all again.
+// TestEachMessageIsDeliveredOnce: through ten swaps, under publishers that never retry, each subscriber gets each
+// message that was acknowledged once, in order; and one that comes after a stop and a start gets all again.
 func TestEachMessageIsDeliveredOnce(t *testing.T) {
 	const subscribers, publishers, swaps = 50, 8, 10
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

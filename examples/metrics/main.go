@@ -115,7 +115,8 @@ func session(w http.ResponseWriter, generation int) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n"); err != nil {
+	const switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n"
+	if _, err := io.WriteString(conn, switching); err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(rw)

@@ -55,7 +55,8 @@ func run(cfg drain.Config) error {
 	// Two generations write to the same log: the version tells whose line it is.
 	level := slog.LevelInfo
 	_ = level.UnmarshalText([]byte(os.Getenv("LOG_LEVEL"))) // debug has each step of a swap
-	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("version", version))
+	text := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	slog.SetDefault(slog.New(text).With("version", version))
 	cfg.Version = version
 
 	svc, err := drain.New(cfg)

@@ -66,9 +66,10 @@ func newCrowd(b *bed, n int) *crowd {
 	}
 	c.start("plain", n-n/3*2, plain, c.over1)
 	c.start("secure", n/3, secure, c.over1)
-	c.start("h2", n/3, nowhere, func(_ *draintest.Client, i int, group, body string, rest time.Duration) (time.Time, error) {
+	h2 := func(_ *draintest.Client, i int, group, body string, rest time.Duration) (time.Time, error) {
 		return c.h2[i%len(c.h2)].push(group, body, rest)
-	})
+	}
+	c.start("h2", n/3, nowhere, h2)
 	c.start("writer", 1, plain, nil)
 	c.settle()
 	return c
@@ -286,9 +287,11 @@ func (b *bed) fill(i, size int) {
 	b.Helper()
 	var body strings.Builder
 	for k := 0; body.Len() < size; k++ {
-		fmt.Fprintf(&body, "rows_that_a_job_has_read_from_the_table_of_all_orders_of_the_customers_of_shard_%d %d\n", k, i)
+		fmt.Fprintf(&body,
+			"rows_that_a_job_has_read_from_the_table_of_all_orders_of_the_customers_of_shard_%d %d\n", k, i)
 	}
-	res, err := http.Post(fmt.Sprintf("http://%s/push/fill_%d", b.addr, i), "text/plain", strings.NewReader(body.String()))
+	res, err := http.Post(fmt.Sprintf("http://%s/push/fill_%d", b.addr, i), "text/plain",
+		strings.NewReader(body.String()))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -128,8 +128,9 @@ func TestPushesAreThere(t *testing.T) {
 	}
 	t.Logf("%d pushes acknowledged in %d swaps and a stop, %d failed", c.acknowledged(), len(waits), len(c.failed))
 	t.Logf("longest wait of a client in a swap: %s", spread(waits))
-	t.Logf("Release: %s; Acquire: %s; handlers before: %s; the pause in all: %s", spread(b.said("released", "took")),
-		spread(b.said("acquired", "took")[1:]), spread(b.said("swapped", "handlers")), spread(b.said("swapped", "paused")))
+	t.Logf("Release: %s; Acquire: %s; handlers before: %s; the pause in all: %s",
+		spread(b.said("released", "took")), spread(b.said("acquired", "took")[1:]),
+		spread(b.said("swapped", "handlers")), spread(b.said("swapped", "paused")))
 }
 
 // TestLargeState: a swap carries any size. For the figures of README.md BATON_STATE is 200.
@@ -154,9 +155,9 @@ func TestLargeState(t *testing.T) {
 		t.Fatal(err)
 	}
 	released, acquired := b.said("released", "took"), b.said("acquired", "took")
-	t.Logf("%d MB: Release %v, Acquire %v, longest wait of a client %v; the last Release, into the file, %v", file.Size()>>20,
-		released[1].Round(time.Millisecond), acquired[2].Round(time.Millisecond), wait.Round(time.Millisecond),
-		released[2].Round(time.Millisecond))
+	t.Logf("%d MB: Release %v, Acquire %v, longest wait of a client %v; the last Release, into the file, %v",
+		file.Size()>>20, released[1].Round(time.Millisecond), acquired[2].Round(time.Millisecond),
+		wait.Round(time.Millisecond), released[2].Round(time.Millisecond))
 	t.Logf("resident: %v; and the state between them", use)
 	t.Logf("%d pushes acknowledged, %d failed", c.acknowledged(), len(c.failed))
 }

@@ -62,7 +62,8 @@ type hits struct{ db *sql.DB }
 // Acquire opens the database, and migrates it. The transaction also shows that nobody else writes. For an operator's
 // shell, say, it waits as long as busy_timeout, which is less than Config.PauseMax.
 func (h *hits) Acquire(ctx context.Context, _ io.Reader) error {
-	db, err := sql.Open("sqlite", "file:"+*file+"?_busy_timeout=1000&_journal_mode=WAL&_synchronous=FULL&_txlock=immediate")
+	db, err := sql.Open("sqlite",
+		"file:"+*file+"?_busy_timeout=1000&_journal_mode=WAL&_synchronous=FULL&_txlock=immediate")
 	if err != nil {
 		return err
 	}

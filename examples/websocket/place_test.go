@@ -46,7 +46,8 @@ func TestPlaceRestsAfterEachMessage(t *testing.T) {
 		rest   bool
 	}{
 		{0x81, 0, true}, {0x81, 125, true}, {0x82, 126, true}, {0x82, 65535, true}, {0x82, 65536, true},
-		{0x01, 3, false}, {0x00, 0, false}, {0x89, 4, false}, {0x00, 200, false}, {0x80, 0, true}, // a ping within a message
+		// A ping within a message.
+		{0x01, 3, false}, {0x00, 0, false}, {0x89, 4, false}, {0x00, 200, false}, {0x80, 0, true},
 		{0x89, 0, true}, {0x8a, 125, true}, {0x88, 2, true},
 	} {
 		all = append(all, frame(f.first, f.length)...)
