@@ -62,7 +62,8 @@ func TestAcceptTurnsOthersAway(t *testing.T) {
 	if n, err := stranger.Read(make([]byte, 1)); err == nil {
 		t.Errorf("a stranger has read %d bytes", n)
 	}
-	if !strings.Contains(log.String(), "control socket: not for this user") || !strings.Contains(log.String(), "uid=65534") {
+	if !strings.Contains(log.String(), "control socket: not for this user") ||
+		!strings.Contains(log.String(), "uid=65534") {
 		t.Errorf("the log is %q", &log)
 	}
 }

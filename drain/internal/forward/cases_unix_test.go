@@ -33,8 +33,9 @@ func write(rw http.ResponseWriter, parts ...string) {
 
 var cases = []testCase{
 	{name: "target and headers",
-		request: "GET /a%2fb/%C3%A9/%ff;x//?q=1;2&z=%zz&plus=a+b HTTP/1.1\nHost: HOST\nUser-Agent: x\nX-Forwarded-For: 1.2.3.4\n" +
-			"Forwarded: for=x\nTE: trailers\nKeep-Alive: 5\nProxy-Authorization: p\nX-Latin: \xe9\nX-Twice: a\nX-Twice: b\nCookie: a=b\n\n",
+		request: "GET /a%2fb/%C3%A9/%ff;x//?q=1;2&z=%zz&plus=a+b HTTP/1.1\nHost: HOST\nUser-Agent: x\n" +
+			"X-Forwarded-For: 1.2.3.4\nForwarded: for=x\nTE: trailers\nKeep-Alive: 5\n" +
+			"Proxy-Authorization: p\nX-Latin: \xe9\nX-Twice: a\nX-Twice: b\nCookie: a=b\n\n",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Keep-Alive", "9")
 			rw.Header().Set("Proxy-Authenticate", "x")
@@ -42,13 +43,15 @@ var cases = []testCase{
 			rw.Header().Set("Server", "s")
 			rw.WriteHeader(http.StatusUpgradeRequired)
 		}},
-	{name: "hop-by-hop", kinds: "http tls", request: "GET http://u:p@HOST/a HTTP/1.1\nHost: other\nConnection: close, X-Hop\nX-Hop: 1\n" +
-		"Trailer: X\nUpgrade: foo\n\n", handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Connection", "X-Mine")
-		rw.Header().Set("X-Mine", "1")
-		rw.Header().Set("Upgrade", "h2c")
-		_, _ = io.WriteString(rw, "<html>")
-	}},
+	{name: "hop-by-hop", kinds: "http tls",
+		request: "GET http://u:p@HOST/a HTTP/1.1\nHost: other\nConnection: close, X-Hop\nX-Hop: 1\n" +
+			"Trailer: X\nUpgrade: foo\n\n",
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Connection", "X-Mine")
+			rw.Header().Set("X-Mine", "1")
+			rw.Header().Set("Upgrade", "h2c")
+			_, _ = io.WriteString(rw, "<html>")
+		}},
 	{name: "answer closes", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Connection", "close")
 		rw.Header()["Date"] = nil
@@ -58,10 +61,11 @@ var cases = []testCase{
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { write(rw, "a", "b") }},
 	{name: "asterisk and CONNECT", kinds: "http tls", request: "CONNECT HOST HTTP/1.1\nHost: HOST\n\n",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusNotFound) }},
-	{name: "HEAD", request: "HEAD /a HTTP/1.1\nHost: HOST\n\n", handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		n, err := io.WriteString(rw, "abc")
-		w.note("%d %v", n, err)
-	}},
+	{name: "HEAD", request: "HEAD /a HTTP/1.1\nHost: HOST\n\n",
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			n, err := io.WriteString(rw, "abc")
+			w.note("%d %v", n, err)
+		}},
 	{name: "204", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 		rw.WriteHeader(http.StatusNoContent)
 		n, err := io.WriteString(rw, "abc")
@@ -87,11 +91,12 @@ var cases = []testCase{
 		n, err := io.Copy(rw, io.LimitReader(strings.NewReader(big), 700))
 		w.note("%d %v", n, err)
 	}},
-	{name: "nothing copied, then a status", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(rw, struct{ io.Reader }{strings.NewReader("")})
-		rw.Header().Set("X-A", "1")
-		rw.WriteHeader(http.StatusNotFound)
-	}},
+	{name: "nothing copied, then a status", request: get,
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(rw, struct{ io.Reader }{strings.NewReader("")})
+			rw.Header().Set("X-A", "1")
+			rw.WriteHeader(http.StatusNotFound)
+		}},
 	{name: "copied, source fails", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 		broken := errors.New("broken")
 		pr, pw := io.Pipe()
@@ -106,16 +111,17 @@ var cases = []testCase{
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			http.ServeContent(rw, r, "a.txt", time.Unix(1e9, 0), strings.NewReader(big))
 		}},
-	{name: "headers change late, and bad statuses", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		func() {
-			defer func() { w.note("%v", recover()) }()
-			rw.WriteHeader(99)
-		}()
-		rw.Header().Set("X-A", "1")
-		rw.WriteHeader(http.StatusTeapot)
-		rw.Header().Set("X-A", "2")
-		rw.WriteHeader(http.StatusOK)
-	}},
+	{name: "headers change late, and bad statuses", request: get,
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			func() {
+				defer func() { w.note("%v", recover()) }()
+				rw.WriteHeader(99)
+			}()
+			rw.Header().Set("X-A", "1")
+			rw.WriteHeader(http.StatusTeapot)
+			rw.Header().Set("X-A", "2")
+			rw.WriteHeader(http.StatusOK)
+		}},
 	{name: "informational", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Link", "</a>")
 		rw.WriteHeader(http.StatusEarlyHints)
@@ -124,31 +130,36 @@ var cases = []testCase{
 		rw.Header().Del("Link")
 		_, _ = io.WriteString(rw, "abc")
 	}},
-	{name: "sized body", request: post(len(big)), body: big, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		_, _ = rw.Write(w.all(r))
-		w.note("%v", r.Body.Close())
-		_, err := r.Body.Read(make([]byte, 1))
-		w.note("%v", err == nil)
-	}},
-	{name: "chunked body, trailers both ways", request: "POST /a HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n" +
-		"Trailer: X-Sum\n\n3\nabc\n4\ndefg\n0\nX-Sum: 7\n\n", handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Trailer", "X-Told")
-		_, _ = rw.Write(w.all(r))
-		rw.Header().Set("X-Told", "1")
-		rw.Header().Set(http.TrailerPrefix+"X-Untold", "2")
-	}},
+	{name: "sized body", request: post(len(big)), body: big,
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			_, _ = rw.Write(w.all(r))
+			w.note("%v", r.Body.Close())
+			_, err := r.Body.Read(make([]byte, 1))
+			w.note("%v", err == nil)
+		}},
+	{name: "chunked body, trailers both ways",
+		request: "POST /a HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n" +
+			"Trailer: X-Sum\n\n3\nabc\n4\ndefg\n0\nX-Sum: 7\n\n",
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Trailer", "X-Told")
+			_, _ = rw.Write(w.all(r))
+			rw.Header().Set("X-Told", "1")
+			rw.Header().Set(http.TrailerPrefix+"X-Untold", "2")
+		}},
 	{name: "trailers without a body", request: get, handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Trailer", "Grpc-Status")
 		rw.WriteHeader(http.StatusOK)
 		rw.Header().Set("Grpc-Status", "0")
 	}},
-	{name: "broken chunks", kinds: "http tls", request: "POST /a HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n\n3\nabc\nzz\n",
+	{name: "broken chunks", kinds: "http tls",
+		request: "POST /a HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n\n3\nabc\nzz\n",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { w.all(r) }},
 	{name: "answer before a small body is read", request: post(5), body: "abcde",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { write(rw, "early"); w.all(r) }},
 	{name: "answer, and a large body never read", request: post(len(big)), body: big,
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusForbidden) }},
-	{name: "continue", kinds: "http tls", request: "POST /a HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 3\n\n",
+	{name: "continue", kinds: "http tls",
+		request: "POST /a HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 3\n\n",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			w.note("%s", <-w.step)
 			_, _ = rw.Write(w.all(r))
@@ -159,8 +170,11 @@ var cases = []testCase{
 			_, _ = io.WriteString(nc, "abc"+"GET /bye HTTP/1.0\r\n\r\n")
 			w.t.Log(line)
 		}},
-	{name: "continue that is refused", kinds: "http tls", request: "POST /a HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 3\n\n",
-		handler: func(w *world, rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(http.StatusExpectationFailed) }},
+	{name: "continue that is refused", kinds: "http tls",
+		request: "POST /a HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 3\n\n",
+		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
+			rw.WriteHeader(http.StatusExpectationFailed)
+		}},
 	{name: "events", request: get,
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "text/event-stream")
@@ -222,7 +236,8 @@ var cases = []testCase{
 			go func() { _, _ = io.WriteString(pw, "abc") }()
 			return pr
 		}},
-	{name: "upgrade", kinds: "http tls", request: "GET /a HTTP/1.1\nHost: HOST\nConnection: Upgrade\nUpgrade: websocket\n\n", body: "early",
+	{name: "upgrade", kinds: "http tls",
+		request: "GET /a HTTP/1.1\nHost: HOST\nConnection: Upgrade\nUpgrade: websocket\n\n", body: "early",
 		handler: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			nc, brw, err := http.NewResponseController(rw).Hijack()
 			if err != nil {
@@ -262,7 +277,8 @@ var cases = []testCase{
 			_, _ = io.WriteString(nc, "rest")
 			_ = nc.(interface{ CloseWrite() error }).CloseWrite()
 		}},
-	{name: "both ways at once", kinds: "h2", request: "POST /a HTTP/1.1\nHost: HOST\nTE: trailers\nContent-Type: application/grpc\n\n",
+	{name: "both ways at once", kinds: "h2",
+		request: "POST /a HTTP/1.1\nHost: HOST\nTE: trailers\nContent-Type: application/grpc\n\n",
 		stream: func(w *world) io.ReadCloser {
 			pr, pw := io.Pipe()
 			go func() {

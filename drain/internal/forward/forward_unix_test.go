@@ -137,7 +137,8 @@ func (w *world) noteRequest(rw http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
 	target := *r.URL
 	target.User = nil
-	w.note("%s %q %#v %v %q %q %d %d", r.Method, r.RequestURI, target, r.URL.User, r.Host, r.Proto, r.ProtoMajor, r.ProtoMinor)
+	w.note("%s %q %#v %v %q %q %d %d", r.Method, r.RequestURI, target, r.URL.User, r.Host,
+		r.Proto, r.ProtoMajor, r.ProtoMinor)
 	w.note("header %#v", r.Header) // fmt sorts a map
 	w.note("trailer %#v, coding %q, length %d, close %v, no body %v", r.Trailer, r.TransferEncoding, r.ContentLength,
 		r.Close, r.Body == http.NoBody)
@@ -165,7 +166,9 @@ func (w *world) all(r *http.Request) []byte {
 }
 
 // certificate is for servers and clients.
-var certificate = sync.OnceValues(func() (tls.Certificate, error) { return tls.X509KeyPair(testcert.New(new(testing.T), 7)) })
+var certificate = sync.OnceValues(func() (tls.Certificate, error) {
+	return tls.X509KeyPair(testcert.New(new(testing.T), 7))
+})
 
 // tlsFor has a certificate, and no costly exchange of keys.
 func tlsFor(t *testing.T, proto string) *tls.Config {
@@ -323,11 +326,21 @@ func TestFailures(t *testing.T) {
 	}{
 		{"dial", nil, "dial", false, 99},
 		{"dies at once", func(nc net.Conn) { nc.Close() }, "has ended", false, 99},
-		{"speaks another version", func(nc net.Conn) { _, _ = io.WriteString(nc, "fwd\x09") }, `speaks "fwd\t" at the other end`, false, 99},
-		{"dies before it answers", dying(func(http.ResponseWriter, *http.Request) {}), "has ended", false, 99},
-		{"dies before it has answered", dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(200) }), "has ended", false, 99},
-		{"dies after a hint", dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(103) }), "has ended", false, 999},
-		{"dies in the answer", dying(func(rw http.ResponseWriter, _ *http.Request) { write(rw, "abc") }), "", true, 999},
+		{"speaks another version",
+			func(nc net.Conn) { _, _ = io.WriteString(nc, "fwd\x09") },
+			`speaks "fwd\t" at the other end`, false, 99},
+		{"dies before it answers",
+			dying(func(http.ResponseWriter, *http.Request) {}),
+			"has ended", false, 99},
+		{"dies before it has answered",
+			dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(200) }),
+			"has ended", false, 99},
+		{"dies after a hint",
+			dying(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(103) }),
+			"has ended", false, 999},
+		{"dies in the answer",
+			dying(func(rw http.ResponseWriter, _ *http.Request) { write(rw, "abc") }),
+			"", true, 999},
 		{"dies in a large answer", func(nc net.Conn) {
 			dying(func(rw http.ResponseWriter, _ *http.Request) {
 				write(rw, big)
@@ -338,7 +351,10 @@ func TestFailures(t *testing.T) {
 			})(nc)
 		}, "", true, 0},
 		{"dies with the client's connection",
-			dying(func(rw http.ResponseWriter, _ *http.Request) { _, _, _ = http.NewResponseController(rw).Hijack() }), "", false, 999},
+			dying(func(rw http.ResponseWriter, _ *http.Request) {
+				_, _, _ = http.NewResponseController(rw).Hijack()
+			}),
+			"", false, 999},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -366,7 +382,8 @@ func TestFailures(t *testing.T) {
 			if v := await(t, ended, "the end in the old process"); c.cut != (v != nil) {
 				t.Errorf("the handler has panicked with %v", v)
 			}
-			if bad := strings.Contains(string(got), "502 Bad Gateway"); bad != (c.told != "") || bad != (len(told) == 1) {
+			bad := strings.Contains(string(got), "502 Bad Gateway")
+			if bad != (c.told != "") || bad != (len(told) == 1) {
 				t.Errorf("the client got %q, failed is told %d times", got, len(told))
 			} else if bad {
 				if err := <-told; !strings.Contains(err.Error(), c.told) {
@@ -391,13 +408,14 @@ func TestVersion1IsFrozen(t *testing.T) {
 			calls[m[1]] = m[1] != "conn."
 		}
 	}
-	const want = "close,conn.close,conn.close write,conn.read,conn.write,copy,duplex,flush,gone,head,hijack,leave,read," +
-		"read by,serve,source,write,write by"
+	const want = "close,conn.close,conn.close write,conn.read,conn.write,copy,duplex,flush,gone,head,hijack," +
+		"leave,read,read by,serve,source,write,write by"
 	if got := strings.Join(slices.Sorted(maps.Keys(calls)), ","); got != want {
 		t.Errorf("calls %q, not %q", got, want)
 	}
 	header := http.Header{"k": {"v", "w"}}
-	full := message{Stream: 1, ID: 300, Op: "o", N: -1, SetHeader: true, Header: header, Early: &early{200, header, []byte("e")},
+	full := message{Stream: 1, ID: 300, Op: "o", N: -1, SetHeader: true, Header: header,
+		Early:   &early{200, header, []byte("e")},
 		About:   &About{"a", "n", "l", "r", &TLS{[]byte("{}"), [][]byte{{1}}, [][][]byte{{{2}}}}},
 		Request: &request{"m", "t", "h", "p", 1, 2, header, header, 5, []string{"c"}, true, true},
 		Fault:   &fault{Text: "t", Known: "k", Panic: true}, data: []byte("d")}
@@ -420,9 +438,11 @@ func TestVersion1IsFrozen(t *testing.T) {
 	}
 }
 
-const fields = `"\x00\x00\x00W\x00\x00\x00\x01\x01\xac\x02\x01o\x01\x01\x01\x01k\x02\x01v\x01w\x01\x90\x03\x01\x01k\x02\x01v\x01w\x01e` +
-	`\x01\x01a\x01n\x01l\x01r\x01\x02{}\x01\x01\x01\x01\x01\x01\x02\x01\x01m\x01t\x01h\x01p\x02\x04\x01\x01k\x02\x01v\x01w` +
-	`\x01\x01k\x02\x01v\x01w\n\x01\x01c\x01\x01\x01\x01t\x01k\x01d"`
+const fields = `"\x00\x00\x00W\x00\x00\x00\x01` +
+	`\x01\xac\x02\x01o\x01\x01\x01\x01k\x02\x01v\x01w\x01\x90\x03\x01\x01k\x02\x01v\x01w\x01e` +
+	`\x01\x01a\x01n\x01l\x01r\x01\x02{}\x01\x01\x01\x01\x01\x01\x02` +
+	`\x01\x01m\x01t\x01h\x01p\x02\x04\x01\x01k\x02\x01v\x01w\x01\x01k\x02\x01v\x01w\n\x01\x01c\x01\x01` +
+	`\x01\x01t\x01k\x01d"`
 
 // TestLeave: requests share a connection until the other process leaves; none that has been sent by then is lost, and
 // the next one goes elsewhere.

@@ -124,11 +124,12 @@ func TestShut(t *testing.T) {
 		"hijacked before":               {0, [][]step{{hijack, long}}},
 		"hijacked while the gate shuts": {sec, [][]step{{sleep(sec), hijack, long}}},
 
-		"within another: begins":                      {2 * sec, [][]step{{sleep(sec), within(sleep(sec))}}},
-		"within another: is waited for":               {2 * sec, [][]step{{meanwhile(within(sleep(2 * sec))), sleep(sec)}}},
-		"within another: both are endless":            {0, [][]step{{within(endless), long}}},
-		"within an endless one: waits":                {0, [][]step{{endless, sleep(sec), within(mustNot)}}},
-		"within a hijacked one: waits":                {sec, [][]step{{sleep(sec), hijack, within(mustNot)}}},
+		"within another: begins":           {2 * sec, [][]step{{sleep(sec), within(sleep(sec))}}},
+		"within another: is waited for":    {2 * sec, [][]step{{meanwhile(within(sleep(2 * sec))), sleep(sec)}}},
+		"within another: both are endless": {0, [][]step{{within(endless), long}}},
+		"within an endless one: waits":     {0, [][]step{{endless, sleep(sec), within(mustNot)}}},
+		"within a hijacked one: waits":     {sec, [][]step{{sleep(sec), hijack, within(mustNot)}}},
+
 		"within one of another gate: all are endless": {0, [][]step{{elsewhere(endless), long}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -63,10 +63,16 @@ func kill(t *testing.T, g *generation) {
 func newKeeper(main *generation) (*keeper, *bytes.Buffer) {
 	var log bytes.Buffer
 	return &keeper{
-		log: slog.New(slog.NewTextHandler(&log, nil)), stop: []syscall.Signal{unix.SIGTERM}, present: make(chan *generation),
-		named:   make(chan int),
-		signals: make(chan os.Signal, 1), died: make(chan os.Signal, 1), handling: make(chan struct{}),
-		gone: make(chan struct{}), codes: make(map[int]int), main: main,
+		log:      slog.New(slog.NewTextHandler(&log, nil)),
+		stop:     []syscall.Signal{unix.SIGTERM},
+		present:  make(chan *generation),
+		named:    make(chan int),
+		signals:  make(chan os.Signal, 1),
+		died:     make(chan os.Signal, 1),
+		handling: make(chan struct{}),
+		gone:     make(chan struct{}),
+		codes:    make(map[int]int),
+		main:     main,
 	}, &log
 }
 
@@ -233,7 +239,8 @@ func TestFarEndOfTheKeeper(t *testing.T) {
 			t.Setenv("WATCHDOG_PID", fmt.Sprint(keeper+1))
 			process.Self.Env = []string{process.KeeperEnv + "=" + c.told}
 			f, err := takeFarEnd()
-			if (err != nil) != (c.word != "") || err != nil && !strings.Contains(err.Error(), c.word) || (f != nil) != c.taken {
+			if (err != nil) != (c.word != "") || err != nil && !strings.Contains(err.Error(), c.word) ||
+				(f != nil) != c.taken {
 				t.Fatalf("%v, %v", f, err)
 			}
 			if c.told != "" && os.Getenv(process.KeeperEnv) != "" {
@@ -246,7 +253,8 @@ func TestFarEndOfTheKeeper(t *testing.T) {
 			if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 				t.Errorf("flags %x, %v; want close-on-exec", flags, err)
 			}
-			if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) && f.Fd() == uintptr(far) || os.Getenv("WATCHDOG_PID") != fmt.Sprint(keeper+1) {
+			if os.Getenv("LISTEN_PID") != fmt.Sprint(os.Getpid()) && f.Fd() == uintptr(far) ||
+				os.Getenv("WATCHDOG_PID") != fmt.Sprint(keeper+1) {
 				t.Error("what was meant for the keeper is not this process's, or more is")
 			}
 		})

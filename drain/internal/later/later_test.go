@@ -251,11 +251,13 @@ func TestHandlerBreaks(t *testing.T) {
 				}
 				synctest.Wait()
 				log.Info("three")
-				if want := "level=INFO msg=one\nlevel=INFO msg=two\nlevel=INFO msg=three\n"; !h.Flush(t.Context()) || b.String() != want {
+				const want = "level=INFO msg=one\nlevel=INFO msg=two\nlevel=INFO msg=three\n"
+				if !h.Flush(t.Context()) || b.String() != want {
 					t.Errorf("%q; want %q", b.String(), want)
 				}
 				if h.Dropped() != 3 || h.waiting != 0 || h.bytes != 0 {
-					t.Errorf("%d dropped, want 3; %d lines and %d bytes wait, want none", h.Dropped(), h.waiting, h.bytes)
+					t.Errorf("%d dropped, want 3; %d lines and %d bytes wait, want none",
+						h.Dropped(), h.waiting, h.bytes)
 				}
 			})
 		})

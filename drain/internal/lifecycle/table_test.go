@@ -41,7 +41,8 @@ func oldSide(phase, event, ticks int, f flags) (becomes int, does []int) {
 }
 
 func newSide(phase, event, ticks int, f flags) (becomes int, does []int) {
-	n := New{Phase: NewPhase(phase), Alone: f["Alone"], Trusts: f["Trusts"], Owns: f["Owns"], Told: f["Told"], Ticks: ticks}
+	n := New{Phase: NewPhase(phase), Alone: f["Alone"], Trusts: f["Trusts"], Owns: f["Owns"],
+		Told: f["Told"], Ticks: ticks}
 	n, effects := n.Step(NewEvent(event))
 	for _, e := range effects {
 		does = append(does, int(e))
@@ -70,8 +71,8 @@ func tableOf(t *testing.T, side string, s step) string {
 					for _, e := range to.does {
 						does = append(does, effects[e])
 					}
-					key := fmt.Sprintf("%s | %s | %s |",
-						strings.TrimSpace(what+" "+condition), phases[to.becomes], cmp.Or(strings.Join(does, ", "), "–"))
+					key := fmt.Sprintf("%s | %s | %s |", strings.TrimSpace(what+" "+condition),
+						phases[to.becomes], cmp.Or(strings.Join(does, ", "), "–"))
 					if from[key] == nil {
 						rows = append(rows, key)
 					}

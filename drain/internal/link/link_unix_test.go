@@ -157,7 +157,8 @@ func TestSendRefusesWhatNobodyWouldTake(t *testing.T) {
 	if err := a.Send(word{}, many...); err == nil || !strings.Contains(err.Error(), "129 descriptors") {
 		t.Errorf("too many descriptors: %v", err)
 	}
-	if err := a.Send(word{Text: strings.Repeat("x", MaxText)}); err == nil || !strings.Contains(err.Error(), "more than") {
+	tooLong := word{Text: strings.Repeat("x", MaxText)}
+	if err := a.Send(tooLong); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("too much text: %v", err)
 	}
 	if err := a.Send(func() {}); err == nil {

@@ -128,7 +128,8 @@ type telling struct {
 
 func (t telling) Secret() (string, []byte) { return "told", t.secret }
 
-// What a message has secretly comes in the field that it names, and no parcel has it any more that was sent or taken back.
+// What a message has secretly comes in the field that it names. No parcel that was sent or taken back
+// has it any more.
 func TestSecretsOfMessagesAreOverwritten(t *testing.T) {
 	near, far := pair(t)
 	for _, secret := range []string{"", "s", "a secret"} {

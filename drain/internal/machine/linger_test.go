@@ -7,7 +7,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
 
-// A generation that is replaced, and has nothing any more, stays for as long as the next one took to start, within bounds.
+// A generation that is replaced, and has nothing any more, stays for as long as the next one took to
+// start, within bounds.
 func TestLingersAsLongAsTheStartTook(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond

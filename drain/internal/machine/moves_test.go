@@ -111,7 +111,10 @@ func (l *live) hears(i int, slow bool, try func(string, func(*live))) {
 	}
 	w := l.links[i]
 	if w.ready {
-		try("hears that the next is ready", func(v *live) { v.links[i].ready = false; v.heed(i, childHas(lifecycle.ChildReady)) })
+		try("hears that the next is ready", func(v *live) {
+			v.links[i].ready = false
+			v.heed(i, childHas(lifecycle.ChildReady))
+		})
 	}
 	switch {
 	case w.up != "":
@@ -126,12 +129,20 @@ func (l *live) hears(i int, slow bool, try func(string, func(*live))) {
 			}
 		})
 	case p.owed.child.lives && !l.held(i):
-		after("sees the end of the next", childHas(lifecycle.ChildGone), func(q *process) { q.owed.child.lives = false })
+		after("sees the end of the next", childHas(lifecycle.ChildGone), func(q *process) {
+			q.owed.child.lives = false
+		})
 	case p.owed.child.lives && w.cut && !w.deaf:
-		try("sees that the link is cut", func(v *live) { v.links[i].deaf = true; v.heed(i, childHas(lifecycle.ChildDeaf)) })
+		try("sees that the link is cut", func(v *live) {
+			v.links[i].deaf = true
+			v.heed(i, childHas(lifecycle.ChildDeaf))
+		})
 	}
-	if slow && (w.up == "" || !l.wish.early) && p.owed.child.lives && (p.Child.Phase == lifecycle.Waiting || p.Child.Phase == lifecycle.Leaving) {
-		after("has waited long for the next", childHas(lifecycle.OldTick), func(q *process) { q.Child.Ticks = lifecycle.ServeTicks })
+	ticks := p.Child.Phase == lifecycle.Waiting || p.Child.Phase == lifecycle.Leaving
+	if slow && (w.up == "" || !l.wish.early) && p.owed.child.lives && ticks {
+		after("has waited long for the next", childHas(lifecycle.OldTick), func(q *process) {
+			q.Child.Ticks = lifecycle.ServeTicks
+		})
 	}
 }
 

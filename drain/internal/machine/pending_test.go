@@ -63,8 +63,8 @@ func TestPendingKeepsTheOrder(t *testing.T) {
 			got.later.Then(later)
 			got.settle()
 			if got.pulled != want.pulled || got.stopped != want.stopped {
-				t.Errorf("%v, of which %d to the old generation: pulled %v, stopped %v; want %v, %v", seq, cut, got.pulled,
-					got.stopped, want.pulled, want.stopped)
+				t.Errorf("%v, of which %d to the old generation: pulled %v, stopped %v; want %v, %v",
+					seq, cut, got.pulled, got.stopped, want.pulled, want.stopped)
 			}
 		}
 	})

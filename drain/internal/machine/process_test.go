@@ -234,8 +234,8 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		must(e.Hook == (p.CallsGone && !d.letGo && (!d.cut || p.cutBows)) && (e.Hook || p.Owns), "with another hook")
 		d.gone, o.gone = true, true
 	case Finish:
-		must(e.Replaced == d.letGo && e.Guest == (p.Heir && !d.took) && e.Kill == (swapping && before.Phase == Swapping),
-			"as another than it is")
+		must(e.Replaced == d.letGo && e.Guest == (p.Heir && !d.took) &&
+			e.Kill == (swapping && before.Phase == Swapping), "as another than it is")
 		must(!d.took || d.drain && (!o.drained || d.cut) || d.cut, "with something open")
 		must(d.gone || !p.CallsGone || d.letGo || !d.took || !p.cutBows, "without Config.Gone")
 		must(d.gone || !p.Owns || !d.took, "before the owners have saved")
@@ -280,12 +280,13 @@ func (p *process) wrong(before *process, effects []Effect) string {
 	}
 	// What comes for the next generation is told, and what waited is heeded when the wait is over.
 	switch next := before.Child.Next; {
-	case before.done.promoted && s.Child.Sent() && s.Child.Forwards && s.Child.Next != next || d.letGo && !before.done.letGo &&
-		before.Stopping && !next.Stop:
+	case before.done.promoted && s.Child.Sent() && s.Child.Forwards && s.Child.Next != next ||
+		d.letGo && !before.done.letGo && before.Stopping && !next.Stop:
 		if !slices.ContainsFunc(effects, func(e Effect) bool { _, is := e.(PassOn); return is }) {
 			return "the next generation is not told"
 		}
-	case before.Phase == Swapping && s.Phase != Draining && (s.Phase != Swapping || s.Child.Attempt != before.Child.Attempt):
+	case before.Phase == Swapping && s.Phase != Draining &&
+		(s.Phase != Swapping || s.Child.Attempt != before.Child.Attempt):
 		if next.Stop && !s.Stopping || next.Swap && !d.swap && !s.Stopping || before.Stopping && !s.Stopping ||
 			before.Child.Failure != nil && !s.Stopping {
 			return "what waited for the swap is forgotten"
@@ -297,7 +298,8 @@ func (p *process) wrong(before *process, effects []Effect) string {
 			w.Then(later)
 			later = w
 		}
-		if later.Stop && !s.Stopping || later.Pull && !s.Pulled || later.Swap && !s.Stopping && !d.swap && p.NoSwap == "" {
+		if later.Stop && !s.Stopping || later.Pull && !s.Pulled ||
+			later.Swap && !s.Stopping && !d.swap && p.NoSwap == "" {
 			return "what waited for this generation is forgotten"
 		}
 	}

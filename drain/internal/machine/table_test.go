@@ -176,7 +176,8 @@ func becomes(name string, from, to State, names []string, all map[string]State) 
 	for _, other := range append([]string{name}, names...) {
 		if s := all[other]; alike(to, s) {
 			is, of = other, s
-			if s.Pulled == to.Pulled && s.Stopping == to.Stopping && s.Cutting == to.Cutting && s.Drained == to.Drained {
+			if s.Pulled == to.Pulled && s.Stopping == to.Stopping &&
+				s.Cutting == to.Cutting && s.Drained == to.Drained {
 				break
 			}
 		}

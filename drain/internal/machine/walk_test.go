@@ -110,11 +110,12 @@ func (p *process) swaps(yes some, soon byTime) {
 	}
 	happens := func(e lifecycle.OldEvent, before func(*process)) { soon(Child{Attempt: 1, Event: e}, before) }
 	if o.announce {
+		settled := func(q *process) { q.owed.announce = false }
 		for _, mute := range []bool{false, true} {
-			soon(Child{Attempt: 1, Event: lifecycle.Announced, Mute: mute}, func(q *process) { q.owed.announce = false })
+			soon(Child{Attempt: 1, Event: lifecycle.Announced, Mute: mute}, settled)
 		}
 		if p.Owns {
-			soon(NotReleased{1, "why"}, func(q *process) { q.owed.announce = false })
+			soon(NotReleased{1, "why"}, settled)
 		}
 	}
 	if o.promote {
@@ -200,7 +201,8 @@ func (p *process) late() string {
 	for _, e := range late {
 		q, effects := p.Step(e, t0)
 		resumes := len(effects) == 1 && effects[0] == ResumeReads{}
-		if q != p.State || len(effects) > 0 && !resumes || resumes != (e == Child{Event: lifecycle.Announced} && !paused) {
+		if q != p.State || len(effects) > 0 && !resumes ||
+			resumes != (e == Child{Event: lifecycle.Announced} && !paused) {
 			return fmt.Sprintf("late %T%+v does %v", e, e, effects)
 		}
 	}
@@ -219,11 +221,12 @@ func TestWhateverHappensAGenerationIsSound(t *testing.T) {
 		{Generation: 2, Heir: true, Linked: true, Trusts: true, CallsGone: true},
 		{Generation: 3, Heir: true, Linked: true, Trusts: true, CallsGone: true},
 	} {
-		t.Run(fmt.Sprintf("generation %d, heir %v, linked %v, trusts %v, can swap %v", set.Generation, set.Heir, set.Linked, set.Trusts, set.NoSwap == ""),
-			func(t *testing.T) {
-				t.Parallel()
-				walk(t, set)
-			})
+		name := fmt.Sprintf("generation %d, heir %v, linked %v, trusts %v, can swap %v",
+			set.Generation, set.Heir, set.Linked, set.Trusts, set.NoSwap == "")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			walk(t, set)
+		})
 	}
 }
 

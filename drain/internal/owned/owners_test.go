@@ -29,7 +29,8 @@ type stage struct {
 }
 
 func newStage(t *testing.T, names ...string) *stage {
-	s := &stage{t: t, log: make(chan string, 100), acts: map[string]func(context.Context) error{}, rest: make(chan struct{})}
+	s := &stage{t: t, log: make(chan string, 100),
+		acts: map[string]func(context.Context) error{}, rest: make(chan struct{})}
 	for _, name := range names {
 		if err := s.Add(name, &player{name: name, stage: s}); err != nil {
 			t.Fatal(err)
@@ -125,8 +126,10 @@ func (s *stage) failures() map[string]failure {
 		"an error": {act: func(context.Context) error { return errBoom }, says: "boom"},
 		"a panic":  {act: func(context.Context) error { panic("ouch") }, says: "panic: ouch\ngoroutine "},
 		"Goexit":   {act: func(context.Context) error { runtime.Goexit(); return nil }, says: "runtime.Goexit"},
-		"the end of ctx": {act: func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("wait for a lock: %w", ctx.Err()) },
-			says: "wait for a lock: context deadline"},
+		"the end of ctx": {act: func(ctx context.Context) error {
+			<-ctx.Done()
+			return fmt.Errorf("wait for a lock: %w", ctx.Err())
+		}, says: "wait for a lock: context deadline"},
 		"nil, late":      {act: rest(nil), says: "has not returned after 5.1s", rests: true, succeeds: true},
 		"an error, late": {act: rest(errBoom), says: "has not returned after 5.1s", rests: true},
 	}
@@ -153,8 +156,8 @@ func each(t *testing.T, method string, f func(s *stage, at int, call string, fai
 	}
 }
 
-// TestReleaseFails: those released before it, and the one that has given up late, are acquired with what they wrote; one
-// that has given nothing up goes on with what it has. All are held then, and the next Release reaches all.
+// TestReleaseFails: those released before it, and the one that has given up late, are acquired with what they wrote;
+// one that has given nothing up goes on with what it has. All are held then, and the next Release reaches all.
 func TestReleaseFails(t *testing.T) {
 	each(t, "release", func(s *stage, at int, call string, fail failure) {
 		s.started()
@@ -200,7 +203,8 @@ func TestUndoFails(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.acts["acquire c"] = func(context.Context) error { cancel(); return errBoom }
 		s.acts["release b"] = s.failures()["nil, late"].act
-		s.must("Acquire", s.Owners.Acquire(ctx, States{}, bound), `owner "c": Acquire: boom; owner "b": Release has not`)
+		s.must("Acquire", s.Owners.Acquire(ctx, States{}, bound),
+			`owner "c": Acquire: boom; owner "b": Release has not`)
 		s.called("Acquire", "acquire a nil", "acquire b nil", "acquire c nil", "release b w", "release a w")
 		close(s.rest)
 	})
@@ -227,7 +231,8 @@ func TestRegainFails(t *testing.T) {
 				s.t.Errorf("%q, want %q again", got, all[at])
 			}
 		}
-		if waits := fail.rests || strings.Contains(fail.says, "deadline"); waits && times != 1 || !waits && (times < 10 || times > 20) {
+		waits := fail.rests || strings.Contains(fail.says, "deadline")
+		if waits && times != 1 || !waits && (times < 10 || times > 20) {
 			s.t.Errorf("Acquire was called %d times", times)
 		}
 		close(s.rest)
@@ -275,7 +280,8 @@ func TestLastStop(t *testing.T) {
 		s.acts["release c"] = s.failures()["nil, late"].act
 		s.acts["release b"] = s.failures()["an error"].act
 		_, err := s.Owners.Release(t.Context(), nil, bound)
-		s.must("Release", err, `owner "c": Release has not returned after 5.1s: context deadline exceeded; owner "b": Release: boom`)
+		s.must("Release", err, `owner "c": Release has not returned after 5.1s: context deadline exceeded; `+
+			`owner "b": Release: boom`)
 		s.called("Release", "release c nil", "release b nil", "release a nil")
 		close(s.rest)
 	})
@@ -313,8 +319,12 @@ func TestParentEnds(t *testing.T) {
 
 func TestAdd(t *testing.T) {
 	s := newStage(t, "a", strings.Repeat("n", maxName))
-	for name, cure := range map[string]string{"": "give it 1 to 100", strings.Repeat("n", maxName+1): "give it 1 to 100",
-		"\xff": "valid UTF-8", "a": "a name of its own"} {
+	for name, cure := range map[string]string{
+		"":                             "give it 1 to 100",
+		strings.Repeat("n", maxName+1): "give it 1 to 100",
+		"\xff":                         "valid UTF-8",
+		"a":                            "a name of its own",
+	} {
 		s.must(name, s.Add(name, &player{}), cure)
 	}
 	s.must("nil", s.Add("b", nil), "nil")

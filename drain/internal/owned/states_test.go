@@ -75,7 +75,9 @@ func TestAfterReturn(t *testing.T) {
 
 // TestFrom: files that don't fit the names are refused, and closed.
 func TestFrom(t *testing.T) {
-	for what, names := range map[string][]string{"few": {"a"}, "many": {"a", "b", "c"}, "none": nil, "twice": {"a", "a"}} {
+	for what, names := range map[string][]string{
+		"few": {"a"}, "many": {"a", "b", "c"}, "none": nil, "twice": {"a", "a"},
+	} {
 		files := written(t, "a", "b").Files()
 		if _, err := From(names, files); err == nil {
 			t.Errorf("%s: no error", what)
@@ -112,7 +114,10 @@ func TestLargeState(t *testing.T) {
 		}
 		var got int64
 		var next Owners
-		_ = next.Add("it", hooks{acquire: func(r io.Reader) (err error) { got, err = io.Copy(io.Discard, r); return err }})
+		_ = next.Add("it", hooks{acquire: func(r io.Reader) (err error) {
+			got, err = io.Copy(io.Discard, r)
+			return err
+		}})
 		if err := next.Acquire(t.Context(), states, bound*10); err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,8 @@ func TestOrigin(t *testing.T) {
 		{"the folder of the binary", current + "/bin/app", release, "", "x", current + "/bin/app", current},
 		{"PWD leads elsewhere", real, release, "/", "x", real, release},
 		{"PWD is relative", real, release, ".", "x", real, release},
-		{"PWD has another link", current + "/bin/app", release, dir + "/other", "x", current + "/bin/app", dir + "/other"},
+		{"PWD has another link", current + "/bin/app", release, dir + "/other",
+			"x", current + "/bin/app", dir + "/other"},
 		{"the interpreter of a script", script, dir, "", "script", real, dir},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -79,7 +80,8 @@ func TestOrigin(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := parse(t, out)
-			if got.Binary != x.binary || got.Dir != x.wantedDir || !slices.Equal(got.Args, args) || !slices.Equal(got.Env, env) {
+			if got.Binary != x.binary || got.Dir != x.wantedDir ||
+				!slices.Equal(got.Args, args) || !slices.Equal(got.Env, env) {
 				t.Errorf("binary %s, folder %s, arguments %q, environment %q; want %s, %s, %q, %q",
 					got.Binary, got.Dir, got.Args, got.Env, x.binary, x.wantedDir, args, env)
 			}

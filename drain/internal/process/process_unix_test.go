@@ -396,7 +396,8 @@ func TestNoParent(t *testing.T) {
 		{"the end", []*os.File{ready, saying("")}, "EOF"},
 		{"garbage", []*os.File{ready, saying(strings.Repeat("\xff\x80garbage", 100))}, "no names"},
 		{"no socket", []*os.File{ready, saying([][]string{{"listener", "tcp", "a"}}), file()}, "not a socket"},
-		{"no descriptor", []*os.File{ready, saying([][]string{{"fd", "a", ""}, {"fd", "b", ""}}), file()}, "descriptor 6"},
+		{"no descriptor", []*os.File{ready, saying([][]string{{"fd", "a", ""}, {"fd", "b", ""}}), file()},
+			"descriptor 6"},
 		{"no name", []*os.File{ready, saying([][]string{{}}), file()}, "no name"},
 		{"another type", []*os.File{ready, saying(map[string]int{"a": 1})}, "no names"},
 	} {

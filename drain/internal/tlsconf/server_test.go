@@ -48,6 +48,7 @@ func TestProtocolsAreNetHTTPs(t *testing.T) {
 func TestTicketKeysOfTheUser(t *testing.T) {
 	set := new(tls.Config)
 	set.SetSessionTicketKeys([][32]byte{{1}})
+	others := [32]byte([]byte("DEPRECATED and then some bytes..."))
 	for name, c := range map[string]struct {
 		config *tls.Config
 		want   bool
@@ -58,7 +59,7 @@ func TestTicketKeysOfTheUser(t *testing.T) {
 		//lint:ignore SA1019 users have it still
 		"field": {&tls.Config{SessionTicketKey: [32]byte{1}}, true},
 		//lint:ignore SA1019 crypto/tls writes it
-		"made by the other": {&tls.Config{SessionTicketKey: [32]byte([]byte("DEPRECATED and then some bytes..."))}, false},
+		"made by the other": {&tls.Config{SessionTicketKey: others}, false},
 	} {
 		if got := hasTicketKeys(c.config); got != c.want {
 			t.Errorf("%s: %v", name, got)
