@@ -159,8 +159,8 @@ func TestBadInput(t *testing.T) {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv(variable, c.text)
 			_, err := parse(new(drain.Config))
-			if want := fmt.Sprintf("%s is %q, and -%s cannot be that: %s", variable, c.text, c.name, c.want); err == nil ||
-				!strings.HasPrefix(err.Error(), want) {
+			want := fmt.Sprintf("%s is %q, and -%s cannot be that: %s", variable, c.text, c.name, c.want)
+			if err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%v\nwant %s", err, want)
 			}
 			t.Setenv(variable, "")
@@ -214,7 +214,9 @@ func TestExplain(t *testing.T) {
 	if f.Explain(nil) != nil {
 		t.Error("nil has become an error")
 	}
-	for _, same := range []string{"Ready for Config.Preflight", "3 Failures", "the Probation of app/PullMax", "open -control"} {
+	for _, same := range []string{
+		"Ready for Config.Preflight", "3 Failures", "the Probation of app/PullMax", "open -control",
+	} {
 		if got := f.Explain(errors.New(same)).Error(); got != same {
 			t.Errorf("%q has become %q", same, got)
 		}

@@ -144,7 +144,8 @@ func TestCommands(t *testing.T) {
 		t.Helper()
 		out, errs, code := run(t, env, "-s", "status")
 		var st drain.Status
-		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.Phase != phase || st.Generation != generation {
+		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 ||
+			st.Phase != phase || st.Generation != generation {
 			t.Fatalf("-s status: %v, exit code %d, %q %q; want %s, %d", err, code, out, errs, phase, generation)
 		}
 		out, errs, code = run(t, env, "-s", "health")
