@@ -14,8 +14,8 @@ import (
 	"github.com/baton-go/baton/drain/draintest"
 )
 
-// A test of one's own service, in the process of go test: it takes no signals, and ends with its ctx. To swap it takes a
-// process: examples/chi has a test that does so under load.
+// A test of one's own service, in the process of go test. The service takes no signals, and ends with
+// its ctx. A swap takes a process of its own: examples/chi has a test that swaps under load.
 func ExampleLoad() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -47,7 +47,8 @@ func TestLoadCounts(t *testing.T) {
 	if slices.Min(by) < 6 || n.Requests != by[0]+by[1]+by[2] || len(n.Failed) > 0 || n.Reconnects > 0 {
 		t.Errorf("%v; by client %v", n, by)
 	}
-	if again := l.Stop(); again.Requests != n.Requests || !strings.HasSuffix(n.String(), " requests, 0 failed, 0 reconnects") {
+	again := l.Stop()
+	if again.Requests != n.Requests || !strings.HasSuffix(n.String(), " requests, 0 failed, 0 reconnects") {
 		t.Errorf("%v, then %v", n, again)
 	}
 }
