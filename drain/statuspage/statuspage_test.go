@@ -79,16 +79,21 @@ func TestPageUnderAnyPrefix(t *testing.T) {
 			resp := ask(c.h, "GET", "localhost", c.prefix+part+"?v=1")
 			text, _ := io.ReadAll(resp.Body)
 			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != kind || len(text) == 0 ||
-				resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+				resp.Header.Get("Cache-Control") != "no-store" ||
+				resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%s: %s%s: %d %v", name, c.prefix, part, resp.StatusCode, resp.Header)
 			}
 			policy := resp.Header.Get("Content-Security-Policy")
-			for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
+			for _, want := range []string{
+				"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'",
+			} {
 				if !strings.Contains(policy, want) || strings.Contains(policy, "unsafe") {
 					t.Errorf("%s: the policy is %q", part, policy)
 				}
 			}
-			for _, foreign := range []string{`="/`, "='/", "style=", "onclick=", "<script>", `="http`, "@import", "innerHTML"} {
+			for _, foreign := range []string{
+				`="/`, "='/", "style=", "onclick=", "<script>", `="http`, "@import", "innerHTML",
+			} {
 				if kind != "image/svg+xml" && strings.Contains(string(text), foreign) {
 					t.Errorf("%s has %s", part, foreign)
 				}
@@ -100,7 +105,8 @@ func TestPageUnderAnyPrefix(t *testing.T) {
 			}
 		}
 	}
-	if resp := ask(http.StripPrefix("/x/ops", page), "GET", "localhost", "/x/ops?a=/b"); resp.Header.Get("Location") != "ops/" {
+	resp := ask(http.StripPrefix("/x/ops", page), "GET", "localhost", "/x/ops?a=/b")
+	if resp.Header.Get("Location") != "ops/" {
 		t.Errorf("without a slash: %d to %q", resp.StatusCode, resp.Header.Get("Location"))
 	}
 }
@@ -114,40 +120,62 @@ func TestForgedActions(t *testing.T) {
 		header               []string // a header of "" is not sent
 		want                 int
 	}{
-		"none":                             {want: 200},
-		"none, by an older browser":        {header: []string{"Sec-Fetch-Site", ""}, want: 200},
-		"none, by address":                 {host: "10.1.2.3:8081", header: []string{"Origin", "http://10.1.2.3:8081"}, want: 200},
-		"none, by IPv6":                    {host: "[::1]:8081", header: []string{"Origin", "http://[::1]:8081"}, want: 200},
-		"none, the host in capitals":       {host: "Status.Test.", header: []string{"Origin", ""}, want: 200},
-		"none, behind a proxy":             {host: "127.0.0.1:8081", header: []string{"Origin", "https://ops.example"}, want: 200},
-		"a link or an image":               {method: "GET", want: 405},
-		"HEAD":                             {method: "HEAD", want: 405},
-		"PUT":                              {method: "PUT", want: 405},
-		"a form's override":                {method: "GET", header: []string{"X-HTTP-Method-Override", "POST"}, want: 405},
-		"a form of another site":           {header: []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.test"}, want: 403},
-		"a page of a sister host":          {header: []string{"Sec-Fetch-Site", "same-site", "Origin", "http://x.status.test"}, want: 403},
-		"another site, an older browser":   {header: []string{"Sec-Fetch-Site", "", "Origin", "https://evil.test"}, want: 403},
-		"another port, an older browser":   {header: []string{"Sec-Fetch-Site", "", "Origin", "http://status.test:80"}, want: 403},
-		"a sandboxed frame":                {header: []string{"Sec-Fetch-Site", "", "Origin", "null"}, want: 403},
-		"no origin and no token":           {header: []string{"Sec-Fetch-Site", "", "Origin", "", tokenHeader, ""}, want: 409},
-		"no token":                         {header: []string{tokenHeader, ""}, want: 409},
-		"a token that was guessed":         {header: []string{tokenHeader, strings.Repeat("A", 26)}, want: 409},
-		"a name that points here":          {host: "evil.test:8081", header: []string{"Origin", "http://evil.test:8081"}, want: 421},
-		"a name that looks like one":       {host: "127.0.0.1.evil.test", header: []string{"Origin", ""}, want: 421},
-		"a name that ends like one":        {host: "evil-status.test", header: []string{"Origin", ""}, want: 421},
-		"a name behind localhost":          {host: "localhost.evil.test", header: []string{"Origin", ""}, want: 421},
-		"no name":                          {host: "", header: []string{"Origin", "", "Host", "none"}, want: 421},
-		"an action that is not allowed":    {target: "/stop", want: 403},
-		"an action that there is not":      {target: "/hurry", want: 404},
-		"a part of the page":               {target: "/status.json", want: 405},
-		"an action in the query":           {target: "/?action=swap", want: 405},
-		"a simple request of another site": {header: []string{"Content-Type", "text/plain", "Sec-Fetch-Site", "cross-site"}, want: 403},
+		"none":                      {want: 200},
+		"none, by an older browser": {header: []string{"Sec-Fetch-Site", ""}, want: 200},
+		"none, by address": {host: "10.1.2.3:8081",
+			header: []string{"Origin", "http://10.1.2.3:8081"}, want: 200},
+		"none, by IPv6": {host: "[::1]:8081",
+			header: []string{"Origin", "http://[::1]:8081"}, want: 200},
+		"none, the host in capitals": {host: "Status.Test.",
+			header: []string{"Origin", ""}, want: 200},
+		"none, behind a proxy": {host: "127.0.0.1:8081",
+			header: []string{"Origin", "https://ops.example"}, want: 200},
+
+		"a link or an image": {method: "GET", want: 405},
+		"HEAD":               {method: "HEAD", want: 405},
+		"PUT":                {method: "PUT", want: 405},
+		"a form's override":  {method: "GET", header: []string{"X-HTTP-Method-Override", "POST"}, want: 405},
+
+		"a form of another site": {
+			header: []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.test"}, want: 403},
+		"a page of a sister host": {
+			header: []string{"Sec-Fetch-Site", "same-site", "Origin", "http://x.status.test"}, want: 403},
+		"another site, an older browser": {
+			header: []string{"Sec-Fetch-Site", "", "Origin", "https://evil.test"}, want: 403},
+		"another port, an older browser": {
+			header: []string{"Sec-Fetch-Site", "", "Origin", "http://status.test:80"}, want: 403},
+		"a sandboxed frame": {
+			header: []string{"Sec-Fetch-Site", "", "Origin", "null"}, want: 403},
+		"a simple request of another site": {
+			header: []string{"Content-Type", "text/plain", "Sec-Fetch-Site", "cross-site"}, want: 403},
+
+		"no origin and no token": {
+			header: []string{"Sec-Fetch-Site", "", "Origin", "", tokenHeader, ""}, want: 409},
+		"no token":                 {header: []string{tokenHeader, ""}, want: 409},
+		"a token that was guessed": {header: []string{tokenHeader, strings.Repeat("A", 26)}, want: 409},
+
+		"a name that points here": {host: "evil.test:8081",
+			header: []string{"Origin", "http://evil.test:8081"}, want: 421},
+		"a name that looks like one": {host: "127.0.0.1.evil.test", header: []string{"Origin", ""}, want: 421},
+		"a name that ends like one":  {host: "evil-status.test", header: []string{"Origin", ""}, want: 421},
+		"a name behind localhost":    {host: "localhost.evil.test", header: []string{"Origin", ""}, want: 421},
+		"no name":                    {host: "", header: []string{"Origin", "", "Host", "none"}, want: 421},
+
+		"an action that is not allowed": {target: "/stop", want: 403},
+		"an action that there is not":   {target: "/hurry", want: 404},
+		"a part of the page":            {target: "/status.json", want: 405},
+		"an action in the query":        {target: "/?action=swap", want: 405},
 	} {
 		f := &fake{}
-		h := New(f, Options{Hosts: []string{"status.test"}, Allow: func(_ *http.Request, a Action) bool { return a != Stop }})
+		h := New(f, Options{Hosts: []string{"status.test"},
+			Allow: func(_ *http.Request, a Action) bool { return a != Stop }})
 		r := httptest.NewRequest("POST", "/swap", nil)
 		r.Host = host
-		sent := map[string]string{"Sec-Fetch-Site": "same-origin", "Origin": "http://" + host, tokenHeader: look(t, h, host).Token}
+		sent := map[string]string{
+			"Sec-Fetch-Site": "same-origin",
+			"Origin":         "http://" + host,
+			tokenHeader:      look(t, h, host).Token,
+		}
 		if c.method != "" {
 			r.Method = c.method
 		}
@@ -199,13 +227,17 @@ func TestActionsSayHowTheyWent(t *testing.T) {
 	t.Parallel()
 	for _, a := range []Action{Swap, Pull, Restore, Stop} {
 		for want, f := range map[int]*fake{
-			200: {}, 202: {hangs: true}, 409: {err: fmt.Errorf("not now: %w", &drain.RefusedError{})}, 500: {err: errors.New("why")},
+			200: {},
+			202: {hangs: true},
+			409: {err: fmt.Errorf("not now: %w", &drain.RefusedError{})},
+			500: {err: errors.New("why")},
 		} {
 			h := New(f, Options{Allow: all})
 			began := time.Now()
 			resp := ask(h, "POST", "localhost", "/"+string(a), tokenHeader, look(t, h, "localhost").Token)
 			text, _ := io.ReadAll(resp.Body)
-			if resp.StatusCode != want || !slices.Equal(f.done, []Action{a}) || f.err != nil && !strings.Contains(string(text), f.err.Error()) {
+			if resp.StatusCode != want || !slices.Equal(f.done, []Action{a}) ||
+				f.err != nil && !strings.Contains(string(text), f.err.Error()) {
 				t.Errorf("%s: %d %s, done %v; want %d", a, resp.StatusCode, text, f.done, want)
 			}
 			if took := time.Since(began); took > 30*enough {
@@ -225,11 +257,12 @@ func crowded() (st drain.Status) {
 			Open: listener.Counts{Hijacked: 1}, Tasks: g})
 	}
 	for g := 1; g <= 16; g++ {
-		st.History = append(st.History, drain.Record{At: now, Generation: g, Version: "v", Err: strings.Repeat("why ", 75), Gone: now})
+		st.History = append(st.History, drain.Record{At: now, Generation: g, Version: "v",
+			Err: strings.Repeat("why ", 75), Gone: now})
 	}
 	for i := range 20 {
-		st.Probers = append(st.Probers, health.Prober{Kind: "ping", Host: fmt.Sprint("10.0.0.", i), UserAgent: "HAProxy/2.6 check",
-			Interval: time.Second, LastSeen: now, Needs: 3, Live: true})
+		st.Probers = append(st.Probers, health.Prober{Kind: "ping", Host: fmt.Sprint("10.0.0.", i),
+			UserAgent: "HAProxy/2.6 check", Interval: time.Second, LastSeen: now, Needs: 3, Live: true})
 	}
 	return st
 }
