@@ -59,8 +59,10 @@ func TestStoredSocketsOutliveTheProcess(t *testing.T) {
 		if !reachable(x.network, two.address()) {
 			t.Error("the next process would not have found a client")
 		}
-	}, row{"tcp", syscall.SIGKILL, 0}, row{"tcp", syscall.SIGTERM, 0}, row{"tcp", syscall.SIGKILL, 2}, row{"tcp", syscall.SIGTERM, 2},
-		row{"unix", syscall.SIGKILL, 0}, row{"unix", syscall.SIGTERM, 0}, row{"unix", syscall.SIGKILL, 2}, row{"unix", syscall.SIGTERM, 2})
+	}, row{"tcp", syscall.SIGKILL, 0}, row{"tcp", syscall.SIGTERM, 0},
+		row{"tcp", syscall.SIGKILL, 2}, row{"tcp", syscall.SIGTERM, 2},
+		row{"unix", syscall.SIGKILL, 0}, row{"unix", syscall.SIGTERM, 0},
+		row{"unix", syscall.SIGKILL, 2}, row{"unix", syscall.SIGTERM, 2})
 }
 
 // A connection that the kernel has taken while no process lived is served by the next one. Datagrams wait as well.

@@ -48,7 +48,8 @@ func serveOften() error {
 }
 
 func serveOnce() error {
-	if _, err := drain.New(drain.Config{PullMin: 2, PullMax: 1}); err == nil || !strings.Contains(err.Error(), "PullMin") {
+	_, err := drain.New(drain.Config{PullMin: 2, PullMax: 1})
+	if err == nil || !strings.Contains(err.Error(), "PullMin") {
 		return fmt.Errorf("New with PullMin above PullMax: %w", err)
 	}
 	svc, err := drain.New(drain.Config{})

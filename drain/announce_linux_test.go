@@ -40,7 +40,8 @@ func TestTheChildServesWhileTheOwnersRelease(t *testing.T) {
 		s, _ := alone(t, machine.Swapping, func(r *runner) {
 			r.swap = sw
 			r.state.Swap, r.state.Owns, r.state.Child.Attempt = true, true, 1
-			if err := errors.Join(r.estate.owners.Add("owner", owner), r.estate.acquire(t.Context(), false)); err != nil {
+			err := errors.Join(r.estate.owners.Add("owner", owner), r.estate.acquire(t.Context(), false))
+			if err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -59,7 +59,8 @@ func TestWireInArchitecture(t *testing.T) {
 		t.Fatal(err)
 	}
 	var there, listed []string
-	for _, m := range regexp.MustCompile(`(?m)^\s+\w+\s+(?:kind|ability)\s+= "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+	constants := regexp.MustCompile(`(?m)^\s+\w+\s+(?:kind|ability)\s+= "(\w+)"`)
+	for _, m := range constants.FindAllStringSubmatch(string(source), -1) {
 		there = append(there, m[1])
 	}
 	for _, cells := range rowsOf(t, "The wire") {

@@ -14,8 +14,11 @@ import (
 
 func someTickets() []listener.Ticket {
 	return []listener.Ticket{
-		{Listener: "tcp :80", Idle: true, Left: 300_000}, {Listener: "tcp :80"}, {Listener: "unix /s", Hijacked: true, Idle: true},
-		{Listener: "tcp :80", Form: "sealed", State: bytes.Repeat([]byte{0, 255}, 200)}, {},
+		{Listener: "tcp :80", Idle: true, Left: 300_000},
+		{Listener: "tcp :80"},
+		{Listener: "unix /s", Hijacked: true, Idle: true},
+		{Listener: "tcp :80", Form: "sealed", State: bytes.Repeat([]byte{0, 255}, 200)},
+		{},
 	}
 }
 
@@ -25,7 +28,8 @@ func TestBatches(t *testing.T) {
 	if got, err := ticketsOf(whole); err != nil || !reflect.DeepEqual(clean(got), someTickets()) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	later := append([]byte{batchForm, 1, 1, 'l'}, 8, 1, 0, flagIdle|1<<6, 1, 's', 7, 7, 7) // with more than this version knows
+	// This one has more than this version knows.
+	later := append([]byte{batchForm, 1, 1, 'l'}, 8, 1, 0, flagIdle|1<<6, 1, 's', 7, 7, 7)
 	if got, err := ticketsOf(later); err != nil || !reflect.DeepEqual(got,
 		[]listener.Ticket{{Listener: "l", Idle: true, State: []byte("s"), Left: 7}}) {
 		t.Errorf("%+v, %v", got, err)
@@ -66,15 +70,16 @@ func clean(all []listener.Ticket) []listener.Ticket {
 func TestHandoverToVersions(t *testing.T) {
 	t.Parallel()
 	able := func(can ...ability) *protocol { return &protocol{Version: 2, Can: can} }
+	all, unsealed := []bool{true, true, true, true, true}, []bool{true, true, true, false, true}
 	for name, x := range map[string]struct {
 		reader *protocol
 		reads  []string // what comes, one after another
 		took   []bool
 	}{
-		"batch":                    {able(canConfirm, canBatch), []string{"offer batch 5"}, []bool{true, true, true, true, true}},
-		"confirm":                  {able(canConfirm), []string{"offer 4"}, []bool{true, true, true, false, true}},
-		"neither":                  {nil, []string{"conns 4"}, []bool{true, true, true, false, true}},
-		"batch, then confirm only": {able(canConfirm, canBatch), []string{"not read", "offer 4"}, []bool{true, true, true, false, true}},
+		"batch":                    {able(canConfirm, canBatch), []string{"offer batch 5"}, all},
+		"confirm":                  {able(canConfirm), []string{"offer 4"}, unsealed},
+		"neither":                  {nil, []string{"conns 4"}, unsealed},
+		"batch, then confirm only": {able(canConfirm, canBatch), []string{"not read", "offer 4"}, unsealed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -104,7 +104,8 @@ func TestWhatIsBegunDecidesNoExitCode(t *testing.T) {
 	}
 	var rows []row
 	for _, wrap := range []string{"", "embeds", "limit", "ahead", "proxy"} {
-		rows = append(rows, row{wrap, false, true}, row{wrap, false, false}, row{wrap, true, true}, row{wrap, true, false})
+		rows = append(rows, row{wrap, false, true}, row{wrap, false, false},
+			row{wrap, true, true}, row{wrap, true, false})
 	}
 	eachOf(t, func(t *testing.T, c row) {
 		p, all := plan{Wrap: c.wrap, DrainTimeout: 2 * hung}, begunPlain

@@ -38,7 +38,8 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 	sock := have(net.Listen("unix", at("socket")))(t)
 	must(t, errors.Join(write("no certificate", 0o600)(at("cert")), os.Mkdir(at("folder"), 0o700),
 		syscall.Mkfifo(at("fifo"), 0o600), os.Symlink("fifo", at("link")), os.Symlink("/dev/zero", at("zero")),
-		os.Symlink("/dev/tty", at("tty")), write("", 0o600)(at("large")), os.Truncate(at("large"), 1<<40), os.Mkdir(at("readonly"), 0o555)))
+		os.Symlink("/dev/tty", at("tty")), write("", 0o600)(at("large")), os.Truncate(at("large"), 1<<40),
+		os.Mkdir(at("readonly"), 0o555)))
 	readOnly := at("readonly/pid")
 	if os.Geteuid() == 0 {
 		readOnly = "/proc/pid" // where root may not write either
@@ -51,30 +52,44 @@ func TestServiceThatCantStartSaysWhy(t *testing.T) {
 	})
 
 	rows := map[string]cantStart{
-		"address in use":                 because(plan{Addr: other.address()}, other.address(), "in use", "stop it"),
-		"address in use, ListenAndServe": because(plan{Addr: other.address(), Fault: "ListenAndServe"}, "in use"),
-		"no port":                        because(plan{Addr: "127.0.0.1"}, `"127.0.0.1"`, "missing port", "want host:port"),
-		"bad port":                       because(plan{Addr: "127.0.0.1:70000"}, "70000", "want host:port"),
-		"not ours to have":               because(plan{Addr: "192.0.2.1:0"}, "192.0.2.1:0", "no interface of this machine has the address"),
-		"bad network":                    because(plan{Network: "tpc"}, `"tpc"`, "want tcp, tcp4, tcp6, unix or fd"),
-		"unix socket in no folder":       because(plan{Network: "unix", Addr: "/nowhere/sock"}, "/nowhere/sock", "create the folder"),
-		"PullMin beyond PullMax":         because(plan{PullMin: 2 * time.Second, PullMax: time.Second}, "PullMin", "PullMax"),
-		"graceful server":                because(plan{Polite: true, Fault: "lines fail"}, "out of lines"),
-		"no key":                         because(plan{Cert: at("cert"), Key: at("none"), Fault: "ListenAndServe"}, at("none"), "name files that exist"),
+		"address in use": because(plan{Addr: other.address()},
+			other.address(), "in use", "stop it"),
+		"address in use, ListenAndServe": because(plan{Addr: other.address(), Fault: "ListenAndServe"},
+			"in use"),
+		"no port": because(plan{Addr: "127.0.0.1"},
+			`"127.0.0.1"`, "missing port", "want host:port"),
+		"bad port": because(plan{Addr: "127.0.0.1:70000"},
+			"70000", "want host:port"),
+		"not ours to have": because(plan{Addr: "192.0.2.1:0"},
+			"192.0.2.1:0", "no interface of this machine has the address"),
+		"bad network": because(plan{Network: "tpc"},
+			`"tpc"`, "want tcp, tcp4, tcp6, unix or fd"),
+		"unix socket in no folder": because(plan{Network: "unix", Addr: "/nowhere/sock"},
+			"/nowhere/sock", "create the folder"),
+		"PullMin beyond PullMax": because(plan{PullMin: 2 * time.Second, PullMax: time.Second},
+			"PullMin", "PullMax"),
+		"graceful server": because(plan{Polite: true, Fault: "lines fail"},
+			"out of lines"),
+		"no key": because(plan{Cert: at("cert"), Key: at("none"), Fault: "ListenAndServe"},
+			at("none"), "name files that exist"),
 
 		"PID file in no folder": because(plan{PIDFile: "/nowhere/pid"},
 			"Config.PIDFile", "/nowhere/pid", "name a file in a folder that exists"),
-		"PID file that can't be written": because(plan{PIDFile: readOnly}, "Config.PIDFile", "may write"),
+		"PID file that can't be written": because(plan{PIDFile: readOnly},
+			"Config.PIDFile", "may write"),
 		"PID file of another service": because(plan{PIDFile: other.plan.PIDFile},
-			"Config.PIDFile", other.plan.PIDFile, fmt.Sprint("process ", other.pgid), "alive and not ours", "stop it, or name another"),
-		"PID file that is large": because(plan{PIDFile: at("large")}, "Config.PIDFile", at("large"), "1099511627776 bytes", "name another"),
+			"Config.PIDFile", other.plan.PIDFile, fmt.Sprint("process ", other.pgid), "alive and not ours",
+			"stop it, or name another"),
+		"PID file that is large": because(plan{PIDFile: at("large")},
+			"Config.PIDFile", at("large"), "1099511627776 bytes", "name another"),
 
 		"control socket of another service": because(plan{Control: other.plan.Control},
 			"Config.ControlSocket", "answered by a living process", "name another"),
 	}
 	// What is no PID file is not opened: it might make the service wait, do something, or never end.
 	for _, name := range []string{"fifo", "link", "zero", "tty", "socket", "folder"} {
-		rows["PID file that is a "+name] = because(plan{PIDFile: at(name)}, "Config.PIDFile", at(name), "not a regular file", "name another")
+		rows["PID file that is a "+name] = because(plan{PIDFile: at(name)},
+			"Config.PIDFile", at(name), "not a regular file", "name another")
 	}
 	for name, row := range badPorts(other.plan) {
 		rows[name] = row
@@ -89,10 +104,14 @@ func badPorts(taken plan) map[string]cantStart {
 			"Config.HeartbeatAddress", taken.Heartbeat, "in use", "held by process", "use another address"),
 		"agent of another service": because(plan{Agent: taken.Agent},
 			"Config.AgentAddress", taken.Agent, "in use", "held by process", "use another address"),
-		"agent on no interface":  because(plan{Agent: "192.0.2.1:7002"}, "Config.AgentAddress", "no interface of this machine"),
-		"heartbeat without port": because(plan{Heartbeat: "127.0.0.1"}, "Config.HeartbeatAddress", "missing port", "want host:port"),
-		"heartbeat on port 0":    because(plan{Heartbeat: "127.0.0.1:0"}, "Config.HeartbeatAddress", "another one after each swap"),
-		"agent on no such port":  because(plan{Agent: ":70000"}, "Config.AgentAddress", "70000", "want host:port"),
+		"agent on no interface": because(plan{Agent: "192.0.2.1:7002"},
+			"Config.AgentAddress", "no interface of this machine"),
+		"heartbeat without port": because(plan{Heartbeat: "127.0.0.1"},
+			"Config.HeartbeatAddress", "missing port", "want host:port"),
+		"heartbeat on port 0": because(plan{Heartbeat: "127.0.0.1:0"},
+			"Config.HeartbeatAddress", "another one after each swap"),
+		"agent on no such port": because(plan{Agent: ":70000"},
+			"Config.AgentAddress", "70000", "want host:port"),
 		"both ports the same": because(plan{Heartbeat: "127.0.0.1:7", Agent: "127.0.0.1:7"},
 			"Config.AgentAddress", "HeartbeatAddress", "each needs a port of its own"),
 	}

@@ -126,7 +126,9 @@ func TestClientWithoutAService(t *testing.T) {
 			}
 		}), "", false},
 		{socket("other", func(ln net.Listener) {
-			_ = http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hi")) }))
+			_ = http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write([]byte("hi"))
+			}))
 		}), "", false},
 	} {
 		for what, err := range everyCommand(ctx, drain.Client{Socket: c.socket}) {

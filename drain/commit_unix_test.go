@@ -10,8 +10,8 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// The steps of a promotion at which either side is killed or halted. The package lifecycle goes through all of them; here
-// are real processes. The old generation is halted when the new one is about to say that it is ready.
+// The steps of a promotion at which either side is killed or halted. The package lifecycle goes through all of
+// them; here are real processes. The old generation is halted when the new one is about to say that it is ready.
 
 func TestNewKilledBeforeTheOldHearsThatItIsReady(t *testing.T) {
 	s, child := stoppedAtReady(t, plan{UDP: true})
@@ -57,8 +57,8 @@ func TestNewHaltedForAWhileBeforeItServes(t *testing.T) {
 	s.wantServed(child)
 }
 
-// The new one waits for 15s, and opens the doors. The old one, which finds out late, drains into it, and what came to it
-// meanwhile holds.
+// The new one waits for 15s, and opens the doors. The old one, which finds out late, drains into it,
+// and what came to it meanwhile holds.
 func TestOldHaltedWhileTheNewIsReady(t *testing.T) {
 	s, child := stoppedAtReady(t, plan{SwapTimeout: 8 * time.Second})
 	waiting := s.wait()
@@ -99,8 +99,8 @@ func TestStopWhileTheNewIsHalted(t *testing.T) {
 	})
 }
 
-// A generation that is halted while the next one takes over, and wakes when that one has handed over in turn and is gone,
-// was replaced all the same: it takes nothing back, and leaves what has its child's end of the link alone.
+// A generation is halted while the next one takes over. It wakes when that one has handed over in turn and is gone.
+// It was replaced all the same: it takes nothing back, and leaves alone what has its child's end of the link.
 func TestOldHaltedUntilTheNewIsReplacedAndGone(t *testing.T) {
 	eachOf(t, func(t *testing.T, _ int) { // the old generation finds out both at once
 		s, child := stoppedAtReady(t, plan{DrainTimeout: hung}, withControl)
@@ -126,7 +126,9 @@ func TestSwapTimeoutDuringPromotionLeavesSomebody(t *testing.T) {
 		s, _ := stoppedAtReady(t, plan{SwapTimeout: 6 * time.Second})
 		<-time.After(6 * time.Second) // not what decides: it makes the late look possible
 		s.signal(s.pgid, syscall.SIGCONT)
-		r := s.await(0, "an end of the swap", func(r record) bool { return r.Msg == "promoted" || r.Msg == "swap failed" })
+		r := s.await(0, "an end of the swap", func(r record) bool {
+			return r.Msg == "promoted" || r.Msg == "swap failed"
+		})
 		s.wantAlone(r.PID)
 		if st := s.status(); st.PID != r.PID || st.Phase != drain.Ready {
 			t.Errorf("%+v; want pid %d to be ready", st, r.PID)

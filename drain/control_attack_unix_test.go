@@ -86,7 +86,8 @@ func TestControlBearsGarbageAndSlowClients(t *testing.T) {
 	l := s.drive(4, time.Millisecond)
 	for range 2 {
 		for _, text := range []string{
-			"", "G", "\x00\xff\r\n\r\n", "POST /stop", "POST /swap HTTP/1.1\r\nHost: any\r\nContent-Length: 1000000\r\n",
+			"", "G", "\x00\xff\r\n\r\n", "POST /stop",
+			"POST /swap HTTP/1.1\r\nHost: any\r\nContent-Length: 1000000\r\n",
 			"\x16\x03\x01\x02\x00\x01\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /stop HTTP/9.9\r\n\r\n",
 			"POST /st%6fp%00 HTTP/1.1\r\nHost: any\r\n\r\n",
 			"GET /" + strings.Repeat("x", 1<<16), "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 1<<20),

@@ -116,7 +116,8 @@ func TestControlAnswersWhenDone(t *testing.T) {
 	if info, err := os.Lstat(s.plan.Control); err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Errorf("the control socket: %v, %v; want mode 0600", info.Mode(), err)
 	}
-	if st := s.mustControl("status"); st.PID != s.pgid || st.Phase != drain.Ready || st.Generation != 1 || len(st.Listeners) != 1 {
+	if st := s.mustControl("status"); st.PID != s.pgid || st.Phase != drain.Ready || st.Generation != 1 ||
+		len(st.Listeners) != 1 {
 		t.Errorf("%+v", st)
 	}
 	s.wantPing(200)
@@ -164,7 +165,8 @@ func TestControlSaysWhyNot(t *testing.T) {
 		provoke()
 		_, err := s.control("reload")
 		s.wantWords(err, append(words, "generation 1 serves on")...)
-		if st := s.mustControl("status"); st.PID != s.pgid || st.Phase != drain.Ready || st.LastSwap.Err != err.Error() {
+		if st := s.mustControl("status"); st.PID != s.pgid || st.Phase != drain.Ready ||
+			st.LastSwap.Err != err.Error() {
 			t.Errorf("%+v; want its error to be %v", st.LastSwap, err)
 		}
 	}

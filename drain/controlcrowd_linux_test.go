@@ -70,7 +70,8 @@ func TestControlSwapsAtOnce(t *testing.T) {
 		all.Wait()
 		gen += done
 		if st := s.mustControl("status"); done == 0 || st.Generation != gen {
-			t.Errorf("%d of 4 swaps at once have succeeded, and generation %d answers; want %d", done, st.Generation, gen)
+			t.Errorf("%d of 4 swaps at once have succeeded, and generation %d answers; want %d",
+				done, st.Generation, gen)
 		}
 		nc := have(net.Dial("unix", s.plan.Control))(t)
 		_, _ = io.WriteString(nc, "POST /swap HTTP/1.1\r\nHost: any\r\n\r\n")

@@ -64,15 +64,17 @@ func TestCountersGoOn(t *testing.T) {
 		"regained":                  {"o add a, o release, o acquire, o add a", "a 2", ""},
 		"regained, the next has it": {"o add a, o release, n acquire, n add a, o acquire, o add a", "a 2", "a 2"},
 		"counted before a regain":   {"o add a, o release, o add a, o add b, o acquire", "a 2, b 1", ""},
-		"regained twice":            {"o add a, o release, o add a, o acquire, o release, o add a, o acquire", "a 3", ""},
 		"regained, and a swap":      {"o add a, o release, o add a, o acquire, o release, n acquire", "a 2", "a 2"},
 		"regained with nothing":     {"o add a, o release, o add a, o acquire nil, o release, n acquire", "a 2", "a 2"},
-		"nobody takes it over":      {"o add a, o release nil, o add a, o acquire nil, o release, n acquire", "a 2", "a 2"},
 		"Release fails":             {"o add a, o release full, o add a, o release, n acquire", "a 2", "a 2"},
 		"Acquire fails, and again":  {"n add a, o add a, o release, n acquire cut, n acquire", "a 1", "a 2"},
 		"counted after a swap":      {"o add a, o release, n acquire, o add a", "a 2", "a 1"},
-		"two swaps, the older goes on": {"o add a, o release, n acquire, n add a, o add a, n release, n add a, n acquire", "a 2",
-			"a 3"},
+		"regained twice": {
+			"o add a, o release, o add a, o acquire, o release, o add a, o acquire", "a 3", ""},
+		"nobody takes it over": {
+			"o add a, o release nil, o add a, o acquire nil, o release, n acquire", "a 2", "a 2"},
+		"two swaps, the older goes on": {
+			"o add a, o release, n acquire, n add a, o add a, n release, n add a, n acquire", "a 2", "a 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := map[string]*drain.Counters{"o": {}, "n": {}}
@@ -100,7 +102,8 @@ func TestCountersGoOn(t *testing.T) {
 						handed = b.Bytes()
 					}
 				}
-				if fails := arg == "cut" || arg == "full"; (err != nil) != fails || arg == "full" && !errors.Is(err, errFull) {
+				fails := arg == "cut" || arg == "full"
+				if (err != nil) != fails || arg == "full" && !errors.Is(err, errFull) {
 					t.Fatalf("%s: %v", step, err)
 				}
 			}

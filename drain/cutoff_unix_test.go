@@ -88,7 +88,9 @@ func (s *service) wantCutOffs(words [][]string, got listener.Counts) {
 	for _, w := range words {
 		found := false
 		for i, line := range lines {
-			if found = strings.Contains(line, w[0]) && strings.Contains(line, w[1]) && strings.Contains(line, " age="); found {
+			found = strings.Contains(line, w[0]) && strings.Contains(line, w[1]) &&
+				strings.Contains(line, " age=")
+			if found {
 				lines = append(lines[:i:i], lines[i+1:]...)
 				break
 			}
@@ -111,7 +113,8 @@ func TestCutOffIsAccountedFor(t *testing.T) {
 	cert, key := pair(t)
 	begin := func(t *testing.T, timeout time.Duration) (*service, [][]string) {
 		secure := freePort(t)
-		s := start(t, plan{DrainTimeout: timeout, IdleGrace: 200 * time.Millisecond, Again: [][3]string{{secure, cert, key}}})
+		s := start(t, plan{DrainTimeout: timeout, IdleGrace: 200 * time.Millisecond,
+			Again: [][3]string{{secure, cert, key}}})
 		return s, s.stuck(secure)
 	}
 	t.Run("DrainTimeout", func(t *testing.T) {

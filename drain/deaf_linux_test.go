@@ -17,7 +17,8 @@ func execPID(of string) func(*service, *exec.Cmd) {
 	}
 }
 
-// A unit of Type=simple ends with the process that systemd has started: a swap is refused there, and the service goes on.
+// A unit of Type=simple ends with the process that systemd has started. A swap is refused there, and
+// the service goes on.
 func TestSwapIsRefusedWhereSystemdHearsOfNoOther(t *testing.T) {
 	s := begin(t, plan{}, withControl, execPID("$$"))
 	s.event(1, "ready")

@@ -34,7 +34,8 @@ func TestErrorsCrossTheControlSocket(t *testing.T) {
 	}
 	for _, n := range errorNames {
 		for _, err := range []error{
-			n.is, akin(errors.New("why"), n.is), refused("why", n.is), fmt.Errorf("drain: hand over: %w", refused("why", n.is)),
+			n.is, akin(errors.New("why"), n.is), refused("why", n.is),
+			fmt.Errorf("drain: hand over: %w", refused("why", n.is)),
 			errors.Join(errors.New("why"), akin(errors.New("and"), n.is)), akin(ErrStopped, n.is, ErrDraining),
 		} {
 			same(err, pass(err))
@@ -43,7 +44,8 @@ func TestErrorsCrossTheControlSocket(t *testing.T) {
 	same(errors.New("other"), pass(errors.New("other")))
 	same(refused("why"), errorOf("why", "", true)) // of a version that says no names
 	same(akin(errors.New("why"), ErrStopped), errorOf("why", "what-is-to-come,stopped", false))
-	if got := namesOf(akin(errors.New("why"), ErrStopped, ErrDraining, ErrNotSupported)); got != "draining, stopped, unsupported" {
+	got := namesOf(akin(errors.New("why"), ErrStopped, ErrDraining, ErrNotSupported))
+	if got != "draining, stopped, unsupported" {
 		t.Errorf("the names are %q", got)
 	}
 }

@@ -109,7 +109,8 @@ func receive(context.Context) (order string, err error) { return "", nil }
 func ship(string)                                       {}
 func acknowledge(string)                                {}
 
-// Options of sockets: of a port, of all its connections, and of one. The next generations have the port with its options.
+// Options of sockets: of a port, of all its connections, and of one. The next generations have the port
+// with its options.
 func ExampleService_ListenWith() {
 	svc, err := drain.New(drain.Config{})
 	if err != nil {

@@ -48,12 +48,13 @@ func TestAGenerationThatDoesNotExitAfterRunIsNamedAndEnded(t *testing.T) {
 		with   func(*service, *exec.Cmd)
 		exit   int // of generation 1
 	}
+	kept := func(s *service, c *exec.Cmd) { withControl(s, c); withKeeper(s, c) }
 	each(t, map[string]row{
 		"plain":      {"after Run", 1, withControl, -15},
 		"deaf":       {"deaf after Run", 1, withControl, -9},
 		"two":        {"after Run", 2, withControl, -15},
 		"two, deaf":  {"deaf after Run", 2, withControl, -9},
-		"the keeper": {"after Run", 1, func(s *service, c *exec.Cmd) { withControl(s, c); withKeeper(s, c) }, unknownExit},
+		"the keeper": {"after Run", 1, kept, unknownExit},
 	}, func(t *testing.T, c row) {
 		s := start(t, plan{MaxGenerations: c.remain + 1}, c.with, atGate(c.fault))
 		pids := s.remain(c.remain)

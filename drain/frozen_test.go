@@ -50,14 +50,16 @@ func TestWhatVersionsSayToEachOtherIsFrozen(t *testing.T) {
 	sources(t, add)
 	for _, line := range slices.Sorted(maps.Keys(frozen)) {
 		if !said[line] {
-			t.Errorf("%q has gone or changed, and the version before says it, or waits for it, in a swap with this one. "+
-				"Keep it, and say what is new under a new name, to a peer whose hello tells that it knows that name.", line)
+			t.Errorf("%q has gone or changed, and the version before says it, or waits for it, in a swap "+
+				"with this one. Keep it, and say what is new under a new name, to a peer whose hello "+
+				"tells that it knows that name.", line)
 		}
 	}
 	for _, line := range slices.Sorted(maps.Keys(said)) {
 		if !frozen[line] {
-			t.Errorf("%q is new: the version before ignores it. If a swap to that one and back does without it "+
-				"(go test -run TwoVersions ./drain), add this line to drain/%s; from then on it stays.", line, frozenFile)
+			t.Errorf("%q is new: the version before ignores it. If a swap to that one and back does without "+
+				"it (go test -run TwoVersions ./drain), add this line to drain/%s; from then on it stays.",
+				line, frozenFile)
 		}
 	}
 }

@@ -285,8 +285,9 @@ func (s *service) wantTotals(swaps, failed int) {
 	}
 	st := s.status()
 	sum.Adopted += st.Open.Adopted
-	if want := (drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: swaps, FailedSwaps: failed,
-		Requests: sum.Requests + st.Open.Requests, Aside: sum.Aside + st.Open.Aside}); st.Total != want || sum.Moved == 0 {
+	want := drain.Totals{Adopted: sum.Adopted, Moved: sum.Moved, Swaps: swaps, FailedSwaps: failed,
+		Requests: sum.Requests + st.Open.Requests, Aside: sum.Aside + st.Open.Aside}
+	if st.Total != want || sum.Moved == 0 {
 		s.Errorf("%+v; want %+v", st.Total, want)
 	}
 }
@@ -327,7 +328,9 @@ func TestTotalsSurviveTheirGenerations(t *testing.T) {
 	check := func() {
 		t.Helper()
 		main := s.main().Gen // while that begins, the one before may answer, with its own
-		got := s.eventualStatus("the newest generation's", func(st drain.Status) bool { return st.Generation == main }).Total
+		got := s.eventualStatus("the newest generation's", func(st drain.Status) bool {
+			return st.Generation == main
+		}).Total
 		if got.Adopted < last.Adopted || got.Moved < last.Moved || got.Swaps < last.Swaps ||
 			got.FailedSwaps < last.FailedSwaps {
 			t.Errorf("totals go back from %+v to %+v", last, got)

@@ -26,7 +26,8 @@ var masks = []struct{ what, by string }{
 	{`(binary[=:"]+)[^ ",]+`, `${1}BINARY`},
 }
 
-// TestWhatAnOperatorReads: the log of a swap, a failed swap, a pull and a stop, from real processes, is that in testdata.
+// TestWhatAnOperatorReads: the log of a swap, a failed swap, a pull and a stop, from real processes, is
+// that in testdata.
 func TestWhatAnOperatorReads(t *testing.T) {
 	eachOf(t, func(t *testing.T, format string) {
 		s := start(t, plan{Log: format, Version: "v1.2.3"}, withControl)

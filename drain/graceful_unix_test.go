@@ -146,7 +146,8 @@ func TestServersOfFrameworksLoseNothing(t *testing.T) {
 	eachOf(t, func(t *testing.T, by string) {
 		p, reconnects := plan{By: by}, 0
 		if by == "Track over TLS" {
-			p, reconnects = tlsPlan(t, plan{By: "Track"}), 2*5*16 // a client that comes back may meet the one that leaves
+			// A client that comes back may meet the one that leaves.
+			p, reconnects = tlsPlan(t, plan{By: "Track"}), 2*5*16
 		}
 		s := start(t, p)
 		l := s.drive(16, 4*time.Millisecond)

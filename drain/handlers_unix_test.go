@@ -62,7 +62,9 @@ func (g *gen) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("/endless", g.endless)
-	mux.HandleFunc("POST /own/{name}", func(w http.ResponseWriter, r *http.Request) { g.owns[r.PathValue("name")].ServeHTTP(w, r) })
+	mux.HandleFunc("POST /own/{name}", func(w http.ResponseWriter, r *http.Request) {
+		g.owns[r.PathValue("name")].ServeHTTP(w, r)
+	})
 	mux.HandleFunc("POST /job", g.job)
 	mux.HandleFunc("/subprocess", func(w http.ResponseWriter, r *http.Request) {
 		out, err := exec.CommandContext(r.Context(), "/bin/sh", "-c", "ls -l /proc/self/fd; env").CombinedOutput()
@@ -72,7 +74,8 @@ func (g *gen) handler() http.Handler {
 		_, _ = w.Write(out)
 	})
 	mux.HandleFunc("/sh", func(_ http.ResponseWriter, r *http.Request) {
-		_ = exec.Command("/bin/sh", "-c", r.FormValue("do")).Run() // with /dev/null, so that nothing waits for what it leaves
+		// It has /dev/null, so that nothing waits for what it leaves.
+		_ = exec.Command("/bin/sh", "-c", r.FormValue("do")).Run()
 	})
 	mux.HandleFunc("/notify", func(w http.ResponseWriter, r *http.Request) {
 		files, _ := strconv.Atoi(r.FormValue("files"))

@@ -53,8 +53,8 @@ type world struct {
 	exits   map[int]chan int
 }
 
-// begin starts a service, beside those of other tests; it waits for nothing. It skips the test under -short: what starts
-// processes is `make e2e`.
+// begin starts a service, beside those of other tests; it waits for nothing. It skips the test under
+// -short: what starts processes is `make e2e`.
 func begin(t testing.TB, p plan, tweaks ...func(*service, *exec.Cmd)) *service {
 	t.Helper()
 	if testing.Short() {
@@ -198,7 +198,8 @@ func linkOrCopy(from, to string) error {
 	if err != nil {
 		return err
 	}
-	syscall.ForkLock.RLock() // a child that has it open for writing, if only for a moment, would make it "text file busy"
+	// A child that has it open for writing, if only for a moment, would make it "text file busy".
+	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return os.WriteFile(to, text, 0o755)
 }

@@ -32,7 +32,8 @@ func TestJoinIsUndoneByALeaveThatOvertakesItsReturn(t *testing.T) {
 			var m message
 			h.part(func() bool { return true }).release(&m)
 			if !m.Join {
-				t.Errorf("Leave was called last, and the next generation is told not to join; Leave is set: %t", leave != nil)
+				t.Errorf("Leave was called last, and the next generation is told not to join; Leave is set: %t",
+					leave != nil)
 			}
 		})
 	}

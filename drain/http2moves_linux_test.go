@@ -48,8 +48,8 @@ func (c *http2Client) ask(body string) error {
 	return err
 }
 
-// Clients of HTTP/2 over TLS keep their connections over ten swaps, whatever their think time is, to the next generation
-// and back to one of before.
+// Clients of HTTP/2 over TLS keep their connections over ten swaps, whatever their think time is, to
+// the next generation and back to one of before.
 func TestHTTP2OverTLSMoves(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{IdleGrace: patient, DrainTimeout: 2 * hung}))
 	const clients, swaps = 16, 10

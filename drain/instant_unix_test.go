@@ -51,7 +51,11 @@ func TestHangups(t *testing.T) {
 		sig    os.Signal
 		closed time.Duration // how long ago
 		want   bool
-	}{{syscall.SIGHUP, aftermath / 2, true}, {syscall.SIGHUP, 2 * aftermath, false}, {syscall.SIGTERM, aftermath / 2, false}} {
+	}{
+		{syscall.SIGHUP, aftermath / 2, true},
+		{syscall.SIGHUP, 2 * aftermath, false},
+		{syscall.SIGTERM, aftermath / 2, false},
+	} {
 		term := terminal{look: make(chan time.Time), closed: time.Now().Add(-c.closed)}
 		if got := term.hangsUp(c.sig); got != c.want {
 			t.Errorf("%v after the end of the terminal, %v tells of it: %v; want %v", c.closed, c.sig, got, c.want)

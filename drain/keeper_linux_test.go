@@ -38,7 +38,8 @@ func asPID1(s *service, cmd *exec.Cmd) {
 }
 
 var namespaces = sync.OnceValue(func() error {
-	out, err := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "true").CombinedOutput()
+	cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "true")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w %s", err, out)
 	}
@@ -221,7 +222,9 @@ func TestKeeperHoldsSignalsUntilTheyAreHandled(t *testing.T) {
 		open := s.opener(s.plan.Gate)
 		first := s.noteSince(0, 0, "at the gate")
 		open()
-		s.await(0, "generation 1 at the gate", func(r record) bool { return r.Note == "at the gate" && r.PID != first.PID })
+		s.await(0, "generation 1 at the gate", func(r record) bool {
+			return r.Note == "at the gate" && r.PID != first.PID
+		})
 		s.signal(s.keeper(), syscall.SIGHUP)
 		s.nextHas("") // of generation 2
 		open()
@@ -341,7 +344,8 @@ func TestKeeperKilledStopsTheService(t *testing.T) {
 // A supervisor sends KILL where TERM takes too long, and starts the service again.
 func TestKeeperKilledInAStopCutsOff(t *testing.T) {
 	for _, phase := range []string{"stopping", "draining"} {
-		s := start(t, plan{DrainTimeout: 2 * hung, PullMin: map[string]time.Duration{"stopping": hung}[phase], PullMax: hung}, withKeeper)
+		pullMin := map[string]time.Duration{"stopping": hung}[phase]
+		s := start(t, plan{DrainTimeout: 2 * hung, PullMin: pullMin, PullMax: hung}, withKeeper)
 		s.slow("slow")
 		s.signal(s.keeper(), syscall.SIGTERM)
 		s.event(1, phase)

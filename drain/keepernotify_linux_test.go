@@ -79,7 +79,8 @@ func TestKeeperPassesOnWhatWasPassedToIt(t *testing.T) {
 	var want unix.Stat_t
 	must(t, unix.Fstat(int(f.Fd()), &want))
 	s := start(t, plan{}, withKeeper, func(s *service, cmd *exec.Cmd) {
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0"`, s.binary}
+		const script = `LISTEN_FDS=1 LISTEN_PID=$$ WATCHDOG_PID=$$ exec "$0"`
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", script, s.binary}
 		cmd.ExtraFiles = []*os.File{f}
 	})
 	main := s.main().PID

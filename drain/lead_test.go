@@ -112,7 +112,11 @@ func TestGoRunsWhatItAccepts(t *testing.T) {
 		b.Begin()
 		_ = s.Go("feeds", func(ctx context.Context) {
 			<-ctx.Done()
-			if err := s.Go("second", func(ctx context.Context) { ran <- 3; time.Sleep(time.Second); ran <- 4 }); err != nil {
+			if err := s.Go("second", func(ctx context.Context) {
+				ran <- 3
+				time.Sleep(time.Second)
+				ran <- 4
+			}); err != nil {
 				t.Error(err)
 			}
 		})

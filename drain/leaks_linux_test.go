@@ -150,7 +150,8 @@ func TestSubprocessInheritsNothing(t *testing.T) {
 		n := 0
 		for _, m := range link.FindAllStringSubmatch(a.body, -1) {
 			n++
-			if (len(m[1]) > 1 || m[1] > "2" && !strings.HasPrefix(m[2], "/proc/")) && !strings.Contains(string(mine), m[0]) {
+			if (len(m[1]) > 1 || m[1] > "2" && !strings.HasPrefix(m[2], "/proc/")) &&
+				!strings.Contains(string(mine), m[0]) {
 				t.Errorf("generation %d: descriptor %s is %s", gen, m[1], m[2])
 			}
 		}

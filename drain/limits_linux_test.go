@@ -186,7 +186,8 @@ func (s *service) queueUp(n int) (answered func() int) {
 	for i := range n {
 		c := s.connect()
 		_ = c.SetDeadline(time.Now().Add(2 * hung))
-		if _, err := fmt.Fprintf(c, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n%04d", i); err != nil {
+		const request = "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n%04d"
+		if _, err := fmt.Fprintf(c, request, i); err != nil {
 			s.Fatal(err)
 		}
 		clients = append(clients, c)
@@ -272,5 +273,6 @@ func TestClientsOfAStarvedServiceAreServedAtTheEnd(t *testing.T) {
 		}
 		s.wantExit(s.pgid, 0)
 		s.wantNothingLost()
-	}, starved{"tcp", 1}, starved{"tcp", 2}, starved{"tcp", 5}, starved{"unix", 1}, starved{"unix", 2}, starved{"unix", 5})
+	}, starved{"tcp", 1}, starved{"tcp", 2}, starved{"tcp", 5},
+		starved{"unix", 1}, starved{"unix", 2}, starved{"unix", 5})
 }

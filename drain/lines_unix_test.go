@@ -121,13 +121,15 @@ func (s *lineServer) serve(nc net.Conn, st lineState) {
 		default:
 			st.Half = string(text)
 			state, _ := json.Marshal(st)
-			if err = s.g.svc.HandOver(nc, make([]byte, 1+64<<10)); err == nil || !strings.Contains(err.Error(), "65537 bytes") {
+			err = s.g.svc.HandOver(nc, make([]byte, 1+64<<10))
+			if err == nil || !strings.Contains(err.Error(), "65537 bytes") {
 				panic(err)
 			}
 			if err = s.g.svc.HandOver(nc, state); err == nil {
 				return
 			}
-			refused := strings.Contains(err.Error(), "refuses: ") || strings.Contains(err.Error(), "no generation follows")
+			refused := strings.Contains(err.Error(), "refuses: ") ||
+				strings.Contains(err.Error(), "no generation follows")
 			if errors.As(err, new(*drain.RefusedError)) != refused {
 				panic(err)
 			}

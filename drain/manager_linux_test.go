@@ -152,7 +152,8 @@ func TestManagerHearsNoStopOfTheReplaced(t *testing.T) {
 	c, open := s.slow("one")
 	child := s.swap()
 	_, at := n.await(0, "BARRIER=1")
-	n.await(at, fmt.Sprintf(`STATUS=generation 2 ready, \d+ open connections?; still draining: generation 1 \(pid %d, 1 open, until [0-9:]+\)`, s.pgid))
+	n.await(at, fmt.Sprintf(`STATUS=generation 2 ready, \d+ open connections?; `+
+		`still draining: generation 1 \(pid %d, 1 open, until [0-9:]+\)`, s.pgid))
 	<-time.After(forwarding)
 	s.tell(s.pgid, syscall.SIGTERM)
 	s.finishSlow(c, open)
@@ -240,10 +241,11 @@ func TestManagerIsAskedForTime(t *testing.T) {
 			s.signal(s.pgid, term)
 			s.event(1, "draining")
 		}},
-		"to say that it is gone": {plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second, func(s *service) {
-			s.signal(s.pgid, term)
-			s.noteSince(0, 0, "gone")
-		}},
+		"to say that it is gone": {plan{Fault: "hang in Gone", DrainTimeout: 3 * time.Second}, 6 * time.Second,
+			func(s *service) {
+				s.signal(s.pgid, term)
+				s.noteSince(0, 0, "gone")
+			}},
 	}, func(t *testing.T, c row) {
 		n := newNotifySocket(t)
 		s := begin(t, c.plan, n.manages)

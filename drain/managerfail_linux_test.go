@@ -12,17 +12,22 @@ import (
 	"github.com/baton-go/baton/drain"
 )
 
-// A service manager, or what is in its place, that hears nothing delays a start and a swap a little, and prevents nothing.
+// A service manager that hears nothing, or what is in its place, delays a start and a swap a little. It
+// prevents nothing.
 func TestManagerThatHearsNothingHoldsUpNobody(t *testing.T) {
 	type row struct {
 		socket  func(testing.TB) string
 		noticed bool
 	}
 	each(t, map[string]row{
-		"is gone":             {socketPath, true},
-		"is none":             {func(testing.TB) string { return "vsock:2:1234" }, false},
-		"does not read":       {fullSocket, true},
-		"does not understand": {func(t testing.TB) string { n := newNotifySocket(t); n.turnDeaf(); return n.path }, false},
+		"is gone":       {socketPath, true},
+		"is none":       {func(testing.TB) string { return "vsock:2:1234" }, false},
+		"does not read": {fullSocket, true},
+		"does not understand": {func(t testing.TB) string {
+			n := newNotifySocket(t)
+			n.turnDeaf()
+			return n.path
+		}, false},
 	}, func(t *testing.T, c row) {
 		s := start(t, plan{Extra: "localhost:0"}, func(_ *service, cmd *exec.Cmd) {
 			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+c.socket(t), "WATCHDOG_USEC=2000")
@@ -52,7 +57,8 @@ func fullSocket(t testing.TB) string {
 	full := have(net.DialUnix("unixgram", nil, at))(t)
 	defer full.Close()
 	var err error
-	_ = have(full.SyscallConn())(t).Control(func(fd uintptr) { // not by a deadline, which may be over before the queue is full
+	// This sets no deadline, which may be over before the queue is full.
+	_ = have(full.SyscallConn())(t).Control(func(fd uintptr) {
 		for err == nil {
 			_, err = syscall.Write(int(fd), []byte("STATUS=full"))
 		}

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// cgroup makes one, in this process's if that can be, whose memory is limited. It returns what takes a process's number.
+// cgroup makes a control group whose memory is limited, in this process's if that can be. It returns
+// the file that takes a process's number.
 func cgroup(t testing.TB, limit int) (procs string) {
 	t.Helper()
 	text := string(have(os.ReadFile("/proc/self/cgroup"))(t))
@@ -81,7 +82,8 @@ func TestWhereMemoryRunsOutTheOldGenerationServesOn(t *testing.T) {
 		open()
 		s.eventually("the end of the candidate", func() bool {
 			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", candidate))
-			return err != nil || strings.Contains(string(status), "State:\tZ") && strings.Contains(string(status), "Threads:\t1\n")
+			return err != nil || strings.Contains(string(status), "State:\tZ") &&
+				strings.Contains(string(status), "Threads:\t1\n")
 		})
 		must(t, syscall.Kill(old.PID, syscall.SIGCONT))
 		s.wantFailed(l, mark, old, "memory ran out")

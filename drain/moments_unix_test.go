@@ -72,10 +72,15 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			if left == 0 {
 				visitors.Stop()
 				all := s.since(0)
-				begun := slices.ContainsFunc(all, func(r record) bool { return strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid })
-				unheard := slices.ContainsFunc(all, func(r record) bool { return strings.Contains(r.Note, "did not say hello") })
+				begun := slices.ContainsFunc(all, func(r record) bool {
+					return strings.HasPrefix(r.Note, "begun") && r.PID != s.pgid
+				})
+				unheard := slices.ContainsFunc(all, func(r record) bool {
+					return strings.Contains(r.Note, "did not say hello")
+				})
 				if old && begun && !unheard {
-					t.Error("nobody is left, although the new generation had begun and been told what it is to take over")
+					t.Error("nobody is left, although the new generation had begun and been told " +
+						"what it is to take over")
 				}
 				if !old && !slices.ContainsFunc(all, told(1, "replaced")) {
 					t.Error("nobody is left, although the old generation had not let go")

@@ -117,7 +117,8 @@ func (n *notifySocket) listen(conn *net.UnixConn) {
 	}
 }
 
-// keep does with the store what systemd does: a socket that is there is not stored again, and a name may stand for many.
+// keep does with the store what systemd does: a socket that is there is not stored again, and a name
+// may stand for many.
 func (n *notifySocket) keep(d datagram, fds []int) {
 	name := ""
 	lines := strings.Split(d.text, "\n")

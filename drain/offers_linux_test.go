@@ -292,7 +292,8 @@ func TestOneOfTwoHasWhatIsOffered(t *testing.T) {
 					e.claims.mu.Lock()
 					open := len(e.claims.open)
 					e.claims.mu.Unlock()
-					if n := s.set.Counts(); open == 0 && (n.Adopted == 1) == (errOffer == nil) && int64(n.Open()) == n.Adopted {
+					n := s.set.Counts()
+					if open == 0 && (n.Adopted == 1) == (errOffer == nil) && int64(n.Open()) == n.Adopted {
 						break
 					}
 					if time.Now().After(deadline) {

@@ -148,7 +148,9 @@ func TestTwoVersionsLead(t *testing.T) {
 	v.swapTo(s, "old")
 	s.noteSince(0, s.pgid, "gated told")
 	s.awaitOlder(1)
-	s.eventually("the last that changes for now", func() bool { return s.status().Older[0].Tasks == 1 }) // to the old version
+	s.eventually("the last that changes for now", func() bool { // to the old version
+		return s.status().Older[0].Tasks == 1
+	})
 	v.swapTo(s, "new")
 	s.await(0, "one", noted(3, "one begun")) // soon after, since generation 1 says again what it leads
 	for _, r := range s.since(0) {

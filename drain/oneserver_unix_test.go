@@ -88,7 +88,8 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 		s.wantCountedOnce(plain, secure, h2)
 		var loads []*load
 		for _, address := range plain {
-			loads = append(loads, s.driveBy(func() (*client, error) { return s.dialAt(address, false) }, 3, 0, 4*time.Millisecond))
+			plainly := func() (*client, error) { return s.dialAt(address, false) }
+			loads = append(loads, s.driveBy(plainly, 3, 0, 4*time.Millisecond))
 		}
 		l := s.driveBy(func() (*client, error) { return s.dialAt(secure, true) }, 2, 0, 4*time.Millisecond)
 		var streams sync.WaitGroup

@@ -206,7 +206,8 @@ func statusFields(t reflect.Type, path string) (names []string) {
 func families(t *testing.T) (names []string) {
 	t.Helper()
 	now := time.Now()
-	older := Peer{Generation: 1, Phase: Draining, Since: now, Deadline: now, Hurried: true, Open: listener.Counts{Idle: 1}}
+	older := Peer{Generation: 1, Phase: Draining, Since: now, Deadline: now, Hurried: true,
+		Open: listener.Counts{Idle: 1}}
 	var text bytes.Buffer
 	if err := (Status{Generation: 2, Since: now, Deadline: now, Older: []Peer{older},
 		LastSwap: &SwapResult{At: now}}).WriteMetrics(&text); err != nil {

@@ -20,7 +20,9 @@ func (g *gen) listenConfig() net.ListenConfig {
 	if g.Shares {
 		lc.Control = func(network, address string, rc syscall.RawConn) error {
 			g.note("control %s", network)
-			return rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+			return rc.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			})
 		}
 	}
 	return lc
@@ -57,8 +59,8 @@ func (g *gen) options(w http.ResponseWriter, r *http.Request) {
 		option(tc, unix.IPPROTO_TCP, unix.TCP_NODELAY))
 }
 
-// The options of a ListenConfig hold in each generation, after swaps that failed too; so do those of a connection that is
-// handed over.
+// The options of a ListenConfig hold in each generation, after swaps that failed too; so do those of a
+// connection that is handed over.
 func TestSocketOptionsStayInSwaps(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere package net sets some again")
@@ -67,13 +69,13 @@ func TestSocketOptionsStayInSwaps(t *testing.T) {
 		plan plan
 		want string
 	}
+	all := net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 7 * time.Second}
 	each(t, map[string]row{
 		"none":     {plan{}, "0 [1 15 15]"},
 		"shares":   {plan{Shares: true}, "1 [1 15 15]"},
 		"off":      {plan{KeepAlive: -1}, "0 [0 0 0]"},
 		"a period": {plan{KeepAlive: 70 * time.Second}, "0 [1 70 15]"},
-		"all": {plan{Shares: true, Keep: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 7 * time.Second}},
-			"1 [1 60 7]"},
+		"all":      {plan{Shares: true, Keep: all}, "1 [1 60 7]"},
 	}, func(t *testing.T, c row) {
 		s := start(t, c.plan)
 		kept, target := s.connect(), "/options?set=1"

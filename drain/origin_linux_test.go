@@ -99,14 +99,15 @@ func TestPSShowsWhatWasStarted(t *testing.T) {
 		cmdline []string
 		comm    string
 	}
-	mine := []string{"my service", "serve all", ""}
+	mine, orders := []string{"my service", "serve all", ""}, []string{"./links/orders", "-x"}
+	shell := []string{"sh", "-c", "exec links/orders -x"}
 	each(t, map[string]way{
 		"by its path":   {"DIR/srv", mine, mine, "srv"},
 		"by a link":     {"DIR/links/orders", mine, mine, "orders"},
 		"by a long one": {"DIR/links/orders-of-all-customers", mine, mine, "orders-of-all-c"},
-		"from a folder": {"./links/orders", []string{"./links/orders", "-x"}, []string{"./links/orders", "-x"}, "orders"},
+		"from a folder": {"./links/orders", orders, orders, "orders"},
 		"through PATH":  {"/usr/bin/env", []string{"env", "orders", "-x"}, []string{"orders", "-x"}, "orders"},
-		"by a shell":    {"/bin/sh", []string{"sh", "-c", "exec links/orders -x"}, []string{"links/orders", "-x"}, "orders"},
+		"by a shell":    {"/bin/sh", shell, []string{"links/orders", "-x"}, "orders"},
 	}, func(t *testing.T, w way) {
 		for _, keeper := range []bool{false, true} {
 			s := start(t, plan{Keeper: keeper}, func(s *service, cmd *exec.Cmd) {
@@ -171,7 +172,9 @@ func TestNewWithASilentLink(t *testing.T) {
 			return
 		}
 		s.eventually("it has the link", func() bool {
-			return !slices.ContainsFunc(fds(t, s.pgid), func(fd string) bool { return strings.HasPrefix(fd, "5 socket:") })
+			return !slices.ContainsFunc(fds(t, s.pgid), func(fd string) bool {
+				return strings.HasPrefix(fd, "5 socket:")
+			})
 		})
 		s.signal(s.pgid, term)
 		s.gone()

@@ -25,7 +25,8 @@ func TestNewVersionOverlapsItsOldAddress(t *testing.T) {
 	s := start(t, plan{Network: "tcp", Addr: at, MaxGenerations: 8})
 	l, w := s.drive(4, 0), s.attractTo(at, 8)
 	for _, next := range [][2]string{
-		{"tcp", ":" + port}, {"tcp", at}, {"tcp4", "0.0.0.0:" + port}, {"tcp", ":" + port}, {"tcp4", ":" + port}, {"tcp", at},
+		{"tcp", ":" + port}, {"tcp", at}, {"tcp4", "0.0.0.0:" + port},
+		{"tcp", ":" + port}, {"tcp4", ":" + port}, {"tcp", at},
 	} {
 		s.respell(next[0], next[1])
 		s.swap()
@@ -41,7 +42,10 @@ func TestNewVersionOverlapsItsOldAddress(t *testing.T) {
 
 // A new version that fails before it is the main one has taken no client, and the address is as it was.
 func TestNewVersionFailsBesideItsOldAddress(t *testing.T) {
-	each(t, map[string][2]string{"wider": {"127.0.0.1", ""}, "narrower": {"", "127.0.0.1"}}, func(t *testing.T, x [2]string) {
+	each(t, map[string][2]string{
+		"wider":    {"127.0.0.1", ""},
+		"narrower": {"", "127.0.0.1"},
+	}, func(t *testing.T, x [2]string) {
 		at := freePort(t)
 		_, port, _ := net.SplitHostPort(at)
 		s := start(t, plan{Network: "tcp", Addr: net.JoinHostPort(x[0], port)})

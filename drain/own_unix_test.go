@@ -297,8 +297,8 @@ func TestOwnedStateGoesOn(t *testing.T) {
 	}
 }
 
-// A new generation without owners takes over by itself when a pause lasts too long. What waited goes on when the pause is
-// over, however that ends.
+// A new generation without owners takes over by itself when a pause lasts too long. What waited goes on
+// when the pause is over, however that ends.
 func TestRequestsOfAPauseThatIsNotWaitedFor(t *testing.T) {
 	eachOf(t, func(t *testing.T, how string) {
 		s, open := startAt(t, "Release of a "+how, plan{Owns: []string{"a"}, PauseMax: hung, DrainTimeout: 2 * hung})
@@ -333,7 +333,9 @@ func TestOwnedStateStaysWhereASwapFails(t *testing.T) {
 		"also here":      {true, "Acquire of b takes long", []string{"Acquire", `owner "b"`, "deadline"}},
 	}
 	for _, owner := range []string{"a", "b"} {
-		for how, why := range map[string]string{"fails": "no more disk", "panics": "at the ledger", "hangs": "deadline"} {
+		for how, why := range map[string]string{
+			"fails": "no more disk", "panics": "at the ledger", "hangs": "deadline",
+		} {
 			for method, old := range map[string]bool{"Acquire": false, "Release": true} {
 				fault := method + " of " + owner + " " + how
 				all[fault] = x{old, fault, []string{method, fmt.Sprintf("owner %q", owner), why}}
@@ -427,8 +429,9 @@ func TestOwnedStateOfAGenerationThatIsKilled(t *testing.T) {
 	}, "Acquire of b waits", "Release of a waits", "Release of b waits")
 }
 
-// The old generation is halted, and so does not hear that the new one serves. Until it has let go, nothing is acknowledged
-// that it would not know of if the new one died, nor is another generation started, which would not know of it.
+// The old generation is halted, and so does not hear that the new one serves. Until it has let go,
+// nothing is acknowledged that it would not know of if the new one died, nor is another generation
+// started, which would not know of it.
 func TestTheNewGenerationActsWhenTheOldOneHasLetGo(t *testing.T) {
 	eachOf(t, func(t *testing.T, what string) {
 		s := start(t, plan{Owns: []string{"a", "b"}, Leads: []string{"one"}, DrainTimeout: 2 * hung})
@@ -488,7 +491,9 @@ func TestTheNewGenerationActsWhenTheOldOneHasLetGo(t *testing.T) {
 // and no other generation handles the request once more.
 func TestForwardedRequestsOfAGenerationThatIsKilled(t *testing.T) {
 	const streams = 4
-	for name, p := range map[string]plan{"HTTP": {}, "TLS": tlsPlan(t, plan{}), "HTTP/2": tlsPlan(t, plan{}), "a limit": {Wrap: "limit"}} {
+	for name, p := range map[string]plan{
+		"HTTP": {}, "TLS": tlsPlan(t, plan{}), "HTTP/2": tlsPlan(t, plan{}), "a limit": {Wrap: "limit"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			parallel(t)
 			p.Owns, p.IdleGrace, p.DrainTimeout = []string{"a", "b"}, patient, 2*hung
@@ -511,8 +516,8 @@ func TestForwardedRequestsOfAGenerationThatIsKilled(t *testing.T) {
 					sent.Add(1)
 					answered.Go(func() {
 						trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { sent.Done() }}
-						r := have(http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodPost,
-							scheme+s.address()+target, nil))(t)
+						ctx, url := httptrace.WithClientTrace(t.Context(), trace), scheme+s.address()+target
+						r := have(http.NewRequestWithContext(ctx, http.MethodPost, url, nil))(t)
 						resp, err := c.Do(r)
 						if err == nil {
 							_ = resp.Body.Close()
@@ -564,7 +569,10 @@ func TestStopInThePauseOfASwap(t *testing.T) {
 		open()
 		s.gone()
 		s.wantNothingLost()
-		if n := len(slices.DeleteFunc(s.since(0), func(r record) bool { return !strings.HasPrefix(r.Note, "exit ") })); n != 2 {
+		exits := slices.DeleteFunc(s.since(0), func(r record) bool {
+			return !strings.HasPrefix(r.Note, "exit ")
+		})
+		if n := len(exits); n != 2 {
 			t.Errorf("%d processes have ended well; want 2", n)
 		}
 		if _, err := os.Stat(filepath.Join(s.dir, "ledger-b")); err != nil {

@@ -61,7 +61,8 @@ func notLanguage(section string) map[string][]string {
 	code := blocks.FindAllString(section, -1)
 	text := blocks.ReplaceAllString(section, "")
 	targets := links.FindAllString(text, -1)
-	targets = slices.DeleteFunc(targets, func(l string) bool { return strings.HasPrefix(l, "](README.") }) // to each other
+	// Links to each other are not the same.
+	targets = slices.DeleteFunc(targets, func(l string) bool { return strings.HasPrefix(l, "](README.") })
 	text = links.ReplaceAllString(text, "]")
 	quoted := spans.FindAllString(text, -1)
 	numbers := figures.FindAllString(spans.ReplaceAllString(text, ""), -1)
@@ -69,7 +70,8 @@ func notLanguage(section string) map[string][]string {
 		slices.Sort(kind)
 	}
 	return map[string][]string{
-		"commands": code, "links": targets, "code": quoted, "figures": numbers, "markers": markers.FindAllString(section, -1),
+		"commands": code, "links": targets, "code": quoted, "figures": numbers,
+		"markers": markers.FindAllString(section, -1),
 	}
 }
 
@@ -142,11 +144,21 @@ func TestPortsAreFound(t *testing.T) {
 	_, command, _ := strings.Cut(page(t, "MIGRATING.md"), "<!-- ports -->\n```sh\n")
 	command, _, _ = strings.Cut(command, "```")
 	for line, want := range map[string]bool{
-		`ln, err := net.Listen("tcp", a)`: true, `pc, err := net.ListenUDP("udp", a)`: true, `tls.Listen("tcp", a, c)`: true,
-		`log.Fatal(http.ListenAndServe(":9090", h))`: true, `go srv.ListenAndServeTLS("c", "k")`: true, `r.Run()`: true,
-		`router.Run(cfg.Addr)`: true, `e.Logger.Fatal(e.Start(":8080"))`: true, `(&net.ListenConfig{}).Listen(ctx, n, a)`: true,
-		`app.Listen(":3000")`: true, `r.RunTLS(":443", "c", "k")`: true,
-		`svc.Listen("tcp", addr)`: false, `drain.ListenAndServe(":8080", h)`: false, `svc.Run(ctx)`: false, `cmd.Start()`: false,
+		`ln, err := net.Listen("tcp", a)`:            true,
+		`pc, err := net.ListenUDP("udp", a)`:         true,
+		`tls.Listen("tcp", a, c)`:                    true,
+		`log.Fatal(http.ListenAndServe(":9090", h))`: true,
+		`go srv.ListenAndServeTLS("c", "k")`:         true,
+		`r.Run()`:                                    true,
+		`router.Run(cfg.Addr)`:                       true,
+		`e.Logger.Fatal(e.Start(":8080"))`:           true,
+		`(&net.ListenConfig{}).Listen(ctx, n, a)`:    true,
+		`app.Listen(":3000")`:                        true,
+		`r.RunTLS(":443", "c", "k")`:                 true,
+		`svc.Listen("tcp", addr)`:                    false,
+		`drain.ListenAndServe(":8080", h)`:           false,
+		`svc.Run(ctx)`:                               false,
+		`cmd.Start()`:                                false,
 	} {
 		grep := exec.Command("bash", "-c", command)
 		grep.Dir = t.TempDir()

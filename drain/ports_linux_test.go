@@ -125,7 +125,8 @@ func TestPortsHaveNoGapInSwaps(t *testing.T) {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			// A handshake that is half done as the old generation closes its port is reset, which no balancer heeds once.
+			// A handshake that is half done when the old generation closes its port is reset. No
+			// balancer heeds that once.
 			err := s.knock()
 			switch {
 			case errors.Is(err, syscall.ECONNRESET) && last == nil:
@@ -196,7 +197,8 @@ func TestTheNextGenerationKnowsTheHeartbeatsOfTheLast(t *testing.T) {
 	}
 	before := heartbeat()
 	s.swap()
-	if after := heartbeat(); after.Host != before.Host || after.Interval != before.Interval || after.Kind != before.Kind {
+	if after := heartbeat(); after.Host != before.Host || after.Interval != before.Interval ||
+		after.Kind != before.Kind {
 		t.Errorf("%+v; want\n%+v", after, before)
 	}
 	s.stop()

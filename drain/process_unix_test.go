@@ -225,7 +225,8 @@ func waitGate(fifo string) {
 // event runs on a goroutine of its own, and so does what it begins.
 func (g *gen) event(e drain.Event) {
 	g.n.Store(int32(e.Generation))
-	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Kind: e.Kind, Msg: e.Message, Open: e.Open, At: e.Time.UnixNano()}
+	r := record{Gen: e.Generation, PID: e.PID, Phase: e.Phase, Kind: e.Kind, Msg: e.Message, Open: e.Open,
+		At: e.Time.UnixNano()}
 	if e.Message == "swapped" { // as the version before calls it
 		r.Msg = "stopped"
 	}
@@ -253,7 +254,8 @@ func (g *gen) feed() {
 }
 
 func (g *gen) note(format string, args ...any) {
-	record{Gen: int(g.n.Load()), PID: os.Getpid(), Note: fmt.Sprintf(format, args...), At: time.Now().UnixNano()}.print()
+	text := fmt.Sprintf(format, args...)
+	record{Gen: int(g.n.Load()), PID: os.Getpid(), Note: text, At: time.Now().UnixNano()}.print()
 }
 
 func (r record) String() string {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A program may close what it listens on, and listen there again: the address is free meanwhile, and what is new goes to
-// the next generation, as what was there before did.
+// A program may close what it listens on, and listen there again: the address is free meanwhile, and
+// what is new goes to the next generation, as what was there before did.
 func TestReopening(t *testing.T) {
 	listen := func(network, address string) (interface{ Close() error }, error) {
 		if network == "udp" {

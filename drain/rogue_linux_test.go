@@ -27,7 +27,8 @@ import (
 func alone(t testing.TB, phase machine.Phase, set ...func(*runner)) (*Service, net.Listener) {
 	t.Helper()
 	s, err := configure(Config{
-		PullMax: time.Millisecond, DrainTimeout: time.Minute, Signals: &Signals{}, Logger: slog.New(slog.DiscardHandler),
+		PullMax: time.Millisecond, DrainTimeout: time.Minute,
+		Signals: &Signals{}, Logger: slog.New(slog.DiscardHandler),
 		Adopt: func(nc net.Conn, state []byte) error {
 			if string(state) == "panic" {
 				panic(state)
@@ -315,7 +316,8 @@ func FuzzSuccessor(f *testing.F) {
 		waiting.Go(func() {
 			nc, _ := unixPair(t)
 			defer nc.Close()
-			if took, err := sw.handover([]listener.Ticket{{}}, []syscall.Conn{nc}); err == nil && len(took) > 0 && took[0] {
+			took, err := sw.handover([]listener.Ticket{{}}, []syscall.Conn{nc})
+			if err == nil && len(took) > 0 && took[0] {
 				return
 			}
 			if _, err := nc.SyscallConn(); err != nil {

@@ -190,7 +190,9 @@ func (g *gen) serve() error {
 	g.note("listening %s", ln.Addr())
 	srv := &http.Server{Handler: g.handler(), ReadHeaderTimeout: g.HeaderTimeout, ConnContext: withConn}
 	if g.fault("HTTP/2 of its own") {
-		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
+		srv.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			"h2": func(*http.Server, *tls.Conn, http.Handler) {},
+		}
 	}
 	if g.OnShutdown {
 		srv.RegisterOnShutdown(g.onShutdown)

@@ -78,10 +78,14 @@ func TestTheLastSignalWins(t *testing.T) {
 		s.event(w.gen, "promoted")
 		l.end()
 		s.heeds(w.gen, w.phase)
-	}, wish{[]syscall.Signal{hup, hup, hup}, 3, drain.Ready}, wish{[]syscall.Signal{pull}, 2, drain.Pulled},
-		wish{[]syscall.Signal{hup, pull}, 3, drain.Pulled}, wish{[]syscall.Signal{pull, hup}, 3, drain.Ready},
-		wish{[]syscall.Signal{hup, pull, hup}, 3, drain.Ready}, wish{[]syscall.Signal{pull, hup, pull}, 3, drain.Pulled},
-		wish{[]syscall.Signal{hup, pull, restore}, 3, drain.Ready}, wish{[]syscall.Signal{hup, restore, pull}, 3, drain.Pulled},
+	}, wish{[]syscall.Signal{hup, hup, hup}, 3, drain.Ready},
+		wish{[]syscall.Signal{pull}, 2, drain.Pulled},
+		wish{[]syscall.Signal{hup, pull}, 3, drain.Pulled},
+		wish{[]syscall.Signal{pull, hup}, 3, drain.Ready},
+		wish{[]syscall.Signal{hup, pull, hup}, 3, drain.Ready},
+		wish{[]syscall.Signal{pull, hup, pull}, 3, drain.Pulled},
+		wish{[]syscall.Signal{hup, pull, restore}, 3, drain.Ready},
+		wish{[]syscall.Signal{hup, restore, pull}, 3, drain.Pulled},
 		wish{[]syscall.Signal{pull, restore}, 2, drain.Ready})
 }
 
@@ -173,7 +177,9 @@ func TestSignalsBetweenReadyAndPromotion(t *testing.T) {
 		s.event(2, "promoted")
 		s.event(2, "draining")
 		s.wantEnd(0, "")
-	}, wish{[]syscall.Signal{pull}, 2, drain.Pulled}, wish{[]syscall.Signal{hup}, 3, drain.Ready}, wish{signals: []syscall.Signal{term}})
+	}, wish{[]syscall.Signal{pull}, 2, drain.Pulled},
+		wish{[]syscall.Signal{hup}, 3, drain.Ready},
+		wish{signals: []syscall.Signal{term}})
 }
 
 // A generation that was replaced forwards what comes to it, and may be late. A pull that has come to a newer generation

@@ -27,7 +27,9 @@ func TestStatusLine(t *testing.T) {
 		{Status{Generation: 3, Phase: Ready, Open: listener.Counts{Idle: 1, HTTP2: 2, Lost: 4}, Older: []Peer{
 			{Generation: 1, PID: 10, Open: listener.Counts{Hijacked: 2}, Deadline: noon},
 			{Generation: 2, PID: 20, Tasks: 1, Phase: Stopped}}}, false,
-			"generation 3 ready, 3 open connections, 4 perhaps lost; still draining: generation 1 (pid 10, 2 open, until 12:00:00), 2 (pid 20, 0 open, 1 background task, Run has returned)"},
+			"generation 3 ready, 3 open connections, 4 perhaps lost; still draining: " +
+				"generation 1 (pid 10, 2 open, until 12:00:00), " +
+				"2 (pid 20, 0 open, 1 background task, Run has returned)"},
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers}, false,
 			"generation 1 pulled, 0 open connections, 2 of 3 probers noticed"},
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Probers: probers[:2], Noticed: true}, true,
@@ -36,7 +38,8 @@ func TestStatusLine(t *testing.T) {
 			"generation 1 pulled, 0 open connections, 2 of 3 probers noticed within PullMax"},
 		{Status{Generation: 1, Phase: Pulled, Pulled: true, Noticed: true}, false,
 			"generation 1 pulled, 0 open connections, no prober to wait for"},
-		{Status{Generation: 1, Phase: Draining, Pulled: true, Probers: probers, Background: []string{"mail", "upload"}}, true,
+		{Status{Generation: 1, Phase: Draining, Pulled: true, Probers: probers,
+			Background: []string{"mail", "upload"}}, true,
 			"generation 1 draining, 0 open connections, background work: mail, upload"},
 	} {
 		if got := c.st.line(c.stopping); got != c.want {

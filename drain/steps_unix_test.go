@@ -33,7 +33,8 @@ func (s *service) nextAt(step string) (open func()) {
 	return s.opener(s.plan.Gate)
 }
 
-// startAt starts a service which waits when it comes to that step, until open is called. The generations after it don't.
+// startAt starts a service which waits when it comes to that step, until open is called. The
+// generations after it don't.
 func startAt(t testing.TB, step string, p plan, tweaks ...func(*service, *exec.Cmd)) (s *service, open func()) {
 	t.Helper()
 	s = start(t, p, append(tweaks, atGate(step))...)

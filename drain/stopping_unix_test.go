@@ -23,7 +23,8 @@ func TestStartingStopsAtOnce(t *testing.T) {
 		s.wantEnd(c.code, "")
 		s.wantGone(0)
 	}, row{"before Run", term, -int(term)}, // the program is busy elsewhere
-		row{"before Run", syscall.SIGINT, -int(syscall.SIGINT)}, row{"in Ready", term, 0}, row{"in Ready", syscall.SIGINT, 0})
+		row{"before Run", syscall.SIGINT, -int(syscall.SIGINT)},
+		row{"in Ready", term, 0}, row{"in Ready", syscall.SIGINT, 0})
 }
 
 func TestReadyStopsByWayOfLameDuck(t *testing.T) {
@@ -121,16 +122,22 @@ func TestDrainTimeoutReportsWhatIsCutOff(t *testing.T) {
 		rest string
 	}
 	each(t, map[string]row{
-		"a request, a connection and work": {plan{Worker: true, Fault: "slow work"}, func(s *service) { s.slow("slow"); s.lingering() },
+		"a request, a connection and work": {plan{Worker: true, Fault: "slow work"},
+			func(s *service) { s.slow("slow"); s.lingering() },
 			"1 active, 1 hijacked connection(s); background work: worker"},
-		"work": {plan{Worker: true, Fault: "slow work"}, func(*service) {}, "nothing; background work: worker"},
-		"a connection of a graceful server": {plan{Polite: true}, func(s *service) {
-			c := s.guest()
-			c.send()
-			c.want(s.pgid)
-		}, "1 other connection(s)"},
+		"work": {plan{Worker: true, Fault: "slow work"},
+			func(*service) {},
+			"nothing; background work: worker"},
+		"a connection of a graceful server": {plan{Polite: true},
+			func(s *service) {
+				c := s.guest()
+				c.send()
+				c.want(s.pgid)
+			},
+			"1 other connection(s)"},
 		// Work that goes on when the connections are cut off is told, and has a moment.
-		"a request, and work that ends then": {plan{Jobs: t.TempDir(), Worker: true}, func(s *service) { s.slow("slow") },
+		"a request, and work that ends then": {plan{Jobs: t.TempDir(), Worker: true},
+			func(s *service) { s.slow("slow") },
 			"1 active connection(s)"},
 	}, func(t *testing.T, c row) {
 		c.plan.DrainTimeout = 500 * time.Millisecond
@@ -216,7 +223,11 @@ func TestTwoStopsInOneMomentAreOne(t *testing.T) {
 		"INT and TERM":                   func(s *service, pid int) { s.signal(pid, intr); s.signal(pid, term) },
 		"the process and then its group": func(s *service, pid int) { s.signal(pid, term); s.signal(-s.pgid, term) },
 		"when it has heard the first":    func(s *service, pid int) { s.tell(pid, term); s.signal(pid, term) },
-		"a pull between":                 func(s *service, pid int) { s.tell(pid, term); s.tell(pid, pull); s.signal(pid, term) },
+		"a pull between": func(s *service, pid int) {
+			s.tell(pid, term)
+			s.tell(pid, pull)
+			s.signal(pid, term)
+		},
 		"kill(1) of a group that has one process": func(s *service, pid int) {
 			out, err := exec.Command("sh", "-c", "kill -TERM $0; kill -TERM -$0", strconv.Itoa(pid)).CombinedOutput()
 			if err != nil {

@@ -94,16 +94,27 @@ func TestSwapToABadFileFailsAndLosesNothing(t *testing.T) {
 		root         bool // only root is that careful
 	}{
 		{name: "missing", reason: "is missing; put the new binary there"},
-		{name: "not executable", reason: "is not executable by this user (-rw-r--r--); chmod +x it", create: write("#!/bin/sh\n", 0o644)},
-		{name: "empty", reason: "is empty; copy beside it and rename", create: write("", 0o755)},
-		{name: "text", reason: "is no program for this machine", create: write("not a program\n", 0o755)},
-		{name: "for another machine", reason: "is no program for this machine", create: foreign},
-		{name: "interpreter is missing", reason: "no such file", create: write("#!/nowhere/sh\n", 0o755)},
-		{name: "directory", reason: "is not a regular file (drwx", create: func(path string) error { return os.Mkdir(path, 0o755) }},
-		{name: "world-writable", reason: "may be written by everybody (-rwxrwxrwx), and this process is root; chmod o-w it", create: write("#!/bin/sh\n", 0o777), root: true},
-		{name: "another program that ends", reason: "exited", create: write("#!/bin/sh\nexit 0\n", 0o755)},
-		{name: "another program that fails", reason: "exit status 7", create: write("#!/bin/sh\nexit 7\n", 0o755)},
-		{name: "a dangling symlink", reason: "is missing", create: func(path string) error { return os.Symlink("/nowhere/app", path) }},
+		{name: "not executable", reason: "is not executable by this user (-rw-r--r--); chmod +x it",
+			create: write("#!/bin/sh\n", 0o644)},
+		{name: "empty", reason: "is empty; copy beside it and rename",
+			create: write("", 0o755)},
+		{name: "text", reason: "is no program for this machine",
+			create: write("not a program\n", 0o755)},
+		{name: "for another machine", reason: "is no program for this machine",
+			create: foreign},
+		{name: "interpreter is missing", reason: "no such file",
+			create: write("#!/nowhere/sh\n", 0o755)},
+		{name: "directory", reason: "is not a regular file (drwx",
+			create: func(path string) error { return os.Mkdir(path, 0o755) }},
+		{name: "world-writable",
+			reason: "may be written by everybody (-rwxrwxrwx), and this process is root; chmod o-w it",
+			create: write("#!/bin/sh\n", 0o777), root: true},
+		{name: "another program that ends", reason: "exited",
+			create: write("#!/bin/sh\nexit 0\n", 0o755)},
+		{name: "another program that fails", reason: "exit status 7",
+			create: write("#!/bin/sh\nexit 7\n", 0o755)},
+		{name: "a dangling symlink", reason: "is missing",
+			create: func(path string) error { return os.Symlink("/nowhere/app", path) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.root && os.Geteuid() != 0 {
@@ -154,7 +165,8 @@ func TestSwapToABadVersionFailsAndLosesNothing(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := s.in(t)
 			s.wantFailure(l, c.reason, func() {
-				s.plan.Fault, s.plan.Extra, s.plan.DrainTimeout, s.plan.PullMin = c.plan.Fault, c.plan.Extra, c.plan.DrainTimeout, c.plan.PullMin
+				s.plan.Fault, s.plan.Extra = c.plan.Fault, c.plan.Extra
+				s.plan.DrainTimeout, s.plan.PullMin = c.plan.DrainTimeout, c.plan.PullMin
 				s.plan.PIDFile = or(c.plan.PIDFile, good.PIDFile)
 				s.replan()
 				s.plan = good
@@ -190,7 +202,9 @@ func TestSwapWhoseNewProcessIsKilledFailsAndLosesNothing(t *testing.T) {
 	s.plan.Probation = 50 * time.Second
 	s.replan()
 	s.wantFailureInProbation(l, "signal: killed", func(child record) { s.signal(child.PID, syscall.SIGKILL) })
-	s.wantFailureInProbation(l, "stopped before it was ready", func(child record) { s.signal(child.PID, syscall.SIGTERM) })
+	s.wantFailureInProbation(l, "stopped before it was ready", func(child record) {
+		s.signal(child.PID, syscall.SIGTERM)
+	})
 	s.plan.Probation = time.Nanosecond
 	s.replan()
 	s.swap()
@@ -223,7 +237,9 @@ func TestSwapWithoutDescriptorsFailsAndLosesNothing(t *testing.T) {
 			t.Fatal(a, err)
 		}
 		s.signal(before.PID, syscall.SIGHUP)
-		r := s.await(mark, "the end of a swap", func(r record) bool { return r.Msg == "swap failed" || r.Msg == "promoted" })
+		r := s.await(mark, "the end of a swap", func(r record) bool {
+			return r.Msg == "swap failed" || r.Msg == "promoted"
+		})
 		_ = c.Close()
 		if r.Msg == "promoted" {
 			break // so many are enough

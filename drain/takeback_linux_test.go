@@ -57,7 +57,9 @@ func (nobody) Exited() <-chan struct{} { return nil }
 // back before it comes to pause the reads of its packet sockets. It reads datagrams all the same.
 func TestDatagramsAreReadAfterASwapIsTakenBack(t *testing.T) {
 	t.Parallel()
-	for name, back := range map[string]lifecycle.OldPhase{"taken back": lifecycle.Back, "begun again": lifecycle.Starting} {
+	for name, back := range map[string]lifecycle.OldPhase{
+		"taken back": lifecycle.Back, "begun again": lifecycle.Starting,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sw := newSwap(3, 1, nil)

@@ -11,8 +11,8 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 )
 
-// A request that an older generation has read gets the context that one of this generation's own clients has, also where
-// a framework sets ConnContext after Track, as it may.
+// A request that an older generation has read gets the context that one of this generation's own
+// clients has, also where a framework sets ConnContext after Track, as it may.
 func TestForwardedRequestsHaveTheContextOfTheServer(t *testing.T) {
 	t.Parallel()
 	type base struct{}
@@ -28,8 +28,10 @@ func TestForwardedRequestsHaveTheContextOfTheServer(t *testing.T) {
 			defer s.endTest()
 			seen := make(chan context.Context, 1)
 			srv := &http.Server{
-				Handler:     http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Context() }),
-				BaseContext: func(net.Listener) context.Context { return context.WithValue(t.Context(), base{}, "mine") },
+				Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Context() }),
+				BaseContext: func(net.Listener) context.Context {
+					return context.WithValue(t.Context(), base{}, "mine")
+				},
 				ConnContext: with(early{}),
 			}
 			s.Track(srv)

@@ -28,7 +28,9 @@ func (g *gen) serveTLS(ln net.Listener, srv *http.Server) error {
 	case "looks at connections":
 		srv.TLSConfig = &tls.Config{VerifyConnection: func(tls.ConnectionState) error { return nil }}
 	case "a config a client":
-		srv.TLSConfig = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }}
+		srv.TLSConfig = &tls.Config{
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil },
+		}
 	case "keys of its own":
 		//lint:ignore SA1019 users have it still
 		srv.TLSConfig = &tls.Config{SessionTicketKey: [32]byte{1}}
@@ -48,7 +50,10 @@ func (g *gen) serveTLS(ln net.Listener, srv *http.Server) error {
 		}}
 		return g.svc.ServeTLS(ln, srv, "", "")
 	case "no cipher fits the key":
-		srv.TLSConfig = &tls.Config{CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}, MaxVersion: tls.VersionTLS12}
+		srv.TLSConfig = &tls.Config{
+			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA},
+			MaxVersion:   tls.VersionTLS12,
+		}
 		srv.Protocols = new(http.Protocols)
 		srv.Protocols.SetHTTP1(true)
 	}
@@ -58,13 +63,16 @@ func (g *gen) serveTLS(ln net.Listener, srv *http.Server) error {
 // Every client that comes back resumes its session, whichever generation it meets, and so does one that comes
 // back during the stop.
 func TestSessionsAreResumedAcrossSwaps(t *testing.T) {
-	each(t, map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}, func(t *testing.T, version uint16) {
+	each(t, map[string]uint16{
+		"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13,
+	}, func(t *testing.T, version uint16) {
 		s := start(t, tlsPlan(t, plan{IdleGrace: time.Millisecond}))
 		config := trusting(version)
 		s.wantVisit(config, false)
 		for range 10 {
 			s.wantVisit(config, true)
-			s.wantAlone(s.swap().PID) // the old one may be reached for a moment, and gives a handshake no more than its grace
+			// The old one may be reached for a moment, and gives a handshake no more than its grace.
+			s.wantAlone(s.swap().PID)
 			s.wantVisit(config, true)
 		}
 		s.do("pull")

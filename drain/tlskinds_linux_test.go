@@ -26,7 +26,8 @@ func (s *service) openssl(args ...string) *client {
 	defer near.Close()
 	defer far.Close()
 	nc := have(net.FileConn(near))(s)
-	cmd := exec.CommandContext(s.Context(), path, append([]string{"s_client", "-brief", "-connect", s.address()}, args...)...)
+	args = append([]string{"s_client", "-brief", "-connect", s.address()}, args...)
+	cmd := exec.CommandContext(s.Context(), path, args...)
 	cmd.Stdin, cmd.Stdout = far, far
 	must(s, cmd.Start())
 	s.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
@@ -82,7 +83,7 @@ func TestWhichConnectionsOverTLSMove(t *testing.T) {
 		"TLS 1.3, AES-128":    {dial: openssl("-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"), moves: true},
 		"TLS 1.3, AES-256":    {dial: openssl("-tls1_3", "-ciphersuites", "TLS_AES_256_GCM_SHA384"), moves: true},
 		"TLS 1.3, ChaCha20":   {dial: openssl("-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256")},
-		"TLS 1.3, retried":    {dial: openssl("-tls1_3", "-groups", "X448:P-256"), moves: true}, // by a HelloRetryRequest
+		"TLS 1.3, retried":    {dial: openssl("-tls1_3", "-groups", "X448:P-256"), moves: true}, // HelloRetryRequest
 		"TLS 1.3, resumed":    {dial: resumed(tls13), moves: true},
 		"mutual TLS 1.2":      {dial: plain(tls12), fault: "client certificates"},
 		"mutual TLS 1.3":      {dial: plain(tls13), fault: "client certificates"},

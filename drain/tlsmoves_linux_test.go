@@ -34,7 +34,9 @@ func (h *holding) release(n int) error {
 
 // Requests that are cut at every byte of their records, with a swap in the cut, are answered on the connection.
 func TestRequestsOverTLSAreCutBySwaps(t *testing.T) {
-	each(t, map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}, func(t *testing.T, version uint16) {
+	each(t, map[string]uint16{
+		"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13,
+	}, func(t *testing.T, version uint16) {
 		type cut struct {
 			*tls.Conn
 			under *holding
@@ -67,7 +69,8 @@ func TestRequestsOverTLSAreCutBySwaps(t *testing.T) {
 				if err != nil {
 					t.Fatalf("cut at %d: %v", swap*clients+i, err)
 				}
-				if body, err := io.ReadAll(resp.Body); resp.Close || err != nil || string(body) != fmt.Sprintf("%04d", i) {
+				body, err := io.ReadAll(resp.Body)
+				if resp.Close || err != nil || string(body) != fmt.Sprintf("%04d", i) {
 					t.Errorf("cut at %d: %q, %v; the last is %v", swap*clients+i, body, err, resp.Close)
 				}
 			}

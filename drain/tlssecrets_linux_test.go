@@ -91,7 +91,10 @@ func (o *overheard) traffic() [][]byte {
 	for a := sum(seed); len(block) < 2*(16+4); a = sum(a) {
 		block = append(block, sum(a, seed)...)
 	}
-	return [][]byte{append(bytes.Clone(block[:16]), block[32:36]...), append(bytes.Clone(block[16:32]), block[36:40]...)}
+	return [][]byte{
+		append(bytes.Clone(block[:16]), block[32:36]...),
+		append(bytes.Clone(block[16:32]), block[36:40]...),
+	}
 }
 
 // keys are those of AES-128, and of TLS 1.3 the IVs.
@@ -132,8 +135,8 @@ func forms(secret []byte) (all [][]byte) {
 	return all
 }
 
-// The secrets of connections that move are in memory and on the link alone: no log, event, status, metric or file of the
-// service has them, nor has the environment or the command line of a generation. The service writes no core file.
+// The secrets of connections that move are in memory and on the link alone: no log, event, status, metric or file of
+// the service has them, nor has the environment or the command line of a generation. The service writes no core file.
 func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{}), withControl)
 	var clients, logs []*overheard
@@ -206,7 +209,8 @@ func TestSecretsOfTLSAreWrittenNowhere(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d secrets, in %d forms each, sought in %d texts with %d bytes", len(secrets), len(forms(secrets[0])), len(written), n)
+	t.Logf("%d secrets, in %d forms each, sought in %d texts with %d bytes",
+		len(secrets), len(forms(secrets[0])), len(written), n)
 }
 
 // memoryOf is what a core file of the process would have of its own memory.
@@ -249,8 +253,9 @@ func (s *service) swapWith(gen int, clients []*overheard) {
 	}
 }
 
-// A process that has taken a connection over the link, and has handed it on, has nothing of what the link has carried in
-// its memory: not of its records, nor of a message, nor of its parts. Copies that Go makes of keys are not spoken of.
+// A process that has taken a connection over the link, and has handed it on, has nothing of what the
+// link has carried in its memory: not of its records, nor of a message, nor of its parts. Copies that
+// Go makes of keys are not spoken of.
 func TestSecretsOfTLSLeaveWithTheirConnection(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{}))
 	clients := []*overheard{s.overhear(tls.VersionTLS12), s.overhear(tls.VersionTLS13)}

@@ -29,8 +29,8 @@ func (c *countingGeneration) count(all *int64) {
 	}
 }
 
-// TestTotalsNeverFall scrapes a service at each step of its swaps: from the old generation as long as that may be asked,
-// then from the new one.
+// TestTotalsNeverFall scrapes a service at each step of its swaps: from the old generation as long as
+// that may be asked, then from the new one.
 func TestTotalsNeverFall(t *testing.T) {
 	t.Parallel()
 	var counted int64

@@ -83,8 +83,8 @@ func TestTwoVersionsUnderLoadLoseNothing(t *testing.T) {
 				}
 				for gen, hops := line.rest(); gen != to.Gen || hops != i+1; gen, hops = line.say() {
 					if gen != from.Gen || hops != i { // answered there just before it went over
-						t.Fatalf("%s: line %d is answered by generation %d, after %d others; want %d after %d", version, j, gen,
-							hops, to.Gen, i+1)
+						t.Fatalf("%s: line %d is answered by generation %d, after %d others; want %d after %d",
+							version, j, gen, hops, to.Gen, i+1)
 					}
 				}
 			}
@@ -133,7 +133,8 @@ func TestTwoVersionsPassOnWhatProbersHaveSeen(t *testing.T) {
 		for _, version := range then {
 			to := v.swapTo(s, version)
 			if st := s.mustControl("status"); !st.Pulled || len(st.Probers) != 1 {
-				t.Errorf("%s: pulled is %v, the probers are %+v; want the one that asked", version, st.Pulled, st.Probers)
+				t.Errorf("%s: pulled is %v, the probers are %+v; want the one that asked",
+					version, st.Pulled, st.Probers)
 			}
 			c := s.serving(to)
 			if a, err := c.ask("GET", "/ping", ""); err != nil || a.status != 501 {

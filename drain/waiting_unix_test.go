@@ -64,13 +64,14 @@ func TestWhatIsWaitedForIsSaid(t *testing.T) {
 	}
 	twice := func(s *service) { s.get("/ping"); s.get("/ping") }
 	older := func(s *service) { s.slow("slow"); s.swap(); s.event(1, "replaced") }
+	request := func(s *service) { s.slow("slow") }
 	each(t, map[string]row{
 		"a visitor":           {plan{}, func(s *service) { s.get("/ping") }, term, []string{once, leave}},
 		"a prober, by Ctrl-C": {plan{}, twice, syscall.SIGINT, []string{nowAndThen, leave}},
 		"a prober, in a pull": {plan{}, twice, pull, []string{nowAndThen}},
 		"PullMin":             {plan{PullMin: time.Hour}, func(*service) {}, pull, []string{"PullMin"}},
 		"Leave":               {plan{Fault: "slow leave"}, func(*service) {}, term, []string{"Config.Leave", leave}},
-		"a request":           {plan{}, func(s *service) { s.slow("slow") }, term, []string{`"1 active connection(s)"`, leave}},
+		"a request":           {plan{}, request, term, []string{`"1 active connection(s)"`, leave}},
 		"work": {plan{Worker: true, Fault: "slow work"}, func(s *service) { s.noteSince(0, 0, "work begun") },
 			term, []string{`"background work: worker"`, leave}},
 		"an older generation": {plan{}, older, term, []string{`"older generations: 1 (pid`, leave}},

@@ -62,7 +62,7 @@ func (s *service) wantPing(status int) {
 	}
 }
 
-// wantAnswerOn wants a request on that connection to be answered by that process, and tells whether the answer is the last.
+// wantAnswerOn wants that process to answer a request on that connection, and tells whether the answer is the last.
 func (s *service) wantAnswerOn(c *client, pid int) (last bool) {
 	s.Helper()
 	a, err := c.ask("POST", "/echo", "more")

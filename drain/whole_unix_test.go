@@ -88,7 +88,9 @@ func TestBinaryIsFoundAgain(t *testing.T) {
 			cmd.Dir, cmd.Path, cmd.Args = filepath.Dir(s.dir), s.binary, []string{"srv"}
 			cmd.Env = append(cmd.Env, "PATH="+filepath.Base(s.dir)+":/usr/bin:/bin")
 		},
-		"by a relative path": func(s *service, cmd *exec.Cmd) { cmd.Dir, cmd.Path, cmd.Args = s.dir, "./srv", []string{"./srv"} },
+		"by a relative path": func(s *service, cmd *exec.Cmd) {
+			cmd.Dir, cmd.Path, cmd.Args = s.dir, "./srv", []string{"./srv"}
+		},
 	}, func(t *testing.T, how func(s *service, cmd *exec.Cmd)) {
 		s := start(t, plan{ChangeDir: "/"}, how)
 		s.swap()
@@ -114,7 +116,8 @@ func TestListenWhenReadyIsRefused(t *testing.T) {
 			if strings.HasPrefix(network, "unix") {
 				address = filepath.Join(s.dir, network)
 			}
-			s.wantIn(s.do("listen", "network", network, "address", address), network, address, "before Run", "Config.Ready")
+			answer := s.do("listen", "network", network, "address", address)
+			s.wantIn(answer, network, address, "before Run", "Config.Ready")
 			wantNoFile(t, address)
 		}
 		s.swap()

@@ -105,16 +105,22 @@ func TestSwapErrorHasWhyTheProgramFailed(t *testing.T) {
 	const last = "no license for  this host"
 	rows := map[string]row{}
 	for _, r := range []row{
-		{"log.Fatal", "exit status 1; it said last: ", "exit status 1; for what it said see standard error"}, {"exit 3", "exit status 3; it said last: ", "exit status 3; for what it said see standard error"},
-		{"exit 0", "exited with 0 before it was ready; it said last: ", "exited with 0 before it was ready; for what it said see "},
+		{"log.Fatal", "exit status 1; it said last: ", "exit status 1; for what it said see standard error"},
+		{"exit 3", "exit status 3; it said last: ", "exit status 3; for what it said see standard error"},
+		{"exit 0", "exited with 0 before it was ready; it said last: ",
+			"exited with 0 before it was ready; for what it said see "},
 		{"killed", "; it said last: ", "signal: killed"},
-		{"panic", "exit status 2; it said last: panic: ", ""}, {"panic, with stacks", "exit status 2; it said last: panic: ", ""},
-		{"Fail", last + " (child pid=", ""}, {"Fail at length", "and more", ""},
+		{"panic", "exit status 2; it said last: panic: ", ""},
+		{"panic, with stacks", "exit status 2; it said last: panic: ", ""},
+		{"Fail", last + " (child pid=", ""},
+		{"Fail at length", "and more", ""},
 	} {
 		rows[r.fault] = r
 	}
 	each(t, rows, func(t *testing.T, r row) {
-		for kind, tweak := range map[string]func(*service, *exec.Cmd){"file": withControl, "pipe": piped, "journal": journaled} {
+		for kind, tweak := range map[string]func(*service, *exec.Cmd){
+			"file": withControl, "pipe": piped, "journal": journaled,
+		} {
 			t.Run(kind, func(t *testing.T) {
 				s := start(t, plan{Last: last}, withControl, tweak)
 				s.nextHas(r.fault)
@@ -144,7 +150,8 @@ func TestSwapErrorNamesAPortOfTheProgramsOwn(t *testing.T) {
 	each(t, map[string]func(*service, *exec.Cmd){"file": withControl, "pipe": piped},
 		func(t *testing.T, tweak func(*service, *exec.Cmd)) {
 			s := start(t, plan{Fault: "net.Listen", Last: freePort(t)}, withControl, tweak)
-			s.failedSwap("metrics: listen tcp "+s.plan.Last+": bind: address already in use", "held by this process itself", "by Listen of the service")
+			s.failedSwap("metrics: listen tcp "+s.plan.Last+": bind: address already in use",
+				"held by this process itself", "by Listen of the service")
 			s.plan.Last = freePort(t)
 			s.replan()
 			s.swap()
