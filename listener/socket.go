@@ -135,7 +135,8 @@ func (so *socket) close() error {
 	}
 	so.settleRest()
 	if so.set.leaving.Load() == nil {
-		so.resting.Abandon() // what can't be woken for want of descriptors: Accept waits for it, and its server for Accept
+		// What can't be woken for want of descriptors is left: Accept waits for it, and its server for Accept.
+		so.resting.Abandon()
 	}
 	so.closed = true
 	so.cond.Broadcast()

@@ -43,7 +43,8 @@ func (g *guests) of(t *testing.T, n int) (r *Rest[guest], clients []int) {
 	defer g.Unlock()
 	r = Begin[guest](g, restTime/2)
 	for i := range n {
-		pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+		const kind = syscall.SOCK_STREAM | syscall.SOCK_NONBLOCK | syscall.SOCK_CLOEXEC
+		pair, err := syscall.Socketpair(syscall.AF_UNIX, kind, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,10 +96,12 @@ func TestRest(t *testing.T) {
 			{nil, append([]guest{1, 2}, upTo(4, 21)...)}, {nil, upTo(22, 40)}, {nil, nil},
 		},
 		"a place means nothing without its guest": {
-			{func(_ *guests, r *Rest[guest]) { r.Wake(3, 4); r.Remove(5, 2); r.Wake(1, 40) }, nil}, {nil, upTo(1, 20)},
+			{func(_ *guests, r *Rest[guest]) { r.Wake(3, 4); r.Remove(5, 2); r.Wake(1, 40) }, nil},
+			{nil, upTo(1, 20)},
 		},
 		"one that is to be tried later has all go at the next tick": {
-			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{2: Later} }, nil}, {nil, upTo(1, 20)},
+			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{2: Later} }, nil},
+			{nil, upTo(1, 20)},
 			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, append([]guest{2}, upTo(21, 40)...)}, {nil, nil},
 		},
 		"without descriptors no other one is tried": {
@@ -107,7 +110,8 @@ func TestRest(t *testing.T) {
 		},
 		"one that another process may take keeps nobody, and has its turn again": {
 			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{1: Stays} }, nil}, {nil, upTo(1, 20)},
-			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, append([]guest{1}, upTo(21, 39)...)}, {nil, []guest{40}},
+			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, append([]guest{1}, upTo(21, 39)...)},
+			{nil, []guest{40}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
