@@ -26,7 +26,7 @@ FUZZERS = \
 	FuzzTable:./listener/internal/h2state:5000 \
 	FuzzImport:./health:10000
 
-.PHONY: help test e2e flows races bench alloc lint cross deps fuzz versions oldest
+.PHONY: help test e2e flows races bench alloc format vet lint cross deps fuzz versions oldest
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -51,12 +51,16 @@ bench: ## what tracking costs: the ratio to bare net/http, and allocations
 alloc: ## the tests of allocations, which the race detector hides
 	$(GO) test -count=1 -run Alloc ./listener ./health
 
-lint: ## format, vet, golangci-lint (.golangci.yml), shellcheck
+format: ## what gofmt would change
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
 		[ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+
+vet: ## go vet of both modules
+	@set -e; for module in $(MODULES); do $(GO) -C $$module vet ./...; done
+
+lint: format vet ## format, vet, golangci-lint (.golangci.yml), shellcheck
 	@set -e; for module in $(MODULES); do \
 		echo "lint $$module"; \
-		$(GO) -C $$module vet ./...; \
 		(cd $$module && $(GO) run $(GOLANGCI) run --allow-parallel-runners ./...); \
 	done
 	git ls-files '*.sh' '.ci/*' | xargs shellcheck

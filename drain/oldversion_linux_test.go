@@ -38,8 +38,10 @@ type missing string
 func (m missing) Error() string { return string(m) }
 
 var buildOld = sync.OnceValues(func() (path string, err error) {
-	_, file, _, _ := runtime.Caller(0)
-	root := filepath.Dir(filepath.Dir(file))
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return "", err
+	}
 	out, err := exec.Command("git", "-C", root, "rev-parse", "--verify", oldVersion+"^{commit}").CombinedOutput()
 	if err != nil {
 		return "", missing(fmt.Sprintf("the history up to %.7s is missing (git fetch --unshallow gets it): %v\n%s",

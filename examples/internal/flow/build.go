@@ -5,11 +5,11 @@ package flow
 import (
 	"flag"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -66,11 +66,21 @@ func heedSignals() {
 	}
 }
 
-// Examples returns the path of the examples folder.
-func Examples() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
+// Examples returns the path of the examples folder, which the working directory lies in: go test and go run see to that,
+// and a build by -trimpath knows no other way.
+func Examples() string { return examples }
+
+var examples = func() string {
+	start, err := os.Getwd()
+	for dir := start; ; dir = filepath.Dir(dir) {
+		if _, missing := os.Stat(filepath.Join(dir, "internal", "flow")); missing == nil {
+			return dir
+		}
+		if err != nil || dir == filepath.Dir(dir) {
+			log.Fatalf("run it in the folder examples: %s is not in it (%v)", start, err)
+		}
+	}
+}()
 
 // Build returns a build of examples/<service>, made once for all tests of a package. With a fault,
 // it is a build of examples/internal/faulty, which takes the same flags.
