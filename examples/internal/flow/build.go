@@ -66,8 +66,8 @@ func heedSignals() {
 	}
 }
 
-// Examples returns the path of the examples folder, which the working directory lies in: go test and go run see to that,
-// and a build by -trimpath knows no other way.
+// Examples returns the path of the examples folder, which the working directory lies in: go test and go run see to
+// that, and a build by -trimpath knows no other way.
 func Examples() string { return examples }
 
 var examples = func() string {

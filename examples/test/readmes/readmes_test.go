@@ -263,7 +263,8 @@ func newSession(t testing.TB, engine string) *session {
 	for _, name := range []string{"GOCACHE", "GOMODCACHE"} { // a home of its own has none of what Go keeps
 		cmd.Env = append(cmd.Env, name+"="+goEnv(t, name))
 	}
-	// The copy is no repository; and what one session has compiled, another one finds in the cache, wherever its copy is.
+	// The copy is no repository; and what one session has compiled, another one finds in the cache, wherever its copy
+	// is.
 	cmd.Env = append(os.Environ(), append(cmd.Env, "GOFLAGS=-buildvcs=false -trimpath")...)
 	s.input, s.shell = out, flow.Start(t, cmd)
 	_ = in.Close()

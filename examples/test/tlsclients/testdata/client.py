@@ -24,6 +24,8 @@ class Requests:
     def __init__(self, context):
         from requests import Session, adapters
 
+        context.check_hostname = False  # urllib3 looks at the name; urllib3 1.26 can't have this too, for an address
+
         class Adapter(adapters.HTTPAdapter):
             def init_poolmanager(self, *args, **kwargs):
                 super().init_poolmanager(*args, ssl_context=context, **kwargs)
