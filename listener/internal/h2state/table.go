@@ -15,8 +15,9 @@ type Table struct {
 	lost    bool
 }
 
-// entry says where its name and its value begin, and its value ends, gone included.
-type entry struct{ name, value, end, size int }
+// entry says where its name and its value begin, and its value ends, gone included. The name has at least so many
+// octets, 0 for a static one.
+type entry struct{ name, value, end, size, octets int }
 
 // How HPACK (6.1 to 6.3, 4.1 and appendix A) begins a field, and what an entry adds to its length.
 const (
@@ -80,18 +81,17 @@ func (t *Table) field(p []byte) []byte {
 func (t *Table) insert(p []byte) (rest []byte) {
 	at := t.gone + len(t.text)
 	index, p := t.number(p, 6)
-	least := overhead
+	octets := 0
 	switch own := len(t.entries) - (index - static); {
 	case index == 0:
 		var name []byte
-		var n int
-		name, n, p = t.str(p)
-		least += n
+		name, octets, p = t.str(p)
 		t.text = append(append(t.text, incremental), name...)
 	case index <= static:
 		t.text = append(t.text, incremental|byte(index))
 	case own >= 0:
 		from := t.entries[own]
+		octets = from.octets
 		t.text = append(t.text, t.text[from.name-t.gone:from.value-t.gone]...)
 	default:
 		t.lost = true
@@ -102,7 +102,7 @@ func (t *Table) insert(p []byte) (rest []byte) {
 	}
 	valueAt := t.gone + len(t.text)
 	t.text = append(t.text, value...)
-	e := entry{at, valueAt, t.gone + len(t.text), least + n}
+	e := entry{at, valueAt, t.gone + len(t.text), overhead + octets + n, octets}
 	t.entries = append(t.entries, e)
 	t.size += e.size
 	t.evict()

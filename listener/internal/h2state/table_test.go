@@ -53,6 +53,27 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// An entry that has another one's name has its length, too: or a client that repeats a long one would have it kept, and
+// moved, for as many entries as would fit without.
+func TestNamesOfEntriesTakeRoom(t *testing.T) {
+	const most = defaultSize*longestCode/8 + defaultSize // bytes of text, for a table of that size
+	for name, first := range map[string]string{
+		"plain":             "\x40\x7f\xa1\x1e" + strings.Repeat("n", 4000) + "\x00",
+		"in Huffman's code": "\x40\xff\x99\x74" + strings.Repeat("\xff", 15000) + "\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTable(defaultSize, nil)
+			table.Feed([]byte(first))
+			for range 1000 {
+				table.Feed([]byte("\x7e\x00")) // the name of the newest, and no value
+				if text, known := table.Text(); !known || len(text) == 0 || len(text) > most {
+					t.Fatalf("%d bytes, known %v; want %d at most", len(text), known, most)
+				}
+			}
+		})
+	}
+}
+
 // A table that is fed anything stays within bounds, and what it says gives the same table again.
 func FuzzTable(f *testing.F) {
 	f.Add([]byte(pathA+custom), []byte("\x7e\x01c\x20\x3f\xe1\x1f"+customHuf))
