@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -403,6 +404,85 @@ func TestHTTP2ClientThatDoesNotReadHoldsNobody(t *testing.T) {
 			t.Error("the handler still writes")
 		}
 	})
+}
+
+// Nor may it keep the others, nor who calls Leave or Hurry, where its buffer is full and nobody writes just then.
+func TestHTTP2ClientThatDoesNotReadHoldsNoOther(t *testing.T) {
+	eachKind(t, func(t *testing.T, kind string) {
+		for name, test := range map[string]func(t *testing.T, one *generation, other *client){
+			"Leave": func(t *testing.T, one *generation, other *client) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer one.set.Close() // before Leave is waited for
+				defer cancel()
+				go func() { _ = one.set.Leave(ctx, nil, 20*time.Millisecond) }()
+				_ = other.nc.SetReadDeadline(time.Now().Add(patience / 2))
+				if _, err := other.br.ReadByte(); !errors.Is(err, io.EOF) {
+					t.Errorf("another client, at rest: %v, want the end", err)
+				}
+			},
+			"Hurry": func(t *testing.T, one *generation, _ *client) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer one.set.Close()
+				defer cancel()
+				refuse := func(tickets []Ticket, _ []syscall.Conn) ([]bool, error) {
+					return make([]bool, len(tickets)), nil
+				}
+				go func() { _ = one.set.Leave(ctx, refuse, time.Hour) }() // which tells those that may move later
+				<-one.set.Shut()
+				over := make(chan struct{})
+				go func() {
+					defer close(over)
+					one.set.Hurry(20 * time.Millisecond)
+				}()
+				select {
+				case <-over:
+				case <-time.After(patience / 2):
+					t.Error("Hurry has not returned")
+				}
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				begun, end := make(chan struct{}), make(chan struct{})
+				defer close(end)
+				h := func(_ http.ResponseWriter, r *http.Request) {
+					if r.ProtoMajor == 2 {
+						close(begun)
+						<-end
+					}
+				}
+				one := firstHTTP2(t, kind, &http.Server{Handler: http.HandlerFunc(h)})
+				c := dialHTTP2(t, one, kind)
+				c.frame(h2frame.TypeHeaders, h2frame.FlagEndBlock|h2frame.FlagEndStream, 1, postHead)
+				<-begun
+				for _, own := range one.set.all() {
+					fill(own.Conn)
+				}
+				other := dial(t, one)
+				if kind == "h2" {
+					nc := tls.Client(other.nc, &tls.Config{InsecureSkipVerify: true})
+					other.nc, other.br = nc, bufio.NewReader(nc)
+				}
+				other.ask("")
+				time.Sleep(50 * time.Millisecond) // the server reads again
+				test(t, one, other)
+			})
+		}
+	})
+}
+
+// fill writes until the buffers of a connection are full, and do not grow.
+func fill(nc net.Conn) {
+	for more := true; more; {
+		more = false
+		_ = nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		for err := error(nil); err == nil; {
+			var n int
+			n, err = nc.Write(make([]byte, 64<<10))
+			more = more || n > 0
+		}
+	}
+	_ = nc.SetWriteDeadline(time.Time{})
 }
 
 // transport is Go's client.

@@ -24,7 +24,7 @@ func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace t
 		}
 		f := c.h2.Load()
 		if at == 0 {
-			tell(f, grace)
+			go tell(f, grace) // which waits for a client whose buffer is full
 		} else {
 			time.AfterFunc(at, func() { tell(f, grace) })
 		}
