@@ -87,22 +87,24 @@ const sweepTime = time.Second
 
 // AcceptQueued takes connections out of the kernel's queue and gives them to take, until that says
 // no: those that are there, but not more than most, nor for longer than sweepTime. For want of a
-// descriptor they stay in the queue.
+// descriptor they stay in the queue. While take runs, somebody may close the socket.
 func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) error {
 	until := time.Now().Add(sweepTime)
-	return control(ln, func(fd int) error {
-		for n := 0; n < most && time.Now().Before(until); {
-			nfd, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			switch {
-			case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
-				continue
-			case err != nil || !take(os.NewFile(uintptr(nfd), "accepted")):
-				return err
-			}
-			n++
+	for n := 0; n < most && time.Now().Before(until); {
+		var nfd int
+		err := control(ln, func(fd int) (err error) {
+			nfd, _, err = unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			return err
+		})
+		switch {
+		case errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECONNABORTED):
+			continue
+		case err != nil || !take(os.NewFile(uintptr(nfd), "accepted")):
+			return err
 		}
-		return nil
-	})
+		n++
+	}
+	return nil
 }
 
 // ReserveFDs sets n descriptors aside until release is called. It is false when there are not so
