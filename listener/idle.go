@@ -23,11 +23,7 @@ func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace t
 			at += grace / 2
 		}
 		f := c.h2.Load()
-		if at == 0 {
-			go tell(f, grace) // which waits for a client whose buffer is full
-		} else {
-			time.AfterFunc(at, func() { tell(f, grace) })
-		}
+		time.AfterFunc(at, func() { tell(f, grace) }) // it waits for a client whose buffer is full
 	}
 }
 

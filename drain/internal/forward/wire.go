@@ -188,16 +188,16 @@ func receive(from io.Reader) (m message, err error) {
 	if _, err = io.ReadFull(from, sizes[:]); err != nil {
 		return m, err
 	}
-	fields := binary.BigEndian.Uint32(sizes[:])
-	b := make([]byte, int(fields)+int(binary.BigEndian.Uint32(sizes[4:])))
-	if _, err = io.ReadFull(from, b); err != nil {
-		return m, err
-	}
 	defer func() {
 		if recover() != nil {
 			err = errShort
 		}
 	}()
+	fields := binary.BigEndian.Uint32(sizes[:])
+	b := make([]byte, int(fields)+int(binary.BigEndian.Uint32(sizes[4:])))
+	if _, err = io.ReadFull(from, b); err != nil {
+		return m, err
+	}
 	m.data = b[fields:]
 	m.code(&code{b: b[:fields], text_: string(b[:fields]), reads: true})
 	if m.Op == "serve" && (m.About == nil || m.Request == nil) {

@@ -64,8 +64,8 @@ func (f *Conn) Leave(grace time.Duration) {
 	p.mu.Lock()
 	begun := f.drain.CompareAndSwap(nil, p)
 	if begun {
+		p.mark(grace) // before the timer can be over, see graceOver
 		p.graceTimer = time.AfterFunc(grace, p.graceOver)
-		p.mark(grace)
 	}
 	p.mu.Unlock()
 	if !begun {
@@ -176,6 +176,10 @@ func (p *drain) queuePing(n uint32, renew bool) {
 // waited for. Before that, one that lives has longer.
 func (p *drain) graceOver() {
 	p.mu.Lock()
+	if p.at.IsZero() || time.Now().Before(p.at) { // it was renewed just then
+		p.mu.Unlock()
+		return
+	}
 	ended := p.f.ended.Load()
 	more := time.Duration(0)
 	if !ended && p.lives() {

@@ -250,3 +250,33 @@ func TestFramedWaitsForEachPing(t *testing.T) {
 		})
 	}
 }
+
+// A grace that is over while a PING comes back is not, where the PING was first to be heard of.
+func TestAGraceThatWasRenewedIsNotOver(t *testing.T) {
+	for name, renew := range map[string]func(p *drain){
+		"by the PING":     func(p *drain) { p.awaited.Store(1); p.pongReceived(0) },
+		"by the next one": func(p *drain) { p.awaited.Store(1); p.pongReceived(0); p.queuePing(2, true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				f := &Conn{Conn: far, below: new(nether)}
+				f.Leave(liveMost)
+				p := f.drain.Load()
+				time.Sleep(liveMost - time.Nanosecond)
+				renew(p)
+				p.graceOver() // the timer's, which waited
+				if f.ended.Load() {
+					t.Error("it is over")
+				}
+				time.Sleep(time.Minute)
+				if !f.ended.Load() {
+					t.Error("the next one is never over")
+				}
+				p.stop()
+				_ = near.Close()
+				_ = far.Close()
+			})
+		})
+	}
+}
