@@ -39,6 +39,9 @@ func Cure(network, address string, err error) string {
 	var dnsErr *net.DNSError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
+		if mode, there := noSocket(network, address); there {
+			return fmt.Sprintf("; what is there is no socket (%v), and stays: use another path, or move it away", mode)
+		}
 		switch who := place.Holder(network, address); {
 		case strings.Contains(who, place.Self):
 			return "; the address is held by " + who + ": open that listener by Listen of the service, not by " +
@@ -59,6 +62,19 @@ func Cure(network, address string, err error) string {
 		return "; want host:port, for instance \":8080\" or \"127.0.0.1:8080\""
 	}
 	return ""
+}
+
+// noSocket tells of a file that is in the way of a unix socket. The kernel says of it, too, that the address is in use,
+// which nobody holds.
+func noSocket(network, path string) (fs.FileMode, bool) {
+	if !place.IsUnix(network) || strings.HasPrefix(path, "@") {
+		return 0, false
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, false
+	}
+	return info.Mode(), info.Mode().Type() != fs.ModeSocket
 }
 
 // removeStale removes the file of a unix socket that its process left behind. Nobody answers on

@@ -176,11 +176,15 @@ func TestUnixSocketFile(t *testing.T) {
 
 func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 	busy := mustOpen(t, "tcp", "127.0.0.1:0")
+	file := filepath.Join(t.TempDir(), "file")
+	check(t, os.WriteFile(file, nil, 0o600))
 	for _, x := range []struct {
 		network, address string
 		is               error
 		says             string
 	}{
+		{"unix", file, syscall.EADDRINUSE, "use another path"},
+		{"unix", filepath.Dir(file), syscall.EADDRINUSE, "use another path"},
 		{"tcp", busy.Addr().String(), syscall.EADDRINUSE, "the address"},
 		{"tcp", "192.0.2.1:0", syscall.EADDRNOTAVAIL, "no interface of this machine"},
 		{"unix", "/nonexistent/s", fs.ErrNotExist, "create the folder"},
