@@ -45,8 +45,8 @@ func (f *Flags) main(cfg *drain.Config, run func(cfg drain.Config) error) error 
 
 // Command does what -s says, and reports whether it says something. It returns when the running
 // service has done it, or with the reason for which it could not; see drain.Control. The answer to
-// status and metrics goes to out; that to health, for which it waits 5s at most, is a line such as
-// "pulled, generation 2". The end of ctx ends the waiting, not what was asked for.
+// status, metrics and health goes to out; that to health is a line such as "pulled, generation 2". For
+// these three it waits 5s at most. The end of ctx ends the waiting, not what was asked for.
 func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err error) {
 	if f.command == "" {
 		return false, nil
@@ -54,14 +54,11 @@ func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err erro
 	if *f.control == "" {
 		return true, errors.New("-s needs -control, the socket of the running service")
 	}
-	if f.command == "health" {
-		err = f.health(ctx, out)
-	} else {
-		var answer []byte
-		answer, err = drain.Control(ctx, *f.control, f.command)
-		if err == nil && (f.command == "status" || f.command == "metrics") {
-			_, err = out.Write(answer)
-		}
+	switch f.command {
+	case "status", "metrics", "health":
+		err = f.ask(ctx, out)
+	default:
+		_, err = drain.Control(ctx, *f.control, f.command)
 	}
 	if err != nil {
 		err = fmt.Errorf("-s %s: %w", f.command, err)
@@ -69,22 +66,26 @@ func (f *Flags) Command(ctx context.Context, out io.Writer) (done bool, err erro
 	return true, err
 }
 
-// healthTime is for a service that hangs: a supervisor waits for the check.
-const healthTime = 5 * time.Second
+// askTime is for a service that hangs, or has no descriptor left to accept with: a supervisor waits for health, and a
+// job of cron for metrics. A service answers these at once.
+const askTime = 5 * time.Second
 
-func (f *Flags) health(ctx context.Context, out io.Writer) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, healthTime, fmt.Errorf("no answer in %v", healthTime))
+// ask is for the commands that change nothing.
+func (f *Flags) ask(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, askTime, fmt.Errorf("no answer in %v", askTime))
 	defer cancel()
-	answer, err := drain.Control(ctx, *f.control, "health")
-	if ctx.Err() != nil {
+	answer, err := drain.Control(ctx, *f.control, f.command)
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var st drain.Status
-	if err == nil {
-		err = json.Unmarshal(answer, &st)
+	if err == nil && f.command == "health" {
+		var st drain.Status
+		if err = json.Unmarshal(answer, &st); err == nil {
+			answer = fmt.Appendf(nil, "%s, generation %d\n", st.Phase, st.Generation)
+		}
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(out, "%s, generation %d\n", st.Phase, st.Generation)
+		_, err = out.Write(answer)
 	}
 	return err
 }

@@ -231,3 +231,28 @@ func TestHealth(t *testing.T) {
 		})
 	}
 }
+
+// TestQuestionsToAServiceThatHangs: what only asks has its answer at once or never. A cron job that asks for metrics
+// would hang, too, and the next one beside it.
+func TestQuestionsToAServiceThatHangs(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "drainflag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ln, err := net.Listen("unix", filepath.Join(dir, "s")) // the kernel connects, and nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	for _, command := range []string{"status", "metrics", "health"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			_, errs, code := run(t, "", "-s", command, "-control", ln.Addr().String())
+			if want := "-s " + command + ": no answer in 5s"; code != 1 || !strings.Contains(errs, want) {
+				t.Errorf("exit code %d, %q; want 1, %q", code, errs, want)
+			}
+		})
+	}
+}
