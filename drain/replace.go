@@ -254,8 +254,11 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 	if e.Why != "" {
 		err = fmt.Errorf("%s (%w)", strings.TrimPrefix(e.Why, "drain: "), err)
 	}
-	if errors.Is(err, syscall.ENOEXEC) {
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
 		err = fmt.Errorf("%w; %s is no program for this machine", err, r.os.binary)
+	case errors.Is(err, syscall.EMFILE):
+		err = fmt.Errorf("%w; raise the limit of this process (LimitNOFILE=, ulimit -n)", err)
 	}
 	r.manager.swapFailed(err)
 	cause := err

@@ -245,7 +245,7 @@ func TestSwapWithoutDescriptorsFailsAndLosesNothing(t *testing.T) {
 			break // so many are enough
 		}
 		failed++
-		s.wantFailed(l, mark, before, "too many open files")
+		s.wantFailed(l, mark, before, "too many open files; raise the limit of this process (LimitNOFILE=, ulimit -n)")
 		s.swap()
 	}
 	if failed == 0 {

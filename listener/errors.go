@@ -44,8 +44,8 @@ func Cure(network, address string, err error) string {
 		}
 		switch who := place.Holder(network, address); {
 		case strings.Contains(who, place.Self):
-			return "; the address is held by " + who + ": open that listener by Listen of the service, not by " +
-				"net.Listen, and the next generation inherits it"
+			return "; the address is held by " + who + ": use another one here, or open that listener by Listen of " +
+				"the service, not by net.Listen, and the next generation inherits it"
 		case who != "":
 			return "; the address is held by " + who + ": stop it, use another address, or open that " +
 				"listener by Listen, too"
