@@ -3,8 +3,8 @@
 #
 #   server 127.0.0.1:8081 weight=100; # a
 #
-# and reloads nginx. Until the last worker with the old configuration is gone, they may
-# send requests by that. It needs ps.
+# and reloads nginx. Further parameters of a server stay as they are. Until the last worker with the
+# old configuration is gone, they may send requests by that. It needs ps.
 # shellcheck shell=sh
 
 : "${RUN_NGINX:=nginx}"      # as it was started: nginx -p DIR -c FILE. (NGINX is nginx's own variable)
@@ -28,12 +28,19 @@ balancer_settings() {
 
 # status is down, or its weight.
 balancer_status() {
-	awk -v node="$1" '$1 == "server" && $NF == node && $(NF - 1) == "#" { sub(";", "", $3); print $3 }' "$SERVERS"
+	awk -v node="$1" '
+		$1 == "server" && $NF == node && $(NF - 1) == "#" {
+			for (i = NF - 2; i > 2 && is != "down"; i--) {
+				sub(";", "", $i)
+				if ($i == "down" || $i ~ /^weight=/) is = $i
+			}
+			print is
+		}' "$SERVERS"
 }
 balancer_ready() { case $(balancer_status "$1") in weight=*) ;; *) return 1 ;; esac }
 
 balancer_out() {
-	awk -v node="$1" '$1 == "server" && $NF != node && !/ down; / { n++ } END { exit !n }' "$SERVERS" ||
+	awk -v node="$1" '$1 == "server" && $NF != node && !/[ \t]down[ ;]/ { n++ } END { exit !n }' "$SERVERS" ||
 		fail 1 "$1 is the last server in $SERVERS that is not down"
 	edit "$1" down
 }
@@ -43,7 +50,15 @@ balancer_in() { edit "$1" "weight=$2"; }
 edit() { # node, parameter
 	{
 		awk -v node="$1" -v want="$2" '
-			$1 == "server" && $NF == node && $(NF - 1) == "#" { print "server", $2, want "; #", node; next }
+			$1 == "server" && $NF == node && $(NF - 1) == "#" {
+				line = "server " $2
+				for (i = 3; i < NF - 1; i++) {
+					sub(";", "", $i)
+					if ($i != "" && $i != "down" && $i !~ /^weight=/) line = line " " $i
+				}
+				print line, want "; #", node
+				next
+			}
 			{ print }' "$SERVERS" >"$SERVERS.new" && cp "$SERVERS" "$SERVERS.old" && mv "$SERVERS.new" "$SERVERS"
 	} || fail 6 "cannot write to $SERVERS"
 	# shellcheck disable=SC2086 # a command and its arguments

@@ -4,6 +4,7 @@ package nginx
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -203,6 +204,12 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, line := range []string{"server 127.0.0.1:1; # a", "server 127.0.0.1:1 max_fails=0; # a"} {
+		flow.WriteFile(t, s.dir, "servers.conf", line+"\n"+string(text[bytes.IndexByte(text, '\n')+1:]))
+		if code := s.publish(upgrade); code != 6 { // it would seem to have no traffic
+			t.Errorf("%s: exit code %d, want 6", line, code)
+		}
+	}
 	flow.WriteFile(t, s.dir, "servers.conf", string(text)+"nonsense;\n")
 	pid := s.a.PID()
 	if code := s.publish(upgrade); code != 6 {
@@ -211,9 +218,15 @@ func TestRefused(t *testing.T) {
 	if s.a.PID() != pid {
 		t.Error("a was touched")
 	}
+	// What else a line says stays, wherever it stands.
+	text = []byte(strings.ReplaceAll(string(text), "weight=100;", "max_fails=0 weight=100 fail_timeout=3s;"))
 	flow.WriteFile(t, s.dir, "servers.conf", string(text))
 	if code := s.publish(upgrade); code != 0 {
 		t.Errorf("exit code %d after that, want 0", code)
+	}
+	got, err := os.ReadFile(servers)
+	if want := "max_fails=0 fail_timeout=3s weight=100; # "; err != nil || strings.Count(string(got), want) != 2 {
+		t.Errorf("servers.conf, want %q in both lines (%v):\n%s", want, err, got)
 	}
 	s.versions(t, "v2", "v2")
 }
