@@ -3,7 +3,9 @@
 
 begin() { # file
 	! under_way || fail 7 "a release is under way: continue or rollback first"
+	case $1 in -*) set -- "./$1" ;; esac # it is no option
 	{ [ -f "$1" ] && [ -s "$1" ]; } || fail 2 "$1 is not there, or empty: name the new binary"
+	[ -r "$1" ] || fail 2 "$1 cannot be read: be a user who may"
 	file=$1
 	right_settings
 	balancer settings || exit
@@ -54,10 +56,13 @@ begin() { # file
 # right_settings: what is wrong is found before a node is touched.
 right_settings() {
 	for node in $NODES; do
-		case $node in *[!A-Za-z0-9._-]*) fail 6 "NODES: \"$node\": want letters, digits, and any of . _ -" ;; esac
+		case $node in [.-]* | *[!A-Za-z0-9._-]*)
+			fail 6 "NODES: \"$node\": want letters, digits, and any of . _ -, of which no . or - is the first" ;;
+		esac
 	done
 	# shellcheck disable=SC2086
 	set -- $NODES
+	[ -z "$(printf '%s\n' "$@" | sort | uniq -d)" ] || fail 6 "NODES is \"$NODES\": want each name once"
 	case $METHOD:$# in
 	swap:0 | restart:[01]) fail 6 "NODES is \"$NODES\": want the names of two nodes or more; METHOD=swap does with one" ;;
 	restart:* | swap:*) ;;
@@ -70,6 +75,8 @@ right_settings() {
 	[ "$WEIGHT" = 100 ] || [ -n "$balancer_weights" ] || fail 6 "WEIGHT is $WEIGHT: this BALANCER knows nothing but 100"
 	case "$GATE${CHECK-}$VERSION" in *"
 "*) fail 6 "GATE, CHECK and VERSION: want one line each" ;; esac
+	label=$(word "$VERSION")
+	[ "${#label}" -le 200 ] || fail 6 "VERSION is longer than 200 bytes, which is too long for the name of a folder"
 	runnable GATE "$GATE"
 	runnable ON "$ON"
 	if [ -z "$ON" ]; then

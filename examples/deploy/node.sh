@@ -96,13 +96,6 @@ tell() { # maybe sum
 		"back=$(way_back "$id")" "claim=$key" "holder=$(printf '%s' "$holder" | tr , ' ')"
 	[ $# = 0 ] || if (has "$1" >/dev/null 2>&1); then echo has=yes; else echo has=no; fi
 }
-last_id() {
-	for n in $(numbers | sort -nr); do
-		for file in "$folder/$n/id" "$folder/$n"-*/id; do
-			[ ! -r "$file" ] || { cat "$file" && return; }
-		done
-	done
-}
 
 note() { noted "$*"; }
 

@@ -21,7 +21,8 @@ carried() {
 	for name in CHECK EMPTY_TIMEOUT STEP_TIMEOUT KEEP START_TIMEOUT STOP_TIMEOUT RELOAD_TIMEOUT KILL; do
 		eval "[ -z \"\${$name:-}\" ] || printf \"%s='%s'\\n\" $name \"\$$name\""
 	done
-	[ -z "$SETTINGS" ] || { echo SETTINGS=carried && sed -n '/^APP_/p' "$SETTINGS"; }
+	# Unlike sed, grep ends the last line, too: an empty one has to follow.
+	[ -z "$SETTINGS" ] || { echo SETTINGS=carried && { grep '^APP_' "$SETTINGS" || :; }; }
 	echo
 }
 
@@ -81,7 +82,10 @@ lock() {
 		within "$STEP_TIMEOUT" flock -n 9 ||
 			fail 7 "a step of the release of $by, which is gone, is not over after $STEP_TIMEOUT s"
 	fi
-	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock"
+	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock" || fail 6 "cannot write $STATE/lock: nothing was touched"
+	# A full disk may have cut the last line short. The next one must not become a part of it.
+	[ ! -s "$STATE/journal" ] || [ -z "$(tail -c 1 "$STATE/journal")" ] || echo ' (cut short)' >>"$STATE/journal" ||
+		fail 6 "cannot write $STATE/journal: nothing was touched"
 }
 runs() { # somebody has the lock, and lives
 	[ -e "$STATE/lock" ] && ! (exec 9<"$STATE/lock" && flock -n 9) && held

@@ -127,7 +127,11 @@ undone() { # message
 
 # spared: the others can do without it, or do already.
 spared() { # node
-	balancer ready "$1" || return 0
+	balancer ready "$1" || {
+		[ -n "$(balancer status "$1")" ] && return
+		say "$1 is not touched: the balancer does not say how it is" >&2
+		return 1
+	}
 	for other in $NODES; do
 		if [ "$other" != "$1" ] && ! { balancer ready "$other" && at_node check "$other"; }; then
 			go_on
@@ -294,7 +298,7 @@ revert() { # node
 	note "old $1"
 }
 
-# back takes the node first that is out of traffic already.
+# back takes the nodes first that are out of traffic already, and looks at those that have their old version.
 back() {
 	if [ "$METHOD" = colours ] && [ -z "$live" ] && is_at "$new" new; then
 		fail 6 "there was nothing before $new, which stays as it is"
@@ -303,10 +307,11 @@ back() {
 	if [ "$METHOD" = colours ]; then
 		stay
 	else
-		for word in taken new; do
+		for word in taken changed old new; do
 			for node in $NODES; do
 				is_at "$node" $word || continue
 				go_on
+				if [ $word = old ] && { noted "dead $node" || noted "unwell $node" || at_node check "$node"; }; then continue; fi
 				if [ $word = new ] && noted "dead $node"; then
 					say "$node did not run before: it keeps the new version"
 					give "$node" 100

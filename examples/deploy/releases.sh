@@ -8,7 +8,8 @@ lock() {
 	within "$STEP_TIMEOUT" flock -n 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
 }
 
-noted() { printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal"; }
+# noted: where that can't be written, a step ends all the same, and above all the way back.
+noted() { printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal" || say "cannot write $folder/journal" >&2; }
 
 # current is the name of the release that BIN links to, or nothing.
 current() {
@@ -32,19 +33,21 @@ link() { # release
 	ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN"
 }
 
-# fresh makes the folder of the next release, and sets release to its name.
+# fresh makes a folder, tmp, for what is to be the next release, and sets release to its name. Half of one must not
+# stay: on a full disk it would take the room that the old version needs to start.
 fresh() { # label
 	label=$(printf '%s' "$1" | tr -c 'A-Za-z0-9._+-' _)
 	n=$(($(numbers | tail -n 1) + 1))
 	release=$n${label:+-$label}
-	mkdir "$folder/$release.tmp"
+	trap 'rm -rf "$folder/tmp"' EXIT
+	rm -rf "$folder/tmp" && mkdir "$folder/tmp"
 }
 numbers() { ls "$folder" | sed -n 's/^\([0-9][0-9]*\)\(-.*\)\{0,1\}$/\1/p' | sort -n; }
 
 # made lets it be one: what is there under its name is whole.
 made() {
-	[ -e "$folder/$release.tmp/env" ] || : >"$folder/$release.tmp/env"
-	chmod +x "$folder/$release.tmp/${BIN##*/}" && mv "$folder/$release.tmp" "$folder/$release"
+	[ -e "$folder/tmp/env" ] || : >"$folder/tmp/env"
+	chmod +x "$folder/tmp/${BIN##*/}" && mv "$folder/tmp" "$folder/$release"
 }
 
 # lived notes that a release was live and well.
@@ -66,9 +69,8 @@ keep() {
 			[ -n "$now" ] || ! cmp -s "$from" "$(program "$release")" || now=$release
 		done
 		if [ -z "$now" ]; then
-			rm -rf "$folder"/*.tmp
-			fresh kept && cp "$from" "$folder/$release.tmp/${BIN##*/}" || return
-			[ -z "$old" ] || cp "$folder/$old/env" "$folder/$release.tmp/env"
+			fresh kept && cp "$from" "$folder/tmp/${BIN##*/}" || return
+			[ ! -e "$folder/$old/env" ] || cp "$folder/$old/env" "$folder/tmp/env" || return
 			made && now=$release || return
 		fi
 	fi
@@ -84,12 +86,12 @@ lately() {
 
 # put: an input that was cut short is of another sum.
 put() { # maybe id, sum, label
-	rm -rf "$folder"/*.tmp
-	fresh "${3-}" && cat >"$folder/$release.tmp/${BIN##*/}" || return
-	[ $# = 0 ] || [ "$(sum "$folder/$release.tmp/${BIN##*/}")" = "$2" ] ||
+	full="$NODE: $folder cannot take the new version: make room there, or make it writable; nothing was changed"
+	{ fresh "${3-}" && cat >"$folder/tmp/${BIN##*/}"; } || fail 1 "$full"
+	[ $# = 0 ] || [ "$(sum "$folder/tmp/${BIN##*/}")" = "$2" ] ||
 		fail 1 "$NODE: the new version has not arrived whole: nothing was changed"
-	released_with >"$folder/$release.tmp/env" || return
-	printf '%s\n' "${1-by hand}" >"$folder/$release.tmp/id" && made && link "$release" && noted "put $release, ${1-by hand}"
+	{ released_with >"$folder/tmp/env" && printf '%s\n' "${1-by hand}" >"$folder/tmp/id" && made; } || fail 1 "$full"
+	link "$release" && noted "put $release, ${1-by hand}"
 }
 
 # released_with are the service's settings: new ones, or those that it has.
@@ -127,6 +129,7 @@ way_back() { # maybe id
 
 # restore goes the way back. Once more is the same.
 restore() { # maybe id
+	rm -rf "$folder/tmp" # of a step that was killed
 	to=$(way_back "$@")
 	if [ -z "$to" ]; then
 		rm -f "$BIN"
@@ -163,7 +166,7 @@ live() { # maybe sum
 # shellcheck disable=SC2153
 # prune keeps the last KEEP, and those that there is a way back to.
 prune() {
-	keep=" $(current) $(cat "$folder/before" 2>/dev/null) $(back_to) "
+	keep=" $(current) $(cat "$folder/before" 2>/dev/null) $(back_to) $(rolls_back_to) "
 	for n in $(numbers | sort -nr | tail -n "+$((KEEP + 1))"); do
 		for dir in "$folder/$n" "$folder/$n"-*; do
 			case "$keep" in *" ${dir##*/} "*) ;; *) rm -rf "$dir" ;; esac
@@ -176,6 +179,16 @@ back_to() {
 	for release in $(lately); do
 		[ -n "$last" ] || { last=$release && printf '%s ' "$last"; }
 		same "$release" "$last" || { printf '%s ' "$release" && return; }
+	done
+}
+
+# rolls_back_to: the last release may be of the same program as the one before it.
+rolls_back_to() { case $(last_id) in '' | "by hand") way_back ;; *) way_back "$(last_id)" ;; esac }
+last_id() {
+	for n in $(numbers | sort -nr); do
+		for file in "$folder/$n/id" "$folder/$n"-*/id; do
+			[ ! -r "$file" ] || { cat "$file" && return; }
+		done
 	done
 }
 

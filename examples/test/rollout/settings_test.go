@@ -104,7 +104,7 @@ func (s *site) elsewhere(ssh string) []string {
 // it takes them away.
 func TestSettingsElsewhere(t *testing.T) {
 	s := newSite(t)
-	none, some := s.script("none.env", "NAME=x\n"), s.script("some.env", "APP_DRAIN_TIMEOUT=11s\n")
+	none, some := s.script("none.env", "NAME=x\n"), s.script("some.env", "APP_DRAIN_TIMEOUT=11s") // the last line has no end
 	for _, on := range [][]string{nil, s.elsewhere("")} {
 		for i, c := range []struct {
 			settings string
