@@ -200,7 +200,7 @@ ends() { # nodes
 		note "changed $node"
 		changed="$changed $node"
 	done
-	[ -z "$changed" ] || fail 4 "what was released does not run well at$changed any more: continue gives it to them again"
+	[ -z "$changed" ] || fail 4 "what was released does not run well at$changed any more: continue gives it to them again, rollback is the way back"
 	finish complete
 }
 

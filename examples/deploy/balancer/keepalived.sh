@@ -16,8 +16,9 @@ balancer_settings() {
 }
 
 balancer_status() {
+	# An ssh that reads the terminal would be stopped in the background, and release.sh with it.
 	# shellcheck disable=SC2086 # commands and their arguments
-	if [ -n "$NODE_STATE" ]; then $NODE_STATE "$1"; else $ON ${ON:+"$1"} cat "$FILE"; fi 2>/dev/null
+	if [ -n "$NODE_STATE" ]; then $NODE_STATE "$1"; else $ON ${ON:+"$1"} cat "$FILE"; fi 2>/dev/null </dev/null
 }
 
 balancer_ready() { case $(balancer_status "$1") in MASTER | BACKUP | UP) ;; *) return 1 ;; esac }

@@ -104,7 +104,8 @@ func (s *site) elsewhere(ssh string) []string {
 // it takes them away.
 func TestSettingsElsewhere(t *testing.T) {
 	s := newSite(t)
-	none, some := s.script("none.env", "NAME=x\n"), s.script("some.env", "APP_DRAIN_TIMEOUT=11s") // the last line has no end
+	none := s.script("none.env", "NAME=x\n")
+	some := s.script("some.env", "APP_DRAIN_TIMEOUT=11s") // the last line has no end
 	for _, on := range [][]string{nil, s.elsewhere("")} {
 		for i, c := range []struct {
 			settings string
@@ -116,6 +117,21 @@ func TestSettingsElsewhere(t *testing.T) {
 			if got := strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00"); got != c.want {
 				t.Errorf("SETTINGS is %q, ON %q: the service has its setting: %v, want %v", c.settings, on, got, c.want)
 			}
+		}
+	}
+}
+
+// TestStandardInput: a look at a node leaves it to whom it belongs. An ssh that reads it would stop a release in the
+// background of a terminal.
+func TestStandardInput(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"ON", "NODE_STATE"} {
+		cmd := exec.Command("dash", "-c", "set -- a; . "+deploy+"/common.sh; . "+deploy+"/balancer/keepalived.sh; "+
+			"balancer_ready a && cat")
+		cmd.Env = append(os.Environ(), how+"=dash "+flow.WriteFile(t, t.TempDir(), "ssh.sh", "cat >/dev/null\necho UP\n"))
+		cmd.Stdin = strings.NewReader("left")
+		if said, code := flow.Run(t, cmd); code != 0 || said != "left" {
+			t.Errorf("with %s: exit code %d, %q is left, want all", how, code, said)
 		}
 	}
 }
