@@ -228,8 +228,8 @@ type Config struct {
 	// Probes and pulls.
 
 	// PingPath and LivePath are answered before the handlers of each server, where the method is GET, HEAD or
-	// OPTIONS, as probes have it; a request of another method is the program's. Defaults /ping and /livez; "-"
-	// for none.
+	// OPTIONS, as probes have it; a request of another method is the program's. They can't be the same. Defaults
+	// /ping and /livez; "-" for none.
 	PingPath, LivePath string
 
 	// PingStatus is what /ping answers while pulled. Default 501.
@@ -325,6 +325,10 @@ func (c Config) complete() (Config, error) {
 			errs = append(errs, fmt.Errorf("drain: Config.%s is %q: want a path that begins with \"/\", "+
 				"or \"-\" for none", p.name, p.path))
 		}
+	}
+	if c.PingPath == c.LivePath && c.PingPath != "-" {
+		errs = append(errs, fmt.Errorf("drain: Config.LivePath is %q, as is Config.PingPath, which fails while pulled: "+
+			"want two paths, or \"-\" for one of them", c.LivePath))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -36,6 +36,8 @@ func TestBadConfigurationNamesFieldAndCure(t *testing.T) {
 		"no generations": {drain.Config{MaxGenerations: -4}, []string{"Config.MaxGenerations is -4", "at least 2"}},
 		"no time for a swap": {drain.Config{Probation: time.Hour},
 			[]string{"Config.SwapTimeout (1m0s)", "longer than Config.Probation (1h0m0s)"}},
+		"a LivePath that is the PingPath": {drain.Config{PingPath: "/livez"},
+			[]string{`Config.LivePath is "/livez", as is Config.PingPath`, `"-" for one`}},
 		"PingPath": {drain.Config{PingPath: "ping"}, []string{`Config.PingPath is "ping"`, `begins with "/"`}},
 		"LivePath": {drain.Config{LivePath: "http://x"},
 			[]string{`Config.LivePath is "http://x"`, `begins with "/"`}},
