@@ -168,7 +168,8 @@ type Config struct {
 	// DrainTimeout bounds draining: what is still open then is cut off, Run returns an error that
 	// says what, and so the exit code is not 0. Each generation has its own, from its own draining,
 	// as its configuration was when it started. In a stop that also counts for older generations
-	// that still drain, which are told to leave then. Default 30s.
+	// that still drain, which are told to leave then. What [Service.Go] runs has another second to
+	// return. Default 30s.
 	DrainTimeout time.Duration
 
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
