@@ -328,8 +328,8 @@ func (c Config) complete() (Config, error) {
 		}
 	}
 	if c.PingPath == c.LivePath && c.PingPath != "-" {
-		errs = append(errs, fmt.Errorf("drain: Config.LivePath is %q, as is Config.PingPath, which fails while pulled: "+
-			"want two paths, or \"-\" for one of them", c.LivePath))
+		errs = append(errs, fmt.Errorf("drain: Config.LivePath is %q, as is Config.PingPath, which fails while "+
+			"pulled: want two paths, or \"-\" for one of them", c.LivePath))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
