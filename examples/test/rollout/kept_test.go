@@ -42,7 +42,8 @@ func TestNoRoom(t *testing.T) {
 
 	// A step that was killed has cleared away nothing.
 	left := s.bin(s.nodes[0]) + ".releases/tmp"
-	s.release(-1, "", "upgrade", v2, s.at("before", "put a", "mkdir '"+left+"'; >'"+left+"/app'; "+s.killed()+"; exit 1"))
+	half := "mkdir '" + left + "'; >'" + left + "/app'; "
+	s.release(-1, "", "upgrade", v2, s.at("before", "put a", half+s.killed()+"; exit 1"))
 	s.release(0, "rolled back", "rollback", "")
 	if left := s.half(); len(left) > 0 {
 		t.Errorf("%q were left", left)
@@ -60,7 +61,8 @@ func TestNamesOfVersions(t *testing.T) {
 	s.runs("v2", "v2")
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), "VERSION=-../v 1")
 	pids := s.runs("v1", "v1")
-	s.release(6, "too long for the name of a folder", "upgrade", build(t, "v2", ""), "VERSION="+strings.Repeat("1", 300))
+	long := "VERSION=" + strings.Repeat("1", 300)
+	s.release(6, "too long for the name of a folder", "upgrade", build(t, "v2", ""), long)
 	for _, nodes := range []string{"a a", "a b a", "-a b", ". a"} {
 		s.release(6, "NODES", "upgrade", build(t, "v2", ""), "NODES="+nodes)
 	}
@@ -147,7 +149,8 @@ func TestNobodyKnows(t *testing.T) {
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
 	gone := filepath.Join(t.TempDir(), "gone")
 	balancer := "BALANCER=" + s.script("balancer.sh", balancing+
-		"balancer_status() { [ -e "+gone+" ] || echo UP; }\nbalancer_ready() { [ -n \"$(balancer_status \"$1\")\" ]; }\n")
+		"balancer_status() { [ -e "+gone+" ] || echo UP; }\n"+
+		"balancer_ready() { [ -n \"$(balancer_status \"$1\")\" ]; }\n")
 	v2 := build(t, "v2", "")
 	s.release(0, "shared", "share", v2, balancer)
 	flow.WriteFile(t, filepath.Dir(gone), "gone", "")

@@ -128,7 +128,8 @@ func TestStandardInput(t *testing.T) {
 	for _, how := range []string{"ON", "NODE_STATE"} {
 		cmd := exec.Command("dash", "-c", "set -- a; . "+deploy+"/common.sh; . "+deploy+"/balancer/keepalived.sh; "+
 			"balancer_ready a && cat")
-		cmd.Env = append(os.Environ(), how+"=dash "+flow.WriteFile(t, t.TempDir(), "ssh.sh", "cat >/dev/null\necho UP\n"))
+		ssh := flow.WriteFile(t, t.TempDir(), "ssh.sh", "cat >/dev/null\necho UP\n")
+		cmd.Env = append(os.Environ(), how+"=dash "+ssh)
 		cmd.Stdin = strings.NewReader("left")
 		if said, code := flow.Run(t, cmd); code != 0 || said != "left" {
 			t.Errorf("with %s: exit code %d, %q is left, want all", how, code, said)
