@@ -20,7 +20,7 @@ import (
 const largestCircle = 5
 
 // TestFilesUseThoseAbove: a file uses files of rows above its own in ARCHITECTURE.md, and of its own row, where no
-// circle is larger than largestCircle.
+// circle is larger than largestCircle. The latter holds for internal packages, too.
 func TestFilesUseThoseAbove(t *testing.T) {
 	if testing.Short() {
 		t.Skip("type-checks all that these packages import")
@@ -31,6 +31,8 @@ func TestFilesUseThoseAbove(t *testing.T) {
 		t.Fatal(err)
 	}
 	build.Default.GOROOT = strings.TrimSpace(string(root)) // a test that was built by -trimpath does not know it
+	fset := token.NewFileSet()
+	imports := importer.ForCompiler(fset, "source", nil)
 	for _, pkg := range []string{"drain", "listener"} {
 		t.Run(pkg, func(t *testing.T) {
 			row := map[string]int{}
@@ -39,7 +41,7 @@ func TestFilesUseThoseAbove(t *testing.T) {
 					row[name+".go"] = i + 1
 				}
 			}
-			uses := usesOf(t, filepath.Join("..", pkg))
+			uses := usesOf(t, fset, imports, filepath.Join("..", pkg))
 			for from, all := range uses {
 				if row[from] == 0 {
 					t.Errorf("ARCHITECTURE.md, The files of %s lacks %s", pkg, from)
@@ -50,23 +52,36 @@ func TestFilesUseThoseAbove(t *testing.T) {
 					}
 				}
 			}
-			for from := range uses {
-				if circle := circleOf(uses, from); len(circle) > largestCircle {
-					t.Errorf("%d files use each other: %q", len(circle), circle)
-				}
-			}
+			wantSmallCircles(t, uses)
 		})
+	}
+	for _, of := range []string{"drain", "listener", "health"} {
+		dirs, err := filepath.Glob("../" + of + "/internal/*")
+		if err != nil || len(dirs) == 0 {
+			t.Fatalf("%s has %d internal packages: %v", of, len(dirs), err)
+		}
+		for _, dir := range dirs {
+			t.Run(dir, func(t *testing.T) { wantSmallCircles(t, usesOf(t, fset, imports, dir)) })
+		}
+	}
+}
+
+func wantSmallCircles(t *testing.T, uses map[string]map[string]string) {
+	t.Helper()
+	for from := range uses {
+		if circle := circleOf(uses, from); len(circle) > largestCircle {
+			t.Errorf("%d files use each other: %q", len(circle), circle)
+		}
 	}
 }
 
 // usesOf tells which file of a package uses what of which other ones.
-func usesOf(t *testing.T, dir string) map[string]map[string]string {
+func usesOf(t *testing.T, fset *token.FileSet, imports types.Importer, dir string) map[string]map[string]string {
 	t.Helper()
 	pkg, err := build.ImportDir(dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fset := token.NewFileSet()
 	var files []*ast.File
 	uses := map[string]map[string]string{}
 	for _, name := range pkg.GoFiles {
@@ -77,7 +92,7 @@ func usesOf(t *testing.T, dir string) map[string]map[string]string {
 		files, uses[name] = append(files, f), map[string]string{}
 	}
 	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-	conf := types.Config{Importer: importer.ForCompiler(fset, "source", nil)}
+	conf := types.Config{Importer: imports}
 	own, err := conf.Check(module+filepath.Base(dir), fset, files, info)
 	if err != nil {
 		t.Fatal(err)

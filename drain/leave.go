@@ -89,7 +89,7 @@ func (r *runner) tellSessions(within, share time.Duration) {
 
 func (r *runner) hurry(drained bool) {
 	r.tellSessions(killGrace/2, 0)
-	go r.set.Hurry(killGrace / 2) // it may wait for what is being offered to a generation that is halted
+	go r.set.Hurry(killGrace / 2) // it may wait for a lock, which an offer to a generation that is halted holds
 	r.drain.deadline.Stop()
 	r.tell(EventHurried, slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 	if !drained {

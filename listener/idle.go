@@ -23,7 +23,7 @@ func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace t
 			at += grace / 2
 		}
 		f := c.h2.Load()
-		time.AfterFunc(at, func() { tell(f, grace) }) // it waits for a client whose buffer is full
+		time.AfterFunc(at, func() { tell(f, grace) }) // apart, since it waits where a buffer is full
 	}
 }
 

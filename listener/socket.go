@@ -135,7 +135,7 @@ func (so *socket) close() error {
 	}
 	so.settleRest()
 	if so.set.leaving.Load() == nil {
-		// What can't be woken for want of descriptors is left: Accept waits for it, and its server for Accept.
+		// For want of descriptors some can't be woken. Accept would wait for them, and the server for Accept.
 		so.resting.Abandon()
 	}
 	so.closed = true
@@ -272,7 +272,7 @@ func (c *conn) leaveRest(served bool) {
 		so.resting.Wake(c, c.place)
 	} else {
 		so.resting.Remove(c, c.place)
-		so.cond.Broadcast()
+		so.cond.Broadcast() // it may have been the last one
 	}
 }
 

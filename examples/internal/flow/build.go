@@ -71,13 +71,13 @@ func heedSignals() {
 func Examples() string { return examples }
 
 var examples = func() string {
-	start, err := os.Getwd()
+	start, _ := os.Getwd()
 	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, missing := os.Stat(filepath.Join(dir, "internal", "flow")); missing == nil {
+		if _, err := os.Stat(filepath.Join(dir, "internal", "flow")); err == nil {
 			return dir
 		}
-		if err != nil || dir == filepath.Dir(dir) {
-			log.Fatalf("run it in the folder examples: %s is not in it (%v)", start, err)
+		if dir == filepath.Dir(dir) {
+			log.Fatalf("run it in the folder examples, not in %q", start)
 		}
 	}
 }()

@@ -32,13 +32,13 @@ type Rest[C Guest] struct {
 	every  time.Duration
 }
 
-// Guest is what rests, in a form of its user's.
+// Guest is a connection that rests, of the type that its user has for it.
 type Guest interface {
 	comparable
 	io.Closer
 }
 
-// Home is what a Rest is in.
+// Home is the owner of a Rest.
 type Home[C Guest] interface {
 	sync.Locker
 

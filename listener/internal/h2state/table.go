@@ -15,8 +15,8 @@ type Table struct {
 	lost    bool
 }
 
-// entry says where its name and its value begin, and its value ends, gone included. The name has at least so many
-// octets, 0 for a static one.
+// entry says where its name and its value begin, and its value ends, gone included. The octets are the least length
+// of its name, 0 for a name of the static table.
 type entry struct{ name, value, end, size, octets int }
 
 // How HPACK (6.1 to 6.3, 4.1 and appendix A) begins a field, and what an entry adds to its length.
