@@ -67,7 +67,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			const n = 3
 			s := start(t, plan{}, withControl)
 			visitors := s.driveBy(func() (*client, error) { return dial(s) }, 0, n, 0)
-			s.struck(after, old, syscall.SIGKILL)
+			killed := s.struck(after, old, syscall.SIGKILL)
+			s.eventually("the end of what was killed", func() bool { return !slices.Contains(living(s.pgid), killed) })
 			left := s.outcome()
 			if left == 0 {
 				visitors.Stop()
