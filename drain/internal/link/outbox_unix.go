@@ -3,6 +3,7 @@
 package link
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -241,16 +242,27 @@ func (o *outbox) write(f *parcel) error {
 	}
 	defer clear(f.data)
 	_ = o.conn.SetWriteDeadline(f.by)
+	rc, err := o.conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("link: send: %w", err)
+	}
 	sent := 0
-	err := withFDs(f.files, nil, func(fds []int) error {
-		var rights []byte
-		if len(fds) > 0 {
-			rights = unix.UnixRights(fds...)
-		}
-		n, _, err := o.conn.WriteMsgUnix(f.data, rights, nil)
-		sent = n
-		return err
+	ended := rc.Write(func(fd uintptr) bool {
+		// For this call alone: the owner of a connection is not to wait for a peer that reads nothing.
+		err = withFDs(f.files, nil, func(files []int) error {
+			var rights []byte
+			if len(files) > 0 {
+				rights = unix.UnixRights(files...)
+			}
+			n, err := unix.SendmsgN(int(fd), f.data, rights, nil, 0)
+			for ; err == unix.EINTR; n, err = unix.SendmsgN(int(fd), f.data, rights, nil, 0) {
+			}
+			sent = n
+			return err
+		})
+		return !errors.Is(err, unix.EAGAIN)
 	})
+	err = cmp.Or(ended, err)
 	if err == nil && sent < len(f.data) {
 		_, err = o.conn.Write(f.data[sent:])
 	}

@@ -5,6 +5,8 @@ package link
 import (
 	"bytes"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -152,5 +154,45 @@ func TestSecretsOfMessagesAreOverwritten(t *testing.T) {
 				t.Errorf("%q is left", p.data)
 			}
 		}
+	}
+}
+
+// A connection that waits for a peer that reads nothing, such as one that is halted, is its owner's meanwhile: to close
+// it takes no time. Its message is lost then, and no other.
+func TestWhatWaitsToBeSentCanBeClosed(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	fill(t, a)
+	conn, far := pair(t)
+	sent, _, err := a.Lodge(word{Text: strings.Repeat("p", 1<<10)}, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond) // until it waits: a close before that shows nothing
+	closed := make(chan error, 1)
+	go func() { closed <- conn.Close() }()
+	select {
+	case <-closed:
+	case <-time.After(Patience):
+		t.Fatal("not closed")
+	}
+	if _, err := far.Receive(new(word)); !errors.Is(err, io.EOF) {
+		t.Errorf("at the other end of it: %v", err)
+	}
+	if err := a.Post(word{N: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		var w word
+		files, err := b.Receive(&w)
+		if err != nil || len(files) > 0 {
+			t.Fatal(files, err)
+		}
+		if w.N == 1 {
+			break
+		}
+	}
+	if err := <-sent; !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
 	}
 }
