@@ -89,7 +89,7 @@ func (r *runner) tellSessions(within, share time.Duration) {
 
 func (r *runner) hurry(drained bool) {
 	r.tellSessions(killGrace/2, 0)
-	go r.set.Hurry(killGrace / 2) // it may wait for a lock, which an offer to a generation that is halted holds
+	go r.set.Hurry(killGrace / 2) // it may wait for a lock of a connection
 	r.drain.deadline.Stop()
 	r.tell(EventHurried, slog.LevelWarn, fmt.Sprintf("told to leave within %v", killGrace), nil)
 	if !drained {
@@ -99,16 +99,13 @@ func (r *runner) hurry(drained bool) {
 
 // cutOff ends what has not ended by itself. Background work has some time to return when no connection is left.
 func (r *runner) cutOff(e machine.CutOff) {
-	r.drain.cut = &cutting{why: e.Why, connections: cmp.Or(connections(r.set.Close()), "nothing")}
+	r.drain.cut = &cutting{why: e.Why, connections: cmp.Or(connections(r.set.Counts()), "nothing")}
 	for _, o := range r.others.older {
 		o.send(message{Kind: kindHurry})
 	}
-	r.work.End()
-	if e.Within == 0 || len(r.work.Names()) == 0 {
-		r.enqueue(machine.CutOffDone{Err: r.cutError()})
-		return
-	}
 	go func() {
+		r.set.Close() // it may wait, as Leave does
+		r.work.End()
 		r.work.Wait(e.Within)
 		r.post(workWaited{})
 	}()
