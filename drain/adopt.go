@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/baton-go/baton/drain/internal/forward"
@@ -67,8 +67,10 @@ func (a *adopter) hear(e *elder) {
 			if paused && e.claims.outlast(e.link) {
 				continue
 			}
-			e.claims.end(paused)
+			// One that lives, and says what can't be understood, has what it has offered.
+			e.claims.end(paused || !e.link.Hung())
 			if !paused {
+				_ = e.link.Close()
 				go a.post(elderGone{e})
 			}
 			return
@@ -116,7 +118,8 @@ func (a *adopter) adopt(m message, files []*os.File, ack func(message) error) {
 	answer := func(err error) error {
 		if err != nil {
 			a.log.Warn("connection not adopted", "err", err)
-			return ack(message{Took: []bool{false}, Reason: reason(err)})
+			why, _, _ := strings.Cut(reason(err), "\n") // without the stack of a panic
+			return ack(message{Took: []bool{false}, Reason: why})
 		}
 		return ack(message{Took: []bool{true}})
 	}
@@ -156,19 +159,12 @@ func (a *adopter) main() (main bool) {
 	return main
 }
 
-// callAdopt turns a panic into a refusal: the connection has a process that can serve it.
-func (a *adopter) call(nc net.Conn, state []byte) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			a.log.Log(a.ctx, slog.LevelError, "Config.Adopt panicked", "panic", r, "stack",
-				string(debug.Stack()))
-			err = fmt.Errorf("Config.Adopt panicked: %v", r)
-		}
-	}()
-	if err = a.take(nc, state); err != nil {
-		err = fmt.Errorf("Config.Adopt: %w", err)
+// call turns a panic, or runtime.Goexit, into a refusal: the connection has a process that can serve it.
+func (a *adopter) call(nc net.Conn, state []byte) error {
+	if err := outlive(context.Background(), func() error { return a.take(nc, state) }); err != nil {
+		return fmt.Errorf("Config.Adopt: %w", err)
 	}
-	return err
+	return nil
 }
 
 // consider answers an offer of connections, and takes what it can when the word has come.

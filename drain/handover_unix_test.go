@@ -162,7 +162,7 @@ func TestRefusedConnectionIsGivenBack(t *testing.T) {
 		s.wantExit(s.pgid, 0)
 		s.wantServed(child.PID)
 	}, row{"no Adopt", "it has no Config.Adopt"}, row{"adopt refuses", "Config.Adopt: what is this?"},
-		row{"adopt panics", "Config.Adopt panicked: a bug of the new version"},
+		row{"adopt panics", "Config.Adopt: panic: a bug of the new version"},
 		row{"no lines", `nobody listens on "tcp4 127.0.0.1:0" here`})
 }
 

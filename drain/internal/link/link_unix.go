@@ -224,14 +224,16 @@ func takeRights(oob []byte) (all []int, err error) {
 func (l *Link) Finish() { _ = l.conn.CloseRead() }
 
 // Pause makes Receive return ErrPaused between two messages, now and from now on: the process that
-// gets the link next loses none.
+// gets the link next loses none. A message that has begun has Patience to end, or else the link is of no use.
 func (l *Link) Pause() {
 	l.pause.Lock()
 	defer l.pause.Unlock()
 	l.paused = true
-	if !l.inFrame {
-		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	by := time.Unix(1, 0)
+	if l.inFrame {
+		by = time.Now().Add(Patience)
 	}
+	_ = l.conn.SetReadDeadline(by)
 }
 
 // Resume undoes Pause.

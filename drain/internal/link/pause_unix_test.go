@@ -5,9 +5,11 @@ package link
 import (
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestPauseEndsAWaitingReceive(t *testing.T) {
@@ -64,6 +66,32 @@ func TestPauseInTheMiddleOfAFrameLetsItEnd(t *testing.T) {
 		if _, err := b.Receive(new(word)); err != ErrPaused {
 			t.Errorf("then %v; want ErrPaused", err)
 		}
+	}
+}
+
+// The peer may be halted in the middle of a frame.
+func TestPauseInTheMiddleOfAFrameThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.Receive(new(word))
+		got <- err
+	}()
+	a.raw(t, frame(`{"Text":"whole","N":3}`, 0)[:12])
+	for inFrame := false; !inFrame; {
+		b.pause.Lock()
+		inFrame = b.inFrame
+		b.pause.Unlock()
+	}
+	b.Pause()
+	select {
+	case err := <-got:
+		if !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrPaused) {
+			t.Error(err)
+		}
+	case <-time.After(2 * Patience):
+		t.Error("Receive waits for the rest")
 	}
 }
 
