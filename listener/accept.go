@@ -23,7 +23,8 @@ func (so *socket) Accept() (net.Conn, error) {
 func (so *socket) accept() (*conn, error) {
 	for {
 		so.mu.Lock()
-		for len(so.queue) == 0 && (so.closed && !so.resting.Empty() || !so.closed && (!so.open || so.ending)) {
+		for len(so.queue) == 0 && (so.closed && !so.resting.Empty() ||
+			!so.closed && (!so.open || so.ending || so.starving)) {
 			so.cond.Wait()
 		}
 		if len(so.queue) > 0 {
@@ -60,11 +61,23 @@ func (so *socket) accept() (*conn, error) {
 			return c, nil
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
+		case scarce(err): // the client stays in the queue
+			so.set.starved.report(so.key, err)
+			so.starve(true)
+			time.AfterFunc(starvePause, func() { so.starve(false) })
 		default:
-			if scarce(err) { // the client stays in the queue
-				so.set.starved.report(so.key, err)
-			}
 			return nil, err
 		}
 	}
+}
+
+// starvePause is how long Accept waits before it tries again without descriptors. A server to which it said so would
+// log each try, and wait for up to a second, also where what comes next needs none.
+const starvePause = 10 * time.Millisecond
+
+func (so *socket) starve(starving bool) {
+	so.mu.Lock()
+	defer so.mu.Unlock()
+	so.starving = starving
+	so.cond.Broadcast()
 }

@@ -210,9 +210,9 @@ func (s *Set) gates() map[string]*dgram.Gate {
 }
 
 // OnStarved makes the set call f when this process can't take a client that has connected, for want
-// of descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later
-// Accept or another process. Listener is network and address, as given to Listen. F is called at
-// most once a minute, on the goroutine that accepts.
+// of descriptors or of memory in the kernel: the client stays in the kernel's queue, and Accept
+// waits until it can be taken, here or by another process. Listener is network and address, as given
+// to Listen. F is called at most once a minute, on the goroutine that accepts.
 func (s *Set) OnStarved(f func(listener string, err error)) { s.starved.tell.Store(&f) }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

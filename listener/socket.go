@@ -39,7 +39,7 @@ type socket struct {
 	acceptedFile *os.File    // of a sweep: a connection that is out of the queue, and not in ours yet
 
 	mu          sync.Mutex // guards what follows
-	cond        sync.Cond  // open, closed or queue has changed
+	cond        sync.Cond  // open, closed, starving or queue has changed
 	queue       []*conn
 	resting     *dormant.Rest[*conn] // nil before the first
 	open        bool                 // accepts from outside
@@ -47,6 +47,7 @@ type socket struct {
 	closed      bool
 	bound       bool // does not listen yet, see Set.beside
 	interrupted bool // the deadline of ln is over, to end a blocked accept
+	starving    bool // nothing can be accepted for want of descriptors, see accept
 	accepting   int  // how many are in ln.Accept; one of them would keep a closed socket alive
 }
 
