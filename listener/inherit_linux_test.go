@@ -215,3 +215,65 @@ func TestForsakenUnixSockets(t *testing.T) {
 		t.Errorf("left: %v; want %s", left, want)
 	}
 }
+
+// Nobody reaches an inherited unix socket whose file somebody has removed. A new one takes its place, and the process
+// before this one learns of it. Where that can't be, nothing changes but for a warning.
+func TestInheritedUnixSocketWithoutAFile(t *testing.T) {
+	for name, x := range map[string]struct {
+		network, held string
+		spoil         func(path string) error
+		same          bool
+		warns         string
+	}{
+		"removed":                   {"unix", "", os.Remove, false, "listens anew"},
+		"removed, and in the store": {"unix", "baton.s", os.Remove, false, "listens anew"},
+		"removed, the manager's":    {"unix", "app.socket", os.Remove, true, ""},
+		"removed, of a packet socket, whose clients are connected": {"unixgram", "", os.Remove, true, ""},
+		"removed with its folder": {"unix", "", func(path string) error {
+			return os.RemoveAll(filepath.Dir(path))
+		}, true, "create the folder"},
+		"another's": {"unix", "", func(path string) error {
+			return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600))
+		}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(shortDir(t), "s")
+			in, _ := inheritance(t, x.network, path)
+			check(t, x.spoil(path))
+			set, store, warned := New(nil, nil), &shelf{}, make(chan error, 1)
+			defer set.Close()
+			set.Warn(func(err error) { warned <- err })
+			held := map[string]string{}
+			if x.held != "" {
+				held[in.key()] = x.held
+			}
+			set.Manage(store, held, nil)
+			set.Inherit([]Inherited{in})
+			same, err := in.is(t, set, x.network, path)
+			check(t, err)
+			if same != x.same || slices.Contains(set.Unclaimed(), in.key()) == x.same {
+				t.Errorf("the same: %v; unclaimed: %q", same, set.Unclaimed())
+			}
+			if x.warns != "" {
+				if err := <-warned; !strings.Contains(err.Error(), x.warns) || !strings.Contains(err.Error(), path) {
+					t.Error(err)
+				}
+			}
+			if same {
+				return
+			}
+			set.Open()
+			dialTo(t, &net.UnixAddr{Net: "unix", Name: path})
+			_, err = set.Keep()
+			check(t, err)
+			want := []string{"put " + storeName(in.key())}
+			if x.held != "" {
+				want = append([]string{"remove " + x.held}, want...)
+			}
+			if !slices.Equal(store.did, want) || set.Held()[in.key()] != storeName(in.key()) || len(set.Held()) != 1 {
+				t.Errorf("%q, want %q; held: %v", store.did, want, set.Held())
+			}
+			dialTo(t, &net.UnixAddr{Net: "unix", Name: path})
+		})
+	}
+}

@@ -28,7 +28,8 @@ import (
 // of "127.0.0.1:80", can be had on Linux, for TCP: it refuses clients until Open, and they reach
 // the inherited one as long. See Unclaimed.
 //
-// A unix socket's file that nobody listens on any more is replaced.
+// A unix socket's file that nobody listens on any more is replaced. Where the file of an inherited one
+// is gone, a new socket takes its place, if it can: the inherited one is unclaimed.
 //
 // What Accept returns is no *net.TCPConn or *net.UnixConn: such type assertions fail. It has
 // CloseWrite, SyscallConn, NetConn and, for TCP, ReadFrom. NetConn returns the *net.TCPConn or *net.UnixConn. Only
@@ -127,19 +128,24 @@ func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]
 		}
 	}
 	p, err := s.take(network, address, func(p *inheritedSocket) bool { return any(w.passed(p)) != nil })
-	switch {
-	case err != nil:
+	if err != nil {
 		return socket, false, err
-	case p != nil:
-		socket = w.passed(p)
-	default:
+	}
+	lost := network == "unix" && s.isLost(p, address)
+	if p == nil || lost {
 		socket, err = w.open()
 		if err != nil && place.IsUnix(network) && removeStale(network, address, err) {
 			socket, err = w.open()
 		}
+		if lost {
+			p, err = s.replace(p, address, err), nil
+		}
 		if err != nil {
 			return socket, false, err
 		}
+	}
+	if p != nil {
+		socket = w.passed(p)
 	}
 	if s.fds == nil {
 		return socket, p == nil, nil

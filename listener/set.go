@@ -183,7 +183,7 @@ func (s *Set) drained() <-chan struct{} {
 
 // Warn makes the set call f with what it can't do for a server that was given to Track, as soon as
 // that is known: its HTTP/2 connections end as net/http ends them. It must be called before Track.
-// The error names the cure.
+// It also tells of a unix socket whose file is gone, see Listen. The error names the cure.
 func (s *Set) Warn(f func(error)) { s.warning = f }
 
 // MaxAge makes connections of tracked and of followed servers end at an age, so that clients that

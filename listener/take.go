@@ -3,6 +3,7 @@ package listener
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -178,6 +179,34 @@ func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*
 	s.passed = slices.DeleteFunc(s.passed, func(q *inheritedSocket) bool { return q == p })
 	s.stored[key] = p.name
 	return p, nil
+}
+
+// isLost tells whether p is an inherited unix socket whose file somebody has removed. That of a service manager is the
+// manager's to make again.
+func (s *Set) isLost(p *inheritedSocket, address string) bool {
+	if p == nil || p.from == nil || p.from.copy != nil || strings.HasPrefix(address, "@") {
+		return false
+	}
+	name := s.stored["unix "+address]
+	_, err := os.Stat(address)
+	return errors.Is(err, fs.ErrNotExist) && (name == "" || strings.HasPrefix(name, storePrefix))
+}
+
+// replace is called with what is lost when a new socket has taken its place, unless err says why that can't be. It
+// returns the one to go on with, nil for the new one. The process before this one serves the clients in the queue of
+// the other, see Unclaimed.
+func (s *Set) replace(p *inheritedSocket, address string, err error) *inheritedSocket {
+	if err != nil {
+		go s.warning(fmt.Errorf("listener: the file of unix socket %q is gone, so no client can connect, and can't be "+
+			"made again: %w%s", address, bare(err), Cure("unix", address, err)))
+		return p
+	}
+	go s.warning(fmt.Errorf("listener: the file of unix socket %q was gone, so no client could connect: this process "+
+		"listens anew; keep what clears its folder away from it", address))
+	s.inherited = append(s.inherited, p.from)
+	s.rename("unix "+address, "lost "+address) // for Keep to take out of the store
+	p.close()
+	return nil
 }
 
 // alias is the network under which tableflip is to know a socket; p says where it came from.
