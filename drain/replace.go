@@ -218,8 +218,9 @@ func (r *runner) takeBack(released bool) {
 	settled := sw.settled
 	go func() { // a disk that is slow holds up the next swap, and nothing else
 		if settled != nil {
-			<-settled
+			<-settled // announce may have come to these two just now
 			r.set.ResumeReads()
+			r.manager.reclaim()
 			_ = r.estate.regain()
 		}
 		err := sw.child.Err()

@@ -1,6 +1,8 @@
 package drain
 
 import (
+	"errors"
+	"log/slog"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
 	"github.com/baton-go/baton/drain/internal/machine"
+	"github.com/baton-go/baton/drain/internal/sdnotify"
 )
 
 // Hello is in the link before the child is started: the child would not serve without, if this process died then.
@@ -52,6 +55,8 @@ type nobody struct{ child }
 
 func (nobody) Ready() <-chan struct{}  { return nil }
 func (nobody) Exited() <-chan struct{} { return nil }
+func (nobody) Err() error              { return errors.New("dead") }
+func (nobody) Said() string            { return "nothing" }
 
 // Where the new generation dies while the old one prepares to let go, the old one may have taken everything
 // back before it comes to pause the reads of its packet sockets. It reads datagrams all the same.
@@ -92,4 +97,31 @@ func TestDatagramsAreReadAfterASwapIsTakenBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Likewise, it may have taken everything back before it comes to name the new generation to the service manager. It is
+// the one that the manager is told of in the end.
+func TestTheManagerIsToldOfTheOldOneAfterASwapIsTakenBack(t *testing.T) {
+	t.Parallel()
+	near, _ := linkPair(t)
+	sw := newSwap(3, 1, nil)
+	sw.link, sw.child, sw.settled = near, nobody{}, make(chan struct{})
+	log := slog.New(slog.DiscardHandler)
+	in := newInbox()
+	m := &manager{Queue: sdnotify.NewQueue(log), in: in, main: true}
+	defer m.close()
+	s, _ := alone(t, machine.Ready)
+	defer s.endTest()
+	r := &runner{inbox: in, swap: sw, manager: m, set: s.set, estate: newEstate(s.run.inbox, &s.cfg, s.set, log),
+		cfg: &s.cfg, os: s.run.os}
+	r.takeBack(false)
+	if _, err := m.name(1, 3); err != nil { // by announce, which is slow
+		t.Fatal(err)
+	}
+	close(sw.settled)
+	<-in.events
+	if m.mu.Lock(); !m.main {
+		t.Error("the manager follows a process that is dead")
+	}
+	m.mu.Unlock()
 }
