@@ -113,6 +113,23 @@ func TestDeadlineAtTheGate(t *testing.T) {
 	}
 }
 
+// One that was set while the gate was open holds, too, for a read that waits.
+func TestDeadlineBeforeAPause(t *testing.T) {
+	g, pc, _ := loop(t, Config{Open: true})
+	_ = pc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	read := startRead(pc)
+	await(t, g, 1)
+	g.Pass(context.Background(), Paused)
+	select {
+	case got := <-read:
+		if !errors.Is(got.err, os.ErrDeadlineExceeded) {
+			t.Errorf("%+v", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for more than its time")
+	}
+}
+
 // Closing is called by the first Close alone; the file goes where nobody else has a use for it.
 func TestCloseOfTheGate(t *testing.T) {
 	for _, x := range []struct {

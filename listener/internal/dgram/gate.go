@@ -103,6 +103,13 @@ func (g *Gate) enter() error {
 		case !g.deadline.IsZero() && !time.Now().Before(g.deadline):
 			return g.failed(os.ErrDeadlineExceeded)
 		}
+		if g.timer == nil && !g.deadline.IsZero() {
+			g.timer = time.AfterFunc(time.Until(g.deadline), func() {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				g.changed.Broadcast()
+			})
+		}
 		g.changed.Wait()
 	}
 	g.inside++
@@ -197,13 +204,6 @@ func (g *Gate) setReadDeadline(t time.Time) error {
 	if g.timer != nil {
 		g.timer.Stop()
 		g.timer = nil
-	}
-	if g.state != Open && !t.IsZero() {
-		g.timer = time.AfterFunc(time.Until(t), func() {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.changed.Broadcast()
-		})
 	}
 	if g.state == Held || g.state == Open || g.state == closed {
 		return g.pc.SetReadDeadline(t)
