@@ -5,6 +5,7 @@ package drain_test
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"testing"
 )
@@ -25,4 +26,18 @@ func TestASwapPutsTheFileOfAUnixSocketBack(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 	s.wantNothingLost()
+}
+
+// Another service may have put its own socket there, as one does that removes the file first. That one's file stays.
+func TestAStopLeavesTheFileOfAnother(t *testing.T) {
+	s := start(t, plan{Network: "unix", Addr: socketPath(t)})
+	must(t, os.Remove(s.plan.Addr))
+	other := have(net.Listen("unix", s.plan.Addr))(t)
+	defer other.Close()
+	s.stop()
+	nc, err := net.Dial("unix", s.plan.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.Close()
 }

@@ -35,12 +35,13 @@ type Files struct {
 	mu        sync.Mutex // guards what follows
 	inherited map[Name]int
 	used      map[Name]int
+	made      map[Name]os.FileInfo // the files of unix sockets, as they were then: others may be there by now
 	closed    bool
 	children  int // that have what is passed on, and may fail
 }
 
 func newFiles(inherited map[Name]int) *Files {
-	return &Files{inherited: inherited, used: make(map[Name]int)}
+	return &Files{inherited: inherited, used: make(map[Name]int), made: make(map[Name]os.FileInfo)}
 }
 
 // Passed is what was inherited under a name. The descriptor stays the Files'.
@@ -136,6 +137,7 @@ func (f *Files) add(name Name, conn syscall.Conn) error {
 		}
 	}
 	f.used[name] = copied
+	f.made[name], _ = os.Stat(name.path())
 	return nil
 }
 
@@ -150,7 +152,8 @@ func (f *Files) drop(name Name) {
 	defer f.mu.Unlock()
 	if fd, ok := f.used[name]; ok {
 		delete(f.used, name)
-		closeAll(map[Name]int{name: fd}, true)
+		f.unlink(name)
+		_ = unix.Close(fd)
 	}
 }
 
@@ -190,7 +193,7 @@ func (f *Files) CloseUnused() {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	closeAll(f.inherited, false)
+	closeAll(f.inherited)
 }
 
 // Close closes all copies, since another process has them, or they are another's still.
@@ -206,33 +209,38 @@ func (f *Files) close(last bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	closeAll(f.inherited, false)
-	closeAll(f.used, last)
+	if last {
+		for name := range f.used {
+			f.unlink(name)
+		}
+	}
+	closeAll(f.inherited)
+	closeAll(f.used)
 }
 
-func closeAll(files map[Name]int, remove bool) {
-	for name, fd := range files {
-		if remove {
-			name.unlink()
-		}
+func closeAll(files map[Name]int) {
+	for _, fd := range files {
 		_ = unix.Close(fd)
 	}
 	clear(files)
 }
 
-// unlink removes the file of a unix socket, if name is one.
-func (name Name) unlink() {
+// path is that of the file of a unix socket, or "".
+func (name Name) path() string {
 	switch {
-	case name.Kind == kindListener && (name.Network == "unix" || name.Network == "unixpacket"):
-	case name.Kind == kindPacket && name.Network == "unixgram":
-	default:
-		return
+	case strings.HasPrefix(name.Address, "@"):
+	case name.Kind == kindListener && (name.Network == "unix" || name.Network == "unixpacket"),
+		name.Kind == kindPacket && name.Network == "unixgram":
+		return name.Address
 	}
-	if strings.HasPrefix(name.Address, "@") {
-		return
-	}
-	if info, err := os.Stat(name.Address); err == nil && info.Mode()&os.ModeSocket != 0 {
-		_ = os.Remove(name.Address)
+	return ""
+}
+
+// unlink removes the file of a unix socket, if name is one, and the file is.
+func (f *Files) unlink(name Name) {
+	info, err := os.Stat(name.path())
+	if err == nil && info.Mode()&os.ModeSocket != 0 && os.SameFile(info, f.made[name]) {
+		_ = os.Remove(name.path())
 	}
 }
 
