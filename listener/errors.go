@@ -58,6 +58,10 @@ func Cure(network, address string, err error) string {
 		return "; this user may not: use a port from 1024 on, grant CAP_NET_BIND_SERVICE, or a folder that it may write"
 	case errors.Is(err, fs.ErrNotExist):
 		return "; create the folder first"
+	case errors.Is(err, syscall.EMFILE):
+		return "; raise the limit of this process (LimitNOFILE=, ulimit -n)"
+	case errors.Is(err, syscall.EINVAL) && place.IsUnix(network):
+		return "; the path is too long for a socket: use a shorter one"
 	case errors.As(err, &addrErr), errors.As(err, &dnsErr):
 		return "; want host:port, for instance \":8080\" or \"127.0.0.1:8080\""
 	}
