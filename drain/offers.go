@@ -25,7 +25,12 @@ type offers struct {
 	confirms bool       // the process that reads the other end now waits for the word
 	batches  bool       // it reads batches
 	last     int
-	waiting  map[int]chan<- answer
+	waiting  map[int]waitingOffer
+}
+
+type waitingOffer struct {
+	answer chan<- answer
+	begun  time.Time
 }
 
 type answer struct {
@@ -49,17 +54,17 @@ func (o *offers) add() (id int, answered <-chan answer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.waiting == nil {
-		o.waiting = make(map[int]chan<- answer)
+		o.waiting = make(map[int]waitingOffer)
 	}
 	o.last++
 	c := make(chan answer, 1)
-	o.waiting[o.last] = c
+	o.waiting[o.last] = waitingOffer{c, time.Now()}
 	return o.last, c
 }
 
 // remove returns nil where the offer has been answered.
 func (o *offers) remove(id int) chan<- answer {
-	c := o.waiting[id]
+	c := o.waiting[id].answer
 	delete(o.waiting, id)
 	return c
 }
@@ -110,6 +115,9 @@ func (sw *swap) answered(m message) {
 	o := &sw.offers
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.confirms && time.Since(o.waiting[m.ID].begun) > o.bound { // as offer is about to find out
+		return
+	}
 	if c := o.remove(m.ID); c != nil {
 		if o.confirms {
 			_ = sw.link.Insist(message{Kind: kindYours, ID: m.ID})

@@ -106,6 +106,27 @@ func TestAnOfferIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// An old generation that was halted may find an answer whose time is over, before it finds that out. The next one has
+// given up by then, when it has handed the link on.
+func TestAnAnswerBehindItsTimeDoesNotCount(t *testing.T) {
+	t.Parallel()
+	near, far := linkPair(t)
+	sw, _ := retire(near, time.Millisecond)
+	sw.meetReader(&spoken)
+	id, answered := sw.offers.add()
+	time.Sleep(2 * time.Millisecond)
+	sw.answered(message{ID: id, Took: []bool{true}})
+	select {
+	case a := <-answered:
+		t.Errorf("%+v", a)
+	default:
+	}
+	sw.withdrawAll()
+	if m := next(t, far); m.Kind != kindWithdrawn || m.ID != id {
+		t.Errorf("%+v", m)
+	}
+}
+
 // A link that takes nothing more may still bring something, so its end doesn't tell of an offer that is not sent.
 func TestAnOfferThatCannotBeSentIsTakenBackAtOnce(t *testing.T) {
 	t.Parallel()
