@@ -33,9 +33,12 @@ begin() { # file
 		exit
 	fi
 	[ -n "$dead" ] || [ "$METHOD" = colours ] || spared "$1" || fail 5 "nothing was touched"
-	[ -z "$dry" ] || { tell_all && exit; }
+	[ -z "$dry" ] || writable "$(nearest "$STATE/begun")/new" "$file" ${SETTINGS:+"$SETTINGS"} ||
+		unwritten 6 "$STATE" "nothing was touched"
+	appendable "$STATE/history" || unwritten 6 "$STATE/history" "nothing was touched"
 	go_on
 	claim
+	[ -z "$dry" ] || { tell_all && exit; }
 	ID=$(word "$(now)-$who-$$" | tr / _)
 	begun=$STATE/begun/$ID
 	# The journal comes last: with it all has begun, and without it nothing has.
@@ -49,7 +52,7 @@ begin() { # file
 		free
 		rm -rf "$begun"
 		go_on
-		fail 6 "cannot write to $STATE: nothing was touched"
+		unwritten 6 "$STATE" "nothing was touched"
 	}
 }
 
@@ -85,7 +88,7 @@ right_settings() {
 	else
 		case ${CHECK-} in *\'*) fail 6 "CHECK is $CHECK: want no ' in it, since it goes to the nodes" ;; esac
 	fi
-	[ -z "$SETTINGS" ] || [ -r "$SETTINGS" ] || fail 6 "SETTINGS is $SETTINGS, which cannot be read"
+	[ -z "$SETTINGS" ] || { [ -r "$SETTINGS" ] && (settings "$SETTINGS"); } || fail 6 "SETTINGS is $SETTINGS: mend that; nothing was touched"
 }
 
 # everywhere: all nodes that count run it, and none is out.

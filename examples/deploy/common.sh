@@ -31,6 +31,39 @@ clock() {
 	up=${up%%.*}
 	echo "${up:-$(date +%s)}"
 }
+
+# written puts what a command prints into a file, whole or not at all: by rename, and a link stays one. What fails leaves
+# what was there, and nothing beside it; whatever signal comes, it ends.
+written() ( # file, command
+	trap '' HUP INT TERM
+	file=$(at_end_of "$1") && half=$file.new.$$ || exit
+	shift
+	trap 'rm -f "$half"' EXIT
+	{ [ ! -e "$file" ] || cp -p "$file" "$half"; } && "$@" >"$half" && mv -f "$half" "$file"
+)
+# writable: written would do, for as much as these files have. It leaves nothing there.
+writable() ( # file, maybe files
+	file=$(at_end_of "$1") && half=$(dirname "$file")/.try.$$ || exit
+	shift
+	trap 'rm -f "$half"' EXIT
+	echo | cat - "$@" >"$half"
+) 2>/dev/null
+at_end_of() { # file
+	end=$1
+	[ ! -L "$1" ] || end=$(readlink -f "$1")
+	[ -n "$end" ] && [ ! -d "$end" ] && printf '%s' "$end"
+}
+# appendable: more can be written at its end, if it is there. A shell would end where exec or : can't write.
+appendable() { [ ! -e "$1" ] || (: >>"$1") 2>/dev/null; }
+unwritten() { # code, file, maybe more words
+	fail "$1" "cannot write $2: make room there, or make it writable${3:+; $3}"
+}
+# nearest prints the folder, or that in which mkdir -p would begin.
+nearest() { # folder
+	near=$1
+	until [ -e "$near" ]; do near=$(dirname "$near"); done
+	printf '%s' "$near"
+}
 sum() { cksum <"$1" | tr -s ' ' :; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 

@@ -4,6 +4,7 @@
 # BIN=…, CONTROL=…, and so on.
 #
 #   claim KEY [WHO]    the node is that release's until it is free; exit code 7: it is another's
+#   claimable KEY      claim would do; changes nothing
 #   free KEY           it is no more
 #   check [URL]        it is ready, and CHECK says so: asked directly, or at URL. Exit code 3: it does not
 #                      run, 6: wrong settings
@@ -135,8 +136,8 @@ carries='' given=''
 verb=${1-} NODE=${2-}
 case $#:$verb in
 2:check | 3:check | 2:keep | 2:empty | 2:stop | 2:put | [45]:put | [23]:restore | 2:start | 2:swap | 2:show) ;;
-[23]:live | 3:has | [34]:claim | 3:free | [23]:tell | 3:note) ;;
-*) fail 2 "want claim, free, check, show, tell, keep, empty, stop, put, restore, start, swap, has, live or note, and NODE" ;;
+[23]:live | 3:has | [34]:claim | [34]:claimable | 3:free | [23]:tell | 3:note) ;;
+*) fail 2 "want claim, claimable, free, check, show, tell, keep, empty, stop, put, restore, start, swap, has, live or note, and NODE" ;;
 esac
 shift 2
 [ -z "$carries" ] || carried
@@ -167,7 +168,7 @@ if [ -s "$env" ]; then
 	settings "$env"
 	settings "$SITE/$NODE"
 fi
-case $verb in check | show | tell | empty | has) ;; *) lock ;; esac
+case $verb in check | show | tell | empty | has | claimable) ;; *) lock ;; esac
 case $verb in
 start | stop | swap) control "$verb" ;;
 *) "$verb" "$@" ;;

@@ -30,7 +30,7 @@ carried() {
 # turn), new, old, or changed (by somebody else). The shell reads it by itself, since a Ctrl-C ends what it would run.
 note() {
 	at=$(now)
-	printf '%s %s\n' "${at:--}" "$*" >>"$STATE/journal" || fail 4 "cannot write $STATE/journal"
+	printf '%s %s\n' "${at:--}" "$*" >>"$STATE/journal" || unwritten 4 "$STATE/journal" "then continue or rollback"
 	say "$*"
 }
 noted() { # words
@@ -73,8 +73,13 @@ ended() { # exit code
 
 # A killed release leaves its last step running, which has inherited the lock.
 lock() {
-	{ mkdir -p "$STATE" && : >>"$STATE/lock"; } 2>/dev/null ||
-		fail 6 "cannot write to $STATE: set STATE to a folder that you may write"
+	{ writable "$(nearest "$STATE")/key" && appendable "$STATE/lock" && appendable "$STATE/journal"; } ||
+		fail 6 "cannot write to $STATE: make room there, or set STATE to a folder that you may write; nothing was touched"
+	if [ -n "$dry" ]; then
+		! runs || fail 7 "a release runs already: $by"
+		return
+	fi
+	mkdir -p "$STATE" || fail 6 "cannot make $STATE: nothing was touched"
 	exec 9>>"$STATE/lock"
 	if ! flock -n 9; then
 		held && fail 7 "a release runs already: $by"
@@ -99,21 +104,22 @@ held() {
 }
 
 # Another STATE, or another machine, may have the same nodes. The key is the STATE's own, whatever the names of its
-# machine and its folder are, and so is the list of nodes that may be claimed.
+# machine and its folder are, and so is the list of nodes that may be claimed. A dry run asks whether they can be.
 claim() {
-	[ -s "$STATE/key" ] || word "$(uname -n):$(cd "$STATE" && pwd):$(now)-$$" >"$STATE/key"
+	[ -n "$dry" ] || [ -s "$STATE/key" ] || written "$STATE/key" word "$(uname -n):$(cd "$STATE" && pwd):$(now)-$$"
 	claimed
-	[ -n "$key" ] || unclaimed 6 "cannot write $STATE/key: nothing was touched"
+	[ -n "$dry$key" ] || unclaimed 6 "cannot write $STATE/key: nothing was touched"
 	for node in $NODES; do
 		case " $list " in *" $node "*) ;; *) list="$list $node" ;; esac
 	done
-	printf '%s\n' "$list" >"$STATE/claimed" || fail 6 "cannot write $STATE/claimed"
+	[ -n "$dry" ] || written "$STATE/claimed" printf '%s\n' "$list" ||
+		unwritten 6 "$STATE/claimed" "nothing was touched"
 	for node in $NODES; do
-		at_node claim "$node" "$key" "$(word "$verb,by,$who,since,$(now)")"
+		at_node "claim${dry:+able}" "$node" "${key:-none}" "$(word "$verb,by,$who,since,$(now)")"
 		case $? in
 		0) ;;
 		7) unclaimed 7 "nothing was touched" ;;
-		6) unclaimed 6 "the settings of $node are wrong: nothing was touched" ;;
+		6) unclaimed 6 "$node cannot be claimed: mend what it says; nothing was touched" ;;
 		*) [ "$verb" = rollback ] || unclaimed 6 "$node cannot be claimed: nothing was touched" ;;
 		esac
 	done
@@ -123,7 +129,7 @@ claimed() { # it sets key, and list to the nodes
 	{ read -r key <"$STATE/key"; read -r list <"$STATE/claimed"; } 2>/dev/null
 }
 unclaimed() { # code, message
-	under_way || free
+	[ -n "$dry" ] || under_way || free
 	go_on
 	fail "$@"
 }
@@ -136,7 +142,8 @@ free() {
 			say "$node is claimed still, which no other release may ignore: the next word to this STATE tries to free it again"
 		}
 	done
-	printf '%s\n' "$left" >"$STATE/claimed"
+	# What can't be written still has the names of all.
+	[ ! -e "$STATE/claimed" ] || written "$STATE/claimed" printf '%s\n' "$left"
 }
 
 # plan is what the release began with, whatever the settings are now. CHECK may be another one now. GATE and

@@ -51,6 +51,7 @@
 #   balancer_out NODE       no new requests for it; returns when that is so
 #   balancer_in NODE N      N % of its share of the requests; returns when that is so
 #   balancer_ready NODE     succeeds if it has its requests now
+#   balancer_none NODE      succeeds if it has none. Without it: what is not ready has none
 #   balancer_status NODE    says how it is. MASTER: all requests are its, it comes last
 #   balancer_try NODE       PREVIEW reaches it; returns when that is so. For colours
 #
@@ -97,6 +98,7 @@ else
 	balancer_ready() { :; }
 	balancer_status() { :; }
 fi
+command -v balancer_none >/dev/null || balancer_none() { ! balancer_ready "$1"; }
 : "${METHOD:=restart}"
 right_numbers "$0" "$here"/*.sh ${BALANCER:+"$BALANCER"}
 
@@ -127,11 +129,13 @@ undone() { # message
 
 # spared: the others can do without it, or do already.
 spared() { # node
-	balancer ready "$1" || {
-		[ -n "$(balancer status "$1")" ] && return
-		say "$1 is not touched: the balancer does not say how it is" >&2
-		return 1
-	}
+	if ! balancer ready "$1"; then
+		if [ -z "$(balancer status "$1")" ]; then
+			say "$1 is not touched: the balancer does not say how it is" >&2
+			return 1
+		fi
+		! balancer none "$1" || return 0
+	fi
 	for other in $NODES; do
 		if [ "$other" != "$1" ] && ! { balancer ready "$other" && at_node check "$other"; }; then
 			go_on
@@ -232,7 +236,7 @@ renew() { # node, weight
 		note "old $1"
 		failed "$1: its traffic could not be taken away; it was not touched: continue or rollback"
 	fi
-	if ! change "$1" put; then
+	if ! { change "$1" put && looked "$1"; }; then
 		how="failed with the new version"
 		[ -z "$interrupted" ] || how="is interrupted in its turn"
 		say "$1 $how: the way back"
@@ -255,14 +259,14 @@ dead() { # node
 	[ $? = 3 ]
 }
 
-# change ends with a look at what runs.
 change() { # node, put or restore
 	if [ "$METHOD" = swap ]; then
-		"$2" "$1" && halted "$1" swap && at_node check "$1" && at_node live "$1"
+		"$2" "$1" && halted "$1" swap
 	else
-		halted "$1" stop && "$2" "$1" && at_node start "$1" && at_node check "$1" && at_node live "$1"
+		halted "$1" stop && "$2" "$1" && at_node start "$1"
 	fi
 }
+looked() { at_node check "$1" && at_node live "$1"; }
 put() { at_node put "$1" "$ID" "$SUM" ${LABEL:+"$LABEL"} <"$begun/new"; }
 restore() { at_node restore "$1" "$ID"; }
 
@@ -285,16 +289,19 @@ give() { # node, weight
 
 # revert asks nobody whether the others are well: the new version may be what ails them. It sets is to how the node is.
 revert() { # node
+	is=''
 	if leave "$1" && change "$1" restore; then
-		give "$1" 100
-		is="has its old version back"
-	elif noted "dead $1" && halted "$1" stop; then
-		is="does not run, as before"
-	elif noted "unwell $1"; then
-		is="is not well, as before"
-	else
-		undone "$1 could not be given its old version back: continue or rollback when that is mended"
+		if looked "$1"; then
+			give "$1" 100
+			is="has its old version back"
+		elif noted "unwell $1"; then
+			# The balancer need not find it well either.
+			[ "$METHOD" = swap ] || [ -n "$balancer_probes" ] || balancer in "$1" 100 || :
+			is="is not well, as before"
+		fi
 	fi
+	if [ -z "$is" ] && noted "dead $1" && halted "$1" stop; then is="does not run, as before"; fi
+	[ -n "$is" ] || undone "$1 could not be given its old version back: continue or rollback when that is mended"
 	note "old $1"
 }
 
@@ -357,7 +364,7 @@ case $dry$#:$verb in
 2:upgrade | 2:share | 1:continue | 1:rollback | dry2:upgrade | dry2:share) ;;
 *) fail 2 "want upgrade FILE, share FILE, continue, rollback, status or history; before upgrade and share maybe --dry-run" ;;
 esac
-if [ -z "$dry" ] || [ -d "$STATE" ]; then lock; fi
+lock
 case $verb in
 upgrade | share) begin "$2" ;;
 esac

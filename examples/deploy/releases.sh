@@ -3,13 +3,12 @@
 
 # lock lets one step at a time change the node: one that a lost ssh has left alone goes on.
 lock() {
-	mkdir -p "$folder" || fail 6 "cannot make $folder: make ${BIN%/*} a folder that you may write"
-	exec 8>>"$folder/lock" || fail 6 "cannot write $folder/lock"
+	{ mkdir -p "$folder" && appendable "$folder/lock" && exec 8>>"$folder/lock"; } || unwritten 6 "$folder"
 	within "$STEP_TIMEOUT" flock -n 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
 }
 
 # noted: where that can't be written, a step ends all the same, and above all the way back.
-noted() { printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal" || say "cannot write $folder/journal" >&2; }
+noted() { { appendable "$folder/journal" && printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal"; } || say "cannot write $folder/journal" >&2; }
 
 # current is the name of the release that BIN links to, or nothing.
 current() {
@@ -30,7 +29,10 @@ running() {
 
 # link makes BIN link to a release, by rename.
 link() { # release
-	ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN"
+	{ ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN"; } || {
+		rm -f "$BIN.link.$$"
+		unwritten 1 "$BIN" "it is to be a link to $1"
+	}
 }
 
 # fresh makes a folder, tmp, for what is to be the next release, and sets release to its name. Half of one must not
@@ -46,15 +48,16 @@ numbers() { ls "$folder" | sed -n 's/^\([0-9][0-9]*\)\(-.*\)\{0,1\}$/\1/p' | sor
 
 # made lets it be one: what is there under its name is whole.
 made() {
-	[ -e "$folder/tmp/env" ] || : >"$folder/tmp/env"
+	[ -e "$folder/tmp/env" ] || touch "$folder/tmp/env"
 	chmod +x "$folder/tmp/${BIN##*/}" && mv "$folder/tmp" "$folder/$release"
 }
 
 # lived notes that a release was live and well.
 lived() { # release
-	[ "$(tail -n 1 "$folder/live" 2>/dev/null)" = "$1" ] || {
-		printf '%s\n' "$1" >>"$folder/live" && noted "live $1"
-	}
+	[ "$(tail -n 1 "$folder/live" 2>/dev/null)" != "$1" ] || return 0
+	all=$(cat "$folder/live" 2>/dev/null)
+	written "$folder/live" printf '%s\n' ${all:+"$all"} "$1" || unwritten 1 "$folder/live"
+	noted "live $1"
 }
 
 # keep: what runs may be another than what BIN links to, or no release yet.
@@ -69,12 +72,18 @@ keep() {
 			[ -n "$now" ] || ! cmp -s "$from" "$(program "$release")" || now=$release
 		done
 		if [ -z "$now" ]; then
-			fresh kept && cp "$from" "$folder/tmp/${BIN##*/}" || return
-			[ ! -e "$folder/$old/env" ] || cp "$folder/$old/env" "$folder/tmp/env" || return
-			made && now=$release || return
+			{
+				fresh kept && cp "$from" "$folder/tmp/${BIN##*/}" &&
+					{ [ ! -e "$folder/$old/env" ] || cp "$folder/$old/env" "$folder/tmp/env"; } && made
+			} || unwritten 1 "$folder" "it cannot take what runs, and nothing was changed"
+			now=$release
 		fi
 	fi
-	if [ -n "$pid" ]; then lived "$now"; else printf '%s\n' "$now" >"$folder/before"; fi
+	if [ -n "$pid" ]; then
+		lived "$now"
+	else
+		written "$folder/before" printf '%s\n' "$now" || unwritten 1 "$folder/before"
+	fi
 }
 
 # lately are those that were live and are kept, the last one first.
@@ -86,11 +95,14 @@ lately() {
 
 # put: an input that was cut short is of another sum.
 put() { # maybe id, sum, label
-	full="$NODE: $folder cannot take the new version: make room there, or make it writable; nothing was changed"
-	{ fresh "${3-}" && cat >"$folder/tmp/${BIN##*/}"; } || fail 1 "$full"
+	full="it cannot take the new version, and nothing was changed"
+	{ fresh "${3-}" && cat >"$folder/tmp/${BIN##*/}"; } || unwritten 1 "$folder" "$full"
 	[ $# = 0 ] || [ "$(sum "$folder/tmp/${BIN##*/}")" = "$2" ] ||
 		fail 1 "$NODE: the new version has not arrived whole: nothing was changed"
-	{ released_with >"$folder/tmp/env" && printf '%s\n' "${1-by hand}" >"$folder/tmp/id" && made; } || fail 1 "$full"
+	# A release whose settings can't be read could not even be left again.
+	released_with >"$folder/tmp/env" || unwritten 1 "$folder" "$full"
+	(settings "$folder/tmp/env") || fail 6 "$NODE: mend the settings of the release: nothing was changed"
+	{ printf '%s\n' "${1-by hand}" >"$folder/tmp/id" && made; } || unwritten 1 "$folder" "$full"
 	link "$release" && noted "put $release, ${1-by hand}"
 }
 
@@ -192,14 +204,21 @@ last_id() {
 	done
 }
 
-claim() { # key, maybe by whom
+own() { # key
 	if [ -s "$folder/claim" ]; then
 		{ read -r key && read -r holder; } <"$folder/claim"
 		[ "$key" = "$1" ] || fail 7 "$NODE is in the hands of another release: $(printf %s "$holder" | tr , ' '), at $key;" \
 			"continue or rollback there. If that is gone for good: rm $folder/claim"
-	else
-		printf '%s\n' "$1" "${2-nobody says whose}" >"$folder/claim.tmp" && mv "$folder/claim.tmp" "$folder/claim"
 	fi
+}
+claimable() { # key
+	own "$1"
+	{ writable "$(nearest "$folder")/claim" && appendable "$folder/lock"; } || unwritten 6 "$folder"
+}
+claim() { # key, maybe by whom
+	own "$1"
+	[ -s "$folder/claim" ] || written "$folder/claim" printf '%s\n' "$1" "${2-nobody says whose}" ||
+		unwritten 6 "$folder/claim"
 }
 free() { # key
 	{ read -r key <"$folder/claim"; } 2>/dev/null

@@ -154,6 +154,21 @@ balancer_ready() { :; }
 balancer_status() { echo UP; }
 `
 
+// TestUnwell: a node that was not well before has its traffic back all the same when its turn fails.
+func TestUnwell(t *testing.T) {
+	s := newSite(t)
+	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	asked := filepath.Join(t.TempDir(), "asked")
+	s.release(1, "is not well, as before", "upgrade", build(t, "v2", ""), "METHOD=restart",
+		"CHECK=dash "+s.script("check.sh", "[ $NODE = b ]\n"), "BALANCER="+s.script("balancer.sh", balancing+
+			"balancer_out() { echo out $1 >>"+asked+"; }\nbalancer_in() { echo in $1 >>"+asked+"; }\n"+
+			"balancer_ready() { [ $1 = b ]; }\n"))
+	s.runs("v1", "v1")
+	if text, _ := os.ReadFile(asked); !strings.HasSuffix(string(text), "in a\n") {
+		t.Errorf("the balancer was told %q, want \"in a\" at last", text)
+	}
+}
+
 // TestContinueKnows: a release goes on with what it has begun with, in another shell too.
 func TestContinueKnows(t *testing.T) {
 	s := newSite(t)

@@ -78,7 +78,7 @@ func TestTwoAtOnce(t *testing.T) {
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
 	said := filepath.Join(s.dir, "said")
 	gate := flow.WriteFile(t, flow.Dir(t), "gate.sh", `
-for verb in "upgrade $FILE" status; do
+for verb in "upgrade $FILE" "--dry-run upgrade $FILE" status; do
 	for state in "$STATE" "$STATE.other"; do
 		[ "$verb" != status ] || [ "$state" = "$STATE" ] || continue
 		STATE=$state GATE='' dash "$DEPLOY/release.sh" $verb >>"$SAID" 2>&1
@@ -96,8 +96,8 @@ done
 			t.Errorf("want %q", want)
 		}
 	}
-	if strings.Count(string(text), "exit code 7\n") != 3 || t.Failed() {
-		t.Errorf("want exit code 7 three times:\n%s", text)
+	if strings.Count(string(text), "exit code 7\n") != 5 || t.Failed() {
+		t.Errorf("want exit code 7 five times:\n%s", text)
 	}
 	s.release(0, "complete", "upgrade", build(t, "v3", ""), "STATE="+filepath.Join(s.dir, "other"))
 	s.runs("v3", "v3")
