@@ -21,7 +21,7 @@ balancer_settings() {
 		[ -n "$(balancer_status "$node")" ] || fail 6 "$SERVERS: want a line \"server ADDRESS weight=100; # $node\""
 	done
 	[ -n "$(workers)" ] || fail 6 "nginx is not running, or $NGINX_PID is another's: set NGINX_PID"
-	{ [ -w "$SERVERS" ] && [ -w "$(dirname "$SERVERS")" ]; } || fail 6 "$SERVERS and its folder: you may not write there"
+	writable "$SERVERS" || unwritten 6 "$SERVERS"
 	# shellcheck disable=SC2086 # a command and its arguments
 	$RUN_NGINX -q -t || fail 6 "nginx does not take its configuration as it is: mend that"
 }
@@ -46,30 +46,30 @@ balancer_out() {
 }
 balancer_in() { edit "$1" "weight=$2"; }
 
-# edit keeps a copy and no link: what lies there is to be the old one whenever this ends.
+# edit takes the parameter back where nginx does not take it.
 edit() { # node, parameter
-	{
-		awk -v node="$1" -v want="$2" '
-			$1 == "server" && $NF == node && $(NF - 1) == "#" {
-				line = "server " $2
-				for (i = 3; i < NF - 1; i++) {
-					sub(";", "", $i)
-					if ($i != "" && $i != "down" && $i !~ /^weight=/) line = line " " $i
-				}
-				print line, want "; #", node
-				next
+	before=$(cat "$SERVERS")
+	after=$(awk -v node="$1" -v want="$2" '
+		$1 == "server" && $NF == node && $(NF - 1) == "#" {
+			line = "server " $2
+			for (i = 3; i < NF - 1; i++) {
+				sub(";", "", $i)
+				if ($i != "" && $i != "down" && $i !~ /^weight=/) line = line " " $i
 			}
-			{ print }' "$SERVERS" >"$SERVERS.new" && cp "$SERVERS" "$SERVERS.old" && mv "$SERVERS.new" "$SERVERS"
-	} || fail 6 "cannot write to $SERVERS"
+			print line, want "; #", node
+			next
+		}
+		{ print }' "$SERVERS")
+	{ [ -n "$after" ] && written "$SERVERS" printf '%s\n' "$after"; } || unwritten 6 "$SERVERS"
 	# shellcheck disable=SC2086 # a command and its arguments
 	if ! $RUN_NGINX -q -t; then
-		mv "$SERVERS.old" "$SERVERS"
+		written "$SERVERS" printf '%s\n' "$before" || unwritten 1 "$SERVERS" "nginx does not take what is there"
 		fail 1 "nginx does not take the configuration: $SERVERS is as it was"
 	fi
 	# Those that an interrupted run has left shutting down are among them.
 	old=$(workers)
 	# shellcheck disable=SC2086
-	$RUN_NGINX -q -s reload || fail 1 "nginx was not reloaded"
+	$RUN_NGINX -q -s reload || fail 1 "nginx was not reloaded: see its error log"
 	within "$BALANCER_TIMEOUT" renewed || fail 1 "workers of nginx with the old configuration are still there after" \
 		"$BALANCER_TIMEOUT s: pid $left; a long request, or see nginx's error log"
 }

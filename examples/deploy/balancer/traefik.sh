@@ -13,7 +13,7 @@ get() { curl -q -s -f -m 2 --noproxy '*' -A release.sh "$@"; }
 
 balancer_settings() {
 	[ "$METHOD" = colours ] || fail 6 "METHOD is $METHOD: for Traefik it is colours"
-	[ -w "$(dirname "$ROUTES")" ] || fail 6 "cannot write $ROUTES: set ROUTES to a file in the folder of Traefik's file provider"
+	writable "$ROUTES" || unwritten 6 "$ROUTES" "ROUTES is to be a file in the folder of Traefik's file provider"
 	command -v curl >/dev/null || fail 6 "needs curl: install it"
 	get -o /dev/null "$API/api/version" || fail 6 "Traefik does not answer at $API: start it, or set API to its API"
 	[ ! -e "$ROUTES" ] || grep -q "standby:.*name: " "$ROUTES" ||
@@ -32,15 +32,12 @@ routed() { [ "$(target app)" = "$1" ] && [ "$(target standby)" = "$2" ]; }
 # route writes by rename: Traefik reads the old file or the new one. The name in
 # between has an ending that it does not read.
 route() { # live, standby
-	{
-		{
-			echo '# release.sh takes this for the truth about which colour is live.'
-			echo 'http:'
-			echo '  services:'
-			[ -z "$1" ] || echo "    app: {weighted: {services: [{name: $1, weight: 1}]}}"
-			echo "    standby: {weighted: {services: [{name: $2, weight: 1}]}}"
-		} >"$ROUTES.new" && mv "$ROUTES.new" "$ROUTES"
-	} || fail 6 "cannot write $ROUTES: set ROUTES to a file in the folder of Traefik's file provider"
+	written "$ROUTES" printf '%s\n' '# release.sh takes this for the truth about which colour is live.' 'http:' '  services:' \
+		${1:+"    app: {weighted: {services: [{name: $1, weight: 1}]}}"} \
+		"    standby: {weighted: {services: [{name: $2, weight: 1}]}}" || unwritten 6 "$ROUTES"
+	# Traefik watches the folder of ROUTES. What a link there leads to may lie elsewhere.
+	[ ! -L "$ROUTES" ] || { ln -sfn "$(readlink "$ROUTES")" "$ROUTES.new" && mv -f "$ROUTES.new" "$ROUTES"; } ||
+		unwritten 6 "$ROUTES"
 	within "$BALANCER_TIMEOUT" routed "$1" "$2" ||
 		fail 1 "$API does not say that it routes to ${1:-nothing}, $2 on standby, in $BALANCER_TIMEOUT s: see Traefik's log"
 }

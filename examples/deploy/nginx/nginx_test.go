@@ -220,11 +220,20 @@ func TestRefused(t *testing.T) {
 	}
 	// What else a line says stays, wherever it stands.
 	text = []byte(strings.ReplaceAll(string(text), "weight=100;", "max_fails=0 weight=100 fail_timeout=3s;"))
-	flow.WriteFile(t, s.dir, "servers.conf", string(text))
+	linked := flow.WriteFile(t, t.TempDir(), "linked.conf", string(text)) // a link stays one
+	if err := os.Remove(servers); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(linked, servers); err != nil {
+		t.Fatal(err)
+	}
 	if code := s.publish(upgrade); code != 0 {
 		t.Errorf("exit code %d after that, want 0", code)
 	}
-	got, err := os.ReadFile(servers)
+	if to, err := os.Readlink(servers); to != linked {
+		t.Errorf("servers.conf leads to %q, want %q (%v)", to, linked, err)
+	}
+	got, err := os.ReadFile(linked)
 	if want := "max_fails=0 fail_timeout=3s weight=100; # "; err != nil || strings.Count(string(got), want) != 2 {
 		t.Errorf("servers.conf, want %q in both lines (%v):\n%s", want, err, got)
 	}

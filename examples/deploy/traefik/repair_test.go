@@ -157,8 +157,19 @@ func TestTraefikThatDoesNotFollow(t *testing.T) {
 		t.Error(load)
 	}
 
+	// What ROUTES leads to is written; a link stays one.
+	linked := filepath.Join(t.TempDir(), "linked.yml")
+	if err := os.Rename(s.path("conf.d/live.yml"), linked); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(linked, s.path("conf.d/live.yml")); err != nil {
+		t.Fatal(err)
+	}
 	// An old colour that dies by itself is not waited for.
 	s.release(0, []string{"EMPTY_TIMEOUT=30", check("[ $NODE = green ] || kill -9 $(cat " + s.path("green/pid") +
 		") 2>/dev/null || :\n")}, "upgrade", s.build("v3", ""))
 	s.only("blue", "v3")
+	if to, err := os.Readlink(s.path("conf.d/live.yml")); to != linked {
+		t.Errorf("ROUTES leads to %q, want %q (%v)", to, linked, err)
+	}
 }
