@@ -72,8 +72,9 @@ started() {
 begin() { # start or restart
 	settles
 	readable
+	spell
 	since=$(date +%s)
-	printf '%s %s\n' $$ "$(current)" >"$trying" || fail 6 "cannot write $trying: be root"
+	written "$trying" printf '%s %s\n' $$ "$(current)" || unwritten 6 "$trying" "be root"
 	trap 'rm -f "$trying"' EXIT
 	systemctl reset-failed "$UNIT" 2>/dev/null # it may have been given up, or never have been loaded
 	if ! systemctl "$1" "$UNIT"; then
@@ -118,7 +119,8 @@ restart() {
 
 swap() {
 	within "$RELOAD_TIMEOUT" is_over || fail 150 "$UNIT is in the middle of something: see systemctl status $UNIT"
-	if [ "$state" != active ] || [ "$(environment)" != "$(cat "$BIN.env" 2>/dev/null)" ]; then
+	wanted=$(environment) || exit
+	if [ "$state" != active ] || [ "$wanted" != "$(cat "$BIN.env" 2>/dev/null)" ]; then
 		restart
 		return
 	fi
@@ -149,8 +151,7 @@ environment() (
 	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 	[ ! -s "$folder/$(current)/env" ] || settings "$folder/$(current)/env"
 	[ -z "$NODE" ] || settings "$SITE/$NODE"
-	env | grep '^APP_' | sort | sed 's/[\\"$`]/\\&/g; s/=\(.*\)/="\1"/'
-	:
+	env | sed -n '/^APP_/{s/[\\"$`]/\\&/g; s/=\(.*\)/="\1"/p;}' | sort
 )
 
 settle() {
@@ -159,11 +160,20 @@ settle() {
 	to=$(lately | head -n 1)
 	if [ -n "$name" ] && [ -n "$to" ] && ! lately | grep -q -x -F -e "$name"; then
 		if [ -z "$who" ] || [ "$what" != "$name" ] || ! alive "$who"; then
-			link "$to" && noted "settled $to, since $name never was live"
+			link "$to"
+			noted "settled $to, since $name never was live"
 			say "$name never was live and well, so $to is started"
 		fi
 	fi
-	(umask 077 && environment >"$BIN.env.$$") && mv -f "$BIN.env.$$" "$BIN.env"
+	spell
+}
+
+# spell writes the settings in systemd's spelling, where they are not there already.
+spell() {
+	spelt=$(environment) || exit
+	if [ -e "$BIN.env" ] && [ "$spelt" = "$(cat "$BIN.env")" ]; then return; fi
+	(umask 077 && written "$BIN.env" printf '%s\n' "$spelt") ||
+		unwritten 6 "$BIN.env" "$UNIT would run with other settings than those of $(current)"
 }
 
 [ -z "$NODE" ] || settings "$SITE/$NODE"
