@@ -28,75 +28,105 @@ here=${0%/*}
 # shellcheck source=/dev/null
 . "$here/common.sh"
 right_numbers "$0"
+case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac # docker takes another one for a volume's name
 
-is() { "$DOCKER" inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
+is() { "$DOCKER" container inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
 app() { "$DOCKER" exec "$NAME" /srv/app "$@"; }
 
-place() { # file name: by rename, as a program that runs can't be written to
-	cp "$1" "$DIR/bin/$2.new" && chmod 755 "$DIR/bin/$2.new" && mv "$DIR/bin/$2.new" "$DIR/bin/$2"
+# place puts its input in a program's place: by rename, as one that runs can't be written to.
+place() { # name
+	written "$DIR/bin/$1" cat && chmod 755 "$DIR/bin/$1"
 }
 
+# answers: what does not run, or is not there, is told from an engine that does not say.
+answers() { "$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"; }
+
 alone() {
-	mkdir -p "$DIR/bin" "$DIR/run" || exit 1
-	exec 9>"$DIR/lock" || exit 1
+	{ mkdir -p "$DIR/bin" "$DIR/run" && appendable "$DIR/lock" && exec 9>>"$DIR/lock"; } || unwritten 6 "$DIR"
 	flock -n 9 || fail 7 "another docker.sh is at work on $NAME"
+	answers
+	rm -f "$DIR"/bin/app*.new.* # of one that was killed
 }
 
 start() {
-	[ "$(is Running)" != true ] || return 0
-	[ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app" # what was to come may never have served
-	if [ -n "$(is Status)" ]; then
-		"$DOCKER" start "$NAME" >/dev/null || exit 1
-	else
-		if [ ! -e "$DIR/bin/app" ]; then
-			id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
-			"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app" || exit 1
-			"$DOCKER" rm "$id" >/dev/null
-		fi
-		# shellcheck disable=SC2086 # several
-		"$DOCKER" run -d --name "$NAME" --stop-timeout "$STOP_TIMEOUT" -v "$DIR/bin:/srv:ro" -v "$DIR/run:/run/app" \
-			$RUN_ARGS "$IMAGE" >/dev/null || exit 1
-	fi
+	ran=$(is Running)
+	[ "$ran" = true ] || launch
 	n=0
 	until app -s health >/dev/null 2>&1; do
 		n=$((n + 1))
 		if [ "$n" -gt $((START_TIMEOUT * 5)) ] || [ "$(is Status)" != running ]; then
 			"$DOCKER" logs --tail 10 "$NAME" >&2
-			"$DOCKER" stop "$NAME" >/dev/null
+			[ "$ran" = true ] || "$DOCKER" stop "$NAME" >/dev/null
 			fail 1 "$NAME does not serve"
 		fi
 		sleep 0.2
 	done
 }
 
-# app.before is what served when a swap began, and is there until it has ended. It also asks for the swap: a broken
-# program can't, and "kill -s HUP" neither waits nor says how it ended.
-take_over() {
-	"$DOCKER" exec "$NAME" /srv/app.before -s reload || {
+launch() {
+	[ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app" # what was to come may never have served
+	if [ -n "$(is Status)" ]; then
+		"$DOCKER" start "$NAME" >/dev/null || exit 1
+		return
+	fi
+	if [ ! -e "$DIR/bin/app" ]; then
+		id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
+		"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app"
 		code=$?
-		mv "$DIR/bin/app.before" "$DIR/bin/app"
-		return "$code"
-	}
+		"$DOCKER" rm "$id" >/dev/null
+		[ "$code" = 0 ] || { rm -f "$DIR/bin/app.new" && unwritten 1 "$DIR/bin/app" "or see that $IMAGE has /srv/app"; }
+	fi
+	# shellcheck disable=SC2086 # several
+	"$DOCKER" run -d --name "$NAME" --stop-timeout "$STOP_TIMEOUT" -v "$DIR/bin:/srv:ro" -v "$DIR/run:/run/app" \
+		$RUN_ARGS "$IMAGE" >/dev/null || exit 1
+}
+
+# app.before is what served when a swap began, and is there until it has ended. It also asks for the swap: a broken
+# program can't, and "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile.
+take_over() {
+	was=$(generation)
+	if ! "$DOCKER" exec "$NAME" /srv/app.before -s reload; then
+		now=$(generation)
+		[ -n "$now" ] || fail 1 "$NAME does not say what serves: the same again, or start, puts it right"
+		if [ "$now" = "$was" ]; then
+			mv "$DIR/bin/app.before" "$DIR/bin/app"
+			return 1
+		fi
+	fi
 	if cmp -s "$DIR/bin/app.before" "$DIR/bin/app"; then
 		rm "$DIR/bin/app.before" # the same again is no way back
 	else
 		mv "$DIR/bin/app.before" "$DIR/bin/app.old"
 	fi
 }
+generation() { field generation "$("$DOCKER" exec "$NAME" /srv/app.before -s status)"; }
 
-swap() { # file
-	[ -r "$1" ] || fail 5 "$1 is not there"
+# finish ends what one that was killed has begun.
+finish() {
 	[ "$(is Running)" = true ] || fail 1 "$NAME does not run: start"
 	trap '' HUP INT TERM
 	[ ! -e "$DIR/bin/app.before" ] || take_over || :
-	place "$DIR/bin/app" app.before && place "$1" app || exit 1
+}
+
+swap() { # file
+	{ [ -f "$1" ] && [ -r "$1" ]; } || fail 5 "$1 is not there"
+	finish
+	{ place app.before <"$DIR/bin/app" && place app <"$1"; } || {
+		rm -f "$DIR/bin/app.before"
+		unwritten 1 "$DIR/bin" "the old program serves on"
+	}
 	take_over || fail 1 "the old program serves on, and is in its place again"
 }
 
+# app.back is there until a rollback has ended: a swap leaves what it replaces as app.old.
 rollback() {
-	[ -r "$DIR/bin/app.old" ] || fail 5 "no program is known that served before"
-	swap "$DIR/bin/app.old"
-	rm "$DIR/bin/app.old"
+	[ -r "$DIR/bin/app.back" ] || {
+		finish
+		[ -r "$DIR/bin/app.old" ] || fail 5 "no program is known that served before"
+		mv "$DIR/bin/app.old" "$DIR/bin/app.back"
+	}
+	swap "$DIR/bin/app.back"
+	rm -f "$DIR/bin/app.old" "$DIR/bin/app.back"
 }
 
 stop() {
@@ -115,7 +145,7 @@ status() {
 
 case $#:${1-} in
 1:start | 1:rollback | 1:stop) alone && "$1" ;;
-1:status) status ;;
-2:swap) alone && swap "$2" ;;
+1:status) answers && status ;;
+2:swap) alone && swap "$2" && rm -f "$DIR/bin/app.back" ;;
 *) fail 2 "want start, swap FILE, rollback, stop or status" ;;
 esac

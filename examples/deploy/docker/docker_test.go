@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,9 +96,14 @@ func (c *container) get(path string) (string, error) {
 func (c *container) serves(version string, generation int) (st drain.Status) {
 	c.t.Helper()
 	flow.Eventually(c.t, fmt.Sprintf("%s serves %s as generation %d", c.name, version, generation), func() bool {
-		st, _ = drain.Client{Socket: filepath.Join(c.dir, "run", "control")}.Status(context.Background())
+		st = c.status()
 		return st.Version == version && st.Generation == generation && st.Phase == drain.Ready
 	})
+	return st
+}
+
+func (c *container) status() drain.Status {
+	st, _ := drain.Client{Socket: filepath.Join(c.dir, "run", "control")}.Status(context.Background())
 	return st
 }
 
@@ -139,6 +145,17 @@ func swaps(t *testing.T, s *site) {
 		t.Errorf("docker.sh swap does not say why: %s", said)
 	}
 	c.serves("v3", 3)
+	full := c.Command("busybox", "sh", "-c", "trap '' XFSZ; ulimit -f 0; exec sh docker.sh swap "+
+		flow.Static(t, "gin", "v1", "")) // finds no room for a byte
+	full.Env = append(full.Env, "NAME="+c.name, "DIR="+c.dir)
+	said, _ := full.CombinedOutput()
+	if code := full.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(said), "make room there") {
+		t.Errorf("a swap on a full disk: exit code %d, want 1 and the cure: %s", code, said)
+	}
+	if got, _ := filepath.Glob(c.dir + "/bin/*"); len(got) != 2 { // app and app.old
+		t.Errorf("a swap on a full disk has left %v", got)
+	}
+	c.serves("v3", 3)
 	took := time.Since(start)
 	load.Flows(50)
 	load.Lossless()
@@ -157,6 +174,32 @@ func swaps(t *testing.T, s *site) {
 		return strings.Contains(c.do(0, "status"), "ready, generation 3")
 	})
 
+	// What a rollback leads to is the same when the first one was killed.
+	killed := flow.WriteFile(t, t.TempDir(), "docker", "#!/bin/sh\ncase $* in *reload) kill -9 $PPID ;; esac\n"+
+		"exec docker \"$@\"\n")
+	if err := os.Chmod(killed, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.do(137, "rollback", "DOCKER="+killed)
+	flow.Eventually(t, "what the killed one has begun has ended", func() bool {
+		lock, err := os.Open(c.dir + "/lock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+	})
+	c.do(0, "rollback")
+	if said := c.do(0, "status"); !strings.Contains(said, "version v2,") {
+		t.Errorf("rolled back twice, since once it was killed: %s", said)
+	}
+	c.do(5, "rollback")
+	for _, command := range []string{"stop", "status"} {
+		c.do(6, command, "DOCKER=false") // which is no engine that answers
+	}
+	c.do(0, "swap "+flow.Static(t, "gin", "v3", ""))
+	generation := c.status().Generation
+
 	// A stop ends what has begun, and is no crash.
 	slow := make(chan error, 1)
 	go func() {
@@ -166,7 +209,7 @@ func swaps(t *testing.T, s *site) {
 		}
 		slow <- err
 	}()
-	flow.Eventually(t, "/slow has begun", func() bool { return c.serves("v3", 3).Open.Active == 1 })
+	flow.Eventually(t, "/slow has begun", func() bool { return c.serves("v3", generation).Open.Active == 1 })
 	load = flow.NewLoadBy(t, c.Dialer(addr), addr, 6, 3)
 	load.Flows(20)
 	start = time.Now()

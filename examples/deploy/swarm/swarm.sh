@@ -25,6 +25,8 @@ here=${0%/*}
 . "$here/common.sh"
 right_numbers "$0"
 
+# is_of: with the digest that the registry has for the tag, or without.
+is_of() { case $1 in "$2" | "$2"@*) ;; *) return 1 ;; esac; } # image of a service, image
 image() { "$DOCKER" service inspect -f '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$SERVICE"; }
 tasks() { "$DOCKER" service ps --no-trunc --filter "desired-state=$1" --format "$2" "$SERVICE"; }
 
@@ -48,7 +50,10 @@ runs() { # image
 
 state() { "$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE" 2>/dev/null; }
 
+answers() { "$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"; }
+
 alone() {
+	answers
 	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac
 }
 
@@ -78,16 +83,16 @@ deploy() {
 }
 
 update() {
-	now=$(image)
+	now=$(image) || exit 1
 	# shellcheck disable=SC2086 # several
-	[ "${now%@*}" = "$1" ] || "$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
+	is_of "$now" "$1" || "$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
 	settle
 	ended "$1"
 }
 
 ended() { # image
 	now=$(image)
-	if [ "${now%@*}" != "$1" ]; then
+	if ! is_of "$now" "$1"; then
 		case $(state) in rollback_*) ;; *) fail 7 "$now is wanted now: another update came in between" ;; esac
 		why "$1"
 		runs "$now" || fail 4 "$1 fails, and not each task runs $now: see docker service ps $SERVICE"
@@ -104,13 +109,17 @@ rollback() {
 }
 
 status() {
+	answers
 	"$DOCKER" service ls --filter "name=$SERVICE" --format '{{.Name}} {{.Image}} {{.Replicas}}'
 	tasks running '{{.Name}} {{.Image}} {{.CurrentState}}'
 	runs "$(image)" || exit 3
 }
 
 case $#:${1-} in
-2:deploy | 2:update) alone && "$1" "$2" ;;
+2:deploy | 2:update)
+	case ${2##*/} in *[:@]*) ;; *) fail 2 "$2 has no tag: want one for each image" ;; esac
+	alone && "$1" "$2"
+	;;
 1:rollback) alone && rollback ;;
 1:status) status ;;
 *) fail 2 "want deploy IMAGE, update IMAGE, rollback or status" ;;

@@ -7,8 +7,8 @@
 #   stop    TERM, and KILL after stop_grace_period; waits until it is gone
 #   status  whether it runs
 #
-# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 5 no image is named,
-# 6 wrong settings.
+# Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 4 status: the engine
+# does not say, 5 no image is named, 6 wrong settings.
 
 : "${NODE:?is set by node.sh: call release.sh}"
 : "${BIN:?is set by node.sh: call release.sh}"
@@ -39,7 +39,14 @@ start() {
 
 stop() { compose stop "$NODE" || exit 1; }
 
-status() { compose ps --services --filter status=running | grep -q -x "$NODE" || exit 3; }
+status() {
+	running=$(compose ps --services --filter status=running) || exit 4
+	case "
+$running
+" in *"
+$NODE
+"*) ;; *) exit 3 ;; esac
+}
 
 case $#:${1-} in
 1:start | 1:stop | 1:status) "$1" ;;
