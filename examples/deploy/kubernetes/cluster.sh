@@ -83,10 +83,15 @@ run() {
 	[ $ended = 1 ] || { tail -n 5 "$dir"/*.log >&2; cannot "it has ended by itself; its logs are in $dir"; }
 }
 
+# runs sets pid. After a reboot another process may have it.
+runs() {
+	pid=$(cat "$dir/run.pid" 2>/dev/null) && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -F " run $dir "
+}
+
 # up has run go on in the background, with an input that never ends.
 up() {
 	mkdir -p "$dir"
-	! kill -0 "$(cat "$dir/run.pid" 2>/dev/null)" 2>/dev/null || die "up already: $dir"
+	! runs || die "up already: $dir"
 	rm -f "$dir/ready" "$dir/input"
 	mkfifo -m 600 "$dir/input"
 	setsid "$self" run "$dir" <>"$dir/input" >"$dir/said" 2>&1 &
@@ -98,9 +103,8 @@ up() {
 }
 
 down() {
-	local pid
-	pid=$(cat "$dir/run.pid" 2>/dev/null) || die "not up: $dir"
-	kill -TERM "$pid" || die "not up: $dir"
+	runs || die "not up: $dir"
+	kill -TERM "$pid" || die "not allowed to end pid $pid"
 	while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.1; done
 	rm -f "$dir/run.pid"
 }

@@ -85,9 +85,11 @@ inner() { # builds the root, moves into it and becomes systemd
 		/lib/systemd/systemd --system --show-status=no --log-target=journal-or-kmsg --log-level=info </dev/null >/dev/null 2>&1
 }
 
+# pid: after a reboot another process may have it, and this machine is not to be powered off.
 pid() {
-	local p
-	p=$(cat "$BED/pid" 2>/dev/null) && [ -n "$p" ] && [ -e "/proc/$p/ns/net" ] && echo "$p"
+	local p cgroup
+	p=$(cat "$BED/pid" 2>/dev/null) && cgroup=$(cat "$BED/cgroup" 2>/dev/null) && [ -n "$p" ] &&
+		grep -q -F "/${cgroup##*/}" "/proc/$p/cgroup" 2>/dev/null && echo "$p"
 }
 
 enter() {
