@@ -3,7 +3,8 @@
 # Ansible role runs it at the machine of the balancer.
 #
 #   settings       fails with 6 where a setting is wrong
-#   status         prints a line for each of NODES: its name, yes where it has its requests, how the balancer has it
+#   status         prints a line for each of NODES: its name; yes where it has its requests, no where it has none, or
+#                  some; and how the balancer has it
 #   out NODE       no new requests for it; returns when that is so
 #   in NODE [N]    N % (100) of its share of the requests; returns when that is so
 #   ready NODE…    succeeds if each of them has its requests
@@ -33,7 +34,7 @@ case $verb in
 settings) balancer_settings ;;
 status)
 	for node in $NODES; do
-		if balancer_ready "$node"; then has=yes; else has=no; fi
+		if balancer_ready "$node"; then has=yes; elif balancer_none "$node"; then has=no; else has=some; fi
 		printf '%s\n' "$node $has $(balancer_status "$node")"
 	done
 	;;

@@ -81,19 +81,22 @@ alive() { # pid
 # ours: the process runs BIN, by its executable, or by argv[0] after a deploy that moved the old
 # executable aside or flipped a link. It sets exe and args.
 ours() { # pid
+	exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
+	case ${exe% (deleted)} in '') ;; "$BIN" | "$(readlink -f "$BIN")") return ;; esac
 	if [ -d "$PROC/self" ]; then
-		exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
 		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
 	else
-		exe='' args=$(ps -o args= -p "$1" 2>/dev/null)
+		args=$(ps -o args= -p "$1" 2>/dev/null)
 	fi
-	case ${exe% (deleted)} in "$BIN" | "$(readlink -f "$BIN")") return ;; esac
 	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
 }
 
 # field prints a field of an answer to "status". What follows "listeners" in it has fields of the same names.
 field() { # its name, the answer
-	printf '%s' "${2%%,\"listeners\"*}" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
+	rest=${2%%,\"listeners\"*}
+	case $rest in *"\"$1\":"*) ;; *) return 0 ;; esac
+	rest=${rest##*"\"$1\":"} rest=${rest#\"}
+	printf '%s' "${rest%%[,\"\}]*}"
 }
 
 # describe says which process has answered.
@@ -164,7 +167,7 @@ right_numbers() { # scripts
 
 # load_balancer defines what the file BALANCER has, and makes its path of one of the names of those that are here.
 balancers="haproxy, nginx, keepalived, traefik, or a file of yours"
-# shellcheck disable=SC2154,SC2034 # the script's folder; what the file sets is for the script
+# shellcheck disable=SC2154,SC2034,SC2317 # the script's folder; what the file sets is for the script
 load_balancer() {
 	case $BALANCER in */*) ;; *) BALANCER=$here/balancer/$BALANCER.sh ;; esac
 	[ -r "$BALANCER" ] || fail 6 "$BALANCER cannot be read: set BALANCER to $balancers"
@@ -176,6 +179,7 @@ load_balancer() {
 		[ "$name:$balancer_probes" = out:yes ] || command -v "balancer_$name" >/dev/null ||
 			fail 6 "$BALANCER does not define balancer_$name"
 	done
+	command -v balancer_none >/dev/null || balancer_none() { ! balancer_ready "$1"; }
 }
 
 # known fails where the file sets what none of the scripts declares. What begins with APP_ is the service's, and
@@ -213,5 +217,14 @@ runnable() { # name of the setting, its value
 		[ -r "$1" ] || fail 6 "$setting is \"$whole\": there is no such script: $1"
 		;;
 	esac
-	case $1 in *.sh) right_numbers "$1" ;; esac # it would fail when it is too late
+	case $1 in *.sh) right_numbers "$1" && required "$1" ;; esac # it would fail when it is too late
+}
+
+# required fails where a script wants a setting by a line : "${NAME:?…}" and there is none. A node has its own of two.
+required() { # script
+	# shellcheck disable=SC2013 # a name has no blanks
+	for name in $(sed -n 's/^: "\${\([A-Z_]*\):?.*/\1/p' "$1"); do
+		case $name in NODE | URL) continue ;; esac
+		eval "[ -n \"\${$name-}\" ]" || fail 6 "$setting is \"$whole\", which wants $name: set it"
+	done
 }

@@ -97,8 +97,8 @@ else
 	balancer_in() { :; }
 	balancer_ready() { :; }
 	balancer_status() { :; }
+	balancer_none() { :; }
 fi
-command -v balancer_none >/dev/null || balancer_none() { ! balancer_ready "$1"; }
 : "${METHOD:=restart}"
 right_numbers "$0" "$here"/*.sh ${BALANCER:+"$BALANCER"}
 

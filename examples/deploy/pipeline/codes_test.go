@@ -49,6 +49,11 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	s := &site{t: t, dir: dir}
+	flow.WriteFile(t, dir, "half.env", "METHOD=swap\nNODES=a\n")
+	said, code := flow.Run(t, s.step("./deploy.sh half", "ENVS="+dir, "TOOLS="+filepath.Join(dir, "tools")))
+	if code != 6 || !strings.Contains(said, "half.env does not set STATE") {
+		t.Errorf("without STATE: exit code %d, want 6 and what is missing: %s", code, said)
+	}
 	const clear, left = "0", "1"
 	for _, c := range []struct {
 		upgrade, after, rollback string // codes of upgrade, of status after it, and of rollback

@@ -70,7 +70,9 @@ esac
 unset METHOD NODES STATE
 settings "$SETTINGS"
 known "$SETTINGS" "$TOOLS"/*.sh "$TOOLS"/*/*.sh ./*.sh
-: "${NODES:?is not set in $SETTINGS}" "${STATE:?is not set in $SETTINGS}"
+for name in NODES STATE; do
+	eval "[ -n \"\${$name-}\" ]" || fail 6 "$SETTINGS does not set $name"
+done
 [ "${2-}" = rollback ] || [ -x "$DIST/app" ] || fail 6 "$DIST/app is no executable file: run build.sh first"
 VERSION=
 { read -r VERSION <"$DIST/version"; } 2>/dev/null

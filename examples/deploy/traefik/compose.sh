@@ -10,8 +10,6 @@
 # Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 4 status: the engine
 # does not say, 5 no image is named, 6 wrong settings.
 
-: "${NODE:?is set by node.sh: call release.sh}"
-: "${BIN:?is set by node.sh: call release.sh}"
 : "${DOCKER:=docker}"
 : "${START_TIMEOUT:=120}" # seconds
 
@@ -21,6 +19,7 @@ here=${0%/*}
 # shellcheck source=/dev/null
 . "$here/common.sh"
 right_numbers "$0"
+{ [ -n "${NODE-}" ] && [ -n "${BIN-}" ]; } || fail 6 "NODE and BIN are node.sh's to set: call release.sh"
 
 compose() { "$DOCKER" compose -f "$(dirname "$0")/compose.yaml" "$@"; }
 

@@ -37,6 +37,7 @@ func TestNumbers(t *testing.T) {
 	}
 	// So are those of the scripts that GATE and CHECK name.
 	s.release(6, "ASK is \"1e2\": want a number", "upgrade", v2, "ASK=1e2", "GATE=sh "+deploy+"/gray/gate.sh")
+	s.release(6, "which wants SITE_URL: set it", "upgrade", v2, "GATE=sh "+deploy+"/gray/gate.sh")
 	s.release(6, "N is \"\u00bd\": want a number", "upgrade", v2, "N=\u00bd",
 		"CHECK=sh "+s.script("check.sh", ": \"${N:=5}\"\n"))
 	for _, line := range []string{"RELOAD_TIMEOUT=75s", "EMPTY_TIMEOUT=1m", "KEEP=x", "KILL=9"} {
