@@ -38,7 +38,7 @@ written() ( # file, command
 	trap '' HUP INT TERM
 	file=$(at_end_of "$1") && half=$file.new.$$ || exit
 	shift
-	trap 'rm -f "$half"' EXIT
+	trap '[ ! -e "$half" ] || rm -f "$half"' EXIT
 	{ [ ! -e "$file" ] || cp -p "$file" "$half"; } && "$@" >"$half" && mv -f "$half" "$file"
 )
 # writable: written would do, for as much as these files have. It leaves nothing there.
@@ -56,7 +56,7 @@ at_end_of() { # file
 # appendable: more can be written at its end, if it is there. A shell would end where exec or : can't write.
 appendable() { [ ! -e "$1" ] || (: >>"$1") 2>/dev/null; }
 unwritten() { # code, file, maybe more words
-	fail "$1" "cannot write $2: make room there, or make it writable${3:+; $3}"
+	fail "$1" "${NODE:+$NODE: }cannot write $2: make room there, or make it writable${3:+; $3}"
 }
 # nearest prints the folder, or that in which mkdir -p would begin.
 nearest() { # folder
@@ -64,7 +64,7 @@ nearest() { # folder
 	until [ -e "$near" ]; do near=$(dirname "$near"); done
 	printf '%s' "$near"
 }
-sum() { cksum <"$1" | tr -s ' ' :; }
+sum() { cksum <"$1" | { read -r sum size && echo "$sum:$size"; }; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 
 # alive: another user's process is, though kill -0 may not touch it. A zombie is not, though kill -0 finds it.
@@ -187,12 +187,13 @@ load_balancer() {
 known() { # file, scripts
 	file=$1
 	shift
-	names=" $(declared "$@" | tr '\n' ' ') OWN ${OWN-} "
-	# shellcheck disable=SC2013 # a name has no blanks
-	for name in $(sed -n 's/^\([A-Za-z0-9_]*\)=.*/\1/p' "$file"); do
-		case $name in APP_*) continue ;; esac
+	# shellcheck disable=SC2046,SC2116,SC2005 # lines become words
+	names=" $(echo $(declared "$@")) OWN ${OWN-} "
+	while IFS='' read -r line || [ -n "$line" ]; do
+		name=${line%%=*}
+		case $name in '' | '#'* | APP_*) continue ;; esac
 		case $names in *" $name "*) ;; *) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;; esac
-	done
+	done <"$file"
 }
 
 # runnable: the command is there, and so is the script that a shell is to run, whose settings are right.

@@ -3,7 +3,7 @@
 
 # lock lets one step at a time change the node: one that a lost ssh has left alone goes on.
 lock() {
-	{ mkdir -p "$folder" && appendable "$folder/lock" && exec 8>>"$folder/lock"; } || unwritten 6 "$folder"
+	{ { [ -d "$folder" ] || mkdir -p "$folder"; } && appendable "$folder/lock" && exec 8>>"$folder/lock"; } || unwritten 6 "$folder"
 	within "$STEP_TIMEOUT" flock -n 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
 }
 

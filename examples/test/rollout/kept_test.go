@@ -32,7 +32,7 @@ func TestNoRoom(t *testing.T) {
 	s := newSite(t)
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
 	v2 := build(t, "v2", "")
-	said := s.release(1, "cannot take the new version: make room there", "upgrade", v2,
+	said := s.release(1, "make it writable; it cannot take the new version", "upgrade", v2,
 		s.at("before", "put a", "ulimit -f 1000")) // blocks of 512 bytes
 	if left := s.half(); len(left) > 0 || !strings.Contains(said, "has its old version back") {
 		t.Errorf("%q were left", left)
