@@ -180,7 +180,7 @@ func swaps(t *testing.T, s *site) {
 	if err := os.Chmod(killed, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c.do(137, "rollback", "DOCKER="+killed)
+	c.do(-1, "rollback", "DOCKER="+killed)
 	flow.Eventually(t, "what the killed one has begun has ended", func() bool {
 		lock, err := os.Open(c.dir + "/lock")
 		if err != nil {
