@@ -88,7 +88,8 @@ right_settings() {
 	else
 		case ${CHECK-} in *\'*) fail 6 "CHECK is $CHECK: want no ' in it, since it goes to the nodes" ;; esac
 	fi
-	[ -z "$SETTINGS" ] || { [ -r "$SETTINGS" ] && (settings "$SETTINGS"); } || fail 6 "SETTINGS is $SETTINGS: mend that; nothing was touched"
+	[ -z "$SETTINGS" ] || [ -r "$SETTINGS" ] || fail 6 "SETTINGS is $SETTINGS, which cannot be read"
+	[ -z "$SETTINGS" ] || (settings "$SETTINGS") || exit
 }
 
 # everywhere: all nodes that count run it, and none is out.

@@ -130,7 +130,7 @@ func TestRefused(t *testing.T) {
 		{6, "upgrade " + v2, "SETTINGS=/nonexistent", "cannot be read"},
 		{6, "upgrade " + v2, "BALANCER=apache", "set BALANCER"},
 		{6, "upgrade " + v2, "BACKEND=app2", "knows no server app2/a"},
-		{6, "upgrade " + v2, "HAPROXY=" + s.socket() + " /nonexistent", "or does not answer"},
+		{6, "upgrade " + v2, "HAPROXY=" + s.socket() + " /nonexistent", "no HAProxy answers at /nonexistent"},
 		{6, "upgrade " + v2, "BALANCER=", "set BALANCER"},
 		{6, "upgrade " + v2, "STATE=/proc/release", "set STATE"},
 		{6, "upgrade " + v2, "SITE=/nonexistent", "set SITE"},

@@ -197,7 +197,7 @@ func TestWrongUse(t *testing.T) {
 	s.release(2, "name the new binary", "upgrade "+s.dir+"/missing")
 	s.release(6, "knows no server app/c", upgrade, "NODES=a c")
 	s.release(6, "knows no server app2/a", upgrade, "BACKEND=app2")
-	s.release(6, "or does not answer", upgrade, "HAPROXY="+s.stats+" "+s.dir+"/none")
+	s.release(6, "no HAProxy answers at "+s.dir+"/none", upgrade, "HAPROXY="+s.stats+" "+s.dir+"/none")
 	s.release(6, "nothing but 100", upgrade, "WEIGHT=50")
 	s.release(6, "want yes or no", upgrade, "DRAIN=true")
 	s.release(6, "level admin", upgrade, "DRAIN=yes")

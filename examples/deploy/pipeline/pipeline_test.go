@@ -211,7 +211,7 @@ func TestMistakes(t *testing.T) {
 		{"moon", "want the name of an environment", 2, false},
 		{"good", "run build.sh first", 6, false},
 		{"none", "want restart, swap or colours", 6, true},
-		{"no", "NODES: is not set in", 2, true},
+		{"no", "does not set NODES", 6, true},
 		{"typo", "nobody knows GATES", 6, true},
 		{"good", "set SITE", 6, true},
 	} {
