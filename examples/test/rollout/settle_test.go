@@ -12,7 +12,7 @@ import (
 	"github.com/baton-go/baton/examples/internal/flow"
 )
 
-// TestSettle: a unit's settings are the release's, whole, or what they were; nothing starts with another release's. What
+// TestSettle: a unit's settings are the release's, whole, or what they were; nothing starts with another one's. What
 // is there already is not written once more, so that a full disk keeps no service down.
 func TestSettle(t *testing.T) {
 	t.Parallel()
