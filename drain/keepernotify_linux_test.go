@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +65,25 @@ func TestKeeperFollowsTheSurvivorOfASwap(t *testing.T) {
 		s.event(2, "promoted")
 		s.eventually("that the keeper knows", func() bool { return s.logged("keeper: another generation is main") })
 		s.swapBy(s.keeper())
+		s.signal(keeper, syscall.SIGTERM)
+		s.wantKeeperExit(0)
+	})
+}
+
+// A generation that is halted in a swap is the one that the keeper follows, also when the next one serves, until it is
+// killed.
+func TestKeeperFollowsTheNextWhereTheOldWasHalted(t *testing.T) {
+	kept(t, func(t *testing.T, how func(*service, *exec.Cmd)) {
+		s := start(t, plan{}, how)
+		keeper := s.keeper()
+		open := s.beginSwapBy(keeper, "in Ready")
+		old := children(keeper)[0].pid
+		s.signal(old, syscall.SIGSTOP)
+		open()
+		s.event(2, "promoted")
+		<-time.After(1500 * time.Millisecond) // for longer than the keeper waits for the end of the old one
+		s.signal(old, syscall.SIGKILL)
+		s.eventually("that the keeper knows", func() bool { return s.logged("keeper: another generation is main") })
 		s.signal(keeper, syscall.SIGTERM)
 		s.wantKeeperExit(0)
 	})

@@ -36,7 +36,8 @@ type manager struct {
 	in        inbox
 	pid       int
 	main      bool // the manager follows this generation
-	orphan    bool // the old one has perhaps not said so
+	unnamed   bool // the old one has perhaps not said so
+	orphan    bool // this one is to say so itself
 	ready     bool
 	reloading bool
 	stopping  bool
@@ -79,7 +80,7 @@ func (m *manager) part() part {
 		acquire: func() {
 			m.mu.Lock()
 			defer m.mu.Unlock()
-			m.main, m.ready, m.orphan = true, true, !named
+			m.main, m.ready, m.unnamed, m.orphan = true, true, !named, !named
 		},
 	}
 }
@@ -196,6 +197,15 @@ func (m *manager) swapFailed(err error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.failure = err.Error()
+	}
+}
+
+// oldGone has this generation name itself once more: a keeper follows the old one as long as that lives, be it halted.
+func (m *manager) oldGone() {
+	if m != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.orphan = m.unnamed
 	}
 }
 

@@ -246,6 +246,7 @@ func (r *runner) elderGone(e *elder) {
 	parent := e == r.others.parent
 	if e == r.others.starter {
 		r.oldLetGo()
+		r.manager.oldGone()
 	}
 	if r.others.leave(e) {
 		r.history.gone(e.Generation)
