@@ -32,8 +32,8 @@ clock() {
 	echo "${up:-$(date +%s)}"
 }
 
-# written puts what a command prints into a file, whole or not at all: by rename, and a link stays one. What fails leaves
-# what was there, and nothing beside it; whatever signal comes, it ends.
+# written puts what a command prints into a file, whole or not at all: by rename, and a link stays one. What fails
+# leaves what was there, and nothing beside it; whatever signal comes, it ends.
 written() ( # file, command
 	trap '' HUP INT TERM
 	file=$(at_end_of "$1") && half=$file.new.$$ || exit

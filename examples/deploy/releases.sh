@@ -3,12 +3,15 @@
 
 # lock lets one step at a time change the node: one that a lost ssh has left alone goes on.
 lock() {
-	{ { [ -d "$folder" ] || mkdir -p "$folder"; } && appendable "$folder/lock" && exec 8>>"$folder/lock"; } || unwritten 6 "$folder"
+	{ { [ -d "$folder" ] || mkdir -p "$folder"; } && appendable "$folder/lock" && exec 8>>"$folder/lock"; } ||
+		unwritten 6 "$folder"
 	within "$STEP_TIMEOUT" flock -n 8 || fail 7 "$NODE: another step is not over after $STEP_TIMEOUT s"
 }
 
 # noted: where that can't be written, a step ends all the same, and above all the way back.
-noted() { { appendable "$folder/journal" && printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal"; } || say "cannot write $folder/journal" >&2; }
+noted() {
+	printf '%s %s %s\n' "$(now)" "$NODE" "$*" >>"$folder/journal" || say "cannot write $folder/journal" >&2
+}
 
 # current is the name of the release that BIN links to, or nothing.
 current() {

@@ -19,7 +19,8 @@ if [ "$DRAIN" = yes ]; then balancer_weights=yes; else balancer_probes=yes; fi
 
 # ask prints the answer. Each one ends with an empty line: without that there is none.
 ask() { # socket, command
-	said=$(printf '%s\n' "$2" | socat -t "$HAPROXY_TIMEOUT" - "UNIX-CONNECT:$1,connect-timeout=$HAPROXY_TIMEOUT" 2>/dev/null && echo .)
+	said=$(printf '%s\n' "$2" |
+		socat -t "$HAPROXY_TIMEOUT" - "UNIX-CONNECT:$1,connect-timeout=$HAPROXY_TIMEOUT" 2>/dev/null && echo .)
 	case $said in *"
 .") printf '%s' "${said%.}" ;; *) return 1 ;; esac
 }

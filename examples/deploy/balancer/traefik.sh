@@ -32,7 +32,8 @@ routed() { [ "$(target app)" = "$1" ] && [ "$(target standby)" = "$2" ]; }
 # route writes by rename: Traefik reads the old file or the new one. The name in
 # between has an ending that it does not read.
 route() { # live, standby
-	written "$ROUTES" printf '%s\n' '# release.sh takes this for the truth about which colour is live.' 'http:' '  services:' \
+	written "$ROUTES" printf '%s\n' '# release.sh takes this for the truth about which colour is live.' \
+		'http:' '  services:' \
 		${1:+"    app: {weighted: {services: [{name: $1, weight: 1}]}}"} \
 		"    standby: {weighted: {services: [{name: $2, weight: 1}]}}" || unwritten 6 "$ROUTES"
 	# Traefik watches the folder of ROUTES. What a link there leads to may lie elsewhere.

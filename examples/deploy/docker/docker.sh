@@ -39,7 +39,9 @@ place() { # name
 }
 
 # answers: what does not run, or is not there, is told from an engine that does not say.
-answers() { "$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"; }
+answers() {
+	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
+}
 
 alone() {
 	{ mkdir -p "$DIR/bin" "$DIR/run" && appendable "$DIR/lock" && exec 9>>"$DIR/lock"; } || unwritten 6 "$DIR"

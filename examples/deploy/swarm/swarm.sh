@@ -50,7 +50,9 @@ runs() { # image
 
 state() { "$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE" 2>/dev/null; }
 
-answers() { "$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"; }
+answers() {
+	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
+}
 
 alone() {
 	answers

@@ -193,3 +193,29 @@ func TestMissing(t *testing.T) {
 		s.runs("v1", "v1")
 	}
 }
+
+// TestNoEngine: an engine that does not answer is no container that does not run, and a tag is wanted, since an image
+// without one is another one tomorrow.
+func TestNoEngine(t *testing.T) {
+	t.Parallel()
+	flow.Tool(t, "flock", "apt-get install util-linux")
+	for _, c := range []struct {
+		command, say string
+		code         int
+	}{
+		{"docker/docker.sh stop", "the engine does not answer", 6},
+		{"docker/docker.sh status", "the engine does not answer", 6},
+		{"swarm/swarm.sh status", "the engine does not answer", 6},
+		{"swarm/swarm.sh update app:v2", "the engine does not answer", 6},
+		{"swarm/swarm.sh update host:5000/app", "has no tag", 2},
+		{"traefik/compose.sh status", "", 4},
+	} {
+		args := strings.Fields(c.command)
+		cmd := exec.Command("dash", deploy+"/"+args[0])
+		cmd.Args = append(cmd.Args, args[1:]...)
+		cmd.Env = append(os.Environ(), "DOCKER=false", "DIR="+t.TempDir(), "NODE=a", "BIN=/a")
+		if said, code := flow.Run(t, cmd); code != c.code || !strings.Contains(said, c.say) {
+			t.Errorf("%s: exit code %d, want %d and %q: %s", c.command, code, c.code, c.say, said)
+		}
+	}
+}
