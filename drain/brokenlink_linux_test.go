@@ -17,12 +17,12 @@ import (
 
 // elderOf is an older generation of s, played by a rogue: what it offers first is a connection of its own, whose client
 // is the rogue's first end.
-func elderOf(t *testing.T, phase machine.Phase) (s *Service, e *elder, p *rogue, offer func()) {
+func elderOf(t *testing.T, set ...func(*runner)) (s *Service, e *elder, p *rogue, offer func()) {
 	t.Helper()
 	near, p := newRogue(t)
 	t.Cleanup(p.close)
 	e = newElder(near, 1, 1)
-	s, ln := alone(t, phase, startedBy(e))
+	s, ln := alone(t, machine.Ready, append(set, startedBy(e))...)
 	t.Cleanup(s.endTest)
 	go s.run.adopter.hear(e)
 	return s, e, p, func() {
@@ -53,7 +53,7 @@ func (p *rogue) answer(t *testing.T) (m message) {
 // A generation that lives and says what can't be understood, as one of a later version may, has what it has offered.
 func TestAnOfferOfALivingElderIsItsOwnWithoutAWord(t *testing.T) {
 	t.Parallel()
-	s, e, p, offer := elderOf(t, machine.Ready)
+	s, e, p, offer := elderOf(t)
 	offer()
 	if m := p.answer(t); m.Kind != kindTook || len(m.Took) != 1 || !m.Took[0] {
 		t.Fatalf("%+v", m)
@@ -68,7 +68,7 @@ func TestAnOfferOfALivingElderIsItsOwnWithoutAWord(t *testing.T) {
 // One that is halted in the middle of a message holds up a further swap no longer than a moment.
 func TestAnElderThatIsHaltedInAMessageIsNotHandedOn(t *testing.T) {
 	t.Parallel()
-	s, e, p, _ := elderOf(t, machine.Ready)
+	s, e, p, _ := elderOf(t)
 	p.say([]byte{0, 0, 0, 9, 0, 0, 0, 0, '{'}, false, 0, 0)
 	near, far := linkPair(t)
 	over := make(chan struct{})
@@ -95,8 +95,9 @@ func TestAnElderThatIsHaltedInAMessageIsNotHandedOn(t *testing.T) {
 // The goroutine that calls Config.Adopt is the program's to end.
 func TestConfigAdoptThatEndsItsGoroutineRefuses(t *testing.T) {
 	t.Parallel()
-	s, _, p, offer := elderOf(t, machine.Ready)
-	s.run.adopter.take = func(net.Conn, []byte) error { runtime.Goexit(); return nil }
+	s, _, p, offer := elderOf(t, func(r *runner) {
+		r.adopter.take = func(net.Conn, []byte) error { runtime.Goexit(); return nil }
+	})
 	offer()
 	if m := p.answer(t); len(m.Took) != 1 || m.Took[0] || !strings.Contains(m.Reason, "runtime.Goexit") {
 		t.Errorf("%+v", m)
