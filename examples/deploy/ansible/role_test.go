@@ -4,6 +4,8 @@
 package ansible
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,26 +21,29 @@ func build(t *testing.T, version, fault string) string {
 	return flow.Build(t, "nethttp", version, fault)
 }
 
-// TestRole is one site for all, since each run of ansible-playbook takes seconds of CPU time.
+// TestRole is one site for all, since each run of ansible-playbook takes seconds of CPU time. What README.md does is
+// followed elsewhere: a rollback of all, a swap of all, restart and stop of one.
 func TestRole(t *testing.T) {
 	s := newSite(t, "-probation 100ms -swap-timeout 10s")
 	v1, v2, v3 := build(t, "v1", ""), build(t, "v2", ""), build(t, "v3", "")
-	s.releases(v1, v2, v3, build(t, "bad", "crash"))
-	s.interrupted(v1, v3, build(t, "hang", "hang"))
+	s.begins(v1, v2)
+	s.killed(v2, v3)
+	s.fails(v3, build(t, "bad", "crash"))
+	s.interrupted(build(t, "hang", "hang"))
+	s.restarts()
 }
 
-// releases: a first start of all, releases, a version that fails, a gate that fails and the way back, under load.
-// All have v2 then.
-func (s *site) releases(v1, v2, v3, bad string) {
+// begins: what is wrong, a first start of all, and what --check says. All have v1 then.
+func (s *site) begins(v1, v2 string) {
 	t := s.t
 
 	// Everything that is wrong is said at once.
 	s.play(2, "nothing was touched: nobody knows app_methd … app_file is /nowhere, which is no file here", "release",
 		"app_file", "/nowhere", "app_methd", "swap")
-	s.play(2, "there has been no release", "rollback")
-	s.play(0, "a, which does not run: … v1: complete", "release", "app_file", v1, "app_version", "v1")
+	s.play(2, "nothing was touched: a: there has been no release; b: there has been", "rollback")
+	s.play(0, "a, which does not run: … v1: complete", "release", "app_file", v1, "app_version", "v1",
+		"app_method", "swap", "app_serial", "100%")
 	pids := s.run("v1 v1 v1")
-	load := s.load()
 
 	s.play(0, "1. a, which runs v1: the others do without it, traffic off, keep what runs, stop, replace, "+
 		"start, check, traffic on … nothing was touched", "release --check", "app_file", v2, "app_version", "v2")
@@ -50,30 +55,55 @@ func (s *site) releases(v1, v2, v3, bad string) {
 		t.Errorf("with --check: %d, %s", code, said)
 	}
 	s.free()
+}
 
-	// The second run of two is refused.
+// killed: the second run of two is refused, and after a kill -9 of the first one the next one says so and puts it
+// right. All have v2 then.
+func (s *site) killed(v2, v3 string) {
+	t := s.t
+	load := s.load()
 	began := time.Now()
-	settings := flow.WriteFile(t, t.TempDir(), "settings", "APP_WORDS='of v2'\n")
-	first := s.begin("release", "app_file", v2, "app_version", "v2", "app_gate", "true", "app_settings", settings)
-	first.eventually("a is being changed", func() bool { who, up := s.whoami("a"); return !up || who.Version == "v2" })
-	s.play(2, "nothing was touched … in the hands of another run: release by", "release", "app_file", v3)
-	first.ends(0, "a v2 2-v2 … c v2 2-v2 … v2: complete")
+	dir := t.TempDir()
+	settings := flow.WriteFile(t, dir, "settings", "APP_WORDS='of v2'\n")
+	asked, opened := filepath.Join(dir, "asked"), filepath.Join(dir, "opened")
+	gate := "sh " + flow.WriteFile(t, dir, "gate", "[ $VERSION = v2 ] && touch "+asked+
+		" && until [ -e "+opened+" ]; do sleep 0.1; done\n")
+	release := []string{"app_file", v2, "app_version", "v2", "app_gate", gate, "app_settings", settings}
+
+	first := s.begin("release", release...)
+	first.eventually("the gate is asked", func() bool { _, err := os.Stat(asked); return err == nil })
+	s.run("v2 v1 v1")
+	s.play(2, "nothing was touched: a: it is in the hands of another run: release by … Wait for its end",
+		"release", "app_file", v3)
+	flow.WriteFile(t, dir, "opened", "")
+	first.eventually("b does not serve", func() bool { _, up := s.whoami("b"); return !up })
+	_ = syscall.Kill(flow.Child(first.Cmd.Process.Pid), syscall.SIGKILL)
+	first.ends(-1, "")
+
+	s.play(2, "was interrupted … do=release or do=rollback puts it right", "status")
+	s.play(0, "was interrupted … this run puts it right 1. b, which … c v2 2-v2 … v2: complete",
+		"release", release...)
 	s.run("v2 v2 v2")
-	said, _ = s.at("c", "sh", "-c", "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID app)/environ")
+	said, _ := s.at("c", "sh", "-c", "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID app)/environ")
 	if !strings.Contains(said, "APP_WORDS=of v2\n") {
 		t.Errorf("the settings of the release are not those of the service at c:\n%s", said)
 	}
-	load.Report(title, "release of three nodes, and a second run, which is refused", time.Since(began))
+	s.drained("c")
 	s.free()
+	load.Report(title, "kill -9 of ansible-playbook in the middle, and the next run", time.Since(began))
+}
 
-	load = s.load()
-	pids = s.run("v2 v2 v2")
+// fails: a version that fails, a gate that fails, and the ways back. All have v2 still.
+func (s *site) fails(v3, bad string) {
+	t := s.t
+	load := s.load()
+	pids := s.run("v2 v2 v2")
 	took := s.play(2, "swap in place: … exit status 3; … a has its old version back, 2-v2", "release", "app_file", bad,
 		"app_version", "bad", "app_method", "swap")
 	if got := s.run("v2 v2 v2"); got != pids {
 		t.Errorf("after a version that fails: pids %s, want %s", got, pids)
 	}
-	if to, _ := s.at("a", "readlink", "/usr/local/bin/app"); !strings.Contains(to, "/2-v2/") {
+	if to := s.link("a", "/usr/local/bin/app"); !strings.Contains(to, "/2-v2/") {
 		t.Errorf("after a version that fails the link at a leads to %s", to)
 	}
 	load.Report(title, "a version that fails stops at the first node, in place", took)
@@ -82,7 +112,8 @@ func (s *site) releases(v1, v2, v3, bad string) {
 	took = s.play(2, "the gate failed … a has its old version back, 2-v2", "release",
 		"app_file", v3, "app_version", "v3", "app_method", "swap", "app_gate", "false")
 	s.run("v2 v2 v2")
-	took += s.play(0, "rollback by", "rollback", "app_method", "swap") // of what has been taken back already
+	// Of what has been taken back already.
+	took += s.play(0, "rollback by", "rollback", "app_method", "swap", "app_serial", "100%")
 	s.run("v2 v2 v2")
 	load.Report(title, "a gate that fails, and a rollback of what went back already", took)
 
@@ -96,34 +127,14 @@ func (s *site) releases(v1, v2, v3, bad string) {
 	}
 }
 
-// interrupted: whatever ends a run in the middle, the next one says so and puts it right. All have another version
-// than these before.
-func (s *site) interrupted(v1, v3, hang string) {
+// interrupted by Ctrl-C, while the new version of a, which never gets ready, is waited for.
+func (s *site) interrupted(hang string) {
 	t := s.t
 	load := s.load()
 	began := time.Now()
-
-	// Kill -9 of ansible-playbook, while a has no traffic.
-	p := s.begin("release", "app_file", v3, "app_version", "v3")
-	p.eventually("a does not serve", func() bool { _, up := s.whoami("a"); return !up })
-	_ = syscall.Kill(flow.Child(p.Cmd.Process.Pid), syscall.SIGKILL)
-	p.ends(-1, "")
-	s.play(2, "was interrupted … do=release or do=rollback puts it right", "status")
-	s.play(0, "was interrupted … this run puts it right … c v3 3-v3 … v3: complete", "release",
-		"app_file", v3, "app_version", "v3")
-	s.run("v3 v3 v3")
-	s.free()
-	load.Report(title, "kill -9 of ansible-playbook in the middle, and the next run", time.Since(began))
-
-	// Ctrl-C, while the new version of a, which never gets ready, is waited for.
-	load = s.load()
-	began = time.Now()
-	pids := s.run("v3 v3 v3")
-	p = s.begin("release", "app_file", hang, "app_version", "hang", "app_method", "swap")
-	p.eventually("a swaps", func() bool {
-		said, _ := s.at("a", "readlink", "/usr/local/bin/app")
-		return strings.Contains(said, "-hang/")
-	})
+	pids := s.run("v2 v2 v2")
+	p := s.begin("release", "app_file", hang, "app_version", "hang", "app_method", "swap")
+	p.eventually("a swaps", func() bool { return strings.Contains(s.link("a", "/usr/local/bin/app"), "-hang/") })
 	_ = syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGINT)
 	p.ends(-1, "")
 	// Of a machine that is gone nobody knows whether its run goes on.
@@ -132,35 +143,36 @@ func (s *site) interrupted(v1, v3, hang string) {
 	}
 	s.play(2, "nothing was touched … If that is gone for good: -e app_take=true", "rollback", "app_method", "swap")
 	s.play(0, "-hang was put there and never was live: this run puts it right", "rollback", "app_method", "swap",
-		"app_take", "true")
-	if got := s.run("v3 v3 v3"); got != pids {
+		"app_take", "true", "app_serial", "100%")
+	if got := s.run("v2 v2 v2"); got != pids {
 		t.Errorf("after the rollback: pids %s, want %s", got, pids)
 	}
 	load.Report(title, "Ctrl-C in a swap, and the way back", time.Since(began))
+}
 
-	// A dead node comes first. The connection to a is lost in its turn, which is made again.
-	if said, code := s.at("b", "systemctl", "stop", "app"); code != 0 {
-		t.Fatal(said)
-	}
-	load = s.load()
-	began = time.Now()
-	p = s.begin("release", "app_file", v1, "app_version", "v1")
-	p.eventually("a does not serve", func() bool { _, up := s.whoami("a"); return !up })
-	if said, code := flow.Run(t, s.try("lose", "a")); code != 0 {
-		t.Fatal(said)
-	}
-	p.ends(0, "1. b, which does not run … v1: complete")
-	pids = s.run("v1 v1 v1")
-	load.Report(title, "a release with a dead node, and a connection that is lost", time.Since(began))
-
-	load = s.load()
-	took := s.play(0, "complete", "restart")
-	if got := s.run("v1 v1 v1"); got == pids {
-		t.Errorf("after the restart: pids %s", got)
-	}
-	load.Report(title, "restart of three nodes", took)
+// restarts: no node is taken out while another one is dead, which comes first. The connection to a is lost in its turn,
+// which is made again.
+func (s *site) restarts() {
+	t := s.t
+	load := s.load()
+	began := time.Now()
+	pids := strings.Fields(s.run("v2 v2 v2"))
 	s.play(0, "b does not run", "stop --limit b")
 	if _, up := s.whoami("b"); up {
 		t.Error("b serves after do=stop")
 	}
+	s.play(2, "a: it is not touched while another one is not well: mend, start or stop that; lb1: … "+
+		"; lb2: balancer.sh: b has no traffic: DOWN; a was not touched", "restart --limit a")
+	p := s.begin("restart")
+	p.eventually("a does not serve", func() bool { _, up := s.whoami("a"); return !up })
+	if said, code := flow.Run(t, s.try("lose", "a")); code != 0 {
+		t.Fatal(said)
+	}
+	p.ends(0, "1. b, which does not run: … complete")
+	for i, pid := range strings.Fields(s.run("v2 v2 v2")) {
+		if pid == pids[i] {
+			t.Errorf("after the restart %s is pid %s still", nodes[i], pid)
+		}
+	}
+	load.Report(title, "restart of three nodes, one dead, and a connection that is lost", time.Since(began))
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,7 +22,8 @@ import (
 
 func TestMain(m *testing.M) { flow.Main(m) }
 
-const addr = "10.78.0.9:80" // of the site, as in try.sh
+// balancers are the addresses of the site, as in try.sh.
+var balancers = []string{"10.78.0.8:80", "10.78.0.9:80"}
 
 // patience is for a run of ansible-playbook, which takes seconds of CPU time itself.
 const patience = 3 * flow.Patience
@@ -30,9 +33,10 @@ var (
 	nodes = []string{"a", "b", "c"} // of the inventory
 )
 
-// site is what try.sh makes: three nodes and a balancer, reached by ssh. Setup has been done.
+// site is what try.sh makes: three nodes and two balancers, reached by ssh. Setup has been done.
 type site struct {
 	t   *testing.T
+	dir string // of try.sh
 	env []string
 	net *flow.Namespace
 }
@@ -48,8 +52,10 @@ func newSite(t *testing.T, flags string) *site {
 		flow.Tool(t, tool, "apt-get install "+from)
 	}
 	name := fmt.Sprintf("an%d-%d", os.Getpid(), sites.Add(1))
-	s := &site{t: t, env: append(os.Environ(), "NET="+name, "TRY="+flow.Dir(t)+"/try", "INTER=250ms",
-		"ANSIBLE_NOCOLOR=1", fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
+	dir := filepath.Join(flow.Dir(t), "try")
+	s := &site{t: t, dir: dir, env: append(os.Environ(), "NET="+name, "TRY="+dir, "INTER=250ms",
+		"ANSIBLE_NOCOLOR=1", "ANSIBLE_PYTHON_INTERPRETER=/nowhere", // a node needs no Python
+		fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
 	t.Cleanup(func() {
 		if said, code := flow.Run(t, s.try("down")); code != 0 {
 			t.Errorf("try.sh down: %d\n%s", code, said)
@@ -143,21 +149,36 @@ func (s *site) at(host string, command ...string) (string, int) {
 
 func (s *site) file(host, path string) string {
 	s.t.Helper()
-	said, code := s.at(host, "cat", path)
-	if code != 0 {
-		s.t.Fatalf("%s at %s: %s", path, host, said)
+	text, err := os.ReadFile(s.path(host, path))
+	if err != nil {
+		s.t.Fatalf("%s at %s: %v", path, host, err)
 	}
-	return said
+	return string(text)
 }
 
-func (s *site) dial(to string) func() (net.Conn, error) {
-	return func() (net.Conn, error) { return s.net.Dial(to) }
+func (s *site) link(host, path string) string {
+	s.t.Helper()
+	to, err := os.Readlink(s.path(host, path))
+	if err != nil {
+		s.t.Fatalf("%s at %s: %v", path, host, err)
+	}
+	return to
+}
+
+// path is where a host's file is, as this process sees it.
+func (s *site) path(host, path string) string {
+	s.t.Helper()
+	pid, err := os.ReadFile(filepath.Join(s.dir, host, "pid"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return filepath.Join("/proc", strings.TrimSpace(string(pid)), "root", path)
 }
 
 // whoami is what a node says of itself, and whether it does.
 func (s *site) whoami(node string) (who flow.Identity, up bool) {
 	to := fmt.Sprintf("10.78.0.%d:8080", 1+node[0]-'a')
-	c := draintest.Client{Dial: s.dial(to), Addr: to, Timeout: flow.Patience}
+	c := draintest.Client{Dial: func() (net.Conn, error) { return s.net.Dial(to) }, Addr: to, Timeout: flow.Patience}
 	defer c.Close()
 	a, err := c.Do("GET", "/whoami", nil)
 	if err != nil {
@@ -182,9 +203,26 @@ func (s *site) run(versions string) string {
 	return pids
 }
 
+// load comes by both balancers.
 func (s *site) load() *flow.Load {
 	s.t.Helper()
-	return flow.NewLoadBy(s.t, s.dial(addr), addr, 8, 2)
+	var n atomic.Int32
+	dial := func() (net.Conn, error) { return s.net.Dial(balancers[int(n.Add(1))%len(balancers)]) }
+	return flow.NewLoadBy(s.t, dial, "app", 4, 2)
+}
+
+// drained wants each balancer to have been told to spare the node, and then no more. What a node says of itself before
+// it goes would do for the load.
+func (s *site) drained(node string) {
+	s.t.Helper()
+	told := regexp.MustCompile(fmt.Sprintf(
+		`(?s)Server app/%[1]s enters drain state.*Server app/%[1]s is [A-Z]+ \(leaving forced drain\)`, node))
+	for _, host := range []string{"lb1", "lb2"} {
+		said, _ := s.at(host, "journalctl", "-q", "--no-pager", "-o", "cat", "-u", "haproxy")
+		if !told.MatchString(said) {
+			s.t.Errorf("%s has not drained %s and taken it back:\n%s", host, node, said)
+		}
+	}
 }
 
 // eventually waits for what comes of a run, or fails with that.
@@ -206,8 +244,8 @@ func (b begun) eventually(what string, fact func() bool) {
 func (s *site) free() {
 	s.t.Helper()
 	for _, node := range nodes {
-		if said, code := s.at(node, "cat", "/usr/local/bin/app.releases/claim"); code == 0 {
-			s.t.Errorf("%s is claimed still: %s", node, said)
+		if claim, err := os.ReadFile(s.path(node, "/usr/local/bin/app.releases/claim")); !os.IsNotExist(err) {
+			s.t.Errorf("%s is claimed still: %s, %v", node, claim, err)
 		}
 	}
 }

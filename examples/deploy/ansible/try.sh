@@ -1,6 +1,6 @@
 #!/bin/sh
-# try.sh: hosts to try the role on, on one machine: a, b and c, and lb with HAProxy before them. Each has its own network,
-# a systemd that runs (../systemd/bed.sh) and an sshd. Nothing of the machine is touched.
+# try.sh: hosts to try the role on, on one machine: a, b and c, and before them lb1 and lb2 with an HAProxy each. Each
+# host has its own network, a systemd that runs (../systemd/bed.sh) and an sshd. Nothing of the machine is touched.
 #
 #   try.sh up             makes them; the inventory "hosts" beside this script names them
 #   try.sh run COMMAND    runs COMMAND in the operator's network, with the key that the hosts know
@@ -9,7 +9,7 @@
 #   try.sh down           removes all
 #
 #   10.78.0.1 to .3    a, b, c; the service is at port 8080
-#   10.78.0.9          lb: the site is at port 80
+#   10.78.0.8, .9      lb1, lb2: the site is at port 80
 #   10.78.0.10         the operator
 #
 # Needs root, systemd, mount, iproute2, openssh-server, openssh-client, haproxy, python3.
@@ -20,6 +20,7 @@ set -eu
 : "${INTER:=500ms}"            # between two checks of HAProxy
 
 here=$(cd "$(dirname "$0")" && pwd)
+hosts="a:1 b:2 c:3 lb1:8 lb2:9" # the last part of the address
 
 bed() { # HOST, what bed.sh is to do
 	host=$1
@@ -65,7 +66,7 @@ up() {
 	END
 	ip netns add "$NET-lan"
 	ip -n "$NET-lan" link add name br0 up type bridge
-	for host in a:1 b:2 c:3 lb:9; do
+	for host in $hosts; do
 		ip=10.78.0.${host#*:} host=${host%:*}
 		bed "$host" up
 		join "$host" "$(bed "$host" pid)"
@@ -75,9 +76,11 @@ up() {
 		bed "$host" run sh -c 'chmod 600 /etc/try/host && systemctl daemon-reload && systemctl start sshd'
 		echo "$ip $(cat "$TRY/host.pub")" >>"$TRY/known_hosts"
 	done
-	bed lb put "$here/haproxy.cfg" /etc/try/haproxy.cfg
-	bed lb put "$TRY/haproxy.service" /etc/systemd/system/haproxy.service
-	bed lb run sh -c 'systemctl daemon-reload && systemctl start haproxy'
+	for host in lb1 lb2; do
+		bed "$host" put "$here/haproxy.cfg" /etc/try/haproxy.cfg
+		bed "$host" put "$TRY/haproxy.service" /etc/systemd/system/haproxy.service
+		bed "$host" run sh -c 'systemctl daemon-reload && systemctl start haproxy'
+	done
 	ip netns add "$NET-client"
 	join client "$NET-client"
 	ip -n "$NET-client" address add 10.78.0.10/24 dev eth0
@@ -98,7 +101,7 @@ run() {
 }
 
 down() {
-	for host in a:1 b:2 c:3 lb:9; do
+	for host in $hosts; do
 		ssh -F "$TRY/ssh_config" -O exit "root@10.78.0.${host#*:}" 2>/dev/null || :
 		host=${host%:*}
 		[ ! -d "$TRY/$host" ] || bed "$host" down
@@ -114,7 +117,7 @@ down() {
 
 case $#:${1-} in
 2:lose)
-	case $2 in a) ip=10.78.0.1 ;; b) ip=10.78.0.2 ;; c) ip=10.78.0.3 ;; *) ip=10.78.0.9 ;; esac
+	ip=${hosts#*"$2":} ip=10.78.0.${ip%% *}
 	ssh -F "$TRY/ssh_config" -O exit "root@$ip"
 	;;
 1:up | 1:down) "$1" ;;
