@@ -33,8 +33,8 @@ func (c *conn) recordLosses(force bool) {
 	p := c.protocol()
 	waits := c.awaitsRequest()
 	switch {
-	case c.moved.Load() || c.inProcess() || waits && c.rejected.Load():
-	case c.closedInHead.Load():
+	case c.move.done.Load() || c.inProcess() || waits && c.rejected.Load():
+	case c.closing.inHead.Load():
 		c.record(Loss{Kind: p.part()})
 	case !waits && (force || c.busy()):
 		for _, q := range c.inFlight() {
@@ -69,24 +69,24 @@ func (c *conn) recordUnread() bool {
 
 // requestBegins is called before the handler of r, requestEnds after it.
 func (c *conn) requestBegins(r *http.Request) {
-	if c.bodyLength.Load() != r.ContentLength {
-		c.bodyLength.Store(r.ContentLength)
+	if c.requests.bodyLength.Load() != r.ContentLength {
+		c.requests.bodyLength.Store(r.ContentLength)
 	}
 	q := request{r.Method, r.RequestURI, c.set.clock.now()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !isStream(r) {
-		c.serving, c.handled = q, true
+		c.requests.serving, c.requests.handled = q, true
 		return
 	}
-	if c.streams == nil {
-		c.streams = make(map[*http.Request]request)
+	if c.requests.streams == nil {
+		c.requests.streams = make(map[*http.Request]request)
 	}
-	c.streams[r] = q
-	if !c.countsStreams.Swap(true) {
-		c.requests.Store(0) // net/http says that it is active before there is a request, and not for each
+	c.requests.streams[r] = q
+	if !c.requests.countsStreams.Swap(true) {
+		c.requests.count.Store(0) // net/http says that it is active before there is a request, and not for each
 	}
-	c.requests.Add(1)
+	c.requests.count.Add(1)
 }
 
 func (c *conn) requestEnds(r *http.Request) {
@@ -100,20 +100,20 @@ func (c *conn) requestEnds(r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.hijacked: // the request goes on
-		c.handlerLeft = true
+	case c.session.hijacked: // the request goes on
+		c.session.handlerLeft = true
 	default:
-		c.serving = request{}
+		c.requests.serving = request{}
 	}
 }
 
 // streamEnds is requestEnds of a stream. Net/http may have said before that no stream is open.
 func (c *conn) streamEnds(r *http.Request) {
 	c.mu.Lock()
-	delete(c.streams, r)
-	none := len(c.streams) == 0
+	delete(c.requests.streams, r)
+	none := len(c.requests.streams) == 0
 	c.mu.Unlock()
-	if f := c.h2.Load(); f != nil && none {
+	if f := c.http2.by.Load(); f != nil && none {
 		f.Rests()
 	}
 }
@@ -127,13 +127,13 @@ func isStream(r *http.Request) bool { return r.ProtoMajor == 2 && r.Method != "P
 func (c *conn) inFlight() (all []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, q := range c.streams {
+	for _, q := range c.requests.streams {
 		all = append(all, q)
 	}
-	if c.isHTTP2() && (len(all) > 0 || c.serving.began == 0) {
+	if c.isHTTP2() && (len(all) > 0 || c.requests.serving.began == 0) {
 		return all
 	}
-	return append(all, c.serving)
+	return append(all, c.requests.serving)
 }
 
 // busy tells whether a handler is under way and net/http has no reason to close. Net/http closes
@@ -142,8 +142,8 @@ func (c *conn) inFlight() (all []request) {
 func (c *conn) busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.streams) > 0 {
+	if len(c.requests.streams) > 0 {
 		return !c.clientClosed.Load()
 	}
-	return !c.hijacked && c.serving.began != 0
+	return !c.session.hijacked && c.requests.serving.began != 0
 }

@@ -103,7 +103,7 @@ func (s *Set) keepDormant(t Ticket, fd int) *conn {
 		return nil
 	}
 	c := so.newAdopted(nc, t)
-	c.dormant = true
+	c.adopted.dormant = true
 	if t.Form == formTLS {
 		err := c.take(t.State, false)
 		c.speaks.Store(insealed)
@@ -116,7 +116,7 @@ func (s *Set) keepDormant(t Ticket, fd int) *conn {
 
 // enter gives c to its socket, and reports false when that is closed.
 func (c *conn) enter() bool {
-	if c.dormant {
+	if c.adopted.dormant {
 		return c.sock.rest(c)
 	}
 	return c.sock.enqueue(c)
@@ -188,8 +188,8 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 // take takes the keys of a connection over TLS.
 func (c *conn) take(keys []byte, http2 bool) error {
 	taken, err := c.sock.secured.Load().open(keys, http2)
-	c.taken.Store(taken)
-	c.keyed = true
+	c.adopted.keys.Store(taken)
+	c.adopted.keyed = true
 	c.secure(new(sniff.Records))
 	return err
 }
@@ -207,8 +207,9 @@ func (c *conn) takeHTTP2(t Ticket) error {
 
 func (so *socket) newAdopted(nc net.Conn, t Ticket) *conn {
 	left := time.Duration(t.Left) * time.Millisecond
-	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(left)}, adoptedAt: time.Now()}
-	c.adoptedIdle.Store(t.Idle && (t.Form == "" || t.Form == formTLS))
+	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(left)}}
+	c.adopted.at = time.Now()
+	c.adopted.idle.Store(t.Idle && (t.Form == "" || t.Form == formTLS))
 	return c
 }
 

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// deadlines is a connection that notes which read deadlines it is given, relative to the time of the call.
-type deadlines struct {
+// noted is a connection that notes which read deadlines it is given, relative to the time of the call.
+type noted struct {
 	*net.TCPConn
 	mu   sync.Mutex
 	last time.Duration // 0: none
 	at   time.Time
 }
 
-func (d *deadlines) SetReadDeadline(t time.Time) error {
+func (d *noted) SetReadDeadline(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.last = 0
@@ -32,14 +32,14 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return d.TCPConn.SetReadDeadline(t)
 }
 
-func (d *deadlines) now() time.Duration {
+func (d *noted) now() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last
 }
 
 // adoptee returns a client and its connection, which g has adopted as idle or new, and serves.
-func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines) {
+func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *noted) {
 	t.Helper()
 	cl, c, d := adopted(t, g, idle)
 	g.await(t, "not served", func(n Counts) bool { return n.Idle+n.New == 1 })
@@ -47,13 +47,13 @@ func adoptee(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 }
 
 // adopted is adoptee, but for a connection that may end before anybody has looked.
-func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines) {
+func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *noted) {
 	t.Helper()
 	cl, far := pair(t)
-	d := &deadlines{TCPConn: far}
+	d := &noted{TCPConn: far}
 	so := g.ln.(*socket)
-	c := &conn{Conn: d, set: g.set, sock: so, adoptedAt: time.Now()}
-	c.adoptedIdle.Store(idle)
+	c := &conn{Conn: d, set: g.set, sock: so, adopted: adoption{at: time.Now()}}
+	c.adopted.idle.Store(idle)
 	if !so.enqueue(c) {
 		t.Fatal("closed")
 	}
@@ -63,7 +63,7 @@ func adopted(t testing.TB, g *generation, idle bool) (*client, *conn, *deadlines
 func setDeadlines(c *conn) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.deadlineCalls
+	return c.deadlines.calls
 }
 
 func about(d, want time.Duration) bool { return d > want-time.Minute && d < want+time.Minute }
@@ -85,7 +85,7 @@ func TestAdoptedIdleConnectionLivesByTheIdleTimeout(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			body := make(chan time.Duration, 1)
-			var d *deadlines
+			var d *noted
 			var mu sync.Mutex
 			one := next(t, nil, &http.Server{
 				IdleTimeout: x.idle, ReadHeaderTimeout: x.header, ReadTimeout: x.read,

@@ -19,8 +19,8 @@ func (c *conn) Close() error {
 
 func (c *conn) close(force bool) error {
 	c.mu.Lock()
-	again, sessions := c.closed, c.sessions
-	c.closed, c.sessions = true, nil
+	again, sessions := c.closed, c.session.ends
+	c.closed, c.session.ends = true, nil
 	c.wipeTaken()
 	c.mu.Unlock()
 	c.leaveRest(false)
@@ -38,7 +38,7 @@ func (c *conn) close(force bool) error {
 			c.lingeringClose()
 		}
 	}
-	if c.shared.Load() && !c.moved.Load() {
+	if c.move.shared.Load() && !c.move.done.Load() {
 		c.shutdownBoth()
 	}
 	err := c.Conn.Close()
@@ -66,7 +66,7 @@ func (c *conn) lingeringClose() {
 	if !c.is(http.StateActive) || c.isHTTP2() || !isStreamSocket(c.Conn) {
 		return
 	}
-	more := sockopt.Unread(c.Conn) > 0 || c.lines.Pipelined.Load() && sockopt.Unsent(c.Conn) > 0
+	more := sockopt.Unread(c.Conn) > 0 || c.input.lines.Pipelined.Load() && sockopt.Unsent(c.Conn) > 0
 	if more && c.CloseWrite() == nil {
 		begin := time.Now()
 		sockopt.AwaitReceived(c.Conn, func() time.Duration { return lingerIdle },

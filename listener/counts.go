@@ -14,9 +14,9 @@ func (c *conn) count(n *Counts) {
 	switch c.state.Load() - 1 {
 	case int32(http.StateNew):
 		switch {
-		case c.adoptedIdle.Load():
+		case c.adopted.idle.Load():
 			n.Idle++
-		case c.readSinceIdle.Load():
+		case c.input.sinceIdle.Load():
 			n.Active++
 		default:
 			n.New++
@@ -31,7 +31,7 @@ func (c *conn) count(n *Counts) {
 		switch {
 		case !c.unmet():
 			n.Other++
-		case c.adoptedIdle.Load():
+		case c.adopted.idle.Load():
 			n.Idle++
 		case c.hasSaid() == sniff.SaidNothing:
 			n.New++

@@ -16,11 +16,11 @@ import (
 func (c *conn) userDeadlinePassed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.userDeadline.Equal(quirks.LongAgo) || !c.userDeadline.IsZero() && !time.Now().Before(c.userDeadline) {
+	if c.deadlines.user.Equal(quirks.LongAgo) || !c.deadlines.user.IsZero() && !time.Now().Before(c.deadlines.user) {
 		return true
 	}
 	if c.set.leaving.Load() == nil || !c.awaitsRequest() {
-		_ = c.setReadDeadlineLocked(c.userDeadline)
+		_ = c.setReadDeadlineLocked(c.deadlines.user)
 	}
 	return false
 }
@@ -40,24 +40,25 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.isProbe(t) {
 		return nil
 	}
-	if t.IsZero() && c.deadline.Load() == deadlineNone|deadlineSame {
+	if t.IsZero() && c.deadlines.known.Load() == deadlineNone|deadlineSame {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.deadlineCalls++
-	if c.adoptedIdle.Load() {
+	c.deadlines.calls++
+	if c.adopted.idle.Load() {
 		c.noteReadDeadline(t, false)
 		return nil // the first wait of an adopted connection is an idle one, whatever the server thinks
 	}
-	if !c.firstByteAt.IsZero() {
-		if c.readTimeout > 0 && !t.IsZero() && c.is(http.StateNew) {
-			t = c.firstByteAt.Add(c.readTimeout) // net/http counts ReadTimeout from when it got the connection
+	if !c.deadlines.firstByteAt.IsZero() {
+		if c.deadlines.readTimeout > 0 && !t.IsZero() && c.is(http.StateNew) {
+			// Net/http counts ReadTimeout from when it got the connection.
+			t = c.deadlines.firstByteAt.Add(c.deadlines.readTimeout)
 		}
-		c.firstByteAt = time.Time{}
+		c.deadlines.firstByteAt = time.Time{}
 	}
-	c.userDeadline = t
-	c.noteReadDeadline(t, t.IsZero() && c.deadlineCalls > 1)
+	c.deadlines.user = t
+	c.noteReadDeadline(t, t.IsZero() && c.deadlines.calls > 1)
 	return c.setReadDeadlineLocked(t)
 }
 
@@ -71,15 +72,15 @@ func (c *conn) noteReadDeadline(t time.Time, same bool) {
 		bits = deadlineNone
 	case t.Equal(quirks.LongAgo):
 		bits = deadlineAbort
-	case c.hidden.Load():
-		c.loseDeadlineBit(deadlineSame)
+	case c.wrapper.hides.Load():
+		c.deadlines.lose(deadlineSame)
 		return
 	}
 	if same {
 		bits |= deadlineSame
 	}
-	if c.deadline.Load() != bits {
-		c.deadline.Store(bits)
+	if c.deadlines.known.Load() != bits {
+		c.deadlines.known.Store(bits)
 	}
 }
 

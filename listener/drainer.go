@@ -49,7 +49,7 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	o := offer{c, http2, c.Conn.(syscall.Conn), tooks.Get().(chan bool)}
 	if d.enqueue(o) {
 		took = <-o.took
-		c.declined.Store(!took)
+		c.move.declined.Store(!took)
 		d.moving.Add(-1)
 		signal(d.answered)
 	}
@@ -109,7 +109,7 @@ type Ticket struct {
 
 // ticket reports false where a connection over TLS can't be moved after all.
 func (c *conn) ticket(http2 []byte) (t Ticket, ok bool) {
-	idle := c.requests.Load() > 0 || c.adoptedIdle.Load()
+	idle := c.requests.count.Load() > 0 || c.adopted.idle.Load()
 	t = Ticket{Listener: c.key(), Idle: idle, Left: c.age.left(), State: http2}
 	if http2 != nil {
 		t.Form = formHTTP2
@@ -136,7 +136,7 @@ func (c *conn) exportTLS() ([]byte, error) {
 	}
 	c.mu.Lock() // close wipes with it
 	defer c.mu.Unlock()
-	s := c.taken.Load()
+	s := c.adopted.keys.Load()
 	if s == nil || !c.asleep() {
 		return nil, net.ErrClosed
 	}
@@ -212,10 +212,10 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		for i, o := range offers {
 			ok := i < len(took) && took[i]
 			if ok {
-				o.conn.moved.Store(true)
+				o.conn.move.done.Store(true)
 				d.set.moved.Add(1)
 			} else {
-				o.conn.shared.Store(true)
+				o.conn.move.shared.Store(true)
 				if hasSecrets(tickets[i].Form) && o.conn.seal != nil {
 					o.conn.seal.Keep()
 				}

@@ -54,7 +54,7 @@ func (f *Followed) Accept() (net.Conn, error) {
 	c.talk = t
 	if _, wrapped := f.set.unwrapTracked(nc); !wrapped {
 		c.speaks.Store(followed)
-	} else if c.wrapped.Store(true); !c.foreign {
+	} else if c.wrapper.seen.Store(true); !c.foreign {
 		if _, secure := nc.(encrypted); secure {
 			c.secure(new(sniff.Records))
 		}
@@ -63,7 +63,7 @@ func (f *Followed) Accept() (net.Conn, error) {
 	f.mu.Lock()
 	f.conns[t] = struct{}{}
 	f.mu.Unlock()
-	if f.http1.Load() || c.adoptedIdle.Load() {
+	if f.http1.Load() || c.adopted.idle.Load() {
 		t.meet()
 	}
 	if _, sends := nc.(io.ReaderFrom); sends {

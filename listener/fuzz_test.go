@@ -218,7 +218,7 @@ func FuzzFramedConn(f *testing.F) {
 				b.server = newH2Conn(b.conn, b.conn, ahead, slices.Clone(early), nil)
 			}
 			led := func(do func(*h2drain.Conn)) {
-				if f := b.conn.h2.Load(); f != nil {
+				if f := b.conn.http2.by.Load(); f != nil {
 					do(f)
 				}
 				synctest.Wait()
@@ -276,7 +276,7 @@ func FuzzTLSConn(f *testing.F) {
 			s := script(code)
 			b := newDuplex(t)
 			srv, over := &http.Server{}, tls.Server(b.conn, &tls.Config{})
-			b.conn.wrapped.Store(true)
+			b.conn.wrapper.seen.Store(true)
 			b.conn.onState(srv, over, http.StateNew)
 			b.server = b.conn
 			b.run(int(s.next()) + 1)

@@ -50,8 +50,8 @@ func FuzzConn(f *testing.F) {
 			_ = set.Serve(srv, fuzzed(does[0], ln))
 		}()
 		near, far := pair(t)
-		c := &conn{Conn: far, set: set, sock: so, adoptedAt: time.Now()}
-		c.adoptedIdle.Store(does[0]&1 != 0) // adopted
+		c := &conn{Conn: far, set: set, sock: so, adopted: adoption{at: time.Now()}}
+		c.adopted.idle.Store(does[0]&1 != 0) // adopted
 		if !so.enqueue(c) {
 			t.Fatal("closed")
 		}

@@ -23,18 +23,18 @@ func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn
 	if err != nil {
 		return fmt.Errorf("listener: %w", err)
 	}
-	if c.adoptDone != nil {
-		<-c.adoptDone
+	if c.adopted.known != nil {
+		<-c.adopted.known
 	}
 	if err := c.beginHandOver(); err != nil {
 		return fmt.Errorf("listener: %w", err)
 	}
 	err = give(Ticket{Listener: c.sock.key, Hijacked: c.is(http.StateHijacked), State: state}, c)
 	c.mu.Lock()
-	c.handingOver = err == nil
+	c.move.byProgram = err == nil
 	c.mu.Unlock()
 	if err != nil {
-		c.shared.Store(true)
+		c.move.shared.Store(true)
 		return err
 	}
 	s.moved.Add(1)
@@ -79,12 +79,12 @@ func (c *conn) beginHandOver() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.handingOver:
+	case c.move.byProgram:
 		return errors.New("the connection has been handed over, or is about to be")
 	case c.closed:
 		return net.ErrClosed
 	}
-	c.handingOver = true
+	c.move.byProgram = true
 	return nil
 }
 
@@ -103,7 +103,7 @@ func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack fun
 	if err != nil {
 		return ack(err)
 	}
-	defer close(c.adoptDone)
+	defer close(c.adopted.known)
 	refusal := adopt(c.netConn())
 	if refusal != nil {
 		c.closeMoved()
@@ -120,7 +120,7 @@ func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack fun
 
 // drop closes c here, which its client doesn't notice.
 func (c *conn) closeMoved() {
-	c.moved.Store(true)
+	c.move.done.Store(true)
 	_ = c.close(false)
 }
 
@@ -129,7 +129,7 @@ func (s *Set) restoreOwn(t Ticket, f *os.File) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.adoptDone = make(chan struct{})
+	c.adopted.known = make(chan struct{})
 	if t.Hijacked {
 		c.state.Store(int32(http.StateHijacked) + 1)
 	}

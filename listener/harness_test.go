@@ -269,7 +269,7 @@ func (g *generation) wantHeard(t testing.TB, n int) {
 		defer g.set.mu.Unlock()
 		heard := 0
 		for c := range g.set.conns {
-			if c.readSinceIdle.Load() && sockopt.Unread(c.Conn) == 0 {
+			if c.input.sinceIdle.Load() && sockopt.Unread(c.Conn) == 0 {
 				heard++
 			}
 		}

@@ -14,7 +14,7 @@ import (
 type http1 struct{ *conn }
 
 // A wrapper may have state of its own, which can't be handed over.
-func (c http1) movable() bool { return !c.wrapped.Load() }
+func (c http1) movable() bool { return !c.wrapper.seen.Load() }
 
 // atRest takes three facts for net/http between two requests, and a test for each:
 //   - Nothing was read since it called itself idle.
@@ -31,19 +31,19 @@ func (c http1) atRest(offered int, ahead bool) bool {
 		return c.awaitsRequest() && c.talk.rests()
 	}
 	if c.is(http.StateNew) {
-		return !c.readSinceIdle.Load()
+		return !c.input.sinceIdle.Load()
 	}
-	wrapped := c.wrapped.Load()
-	between := c.settled() || (c.hidden.Load() || wrapped) && !ahead
+	wrapped := c.wrapper.seen.Load()
+	between := c.settled() || (c.wrapper.hides.Load() || wrapped) && !ahead
 	empty := offered == quirks.ReadSize || wrapped
-	return c.awaitsRequest() && between && (c.onlyLineEnds(offered) || !c.readSinceIdle.Load() && empty)
+	return c.awaitsRequest() && between && (c.onlyLineEnds(offered) || !c.input.sinceIdle.Load() && empty)
 }
 
 // seesBuffer tells whether Read is offered net/http's own buffer, with plain text in it. A wrapper
 // may have a buffer of another size.
 func (c http1) seesBuffer() bool {
 	s := c.speaks.Load()
-	return s == insealed || s == plain && (!c.wrapped.Load() || c.tail.Whole)
+	return s == insealed || s == plain && (!c.wrapper.seen.Load() || c.input.tail.Whole)
 }
 
 // lookAtBuffer looks at what the server has in its buffer at the first Read since the connection is
@@ -51,18 +51,18 @@ func (c http1) seesBuffer() bool {
 // of the buffer.
 func (c http1) lookAtBuffer(offered int, ahead bool) {
 	if offered == quirks.ReadSize {
-		c.tail.Whole = true
+		c.input.tail.Whole = true
 	}
-	if c.readSinceIdle.Load() || !c.is(http.StateIdle) || !c.seesBuffer() {
+	if c.input.sinceIdle.Load() || !c.is(http.StateIdle) || !c.seesBuffer() {
 		return
 	}
 	n := quirks.ReadSize - offered
-	p := c.tail.Kept(n)
-	if ahead && !c.settled() && !c.hidden.Load() {
-		c.readSinceIdle.Store(true)
-	} else if n > 0 && c.head.Load() == 0 {
-		c.head.Add(p)
-		c.readSinceIdle.Store(p == nil || sniff.HeadKind(p, false) != "")
+	p := c.input.tail.Kept(n)
+	if ahead && !c.settled() && !c.wrapper.hides.Load() {
+		c.input.sinceIdle.Store(true)
+	} else if n > 0 && c.input.head.Load() == 0 {
+		c.input.head.Add(p)
+		c.input.sinceIdle.Store(p == nil || sniff.HeadKind(p, false) != "")
 	}
 }
 
@@ -72,30 +72,30 @@ func (c http1) lookAtBuffer(offered int, ahead bool) {
 func (c http1) onlyLineEnds(offered int) bool {
 	const needed = 4
 	n := quirks.ReadSize - offered
-	p := c.tail.Kept(n)
+	p := c.input.tail.Kept(n)
 	return 0 < n && n < needed && len(p) == n && p[n-1] == '\n' && len(bytes.Trim(p, "\r\n")) == 0 && c.seesBuffer()
 }
 
 func (c http1) received(p []byte, offered int) {
 	switch {
 	case c.awaitsRequest():
-		c.head.Add(p)
+		c.input.head.Add(p)
 	case offered == 1 && c.is(http.StateActive): // behind a handler's back, see conn.read
-		c.head.Store(0)
-		c.head.Add(p)
-		c.nextByteRead.Store(true)
+		c.input.head.Store(0)
+		c.input.head.Add(p)
+		c.input.nextByte.Store(true)
 	}
 	if offered <= quirks.ReadSize { // what is larger is a handler's, for a body
-		c.lines.Feed(p)
-		c.tail.Add(p)
+		c.input.lines.Feed(p)
+		c.input.tail.Add(p)
 	}
 }
 
 func (c http1) part() LossKind {
-	if !c.readSinceIdle.Load() && !c.closedInHead.Load() {
+	if !c.input.sinceIdle.Load() && !c.closing.inHead.Load() {
 		return ""
 	}
-	return LossKind(c.head.Kind())
+	return LossKind(c.input.head.Kind())
 }
 
 func (c http1) unread(p []byte, n int) LossKind {
@@ -107,7 +107,7 @@ func (c http1) unread(p []byte, n int) LossKind {
 		return ""
 	case len(p) == 0:
 		return LostRequest
-	case !c.readSinceIdle.Load():
+	case !c.input.sinceIdle.Load():
 		return LossKind(sniff.HeadKind(p, n > len(p)))
 	case sniff.HeadEnds(p):
 		return LostRequest
@@ -117,7 +117,7 @@ func (c http1) unread(p []byte, n int) LossKind {
 
 // behindProxy takes a header of the PROXY protocol off n bytes. A wrapper may be about to read it.
 func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
-	if c.readSinceIdle.Load() || !c.is(http.StateNew) || !c.wrapped.Load() || sniff.MayBeProxy(p) {
+	if c.input.sinceIdle.Load() || !c.is(http.StateNew) || !c.wrapper.seen.Load() || sniff.MayBeProxy(p) {
 		return p, n, false
 	}
 	rest, part = sniff.BehindProxy(p)
@@ -128,8 +128,8 @@ func (c http1) behindProxy(p []byte, n int) (rest []byte, left int, part bool) {
 // seldom begins with one: the server's buffer cuts a request in two wherever it is full. Behind a
 // body, which may have been left unread, only whole request lines count.
 func (c http1) behind(n int) LossKind {
-	body, ahead := c.bodyLength.Load(), int64(c.lines.Ahead.Load())
-	if body >= 0 && !c.wrapped.Load() && ahead > body/int64(sniff.LineEnd) { // the body has no room for as many
+	body, ahead := c.requests.bodyLength.Load(), int64(c.input.lines.Ahead.Load())
+	if body >= 0 && !c.wrapper.seen.Load() && ahead > body/int64(sniff.LineEnd) { // the body has no room for as many
 		return LostRequest
 	}
 	p := sockopt.Peek(c.Conn, n)
@@ -143,12 +143,12 @@ func (c http1) behind(n int) LossKind {
 		}
 	}
 	c.mu.Lock()
-	handled := c.handled
+	handled := c.requests.handled
 	c.mu.Unlock()
 	if !handled || body != 0 || !c.seesBuffer() {
 		return ""
 	}
-	read, all := c.tail.AfterHead()
+	read, all := c.input.tail.AfterHead()
 	if !all {
 		return LostPart
 	}
@@ -159,7 +159,7 @@ func (c http1) behind(n int) LossKind {
 func (c http1) linesIn(p []byte, next bool) int32 {
 	var l sniff.RequestLines
 	if next {
-		l.Matched.Store(c.lines.Matched.Load())
+		l.Matched.Store(c.input.lines.Matched.Load())
 	}
 	l.Feed(p)
 	return l.Ahead.Load()

@@ -103,18 +103,18 @@ func newH2Conn(nc net.Conn, c *conn, ahead int, early, seen []byte) *h2drain.Con
 		wrapped, secure = false, !s.Movable()
 	}
 	moves := !wrapped && !secure
-	c.http2Moves.Store(moves)
+	c.http2.moves.Store(moves)
 	f := h2drain.New(nc, (*below)(c), moves, ahead, early, seen)
 	if r := c.resumed; r != nil {
 		if from := r.from.Swap(nil); from != nil {
 			f.Resume(from.state, resumeGrace)
-			c.http2Begun.Store(true)
-			c.countsStreams.Store(true)
-			c.requests.Store(min(1, int32(from.state.Last)))
+			c.http2.begun.Store(true)
+			c.requests.countsStreams.Store(true)
+			c.requests.count.Store(min(1, int32(from.state.Last)))
 		}
 	}
 	c.speaks.Store(framed)
-	c.h2.Store(f)
+	c.http2.by.Store(f)
 	if d := c.set.leaving.Load(); d != nil {
 		if d.canMoveHTTP2(c) {
 			f.Move()
@@ -145,7 +145,7 @@ func (b *below) Offer(state []byte) (took bool) {
 // Whole tells whether no part of a record of TLS lies between the socket and who reads.
 func (b *below) Whole() bool { return b.seal == nil || !b.seal.Partial() }
 
-func (b *below) NotHTTP2() { b.h2.Store(nil); b.speaks.Store(plain) }
+func (b *below) NotHTTP2() { b.http2.by.Store(nil); b.speaks.Store(plain) }
 
 // AtRest relies on net/http's setConnState.
 func (b *below) AtRest() bool {
@@ -156,7 +156,7 @@ func (b *below) AtRest() bool {
 func (b *below) Serves() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.streams) > 0
+	return len(b.requests.streams) > 0
 }
 
 // carry hides f, for a function of TLSNextProto.

@@ -589,7 +589,7 @@ func TestHTTP2ClientThatIsSlowGetsTheEndOfItsAnswer(t *testing.T) {
 		close(release)
 		one.await(t, "the server does not close", func(n Counts) bool {
 			return n.Open() == 0 ||
-				own.h2.Load().Lingers.Load()
+				own.http2.by.Load().Lingers.Load()
 		})
 		for range 3 {
 			_, _ = c.nc.Write([]byte{0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0x10, 0}) // WINDOW_UPDATE

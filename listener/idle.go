@@ -14,7 +14,7 @@ import (
 // at most a thousand a second, because their clients connect again. Those that may move have half
 // the grace for that before.
 func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace time.Duration)) {
-	led := slices.DeleteFunc(slices.Clone(conns), func(c *conn) bool { return c.h2.Load() == nil })
+	led := slices.DeleteFunc(slices.Clone(conns), func(c *conn) bool { return c.http2.by.Load() == nil })
 	grace := time.Duration(d.grace.Load())
 	gap := min(time.Millisecond, grace/time.Duration(2*max(1, len(led))))
 	for i, c := range led {
@@ -22,7 +22,7 @@ func (d *drainer) spreadGoAway(conns []*conn, tell func(f *h2drain.Conn, grace t
 		if !d.hurried.Load() && d.canMoveHTTP2(c) {
 			at += grace / 2
 		}
-		f := c.h2.Load()
+		f := c.http2.by.Load()
 		time.AfterFunc(at, func() { tell(f, grace) }) // apart, since it waits where a buffer is full
 	}
 }
@@ -44,13 +44,13 @@ func (d *drainer) canHandOver(c *conn) bool {
 func (c *conn) goesAlong() bool { return c.protocol().movable() && c.wanted() }
 
 // wanted tells whether a process that takes connections would take c's.
-func (c *conn) wanted() bool { return !c.declined.Load() && isStreamSocket(c.Conn) }
+func (c *conn) wanted() bool { return !c.move.declined.Load() && isStreamSocket(c.Conn) }
 
 // canMoveHTTP2 tells whether c, which speaks HTTP/2, may go to another process as soon as it is at
 // rest. Under TLS the keys go along. A handler that has hijacked c may have state.
 func (d *drainer) canMoveHTTP2(c *conn) bool {
-	return !d.isOver() && c.http2Moves.Load() && !c.wrapped.Load() && c.sock != nil && !c.is(http.StateHijacked) &&
-		(c.seal == nil || !c.set.keepTLS.Load() && !c.set.keepHTTP2.Load()) && c.wanted()
+	return !d.isOver() && c.http2.moves.Load() && !c.wrapper.seen.Load() && c.sock != nil &&
+		!c.is(http.StateHijacked) && (c.seal == nil || !c.set.keepTLS.Load() && !c.set.keepHTTP2.Load()) && c.wanted()
 }
 
 // closeIfIdle closes c if its grace is over and nothing is unread. Otherwise it sets the read
@@ -63,28 +63,28 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 	// A client that still receives the last answer does not rest: the end would come just behind
 	// that answer, when the next request may be on its way. A client that does not read on is given
 	// up.
-	if n := sockopt.Unsent(c.Conn); n != c.unsent {
-		c.unsent, c.quietSince, c.idleSince = n, now, now
+	if n := sockopt.Unsent(c.Conn); n != c.closing.unsent {
+		c.closing.unsent, c.since.quiet, c.since.idle = n, now, now
 	}
 	wake := d.closeTime(c, rest, now)
 	if now >= wake {
 		if sockopt.Unread(c.Conn) > 0 {
-			_ = c.setReadDeadlineLocked(c.userDeadline)
+			_ = c.setReadDeadlineLocked(c.deadlines.user)
 			return false
 		}
 		if !rest {
-			c.closedInHead.Store(true)
+			c.closing.inHead.Store(true)
 		}
 		// Net/http would answer to half a line that it is malformed. A wrapper that has read ahead
 		// may have half a line.
-		if !rest || c.wrapped.Load() && c.speaks.Load() == plain {
+		if !rest || c.wrapper.seen.Load() && c.speaks.Load() == plain {
 			_ = c.CloseWrite()
 		}
 		return true
 	}
 	at := time.Now().Add(wake - now)
-	if !c.userDeadline.IsZero() && c.userDeadline.Before(at) {
-		at = c.userDeadline
+	if !c.deadlines.user.IsZero() && c.deadlines.user.Before(at) {
+		at = c.deadlines.user
 	}
 	_ = c.setReadDeadlineLocked(at)
 	return false
@@ -93,18 +93,18 @@ func (d *drainer) closeIfIdle(c *conn, rest bool) bool {
 // closeTime tells when c is to be closed. The caller holds c.mu.
 func (d *drainer) closeTime(c *conn, rest bool, now instant) instant {
 	grace := time.Duration(d.grace.Load())
-	from := max(c.idleSince, instant(d.from.Load()))
-	if c.closeNotBefore == 0 {
-		c.closeNotBefore = now + grace/2 + rand.N(grace/2+1)
+	from := max(c.since.idle, instant(d.from.Load()))
+	if c.closing.notBefore == 0 {
+		c.closing.notBefore = now + grace/2 + rand.N(grace/2+1)
 	}
 	// A client that uses its connection more often than once in a grace does so in time.
-	quiet := c.quietSince
-	if c.heardBefore.Load() {
+	quiet := c.since.quiet
+	if c.input.beforeLeave.Load() {
 		quiet = max(quiet, instant(d.from.Load()))
 	}
-	wake := max(c.closeNotBefore, quiet+grace)
+	wake := max(c.closing.notBefore, quiet+grace)
 	if !rest {
-		wake = max(from, c.begunAt) + grace
+		wake = max(from, c.since.begun) + grace
 	}
 	last := from + 2*grace
 	if d.hurried.Load() { // there may be no time for two
@@ -120,7 +120,9 @@ func (d *drainer) release(c *conn, rest bool) bool {
 }
 
 // moves tells whether c, which is at rest or not, is so in what the server has read, too.
-func (c *conn) moves(rest bool) bool { return rest && (c.speaks.Load() != insealed || c.movesNow) }
+func (c *conn) moves(rest bool) bool {
+	return rest && (c.speaks.Load() != insealed || c.serverRead.moves)
+}
 
 // closeForeign is called when the state of a foreign connection has changed, and when the set
 // leaves.

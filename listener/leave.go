@@ -132,7 +132,7 @@ func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 
 // interrupt makes the reader of c look at the drainer, or does so where nobody reads c yet.
 func (d *drainer) interrupt(c *conn) {
-	f := c.h2.Load()
+	f := c.http2.by.Load()
 	switch {
 	case c.unmet():
 		go d.drainUnmet(c)
@@ -164,7 +164,7 @@ func (s *Set) Hurry(grace time.Duration) {
 	d.spreadGoAway(conns, (*h2drain.Conn).Hurry)
 	for _, c := range conns {
 		c.mu.Lock()
-		c.closeNotBefore = 0
+		c.closing.notBefore = 0
 		c.mu.Unlock()
 		d.interrupt(c)
 	}

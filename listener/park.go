@@ -54,9 +54,9 @@ func (c *conn) awaitUnpark() bool {
 	<-*over
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.userDeadline.IsZero() {
-		c.userDeadline = c.userDeadline.Add(time.Since(begun))
-		_ = c.setReadDeadlineLocked(c.userDeadline)
+	if !c.deadlines.user.IsZero() {
+		c.deadlines.user = c.deadlines.user.Add(time.Since(begun))
+		_ = c.setReadDeadlineLocked(c.deadlines.user)
 	}
 	return true
 }

@@ -65,7 +65,7 @@ type unmet struct{ http1 }
 // movable: what was read stays here, and so do keys of TLS, until the server has them; but of a connection that is
 // asleep, they are here. Nothing read does not tell that there are none: unseal begins with that.
 func (c unmet) movable() bool {
-	return !c.readSinceIdle.Load() && c.http1.movable() && (!c.isTLS() || c.asleep() && !c.set.keepTLS.Load())
+	return !c.input.sinceIdle.Load() && c.http1.movable() && (!c.isTLS() || c.asleep() && !c.set.keepTLS.Load())
 }
 
 func (c unmet) atRest(int, bool) bool {
@@ -77,18 +77,18 @@ func (c unmet) received(p []byte, offered int) {
 		c.spoken().received(p, offered)
 		return
 	}
-	if c.greeting == nil {
-		c.greeting = new(sniff.Greeting)
+	if c.input.greeting == nil {
+		c.input.greeting = new(sniff.Greeting)
 	}
-	now := c.greeting.Feed(p)
-	if c.greeting.Handshake != nil && c.speaks.Load() == plain {
-		c.secure(c.greeting.Handshake)
+	now := c.input.greeting.Feed(p)
+	if c.input.greeting.Handshake != nil && c.speaks.Load() == plain {
+		c.secure(c.input.greeting.Handshake)
 	}
-	if c.said.Store(int32(now)); now == sniff.SaidMore {
-		c.greeting = nil
+	if c.input.said.Store(int32(now)); now == sniff.SaidMore {
+		c.input.greeting = nil
 	}
 	if c.isTLS() {
-		tlsRecords(c).receivedRecord(!c.records.Partial(), c.awaitsRequest())
+		tlsRecords(c).receivedRecord(!c.input.records.Partial(), c.awaitsRequest())
 	}
 }
 
@@ -103,7 +103,7 @@ func (c unmet) part() LossKind {
 }
 
 func (c unmet) unread(p []byte, n int) LossKind {
-	if c.readSinceIdle.Load() || c.speaks.Load() == insealed {
+	if c.input.sinceIdle.Load() || c.speaks.Load() == insealed {
 		return c.spoken().unread(p, n)
 	}
 	return LossKind(sniff.UnmetKind(p, n))
@@ -115,7 +115,7 @@ type overheard struct{ http1 }
 func (c overheard) received([]byte, int) {}
 
 func (c overheard) part() LossKind {
-	if c.readSinceIdle.Load() || c.closedInHead.Load() {
+	if c.input.sinceIdle.Load() || c.closing.inHead.Load() {
 		return LostPart
 	}
 	return ""

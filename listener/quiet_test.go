@@ -298,7 +298,7 @@ func TestFarewellIsSpread(t *testing.T) {
 				var conns []*conn
 				for range 300 {
 					c := &conn{}
-					c.h2.Store(new(h2drain.Conn))
+					c.http2.by.Store(new(h2drain.Conn))
 					conns = append(conns, c, &conn{}) // and one that is no HTTP/2
 				}
 				var told atomic.Int32

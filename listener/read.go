@@ -15,11 +15,11 @@ import (
 // Read implements net.Conn. While the set leaves and no request can be under way, Read offers the
 // connection to the drainer first. Once the connection is gone, it returns an error.
 func (c *conn) Read(p []byte) (int, error) {
-	if c.adoptDone != nil {
-		<-c.adoptDone
+	if c.adopted.known != nil {
+		<-c.adopted.known
 	}
 	// The order matters: a drainer that has claimed c looks at the state then.
-	if c.state.Load() != 0 && !c.claimed.Load() || c.hasSaid() == sniff.SaidMore {
+	if c.state.Load() != 0 && !c.move.claimed.Load() || c.hasSaid() == sniff.SaidMore {
 		return c.readOn(p)
 	}
 	c.firstReader.Lock()
@@ -38,16 +38,16 @@ func (c *conn) readOn(p []byte) (int, error) {
 	seen := c.speaks.Load() != insealed // what is read here is what the server reads
 	offered, ahead := len(p), false
 	if seen {
-		ahead = c.lines.Ahead.Load() > 0
+		ahead = c.input.lines.Ahead.Load() > 0
 		http1{c}.lookAtBuffer(offered, ahead)
 	} else {
-		offered = c.offered
+		offered = c.serverRead.offered
 	}
 	for {
 		if c.released.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if c.deadline.Load()&deadlineAbort != 0 && c.is(http.StateActive) {
+		if c.deadlines.known.Load()&deadlineAbort != 0 && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
 		d := c.set.leaving.Load()
@@ -57,8 +57,8 @@ func (c *conn) readOn(p []byte) (int, error) {
 			}
 			continue
 		}
-		if seen && (len(p) == quirks.ReadSize || c.wrapped.Load()) && c.awaitsRequest() {
-			c.lines.Clear() // the server's buffer is empty, or as good as that
+		if seen && (len(p) == quirks.ReadSize || c.wrapper.seen.Load()) && c.awaitsRequest() {
+			c.input.lines.Clear() // the server's buffer is empty, or as good as that
 		}
 		var n int
 		var err error
@@ -71,7 +71,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 			n, err = c.readParked(p)
 		}
 		if n > 0 {
-			c.loseDeadlineBit(deadlineNone)
+			c.deadlines.lose(deadlineNone)
 			if !seen {
 				c.received(p, n)
 				return n, err
@@ -100,7 +100,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 // io.EOF in the middle of a request net/http would send an answer, and a wrapper may hold the
 // beginning of a request.
 func (c *conn) end() error {
-	if c.closedInHead.Load() || c.wrapped.Load() {
+	if c.closing.inHead.Load() || c.wrapper.seen.Load() {
 		return &net.OpError{Op: "read", Net: c.LocalAddr().Network(), Source: c.LocalAddr(),
 			Addr: c.RemoteAddr(), Err: net.ErrClosed}
 	}
@@ -112,7 +112,7 @@ func (c *conn) end() error {
 // kernel. Net/http would otherwise hold the beginning of the next request: a client without think
 // time would keep its connection, and this process, busy.
 func (c *conn) read(p []byte, offered int) (int, error) {
-	if offered == 1 && c.hasNoDeadline() && c.is(http.StateActive) {
+	if offered == 1 && c.deadlines.none() && c.is(http.StateActive) {
 		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {
 			return sockopt.AwaitEnd(c.Conn, p)
 		}
@@ -126,7 +126,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.beforeWrite()
 	}
 	n, err := c.Conn.Write(p)
-	if n > 0 && (c.is(http.StateNew) || c.is(http.StateIdle)) && c.readSinceIdle.Load() && c.protocol().rejects(p) {
+	if n > 0 && (c.is(http.StateNew) || c.is(http.StateIdle)) && c.input.sinceIdle.Load() && c.protocol().rejects(p) {
 		c.rejected.Store(true) // else it was a handshake's record, or a short one between two requests
 	}
 	return n, err

@@ -145,7 +145,7 @@ func TestRefusedConnectionsStay(t *testing.T) {
 func allSettled(g *generation) bool {
 	for _, c := range g.set.all() {
 		c.mu.Lock()
-		settled := c.closeNotBefore != 0
+		settled := c.closing.notBefore != 0
 		c.mu.Unlock()
 		if !settled {
 			return false

@@ -61,7 +61,7 @@ func newLodger(t *testing.T, secure bool) *lodger {
 	one.leave(t, l.generation)()
 	l.await(t, "is not served yet", func(Counts) bool { return l.ln.(*socket).tracked.Load() })
 	l.wantResting(t, true)
-	l.state = l.set.all()[0].taken.Load()
+	l.state = l.set.all()[0].adopted.keys.Load()
 	return l
 }
 
@@ -164,7 +164,7 @@ func TestAnAdoptedConnectionRests(t *testing.T) {
 		"beyond the idle time, where its client sends all the same": func(t *testing.T, l *lodger) {
 			c := l.set.all()[0]
 			c.mu.Lock()
-			c.adoptedAt = time.Now().Add(-time.Hour)
+			c.adopted.at = time.Now().Add(-time.Hour)
 			c.mu.Unlock()
 			answers(t, l)
 		},

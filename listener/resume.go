@@ -115,6 +115,6 @@ func (d *drainer) offerUnresumed(c *conn) (took bool) {
 // resumes tells whether a server that is new to c comes to that state while it is brought to where
 // another one was.
 func (c *conn) resumes(state http.ConnState) bool {
-	f := c.h2.Load()
+	f := c.http2.by.Load()
 	return f != nil && f.Opens() && (state == http.StateActive || state == http.StateIdle)
 }

@@ -97,22 +97,22 @@ func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
 
 // unseal makes c, which has a seal, one whose data are seen as the server reads them.
 func (c *conn) unseal() {
-	if c.records == nil {
-		c.records = new(sniff.Records)
+	if c.input.records == nil {
+		c.input.records = new(sniff.Records)
 	}
-	c.trims = c.adoptedIdle.Load()
-	c.readSinceIdle.Store(false)
-	c.head.Store(0)
-	c.inRecord.Store(false)
+	c.serverRead.trims = c.adopted.idle.Load()
+	c.input.sinceIdle.Store(false)
+	c.input.head.Store(0)
+	c.input.inRecord.Store(false)
 	c.speaks.Store(insealed)
 }
 
 // beginRead is told, before a Read of the server's, how long its buffer is.
 func (c *conn) beginRead(offered int) {
-	c.offered, c.ahead = offered, c.lines.Ahead.Load() > 0
-	http1{c}.lookAtBuffer(offered, c.ahead)
+	c.serverRead.offered, c.serverRead.ahead = offered, c.input.lines.Ahead.Load() > 0
+	http1{c}.lookAtBuffer(offered, c.serverRead.ahead)
 	if offered == quirks.ReadSize && c.awaitsRequest() {
-		c.lines.Clear() // the server's buffer is empty
+		c.input.lines.Clear() // the server's buffer is empty
 	}
 }
 
@@ -121,15 +121,15 @@ func (c *conn) endRead(p []byte, n int) int {
 	if n == 0 {
 		return 0
 	}
-	if c.trims {
+	if c.serverRead.trims {
 		if n = trimLineEnds(p, n); n == 0 {
 			return 0
 		}
-		c.trims = false
+		c.serverRead.trims = false
 	}
-	if !c.readSinceIdle.Load() {
+	if !c.input.sinceIdle.Load() {
 		c.firstByte()
 	}
-	http1{c}.received(p[:n], c.offered)
+	http1{c}.received(p[:n], c.serverRead.offered)
 	return n
 }

@@ -27,7 +27,7 @@ func (l *securedListener) serveHTTP2(f *sealed) {
 // know it.
 func (l *securedListener) leaveHTTP2() {
 	for _, c := range l.set.all() {
-		if f := c.h2.Load(); f != nil && c.resumed != nil && c.sock.secured.Load().serves(l.srv) {
+		if f := c.http2.by.Load(); f != nil && c.resumed != nil && c.sock.secured.Load().serves(l.srv) {
 			go f.Leave(resumeGrace)
 		}
 	}

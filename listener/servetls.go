@@ -110,7 +110,7 @@ func (l *securedListener) acceptAll() {
 		nc, err := l.Listener.Accept()
 		if err == nil {
 			pause = 0
-			if c, _ := unwrap(nc); c.keyed {
+			if c, _ := unwrap(nc); c.adopted.keyed {
 				l.shake(nc) // which takes no handshake: the server has it before an error
 			} else {
 				go l.shake(nc)
@@ -136,10 +136,10 @@ func (l *securedListener) acceptAll() {
 // wrap is nil where a connection that was taken can't go on.
 func (l *securedListener) wrap(nc net.Conn) net.Conn {
 	c, _ := unwrap(nc)
-	if !c.keyed {
+	if !c.adopted.keyed {
 		return newSealed(tlsmove.Server(nc, l.config), c)
 	}
-	taken := c.taken.Swap(nil)
+	taken := c.adopted.keys.Swap(nil)
 	if taken == nil { // it is closed
 		return nc
 	}
@@ -209,7 +209,7 @@ func (l *securedListener) outlive(nc net.Conn) {
 // refuse says what net/http says of a handshake that has failed. A client that was moved before it said a word is none,
 // nor is one that the server has left.
 func (l *securedListener) refuse(nc net.Conn, err error) {
-	if c, _ := unwrap(nc); l.life.Err() != nil || c != nil && c.moved.Load() {
+	if c, _ := unwrap(nc); l.life.Err() != nil || c != nil && c.move.done.Load() {
 		_ = nc.Close()
 		return
 	}

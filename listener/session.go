@@ -38,10 +38,10 @@ func Session(ctx context.Context) context.Context {
 func (c *conn) outlives(ctx context.Context, end func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.handlerLeft || c.closed || ctx.Err() == context.DeadlineExceeded {
+	if !c.session.handlerLeft || c.closed || ctx.Err() == context.DeadlineExceeded {
 		return false
 	}
-	c.sessions = append(c.sessions, end)
+	c.session.ends = append(c.session.ends, end)
 	return true
 }
 
@@ -56,7 +56,7 @@ func GoAway(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	d, h2 := c.set.leaving.Load(), c.h2.Load()
+	d, h2 := c.set.leaving.Load(), c.http2.by.Load()
 	if d == nil || h2 == nil {
 		return
 	}
@@ -82,5 +82,5 @@ func Hijacked(ctx context.Context) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.hijacked
+	return c.session.hijacked
 }

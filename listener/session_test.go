@@ -60,7 +60,7 @@ func TestSession(t *testing.T) {
 					conn := g.set.all()[0]
 					conn.mu.Lock()
 					defer conn.mu.Unlock()
-					return len(conn.sessions) == 1
+					return len(conn.session.ends) == 1
 				})
 				check(t, session.Err())
 				check(t, (<-conns).Close())

@@ -198,7 +198,7 @@ func (so *socket) rest(c *conn) bool {
 	if so.resting.Empty() {
 		so.resting = dormant.Begin[*conn](home{so}, restTick)
 	}
-	c.place = so.resting.Add(c, c.Conn.(syscall.Conn), !so.ending)
+	c.adopted.place = so.resting.Add(c, c.Conn.(syscall.Conn), !so.ending)
 	return true
 }
 
@@ -250,9 +250,9 @@ func (c *conn) wake() error {
 	switch {
 	case err == nil:
 		if c.Conn = nc; sockopt.Unread(nc) > 0 {
-			c.adoptedAt = time.Now() // the client has sent a request: a deadline in the past would leave it unread
+			c.adopted.at = time.Now() // the client has sent a request: a deadline in the past would leave it unread
 		}
-		c.awake.Store(true)
+		c.adopted.awake.Store(true)
 	case !scarce(err) && !errors.Is(err, dormant.ErrBusy):
 		c.closed = true
 		_ = c.Conn.Close()
@@ -263,16 +263,16 @@ func (c *conn) wake() error {
 
 // leaveRest makes a connection that stays here rest no more: a server gets it, or it is closed.
 func (c *conn) leaveRest(served bool) {
-	if !c.dormant {
+	if !c.adopted.dormant {
 		return
 	}
 	so := c.sock
 	so.mu.Lock()
 	defer so.mu.Unlock()
 	if served {
-		so.resting.Wake(c, c.place)
+		so.resting.Wake(c, c.adopted.place)
 	} else {
-		so.resting.Remove(c, c.place)
+		so.resting.Remove(c, c.adopted.place)
 		so.cond.Broadcast() // it may have been the last one
 	}
 }

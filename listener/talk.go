@@ -77,11 +77,11 @@ func (t *talk) follow(tell func(*sniff.Exchange)) {
 	t.settle()
 }
 
-// settle is called with mu held when the state has changed. It keeps led, and readSinceIdle of own.
+// settle is called with mu held when the state has changed. It keeps led, and input.sinceIdle of own.
 func (t *talk) settle() {
 	led := !t.exchange.Lost && !t.closed && t.own.state.Load() != 0
-	if led && t.exchange.Partial() != t.own.readSinceIdle.Load() {
-		t.own.readSinceIdle.Store(t.exchange.Partial())
+	if led && t.exchange.Partial() != t.own.input.sinceIdle.Load() {
+		t.own.input.sinceIdle.Store(t.exchange.Partial())
 	}
 	if led == t.led {
 		return
@@ -126,7 +126,7 @@ func (t *talk) Read(p []byte) (int, error) {
 	}
 	t.mu.Lock()
 	over := t.last && t.exchange.Open() == 0
-	t.background = len(p) == 1 && t.own.hasNoDeadline()
+	t.background = len(p) == 1 && t.own.deadlines.none()
 	t.mu.Unlock()
 	if over {
 		return 0, io.EOF
@@ -198,7 +198,7 @@ func (t *talk) Close() error {
 		t.of.mu.Lock()
 		delete(t.of.conns, t)
 		t.of.mu.Unlock()
-		if t.own.hidden.Load() {
+		if t.own.wrapper.hides.Load() {
 			hiddenConns.Delete(connIdentity(t.Conn))
 		}
 		if t.own.foreign {

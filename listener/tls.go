@@ -18,42 +18,43 @@ func (c tlsRecords) movable() bool { return false }
 // atRest does not look at what crypto/tls has read of an idle connection: unless net/http has set
 // its next deadline, that was no request (a KeyUpdate), or a part of a record.
 func (c tlsRecords) atRest(int, bool) bool {
-	return c.awaitsRequest() && !c.records.Partial() &&
-		(c.is(http.StateNew) || c.settled() || c.hidden.Load() && !c.readSinceIdle.Load() ||
+	return c.awaitsRequest() && !c.input.records.Partial() &&
+		(c.is(http.StateNew) || c.settled() || c.wrapper.hides.Load() && !c.input.sinceIdle.Load() ||
 			c.talk != nil && c.talk.rests())
 }
 
 func (c tlsRecords) received(p []byte, _ int) {
-	begins := !c.records.Partial()
-	c.records.Feed(p)
+	begins := !c.input.records.Partial()
+	c.input.records.Feed(p)
 	c.receivedRecord(begins, c.awaitsRequest())
 }
 
 // receivedRecord is called when records has followed what was read. Begins tells that a record
 // begins there.
 func (c tlsRecords) receivedRecord(begins, waits bool) {
-	if in := c.records.Partial(); in != c.inRecord.Load() {
-		c.inRecord.Store(in)
+	if in := c.input.records.Partial(); in != c.input.inRecord.Load() {
+		c.input.inRecord.Store(in)
 	}
 	if !waits {
 		return
 	}
 	if c.set.leaving.Load() == nil { // a look at the clock for each record would cost more than all else here
-		if !c.heardBefore.Load() {
-			c.heardBefore.Store(true)
+		if !c.input.beforeLeave.Load() {
+			c.input.beforeLeave.Store(true)
 		}
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.quietSince = now()
+	c.since.quiet = now()
 	if begins {
-		c.begunAt = c.quietSince
+		c.since.begun = c.since.quiet
 	}
 }
 
 func (c tlsRecords) part() LossKind {
-	if c.closedInHead.Load() || c.inRecord.Load() || c.is(http.StateIdle) && c.readSinceIdle.Load() && !c.settled() {
+	if c.closing.inHead.Load() || c.input.inRecord.Load() ||
+		c.is(http.StateIdle) && c.input.sinceIdle.Load() && !c.settled() {
 		return LostPart
 	}
 	return ""
@@ -61,7 +62,7 @@ func (c tlsRecords) part() LossKind {
 
 func (c tlsRecords) unread(p []byte, n int) LossKind {
 	p, n, part := c.behindProxy(p, n)
-	if part || c.inRecord.Load() && n > 0 {
+	if part || c.input.inRecord.Load() && n > 0 {
 		return LostPart
 	}
 	return LossKind(sniff.RecordsKind(p, n))
@@ -84,6 +85,6 @@ func (c unsealed) movable() bool { return !c.set.keepTLS.Load() && c.seal != nil
 
 func (c unsealed) atRest(int, bool) bool {
 	rest := c.tlsRecords.atRest(0, false)
-	c.movesNow = rest && c.http1.atRest(c.offered, c.ahead)
+	c.serverRead.moves = rest && c.http1.atRest(c.serverRead.offered, c.serverRead.ahead)
 	return rest
 }

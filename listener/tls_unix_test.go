@@ -202,7 +202,7 @@ func TestLedgerOfTLS(t *testing.T) {
 		c := &conn{Conn: far, set: one.set, sock: one.ln.(*socket)}
 		one.set.add(c)
 		c.onState(&http.Server{}, tls.Server(c, nil), http.StateNew)
-		c.wrapped.Store(true)
+		c.wrapper.seen.Store(true)
 		near.send(sent)
 		one.await(t, "no bytes", func(Counts) bool { return one.unread() == len(sent) })
 		one.set.leaving.Store(&drainer{set: one.set, over: closedChan})

@@ -161,7 +161,7 @@ func (g *generation) wantCut(t testing.TB, n int) {
 	g.await(t, "no bytes arrive", func(Counts) bool {
 		begun := 0
 		for _, c := range g.set.all() {
-			if c.readSinceIdle.Load() || c.inRecord.Load() {
+			if c.input.sinceIdle.Load() || c.input.inRecord.Load() {
 				begun++
 			}
 		}

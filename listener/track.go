@@ -68,10 +68,10 @@ func (s *Set) surround(srv *http.Server, around []func(http.Handler) http.Handle
 		}
 		if c != nil {
 			if wrapped && c.seal == nil {
-				c.wrapped.Store(true)
+				c.wrapper.seen.Store(true)
 			}
 			c.onState(srv, nc, state)
-			if c.hidden.Load() && (state == http.StateClosed || state == http.StateHijacked) {
+			if c.wrapper.hides.Load() && (state == http.StateClosed || state == http.StateHijacked) {
 				hiddenConns.Delete(connIdentity(nc))
 			}
 		}
@@ -103,10 +103,10 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		if c != nil {
-			if f := c.h2.Load(); f != nil && f.Answer(w) {
+			if f := c.http2.by.Load(); f != nil && f.Answer(w) {
 				return
 			}
-			if r.ProtoMajor == 2 && r.Method != "PRI" && c.h2.Load() == nil {
+			if r.ProtoMajor == 2 && r.Method != "PRI" && c.http2.by.Load() == nil {
 				c.speaks.Store(framed)
 				unled.Do(func() { s.warning(errNoFront) })
 			}
@@ -131,7 +131,7 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 // requests had at least one before.
 func Requests(ctx context.Context) int {
 	if c, ok := ctx.Value(connKey{}).(*conn); ok {
-		return int(c.requests.Load())
+		return int(c.requests.count.Load())
 	}
 	return 0
 }
@@ -148,7 +148,7 @@ func Aside(ctx context.Context) {
 func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if c.adoptedIdle.Load() {
+		if c.adopted.idle.Load() {
 			c.setAdoptedTimeouts(srv)
 		}
 		if _, ok := nc.(*tls.Conn); ok && !c.foreign && c.speaks.Load() == plain { // or the wrapper has shaken hands
@@ -165,37 +165,37 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 		if c.rejected.Load() {
 			c.rejected.Store(false)
 		}
-		early := c.nextByteRead.Load()
+		early := c.input.nextByte.Load()
 		if early {
-			c.nextByteRead.Store(false)
+			c.input.nextByte.Store(false)
 		}
-		c.readSinceIdle.Store(early)
-		if c.heardBefore.Load() {
-			c.heardBefore.Store(false)
+		c.input.sinceIdle.Store(early)
+		if c.input.beforeLeave.Load() {
+			c.input.beforeLeave.Store(false)
 		}
 		if !early {
-			c.head.Store(0)
+			c.input.head.Store(0)
 		}
 		c.mu.Lock()
-		c.loseDeadlineBit(deadlineSame)
-		c.deadlineCalls, c.quietSince, c.begunAt, c.handled = 0, now(), 0, false
-		c.idleSince = c.quietSince
+		c.deadlines.lose(deadlineSame)
+		c.deadlines.calls, c.since.quiet, c.since.begun, c.requests.handled = 0, now(), 0, false
+		c.since.idle = c.since.quiet
 		c.mu.Unlock()
 	case http.StateActive:
 		switch {
-		case c.h2.Load() != nil && !c.http2Begun.Swap(true):
-			c.requests.Store(0) // HTTP/2 begins, without a request: what was read before is its preface
-		case !c.countsStreams.Load():
-			c.requests.Add(1)
+		case c.http2.by.Load() != nil && !c.http2.begun.Swap(true):
+			c.requests.count.Store(0) // HTTP/2 begins, without a request: what was read before is its preface
+		case !c.requests.countsStreams.Load():
+			c.requests.count.Add(1)
 		}
-		c.lines.Take()
+		c.input.lines.Take()
 	case http.StateHijacked:
 		c.mu.Lock()
-		c.hijacked = true
+		c.session.hijacked = true
 		c.mu.Unlock()
 	}
 	c.state.Store(int32(state) + 1)
-	if f := c.h2.Load(); f != nil && state == http.StateIdle {
+	if f := c.http2.by.Load(); f != nil && state == http.StateIdle {
 		f.Rests()
 	}
 	if c.foreign {
@@ -208,26 +208,26 @@ func (c *conn) onState(srv *http.Server, nc net.Conn, state http.ConnState) {
 func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.requests.Store(1)
+	c.requests.count.Store(1)
 	idle := srv.IdleTimeout
 	if idle == 0 {
 		idle = srv.ReadTimeout
 	}
-	c.headerTimeout = srv.ReadHeaderTimeout
-	if c.headerTimeout == 0 {
-		c.headerTimeout = srv.ReadTimeout
+	c.deadlines.headerTimeout = srv.ReadHeaderTimeout
+	if c.deadlines.headerTimeout == 0 {
+		c.deadlines.headerTimeout = srv.ReadTimeout
 	}
-	c.readTimeout = srv.ReadTimeout
-	c.userDeadline = time.Time{}
+	c.deadlines.readTimeout = srv.ReadTimeout
+	c.deadlines.user = time.Time{}
 	if idle > 0 {
-		c.userDeadline = c.adoptedAt.Add(idle)
+		c.deadlines.user = c.adopted.at.Add(idle)
 	}
-	_ = c.setReadDeadlineLocked(c.userDeadline)
+	_ = c.setReadDeadlineLocked(c.deadlines.user)
 }
 
 // goesOn tells whether the client of c may send another request behind r.
 func (d *drainer) goesOn(c *conn, r *http.Request) bool {
-	return c != nil && (d.canHandOver(c) || c.h2.Load() != nil || d.hasPipelined(c, r))
+	return c != nil && (d.canHandOver(c) || c.http2.by.Load() != nil || d.hasPipelined(c, r))
 }
 
 // hasPipelined tells, while the server leaves, whether the client sent more requests behind r
@@ -252,7 +252,7 @@ func (c *conn) hasPipelined(r *http.Request) bool {
 	if r.ProtoMajor != 1 || speaks != plain && speaks != insealed {
 		return false
 	}
-	if c.lines.Ahead.Load() > 0 {
+	if c.input.lines.Ahead.Load() > 0 {
 		return true
 	}
 	n := sockopt.Unread(c.Conn)

@@ -40,8 +40,8 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 		return false
 	}
 	defer c.firstReader.Unlock()
-	c.claimed.Store(true) // who gets c, or has got it, waits in Read, or is seen by what follows
-	defer c.claimed.Store(false)
+	c.move.claimed.Store(true) // who gets c, or has got it, waits in Read, or is seen by what follows
+	defer c.move.claimed.Store(false)
 	if !c.unmet() || c.isHandingOver() || c.isClosed() {
 		return false
 	}

@@ -28,7 +28,7 @@ func TestGraceBeginsWhenTheAnswerHasArrived(t *testing.T) {
 	d.grace.Store(int64(time.Hour))
 	look := func() (closes bool) {
 		c.mu.Lock()
-		c.closeNotBefore, c.quietSince, c.idleSince = now()-time.Second, now()-2*time.Hour, 0
+		c.closing.notBefore, c.since.quiet, c.since.idle = now()-time.Second, now()-2*time.Hour, 0
 		c.mu.Unlock()
 		return d.closeIfIdle(c, true)
 	}

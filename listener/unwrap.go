@@ -29,7 +29,7 @@ func unwrap(nc net.Conn) (c *conn, wrapped bool) {
 	}
 	for layer := nc; layer != nil; { // the server has seen one of them
 		if c, ok := lookUp(layer); ok {
-			return c, !c.statelessWrapper.Load()
+			return c, !c.wrapper.stateless.Load()
 		}
 		u, ok := layer.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -75,10 +75,10 @@ func (s *Set) find(nc net.Conn) *conn {
 		if c = findByDeadline(nc); c == nil {
 			c = s.findByAddress(nc)
 		}
-		if c == nil || c.hidden.Swap(true) {
+		if c == nil || c.wrapper.hides.Swap(true) {
 			c = s.addForeign(nc)
 		}
-		c.statelessWrapper.Store(!c.foreign && stateless(nc))
+		c.wrapper.stateless.Store(!c.foreign && stateless(nc))
 		hiddenConns.Store(connIdentity(nc), c)
 	}
 	if c == nil || c.set != s {
@@ -115,7 +115,7 @@ func stateless(nc net.Conn) bool {
 func (s *Set) findByAddress(nc net.Conn) *conn {
 	local, remote := nc.LocalAddr(), nc.RemoteAddr()
 	for _, c := range s.all() {
-		if c.foreign || c.state.Load() != 0 || c.hidden.Load() || c.dormant && !c.awake.Load() {
+		if c.foreign || c.state.Load() != 0 || c.wrapper.hides.Load() || c.adopted.dormant && !c.adopted.awake.Load() {
 			continue
 		}
 		if same(local, c.LocalAddr()) && same(remote, c.RemoteAddr()) {
@@ -135,8 +135,8 @@ func same(a, b net.Addr) bool {
 // are not seen. It counts as what the server says, and rests for as long as it is idle.
 func (s *Set) addForeign(nc net.Conn) *conn {
 	c := &conn{Conn: nc, set: s, foreign: true, age: age{end: s.lifespan.end(0)}}
-	c.hidden.Store(true)
-	c.wrapped.Store(true)
+	c.wrapper.hides.Store(true)
+	c.wrapper.seen.Store(true)
 	s.add(c)
 	return c
 }
