@@ -223,7 +223,7 @@ type Config struct {
 	// it is used again. Hijacked connections have no age, and gRPC's own server has keepalive.ServerParameters.
 	//
 	// Each connection has a jitter of ±10 %, as in gRPC. One that a swap hands over keeps its age. Each new connection
-	// costs a handshake: some minutes are often enough. See listener.Set.MaxAge. Default: for ever.
+	// costs a handshake: some minutes are often enough. See listener.Config.MaxAge. Default: for ever.
 	MaxConnectionAge time.Duration
 
 	// Probes and pulls.

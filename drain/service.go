@@ -214,20 +214,21 @@ func inherit(cfg *Config) (o origin, err error) {
 func (s *Service) assemble(in inbox, signals *signals, o origin) {
 	s.starter = o.starter
 	log := s.cfg.Logger
-	s.set = listener.New(o.os.fds, (&losses{log: log}).lost)
-	s.set.MaxAge(s.cfg.MaxConnectionAge)
+	s.set = listener.New(listener.Config{
+		Fds: o.os.fds, MaxAge: s.cfg.MaxConnectionAge, OnLoss: (&losses{log: log}).lost,
+		OnStarved: func(listener string, err error) {
+			log.Error("clients wait in the queue, this process can't accept: raise its limit of open "+
+				"files (LimitNOFILE=, ulimit -n)",
+				"listener", listener, "err", err, "pid", o.os.pid)
+		},
+		OnWarning: func(err error) { log.Warn("server", "err", err) },
+	})
 	if s.cfg.KeepTLS {
 		s.set.KeepTLS()
 	}
-	s.set.OnStarved(func(listener string, err error) {
-		log.Error("clients wait in the queue, this process can't accept: raise its limit of open "+
-			"files (LimitNOFILE=, ulimit -n)",
-			"listener", listener, "err", err, "pid", o.os.pid)
-	})
 	if o.os.inherits {
 		s.set.Inherit(o.os.sockets)
 	}
-	s.set.Warn(func(err error) { log.Warn("server", "err", err) })
 	var err error
 	if s.tickets, err = tlsconf.NewTicketKeys(o.os.tickets); err != nil {
 		log.Warn("clients can't resume their TLS sessions", "err", err)

@@ -62,7 +62,7 @@ func (so *socket) accept() (*conn, error) {
 		case isTimeout(err) || errors.Is(err, net.ErrClosed):
 			// Something is in the queue, or Close has been called: the top of the loop knows.
 		case scarce(err): // the client stays in the queue
-			so.set.starved.report(so.key, err)
+			so.set.starved(so.key, err)
 			so.starve(true)
 			time.AfterFunc(starvePause, func() { so.starve(false) })
 		default:

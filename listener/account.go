@@ -22,7 +22,7 @@ func (c *conn) record(l Loss) bool {
 		s.junk.Add(1)
 	}
 	l.Listener, l.Remote = c.key(), c.RemoteAddr().String()
-	s.onLoss(l)
+	s.cfg.OnLoss(l)
 	return true
 }
 

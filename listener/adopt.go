@@ -207,7 +207,7 @@ func (c *conn) takeHTTP2(t Ticket) error {
 
 func (so *socket) newAdopted(nc net.Conn, t Ticket) *conn {
 	left := time.Duration(t.Left) * time.Millisecond
-	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(left)}}
+	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: endOfAge(so.set.cfg.MaxAge, left)}}
 	c.adopted.at = time.Now()
 	c.adopted.idle.Store(t.Idle && (t.Form == "" || t.Form == formTLS))
 	return c

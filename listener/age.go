@@ -6,16 +6,13 @@ import (
 	"time"
 )
 
-// lifespan is how long connections live; 0 for ever.
-type lifespan time.Duration
-
-// end tells when a connection that begins now reaches its age; 0: never. Left is what another process has left of it;
-// 0: nobody has counted.
-func (l lifespan) end(left time.Duration) instant {
-	if l <= 0 {
+// endOfAge tells when a connection that begins now reaches its age of about span; 0: never, as where span is 0. Left is
+// what another process has left of it; 0: nobody has counted.
+func endOfAge(span, left time.Duration) instant {
+	if span <= 0 {
 		return 0
 	}
-	span, jitter := time.Duration(l), time.Duration(l/10)
+	jitter := span / 10
 	span += rand.N(2*jitter+1) - jitter
 	if left > 0 {
 		span = min(span, left)

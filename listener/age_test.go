@@ -25,7 +25,7 @@ import (
 // aged gives the set of a generation an age.
 func aged(age time.Duration) func(net.Listener) net.Listener {
 	return func(ln net.Listener) net.Listener {
-		ln.(*socket).set.MaxAge(age)
+		ln.(*socket).set.cfg.MaxAge = age
 		return ln
 	}
 }
@@ -43,7 +43,7 @@ func TestAgesAreSpread(t *testing.T) {
 		} {
 			least, most := time.Duration(1<<62), time.Duration(0)
 			for range 1000 {
-				a := age{end: lifespan(x.span).end(x.left)}
+				a := age{end: endOfAge(x.span, x.left)}
 				if x.most == 0 {
 					if a.end != 0 || a.over() || a.left() != 0 {
 						t.Errorf("%+v: ends at %v", x, a.end)
@@ -112,8 +112,7 @@ func (s *oldServer) dial(kind string) *client {
 func old(t *testing.T, kind string, test func(t *testing.T, s *oldServer)) {
 	certs := certified("http/1.1")
 	synctest.Test(t, func(t *testing.T) {
-		set := New(nil, nil)
-		set.MaxAge(time.Hour)
+		set := New(Config{MaxAge: time.Hour})
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0") // nobody connects to it
 		srv := &http.Server{Handler: http.HandlerFunc(slowly), Protocols: new(http.Protocols)}
 		srv.Protocols.SetHTTP1(true)
@@ -303,7 +302,7 @@ func TestHTTP2IsToldBehindTheAge(t *testing.T) {
 func TestAMovedConnectionKeepsItsAge(t *testing.T) {
 	for _, x := range []struct {
 		name     string
-		one, two time.Duration // their MaxAge
+		one, two time.Duration // their Config.MaxAge
 		passed   bool          // nearly all of it, until the handover
 		last     bool          // the answer of two is the last
 	}{

@@ -8,7 +8,7 @@ import (
 
 // A sweep takes who has connected, so that the kernel's queue can go.
 func TestSweepTakesWhatIsQueued(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	so := mustListen(t, set, "tcp", "127.0.0.1:0").(*socket)
 	set.Open()
@@ -27,7 +27,7 @@ func TestSweepTakesWhatIsQueued(t *testing.T) {
 
 // Who closes a socket in the midst of a sweep waits for no more than a part of that, and the sweep for nobody.
 func TestCloseAmidASweep(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	ln, err := set.Listen("tcp", "127.0.0.1:0") // which is not closed once more where that would not end
 	check(t, err)
 	so := ln.(*socket)

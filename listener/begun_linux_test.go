@@ -131,7 +131,7 @@ func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
 // A listener that nobody serves holds no departure; the ledger knows of the requests there.
 func TestListenerThatNobodyServes(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
-		set := New(nil, nil)
+		set := New(Config{})
 		address := "127.0.0.1:0"
 		if network == "unix" {
 			address = "@baton-unserved"

@@ -122,9 +122,9 @@ func (x exchange) serve(t testing.TB, how way) *wire {
 		}
 		go func() { _ = srv.Serve(served) }()
 	} else {
-		one = &generation{set: New(nil, nil), n: 1}
+		one = &generation{set: New(Config{}), n: 1}
 		if how == asAged {
-			one.set.MaxAge(time.Hour)
+			one.set.cfg.MaxAge = time.Hour
 		}
 		one.ln = mustListen(t, one.set, x.network, address)
 		ln = one.ln

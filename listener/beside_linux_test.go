@@ -34,7 +34,7 @@ func TestBesideAnInheritedSocket(t *testing.T) {
 				}
 				var addr net.Addr
 				in, addr = inheritance(t, x.network, x.address)
-				next = New(nil, nil)
+				next = New(Config{})
 				defer next.Close()
 				next.Inherit([]Inherited{in})
 				ln, err = next.Listen(x.newNetwork, fmt.Sprintf(x.newAddress, addr.(*net.TCPAddr).Port))
@@ -70,7 +70,7 @@ func TestNotBeside(t *testing.T) {
 			}
 		},
 	} {
-		next := New(nil, nil)
+		next := New(Config{})
 		next.Inherit([]Inherited{in})
 		begin(next)
 		if _, err := next.Listen("tcp", fmt.Sprintf(":%d", port)); !errors.Is(err, syscall.EADDRINUSE) {
@@ -84,7 +84,7 @@ func TestNotBeside(t *testing.T) {
 // so meanwhile.
 func TestListensLater(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.1:0")
-	next := New(nil, nil)
+	next := New(Config{})
 	defer next.Close()
 	next.Inherit([]Inherited{in})
 	ln := mustListen(t, next, "tcp", fmt.Sprintf(":%d", addr.(*net.TCPAddr).Port))
@@ -119,7 +119,7 @@ func TestListensLater(t *testing.T) {
 // Where one process takes over and wants other addresses, the clients in the queues of the ones left are served, and
 // who comes later is refused, or another socket's.
 func TestOrphanServesItsQueue(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	so := mustListen(t, set, "tcp", "127.0.0.1:0").(*socket)
 	f := dup(so.ln) // as the process that takes over has one for a while

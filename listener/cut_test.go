@@ -18,7 +18,7 @@ func (c clinging) Close() error { <-c.held; return c.Conn.Close() }
 // A Close by force returns in time, whatever holds the connections, and so does their server's.
 func TestCloseWaitsForNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set, held := New(nil, nil), make(chan struct{})
+		set, held := New(Config{}), make(chan struct{})
 		var conns []*conn
 		for range 2 * forceCloseWorkers {
 			near, far := net.Pipe()

@@ -16,7 +16,9 @@ import (
 // A server that stops politely, without anything else of this module: what is in flight is finished, and a client whose
 // connection idles has five seconds for a last request.
 func Example() {
-	set := listener.New(nil, func(l listener.Loss) { log.Printf("lost %d bytes of %s", l.Unread, l.Remote) })
+	set := listener.New(listener.Config{
+		OnLoss: func(l listener.Loss) { log.Printf("lost %d bytes of %s", l.Unread, l.Remote) },
+	})
 	ln, err := set.Listen("tcp", ":8080")
 	if err != nil {
 		log.Fatal(err)

@@ -160,7 +160,7 @@ func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) (of 
 	l, ok := ln.(*fronts)
 	if !ok {
 		if lead && plain {
-			s.warning(errNoFront)
+			s.cfg.OnWarning(errNoFront)
 		}
 		return ln, plain && !lead && led
 	}

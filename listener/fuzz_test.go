@@ -54,7 +54,7 @@ type duplex struct {
 
 func newDuplex(t *testing.T) *duplex {
 	near, far := net.Pipe()
-	b := &duplex{t: t, set: New(nil, nil), client: near}
+	b := &duplex{t: t, set: New(Config{}), client: near}
 	b.conn = &conn{Conn: far, set: b.set, sock: &socket{key: "tcp fuzz"}}
 	b.set.add(b.conn)
 	return b

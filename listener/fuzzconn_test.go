@@ -26,9 +26,9 @@ func FuzzConn(f *testing.F) {
 		if len(does) == 0 || len(does) > 64 || len(sent) > 1<<16 {
 			return
 		}
-		set := New(nil, nil)
+		set := New(Config{})
 		entries := make(chan Loss, 64)
-		set.onLoss = func(l Loss) { entries <- l }
+		set.cfg.OnLoss = func(l Loss) { entries <- l }
 		ln, err := set.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Skip(err)

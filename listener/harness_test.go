@@ -63,7 +63,7 @@ func next(t testing.TB, from *generation, srv *http.Server, around ...func(net.L
 // listening is a generation that does not serve yet.
 func listening(t testing.TB, from *generation) *generation {
 	t.Helper()
-	g := &generation{set: New(nil, nil), n: 1}
+	g := &generation{set: New(Config{}), n: 1}
 	if from == nil {
 		ln := mustListen(t, g.set, "tcp", loopback())
 		g.ln = ln

@@ -48,7 +48,7 @@ func TestHolderIsNamed(t *testing.T) {
 				if ap, err := netip.ParseAddrPort(addr.String()); err == nil {
 					address = strings.ReplaceAll(address, "N", fmt.Sprint(ap.Port()))
 				}
-				_, err := in.is(t, New(nil, nil), network, address)
+				_, err := in.is(t, New(Config{}), network, address)
 				if err == nil || !strings.Contains(err.Error(), "in use") || !strings.Contains(err.Error(), want) ||
 					!strings.Contains(err.Error(), "this process itself") {
 					t.Errorf("%s: %v; want %s, and this process", ask, err, want)

@@ -73,7 +73,7 @@ func interceptHTTP2(srv *http.Server) (fronts bool, err error) {
 func (s *Set) interceptHTTP2(srv *http.Server) (fronts bool) {
 	fronts, err := interceptHTTP2(srv)
 	if err != nil {
-		s.warning(err)
+		s.cfg.OnWarning(err)
 	}
 	return fronts
 }

@@ -34,8 +34,7 @@ func dialWire(t testing.TB, tracked bool) *h2wire {
 			_, _ = io.WriteString(w, "hello")
 		})}
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	set := New(nil, nil)
-	set.MaxAge(time.Hour)
+	set := New(Config{MaxAge: time.Hour})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if tracked {
 		_ = ln.Close()

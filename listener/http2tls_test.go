@@ -242,7 +242,7 @@ func TestUnledHTTP2OverTLS(t *testing.T) {
 		t.Skip("needs net/http up to Go 1.26: from 1.27 on its function in TLSNextProto serves nothing")
 	}
 	own := new(http.Server)
-	_ = own.ServeTLS(mustListen(t, New(nil, nil), "tcp", loopback()), "\x00", "\x00") // which sets own up
+	_ = own.ServeTLS(mustListen(t, New(Config{}), "tcp", loopback()), "\x00", "\x00") // which sets own up
 	serve := own.TLSNextProto["h2"]
 	srv := &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
 		"h2": func(hs *http.Server, tc *tls.Conn, h http.Handler) { serve(hs, tc, h) },

@@ -112,7 +112,7 @@ func TestInheritedByAnySpelling(t *testing.T) {
 				if _, port, err := net.SplitHostPort(addr.String()); err == nil {
 					address = strings.ReplaceAll(address, "N", port)
 				}
-				set := New(nil, nil)
+				set := New(Config{})
 				defer set.Close()
 				set.Inherit([]Inherited{in})
 				same, err := in.is(t, set, network, address)
@@ -139,7 +139,7 @@ func TestInheritedByNameFirst(t *testing.T) {
 	a, _ := inheritance(t, "tcp", "127.0.0.1:0")
 	b, _ := inheritance(t, "tcp4", "127.0.0.1:0")
 	for _, order := range [][]Inherited{{a, b}, {b, a}} {
-		set := New(nil, nil)
+		set := New(Config{})
 		defer set.Close()
 		set.Inherit([]Inherited{a, b})
 		for _, in := range order {
@@ -156,7 +156,7 @@ func TestInheritedAndHeld(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.1:0")
 	key := in.Network + " " + in.Address
 	for ask, name := range map[string]string{"tcp " + addr.String(): storeName(key), "fd http": "http"} {
-		set := New(nil, nil)
+		set := New(Config{})
 		defer set.Close()
 		set.Manage(nil, map[string]string{key: name}, nil)
 		set.Inherit([]Inherited{in})
@@ -168,7 +168,7 @@ func TestInheritedAndHeld(t *testing.T) {
 	}
 	fd, fdAddr := inheritance(t, "tcp", "127.0.0.1:0")
 	fd.Network, fd.Address = "fd", "http"
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	set.Inherit([]Inherited{fd})
 	if same, err := fd.is(t, set, "tcp", fdAddr.String()); !same {
@@ -180,7 +180,7 @@ func TestInheritedAndHeld(t *testing.T) {
 func TestInheritedDescriptorThatIsGone(t *testing.T) {
 	in, addr := inheritance(t, "tcp", "127.0.0.1:0")
 	other, _ := inheritance(t, "tcp", "127.0.0.1:0")
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	set.Inherit([]Inherited{in, {"tcp", "127.0.0.1:1", -1}, {"tcp", "127.0.0.1:2", 1 << 20}})
 	check(t, unix.Dup2(other.FD, in.FD))
@@ -201,7 +201,7 @@ func TestForsakenUnixSockets(t *testing.T) {
 	all[2].Network += quirks.Kept
 	check(t, os.WriteFile("file", nil, 0o600))
 	all = append(all, Inherited{"unix", "file", -1})
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	set.Inherit(all)
 	if same, err := all[0].is(t, set, "unix", filepath.Join(dir, "a")); !same {

@@ -15,7 +15,7 @@ import (
 // secure serves TLS on the listener of a new generation.
 func secure(t testing.TB, srv *http.Server, protos ...string) *generation {
 	t.Helper()
-	g := &generation{set: New(nil, nil), srv: srv, n: 1}
+	g := &generation{set: New(Config{}), srv: srv, n: 1}
 	ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")
 	g.ln = ln
 	srv.TLSConfig = certified(protos...)
@@ -99,7 +99,7 @@ func TestTLSWithoutARequestYetEnds(t *testing.T) {
 }
 
 func TestConnectionsOfUntrackedServersAreOther(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	set.Open()
 	srv := &http.Server{Handler: echo(1)}
@@ -137,7 +137,7 @@ func (l limited) Accept() (net.Conn, error) {
 func (c limitedConn) NetConn() net.Conn { return c.Conn }
 
 func TestWrappedConnectionsAreClosedInsteadOfMoved(t *testing.T) {
-	one := &generation{set: New(nil, nil), srv: &http.Server{Handler: echo(1)}, n: 1}
+	one := &generation{set: New(Config{}), srv: &http.Server{Handler: echo(1)}, n: 1}
 	ln := mustListen(t, one.set, "tcp", "127.0.0.1:0")
 	one.ln = ln
 	one.set.Track(one.srv)

@@ -21,11 +21,11 @@ import (
 func warnings(set *Set) (all func() []string) {
 	var mu sync.Mutex
 	var said []string
-	set.Warn(func(err error) {
+	set.cfg.OnWarning = func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		said = append(said, err.Error())
-	})
+	}
 	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()
@@ -89,7 +89,7 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 			warned: "golang.org/x/net v0.31.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, srv := New(nil, nil), &http.Server{}
+			set, srv := New(Config{}), &http.Server{}
 			x.set(srv)
 			said := warnings(set)
 			set.Track(srv)
@@ -106,7 +106,7 @@ func TestServersThatCantBeLedAreWarnedOf(t *testing.T) {
 
 // Whatever was decided: the first HTTP/2 request on a connection that is not led is told of, once for a server.
 func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
-	set, srv := New(nil, nil), &http.Server{Handler: http.NotFoundHandler()}
+	set, srv := New(Config{}), &http.Server{Handler: http.NotFoundHandler()}
 	said := warnings(set)
 	set.Track(srv)
 	_ = srv.BaseContext(nil)
@@ -127,7 +127,7 @@ func TestUnledHTTP2IsWarnedOfOnce(t *testing.T) {
 func TestFrontsOfOtherConnections(t *testing.T) {
 	for _, said := range []string{"", "G", "PRI * HTTP/1.1\r\n", h2frame.Preface[:23], h2frame.Preface[:20] + "XXXX",
 		strings.Repeat("x", 100)} {
-		set := New(nil, nil)
+		set := New(Config{})
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 		set.Open()
 		l := &fronts{Listener: ln, plain: true}

@@ -24,7 +24,7 @@ type ledger struct {
 }
 
 func (l *ledger) of(g *generation) {
-	g.set.onLoss = func(loss Loss) {
+	g.set.cfg.OnLoss = func(loss Loss) {
 		g.set.Counts()
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -167,7 +167,7 @@ func TestAdoptedConnectionWithoutPeer(t *testing.T) {
 	}
 	_ = near.(*net.TCPConn).SetLinger(0)
 	_ = near.Close()
-	set := New(nil, nil)
+	set := New(Config{})
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	tickets := []Ticket{{Listener: set.Listeners()[0], Idle: true}}
 	var took []bool

@@ -62,11 +62,11 @@ func (s *Set) ListenWith(lc net.ListenConfig, network, address string) (net.List
 	ln, made, err := inheritOrOpen(s, network, address, socketKind[net.Listener]{
 		networks:  []string{"tcp", "tcp4", "tcp6", "unix"},
 		taken:     s.sockets[key] != nil,
-		inherited: func(as string) (net.Listener, error) { return s.fds.Listener(as, address) },
+		inherited: func(as string) (net.Listener, error) { return s.cfg.Fds.Listener(as, address) },
 		passed:    func(p *inheritedSocket) net.Listener { return p.ln },
 		open:      func() (net.Listener, error) { return s.openListener(lc, network, address) },
 		add: func(as string, ln net.Listener) error {
-			return s.fds.AddListener(as, address, ln.(tableflip.Listener))
+			return s.cfg.Fds.AddListener(as, address, ln.(tableflip.Listener))
 		},
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]
 	}
 	defer func() { err = s.explain(network, address, err) }()
 	for _, as := range quirks.Aliases(network) {
-		if s.fds == nil || s.inherits {
+		if s.cfg.Fds == nil || s.inherits {
 			break
 		}
 		if socket, err = w.inherited(as); any(socket) != nil || err != nil {
@@ -147,7 +147,7 @@ func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]
 	if p != nil {
 		socket = w.passed(p)
 	}
-	if s.fds == nil {
+	if s.cfg.Fds == nil {
 		return socket, p == nil, nil
 	}
 	if err := w.add(s.alias(network, address, p), socket); err != nil {

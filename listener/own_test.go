@@ -23,7 +23,7 @@ import (
 // raw is a generation whose listener has no server.
 func raw(t testing.TB, from *generation) *generation {
 	t.Helper()
-	g := &generation{set: New(nil, nil), n: 1}
+	g := &generation{set: New(Config{}), n: 1}
 	t.Cleanup(func() { g.set.Close() })
 	if from == nil {
 		ln := mustListen(t, g.set, "tcp", "127.0.0.1:0")

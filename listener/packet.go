@@ -42,13 +42,13 @@ func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (ne
 	pc, made, err := inheritOrOpen(s, network, address, socketKind[net.PacketConn]{
 		networks:  []string{"udp", "udp4", "udp6", "unixgram"},
 		taken:     s.packets[key] != nil,
-		inherited: func(as string) (net.PacketConn, error) { return s.fds.PacketConn(as, address) },
+		inherited: func(as string) (net.PacketConn, error) { return s.cfg.Fds.PacketConn(as, address) },
 		passed:    func(p *inheritedSocket) net.PacketConn { return p.pc },
 		open: func() (net.PacketConn, error) {
 			return lc.ListenPacket(context.Background(), network, address)
 		},
 		add: func(as string, pc net.PacketConn) error {
-			return s.fds.AddPacketConn(as, address, pc.(tableflip.PacketConn))
+			return s.cfg.Fds.AddPacketConn(as, address, pc.(tableflip.PacketConn))
 		},
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (ne
 	}
 	gate := dgram.New(pc, dgram.Config{
 		Path:        madeFile(network, address, made),
-		RemovesFile: s.fds == nil, // or tableflip does, in the last process that was ever ready
+		RemovesFile: s.cfg.Fds == nil, // or tableflip does, in the last process that was ever ready
 		Open:        s.open,
 		Closing:     func(g *dgram.Gate) { s.forgetPackets(key, made, g) },
 	})

@@ -89,7 +89,7 @@ func TestQueueOfAHeldPacketSocketStays(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, _ *Set, orig net.PacketConn, client net.Conn) {
 		f := dup(orig.(syscall.Conn))
 		defer f.Close()
-		set := New(nil, nil)
+		set := New(Config{})
 		set.Manage(nil, nil, []*os.File{rename(t, dup(orig.(syscall.Conn)), "x")})
 		pc, err := set.ListenPacket("fd", "x")
 		check(t, err)

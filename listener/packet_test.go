@@ -90,7 +90,7 @@ func eachPacketNetwork(t *testing.T, f func(t *testing.T, set *Set, pc net.Packe
 	dir := shortDir(t)
 	for i, at := range [][2]string{{"udp", "127.0.0.1:0"}, {"udp", ":0"}, {"unixgram", filepath.Join(dir, "s")}} {
 		t.Run(fmt.Sprint(i, at[0]), func(t *testing.T) {
-			set := New(nil, nil)
+			set := New(Config{})
 			t.Cleanup(func() { set.Close() })
 			pc, err := set.ListenPacket(at[0], at[1])
 			check(t, err)
@@ -142,7 +142,7 @@ func TestDatagramsAreReadInAllWays(t *testing.T) {
 
 func TestDatagramsAreReadByOneProcess(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
-		next := New(nil, nil)
+		next := New(Config{})
 		f := dup(pc.(syscall.Conn))
 		next.Manage(nil, nil, []*os.File{rename(t, f, "x")})
 		_ = f.Close()

@@ -18,11 +18,11 @@ func TestPacketSocketFile(t *testing.T) {
 	path := filepath.Join(shortDir(t), "s")
 	stale, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	check(t, err)
-	if _, err := New(nil, nil).ListenPacket("unixgram", path); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := New(Config{}).ListenPacket("unixgram", path); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("living socket: %v", err)
 	}
 	_ = stale.Close() // leaves the file
-	set := New(nil, nil)
+	set := New(Config{})
 	pc, err := set.ListenPacket("unixgram", path)
 	check(t, err)
 	if _, err := set.ListenPacket("unixgram", path); err == nil {
@@ -35,14 +35,14 @@ func TestPacketSocketFile(t *testing.T) {
 	if _, err = set.ListenPacket("unixgram", path); err != nil {
 		t.Fatal(err)
 	}
-	stream := mustListen(t, New(nil, nil), "unix", path+"stream")
-	if _, err := New(nil, nil).ListenPacket("unixgram", path+"stream"); !errors.Is(err, syscall.EADDRINUSE) {
+	stream := mustListen(t, New(Config{}), "unix", path+"stream")
+	if _, err := New(Config{}).ListenPacket("unixgram", path+"stream"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a stream socket: %v", err)
 	}
 	if _, err := os.Stat(stream.Addr().String()); err != nil {
 		t.Error(err)
 	}
-	if _, err := New(nil, nil).ListenPacket("unixgram", filepath.Join(path, "no", "folder")); err == nil {
+	if _, err := New(Config{}).ListenPacket("unixgram", filepath.Join(path, "no", "folder")); err == nil {
 		t.Error("no error")
 	}
 }
@@ -52,7 +52,7 @@ func TestPacketSocketFile(t *testing.T) {
 func TestFilesOfAGenerationThatFails(t *testing.T) {
 	dir := shortDir(t)
 	for _, opened := range []bool{false, true} {
-		set := New(flipFds(), nil)
+		set := New(Config{Fds: flipFds()})
 		stream, packet := filepath.Join(dir, fmt.Sprint("s", opened)), filepath.Join(dir, fmt.Sprint("p", opened))
 		mustListen(t, set, "unix", stream)
 		if _, err := set.ListenPacket("unixgram", packet); err != nil {

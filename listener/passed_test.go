@@ -133,7 +133,7 @@ func TestPassedByName(t *testing.T) {
 	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 	check(t, err)
 	address, udp := near.Addr().String(), pc.LocalAddr().String()
-	set := New(nil, nil)
+	set := New(Config{})
 	defer set.Close()
 	set.Manage(nil, nil, []*os.File{give(t, "dns", near), give(t, storeName("tcp "+address), far), give(t, "dns", pc)})
 	if ln := mustListen(t, set, "tcp", address); ln.Addr().String() != far.Addr().String() {
@@ -158,7 +158,7 @@ func TestPassedByName(t *testing.T) {
 // Whatever is passed, there is an error that names it, or nothing happens. Every descriptor is closed.
 func TestPassedGarbage(t *testing.T) {
 	before := descriptors(t)
-	set := New(nil, nil)
+	set := New(Config{})
 	cl, conn := pair(t)
 	files := garbage(t)
 	files[len(files)-1] = give(t, "connection", conn) // in place of the closed one
@@ -219,7 +219,7 @@ func TestKeep(t *testing.T) {
 	twice := mustOpen(t, "tcp", "127.0.0.1:0")
 	key := "tcp " + twice.Addr().String()
 	again := mustOpen(t, "tcp", "127.0.0.1:0")
-	set, store := New(nil, nil), &shelf{}
+	set, store := New(Config{}), &shelf{}
 	defer set.Close()
 	set.Manage(store, nil, []*os.File{
 		give(t, storeName("unix "+path), old), give(t, "app.socket", stays),
@@ -250,7 +250,7 @@ func TestKeepFails(t *testing.T) {
 		err error
 		did int
 	}{{errors.New("no"), 2}, {os.ErrDeadlineExceeded, 1}} {
-		set, store := New(nil, nil), &shelf{fails: x.err}
+		set, store := New(Config{}), &shelf{fails: x.err}
 		set.Manage(store, nil, nil)
 		mustListen(t, set, "tcp", "127.0.0.1:0")
 		mustListen(t, set, "tcp", "localhost:0")
@@ -269,7 +269,7 @@ func TestHeldSocketsAreNotDeaf(t *testing.T) {
 	address := ln.Addr().String()
 	holder := dup(ln.(*net.TCPListener))
 	defer holder.Close()
-	set := New(nil, nil)
+	set := New(Config{})
 	set.Manage(nil, nil, []*os.File{give(t, "web", ln)})
 	mustListen(t, set, "tcp", address)
 	set.Open()

@@ -28,7 +28,7 @@ func ends(t *testing.T, what string, f func()) {
 func TestConnectionsCloseWhileLeaving(t *testing.T) {
 	for range 20 {
 		var set *Set
-		set = New(nil, func(Loss) { set.Counts() })
+		set = New(Config{OnLoss: func(Loss) { set.Counts() }})
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 		const n = 2000
 		var conns []net.Conn
@@ -64,7 +64,7 @@ func TestConnectionsCloseWhileLeaving(t *testing.T) {
 
 func TestOpenWhileConnectionsComeIn(t *testing.T) {
 	for range 200 {
-		set := New(nil, nil)
+		set := New(Config{})
 		var lns []net.Listener
 		for range 8 {
 			ln, err := set.Listen("tcp", "127.0.0.1:0")

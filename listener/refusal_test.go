@@ -114,7 +114,7 @@ func TestRefusedConnectionsStay(t *testing.T) {
 			}
 		}, func(m int) bool { return m == n }},
 		{"no such listener", func(Handover) Handover {
-			other := &generation{set: New(nil, nil)}
+			other := &generation{set: New(Config{})}
 			t.Cleanup(func() { other.set.Close() })
 			mustListen(t, other.set, "tcp", "127.0.0.2:0")
 			mustListen(t, other.set, "unix", "@"+t.Name())
@@ -291,7 +291,7 @@ func TestAdoptLeaveAndCloseAtOnce(t *testing.T) {
 		}
 		two.await(t, "still open", func(n Counts) bool { return n.Open() == 0 })
 	}
-	(&generation{set: New(nil, nil)}).await(t, "descriptors leak", func(Counts) bool {
+	(&generation{set: New(Config{})}).await(t, "descriptors leak", func(Counts) bool {
 		return descriptors(t) <= before
 	})
 }

@@ -46,7 +46,7 @@ func (s *Set) forgetPackets(key string, made bool, g *dgram.Gate) {
 // closes is called when the socket of a key is about to be closed. Made tells that it was opened here. Where another
 // process may hold the socket, the set keeps a copy, for the next Listen. The caller holds mu.
 func (s *Set) closes(key string, made bool, drop func(d dropper, network, address string), socket syscall.Conn) {
-	fds, ok := s.fds.(dropper)
+	fds, ok := s.cfg.Fds.(dropper)
 	if s.closed || !ok {
 		return
 	}
@@ -86,7 +86,7 @@ func (s *Set) Reopens(network, address string) bool {
 // freeShared frees what was closed while another process had it, which has failed. The caller holds mu.
 func (s *Set) freeShared() {
 	s.inherited = slices.DeleteFunc(s.inherited, func(h *inheritedFD) bool {
-		fds, ok := s.fds.(dropper)
+		fds, ok := s.cfg.Fds.(dropper)
 		free := ok && h.copy != nil && s.stored[h.key()] == ""
 		if free {
 			for _, as := range quirks.Aliases(h.Network) {

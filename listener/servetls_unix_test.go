@@ -102,7 +102,7 @@ func TestTemporaryErrorsStayBelow(t *testing.T) {
 func TestNothingMovesWithoutItsKeys(t *testing.T) {
 	for state := range int32(2) { // unmet, and with a server
 		for _, speaks := range []int32{secured, insealed} {
-			c := &conn{set: New(nil, nil)}
+			c := &conn{set: New(Config{})}
 			c.state.Store(state)
 			c.speaks.Store(speaks)
 			if c.protocol().movable() {

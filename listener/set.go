@@ -20,17 +20,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cloudflare/tableflip"
-
 	"github.com/baton-go/baton/listener/internal/dgram"
 )
 
 // Set is the sockets and connections of one process. Its methods may be called from any goroutine.
 type Set struct {
-	fds          Fds // nil: nothing is inherited or passed on
-	onLoss       func(Loss)
-	warning      func(error) // of Warn
-	lifespan     lifespan    // of MaxAge
+	cfg          Config
 	tracked      trackedServers
 	forceClosing atomic.Bool                   // Close was called
 	shuts        sync.Mutex                    // held while the doors are closed
@@ -44,7 +39,7 @@ type Set struct {
 	parked       atomic.Pointer[chan struct{}] // closed by Unpark; nil: Park has not been called
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
-	starved starvationReport
+	starvedAt atomic.Int64 // when OnStarved was called last, in Unix nanoseconds; 0: never
 
 	adopted, moved, aged        atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
@@ -69,29 +64,13 @@ type Set struct {
 	empty     chan struct{} // closed by the removal of the last connection; nil while nobody waits
 }
 
-// Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one.
-// Listener and PacketConn return nil where nothing of that name was inherited; what is added is
-// copied.
-type Fds interface {
-	Listener(network, address string) (net.Listener, error)
-	PacketConn(network, address string) (net.PacketConn, error)
-	AddListener(network, address string, ln tableflip.Listener) error
-	AddPacketConn(network, address string, conn tableflip.PacketConn) error
-}
-
-// New returns an empty Set. Its sockets are inherited and passed on through fds; nil means that
-// this process neither inherits nor passes on. onLoss, when not nil, is called once for each entry
-// in the loss ledger, on the goroutine that closes the connection.
+// New returns an empty Set.
 //
 // Until Open is called, the listeners accept nothing from outside: clients wait in the kernel's
 // queue.
-func New(fds Fds, onLoss func(Loss)) *Set {
-	if onLoss == nil {
-		onLoss = func(Loss) {}
-	}
+func New(cfg Config) *Set {
 	return &Set{
-		fds: fds, onLoss: onLoss, warning: func(error) {},
-		sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
+		cfg: cfg.withDefaults(), sockets: make(map[string]*socket), packets: make(map[string]*dgram.Gate),
 		reopens: make(map[string]bool), isShut: make(chan struct{}),
 		stored: make(map[string]string), conns: make(map[*conn]struct{}),
 	}
@@ -181,38 +160,11 @@ func (s *Set) drained() <-chan struct{} {
 	return s.empty
 }
 
-// Warn makes the set call f with what it can't do for a server that was given to Track, as soon as
-// that is known: its HTTP/2 connections end as net/http ends them. It must be called before Track.
-// It also tells of a unix socket whose file is gone, see Listen. The error names the cure.
-func (s *Set) Warn(f func(error)) { s.warning = f }
-
-// MaxAge makes connections of tracked and of followed servers end at an age, so that clients that
-// never disconnect come to the other nodes behind a balancer, too. The first answer from then on says
-// that it is the last: "Connection: close" in HTTP/1, and over HTTP/2 the GOAWAY that Leave sends, whose
-// streams end in their time. Nothing is cut, and no timer runs: a connection at rest stays until its
-// next answer. An answer that has begun stays as it is, and so does one behind which the client has sent
-// more: then the next one says so. In TLS that is seen by ServeTLS alone, and not of each record.
-//
-// The age counts from Accept, for each connection with its own jitter of ±10 %, as in
-// google.golang.org/grpc/keepalive, ServerParameters.MaxConnectionAge: clients that have come at once
-// do not come back at once. It goes on where both processes of a handover have one; otherwise it
-// begins with the adoption. Not told are hijacked connections, requests for an upgrade, and HTTP/2
-// of which Warn has told. 0, the default, means for ever.
-//
-// MaxAge must be called before Listen.
-func (s *Set) MaxAge(age time.Duration) { s.lifespan = lifespan(age) }
-
 // gates returns the gates of the packet sockets, by the keys of these.
 func (s *Set) gates() map[string]*dgram.Gate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.packets)
 }
-
-// OnStarved makes the set call f when this process can't take a client that has connected, for want
-// of descriptors or of memory in the kernel: the client stays in the kernel's queue, and Accept
-// waits until it can be taken, here or by another process. Listener is network and address, as given
-// to Listen. F is called at most once a minute, on the goroutine that accepts.
-func (s *Set) OnStarved(f func(listener string, err error)) { s.starved.tell.Store(&f) }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

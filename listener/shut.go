@@ -129,7 +129,7 @@ func (so *socket) sweep() (left bool) {
 		release, ok = sockopt.ReserveFDs(so.ln, spareFDs)
 		defer func() { release() }()
 		if !ok {
-			so.set.starved.report(so.key, syscall.EMFILE)
+			so.set.starved(so.key, syscall.EMFILE)
 			return false
 		}
 	}
@@ -150,7 +150,7 @@ func (so *socket) sweep() (left bool) {
 		err = syscall.EMFILE
 	}
 	if scarce(err) {
-		so.set.starved.report(so.key, err)
+		so.set.starved(so.key, err)
 	}
 	return dying && scarce(err)
 }

@@ -63,7 +63,7 @@ func (so *socket) newConn(nc net.Conn) *conn {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		so.setKeepAlive(tc)
 	}
-	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: so.set.lifespan.end(0)}}
+	c := &conn{Conn: nc, set: so.set, sock: so, age: age{end: endOfAge(so.set.cfg.MaxAge, 0)}}
 	so.set.add(c)
 	return c
 }
@@ -220,7 +220,7 @@ func (h home) Wake(c *conn) dormant.Outcome {
 	case err == nil:
 		h.offerQueued(c)
 	case scarce(err):
-		go h.set.starved.report(h.key, err) // the program's function may close the socket
+		go h.set.starved(h.key, err) // the program's function may close the socket
 		return dormant.Scarce
 	case errors.Is(err, dormant.ErrBusy):
 		return dormant.Later

@@ -28,7 +28,7 @@ func mustListen(t testing.TB, set *Set, network, address string) net.Listener {
 }
 
 func TestAcceptReturnsWhatIsQueuedAlsoAfterClose(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	for range 3 {
 		if _, err := set.Dial(ln); err != nil {
@@ -53,7 +53,7 @@ func TestAcceptReturnsWhatIsQueuedAlsoAfterClose(t *testing.T) {
 }
 
 func TestDialReachesTheServerWhileOutsideWaits(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	g := &generation{set: set, ln: ln, srv: &http.Server{Handler: echo(1)}}
 	set.Track(g.srv)
@@ -71,7 +71,7 @@ func TestDialReachesTheServerWhileOutsideWaits(t *testing.T) {
 	g.await(t, "not closed", func(n Counts) bool { return n.Open() == 0 }) // the one from outside is not here
 	set.Open()
 	outside.want("outside")
-	if _, err := New(nil, nil).Dial(ln); err == nil {
+	if _, err := New(Config{}).Dial(ln); err == nil {
 		t.Error("another set's listener was dialled")
 	}
 }
@@ -83,7 +83,7 @@ func TestLastCloseServesTheQueueOfTheKernel(t *testing.T) {
 		if network == "unix" {
 			address = filepath.Join(t.TempDir(), "s")
 		}
-		set := New(nil, nil)
+		set := New(Config{})
 		ln := mustListen(t, set, network, address)
 		g := &generation{set: set, ln: ln, srv: &http.Server{Handler: echo(1)}}
 		set.Track(g.srv)
@@ -107,7 +107,7 @@ func TestLastCloseServesTheQueueOfTheKernel(t *testing.T) {
 // Close takes away the socket from an Accept that is about to return a connection; Leave waits for that one.
 func TestConnectionInTheHandOfAcceptIsSeen(t *testing.T) {
 	for range 300 {
-		set := New(nil, nil)
+		set := New(Config{})
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 		set.Open()
 		g := &generation{set: set, ln: ln}
@@ -149,19 +149,19 @@ func TestUnixSocketFile(t *testing.T) {
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	check(t, err)
 	stale.SetUnlinkOnClose(false)
-	if _, err := New(nil, nil).Listen("unix", path); !errors.Is(err, syscall.EADDRINUSE) ||
+	if _, err := New(Config{}).Listen("unix", path); !errors.Is(err, syscall.EADDRINUSE) ||
 		!strings.Contains(err.Error(), "process") {
 		t.Errorf("living socket: %v", err)
 	}
 	_ = stale.Close()
-	ln := mustListen(t, New(nil, nil), "unix", path)
+	ln := mustListen(t, New(Config{}), "unix", path)
 	go func() {
 		if nc, err := ln.Accept(); err == nil {
 			_ = nc.Close()
 		}
 	}()
 	check(t, os.WriteFile(path+"file", nil, 0o600))
-	if _, err := New(nil, nil).Listen("unix", path+"file"); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := New(Config{}).Listen("unix", path+"file"); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a file: %v", err)
 	}
 	if _, err := os.Stat(path + "file"); err != nil {
@@ -169,7 +169,7 @@ func TestUnixSocketFile(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "link")
 	check(t, os.Symlink(path, dir))
-	if _, err := New(nil, nil).Listen("unix", dir); err == nil {
+	if _, err := New(Config{}).Listen("unix", dir); err == nil {
 		t.Error("a link was replaced")
 	}
 }
@@ -196,7 +196,7 @@ func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 		{"unix", "/" + strings.Repeat("x", 200), syscall.EINVAL, "use a shorter one"},
 	} {
 		for _, fds := range []Fds{nil, flipFds()} {
-			ln, err := New(fds, nil).Listen(x.network, x.address)
+			ln, err := New(Config{Fds: fds}).Listen(x.network, x.address)
 			if err == nil {
 				_ = ln.Close()
 				t.Errorf("%s %s: no error", x.network, x.address)
@@ -216,7 +216,7 @@ func TestListenSaysWhatIsWrongAndWhatHelps(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := New(nil, nil).ListenPacket("tcp", ":0"); err == nil || !strings.Contains(err.Error(), "want udp") {
+	if _, err := New(Config{}).ListenPacket("tcp", ":0"); err == nil || !strings.Contains(err.Error(), "want udp") {
 		t.Error(err)
 	}
 }
@@ -231,7 +231,7 @@ var flipFds = sync.OnceValue(func() *tableflip.Fds {
 })
 
 func TestListenTwice(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	ln := mustListen(t, set, "tcp", "127.0.0.1:0")
 	_, err := set.Listen("tcp", "127.0.0.1:0")
 	if err == nil || !strings.Contains(err.Error(), "listens there already") {

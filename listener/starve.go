@@ -2,28 +2,18 @@ package listener
 
 import (
 	"errors"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// starveAgain is the least time between two calls of OnStarved's function.
+// starveAgain is the least time between two calls of Config.OnStarved.
 const starveAgain = time.Minute
 
-// starvationReport calls what OnStarved has set.
-type starvationReport struct {
-	tell atomic.Pointer[func(listener string, err error)]
-	last atomic.Int64 // when it was told of, in Unix nanoseconds
-}
-
-// report tells of a client that can't be accepted, at most once in starveAgain.
-func (s *starvationReport) report(listener string, err error) {
-	now, last := time.Now().UnixNano(), s.last.Load()
-	if last != 0 && now-last < int64(starveAgain) || !s.last.CompareAndSwap(last, now) {
-		return
-	}
-	if tell := s.tell.Load(); tell != nil {
-		(*tell)(listener, err)
+// starved tells of a client that can't be accepted, at most once in starveAgain.
+func (s *Set) starved(listener string, err error) {
+	now, last := time.Now().UnixNano(), s.starvedAt.Load()
+	if (last == 0 || now-last >= int64(starveAgain)) && s.starvedAt.CompareAndSwap(last, now) {
+		s.cfg.OnStarved(listener, err)
 	}
 }
 

@@ -214,7 +214,7 @@ func (t *talk) SetDeadline(d time.Time) error { t.use(); return t.Conn.SetDeadli
 func (t *talk) SetReadDeadline(d time.Time) error {
 	t.use()
 	if d.Equal(quirks.LongAgo) && t.tls.Load() {
-		t.of.sealed.Do(func() { t.of.set.warning(errSealed) })
+		t.of.sealed.Do(func() { t.of.set.cfg.OnWarning(errSealed) })
 	}
 	return t.Conn.SetReadDeadline(d)
 }

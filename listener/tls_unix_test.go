@@ -197,7 +197,7 @@ func TestLedgerOfTLS(t *testing.T) {
 	} {
 		one := secure(t, &http.Server{}, "http/1.1")
 		var losses []Loss
-		one.set.onLoss = func(l Loss) { losses = append(losses, l) }
+		one.set.cfg.OnLoss = func(l Loss) { losses = append(losses, l) }
 		near, far := pair(t)
 		c := &conn{Conn: far, set: one.set, sock: one.ln.(*socket)}
 		one.set.add(c)

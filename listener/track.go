@@ -108,7 +108,7 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 			}
 			if r.ProtoMajor == 2 && r.Method != "PRI" && c.http2.by.Load() == nil {
 				c.speaks.Store(framed)
-				unled.Do(func() { s.warning(errNoFront) })
+				unled.Do(func() { s.cfg.OnWarning(errNoFront) })
 			}
 			if !c.dialed {
 				s.requests.Add(1)

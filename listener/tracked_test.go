@@ -85,7 +85,7 @@ func TestTrackTwice(t *testing.T) {
 
 // The set holds no server that its user has dropped.
 func TestTrackedServerIsFreed(t *testing.T) {
-	set := New(nil, nil)
+	set := New(Config{})
 	func() { set.Track(&http.Server{}) }()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		runtime.GC()

@@ -91,7 +91,7 @@ func TestDeafWrapperCountsOnce(t *testing.T) {
 		if network == "unix" {
 			address = filepath.Join(t.TempDir(), "s")
 		}
-		set, entered := New(nil, nil), make(chan bool, 5)
+		set, entered := New(Config{}), make(chan bool, 5)
 		ln, release := mustListen(t, set, network, address), make(chan struct{})
 		srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			entered <- true

@@ -12,7 +12,7 @@ import (
 // At the last stop a client of a unix socket is served or refused, and none is taken that nobody serves.
 func TestUnixClientsAreServedOrRefusedAtTheEnd(t *testing.T) {
 	for range 100 {
-		set := New(nil, nil)
+		set := New(Config{})
 		ln := mustListen(t, set, "unix", filepath.Join(shortDir(t), "s"))
 		set.Open()
 		g := &generation{set: set, ln: ln}

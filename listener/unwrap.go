@@ -134,7 +134,7 @@ func same(a, b net.Addr) bool {
 // addForeign stands for a connection under which no conn of this package can be found. Its reads
 // are not seen. It counts as what the server says, and rests for as long as it is idle.
 func (s *Set) addForeign(nc net.Conn) *conn {
-	c := &conn{Conn: nc, set: s, foreign: true, age: age{end: s.lifespan.end(0)}}
+	c := &conn{Conn: nc, set: s, foreign: true, age: age{end: endOfAge(s.cfg.MaxAge, 0)}}
 	c.wrapper.hides.Store(true)
 	c.wrapper.seen.Store(true)
 	s.add(c)

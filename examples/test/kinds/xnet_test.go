@@ -29,8 +29,7 @@ func TestConfiguredServer(t *testing.T) {
 	}
 	var warned atomic.Int32
 	generation := func() (*listener.Set, string) {
-		set := listener.New(nil, nil)
-		set.Warn(func(error) { warned.Add(1) })
+		set := listener.New(listener.Config{OnWarning: func(error) { warned.Add(1) }})
 		ln, err := set.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)

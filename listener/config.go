@@ -1,0 +1,65 @@
+package listener
+
+import (
+	"net"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+)
+
+// Config is what a [Set] can be told. The zero value works.
+type Config struct {
+	// Fds is what this process has inherited, and what it passes on. Default: neither.
+	Fds Fds
+
+	// MaxAge is the age at which connections of tracked and of followed servers end, so that clients that
+	// never disconnect come to the other nodes behind a balancer, too. The first answer from then on says
+	// that it is the last: "Connection: close" in HTTP/1, and over HTTP/2 the GOAWAY that Leave sends, whose
+	// streams end in their time. Nothing is cut, and no timer runs: a connection at rest stays until its
+	// next answer. An answer that has begun stays as it is, and so does one behind which the client has sent
+	// more: then the next one says so. In TLS that is seen by a TLSListener alone, and not of each record.
+	//
+	// The age counts from Accept, for each connection with its own jitter of ±10 %, as in
+	// google.golang.org/grpc/keepalive, ServerParameters.MaxConnectionAge: clients that have come at once
+	// do not come back at once. It goes on where both processes of a handover have one; otherwise it
+	// begins with the adoption. Not told are hijacked connections, requests for an upgrade, and HTTP/2
+	// of which OnWarning has told. Default: for ever.
+	MaxAge time.Duration
+
+	// OnLoss is called once for each entry in the loss ledger, on the goroutine that closes the connection.
+	OnLoss func(Loss)
+
+	// OnStarved is called when this process can't take a client that has connected, for want of
+	// descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later Accept
+	// or another process. Listener is network and address, as given to Listen. It is called at most once
+	// a minute, on the goroutine that accepts.
+	OnStarved func(listener string, err error)
+
+	// OnWarning is called with what the set can't do for a server that was given to Track, as soon as
+	// that is known: its HTTP/2 connections end as net/http ends them. The error names the cure.
+	OnWarning func(error)
+}
+
+// Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one.
+// Listener and PacketConn return nil where nothing of that name was inherited; what is added is
+// copied.
+type Fds interface {
+	Listener(network, address string) (net.Listener, error)
+	PacketConn(network, address string) (net.PacketConn, error)
+	AddListener(network, address string, ln tableflip.Listener) error
+	AddPacketConn(network, address string, conn tableflip.PacketConn) error
+}
+
+// withDefaults fills in what is not set.
+func (c Config) withDefaults() Config {
+	if c.OnLoss == nil {
+		c.OnLoss = func(Loss) {}
+	}
+	if c.OnStarved == nil {
+		c.OnStarved = func(string, error) {}
+	}
+	if c.OnWarning == nil {
+		c.OnWarning = func(error) {}
+	}
+	return c
+}
