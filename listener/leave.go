@@ -68,7 +68,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 		s.tracked.shutdown()
 		s.lastReads(ctx)
 	} else {
-		s.EndReads(ctx)
+		s.endReads(ctx)
 	}
 	if handover != nil {
 		var done sync.WaitGroup

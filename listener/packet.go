@@ -14,9 +14,9 @@ import (
 // ListenPacket is Listen for "udp", "udp4", "udp6", "unixgram" and "fd". What it returns is not a
 // *net.UDPConn or *net.UnixConn but has all of its methods, for type assertions to interfaces.
 //
-// One process at a time reads. Reads wait until Open, and end with net.ErrClosed after EndReads or
-// Leave. A datagram that was read before is the reader's to answer. Writes go on until Close, which
-// Leave leaves to the caller.
+// One process at a time reads. Reads wait until Open, and end with net.ErrClosed after Leave. A
+// datagram that was read before is the reader's to answer. Writes go on until Close, which Leave
+// leaves to the caller.
 //
 // At the last Leave, where no process takes over and no service manager holds the socket, what the
 // kernel has queued is read before reads end. So the goroutine that reads must go on until
@@ -64,10 +64,9 @@ func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (ne
 	return gate.Conn(), nil
 }
 
-// EndReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is
-// under way any more, or ctx is over. Then another process may begin to read: Leave, which ends
-// reads too, leaves the sockets alone after EndReads.
-func (s *Set) EndReads(ctx context.Context) {
+// endReads makes reads from the packet sockets end with net.ErrClosed, and returns when none is
+// under way any more, or ctx is over.
+func (s *Set) endReads(ctx context.Context) {
 	for _, g := range s.gates() {
 		g.Pass(ctx, dgram.Ended)
 	}
@@ -75,7 +74,7 @@ func (s *Set) EndReads(ctx context.Context) {
 
 // PauseReads makes reads from the packet sockets wait, and returns when none is under way any more,
 // or ctx is over. Then another process may begin to read; if it doesn't, ResumeReads lets them go
-// on. EndReads and Leave end them as ever.
+// on. Leave ends them as ever.
 func (s *Set) PauseReads(ctx context.Context) {
 	for _, g := range s.gates() {
 		g.Pass(ctx, dgram.Paused)

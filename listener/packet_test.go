@@ -171,7 +171,7 @@ func TestDatagramsAreReadByOneProcess(t *testing.T) {
 		}
 		awaitReaders(t, set, len(old))
 		awaitReaders(t, next, 0)
-		set.EndReads(context.Background())
+		set.endReads(context.Background())
 		for range old {
 			if err := <-ends; !errors.Is(err, net.ErrClosed) {
 				t.Errorf("a read under way: %v", err)
@@ -297,7 +297,7 @@ func TestReadDeadlineOfPacketSockets(t *testing.T) {
 		_ = pc.SetDeadline(time.Time{})
 		mustWrite(t, client, "in time")
 		wantNext(t, pc.(reader).Read, "in time")
-		set.EndReads(context.Background())
+		set.endReads(context.Background())
 		_ = pc.SetReadDeadline(past)
 		if _, err := pc.(reader).Read(make([]byte, 8)); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
@@ -305,8 +305,8 @@ func TestReadDeadlineOfPacketSockets(t *testing.T) {
 	})
 }
 
-// EndReads does not wait for a reader's own code for ever.
-func TestEndReadsIsBounded(t *testing.T) {
+// The end of reads does not wait for a reader's own code for ever.
+func TestEndOfReadsIsBounded(t *testing.T) {
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
 		set.Open()
 		rc, err := pc.(syscall.Conn).SyscallConn()
@@ -319,7 +319,7 @@ func TestEndReadsIsBounded(t *testing.T) {
 		<-entered
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		set.EndReads(ctx)
+		set.endReads(ctx)
 		close(release)
 		<-done
 	})
