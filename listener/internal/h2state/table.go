@@ -7,15 +7,14 @@ package h2state
 // older entries than the table has. A decoder that has those too decodes the same: what is sent
 // counts entries from the newest.
 type Table struct {
-	text    []byte // the entries, the oldest first: literals with incremental indexing, by static names only
-	gone    int    // how many bytes of entries were there before text
-	entries []entry
+	text    queue[byte] // the entries, the oldest first: literals with incremental indexing, by static names only
+	entries queue[entry]
 	size    int // at least that of the table
 	max     int // of size
 	lost    bool
 }
 
-// entry says where its name and its value begin, and its value ends, gone included. The octets are the least length
+// entry says where in all text that was ever there its name and its value begin, and its value ends. The octets are the least length
 // of its name, 0 for a name of the static table.
 type entry struct{ name, value, end, size, octets int }
 
@@ -42,7 +41,7 @@ func newTable(max int, text []byte) (t Table) {
 
 // Text is a header block without meaning: the entries, the oldest first. It reports false where
 // they are not known.
-func (t *Table) Text() ([]byte, bool) { return t.text, !t.lost }
+func (t *Table) Text() ([]byte, bool) { return t.text.left(), !t.lost }
 
 // Feed is told of a whole header block.
 func (t *Table) Feed(block []byte) {
@@ -79,20 +78,21 @@ func (t *Table) field(p []byte) []byte {
 }
 
 func (t *Table) insert(p []byte) (rest []byte) {
-	at := t.gone + len(t.text)
+	at := t.text.end()
 	index, p := t.number(p, 6)
 	octets := 0
-	switch own := len(t.entries) - (index - static); {
+	switch own := len(t.entries.left()) - (index - static); {
 	case index == 0:
 		var name []byte
 		name, octets, p = t.str(p)
-		t.text = append(append(t.text, incremental), name...)
+		t.text.add(incremental)
+		t.text.add(name...)
 	case index <= static:
-		t.text = append(t.text, incremental|byte(index))
+		t.text.add(incremental | byte(index))
 	case own >= 0:
-		from := t.entries[own]
+		from := t.entries.left()[own]
 		octets = from.octets
-		t.text = append(t.text, t.text[from.name-t.gone:from.value-t.gone]...)
+		t.text.add(t.text.left()[from.name-t.text.gone : from.value-t.text.gone]...)
 	default:
 		t.lost = true
 	}
@@ -100,29 +100,46 @@ func (t *Table) insert(p []byte) (rest []byte) {
 	if t.lost {
 		return nil
 	}
-	valueAt := t.gone + len(t.text)
-	t.text = append(t.text, value...)
-	e := entry{at, valueAt, t.gone + len(t.text), overhead + octets + n, octets}
-	t.entries = append(t.entries, e)
+	valueAt := t.text.end()
+	t.text.add(value...)
+	e := entry{at, valueAt, t.text.end(), overhead + octets + n, octets}
+	t.entries.add(e)
 	t.size += e.size
 	t.evict()
 	return p
 }
 
-// evict drops the oldest entries that have no room. The rest is moved to the front now and then.
+// evict drops the oldest entries that have no room.
 func (t *Table) evict() {
-	drop := 0
-	for t.size > t.max && drop < len(t.entries) {
-		t.size -= t.entries[drop].size
+	drop, all := 0, t.entries.left()
+	for t.size > t.max && drop < len(all) {
+		t.size -= all[drop].size
 		drop++
 	}
-	if drop == 0 {
-		return
+	if drop > 0 {
+		t.text.drop(all[drop-1].end - t.text.gone)
+		t.entries.drop(drop)
 	}
-	cut := t.entries[drop-1].end - t.gone
-	t.gone += cut
-	t.text = append(t.text[:0], t.text[cut:]...)
-	t.entries = append(t.entries[:0], t.entries[drop:]...)
+}
+
+// queue loses what it has from the front. What is left is moved there once it is the smaller part: so each value is
+// moved less than once for one that goes.
+type queue[T any] struct {
+	all  []T
+	from int // what is left begins there
+	gone int // how many were dropped
+}
+
+func (q *queue[T]) left() []T  { return q.all[q.from:] }
+func (q *queue[T]) end() int   { return q.gone + len(q.left()) }
+func (q *queue[T]) add(v ...T) { q.all = append(q.all, v...) }
+
+func (q *queue[T]) drop(n int) {
+	q.from += n
+	q.gone += n
+	if q.from > len(q.all)/2 {
+		q.all, q.from = append(q.all[:0], q.left()...), 0
+	}
 }
 
 // number reads an integer with a prefix of that many bits (5.1).

@@ -94,3 +94,15 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+// A frame of fields that each drive one entry out, of a table as large as one may be: what that costs is what a client
+// can cost.
+func BenchmarkTableFull(b *testing.B) {
+	table := newTable(maxSize, nil)
+	field := "\x44\x00" // a static name, and no value
+	table.Feed([]byte(strings.Repeat(field, maxSize/overhead)))
+	frame := []byte(strings.Repeat(field, 16<<10/len(field)))
+	for b.Loop() {
+		table.Feed(frame)
+	}
+}
