@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/quirks"
-	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
@@ -97,13 +96,10 @@ func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
 
 // unseal makes c, which has a seal, one whose data are seen as the server reads them.
 func (c *conn) unseal() {
-	if c.input.records == nil {
-		c.input.records = new(sniff.Records)
-	}
 	c.serverRead.trims = c.adopted.idle.Load()
 	c.input.sinceIdle.Store(false)
 	c.input.head.Store(0)
-	c.input.inRecord.Store(false)
+	c.input.inRecord.Store(c.input.records.Partial())
 	c.speaks.Store(insealed)
 }
 

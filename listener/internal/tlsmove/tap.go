@@ -13,13 +13,16 @@ import (
 )
 
 // tap lies under crypto/tls. It counts the records in both directions. While the handshake lasts it hands out no byte
-// beyond the record that is being read: so, when it is over, those of the handshake were read, and none else.
+// beyond the record that is being read: so, when it is over, those of the handshake were read, and none else. It keeps
+// what has come with them, since a system call for each head of a record would be dear.
 type tap struct {
 	net.Conn
 	shaking bool // set with mu by the goroutine that reads, between the handshake and what follows it
 	tls13   bool // likewise
 	movable atomic.Bool
 	in      track       // the reader's
+	ahead   []byte      // what was read and not handed out; the reader's
+	room    *[]byte     // of aheads, where ahead lies; nil: there is none. The reader's
 	data    *int64      // bytes of data that were read above crypto/tls; the reader's
 	kept    *keptRecord // the last that was read; nil: nobody needs it. The reader's
 	logs    io.Writer   // the user's KeyLogWriter
@@ -133,7 +136,7 @@ func (t *tap) Read(p []byte) (int, error) {
 			t.kept = new(keptRecord)
 		}
 	}
-	n, err := t.Conn.Read(p)
+	n, err := t.read(p)
 	t.in.feed(p[:n])
 	if t.shaking {
 		t.randoms[0].feed(p[:n])
@@ -141,6 +144,38 @@ func (t *tap) Read(p []byte) (int, error) {
 		t.kept.feed(p[:n])
 	}
 	return n, err
+}
+
+// aheads are buffers for what comes in a handshake.
+var aheads = sync.Pool{New: func() any { b := make([]byte, 3<<10); return &b }}
+
+// read reads into p, during the handshake by way of ahead.
+func (t *tap) read(p []byte) (int, error) {
+	if len(t.ahead) == 0 {
+		if !t.shaking {
+			return t.Conn.Read(p)
+		}
+		if t.room == nil {
+			t.room = aheads.Get().(*[]byte)
+		}
+		n, err := t.Conn.Read(*t.room)
+		if n == 0 {
+			return 0, err
+		}
+		t.ahead = (*t.room)[:n]
+	}
+	n := copy(p, t.ahead)
+	t.ahead = t.ahead[n:]
+	t.freeRoom()
+	return n, nil
+}
+
+// freeRoom gives the buffer back once the handshake is over and nothing is left in it.
+func (t *tap) freeRoom() {
+	if !t.shaking && len(t.ahead) == 0 && t.room != nil {
+		aheads.Put(t.room)
+		t.room, t.ahead = nil, nil
+	}
 }
 
 // even tells whether what came in the records is the data that were read, and nothing else. Once it is not, the client
@@ -192,6 +227,7 @@ func (t *tap) shaken(cs tls.ConnectionState) {
 	defer t.mu.Unlock()
 	ok := suite != nil && len(cs.PeerCertificates) == 0 && t.secrets[0].n > 0 && !t.out.partial()
 	t.shaking, t.tls13 = false, cs.Version == tls.VersionTLS13
+	t.freeRoom()
 	switch {
 	case !ok:
 	case t.tls13:
