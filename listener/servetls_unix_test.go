@@ -3,6 +3,7 @@
 package listener
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -109,5 +110,51 @@ func TestNothingMovesWithoutItsKeys(t *testing.T) {
 				t.Errorf("state %d, speaks %d: it moves", state, speaks)
 			}
 		}
+	}
+}
+
+// The first request of a client often comes with the end of its handshake, whole or in part, and is read with that. It
+// is answered all the same, by a server that leaves before it has asked for it, or by the next one.
+func TestRequestBehindTheHandshake(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		config := &tls.Config{InsecureSkipVerify: true, ServerName: "x", MaxVersion: version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		certs, answered := certified("http/1.1"), map[string]int{}
+		for cut := -2; cut < 120; cut += 3 { // before the request, in the head of its record, and on
+			one := nextTLS(t, nil, &http.Server{}, certs)
+			two := nextTLS(t, one, &http.Server{}, certs)
+			first := dial(t, one)
+			first.nc = tls.Client(first.nc, config)
+			first.br.Reset(first.nc)
+			first.ask("so that the other one resumes")
+
+			w := &underTLS{Conn: dial(t, one).nc, holdNext: true}
+			tc := tls.Client(w, config)
+			check(t, tc.Handshake())
+			if !tc.ConnectionState().DidResume {
+				t.Fatal("a full handshake")
+			}
+			shaken := len(w.held)
+			c := &client{t, tc, bufio.NewReader(tc)}
+			c.send(post("behind"))
+			w.hold, w.holdNext = false, false
+			w.release(t, shaken+cut)
+			wait := one.depart(t, one.handTo(two), time.Minute)
+			w.release(t, 1<<20)
+			resp, err := http.ReadResponse(c.br, nil)
+			if err != nil {
+				t.Fatalf("%s, cut at %d: %v", tls.VersionName(version), cut, err)
+			}
+			if body, err := io.ReadAll(resp.Body); string(body) != "behind" {
+				t.Errorf("%s, cut at %d: %q, %v", tls.VersionName(version), cut, body, err)
+			}
+			answered[resp.Header.Get("X-Generation")]++
+			_, _ = c.nc.Close(), first.nc.Close()
+			wait()
+			if n := one.set.Counts(); n.Lost+n.Part+n.Junk > 0 {
+				t.Errorf("%s, cut at %d: %+v", tls.VersionName(version), cut, n)
+			}
+		}
+		t.Logf("%s, answered by generation: %v", tls.VersionName(version), answered)
 	}
 }

@@ -25,8 +25,9 @@ import (
 // underTLS is the net.Conn under a TLS client, which can hold back what that writes.
 type underTLS struct {
 	net.Conn
-	hold bool
-	held []byte
+	hold     bool
+	holdNext bool // from the next write on
+	held     []byte
 }
 
 func (w *underTLS) Write(p []byte) (int, error) {
@@ -34,6 +35,7 @@ func (w *underTLS) Write(p []byte) (int, error) {
 		w.held = append(w.held, p...)
 		return len(p), nil
 	}
+	w.hold = w.holdNext
 	return w.Conn.Write(p)
 }
 
