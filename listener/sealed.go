@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/listener/internal/quirks"
+	"github.com/baton-go/baton/listener/internal/sniff"
 	"github.com/baton-go/baton/listener/internal/sockopt"
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
@@ -96,6 +97,9 @@ func (f *sealed) CloseWrite() error { return f.seal.CloseWrite() }
 
 // unseal makes c, which has a seal, one whose data are seen as the server reads them.
 func (c *conn) unseal() {
+	if c.input.records == nil { // nobody has followed them, as where the server was not given to Track
+		c.input.records = new(sniff.Records)
+	}
 	c.serverRead.trims = c.adopted.idle.Load()
 	c.input.sinceIdle.Store(false)
 	c.input.head.Store(0)
