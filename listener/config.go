@@ -36,7 +36,8 @@ type Config struct {
 	OnStarved func(listener string, err error)
 
 	// OnWarning is called with what the set can't do for a server that was given to Track, as soon as
-	// that is known: its HTTP/2 connections end as net/http ends them. The error names the cure.
+	// that is known: its HTTP/2 connections end as net/http ends them. It also tells of a unix socket
+	// whose file is gone, see Listen. The error names the cure.
 	OnWarning func(error)
 }
 

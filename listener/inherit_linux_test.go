@@ -240,9 +240,9 @@ func TestInheritedUnixSocketWithoutAFile(t *testing.T) {
 			path := filepath.Join(shortDir(t), "s")
 			in, _ := inheritance(t, x.network, path)
 			check(t, x.spoil(path))
-			set, store, warned := New(nil, nil), &shelf{}, make(chan error, 1)
+			store, warned := &shelf{}, make(chan error, 1)
+			set := New(Config{OnWarning: func(err error) { warned <- err }})
 			defer set.Close()
-			set.Warn(func(err error) { warned <- err })
 			held := map[string]string{}
 			if x.held != "" {
 				held[in.key()] = x.held

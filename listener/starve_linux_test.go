@@ -13,7 +13,7 @@ import (
 func TestAcceptWaitsForDescriptors(t *testing.T) {
 	g := listening(t, nil)
 	starved := make(chan string, 1)
-	g.set.OnStarved(func(listener string, _ error) { starved <- listener })
+	g.set.cfg.OnStarved = func(listener string, _ error) { starved <- listener }
 	g.set.Open()
 	type result struct {
 		net.Conn

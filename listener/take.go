@@ -197,12 +197,12 @@ func (s *Set) isLost(p *inheritedSocket, address string) bool {
 // the other, see Unclaimed.
 func (s *Set) replace(p *inheritedSocket, address string, err error) *inheritedSocket {
 	if err != nil {
-		go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q is gone, so no client can connect, and can't be "+
-			"made again: %w%s", address, bare(err), Cure("unix", address, err)))
+		go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q is gone, so no client can connect, and "+
+			"can't be made again: %w%s", address, bare(err), Cure("unix", address, err)))
 		return p
 	}
-	go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q was gone, so no client could connect: this process "+
-		"listens anew; keep what clears its folder away from it", address))
+	go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q was gone, so no client could connect: this "+
+		"process listens anew; keep what clears its folder away from it", address))
 	s.inherited = append(s.inherited, p.from)
 	s.rename("unix "+address, "lost "+address) // for Keep to take out of the store
 	p.close()

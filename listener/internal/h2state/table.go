@@ -14,8 +14,8 @@ type Table struct {
 	lost    bool
 }
 
-// entry says where in all text that was ever there its name and its value begin, and its value ends. The octets are the least length
-// of its name, 0 for a name of the static table.
+// entry says where in all text that was ever there its name and its value begin, and its value ends. The octets are the
+// least length of its name, 0 for a name of the static table.
 type entry struct{ name, value, end, size, octets int }
 
 // How HPACK (6.1 to 6.3, 4.1 and appendix A) begins a field, and what an entry adds to its length.
