@@ -39,7 +39,7 @@ type Set struct {
 	parked       atomic.Pointer[chan struct{}] // closed by Unpark; nil: Park has not been called
 	hurried      atomic.Pointer[time.Duration] // the least that Hurry was called with; nil until then
 
-	starvedAt atomic.Int64 // when OnStarved was called last, in Unix nanoseconds; 0: never
+	starvation starvation
 
 	adopted, moved, aged        atomic.Int64
 	lost, cutOff, partial, junk atomic.Int64 // see Counts
@@ -158,6 +158,13 @@ func (s *Set) drained() <-chan struct{} {
 		s.empty = make(chan struct{})
 	}
 	return s.empty
+}
+
+// starved tells of a client that can't be accepted, at most once in starveAgain.
+func (s *Set) starved(listener string, err error) {
+	if s.starvation.due() {
+		s.cfg.OnStarved(listener, err)
+	}
 }
 
 // gates returns the gates of the packet sockets, by the keys of these.

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -9,12 +10,13 @@ import (
 // starveAgain is the least time between two calls of Config.OnStarved.
 const starveAgain = time.Minute
 
-// starved tells of a client that can't be accepted, at most once in starveAgain.
-func (s *Set) starved(listener string, err error) {
-	now, last := time.Now().UnixNano(), s.starvedAt.Load()
-	if (last == 0 || now-last >= int64(starveAgain)) && s.starvedAt.CompareAndSwap(last, now) {
-		s.cfg.OnStarved(listener, err)
-	}
+// starvation is when OnStarved was called last, in Unix nanoseconds; 0: never.
+type starvation struct{ at atomic.Int64 }
+
+// due tells whether it is to be called now.
+func (s *starvation) due() bool {
+	now, last := time.Now().UnixNano(), s.at.Load()
+	return (last == 0 || now-last >= int64(starveAgain)) && s.at.CompareAndSwap(last, now)
 }
 
 // scarce tells whether an error of accept(2) is about what this process or the kernel lacks, and
