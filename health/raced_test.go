@@ -1,0 +1,5 @@
+//go:build race
+
+package health
+
+func init() { raced = true }
