@@ -120,11 +120,18 @@ released_with() {
 	fi
 }
 
+# put_by tells whether an id has put the release.
+put_by() { # release, id
+	by=
+	{ read -r by <"$folder/$1/id"; } 2>/dev/null
+	[ "$by" = "$2" ]
+}
+
 # of is the release that an id has put.
 of() { # id
 	for release in $(numbers | sort -nr); do
 		for dir in "$folder/$release" "$folder/$release"-*; do
-			[ "$(cat "$dir/id" 2>/dev/null)" != "$1" ] || { printf '%s' "${dir##*/}" && return; }
+			! put_by "${dir##*/}" "$1" || { printf '%s' "${dir##*/}" && return; }
 		done
 	done
 }
@@ -135,7 +142,7 @@ way_back() { # maybe id
 	mine=$(of "${1-by hand}") to=''
 	for release in $(lately); do
 		if [ -n "$to" ] || [ "$release" = "$mine" ]; then continue; fi
-		[ $# = 0 ] || [ "$(cat "$folder/$release/id" 2>/dev/null)" != "$1" ] || continue
+		[ $# = 0 ] || ! put_by "$release" "$1" || continue
 		to=$release
 	done
 	[ -n "$to" ] || { read -r to <"$folder/before"; } 2>/dev/null
