@@ -30,9 +30,9 @@ type Config struct {
 	OnLoss func(Loss)
 
 	// OnStarved is called when this process can't take a client that has connected, for want of
-	// descriptors or of memory in the kernel: the client stays in the kernel's queue, for a later Accept
-	// or another process. Listener is network and address, as given to Listen. It is called at most once
-	// a minute, on the goroutine that accepts.
+	// descriptors or of memory in the kernel: the client stays in the kernel's queue, and Accept waits
+	// until it can be taken, here or by another process. Listener is network and address, as given to
+	// Listen. It is called at most once a minute, on the goroutine that accepts.
 	OnStarved func(listener string, err error)
 
 	// OnWarning is called with what the set can't do for a server that was given to Track, as soon as
