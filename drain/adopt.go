@@ -68,9 +68,12 @@ func (a *adopter) hear(e *elder) {
 				continue
 			}
 			// One that lives, and says what can't be understood, has what it has offered.
-			e.claims.end(paused || !e.link.Hung())
-			if !paused {
+			broken := !paused && !e.link.Hung()
+			e.claims.end(paused || broken)
+			if broken { // the link of one that is gone may have to be handed on, for its last counts
 				_ = e.link.Close()
+			}
+			if !paused {
 				go a.post(elderGone{e})
 			}
 			return
