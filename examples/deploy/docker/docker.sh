@@ -43,10 +43,11 @@ answers() {
 	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
 }
 
-alone() {
+alone() { # maybe whole: no signal is to end it in the middle
+	answers
 	{ mkdir -p "$DIR/bin" "$DIR/run" && appendable "$DIR/lock" && exec 9>>"$DIR/lock"; } || unwritten 6 "$DIR"
 	flock -n 9 || fail 7 "another docker.sh is at work on $NAME"
-	answers
+	[ $# = 0 ] || trap '' HUP INT TERM
 	rm -f "$DIR"/bin/app*.new.* # of one that was killed
 }
 
@@ -106,7 +107,6 @@ generation() { field generation "$("$DOCKER" exec "$NAME" /srv/app.before -s sta
 # finish ends what one that was killed has begun.
 finish() {
 	[ "$(is Running)" = true ] || fail 1 "$NAME does not run: start"
-	trap '' HUP INT TERM
 	[ ! -e "$DIR/bin/app.before" ] || take_over || :
 }
 
@@ -146,8 +146,9 @@ status() {
 }
 
 case $#:${1-} in
-1:start | 1:rollback | 1:stop) alone && "$1" ;;
+1:start | 1:stop) alone && "$1" ;;
+1:rollback) alone whole && rollback ;;
 1:status) answers && status ;;
-2:swap) alone && swap "$2" && rm -f "$DIR/bin/app.back" ;;
+2:swap) alone whole && swap "$2" && rm -f "$DIR/bin/app.back" ;;
 *) fail 2 "want start, swap FILE, rollback, stop or status" ;;
 esac
