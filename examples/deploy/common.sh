@@ -58,6 +58,14 @@ appendable() { [ ! -e "$1" ] || (: >>"$1") 2>/dev/null; }
 unwritten() { # code, file, maybe more words
 	fail "$1" "${NODE:+$NODE: }cannot write $2: make room there, or make it writable${3:+; $3}"
 }
+# listed: it is one of the lines.
+listed() { # lines, line
+	case "
+$1
+" in *"
+$2
+"*) ;; *) return 1 ;; esac
+}
 # nearest prints the folder, or that in which mkdir -p would begin.
 nearest() { # folder
 	near=$1
@@ -194,6 +202,12 @@ known() { # file, scripts
 		case $name in '' | '#'* | APP_*) continue ;; esac
 		case $names in *" $name "*) ;; *) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;; esac
 	done <"$file"
+}
+
+# answers: what does not run, or is not there, is told from an engine that does not say.
+# shellcheck disable=SC2153 # the script's setting
+answers() {
+	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
 }
 
 # runnable: the command is there, and so is the script that a shell is to run, whose settings are right.

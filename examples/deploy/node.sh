@@ -149,7 +149,7 @@ settings "$SITE/$NODE"
 [ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
 known "$SITE/$NODE" "$0" "$CONTROL_SH" "$here/control.sh" "$here/common.sh"
 right_numbers "$0" "$CONTROL_SH"
-case $(declared "$CONTROL_SH") in *PIDFILE*) ;; *) : "${PIDFILE:=}" ;; esac
+listed "$(declared "$CONTROL_SH")" PIDFILE || : "${PIDFILE:=}"
 for name in BIN CONTROL PIDFILE; do
 	eval "[ -n \"\${$name+x}\" ]" || fail 6 "$SITE/$NODE does not set $name"
 	eval "[ \"$name\" = PIDFILE ] || [ -n \"\$$name\" ]" || fail 6 "$SITE/$NODE has no value for $name"

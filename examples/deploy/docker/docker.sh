@@ -38,11 +38,6 @@ place() { # name
 	written "$DIR/bin/$1" cat && chmod 755 "$DIR/bin/$1"
 }
 
-# answers: what does not run, or is not there, is told from an engine that does not say.
-answers() {
-	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
-}
-
 alone() { # maybe whole: no signal is to end it in the middle
 	answers
 	{ mkdir -p "$DIR/bin" "$DIR/run" && appendable "$DIR/lock" && exec 9>>"$DIR/lock"; } || unwritten 6 "$DIR"

@@ -50,10 +50,6 @@ runs() { # image
 
 state() { "$DOCKER" service inspect -f '{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}' "$SERVICE" 2>/dev/null; }
 
-answers() {
-	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
-}
-
 alone() {
 	answers
 	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac

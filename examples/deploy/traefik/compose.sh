@@ -40,11 +40,7 @@ stop() { compose stop "$NODE" || exit 1; }
 
 status() {
 	running=$(compose ps --services --filter status=running) || exit 4
-	case "
-$running
-" in *"
-$NODE
-"*) ;; *) exit 3 ;; esac
+	listed "$running" "$NODE" || exit 3
 }
 
 case $#:${1-} in
