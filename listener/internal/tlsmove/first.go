@@ -127,7 +127,7 @@ func (f *First) Abandon() {
 func (f *First) Movable() bool { return f.done.Load() && f.tap.movable.Load() }
 
 // Partial implements Secured.
-func (f *First) Partial() bool { return f.tap.in.partial() || len(f.tap.ahead) > 0 }
+func (f *First) Partial() bool { return f.tap.partial() }
 
 // Export implements Secured.
 func (f *First) Export() ([]byte, error) {

@@ -60,7 +60,7 @@ func (t *tap) export(s *State) error {
 	switch {
 	case suite == nil || !t.movable.Load() || t.exported:
 		return errForeign
-	case t.in.partial() || len(t.ahead) > 0 || t.out.partial():
+	case t.partial() || t.out.partial():
 		return errPartial
 	case t.in.other || t.out.other:
 		return errUnsure

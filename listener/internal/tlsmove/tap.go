@@ -170,6 +170,9 @@ func (t *tap) read(p []byte) (int, error) {
 	return n, nil
 }
 
+// partial tells whether something has come that crypto/tls has not got, or a part of a record that it has.
+func (t *tap) partial() bool { return t.in.partial() || len(t.ahead) > 0 }
+
 // freeRoom gives the buffer back once the handshake is over and nothing is left in it.
 func (t *tap) freeRoom() {
 	if !t.shaking && len(t.ahead) == 0 && t.room != nil {
