@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"net"
 	"syscall"
 	"testing"
 
@@ -13,15 +12,7 @@ import (
 func TestWhatIsCutOffHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	s, ln := alone(t, machine.Draining)
-	client, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := accepted(t, ln)
 	rc, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)

@@ -259,7 +259,7 @@ func (r *runner) swapFailed(e machine.SwapFailed) {
 	case errors.Is(err, syscall.ENOEXEC):
 		err = fmt.Errorf("%w; %s is no program for this machine", err, r.os.binary)
 	case errors.Is(err, syscall.EMFILE):
-		err = fmt.Errorf("%w; raise the limit of this process (LimitNOFILE=, ulimit -n)", err)
+		err = fmt.Errorf("%w%s", err, listener.Cure("", "", syscall.EMFILE))
 	}
 	r.manager.swapFailed(err)
 	cause := err

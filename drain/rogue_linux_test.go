@@ -350,6 +350,21 @@ func unixPair(t testing.TB) (near *net.UnixConn, err error) {
 	return nc.(*net.UnixConn), nil
 }
 
+// accepted is a connection of ln, a unix socket, whose client stays until the test ends.
+func accepted(t *testing.T, ln net.Listener) net.Conn {
+	t.Helper()
+	client, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
 // A peer that takes the offer and says nothing.
 func TestHandOverEndsWithTheService(t *testing.T) {
 	near, p := newRogue(t)
@@ -357,15 +372,7 @@ func TestHandOverEndsWithTheService(t *testing.T) {
 	sw, retired := retire(near, 0)
 	s, ln := alone(t, machine.Draining, retired)
 	go sw.hear(s.run.inbox)
-	client, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := accepted(t, ln)
 	over := make(chan error, 1)
 	go func() { over <- s.HandOver(nc, nil) }()
 	if _, err := p.Read(make([]byte, 1)); err != nil { // it is on its way

@@ -24,7 +24,7 @@ type input struct {
 	proxyHeader []byte // a part of a header of the PROXY protocol
 
 	said     atomic.Int32    // what the client has said before a server got the connection, a sniff.Said
-	greeting *sniff.Greeting // that tells it
+	greeting *sniff.Greeting // finds that out
 
 	records     *sniff.Records // of TLS; set before speaks becomes secured
 	inRecord    atomic.Bool    // a part of one has been read
@@ -35,7 +35,7 @@ type input struct {
 type serverRead struct {
 	offered int  // how long the server's buffer is
 	ahead   bool // see protocol.atRest
-	moves   bool // one that is at rest is so in what the server has read, too
+	moves   bool // what has been decrypted is at rest, too, see unsealed.atRest
 	trims   bool // see skipLineEnds
 }
 
@@ -78,7 +78,7 @@ type session struct {
 type wrapper struct {
 	seen      atomic.Bool // the server sees another type (TLS, a limiter)
 	hides     atomic.Bool // NetConn does not lead from it to the connection
-	stateless atomic.Bool // that one has no state of its own
+	stateless atomic.Bool // the wrapper that hides it has no state of its own
 }
 
 // deadlines are the read deadlines, and what is known of them. But for known, mu guards them.
@@ -121,8 +121,8 @@ type since struct {
 // closing is what a drainer knows of a connection that it is about to close. But for inHead, mu guards it.
 type closing struct {
 	inHead    atomic.Bool // it was closed in the middle of a request
-	notBefore instant
-	unsent    int // bytes of the last answer that the client had not received
+	notBefore instant     // it is not closed earlier
+	unsent    int         // bytes of the last answer that the client had not received
 }
 
 // moving is the connection's way to another process.
