@@ -225,7 +225,7 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 	case CutOff:
 		must(d.took && !o.cut && !o.cutNow, "twice")
 		d.cut = true
-		o.cut, o.cutNow = e.Within > 0, e.Within == 0
+		o.cut = true
 	case CutOffNow:
 		must(o.cut, "of nothing")
 		o.cutNow = true
@@ -245,6 +245,9 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 	}
 	return wrong
 }
+
+// failing tells whether e says that the service fails.
+func failing(e Effect) bool { tell, is := e.(Tell); return is && tell.Kind == KindFailing }
 
 // wrong tells what must not be, whatever has happened.
 func (p *process) wrong(before *process, effects []Effect) string {
@@ -277,6 +280,8 @@ func (p *process) wrong(before *process, effects []Effect) string {
 		return "a signal to stop is not the first one for what is left here"
 	case s.Cutting != (p.owed.cut || p.owed.cutNow) && !p.owed.cutNow:
 		return "Cutting is not what is done"
+	case (before.Cutting || before.Gone) && slices.ContainsFunc(effects, failing):
+		return "a server whose listener is closed has failed"
 	}
 	// What comes for the next generation is told, and what waited is heeded when the wait is over.
 	switch next := before.Child.Next; {

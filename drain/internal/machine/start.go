@@ -179,11 +179,11 @@ func (t *turn) fail(err error) {
 		t.Later.Add(Stop)
 		return
 	}
-	switch t.Phase {
-	case Starting, Probation:
+	switch {
+	case t.Phase == Draining || t.Cutting || t.Gone: // its listener is closed by that
+	case t.Phase == Starting || t.Phase == Probation:
 		t.failStart(err)
-	case Draining:
-	case Swapping: // the next generation is not to suffer from it
+	case t.Phase == Swapping: // the next generation is not to suffer from it
 		t.Child.Failure = errors.Join(t.Child.Failure, err)
 		t.sayError(KindFailing, "failed while swapping; stops if the swap fails", err)
 	default:
