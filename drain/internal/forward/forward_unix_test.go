@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/testcert"
@@ -392,6 +393,35 @@ func TestFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A process that is halted holds up a dial for seconds. All requests that wait for it share that dial and its end.
+func TestRequestsShareADial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const wait = 5 * time.Second
+		dials := 0
+		p := &Proxy{Listener: func(context.Context) string { return "" }, Failed: func(error) {}}
+		p.Dial = func() (net.Conn, error) {
+			dials++
+			time.Sleep(wait)
+			return nil, errors.New("halted")
+		}
+		var all sync.WaitGroup
+		begin := time.Now()
+		for range 20 {
+			all.Go(func() {
+				rec := httptest.NewRecorder()
+				if p.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil)); rec.Code != http.StatusBadGateway {
+					t.Errorf("the answer is %d", rec.Code)
+				}
+			})
+		}
+		all.Wait()
+		if took := time.Since(begin); dials != 1 || took != wait {
+			t.Errorf("%d dials took %v", dials, took)
+		}
+	})
 }
 
 // TestVersion1IsFrozen: another version of the library knows these calls and fields, and no others. What is new needs

@@ -23,26 +23,56 @@ type Proxy struct {
 	// connection, or stream, is cut.
 	Failed func(error)
 
-	mu    sync.Mutex // guards what follows
-	trunk *trunk
+	mu   sync.Mutex // guards what follows
+	peer *peer
+}
+
+// peer is a dial and its end, which all share that wait for it. It may take seconds.
+type peer struct {
+	dialed chan struct{} // closed when the others are set
+	trunk  *trunk
+	err    error
 }
 
 func (p *Proxy) open() (*stream, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.trunk != nil {
-		if s := p.trunk.add(0); s != nil {
+	for range 3 { // what takes no more requests just now may have been dialed by another request
+		p.mu.Lock()
+		at := p.peer
+		if at == nil {
+			at = &peer{dialed: make(chan struct{})}
+			p.peer = at
+			go p.dial(at)
+		}
+		p.mu.Unlock()
+		<-at.dialed
+		if at.err != nil {
+			return nil, at.err
+		}
+		if s := at.trunk.add(0); s != nil {
 			return s, nil
 		}
+		p.forget(at)
 	}
+	return nil, gone("has ended")
+}
+
+func (p *Proxy) dial(at *peer) {
 	nc, err := p.Dial()
-	if err != nil {
-		return nil, err
+	if at.err = err; err != nil {
+		p.forget(at)
+	} else {
+		at.trunk = newTrunk(nc, nil)
+		go func() { _ = at.trunk.run() }() // requests say what has gone wrong
 	}
-	p.trunk = newTrunk(nc, nil)
-	s := p.trunk.add(0)
-	go func(t *trunk) { _ = t.run() }(p.trunk) // requests say what has gone wrong
-	return s, nil
+	close(at.dialed)
+}
+
+func (p *Proxy) forget(at *peer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.peer == at {
+		p.peer = nil
+	}
 }
 
 // ServeHTTP implements http.Handler.

@@ -2,6 +2,7 @@ package dormant
 
 import (
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -22,13 +23,14 @@ const (
 // Rest has what rests; a nil one has nothing. Home's lock guards it: the caller of a method holds it.
 type Rest[C Guest] struct {
 	home   Home[C]
-	poller *Poller // nil: there is none, for want of a descriptor
-	conns  []C     // by their ids at the poller; zero: it rests no more
-	left   int     // how many rest
-	next   int     // the ones before it rest no more
-	group  int     // how many go at once
-	added  bool    // some have come since the last tick
-	hasty  bool    // see Hasty
+	poller *Poller      // nil: there is none, for want of a descriptor
+	conns  []C          // by their ids at the poller; zero: it rests no more
+	left   int          // how many rest
+	next   int          // the ones before it rest no more
+	group  int          // how many go at once
+	added  bool         // some have come since the last tick
+	again  map[int]bool // places to be tried at the next tick
+	all    bool         // all are, since WakeAll has come to an end too soon
 	every  time.Duration
 }
 
@@ -62,7 +64,7 @@ const (
 
 // Begin returns one for home, which passes a group on every so often.
 func Begin[C Guest](home Home[C], every time.Duration) *Rest[C] {
-	r := &Rest[C]{home: home, every: every}
+	r := &Rest[C]{home: home, every: every, again: make(map[int]bool)}
 	if p, err := NewPoller(); err == nil {
 		r.poller = p
 		go r.listen()
@@ -79,7 +81,7 @@ func (r *Rest[C]) Add(c C, nc syscall.Conn, awaited bool) (place int) {
 	r.left++
 	r.added = true
 	if !awaited || r.poller == nil || r.poller.Add(nc, int32(place)) != nil {
-		r.hasty = true
+		r.again[place] = true // whatever becomes of it now
 		r.wake(place)
 	}
 	return place
@@ -106,7 +108,7 @@ func (r *Rest[C]) has(c C, place int) bool {
 // WakeAll wakes all, the oldest first.
 func (r *Rest[C]) WakeAll() {
 	if r != nil {
-		r.wakeSome(math.MaxInt)
+		r.all = !r.wakeSome(math.MaxInt)
 	}
 }
 
@@ -126,8 +128,8 @@ func (r *Rest[C]) Abandon() {
 	}()
 }
 
-// Hasty tells whether the next tick wakes all, since some could not be woken, or the poller doesn't know them.
-func (r *Rest[C]) Hasty() bool { return r.hasty }
+// Hasty tells whether the next tick tries some that could not be woken, or that the poller doesn't know.
+func (r *Rest[C]) Hasty() bool { return r.all || len(r.again) > 0 }
 
 // Empty tells whether nothing rests any more, which is for good.
 func (r *Rest[C]) Empty() bool { return r == nil || r.left == 0 }
@@ -155,9 +157,9 @@ func (r *Rest[C]) Tick() {
 	switch {
 	case r.left == 0:
 		return
-	case r.hasty:
-		r.hasty = false
+	case r.all:
 		r.WakeAll()
+	case !r.tryAgain():
 	case r.home.GoesOn():
 	case r.added:
 		r.added, r.group = false, max(restLeast, len(r.conns)/max(1, int(restTime/r.every)))
@@ -167,19 +169,32 @@ func (r *Rest[C]) Tick() {
 	time.AfterFunc(r.every, r.Tick)
 }
 
-// wakeSome wakes as many, the oldest first.
-func (r *Rest[C]) wakeSome(most int) {
+// tryAgain reports false where no other one has a chance now.
+func (r *Rest[C]) tryAgain() bool {
+	places := slices.Sorted(maps.Keys(r.again))
+	for _, place := range places {
+		delete(r.again, place)
+		if !r.wake(place) {
+			return false
+		}
+	}
+	return true
+}
+
+// wakeSome wakes as many, the oldest first. It reports false where it came to an end too soon.
+func (r *Rest[C]) wakeSome(most int) bool {
 	var none C
 	for i := r.next; most > 0 && i < len(r.conns); i++ {
 		if r.conns[i] != none {
 			if !r.wake(i) {
-				return
+				return false
 			}
 			most--
 		} else if i == r.next {
 			r.next++
 		}
 	}
+	return true
 }
 
 // wake reports false where no other one has a chance now.
@@ -192,9 +207,9 @@ func (r *Rest[C]) wake(place int) bool {
 	case Over:
 		r.remove(place)
 	case Later:
-		r.hasty = true
+		r.again[place] = true
 	case Scarce:
-		r.hasty = true
+		r.again[place] = true
 		return false
 	}
 	return true

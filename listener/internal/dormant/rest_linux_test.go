@@ -99,14 +99,23 @@ func TestRest(t *testing.T) {
 			{func(_ *guests, r *Rest[guest]) { r.Wake(3, 4); r.Remove(5, 2); r.Wake(1, 40) }, nil},
 			{nil, upTo(1, 20)},
 		},
-		"one that is to be tried later has all go at the next tick": {
-			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{2: Later} }, nil},
-			{nil, upTo(1, 20)},
-			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, append([]guest{2}, upTo(21, 40)...)}, {nil, nil},
+		"one that is to be tried later is so at the next tick, and no other": {
+			{func(g *guests, r *Rest[guest]) {
+				g.outcomes = map[guest]Outcome{2: Later, 30: Later}
+				r.Wake(2, 1)
+				r.Wake(30, 29)
+			}, []guest{2, 30}},
+			{func(g *guests, _ *Rest[guest]) { g.outcomes[30] = Over }, append([]guest{2, 30}, upTo(1, 20)...)},
+			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, append([]guest{2}, append(upTo(21, 29),
+				upTo(31, 40)...)...)}, {nil, nil},
 		},
 		"without descriptors no other one is tried": {
 			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{3: Scarce} }, nil}, {nil, upTo(1, 3)},
-			{nil, []guest{3}}, {func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, upTo(3, 40)}, {nil, nil},
+			{nil, []guest{3}}, {func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, upTo(3, 23)}, {nil, upTo(24, 40)},
+		},
+		"where all are to go, those that could not for want of descriptors go at the next tick": {
+			{func(g *guests, r *Rest[guest]) { g.outcomes = map[guest]Outcome{3: Scarce}; r.WakeAll() }, []guest{3}},
+			{func(g *guests, _ *Rest[guest]) { g.outcomes = nil }, upTo(3, 40)}, {nil, nil},
 		},
 		"one that another process may take keeps nobody, and has its turn again": {
 			{func(g *guests, _ *Rest[guest]) { g.outcomes = map[guest]Outcome{1: Stays} }, nil}, {nil, upTo(1, 20)},
@@ -164,7 +173,7 @@ func TestRestEndsWithTheLast(t *testing.T) {
 func TestNoRest(t *testing.T) {
 	g := &guests{outcomes: map[guest]Outcome{2: Later}, woken: make(chan guest, 3)}
 	g.Lock()
-	r := &Rest[guest]{home: g, every: time.Hour}
+	r := &Rest[guest]{home: g, every: time.Hour, again: make(map[int]bool)}
 	r.Add(1, nil, true)
 	r.Add(2, nil, true)
 	if !r.Hasty() || r.left != 1 {
