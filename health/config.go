@@ -72,6 +72,9 @@ func (c Config) withDefaults() (Config, error) {
 	case slices.ContainsFunc(c.Probers, func(p netip.Prefix) bool { return !p.IsValid() }):
 		return c, errors.New("health: Config.Probers has a network that is not valid: make it with " +
 			"netip.ParsePrefix, such as 10.0.0.0/8")
+	case slices.ContainsFunc(c.Probers, func(p netip.Prefix) bool { return p.Addr().Is4In6() }):
+		return c, errors.New("health: Config.Probers has a network of IPv4 in the form of IPv6, ::ffff:10.0.0.0/104, " +
+			"which no host is in: write 10.0.0.0/8")
 	case c.PullMin > c.PullMax:
 		return c, fmt.Errorf("health: Config.PullMin is %v, longer than PullMax, which is %v: raise "+
 			"PullMax or lower PullMin", c.PullMin, c.PullMax)

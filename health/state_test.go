@@ -1,6 +1,7 @@
 package health
 
 import (
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,8 @@ func TestNewRefusesAConfigAndNamesTheFieldAndTheCure(t *testing.T) {
 		want []string
 	}{
 		{"success", Config{Status: 200}, []string{"Config.Status is 200", "use 400 to 599"}},
+		{"network that no host is in", Config{Probers: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}},
+			[]string{"Config.Probers", "write 10.0.0.0/8"}},
 		{"no status at all", Config{Status: 600}, []string{"Config.Status is 600", "use 400 to 599"}},
 		{"negative failures", Config{Failures: -1}, []string{"Config.Failures is -1", "use 1 or more"}},
 		{"negative PullMin", Config{PullMin: -time.Second}, []string{"Config.PullMin is -1s", "use 0 or more"}},

@@ -90,6 +90,8 @@ const (
 	// enough is how long an action is waited for. What takes longer goes on, and the page shows it: a handler that
 	// waited would hold up what it waits for.
 	enough = 100 * time.Millisecond
+	// unread is how long an answer may wait for its reader, which may have gone without a word.
+	unread = 5 * time.Second
 	// tokenHeader has the token of the process that the page shows: what an operator means for that one is not done by
 	// the next. Pages of other origins can't set it.
 	tokenHeader = "X-Status-Token"
@@ -148,6 +150,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
 	} {
 		w.Header().Set(name, value)
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(unread))
 	name := nameOf(r)
 	w.Header().Set("Content-Type", types[name])
 	do := h.does(Action(name))

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/baton-go/baton/drain"
@@ -283,3 +285,45 @@ func BenchmarkStatus(b *testing.B) {
 		})
 	}
 }
+
+// A client that has gone without a word, or does not read, holds up no swap and no stop.
+func TestASlowReaderIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		long := drain.Status{Probers: make([]health.Prober, 1<<10)}
+		page, answered := New(&fake{status: long}, Options{}), make(chan time.Duration, 1)
+		near, far := net.Pipe()
+		defer near.Close()
+		ln := one{make(chan net.Conn, 1)}
+		ln.conns <- far
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			begin := time.Now()
+			page.ServeHTTP(w, r)
+			answered <- time.Since(begin)
+		})}
+		go func() { _ = srv.Serve(ln) }()
+		_, _ = io.WriteString(near, "GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		select {
+		case took := <-answered:
+			if took == 0 {
+				t.Error("nothing has waited for the reader")
+			}
+		case <-time.After(time.Minute):
+			t.Error("it is waited for the reader for more than a minute")
+		}
+		close(ln.conns)
+		_ = srv.Close()
+	})
+}
+
+// one is a listener with the connections of a channel.
+type one struct{ conns chan net.Conn }
+
+func (o one) Accept() (net.Conn, error) {
+	if nc, ok := <-o.conns; ok {
+		return nc, nil
+	}
+	return nil, net.ErrClosed
+}
+func (one) Close() error   { return nil }
+func (one) Addr() net.Addr { return &net.TCPAddr{} }

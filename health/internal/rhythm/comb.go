@@ -65,10 +65,11 @@ func strongest(times []time.Duration, doubt float64) (best comb) {
 				}
 				members = follow(times, end, next, slack, members[:0])
 				hits := float64(len(members) - 2)
-				if score := -hits * math.Log(chance); hits >= 2 && score > best.score {
-					first, last := members[len(members)-1], members[0]
-					best = comb{(times[last] - times[first]) / time.Duration(len(members)-1),
-						slices.Clone(members), score}
+				first, last := members[len(members)-1], members[0]
+				interval = (times[last] - times[first]) / time.Duration(len(members)-1)
+				score := -hits * math.Log(chance)
+				if hits >= 2 && score > best.score && interval <= LongestGap {
+					best = comb{interval, slices.Clone(members), score}
 				}
 			}
 		}
