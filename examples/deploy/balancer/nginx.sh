@@ -4,7 +4,7 @@
 #   server 127.0.0.1:8081 weight=100; # a
 #
 # and reloads nginx. Further parameters of a server stay as they are. Until the last worker with the
-# old configuration is gone, they may send requests by that. It needs ps.
+# old configuration is gone, they may send requests by that. Releases that share SERVERS take turns. It needs ps and flock.
 # shellcheck shell=sh
 
 : "${RUN_NGINX:=nginx}"      # as it was started: nginx -p DIR -c FILE. (NGINX is nginx's own variable)
@@ -16,6 +16,7 @@ balancer_weights=yes
 
 balancer_settings() {
 	command -v ps >/dev/null || fail 6 "needs ps: install procps"
+	command -v flock >/dev/null || fail 6 "needs flock: install util-linux"
 	runnable RUN_NGINX "$RUN_NGINX"
 	for node in $NODES; do
 		[ -n "$(balancer_status "$node")" ] || fail 6 "$SERVERS: want a line \"server ADDRESS weight=100; # $node\""
@@ -46,8 +47,16 @@ balancer_out() {
 }
 balancer_in() { edit "$1" "weight=$2"; }
 
-# edit takes the parameter back where nginx does not take it.
 edit() { # node, parameter
+	rewrite "$@" 7<"$(dirname "$(at_end_of "$SERVERS")")" || exit
+	within "$BALANCER_TIMEOUT" renewed || fail 1 "workers of nginx with the old configuration are still there after" \
+		"$BALANCER_TIMEOUT s: pid $left; a long request, or see nginx's error log"
+}
+
+# rewrite takes the parameter back where nginx does not take it. Of the file there is a new one each time, so the lock
+# is that of its folder.
+rewrite() { # node, parameter
+	within "$BALANCER_TIMEOUT" flock -n 7 || fail 1 "another release changes $SERVERS and is not done after $BALANCER_TIMEOUT s"
 	before=$(cat "$SERVERS")
 	after=$(awk -v node="$1" -v want="$2" '
 		$1 == "server" && $NF == node && $(NF - 1) == "#" {
@@ -70,8 +79,6 @@ edit() { # node, parameter
 	old=$(workers)
 	# shellcheck disable=SC2086
 	$RUN_NGINX -q -s reload || fail 1 "nginx was not reloaded: see its error log"
-	within "$BALANCER_TIMEOUT" renewed || fail 1 "workers of nginx with the old configuration are still there after" \
-		"$BALANCER_TIMEOUT s: pid $left; a long request, or see nginx's error log"
 }
 
 workers() { # their pids

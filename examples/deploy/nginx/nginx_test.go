@@ -240,6 +240,51 @@ func TestRefused(t *testing.T) {
 	s.versions(t, "v2", "v2")
 }
 
+// TestTwoReleases: two that share SERVERS, each with nodes and a STATE of its own. The second one comes when the first
+// has read the file and not yet written it.
+func TestTwoReleases(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	there := func(name string) func() bool {
+		return func() bool { _, err := os.Stat(at(name)); return err == nil }
+	}
+	servers := flow.WriteFile(t, dir, "servers.conf", "server 127.0.0.1:1 weight=100; # a\n"+
+		"server 127.0.0.1:2 weight=100; # b\n")
+	balancer := func(does, then string, args ...string) *flow.Process {
+		real := flow.Tool(t, does, "apt-get install "+does)
+		bin := t.TempDir()
+		if err := os.Chmod(flow.WriteFile(t, bin, does, "#!/bin/sh\n"+fmt.Sprintf(then, real)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("dash", append([]string{"../balancer.sh"}, args...)...)
+		cmd.Env = append(os.Environ(), "BALANCER=nginx", "NODES=a b", "SERVERS="+servers, "RUN_NGINX=true",
+			"NGINX_PID="+at("none"), "PATH="+bin+":"+os.Getenv("PATH"))
+		return flow.Start(t, cmd)
+	}
+	first := balancer("awk", "%s \"$@\"\n>"+at("read")+"\nuntil [ -e "+at("on")+" ]; do sleep 0.01; done\n", "in", "a", "50")
+	flow.Eventually(t, "the first one has read", there("read"))
+	second := balancer("flock", ">"+at("waits")+"\nexec %s \"$@\"\n", "out", "b")
+	flow.Eventually(t, "the second one is done, or waits", func() bool {
+		select {
+		case <-second.Ended():
+			return true
+		default:
+			return there("waits")()
+		}
+	})
+	flow.WriteFile(t, dir, "on", "")
+	for _, p := range []*flow.Process{first, second} {
+		if <-p.Ended(); p.ProcessState.ExitCode() != 0 {
+			t.Errorf("exit code %d, want 0", p.ProcessState.ExitCode())
+		}
+	}
+	got, err := os.ReadFile(servers)
+	if want := "server 127.0.0.1:1 weight=50; # a\nserver 127.0.0.1:2 down; # b\n"; string(got) != want {
+		t.Errorf("servers.conf, want what both have written (%v):\n%s", err, got)
+	}
+}
+
 // TestSwap: the same by the library's own swap. Nothing is marked down, nothing
 // is reloaded, and clients keep their connections, as nginx keeps its own.
 func TestSwap(t *testing.T) {
