@@ -2,7 +2,8 @@
 # cluster.sh: a real Kubernetes of two nodes on this machine, to try a Deployment in. It lives in namespaces of its own (network,
 # mounts, processes) and in memory: the machine gets no bridge, no iptables rule and no mount.
 #
-#   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig
+#   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig. Once more is the
+#                                         same, and waits where half of it runs; interrupted, it leaves nothing
 #   cluster.sh down DIR                   returns when nothing is left
 #   cluster.sh run DIR                    the same in the foreground: until its input ends, or INT or TERM
 #   cluster.sh in DIR WHERE COMMAND...    run COMMAND on "control", "node1" or "node2"
@@ -20,8 +21,14 @@ net=10.77 # the control plane is .0.1, node1 .0.11 and its pods .1.0/24, node2 .
 die() { echo "cluster.sh: $*" >&2; exit 1; }
 cannot() { echo "cluster.sh: no cluster here: $*" >&2; exit 77; }
 
+# hold has the folder for one cluster. The kernel lets it go with this process, whatever ends that.
+hold() { exec 9<"$dir" && flock -n 9; }
+held() { ! (hold); }
+
 run() {
 	local tool left pause outer ended=0
+	[ -n "${HELD-}" ] || hold || die "up already: $dir"
+	echo $$ >"$dir/run.pid"
 	[ "$(id -u)" = 0 ] || cannot "needs root"
 	for tool in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
 		command -v $tool >/dev/null || cannot "no $tool: .ci/get-kubernetes DIR, and DIR in PATH"
@@ -30,7 +37,6 @@ run() {
 		command -v $tool >/dev/null || cannot "no $tool: apt-get install etcd-server containerd runc containernetworking-plugins" \
 			"iptables conntrack iproute2 openssl util-linux"
 	done
-	mkdir -p "$dir"
 	rm -f "$dir/ready" "$dir/answers"
 	pause=$(mktemp -d)
 	cat >"$pause/main.go" <<-END
@@ -54,7 +60,7 @@ run() {
 	trap ended=1 INT TERM
 	# Whatever ends this process ends all others.
 	setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount-proc --mount --net "$self" __control "$dir" $$ \
-		</dev/null >"$dir/control.log" 2>&1 &
+		</dev/null >"$dir/control.log" 2>&1 9<&- &
 	outer=$!
 	until tr -d ' ' <"/proc/$outer/task/$outer/children" >"$dir/first" && [ -s "$dir/first" ]; do
 		kill -0 $outer 2>/dev/null || break
@@ -67,12 +73,12 @@ run() {
 	if [ -e "$dir/ready" ] && [ $ended = 0 ]; then
 		echo ready
 		while [ $ended = 0 ] && kill -0 $outer 2>/dev/null; do
-			read -r -t 1 || [ $? -gt 128 ] || ended=1
+			read -r -t 0.2 || [ $? -gt 128 ] || ended=1
 		done
 	fi
 	kill -9 $outer 2>/dev/null || true
 	wait $outer 2>/dev/null || true
-	rm -f "$dir/first"
+	rm -f "$dir/first" "$dir/ready" "$dir/run.pid"
 	# The kernel knows no namespace that would take its control groups with it.
 	for _ in $(seq 100); do
 		left=$(find /sys/fs/cgroup -maxdepth 2 -type d -name "baton-k8s.$$")
@@ -83,30 +89,28 @@ run() {
 	[ $ended = 1 ] || { tail -n 5 "$dir"/*.log >&2; cannot "it has ended by itself; its logs are in $dir"; }
 }
 
-# runs sets pid. After a reboot another process may have it.
-runs() {
-	pid=$(cat "$dir/run.pid" 2>/dev/null) && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q -F " run $dir "
-}
-
 # up has run go on in the background, with an input that never ends.
 up() {
-	mkdir -p "$dir"
-	! runs || die "up already: $dir"
-	rm -f "$dir/ready" "$dir/input"
-	mkfifo -m 600 "$dir/input"
-	setsid "$self" run "$dir" <>"$dir/input" >"$dir/said" 2>&1 &
-	echo $! >"$dir/run.pid"
-	until grep -qx ready "$dir/said"; do
-		kill -0 $! 2>/dev/null || { wait $! || code=$?; cat "$dir/said" >&2; exit "${code:-1}"; }
+	local code=1
+	if hold; then
+		rm -f "$dir/ready" "$dir/run.pid" "$dir/input"
+		mkfifo -m 600 "$dir/input"
+		trap 'kill $! || true; wait $! || true; die "interrupted: nothing is left"' HUP INT TERM
+		HELD=yes setsid "$self" run "$dir" <>"$dir/input" >"$dir/said" 2>&1 &
+	fi
+	exec 9<&-
+	until [ -e "$dir/ready" ]; do
+		held || { wait ${!-} || code=$?; cat "$dir/said" >&2; exit $code; }
 		sleep 0.1
 	done
 }
 
 down() {
-	runs || die "not up: $dir"
+	local pid
+	held || die "not up: $dir"
+	until pid=$(cat "$dir/run.pid" 2>/dev/null); do sleep 0.1; done # it has only just begun
 	kill -TERM "$pid" || die "not allowed to end pid $pid"
-	while [ -d "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.1; done
-	rm -f "$dir/run.pid"
+	while held; do sleep 0.1; done
 }
 
 # control is the first process: the control plane, and the wire between the nodes.
@@ -246,7 +250,8 @@ daemon() {
 enter() {
 	local where=$1 first
 	shift
-	first=$(tr -d ' ' <"$dir/first") || die "not up: $dir"
+	held || die "not up: $dir"
+	first=$(tr -d ' ' <"$dir/first") || die "not up yet: $dir"
 	set -- env -C "$PWD" KUBECONFIG="$dir/kubeconfig" "$@"
 	[ "$where" = control ] || set -- nsenter -t "$(cat "$dir/$where.pid")" -m -n -- "$@"
 	exec nsenter -t "$first" -m -n -p -- "$@"
@@ -272,13 +277,15 @@ pack() {
 
 image() {
 	local n
-	pack "$1" "$2" "$dir/image.tar"
-	for n in $nodes; do "$self" in "$dir" "$n" ctr -n k8s.io images import "$dir/image.tar" >/dev/null; done
-	rm "$dir/image.tar"
+	file=$dir/image.$$.tar
+	trap 'rm -f "$file"' EXIT
+	pack "$1" "$2" "$file"
+	for n in $nodes; do "$self" in "$dir" "$n" ctr -n k8s.io images import "$file" >/dev/null; done
 }
 
 verb=${1:-} dir=${2:-} name=
-[ -z "$dir" ] || { shift 2; mkdir -p "$dir"; dir=$(cd "$dir" && pwd); }
+case $verb in up | run) mkdir -p "${dir:?}" ;; esac
+[ -z "$dir" ] || { shift 2; at=$(cd "$dir" 2>/dev/null && pwd) || die "not up: $dir"; dir=$at; }
 case $verb in
 up | down | run) $verb ;;
 __control) supervisor=$1 && control ;;
