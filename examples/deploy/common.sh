@@ -210,6 +210,12 @@ answers() {
 	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
 }
 
+# ended_well: what a stop had to cut off is an exit code.
+ended_well() { # container
+	code=$("$DOCKER" inspect -f '{{.State.ExitCode}}' "$1") || exit 1
+	[ "$code" = 0 ] || fail 155 "${NODE:-$1} has stopped with exit code $code: see docker logs $1"
+}
+
 # runnable: the command is there, and so is the script that a shell is to run, whose settings are right.
 runnable() { # name of the setting, its value
 	setting=$1 whole=$2

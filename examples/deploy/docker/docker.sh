@@ -1,8 +1,8 @@
 #!/bin/sh
 # docker.sh: a service in a container, whose program lies in a folder of the host, so that it can be swapped.
 #
-#   start      runs IMAGE, or the container that is there, and waits until it serves. The first time the program
-#              comes from the image
+#   start      runs IMAGE, or the container that is there, also one that crashes again and again, and waits until it
+#              serves. The first time the program comes from the image
 #   swap FILE  puts FILE in the program's place, has the container swap, and waits. What fails is taken back
 #   rollback   swaps to the program that served before
 #   stop       waits until the requests are finished
@@ -46,15 +46,16 @@ alone() { # maybe whole: no signal is to end it in the middle
 	rm -f "$DIR"/bin/app*.new.* # of one that was killed
 }
 
+# start leaves what fails to its restart policy where that has it in hand already.
 start() {
-	ran=$(is Running)
-	[ "$ran" = true ] || launch
-	n=0
+	ran=$(is Status) launched='' n=0
 	until app -s health >/dev/null 2>&1; do
 		n=$((n + 1))
-		if [ "$n" -gt $((START_TIMEOUT * 5)) ] || [ "$(is Status)" != running ]; then
+		if [ "$(is Status)" != running ] && [ -z "$launched" ]; then
+			launched=yes && launch
+		elif [ "$n" -gt $((START_TIMEOUT * 5)) ] || [ "$(is Status)" != running ]; then
 			"$DOCKER" logs --tail 10 "$NAME" >&2
-			[ "$ran" = true ] || "$DOCKER" stop "$NAME" >/dev/null
+			case $ran in running | restarting) ;; *) "$DOCKER" stop "$NAME" >/dev/null ;; esac
 			fail 1 "$NAME does not serve"
 		fi
 		sleep 0.2
@@ -64,19 +65,21 @@ start() {
 launch() {
 	[ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app" # what was to come may never have served
 	if [ -n "$(is Status)" ]; then
-		"$DOCKER" start "$NAME" >/dev/null || exit 1
+		"$DOCKER" restart "$NAME" >/dev/null || exit 1 # also of one that the engine is about to start again
 		return
 	fi
-	if [ ! -e "$DIR/bin/app" ]; then
-		id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
-		"$DOCKER" cp "$id:/srv/app" "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app"
-		code=$?
-		"$DOCKER" rm "$id" >/dev/null
-		[ "$code" = 0 ] || { rm -f "$DIR/bin/app.new" && unwritten 1 "$DIR/bin/app" "or see that $IMAGE has /srv/app"; }
-	fi
+	id=$("$DOCKER" create "$IMAGE") || fail 5 "$IMAGE is not there: docker build -t $IMAGE ."
+	[ -e "$DIR/bin/app" ] ||
+		{ "$DOCKER" cp "$id:/srv/app" "$DIR/bin/app.new" && mv "$DIR/bin/app.new" "$DIR/bin/app"; }
+	code=$?
+	"$DOCKER" rm "$id" >/dev/null
+	[ "$code" = 0 ] || { rm -f "$DIR/bin/app.new" && unwritten 1 "$DIR/bin/app" "or see that $IMAGE has /srv/app"; }
 	# shellcheck disable=SC2086 # several
 	"$DOCKER" run -d --name "$NAME" --stop-timeout "$STOP_TIMEOUT" -v "$DIR/bin:/srv:ro" -v "$DIR/run:/run/app" \
-		$RUN_ARGS "$IMAGE" >/dev/null || exit 1
+		$RUN_ARGS "$IMAGE" >/dev/null || {
+		"$DOCKER" rm "$NAME" >/dev/null 2>&1 # other RUN_ARGS would not change it
+		exit 1
+	}
 }
 
 # app.before is what served when a swap began, and is there until it has ended. It also asks for the swap: a broken
@@ -129,8 +132,7 @@ rollback() {
 stop() {
 	[ "$(is Running)" = true ] || return 0
 	"$DOCKER" stop "$NAME" >/dev/null || exit 1
-	code=$(is ExitCode)
-	[ "$code" = 0 ] || fail 155 "$NAME has stopped with exit code $code: see docker logs $NAME"
+	ended_well "$NAME"
 }
 
 status() {

@@ -86,6 +86,48 @@ func restarts(t *testing.T, s *site) {
 	}
 }
 
+// starts: what start makes of a container that does not run, or ends again and again.
+func starts(t *testing.T, s *site) {
+	crash, before := flow.Static(t, "", "v4", "crash"), "bin/app.before"
+	// What the engine could not start is not what the next one starts.
+	first := &container{site: s, name: "first", dir: filepath.Join(s.Dir, "first")}
+	first.do(1, "start", "RUN_ARGS=--device /nowhere")
+	first.do(0, "start", "RUN_ARGS=--restart no")
+	first.do(0, "stop")
+	s.Docker("rm", first.name)
+	first.do(5, "start", "IMAGE=nowhere.test/app")
+
+	c := s.container("loops", "app", "--restart", "unless-stopped")
+	loops := func() {
+		t.Helper()
+		flow.Deploy(t, crash, filepath.Join(c.dir, "bin", "app"))
+		c.crash()
+		c.eventually(".State.Status", "restarting")
+	}
+	// A kill -9 of a swap has left the new program, and a crash of the old one has started it.
+	flow.Deploy(t, flow.Static(t, "gin", "v1", ""), filepath.Join(c.dir, before))
+	loops()
+	if said := c.do(1, "swap "+crash); !strings.Contains(said, "or start, puts it right") {
+		t.Errorf("a swap of what does not serve names no cure: %s", said)
+	}
+	c.do(0, "start")
+	c.serves("v1", 1)
+	if _, err := os.Stat(filepath.Join(c.dir, before)); !os.IsNotExist(err) {
+		t.Errorf("%s is left: %v", before, err)
+	}
+	// Without a way back it goes on trying, as before, and starts what is put there.
+	loops()
+	if said := c.do(1, "start"); !strings.Contains(said, "loops does not serve") {
+		t.Errorf("start of a program that crashes says %s", said)
+	}
+	c.eventually(".State.Status", "restarting")
+	c.do(1, "status")
+	c.put("v2", "")
+	c.do(0, "start")
+	c.serves("v2", 1)
+	c.do(0, "stop")
+}
+
 // crash kills the main generation, which is not the container's first process.
 func (c *container) crash() {
 	c.t.Helper()

@@ -8,7 +8,7 @@
 #   status  whether it runs
 #
 # Exit codes: 0 done, 1 it failed, 2 wrong usage, 3 status: it does not run, 4 status: the engine
-# does not say, 5 no image is named, 6 wrong settings.
+# does not say, 5 no image is named, 6 wrong settings, 155 stop: done, but requests were cut off, or it had an error.
 
 : "${DOCKER:=docker}"
 : "${START_TIMEOUT:=120}" # seconds
@@ -36,7 +36,12 @@ start() {
 	exit 1
 }
 
-stop() { compose stop "$NODE" || exit 1; }
+stop() {
+	ran=yes
+	(status) || ran=''
+	compose stop "$NODE" || exit 1
+	[ -z "$ran" ] || ended_well "$(compose ps -aq "$NODE")"
+}
 
 status() {
 	running=$(compose ps --services --filter status=running) || exit 4

@@ -3,13 +3,16 @@
 package traefik
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/baton-go/baton/drain"
 	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/flow"
 )
@@ -51,7 +54,8 @@ func newComposed(t *testing.T) *composed {
 			t.Fatal(err)
 		}
 		// Quicker probes, as nothing but waiting hangs on them.
-		quick := strings.ReplaceAll(string(text), "nterval: 1s", "nterval: 200ms")
+		quick := strings.NewReplacer("nterval: 1s", "nterval: 200ms",
+			`"127.0.0.1:8081"]`, `"127.0.0.1:8081", "-drain-timeout", "1s"]`).Replace(string(text))
 		flow.WriteFile(t, s.dir, strings.TrimPrefix(name, "../"), quick)
 	}
 	t.Cleanup(func() {
@@ -141,4 +145,22 @@ func TestCompose(t *testing.T) {
 	if n := load.Reconnects(); n > 0 {
 		t.Errorf("%d reconnects at Traefik, want 0", n)
 	}
+
+	// What a stop has to cut off is said, once.
+	conn, err := s.Dialer("127.0.0.1:8081")()
+	if err == nil {
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET /slow?d=1m HTTP/1.1\r\nHost: app\r\n\r\n")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := filepath.Join(s.dir, "blue", "control")
+	flow.Eventually(t, "the request is in flight", func() bool {
+		st, err := drain.Client{Socket: control}.Status(context.Background())
+		return err == nil && st.Open.Active > 0
+	})
+	stop := []string{"NODE=blue", "BIN=" + filepath.Join(s.dir, "blue", "app"), "dash", "compose.sh", "stop"}
+	s.run(155, "env", stop...)
+	s.run(0, "env", stop...)
 }
