@@ -262,7 +262,8 @@ func TestTwoReleases(t *testing.T) {
 			"NGINX_PID="+at("none"), "PATH="+bin+":"+os.Getenv("PATH"))
 		return flow.Start(t, cmd)
 	}
-	first := balancer("awk", "%s \"$@\"\n>"+at("read")+"\nuntil [ -e "+at("on")+" ]; do sleep 0.01; done\n", "in", "a", "50")
+	first := balancer("awk", "%s \"$@\"\n>"+at("read")+"\nuntil [ -e "+at("on")+" ]; do sleep 0.01; done\n",
+		"in", "a", "50")
 	flow.Eventually(t, "the first one has read", there("read"))
 	second := balancer("flock", ">"+at("waits")+"\nexec %s \"$@\"\n", "out", "b")
 	flow.Eventually(t, "the second one is done, or waits", func() bool {

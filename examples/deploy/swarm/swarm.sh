@@ -27,12 +27,13 @@ right_numbers "$0"
 
 # is_of: with the digest that the registry has for the tag, or without.
 is_of() { case $1 in "$2" | "$2"@*) ;; *) return 1 ;; esac; } # image of a service, image
+spec() { "$DOCKER" service inspect -f "{{json .$1}}" "$SERVICE"; } # Spec or PreviousSpec
 image() { "$DOCKER" service inspect -f '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$SERVICE"; }
 tasks() { "$DOCKER" service ps --no-trunc --filter "desired-state=$1" --format "$2" "$SERVICE"; }
 
 # why: how the newest task of an image has ended by itself, or for its health, and its last lines.
 why() { # image
-	ended=$(tasks shutdown '{{.ID}} {{.Image}} {{.CurrentState}} {{.Error}}' | grep -F " $1 " |
+	ended=$(tasks shutdown '{{.ID}} {{.Image}} {{.CurrentState}} {{.Error}}' | grep -F -e " $1 " -e " $1@" |
 		grep -m 1 -E ' (Failed|Rejected|Complete) ')
 	[ -n "$ended" ] || return 0
 	case $ended in
@@ -55,11 +56,12 @@ alone() {
 	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac
 }
 
-# is_settled: Swarm says that the update has ended, or there is none; and what was told to stop has stopped.
+# is_settled: Swarm says that the update has ended, or, a second later still, that there is none; and what was told to
+# stop has stopped.
 is_settled() {
 	case $(state) in
 	completed | rollback_completed | paused | rollback_paused) ;;
-	'') runs "$(image)" || return ;;
+	'') [ "$n" -gt 0 ] && runs "$(image)" || return ;;
 	*) return 1 ;;
 	esac
 	! tasks shutdown '{{.CurrentState}}' | grep -q '^Running'
@@ -68,42 +70,54 @@ is_settled() {
 settle() {
 	n=0
 	until is_settled; do
-		[ "$n" -lt "$TIMEOUT" ] || fail 4 "Swarm is not done after $TIMEOUT s: see docker service ps $SERVICE"
+		[ "$n" -lt "$TIMEOUT" ] || { why "$(image)"; fail 4 "Swarm is not done after $TIMEOUT s: see docker service ps $SERVICE"; }
 		sleep 1
 		n=$((n + 1))
 	done
 }
 
 deploy() {
-	IMAGE=$1 "$DOCKER" stack deploy -c "$(dirname "$0")/stack.yaml" "$STACK" >/dev/null || exit 1
+	IMAGE=$1 "$DOCKER" stack deploy --with-registry-auth -c "$(dirname "$0")/stack.yaml" "$STACK" >/dev/null || exit 1
 	settle
 	ended "$1"
 }
 
 update() {
 	now=$(image) || exit 1
+	if is_of "$now" "$1"; then
+		settle
+		all_run
+		return
+	fi
 	# shellcheck disable=SC2086 # several
-	is_of "$now" "$1" || "$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
+	"$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
 	settle
 	ended "$1"
 }
 
+# ended: of settings that fail the image may be the one that runs.
 ended() { # image
 	now=$(image)
-	if ! is_of "$now" "$1"; then
-		case $(state) in rollback_*) ;; *) fail 7 "$now is wanted now: another update came in between" ;; esac
+	case $(state) in
+	rollback_*)
 		why "$1"
 		runs "$now" || fail 4 "$1 fails, and not each task runs $now: see docker service ps $SERVICE"
 		fail 1 "$1 fails: $now runs, as before"
-	fi
-	runs "$now" || { why "$1"; fail 1 "not each task runs $now: see docker service ps $SERVICE"; }
+		;;
+	esac
+	is_of "$now" "$1" || fail 7 "$now is wanted now: another update came in between"
+	all_run
 }
+all_run() { runs "$now" || { why "$now"; fail 4 "not each task runs $now: see docker service ps $SERVICE"; }; }
 
 rollback() {
+	[ "$(spec Spec)" != "$(spec PreviousSpec)" ] ||
+		fail 1 "Swarm keeps one version, and that is the one which runs: update to the image you want"
 	"$DOCKER" service update -q --detach --rollback "$SERVICE" >/dev/null ||
 		fail 1 "Swarm keeps one version, and drops it when it goes back by itself: update to the image you want"
 	settle
-	ended "$(image)"
+	now=$(image)
+	all_run
 }
 
 status() {

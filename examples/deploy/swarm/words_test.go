@@ -1,0 +1,95 @@
+//go:build linux
+
+package swarm
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/baton-go/baton/examples/internal/flow"
+)
+
+// docker says what files have, and an update or a deploy puts other ones in their place. Of states, each is said once
+// and the last one from then on.
+const docker = `#!/bin/sh
+cd "$SAYS" || exit
+case $* in
+*UpdateStatus*) head -n 1 states; [ "$(wc -l <states)" = 1 ] || sed -i 1d states ;;
+*PreviousSpec*) cat previous ;;
+*'json .Spec'*) cat spec ;;
+*Replicas*) echo 2 ;;
+*ContainerSpec.Image*) cat image ;;
+*desired-state=running*) cat running ;;
+*desired-state=shutdown*) cat shutdown ;;
+*'service update'* | *'stack deploy'*) cp after/* . ;;
+esac
+`
+
+// TestWords: what swarm.sh says and how it exits is what runs, in what Swarm does not do at will.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	const v1, v3 = "r.test/app:v1", "r.test/app:v3"
+	running := strings.Repeat(v1+" Running 5 seconds ago\n", 2)
+	for name, c := range map[string]struct {
+		do     string
+		before map[string]string
+		after  map[string]string
+		code   int
+		says   string
+	}{
+		"a registry has added a digest": {
+			do: "update " + v3, before: map[string]string{"image": v1 + "@sha256:1"},
+			after: map[string]string{
+				"states": "rollback_completed\n", "running": strings.ReplaceAll(running, " ", "@sha256:1 "),
+				"shutdown": "t1 " + v3 + "@sha256:3 Failed 2 seconds ago \"task: non-zero exit (3)\"\n",
+			},
+			code: 1, says: "non-zero exit (3)",
+		},
+		"settings that fail, of the image that runs": {
+			do:    "deploy " + v1,
+			after: map[string]string{"states": "\nupdating\nrollback_completed\n"},
+			code:  1, says: v1 + " fails: " + v1 + " runs, as before",
+		},
+		"the same once more": {do: "deploy " + v1, after: map[string]string{"states": "\n"}},
+		"a rollback that fails": {
+			do:    "rollback",
+			after: map[string]string{"states": "rollback_paused\n", "running": v1 + " Running 5 seconds ago\n"},
+			code:  4, says: "not each task runs " + v1,
+		},
+		"a rollback to what runs": {
+			do: "rollback", before: map[string]string{"previous": "{1}\n"},
+			code: 1, says: "that is the one which runs",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			put := func(dir string, files map[string]string) {
+				for name, text := range files {
+					flow.WriteFile(t, dir, name, text)
+				}
+			}
+			put(dir, map[string]string{
+				"states": "completed\n", "image": v1, "spec": "{1}\n", "previous": "{0}\n", "running": running,
+				"shutdown": "",
+			})
+			put(dir, c.before)
+			if err := os.Mkdir(filepath.Join(dir, "after"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			put(filepath.Join(dir, "after"), c.after)
+			if err := os.Chmod(flow.WriteFile(t, dir, "docker", docker), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command("dash", append([]string{"swarm.sh"}, strings.Fields(c.do)...)...)
+			cmd.Env = append(os.Environ(), "DOCKER="+filepath.Join(dir, "docker"), "SAYS="+dir)
+			said, code := flow.Run(t, cmd)
+			if code != c.code || !strings.Contains(said, c.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, c.code, c.says, said)
+			}
+		})
+	}
+}
