@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/baton-go/baton/drain/internal/controlsock"
 )
@@ -23,9 +24,10 @@ func (sys *system) openControl(path string, log *slog.Logger) (*controlsock.Sock
 	if passed != nil {
 		defer passed.Close()
 	}
-	sock, err := controlsock.Open(path, passed, log)
+	sock, err := controlsock.Open(path, passed, slices.Contains(sys.others, path), log)
 	if err != nil {
 		return nil, err
 	}
+	sys.control = sock
 	return sock, sock.PassOn(func(f *os.File) error { return sys.files.AddFile(controlName+path, f) })
 }

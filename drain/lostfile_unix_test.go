@@ -4,6 +4,7 @@ package drain_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -25,6 +26,54 @@ func TestASwapPutsTheFileOfAUnixSocketBack(t *testing.T) {
 	if _, err := os.Stat(s.plan.Addr); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the end: %v", err)
 	}
+	s.wantNothingLost()
+}
+
+// Another program's socket is in the place of the service's own: a swap says so, and leaves it alone. When that program
+// is gone, the next swap puts the service's own back.
+func TestASwapSaysWhatIsAnothers(t *testing.T) {
+	gram := socketPath(t)
+	s := start(t, plan{Network: "unix", Addr: socketPath(t), Datagrams: [][2]string{{"unixgram", gram}}}, withControl)
+	c := s.connect()
+	paths := []string{s.plan.Addr, s.plan.Control, gram}
+	var others []io.Closer
+	for _, path := range paths {
+		must(t, os.Remove(path))
+		if path == gram {
+			pc := have(net.ListenPacket("unixgram", path))(t)
+			others = append(others, pc)
+			continue
+		}
+		ln := have(net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}))(t)
+		ln.SetUnlinkOnClose(false)
+		others = append(others, ln)
+	}
+	before := make(map[string]os.FileInfo)
+	for _, path := range paths {
+		before[path] = have(os.Lstat(path))(t)
+	}
+	var main record
+	for range 2 { // the generation after knows it, too
+		main = s.swap()
+		s.wantAlone(main.PID)
+		s.wantAnswerOn(c, main.PID)
+	}
+	for _, path := range paths {
+		s.awaitLine("level=WARN", path, "another program")
+		if now, err := os.Lstat(path); err != nil || !os.SameFile(now, before[path]) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, other := range others {
+		must(t, other.Close())
+	}
+	must(t, os.Remove(gram))
+	main = s.swap()
+	s.wantServed(main.PID)
+	if _, err := os.Lstat(s.plan.Addr); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after the end: %v", err)
+	}
+	s.wantNoControl()
 	s.wantNothingLost()
 }
 

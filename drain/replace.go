@@ -84,7 +84,7 @@ func (r *runner) sayHello(h helloAsked) func() error {
 		Kind: kindHello, Protocol: r.cfg.speaks(), Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
 		Held: r.set.Held(), Score: process.Score(),
 		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
-		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(),
+		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(), Strange: h.strange,
 	})
 	if err != nil {
 		return func() error { return err }

@@ -56,9 +56,10 @@ type (
 	// helloAsked asks for hello to be said over a link. The answer does so, or says that the child is not wanted any
 	// more.
 	helloAsked struct {
-		sw    *swap
-		near  *link.Link
-		reply chan func() error
+		sw      *swap
+		near    *link.Link
+		strange []string // see Files.Strange
+		reply   chan func() error
 	}
 	childStarted struct {
 		sw    *swap
@@ -126,7 +127,7 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 		return err
 	}
 	defer far.Close()
-	hello := helloAsked{sw, near, make(chan func() error, 1)}
+	hello := helloAsked{sw, near, sys.strange(), make(chan func() error, 1)}
 	if err = errNotStarted; in.post(hello) {
 		err = (<-hello.reply)() // this process may be killed the moment after the start
 	}

@@ -43,11 +43,12 @@ func (*system) part() part   { return part{} }
 
 func (*system) scorePart(*slog.Logger) part { return part{} }
 
-func (*system) letGo(bool) {}
-func (*system) over()      {}
+func (*system) letGo(bool)        {}
+func (*system) strange() []string { return nil }
+func (*system) over()             {}
 
 func (*system) keeper() (*os.File, error) { return nil, nil }
 
 func (*system) openControl(path string, log *slog.Logger) (*controlsock.Socket, error) {
-	return controlsock.Open(path, nil, log)
+	return controlsock.Open(path, nil, false, log)
 }

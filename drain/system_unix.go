@@ -10,6 +10,7 @@ import (
 
 	"github.com/cloudflare/tableflip"
 
+	"github.com/baton-go/baton/drain/internal/controlsock"
 	"github.com/baton-go/baton/drain/internal/keeper"
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/process"
@@ -39,6 +40,8 @@ type system struct {
 	sockets  []listener.Inherited
 	tickets  []tlsconf.TicketKey
 	holders  []holder // of functions of Lead, besides that one
+	others   []string // of that one: see Files.Strange
+	control  *controlsock.Socket
 }
 
 // inherits tells whether another process has started this one to take over.
@@ -93,7 +96,8 @@ func (sys *system) predecessor() (*link.Link, message, error) {
 		return nil, hello, fmt.Errorf("drain: the old generation did not say hello: %w", err)
 	}
 	sys.held, sys.score, sys.pulled, sys.ports = hello.Held, hello.Score, hello.Pulled, hello.Ports
-	sys.tickets, sys.holders = hello.TicketKeys, hello.Holders
+	sys.tickets, sys.holders, sys.others = hello.TicketKeys, hello.Holders, hello.Strange
+	sys.files.Strangers(hello.Strange)
 	sys.group = process.Group(hello.PID)
 	process.Self.NameDir(hello.Dir)
 	return l, hello, nil
@@ -107,6 +111,15 @@ func (sys *system) startChild(far *os.File, held func() bool, settle func()) (ch
 		Stdio: process.Self.Stdio,
 		Files: sys.files, Also: map[string]*os.File{linkName: far}, Held: held, Settle: settle,
 	})
+}
+
+// strange returns the paths of unix sockets, the one for commands too, whose files are others'.
+func (sys *system) strange() []string {
+	all := sys.files.Strange()
+	if sys.control != nil && !sys.control.There() {
+		all = append(all, sys.control.Path)
+	}
+	return all
 }
 
 // dir is the name of the folder in which the next generation is started.

@@ -71,6 +71,7 @@ type message struct {
 	Signal     machine.Verb        `json:"signal,omitempty"`    // of forward; Generation is the one to which it came
 	Dir        string              `json:"dir,omitempty"`       // of hello: see process.Origin.Dir
 	Score      string              `json:"score,omitempty"`     // of hello: see process.Score
+	Strange    []string            `json:"strange,omitempty"`   // of hello: unix sockets whose files are others'
 	Unused     []string            `json:"unused,omitempty"`    // of serving: see listener.Set.Unclaimed
 	Holders    []holder            `json:"holders,omitempty"`   // of hello and promoted: see Lead
 

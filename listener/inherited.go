@@ -82,6 +82,12 @@ func (p *inheritedSocket) reachable() bool {
 	return strings.HasPrefix(path, "@") || isSocket(path)
 }
 
+// isStrange tells whether another program has put its file in the place of an inherited unix socket's.
+func isStrange(fds any, path string) bool {
+	f, ok := fds.(interface{ IsStrange(path string) bool })
+	return ok && f.IsStrange(path)
+}
+
 func isSocket(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.Mode().Type() == fs.ModeSocket

@@ -29,7 +29,7 @@ import (
 // the inherited one as long. See Unclaimed.
 //
 // A unix socket's file that nobody listens on any more is replaced. Where the file of an inherited one
-// is gone, a new socket takes its place, if it can: the inherited one is unclaimed.
+// is gone, or another's, a new socket takes its place, if it can: the inherited one is unclaimed.
 //
 // What Accept returns is no *net.TCPConn or *net.UnixConn: such type assertions fail. It has
 // CloseWrite, SyscallConn, NetConn and, for TCP, ReadFrom. NetConn returns the *net.TCPConn or *net.UnixConn. Only
@@ -131,7 +131,10 @@ func inheritOrOpen[T io.Closer](s *Set, network, address string, w socketKind[T]
 	if err != nil {
 		return socket, false, err
 	}
-	lost := network == "unix" && s.isLost(p, address)
+	lost := place.IsUnix(network) && s.isLost(p, address)
+	if lost && network == "unixgram" {
+		p, lost = s.replace(p, address, errStays), false
+	}
 	if p == nil || lost {
 		socket, err = w.open()
 		if err != nil && place.IsUnix(network) && removeStale(network, address, err) {

@@ -125,7 +125,8 @@ func (s *Set) dropUnclaimed() {
 	}
 	s.mu.Unlock()
 	for _, h := range gone {
-		if place.IsUnix(h.Network) && isSocket(h.Address) && !slices.ContainsFunc(paths, h.sameFile) {
+		if place.IsUnix(h.Network) && isSocket(h.Address) && !isStrange(s.cfg.Fds, h.Address) &&
+			!slices.ContainsFunc(paths, h.sameFile) {
 			_ = os.Remove(h.Address)
 		}
 	}

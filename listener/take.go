@@ -181,28 +181,36 @@ func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*
 	return p, nil
 }
 
-// isLost tells whether p is an inherited unix socket whose file somebody has removed. That of a service manager is the
-// manager's to make again.
+// isLost tells whether p is an inherited unix socket whose file somebody has removed, or put another in its place. That
+// of a service manager is the manager's to make again.
 func (s *Set) isLost(p *inheritedSocket, address string) bool {
 	if p == nil || p.from == nil || p.from.copy != nil || strings.HasPrefix(address, "@") {
 		return false
 	}
 	name := s.stored["unix "+address]
 	_, err := os.Stat(address)
-	return errors.Is(err, fs.ErrNotExist) && (name == "" || strings.HasPrefix(name, storePrefix))
+	return (errors.Is(err, fs.ErrNotExist) || isStrange(s.cfg.Fds, address)) &&
+		(name == "" || strings.HasPrefix(name, storePrefix))
 }
+
+// errStays is why a packet socket is not replaced: who follows would not have what is in its queue.
+var errStays = errors.New("a socket of datagrams stays as it is; restart the service")
 
 // replace is called with what is lost when a new socket has taken its place, unless err says why that can't be. It
 // returns the one to go on with, nil for the new one. The process before this one serves the clients in the queue of
 // the other, see Unclaimed.
 func (s *Set) replace(p *inheritedSocket, address string, err error) *inheritedSocket {
 	if err != nil {
-		go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q is gone, so no client can connect, and "+
-			"can't be made again: %w%s", address, bare(err), Cure("unix", address, err)))
+		cure := Cure("unix", address, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			cure = "; stop the program that listens there now, and swap once more"
+		}
+		go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q is gone, or another program's, so no "+
+			"client can connect, and can't be made again: %w%s", address, bare(err), cure))
 		return p
 	}
-	go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q was gone, so no client could connect: this "+
-		"process listens anew; keep what clears its folder away from it", address))
+	go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q was gone, or another program's, so no client "+
+		"could connect: this process listens anew; keep others away from its folder", address))
 	s.inherited = append(s.inherited, p.from)
 	s.rename("unix "+address, "lost "+address) // for Keep to take out of the store
 	p.close()

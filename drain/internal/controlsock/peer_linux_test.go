@@ -39,7 +39,7 @@ func TestAcceptTurnsOthersAway(t *testing.T) {
 	}
 	path := place(t)
 	var log bytes.Buffer
-	s, err := Open(path, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := Open(path, nil, false, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ type Socket struct {
 }
 
 // Open returns an error: this system does not tell the user of a client.
-func Open(string, *os.File, *slog.Logger) (*Socket, error) { return nil, errNone }
+func Open(string, *os.File, bool, *slog.Logger) (*Socket, error) { return nil, errNone }
 
 // There returns false.
 func (*Socket) There() bool { return false }

@@ -28,20 +28,19 @@ type Socket struct {
 }
 
 // Open returns the socket that was passed on, if its file still exists, or a new one. The caller
-// closes passed, which may be nil. A client of another user is turned away, with a line in the log.
-func Open(path string, passed *os.File, log *slog.Logger) (s *Socket, err error) {
+// closes passed, which may be nil. Strange tells that the file is another program's: while that lives, it stays. That
+// is a line in the log, and so is a client of another user, who is turned away.
+func Open(path string, passed *os.File, strange bool, log *slog.Logger) (s *Socket, err error) {
 	if err := checkFolder(path); err != nil {
 		return nil, err
 	}
 	s = &Socket{Path: path}
-	if passed != nil {
-		if s.file, err = os.Lstat(path); err == nil { // without a file, no client could reach it
-			ln, err := net.FileListener(passed)
-			if err != nil {
-				return nil, wrong("%w", err)
-			}
-			s.bare = ln.(*net.UnixListener)
+	if passed != nil && s.stays(strange, log) {
+		ln, err := net.FileListener(passed)
+		if err != nil {
+			return nil, wrong("%w", err)
 		}
+		s.bare = ln.(*net.UnixListener)
 	}
 	if s.bare == nil {
 		if err := Check(path); err != nil {
@@ -58,6 +57,20 @@ func Open(path string, passed *os.File, log *slog.Logger) (s *Socket, err error)
 	}
 	s.Listener = &peerCredListener{s.bare, log}
 	return s, nil
+}
+
+// stays tells whether what was passed is used: without a file, no client could reach it.
+func (s *Socket) stays(strange bool, log *slog.Logger) bool {
+	info, err := os.Lstat(s.Path)
+	if err != nil || !strange {
+		s.file = info
+		return err == nil
+	}
+	err = Check(s.Path)
+	if err != nil {
+		log.Warn("the control socket's file is another program's, so no command comes here", "err", err)
+	}
+	return err != nil
 }
 
 // fail ends s, and says why it can't be.

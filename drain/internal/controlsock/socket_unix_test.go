@@ -35,7 +35,7 @@ func place(t *testing.T) string {
 
 func open(t *testing.T, path string, passed *os.File) *Socket {
 	t.Helper()
-	s, err := Open(path, passed, slog.New(slog.DiscardHandler))
+	s, err := Open(path, passed, false, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestPathThatCantBe(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path, err := Clean(c.path)
 			if err == nil {
-				_, err = Open(path, nil, slog.Default())
+				_, err = Open(path, nil, false, slog.Default())
 				if wrong := Check(path); wrong == nil && c.name != "in proc" { // which tells no earlier
 					t.Error("Check finds nothing")
 				}
@@ -264,7 +264,7 @@ func TestFolderOfOthers(t *testing.T) {
 				os.Chmod(filepath.Dir(dir), c.above)); err != nil {
 				t.Fatal(err)
 			}
-			again, err := Open(s.Path, passed, slog.Default())
+			again, err := Open(s.Path, passed, false, slog.Default())
 			if c.word == "" {
 				if err != nil {
 					t.Fatal(err)

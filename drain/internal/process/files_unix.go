@@ -35,7 +35,8 @@ type Files struct {
 	mu        sync.Mutex // guards what follows
 	inherited map[Name]int
 	used      map[Name]int
-	made      map[Name]os.FileInfo // the files of unix sockets, as they were then: others may be there by now
+	made      map[Name]os.FileInfo   // the files of unix sockets, as they were then: others may be there by now
+	strange   map[string]os.FileInfo // files of others in the places of such, by their paths
 	closed    bool
 	children  int // that have what is passed on, and may fail
 }
@@ -137,8 +138,46 @@ func (f *Files) add(name Name, conn syscall.Conn) error {
 		}
 	}
 	f.used[name] = copied
-	f.made[name], _ = os.Stat(name.path())
+	if f.made[name], _ = os.Stat(name.path()); f.isStrange(name.path()) {
+		delete(f.made, name)
+	}
 	return nil
+}
+
+// Strange returns the paths of unix sockets in whose places others have put files.
+func (f *Files) Strange() (paths []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name := range f.used {
+		if info, err := os.Stat(name.path()); err == nil && !os.SameFile(info, f.made[name]) {
+			paths = append(paths, name.path())
+		}
+	}
+	return paths
+}
+
+// Strangers tells what Strange has returned in the process that has started this one.
+func (f *Files) Strangers(paths []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.strange = make(map[string]os.FileInfo)
+	for _, path := range paths {
+		f.strange[path], _ = os.Stat(path)
+	}
+}
+
+// IsStrange tells whether what is there is another's still.
+func (f *Files) IsStrange(path string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.isStrange(path)
+}
+
+// isStrange compares times, too: the file system may give the number of a file that is gone to the next one.
+func (f *Files) isStrange(path string) bool {
+	info, err := os.Stat(path)
+	was := f.strange[path]
+	return err == nil && os.SameFile(info, was) && info.ModTime().Equal(was.ModTime())
 }
 
 // DropListener closes the copy of a listener, and removes its file if it has one: nobody is to listen there.
