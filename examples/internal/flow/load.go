@@ -39,7 +39,7 @@ func NewLoadBy(t testing.TB, dial func() (net.Conn, error), host string, keep, f
 	l := &Load{t: t, by: map[string]int{}}
 	l.Client = draintest.Client{Addr: host, Dial: dial, Timeout: Patience}
 	l.Keep, l.Fresh = keep, fresh
-	l.Think = func(draintest.Result) time.Duration { return rand.N(80 * time.Millisecond) }
+	l.Think = func(draintest.Result) time.Duration { return rand.N(200 * time.Millisecond) }
 	l.Each = func(r draintest.Result) {
 		if r.Err == nil {
 			l.mu.Lock()

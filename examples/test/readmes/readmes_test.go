@@ -304,7 +304,7 @@ func (s *session) follow(b block) {
 	fmt.Fprintf(s.input, "source %s </dev/null >%[1]s.out 2>&1; : >%[1]s.done\n", filepath.Join(s.inside, base))
 	done := func() bool { _, err := os.Stat(name + ".done"); return err == nil }
 	said, since := int64(0), time.Now()
-	for ; !done(); time.Sleep(5 * time.Millisecond) {
+	for ; !done(); time.Sleep(20 * time.Millisecond) {
 		if info, err := os.Stat(name + ".out"); err == nil && info.Size() > said {
 			said, since = info.Size(), time.Now()
 		}
