@@ -77,7 +77,7 @@ func TestClientsAskForPing(t *testing.T) {
 				return "GET /ping HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
 			})
 			load := flow.NewLoad(t, s.Addr, 4, 2)
-			load.Flows(2000)
+			load.Flows(800)
 			succeeds(t, begin(t, s.a, "stop"))
 			outBeforeDraining(t, s.a, s.balancer)
 			if late := draining(t, s.a).Sub(s.event("a", "DOWN")); late > 2*time.Second+slack {
@@ -134,7 +134,7 @@ func TestOutsiders(t *testing.T) {
 		known(t, s.a, host)
 		meanwhile(t, s.a.Addr, random(200*time.Millisecond), func() string { return get(fmt.Sprint(rand.Int())) })
 		load := flow.NewLoad(t, s.Addr, 4, 2)
-		load.Flows(1000)
+		load.Flows(400)
 		ask(s.a.Addr, get("curl"))
 		succeeds(t, begin(t, s.a, "stop"))
 		outBeforeDraining(t, s.a, s.balancer)
