@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/internal/later"
 )
 
 // Main is the main function of a service. It adds the flags of cfg to flag.CommandLine, parses the
@@ -40,6 +41,7 @@ func (f *Flags) main(cfg *drain.Config, run func(cfg drain.Config) error) error 
 	if done, err := f.Command(context.Background(), os.Stdout); done || err != nil {
 		return err
 	}
+	later.Explain = f.Explain
 	return run(*cfg)
 }
 

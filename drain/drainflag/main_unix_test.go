@@ -123,7 +123,11 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	env := "APP_CONTROL=" + filepath.Join(dir, "s") + " APP_PULL_MAX=1ns"
+	pids := filepath.Join(dir, "pids")
+	if err := os.Mkdir(pids, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env := "APP_CONTROL=" + filepath.Join(dir, "s") + " APP_PULL_MAX=1ns APP_PIDFILE=" + filepath.Join(pids, "pid")
 	service := app(env, "-drain-timeout", "10s")
 	stdout, err := service.StdoutPipe()
 	if err != nil {
@@ -171,6 +175,15 @@ func TestCommands(t *testing.T) {
 	if out, errs, code := run(t, env, "-s", "metrics"); code != 0 || !strings.Contains(out, "baton_swaps_total") {
 		t.Errorf("-s metrics: exit code %d, %q %q", code, out, errs)
 	}
+	if err := os.RemoveAll(pids); err != nil {
+		t.Fatal(err)
+	}
+	named := func(text string) bool {
+		return strings.Contains(text, "-pidfile: can't write") && !strings.Contains(text, "Config.PIDFile")
+	}
+	if _, errs, code := run(t, env, "-s", "reload"); code != 1 || !named(errs) {
+		t.Errorf("-s reload without the folder of the PID file: exit code %d, %q", code, errs)
+	}
 	tell("stop")
 	if _, errs, code := run(t, env, "-s", "stop"); code != 1 || !strings.Contains(errs, "does the service run") {
 		t.Errorf("-s stop of a stopped service: exit code %d, %q", code, errs)
@@ -183,6 +196,9 @@ func TestCommands(t *testing.T) {
 	}
 	if returned != 3 {
 		t.Errorf("main has returned in %d of 3 generations", returned)
+	}
+	if !named(log.String()) {
+		t.Errorf("the log names no flag, or a field: %s", log.String())
 	}
 }
 

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// Explain gives an error the words of those who have set what it is about, such as flags; nil: they are right. It is
+// set before anything is logged.
+var Explain func(error) error
+
 // readable makes a value one that reads the same in all formats: slog's JSON has durations in nanoseconds, and a signal
 // prints itself in lower case ("hangup") or as a number.
 func readable(a slog.Attr) slog.Attr {
@@ -14,6 +18,10 @@ func readable(a slog.Attr) slog.Attr {
 		a.Value = slog.StringValue(span(v))
 	case os.Signal:
 		a.Value = slog.StringValue(SignalName(v))
+	case error:
+		if Explain != nil {
+			a.Value = slog.AnyValue(Explain(v))
+		}
 	}
 	return a
 }
