@@ -42,7 +42,7 @@ func (r *runner) do(effect machine.Effect) {
 	case machine.SayFailed:
 		r.others.parent.send(message{Kind: kindFailed, Reason: cut(e.Reason)})
 	case machine.Die:
-		r.die(e.Signal)
+		r.dieBy = e.Signal
 
 	case machine.BeginSwap:
 		r.beginSwap(e.Attempt)

@@ -99,7 +99,7 @@ func leaving(s *machine.State) (is []error) {
 	if s.Stopping || s.Phase == machine.Stopped {
 		is = append(is, ErrStopped)
 	}
-	if s.Phase == machine.Draining || s.Phase == machine.Stopped {
+	if s.Phase.Ends() {
 		is = append(is, ErrDraining)
 	}
 	return is

@@ -182,15 +182,26 @@ func (r *runner) callHook(err error) {
 	}()
 }
 
-// finish is the last thing the loop does.
+// closed: what could be open is closed, and all that is left is to say so.
+type closed machine.Finish
+
+// finish closes what is open, which may wait for others.
 func (r *runner) finish(e machine.Finish) {
 	if r.drain.deadline != nil {
 		r.drain.deadline.Stop()
 	}
 	r.farewell.Begin(0, 0)
-	r.set.Close()
-	r.work.End()
-	r.servers.close()
+	go func() {
+		r.set.Close()
+		r.work.End()
+		r.servers.close()
+		r.post(closed(e))
+	}()
+}
+
+// conclude is the last thing the loop does.
+func (r *runner) conclude(e closed) {
+	r.closed = true
 	if e.Kill && r.swap.child != nil {
 		r.swap.child.Kill()
 	}
@@ -212,10 +223,13 @@ func (r *runner) finish(e machine.Finish) {
 	}
 	r.tell(EventKind(e.Kind), level, e.Message, e.Err, r.sum(e)...)
 	r.cancel()
+	if r.dieBy != nil {
+		r.die(r.dieBy)
+	}
 }
 
 // sum is what the last line of a generation has: of the swap that replaces it, of the stop, and what it has lost.
-func (r *runner) sum(e machine.Finish) []any {
+func (r *runner) sum(e closed) []any {
 	n, now := r.set.Counts(), time.Now()
 	about := append([]any{"lost", n.Lost}, some("cut_off", n.CutOff, "part", n.Part, "junk", n.Junk)...)
 	switch {

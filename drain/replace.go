@@ -108,7 +108,8 @@ func (r *runner) childSpeaks(e childSpeaks) {
 // vain, unless another has its end of the link: it has handed over in turn.
 func (r *runner) childServes(e childServes) {
 	sw := e.sw
-	doubtful := r.swap != sw || r.state.Child.Over() || r.state.Child.Phase == lifecycle.Dying
+	doubtful := r.swap != sw || r.state.Phase == machine.Stopped || r.state.Child.Over() ||
+		r.state.Child.Phase == lifecycle.Dying
 	if sw.child != nil && !doubtful && !sw.link.Hung() && sw.child.Release() {
 		sw.unused = e.unused
 		r.step(machine.Child{Attempt: sw.attempt, Event: lifecycle.ChildServes})
@@ -296,7 +297,7 @@ func (r *runner) pullAnswer() pullAnswer {
 	switch {
 	case r.pull != nil:
 		return pullAnswer{noticed: r.pull.noticed, over: r.pull.ctx.Done()}
-	case r.state.Phase == machine.Draining:
+	case r.state.Phase.Ends():
 		err := refused("drain: pull: this generation is draining; ask the main one", leaving(&r.state)...)
 		return pullAnswer{err: err}
 	}

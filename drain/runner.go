@@ -3,6 +3,7 @@ package drain
 import (
 	"context"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -60,7 +61,9 @@ type runner struct {
 	last    Peer // of the reports
 	waiting waiting
 
-	undecided bool // see awaitLetGo
+	undecided bool      // see awaitLetGo
+	closed    bool      // the end
+	dieBy     os.Signal // at the end
 
 	endWait context.CancelFunc // ends what a new generation waits for: the rest of probation, then the old one's word
 }
@@ -79,14 +82,18 @@ type (
 )
 
 func (r *runner) loop() {
-	for r.state.Phase != machine.Stopped {
+	for !r.closed {
+		arrivals := r.signals.arrivals
+		if r.state.Phase == machine.Stopped {
+			arrivals = nil // sayLast heeds them
+		}
 		select {
 		case e := <-r.events:
 			if r.answer(e) {
 				continue // nothing has changed
 			}
 			r.heed(e)
-		case a := <-r.signals.arrivals:
+		case a := <-arrivals:
 			if a.hangup {
 				r.cfg.Logger.Info("the terminal is closed: stopping")
 				r.step(machine.Asked{Verb: machine.Stop}) // which several of them ask for once
@@ -170,7 +177,7 @@ func (r *runner) heed(e any) {
 		r.step(machine.Asked{Verb: machine.Restore})
 		e <- err
 	case leadAdded:
-		if r.state.Phase == machine.Draining {
+		if r.state.Phase.Ends() {
 			e.reply <- akin(ErrDraining, leaving(&r.state)...)
 		} else {
 			e.reply <- r.leads.add(e.lead)
@@ -226,13 +233,15 @@ func (r *runner) heed(e any) {
 			Extra: r.extra(e.sw)})
 	case watchdogDue:
 		err := e.err
-		if r.state.Phase == machine.Draining { // when the servers take nothing any more
+		if r.state.Phase.Ends() { // when the servers take nothing any more
 			err = nil
 		}
 		if err != nil {
 			r.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(r.state.Phase))
 		}
 		e.reply <- r.manager.alive(err)
+	case closed:
+		r.conclude(e)
 	case workWaited:
 		if r.drain.cut != nil {
 			r.step(machine.CutOffDone{Err: r.cutError()})

@@ -45,6 +45,9 @@ const (
 // Serves tells whether a generation in this phase is the main one, and takes what is new.
 func (p Phase) Serves() bool { return p == Ready || p == Pulled || p == Swapping }
 
+// Ends tells of the phases in which a service begins nothing more.
+func (p Phase) Ends() bool { return p == Draining || p == Stopped }
+
 // The times that the machine goes by, besides those of the configuration.
 const (
 	// KillGrace is how long a process that is told to leave may take before it is killed, or what it has is cut off.

@@ -93,7 +93,7 @@ func New(set Setting, now time.Time) State {
 func (s State) Replaced() bool { return s.Swap && s.Child.Phase == lifecycle.Retired }
 
 // Leaves tells whether this generation takes nothing new, or is about to.
-func (s State) Leaves() bool { return s.Stopping || s.Phase == Draining || s.Phase == Stopped }
+func (s State) Leaves() bool { return s.Stopping || s.Phase.Ends() }
 
 // Leads tells whether this generation may begin what one generation does at a time: it is the main
 // one, and no other has been told that it is.
