@@ -171,3 +171,32 @@ func BenchmarkReadDatagram(b *testing.B) {
 		})
 	}
 }
+
+// A reader that is slow to come back may find the gate open again. It was told to wait, and is not at its deadline.
+func TestAReaderThatIsLateGoesOn(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := New(pc, Config{Open: true})
+	defer g.Close()
+	for _, own := range []bool{false, true} {
+		calls := 0
+		if own {
+			_ = g.setReadDeadline(time.Unix(1, 0))
+		}
+		err := g.read(func() error {
+			if calls++; calls > 1 {
+				return nil
+			}
+			ctx, over := context.WithCancel(t.Context())
+			over()
+			g.Pass(ctx, Paused)
+			g.Resume()
+			return os.ErrDeadlineExceeded
+		})
+		if errors.Is(err, os.ErrDeadlineExceeded) != own {
+			t.Errorf("a deadline of its own: %v; the read ends with %v after %d calls", own, err, calls)
+		}
+	}
+}

@@ -127,8 +127,9 @@ func (g *Gate) leave(err error) (again bool) {
 	g.inside--
 	tried := g.trying
 	g.trying = false
-	if g.state == Open {
-		return false
+	if g.state == Open { // it may be so again, after a pause that has ended the read
+		own := !g.deadline.IsZero() && !time.Now().Before(g.deadline)
+		return errors.Is(err, os.ErrDeadlineExceeded) && !own
 	}
 	if g.inside == 0 && g.left != nil {
 		close(g.left)
