@@ -34,7 +34,10 @@ import (
 // version tells the builds apart: go build -ldflags "-X main.version=v2".
 var version = "dev"
 
-const maxMessage = 64 << 10 // bytes
+const (
+	maxMessage = 64 << 10        // bytes
+	last       = 5 * time.Second // that a client has for the end of its stream: it may be asleep, and read nothing
+)
 
 var (
 	addr = flag.String("addr", "127.0.0.1:8080", "listen on this `host:port`")
@@ -93,6 +96,7 @@ func (h *history) serveEvents(w http.ResponseWriter, r *http.Request) {
 	// client that has got none yet come back to where it was.
 	_, _ = fmt.Fprintf(w, "retry: 10\nid: %d\n\n", seen)
 	out := http.NewResponseController(w)
+	defer context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Now().Add(last)) })()
 	for {
 		messages, grown := h.after(seen)
 		for _, m := range messages {

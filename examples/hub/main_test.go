@@ -119,6 +119,46 @@ func TestEachMessageIsDeliveredOnce(t *testing.T) {
 	all.Wait()
 }
 
+// TestWhoReadsNothingHoldsNothingUp: a laptop that sleeps has its stream still, and its buffers are full.
+func TestWhoReadsNothingHoldsNothingUp(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	address := freePort(t)
+	service := drain.Client{Socket: filepath.Join(t.TempDir(), "control")}
+	cmd := exec.CommandContext(ctx, os.Args[0], "-addr", address, "-control", service.Socket, "-drain-timeout", "1h")
+	cmd.Env = append(os.Environ(), "SERVE=1")
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := service.Status(ctx); err != nil; _, err = service.Status(ctx) {
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	asleep, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asleep.Close()
+	_, _ = fmt.Fprint(asleep, "GET /events HTTP/1.1\r\nHost: hub\r\nLast-Event-ID: 0\r\n\r\n")
+	if _, err := bufio.NewReaderSize(asleep, 16).ReadByte(); err != nil {
+		t.Fatal(err)
+	}
+	body := `"` + strings.Repeat("x", maxMessage-2) + `"`
+	for range 500 { // more than both ends' buffers have room for
+		resp, err := http.Post("http://"+address+"/publish", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+	}
+	if err := errors.Join(service.Stop(ctx), cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
 // subscriber is an EventSource.
 type subscriber struct {
 	url              string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 const (
 	interval = 20 * time.Millisecond
 	memory   = time.Minute // how far back a client may ask
+
+	last = 5 * time.Second // that a client has for the end of its stream: it may be asleep, and read nothing
 )
 
 // now is the number of the newest event. Every process that serves them has the
@@ -23,13 +26,15 @@ func now() int64 { return time.Now().UnixNano() / int64(interval) }
 func events(c *gin.Context) {
 	ctx := drain.Context(c.Request.Context())
 	next := now() + 1
-	if last, err := strconv.ParseInt(c.GetHeader("Last-Event-ID"), 10, 64); err == nil {
-		next = max(last+1, next-int64(memory/interval))
+	if seen, err := strconv.ParseInt(c.GetHeader("Last-Event-ID"), 10, 64); err == nil {
+		next = max(seen+1, next-int64(memory/interval))
 	}
 	c.Header("Content-Type", "text/event-stream")
 	c.Header("Cache-Control", "no-store")
 	c.Status(http.StatusOK)
 	_, _ = fmt.Fprint(c.Writer, "retry: 100\n\n") // browsers come back after that many ms; their default is seconds
+	out := http.NewResponseController(c.Writer)
+	defer context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Now().Add(last)) })()
 	for {
 		for ; next <= now(); next++ {
 			_, _ = fmt.Fprintf(c.Writer, "id: %d\ndata: %[1]d\n\n", next)
