@@ -13,6 +13,7 @@ import (
 
 // What a client has begun and doesn't finish holds nothing up for longer than a grace, ends without a word, and counts.
 func TestWhatIsBegunHasOneGrace(t *testing.T) {
+	t.Parallel()
 	const head = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	type counts struct{ part, junk int64 }
 	for _, x := range []struct {
@@ -41,6 +42,7 @@ func TestWhatIsBegunHasOneGrace(t *testing.T) {
 	} {
 		for _, moves := range []bool{false, true} {
 			t.Run(x.name, func(t *testing.T) {
+				t.Parallel()
 				const grace = 40 * time.Millisecond
 				one := next(t, nil, &http.Server{})
 				if x.secure {
@@ -130,6 +132,7 @@ func TestHTTP2OfAHandlerHasOneGraceToBegin(t *testing.T) {
 
 // A listener that nobody serves holds no departure; the ledger knows of the requests there.
 func TestListenerThatNobodyServes(t *testing.T) {
+	t.Parallel()
 	for _, network := range []string{"tcp", "unix"} {
 		set := New(Config{})
 		address := "127.0.0.1:0"

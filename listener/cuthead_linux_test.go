@@ -13,6 +13,7 @@ import (
 // The server's buffer cuts the next request in two at any byte. The ledger counts it behind the last answer
 // all the same.
 func TestRequestThatTheBufferCutsIsCounted(t *testing.T) {
+	t.Parallel()
 	const following = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, x := range []struct {
 		name, head, body, behind string

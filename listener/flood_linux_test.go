@@ -69,10 +69,10 @@ func TestFloodsHoldNobody(t *testing.T) {
 				return n.HTTP2 == clients || n.HTTP2 == 0 &&
 					name != "an ended one"
 			})
-			ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			err := one.set.Leave(ctx, nil, 500*time.Millisecond)
+			err := one.set.Leave(ctx, nil, 200*time.Millisecond)
 			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}

@@ -163,6 +163,7 @@ func TestConnectionsOfUnknownServersMoveAtRest(t *testing.T) {
 
 // In a stop a client that goes on asking is told, and one that rests is closed after its grace.
 func TestUnknownServersStop(t *testing.T) {
+	t.Parallel()
 	config := certified("http/1.1")
 	for name, around := range map[string][]func(net.Listener) net.Listener{
 		"plain": nil, "limited": {func(ln net.Listener) net.Listener {

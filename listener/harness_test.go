@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,16 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-func init() { handshakeTime = time.Millisecond }
+func TestMain(m *testing.M) {
+	handshakeTime = time.Millisecond
+	flag.Parse()
+	// Tests that are parallel wait for a grace or a deadline, and hardly compute. Fuzzers do.
+	fuzzes := flag.Lookup("test.fuzz").Value.String() != ""
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue && !fuzzes {
+		_ = f.Value.Set(fmt.Sprint(8 * runtime.GOMAXPROCS(0)))
+	}
+	os.Exit(m.Run())
+}
 
 // loopback is an address of this process alone, where all of 127.0.0.0/8 is local. At 127.0.0.1 a client of another
 // test process, which still dials a server that has ended, can reach a generation of this one.

@@ -32,6 +32,7 @@ func (l *lazy) Read(p []byte) (int, error) {
 // A header of the PROXY protocol, in whichever pieces it comes, begins no request: an idle client behind a
 // balancer loses nothing. What it has begun behind the header counts as ever.
 func TestLazyProxyHeaderIsNoPart(t *testing.T) {
+	t.Parallel()
 	const v1 = "PROXY TCP4 127.0.0.1 127.0.0.1 1111 2222\r\n"
 	const v2 = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01\x04\x57\x08\xae"
 	config := certified("http/1.1")

@@ -110,6 +110,7 @@ func TestLedgerHasNoMovedConnection(t *testing.T) {
 // The answer was given and said that it is the last: what the client still sends of a body that nobody wanted
 // is no request.
 func TestLedgerHasNoAnsweredRequest(t *testing.T) {
+	t.Parallel()
 	one := next(t, nil, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 	})})

@@ -54,6 +54,7 @@ func TestLineEndBehindARequestIsNothing(t *testing.T) {
 // With nobody to hand it over to, a line end is nothing either; what else came in the packet of the last
 // request is what it is, under a wrapper too.
 func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		behind     string
 		part, junk int64
@@ -66,9 +67,10 @@ func TestWhatCameBehindARequestIsCountedAsWhatItIs(t *testing.T) {
 	} {
 		for _, how := range []string{"retired", "closed by the server", "cut off"} {
 			t.Run(how, func(t *testing.T) {
+				t.Parallel()
 				srv, want := &http.Server{}, x
 				if how == "closed by the server" {
-					srv.IdleTimeout, srv.ReadHeaderTimeout = 100*time.Millisecond, 100*time.Millisecond
+					srv.IdleTimeout, srv.ReadHeaderTimeout = 500*time.Millisecond, 500*time.Millisecond
 				}
 				one := next(t, nil, srv)
 				c := dial(t, one)
@@ -140,6 +142,7 @@ func TestWhatCameBehindTheLastRequestIsCounted(t *testing.T) {
 
 // What the server has answered, if only by saying that it is malformed, is not lost.
 func TestAnsweredMalformedHeadIsNotLost(t *testing.T) {
+	t.Parallel()
 	for _, encrypted := range []bool{false, true} {
 		for _, before := range []bool{false, true} {
 			for _, head := range []string{

@@ -272,6 +272,7 @@ func TestDatagramsThatAreQueuedAreReadAtTheEnd(t *testing.T) {
 }
 
 func TestReadDeadlineOfPacketSockets(t *testing.T) {
+	t.Parallel()
 	eachPacketNetwork(t, func(t *testing.T, set *Set, pc net.PacketConn, client net.Conn) {
 		past, soon := time.Unix(1, 0), func() time.Time { return time.Now().Add(10 * time.Millisecond) }
 		for _, when := range []string{"before Open", "after Open"} {

@@ -3,3 +3,5 @@
 package listener
 
 const raceEnabled = false
+
+const stride = 1

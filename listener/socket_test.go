@@ -106,6 +106,7 @@ func TestLastCloseServesTheQueueOfTheKernel(t *testing.T) {
 
 // Close takes away the socket from an Accept that is about to return a connection; Leave waits for that one.
 func TestConnectionInTheHandOfAcceptIsSeen(t *testing.T) {
+	t.Parallel()
 	for range 300 {
 		set := New(Config{})
 		ln := mustListen(t, set, "tcp", "127.0.0.1:0")

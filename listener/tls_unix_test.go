@@ -147,6 +147,7 @@ func TestStrangersAtATLSPortEnd(t *testing.T) {
 
 // A client that rests for less than the grace finds its connection open, so that nothing that it sends meets a close.
 func TestTheGraceBeginsWithTheRest(t *testing.T) {
+	t.Parallel()
 	const grace = 200 * time.Millisecond
 	for _, kind := range []string{"plaintext", "TLS"} {
 		t.Run(kind, func(t *testing.T) {

@@ -148,6 +148,7 @@ func piped(nc net.Conn) net.Conn {
 // What wraps a connection, and however it came, the set knows what it does: it is counted, its requests are,
 // it is closed quietly in the grace, an answer while leaving is the last, and nothing is lost.
 func TestWrappedConnections(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name   string
 		around func(net.Listener) net.Listener
@@ -183,6 +184,7 @@ func TestWrappedConnections(t *testing.T) {
 	} {
 		for _, how := range []string{"stop", "swap"} {
 			t.Run(x.name+"/"+how, func(t *testing.T) {
+				t.Parallel()
 				numbers := make(chan int, 8)
 				serve := func(n int, from *generation) *generation {
 					srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -209,7 +211,7 @@ func TestWrappedConnections(t *testing.T) {
 				if how == "swap" {
 					handover = one.handTo(serve(2, one))
 				}
-				wait := one.depart(t, handover, 300*time.Millisecond)
+				wait := one.depart(t, handover, time.Second)
 				asks.send(post("b"))
 				if how == "swap" && x.moves {
 					asks.want("b")
@@ -233,6 +235,7 @@ func TestWrappedConnections(t *testing.T) {
 
 // A listener under crypto/tls, and one over it.
 func TestWrappedTLS(t *testing.T) {
+	t.Parallel()
 	config := certified("http/1.1")
 	limit := func(ln net.Listener) net.Listener {
 		return wrapping{ln, func(nc net.Conn) net.Conn { return &limits{nc, nil} }}
@@ -245,6 +248,7 @@ func TestWrappedTLS(t *testing.T) {
 		"over": func(ln net.Listener) net.Listener { return limit(tls.NewListener(ln, config)) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			one := next(t, nil, &http.Server{}, around)
 			rests, asks, half := dialTLS(t, one), dialTLS(t, one), dial(t, one)
 			for _, c := range []*client{rests, asks} {
@@ -252,7 +256,7 @@ func TestWrappedTLS(t *testing.T) {
 			}
 			half.send("\x16\x03\x01")
 			one.await(t, "not idle", func(n Counts) bool { return n.Idle == 2 && n.Open() == 3 && one.unread() == 0 })
-			wait := one.depart(t, nil, 200*time.Millisecond)
+			wait := one.depart(t, nil, time.Second)
 			asks.send(post(strings.Repeat("b", 100)))
 			asks.wantLast(strings.Repeat("b", 100))
 			rests.wantEnd()
