@@ -77,6 +77,9 @@ func TestClientsBehindABalancerDoNotCountAsIt(t *testing.T) {
 		{rate: 50, same: true, late: true}, {rate: 500, same: true, late: true},
 		{rate: 200, same: true, late: true, regular: true},
 	} {
+		if raced && c.rate >= 200 {
+			continue // a million requests, by the path of the others; make test has them
+		}
 		t.Run(c.String(), func(t *testing.T) {
 			slow := 0
 			healthy := 90 * time.Second // long enough for the probes to stand out

@@ -62,7 +62,7 @@ func serve(cfg drain.Config, addr string) error {
 // app returns the service's command, with env besides the environment of this process.
 func app(env string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), serviceEnv+"=1")
+	cmd.Env = append(os.Environ(), serviceEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, strings.Fields(env)...)
 	return cmd
 }
