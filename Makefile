@@ -1,13 +1,15 @@
 # What there is to run; .ci/run calls the same. It needs Go, and where a target says so, more.
 
 GO ?= go
+MODULE = github.com/baton-go/baton
 MODULES = . examples
 
 # Analysers by version, run from the module proxy: none is a dependency of a module here.
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Each fuzz test with the number of inputs that it gets: some seconds of them on a quiet machine. A time limit instead of a
-# number makes failures by itself, "context deadline exceeded" (golang/go#75804).
+# number makes failures by itself, "context deadline exceeded" (golang/go#75804). Those of a package follow each other: it is
+# built once.
 FUZZERS = \
 	FuzzReceive:./drain/internal/link:5000 \
 	FuzzElder:./drain:1500 \
@@ -85,11 +87,14 @@ fuzz: ## what another process may send, from seeds that nobody chose
 	@forgotten=$$(git grep -hoE '^func Fuzz[A-Za-z0-9]+' -- 'drain/*_test.go' 'listener/*_test.go' 'health/*_test.go' | \
 		sed 's/^func //' | sort | while read -r f; do case " $(FUZZERS)" in *" $$f:"*) ;; *) echo "$$f" ;; esac; done); \
 		[ -z "$$forgotten" ] || { echo "FUZZERS in the Makefile lacks $$forgotten"; exit 1; }
-	@set -e; for f in $(FUZZERS); do \
-		name=$${f%%:*}; rest=$${f#*:}; \
-		said=$$($(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$${rest##*:}x" "$${rest%:*}" 2>&1) || \
-			{ echo "$$said"; exit 1; }; \
-		case $$said in *"no fuzz tests to fuzz"*) echo "$${rest%:*} has no $$name"; exit 1;; esac; echo "$$said" | tail -1; \
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; built=; \
+	for f in $(FUZZERS); do \
+		name=$${f%%:*}; rest=$${f#*:}; pkg=$${rest%:*}; \
+		[ "$$pkg" = "$$built" ] || $(GO) test -c -fuzz . -o "$$dir/test" "$$pkg"; built=$$pkg; \
+		said=$$(cd "$$pkg" && "$$dir/test" -test.run '^$$' -test.fuzz "^$$name\$$" -test.fuzztime "$${rest##*:}x" \
+			-test.fuzzcachedir "$$cache/$(MODULE)/$${pkg#./}" -test.timeout 10m 2>&1) || { echo "$$said"; exit 1; }; \
+		case $$said in *"no fuzz tests to fuzz"*) echo "$$pkg has no $$name"; exit 1;; esac; \
+		echo "$$name" "$$(echo "$$said" | grep '^fuzz: elapsed' | tail -1)"; \
 	done
 
 versions: ## two versions of the library in one swap: needs the history of the repository
