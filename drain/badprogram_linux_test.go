@@ -17,16 +17,16 @@ import (
 
 // family is every process that comes from the service, whatever session or group it has made for itself: each has the
 // variable by which the test binary is a service.
-func (s *service) family() (pids []int) {
+func (s *service) family() (all []int) {
 	s.Helper()
-	for _, p := range procs() {
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid)) // of a zombie it is empty
+	for _, pid := range pids() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)) // of a zombie it is empty
 		if err == nil && bytes.Contains(env, []byte(planEnv+"="+s.planned+"\x00")) {
-			pids = append(pids, p.pid)
+			all = append(all, pid)
 		}
 	}
-	slices.Sort(pids)
-	return pids
+	slices.Sort(all)
+	return all
 }
 
 // wantFamily wants these processes of the service to be left, soon.

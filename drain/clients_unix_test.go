@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -132,7 +131,7 @@ func (s *service) letGo(gen int) bool {
 		}
 		pid = r.PID
 	}
-	return gen < 1 || !slices.Contains(living(s.pgid), pid)
+	return gen < 1 || s.hasExited(pid)
 }
 
 // do calls a method of the main generation's Service and returns its error. The generation before accepts for a moment

@@ -49,6 +49,7 @@ type world struct {
 
 	mu      sync.Mutex // guards what follows
 	records []record
+	said    time.Time     // when the last of them came
 	grown   chan struct{} // closed when records grows, and replaced
 	exits   map[int]chan int
 }

@@ -30,7 +30,7 @@ func TestManagerThatHearsNothingHoldsUpNobody(t *testing.T) {
 		}, false},
 	}, func(t *testing.T, c row) {
 		s := start(t, plan{Extra: "localhost:0"}, func(_ *service, cmd *exec.Cmd) {
-			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+c.socket(t), "WATCHDOG_USEC=2000")
+			cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+c.socket(t), "WATCHDOG_USEC=20000")
 		})
 		l := s.drive(4, time.Millisecond)
 		for range 3 {

@@ -286,7 +286,7 @@ func TestOwnedStateGoesOn(t *testing.T) {
 			if x.streams > 0 {
 				over = s.pushStreams(load[0], 4, x.streams)
 			}
-			for range 10 {
+			for range 5 {
 				s.swap()
 				load[0].settle()
 			}

@@ -1,9 +1,8 @@
 package drain_test
 
 import (
-	"fmt"
+	"bytes"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,22 +47,44 @@ type proc struct {
 	name, state          string
 }
 
-func procs() (all []proc) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+// pids are the processes that this one sees in /proc.
+func pids() (all []int) {
+	dir, err := os.Open("/proc")
 	if err != nil {
 		panic(err)
 	}
-	for _, stat := range stats {
-		text, _ := os.ReadFile(stat)
-		before, rest, _ := strings.Cut(string(text), ") ") // behind the name, which may have anything in it
-		var p proc
-		var group int
-		_, name, _ := strings.Cut(before, "(")
-		if _, err := fmt.Sscan(before, &p.pid); err != nil {
-			continue // it is gone
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			all = append(all, pid)
 		}
-		if _, err := fmt.Sscan(rest, &p.state, &p.parent, &group, &p.session); err == nil {
-			p.name = name
+	}
+	return all
+}
+
+// lookUp is what /proc has of a process, if it is there.
+func lookUp(pid int) (p proc, ok bool) {
+	text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	end := bytes.LastIndexByte(text, ')') // of the name, which may have anything in it
+	_, name, named := bytes.Cut(text[:max(end, 0)], []byte("("))
+	rest := strings.Fields(string(text[end+1:]))
+	if !named || len(rest) < 4 {
+		return p, false // it is gone
+	}
+	p = proc{pid: pid, name: string(name), state: rest[0]}
+	var err, err2 error
+	p.parent, err = strconv.Atoi(rest[1])
+	p.session, err2 = strconv.Atoi(rest[3])
+	return p, err == nil && err2 == nil
+}
+
+func procs() (all []proc) {
+	for _, pid := range pids() {
+		if p, ok := lookUp(pid); ok {
 			all = append(all, p)
 		}
 	}
@@ -74,15 +95,18 @@ func children(pid int) []proc {
 	return slices.DeleteFunc(procs(), func(p proc) bool { return p.parent != pid })
 }
 
-// living returns the processes of a session, zombies excluded.
-func living(session int) (pids []int) {
-	for _, p := range procs() {
-		if p.session == session && p.state != "Z" && p.state != "X" {
-			pids = append(pids, p.pid)
+// living returns the processes of a session, zombies excluded. Tests ask for it often: it opens no file of others.
+func living(session int) (alive []int) {
+	for _, pid := range pids() {
+		if sid, err := unix.Getsid(pid); err != nil || sid != session {
+			continue
+		}
+		if p, ok := lookUp(pid); ok && p.state != "Z" && p.state != "X" {
+			alive = append(alive, pid)
 		}
 	}
-	slices.Sort(pids)
-	return pids
+	slices.Sort(alive)
+	return alive
 }
 
 // starve leaves the process spare free descriptors, until a swap fails; with 0 also those that become free don't help.

@@ -234,7 +234,7 @@ func (s *service) eventualStatus(what string, is func(drain.Status) bool) (st dr
 func (s *service) settled(phases ...drain.Phase) {
 	s.Helper()
 	s.eventually(fmt.Sprintf("one process that is %v", phases), func() bool {
-		if all := living(s.pgid); len(all) != 1 || all[0] != s.main().PID {
+		if !s.isAlone(s.main().PID) {
 			return false
 		}
 		st := s.status()

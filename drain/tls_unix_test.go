@@ -173,7 +173,7 @@ func TestConnectionsOverTLSMove(t *testing.T) {
 		}
 		tc := tls.Client(nc, trusting(tls.VersionTLS12+uint16(version.Add(1)%2)))
 		return &client{Conn: tc}, tc.Handshake()
-	}, 64, 0, 5*time.Millisecond)
+	}, 64, 0, 40*time.Millisecond)
 	for range 10 {
 		s.swap()
 		l.settle()

@@ -108,7 +108,7 @@ func TestWhichConnectionsOverTLSMove(t *testing.T) {
 			}
 		}
 		ask(conn, 1)
-		for gen := 2; gen <= 4; gen++ { // the second has to hand over what it has been given
+		for gen := 2; gen <= 3; gen++ { // the second has to hand over what it has been given
 			old := s.main().PID
 			if s.swap(); !c.moves {
 				if b, err := conn.r.ReadByte(); err != io.EOF {

@@ -167,15 +167,16 @@ func told(gen int, msg string) func(record) bool {
 // wantAlone wants one process of the service, soon.
 func (s *service) wantAlone(pid int) {
 	s.Helper()
-	s.eventually("one process, "+strconv.Itoa(pid), func() bool { return slices.Equal(living(s.pgid), []int{pid}) })
+	s.eventually("one process, "+strconv.Itoa(pid), func() bool { return s.isAlone(pid) })
 }
 
-// wantNobody wants no process of the service, now.
+// wantNobody wants no process of the service, now, and waits until it has read what they have said.
 func (s *service) wantNobody() {
 	s.Helper()
 	if left := living(s.pgid); len(left) > 0 {
 		s.Errorf("processes %v live", left)
 	}
+	s.gone()
 }
 
 // wantServed wants new connections to be answered by that process, which the PID file names, and swaps to work.

@@ -29,7 +29,7 @@ func (s *service) read(stdout *os.File) {
 			s.exits[r.PID] = exit
 			go func() { exit <- awaitGone(r.PID) }()
 		}
-		s.records = append(s.records, r)
+		s.records, s.said = append(s.records, r), time.Now()
 		close(s.grown)
 		s.grown = make(chan struct{})
 		s.mu.Unlock()
@@ -161,6 +161,37 @@ func (s *service) exit(pid int) int {
 		s.Fatalf("process %d does not exit", pid)
 		return 0
 	}
+}
+
+// isQuiet tells whether no generation has said anything for a while, as each does in a swap or a stop, step by step.
+func (s *service) isQuiet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.said) > 200*time.Millisecond
+}
+
+// hasExited tells whether a process that has said something is gone.
+func (s *service) hasExited(pid int) bool {
+	s.mu.Lock()
+	exit := s.exits[pid]
+	s.mu.Unlock()
+	select {
+	case code := <-exit:
+		exit <- code
+		return true
+	default:
+		return exit == nil // its number is that of another namespace
+	}
+}
+
+// isAlone tells whether that process is all that lives of the service. It looks for those that have said nothing
+// when the others are gone: that is dear, and is asked for until it is so.
+func (s *service) isAlone(pid int) bool {
+	s.mu.Lock()
+	known := slices.Collect(maps.Keys(s.exits))
+	s.mu.Unlock()
+	return !slices.ContainsFunc(known, func(other int) bool { return other != pid && !s.hasExited(other) }) &&
+		slices.Equal(living(s.pgid), []int{pid})
 }
 
 // gone waits until no generation lives.
