@@ -75,6 +75,9 @@ func (s *service) tell(pid int, sig syscall.Signal) {
 // byPIDFile sends a signal as a script does. The process must be there.
 func (s *service) byPIDFile(sig syscall.Signal) {
 	s.Helper()
+	if sig == syscall.SIGUSR1 { // as in signal
+		notAtOnce()
+	}
 	var pid int
 	for late := true; late; { // a process that was replaced stays 20 ms at least for a sender that has read its number
 		read := time.Now()
