@@ -47,15 +47,16 @@ func (c *client) close() {
 	}
 }
 
-// think is what clients do between two requests, or two pieces of one.
-func think(most time.Duration) { time.Sleep(rand.N(most)) }
+// think is what clients do between two requests, for longer than clients of a service that has not been built with the
+// race detector.
+func think(most time.Duration) { time.Sleep(rand.N(3 * most)) }
 
 // send writes parts of a request, one after the other.
 func (c *client) send(parts ...[]byte) error {
 	_ = c.conn.SetDeadline(time.Now().Add(2 * flow.Patience))
 	for i, part := range parts {
 		if i > 0 {
-			think(50 * time.Millisecond)
+			time.Sleep(rand.N(50 * time.Millisecond))
 		}
 		if _, err := c.conn.Write(part); err != nil {
 			return fmt.Errorf("part %d of %d: %w", i+1, len(parts), err)

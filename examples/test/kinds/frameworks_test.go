@@ -24,7 +24,7 @@ func TestFrameworks(t *testing.T) {
 				return flow.Kind{Name: "HTTP/1.1, " + on, Client: client, Resumed: -1}
 			}
 			crowds := []*crowd{
-				{n: 64, Kind: kind("keep-alive, POST"), ask: post},
+				{n: 16, Kind: kind("keep-alive, POST"), ask: post},
 				{n: 2, Kind: kind("new connection each, POST"), ask: post, fresh: true},
 				{n: 16, Kind: kind("all other ways of HTTP/1.1 below"), ask: anyWay},
 			}

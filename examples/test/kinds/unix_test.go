@@ -39,7 +39,7 @@ func TestUnixStream(t *testing.T) {
 	defer stop()
 	load := draintest.Load{Client: draintest.Client{Addr: "kinds", Timeout: flow.Patience,
 		Dial: func() (net.Conn, error) { return net.Dial("unix", path) }}, Keep: keep, Fresh: fresh}
-	load.Think = func(draintest.Result) time.Duration { return rand.N(40 * time.Millisecond) }
+	load.Think = func(draintest.Result) time.Duration { return rand.N(120 * time.Millisecond) }
 	load.Each = func(r draintest.Result) {
 		mu.Lock()
 		defer mu.Unlock()
