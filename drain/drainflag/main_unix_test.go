@@ -197,8 +197,8 @@ func TestCommands(t *testing.T) {
 	if returned != 3 {
 		t.Errorf("main has returned in %d of 3 generations", returned)
 	}
-	if !named(log.String()) {
-		t.Errorf("the log names no flag, or a field: %s", log.String())
+	if err := service.Wait(); err != nil || !named(log.String()) {
+		t.Errorf("%v; the log names no flag, or a field: %s", err, log.String())
 	}
 }
 
