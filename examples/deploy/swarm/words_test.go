@@ -18,13 +18,11 @@ const docker = `#!/bin/sh
 cd "$SAYS" || exit
 case $* in
 *UpdateStatus*) head -n 1 states; [ "$(wc -l <states)" = 1 ] || sed -i 1d states ;;
-*PreviousSpec*) cat previous ;;
-*'json .Spec'*) cat spec ;;
 *Replicas*) echo 2 ;;
 *ContainerSpec.Image*) cat image ;;
 *desired-state=running*) cat running ;;
 *desired-state=shutdown*) cat shutdown ;;
-*'service update'* | *'stack deploy'*) cp after/* . ;;
+*'service update'* | *'stack deploy'*) [ ! -e after/states ] || cp after/* . ;;
 esac
 `
 
@@ -59,10 +57,7 @@ func TestWords(t *testing.T) {
 			after: map[string]string{"states": "rollback_paused\n", "running": v1 + " Running 5 seconds ago\n"},
 			code:  4, says: "not each task runs " + v1,
 		},
-		"a rollback to what runs": {
-			do: "rollback", before: map[string]string{"previous": "{1}\n"},
-			code: 1, says: "that is the one which runs",
-		},
+		"a rollback to what runs": {do: "rollback", says: v1 + " runs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,8 +68,7 @@ func TestWords(t *testing.T) {
 				}
 			}
 			put(dir, map[string]string{
-				"states": "completed\n", "image": v1, "spec": "{1}\n", "previous": "{0}\n", "running": running,
-				"shutdown": "",
+				"states": "completed\n", "image": v1, "running": running, "shutdown": "",
 			})
 			put(dir, c.before)
 			if err := os.Mkdir(filepath.Join(dir, "after"), 0o755); err != nil {
