@@ -4,6 +4,7 @@
 package ansible
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,14 +58,14 @@ func (s *site) begins(v1, v2 string) {
 	s.free()
 }
 
-// killed: the second run of two is refused, and after a kill -9 of the first one the next one says so and puts it
-// right. All have v2 then.
+// killed: the second run of two is refused. After a kill -9 of the first one, and a TERM to the next one and all that it
+// has started, a run says so and puts it right. All have v2 then.
 func (s *site) killed(v2, v3 string) {
 	t := s.t
 	load := s.load()
 	began := time.Now()
 	dir := t.TempDir()
-	settings := flow.WriteFile(t, dir, "settings", "APP_WORDS='of v2'\n")
+	settings := flow.WriteFile(t, dir, "settings", "APP_WORDS='of v2'\nAPP_DRAIN_TIMEOUT=2s\n")
 	asked, opened := filepath.Join(dir, "asked"), filepath.Join(dir, "opened")
 	gate := "sh " + flow.WriteFile(t, dir, "gate", "[ $VERSION = v2 ] && touch "+asked+
 		" && until [ -e "+opened+" ]; do sleep 0.1; done\n")
@@ -81,7 +82,11 @@ func (s *site) killed(v2, v3 string) {
 	first.ends(-1, "")
 
 	s.play(2, "was interrupted … do=release or do=rollback puts it right", "status")
-	s.play(0, "was interrupted … this run puts it right 1. b, which … c v2 2-v2 … v2: complete",
+	next := s.begin("release", release...)
+	next.eventually("c does not serve", func() bool { _, up := s.whoami("c"); return !up })
+	_ = syscall.Kill(-next.Cmd.Process.Pid, syscall.SIGTERM)
+	next.ends(-1, "was interrupted … this run puts it right 1. b, which")
+	s.play(0, "was interrupted … this run puts it right 1. c, which … c v2 2-v2 … v2: complete",
 		"release", release...)
 	s.run("v2 v2 v2")
 	said, _ := s.at("c", "sh", "-c", "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID app)/environ")
@@ -157,7 +162,18 @@ func (s *site) restarts() {
 	load := s.load()
 	began := time.Now()
 	pids := strings.Fields(s.run("v2 v2 v2"))
-	s.play(0, "b does not run", "stop --limit b")
+	conn, err := s.net.Dial("10.78.0.2:8080")
+	if err == nil {
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET /slow?d=1m HTTP/1.1\r\nHost: app\r\n\r\n")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.play(0, "b does not run … complete; a stop had to cut requests off at b", "stop --limit b", "app_last", "true")
+	if journal := s.file("b", "/usr/local/bin/app.releases/journal"); !strings.Contains(journal, "cut requests off at b") {
+		t.Errorf("the journal of b does not say that it has cut requests off:\n%s", journal)
+	}
 	if _, up := s.whoami("b"); up {
 		t.Error("b serves after do=stop")
 	}
