@@ -3,7 +3,8 @@
 #
 #   start      runs IMAGE, or the container that is there, also one that crashes again and again, and waits until it
 #              serves. The first time the program comes from the image
-#   swap FILE  puts FILE in the program's place, has the container swap, and waits. What fails is taken back
+#   swap FILE  puts FILE in the program's place, has the container swap, or start where it does not run, and waits. What
+#              fails is taken back
 #   rollback   swaps to the program that served before
 #   stop       waits until the requests are finished
 #   status     says what runs: version, phase and generation, restarts, health
@@ -31,7 +32,15 @@ right_numbers "$0"
 case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac # docker takes another one for a volume's name
 
 is() { "$DOCKER" container inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
-app() { "$DOCKER" exec "$NAME" /srv/app "$@"; }
+
+# app sets said to the answer of what runs, and by to the program that has asked: that which runs, or, behind --init,
+# one that lies there. What lies there may be broken.
+app() {
+	for by in /proc/1/exe /srv/app.before /srv/app; do
+		said=$("$DOCKER" exec "$NAME" "$by" "$@" 2>&1) && return
+	done
+	return 1
+}
 
 # place puts its input in a program's place: by rename, as one that runs can't be written to.
 place() { # name
@@ -46,24 +55,27 @@ alone() { # maybe whole: no signal is to end it in the middle
 	rm -f "$DIR"/bin/app*.new.* # of one that was killed
 }
 
-# start leaves what fails to its restart policy where that has it in hand already.
 start() {
-	ran=$(is Status) launched='' n=0
-	until app -s health >/dev/null 2>&1; do
+	ran=$(is Running) launched='' n=0
+	until app -s health; do
 		n=$((n + 1))
-		if [ "$(is Status)" != running ] && [ -z "$launched" ]; then
-			launched=yes && launch
-		elif [ "$n" -gt $((START_TIMEOUT * 5)) ] || [ "$(is Status)" != running ]; then
-			"$DOCKER" logs --tail 10 "$NAME" >&2
-			case $ran in running | restarting) ;; *) "$DOCKER" stop "$NAME" >/dev/null ;; esac
-			fail 1 "$NAME does not serve"
-		fi
+		case $launched:$(is Status) in
+		*:running) [ "$n" -le $((START_TIMEOUT * 5)) ] || serves_not ;;
+		yes:* | *:paused) serves_not ;;
+		*) launched=yes && launch ;;
+		esac
 		sleep 0.2
 	done
 }
+serves_not() {
+	"$DOCKER" logs --tail 10 "$NAME" >&2
+	[ "$ran" = true ] || "$DOCKER" stop "$NAME" >/dev/null # else it is left to its restart policy, as before
+	fail 1 "$NAME does not serve"
+}
 
 launch() {
-	[ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app" # what was to come may never have served
+	# What was to come may never have served.
+	[ -n "${coming-}" ] || [ ! -e "$DIR/bin/app.before" ] || mv "$DIR/bin/app.before" "$DIR/bin/app"
 	if [ -n "$(is Status)" ]; then
 		"$DOCKER" restart "$NAME" >/dev/null || exit 1 # also of one that the engine is about to start again
 		return
@@ -82,30 +94,44 @@ launch() {
 	}
 }
 
-# app.before is what served when a swap began, and is there until it has ended. It also asks for the swap: a broken
-# program can't, and "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile.
+# app.before is what served when a swap began, and is there until it has ended.
+# What does not run, or crashes again and again, has nothing to lose, and is started.
 take_over() {
-	was=$(generation)
-	if ! "$DOCKER" exec "$NAME" /srv/app.before -s reload; then
-		now=$(generation)
-		[ -n "$now" ] || fail 1 "$NAME does not say what serves: the same again, or start, puts it right"
-		if [ "$now" = "$was" ]; then
-			mv "$DIR/bin/app.before" "$DIR/bin/app"
-			return 1
-		fi
-	fi
-	if cmp -s "$DIR/bin/app.before" "$DIR/bin/app"; then
-		rm "$DIR/bin/app.before" # the same again is no way back
+	is="serves on"
+	reload
+	case $? in
+	0) ;;
+	2) is="does not serve, as before" && (coming=yes && start) ;;
+	*) false ;;
+	esac || {
+		mv "$DIR/bin/app.before" "$DIR/bin/app"
+		return 1
+	}
+	if [ "$served" != 0 ] || cmp -s "$DIR/bin/app.before" "$DIR/bin/app"; then
+		rm "$DIR/bin/app.before" # what crashed, or the same again, is no way back
 	else
 		mv "$DIR/bin/app.before" "$DIR/bin/app.old"
 	fi
 }
-generation() { field generation "$("$DOCKER" exec "$NAME" /srv/app.before -s status)"; }
+# reload: "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile. Nothing runs: 2.
+reload() {
+	was=''
+	app -s status && was=$(field generation "$said") && "$DOCKER" exec "$NAME" "$by" -s reload && return
+	within 10 told || fail 1 "$NAME does not say what serves: the same again, or start, puts it right"
+	[ -n "$said" ] || return 2
+	[ "$(field generation "$said")" != "$was" ]
+}
+# told: what serves, or that nothing does. What crashes again and again runs for moments.
+told() { app -s status || case $(is Status) in '' | running | paused) return 1 ;; *) said='' ;; esac }
 
 # finish ends what one that was killed has begun.
 finish() {
-	[ "$(is Running)" = true ] || fail 1 "$NAME does not run: start"
-	[ ! -e "$DIR/bin/app.before" ] || take_over || :
+	served=$(is ExitCode) # of one that runs 0
+	[ -n "$served" ] || fail 1 "$NAME is not there: start"
+	if [ -e "$DIR/bin/app.before" ]; then
+		served=0
+		take_over || :
+	fi
 }
 
 swap() { # file
@@ -113,9 +139,9 @@ swap() { # file
 	finish
 	{ place app.before <"$DIR/bin/app" && place app <"$1"; } || {
 		rm -f "$DIR/bin/app.before"
-		unwritten 1 "$DIR/bin" "the old program serves on"
+		unwritten 1 "$DIR/bin" "the old program is in its place still"
 	}
-	take_over || fail 1 "the old program serves on, and is in its place again"
+	take_over || fail 1 "the old program $is, and is in its place again"
 }
 
 # app.back is there until a rollback has ended: a swap leaves what it replaces as app.old.
@@ -137,8 +163,10 @@ stop() {
 
 status() {
 	[ "$(is Running)" = true ] || fail 3 "$NAME does not run"
-	said=$(app -s health) || exit 1
-	echo "version $(app -s status | sed -n 's/.*"version": *"\([^"]*\)".*/\1/p'), $said"
+	app -s health || fail 1 "$said"
+	how=$said
+	app -s status
+	echo "version $(field version "$said"), $how"
 	"$DOCKER" inspect -f '{{.State.Health.Status}}, {{.RestartCount}} restarts, since {{.State.StartedAt}}' "$NAME"
 }
 
