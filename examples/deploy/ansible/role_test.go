@@ -58,8 +58,8 @@ func (s *site) begins(v1, v2 string) {
 	s.free()
 }
 
-// killed: the second run of two is refused. After a kill -9 of the first one, and a TERM to the next one and all that it
-// has started, a run says so and puts it right. All have v2 then.
+// killed: the second run of two is refused. After a kill -9 of the first one, and a TERM to the next one and all that
+// it has started, a run says so and puts it right. All have v2 then.
 func (s *site) killed(v2, v3 string) {
 	t := s.t
 	load := s.load()
@@ -171,7 +171,8 @@ func (s *site) restarts() {
 		t.Fatal(err)
 	}
 	s.play(0, "b does not run … complete; a stop had to cut requests off at b", "stop --limit b", "app_last", "true")
-	if journal := s.file("b", "/usr/local/bin/app.releases/journal"); !strings.Contains(journal, "cut requests off at b") {
+	journal := s.file("b", "/usr/local/bin/app.releases/journal")
+	if !strings.Contains(journal, "cut requests off at b") {
 		t.Errorf("the journal of b does not say that it has cut requests off:\n%s", journal)
 	}
 	if _, up := s.whoami("b"); up {
