@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -35,6 +36,7 @@ type peer struct {
 }
 
 func (p *Proxy) open() (*stream, error) {
+	lost := gone("takes no more requests")
 	for range 3 { // what takes no more requests just now may have been dialed by another request
 		p.mu.Lock()
 		at := p.peer
@@ -48,12 +50,14 @@ func (p *Proxy) open() (*stream, error) {
 		if at.err != nil {
 			return nil, at.err
 		}
-		if s := at.trunk.add(0); s != nil {
+		s, why := at.trunk.add(0)
+		if s != nil {
 			return s, nil
 		}
+		lost = cmp.Or(why, lost)
 		p.forget(at)
 	}
-	return nil, gone("has ended")
+	return nil, lost
 }
 
 func (p *Proxy) dial(at *peer) {

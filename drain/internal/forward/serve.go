@@ -33,7 +33,7 @@ type Link struct{ *trunk }
 func Accept(ctx context.Context, nc net.Conn, target Target, run func(func()), failed func(error)) *Link {
 	l := &Link{}
 	l.trunk = newTrunk(nc, func(first message) {
-		if s := l.add(first.Stream); s != nil {
+		if s, _ := l.add(first.Stream); s != nil {
 			f := newFar(ctx, s, first.About)
 			run(func() { f.serve(first, target) })
 		}

@@ -23,6 +23,7 @@ type trunk struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
 	streams map[uint64]*stream // nil: over
+	lost    *fault             // why it is
 	leaves  bool               // it takes no further request, and ends with the last one
 }
 
@@ -45,12 +46,12 @@ func newTrunk(nc net.Conn, serve func(message)) *trunk {
 	return &trunk{nc: nc, serve: serve, over: make(chan struct{}), streams: make(map[uint64]*stream)}
 }
 
-// add returns nil where no request may begin any more. ID 0 is a new one's.
-func (t *trunk) add(id uint64) *stream {
+// add returns nil where no request may begin any more, and why if it is over. ID 0 is a new one's.
+func (t *trunk) add(id uint64) (*stream, *fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.streams == nil || id == 0 && t.leaves {
-		return nil
+		return nil, t.lost
 	}
 	if id == 0 {
 		t.last++
@@ -58,7 +59,7 @@ func (t *trunk) add(id uint64) *stream {
 	}
 	s := &stream{trunk: t, id: id, over: make(chan struct{}), waits: make(map[uint64]chan message)}
 	t.streams[id] = s
-	return s
+	return s, nil
 }
 
 // end ends a stream, on this side: what comes for it later is ignored.
@@ -143,7 +144,7 @@ func (t *trunk) run() error {
 	t.nc.Close()
 	t.mu.Lock()
 	streams := t.streams
-	t.streams = nil
+	t.streams, t.lost = nil, lost
 	t.mu.Unlock()
 	for _, s := range streams {
 		s.end(lost)
