@@ -49,6 +49,9 @@ func Main(m *testing.M) {
 	if Keeper != "" {
 		_ = os.Setenv("APP_KEEPER", Keeper)
 	}
+	if Race {
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // or each generation would stay for a second more
+	}
 	builds.dir, builds.done = dir, map[string]error{}
 	heedSignals()
 	code := m.Run()
