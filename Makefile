@@ -39,7 +39,7 @@ test: ## tests that start no service: under a minute, no root, no tools
 e2e: ## all tests of the library: real processes, with the race detector; some minutes
 	$(GO) test -race ./...
 
-flows: ## the examples behind real balancers: root and the tools of .ci/run; half an hour
+flows: ## the examples behind real balancers: root and the tools of .ci/run; twenty minutes
 	$(GO) -C examples test ./...
 
 races: ## the examples whose services run in the process of their tests, with the race detector

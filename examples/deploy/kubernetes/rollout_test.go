@@ -69,8 +69,8 @@ func (c *cluster) deletes() {
 	c.kubectl("delete", "pod", pod)
 	c.exited(pod, 0)
 	c.runs("app", "v1", 3)
-	// It leaves the Service at once, and goes when it has ended. It is asked for its readiness all the same: between the
-	// two it may be seen not to serve, or have ended before that is told.
+	// It leaves the Service at once, and goes when it has ended. It is asked for its readiness all the same: between
+	// the two it may be seen not to serve, or have ended before that is told.
 	want := []string{"ready, serving", "serving, terminating", "gone"}
 	flow.Eventually(c.t, pod+" has no endpoint", func() bool { // it is seen by another watch than its end
 		seen := c.endpoint(pod)
