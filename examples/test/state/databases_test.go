@@ -348,13 +348,13 @@ func (b *bed) children(pid int) (pids string) {
 	return pids
 }
 
-// halt halts a generation, and tells whether it has the database open.
+// halt halts a generation, and tells whether it has the database open. One that is gone has not.
 func (b *bed) halt(pid int) (open bool) {
 	b.t.Helper()
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
-	flow.Eventually(b.t, "it is halted", func() bool {
+	flow.Eventually(b.t, "it is halted, or gone", func() bool {
 		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return strings.Contains(string(text), ") T ")
+		return strings.Contains(string(text), ") T ") || !flow.Alive(pid)
 	})
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	return slices.ContainsFunc(fds, func(fd string) bool {
