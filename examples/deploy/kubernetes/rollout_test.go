@@ -5,6 +5,7 @@ package kubernetes
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,11 +67,19 @@ func TestKubernetes(t *testing.T) {
 func (c *cluster) deletes() {
 	c.t.Helper()
 	pod := c.of("app")[0].Name
+	log := make(chan string, 1)
+	go func() {
+		said, _ := c.try(nil, "kubectl", "logs", "-f", pod)
+		log <- said
+	}()
 	c.kubectl("delete", "pod", pod)
 	c.exited(pod, 0)
 	c.runs("app", "v1", 3)
-	// It leaves the Service at once, and goes when it has ended. It is asked for its readiness all the same: between
-	// the two it may be seen not to serve, or have ended before that is told.
+	if said := <-log; !strings.Contains(said, "kind=pull-noticed") {
+		c.t.Errorf("%s is asked for its readiness no more:\n%s", pod, said)
+	}
+	// It leaves the Service at once, and goes when it has ended. In between it may be seen not to serve, or may have
+	// ended before that is told.
 	want := []string{"ready, serving", "serving, terminating", "gone"}
 	flow.Eventually(c.t, pod+" has no endpoint", func() bool { // it is seen by another watch than its end
 		seen := c.endpoint(pod)
