@@ -147,12 +147,17 @@ func (s *service) main() record {
 	return record{}
 }
 
+// exitOf is the channel that has a process's exit code when it is gone; nil: it has said nothing.
+func (s *service) exitOf(pid int) chan int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.exits[pid]
+}
+
 // exit waits until a process is gone and returns its exit code, -n for signal n.
 func (s *service) exit(pid int) int {
 	s.Helper()
-	s.mu.Lock()
-	exit := s.exits[pid]
-	s.mu.Unlock()
+	exit := s.exitOf(pid)
 	select {
 	case code := <-exit:
 		exit <- code
@@ -172,9 +177,7 @@ func (s *service) isQuiet() bool {
 
 // hasExited tells whether a process that has said something is gone.
 func (s *service) hasExited(pid int) bool {
-	s.mu.Lock()
-	exit := s.exits[pid]
-	s.mu.Unlock()
+	exit := s.exitOf(pid)
 	select {
 	case code := <-exit:
 		exit <- code

@@ -31,6 +31,24 @@ func TestMain(m *testing.M) {
 	main() // and no test
 }
 
+// serve starts the service, and returns when it answers.
+func serve(ctx context.Context, t *testing.T, service drain.Client, flags ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, os.Args[0], append(flags, "-control", service.Socket)...)
+	cmd.Env = append(os.Environ(), "SERVE=1")
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := service.Status(ctx); err != nil; _, err = service.Status(ctx) {
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return cmd
+}
+
 // TestEachMessageIsDeliveredOnce: through ten swaps, under publishers that never retry, each subscriber gets each
 // message that was acknowledged once, in order; and one that comes after a stop and a start gets all again.
 func TestEachMessageIsDeliveredOnce(t *testing.T) {
@@ -39,28 +57,15 @@ func TestEachMessageIsDeliveredOnce(t *testing.T) {
 	defer cancel()
 	address, dir := freePort(t), t.TempDir()
 	service := drain.Client{Socket: filepath.Join(dir, "control")}
-	serve := func() *exec.Cmd {
-		cmd := exec.CommandContext(ctx, os.Args[0], "-addr", address, "-history", filepath.Join(dir, "history"),
-			"-control", service.Socket, "-probation", "1ms")
-		cmd.Env = append(os.Environ(), "SERVE=1")
-		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for _, err := service.Status(ctx); err != nil; _, err = service.Status(ctx) {
-			if ctx.Err() != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		return cmd
+	begin := func() *exec.Cmd {
+		return serve(ctx, t, service, "-addr", address, "-history", filepath.Join(dir, "history"), "-probation", "1ms")
 	}
 	stop := func(cmd *exec.Cmd) {
 		if err := errors.Join(service.Stop(ctx), cmd.Wait()); err != nil {
 			t.Error(err)
 		}
 	}
-	first := serve()
+	first := begin()
 
 	var all sync.WaitGroup
 	crowd := make([]*subscriber, subscribers)
@@ -110,7 +115,7 @@ func TestEachMessageIsDeliveredOnce(t *testing.T) {
 		came += s.came.Load()
 	}
 	stop(first)
-	again := serve()
+	again := begin()
 	all.Go(func() { late.follow(ctx) })
 	wantAll(late)
 	stop(again)
@@ -125,18 +130,7 @@ func TestWhoReadsNothingHoldsNothingUp(t *testing.T) {
 	defer cancel()
 	address := freePort(t)
 	service := drain.Client{Socket: filepath.Join(t.TempDir(), "control")}
-	cmd := exec.CommandContext(ctx, os.Args[0], "-addr", address, "-control", service.Socket, "-drain-timeout", "1h")
-	cmd.Env = append(os.Environ(), "SERVE=1")
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for _, err := service.Status(ctx); err != nil; _, err = service.Status(ctx) {
-		if ctx.Err() != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	cmd := serve(ctx, t, service, "-addr", address, "-drain-timeout", "1h")
 	asleep, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
