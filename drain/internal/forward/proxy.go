@@ -28,7 +28,7 @@ type Proxy struct {
 	peer *peer
 }
 
-// peer is a dial and its end, which all share that wait for it. It may take seconds.
+// peer is one dial, which may take seconds, and its result. All requests that wait for it share it.
 type peer struct {
 	dialed chan struct{} // closed when the others are set
 	trunk  *trunk
