@@ -92,8 +92,8 @@ func TestNewHaltedRightAfterPromotion(t *testing.T) {
 	l := s.drive(8, time.Millisecond)
 	slow, open := s.slow("one")
 	child := s.swap()
-	s.signal(child.PID, syscall.SIGSTOP)
-	s.event(1, "replaced")
+	s.event(1, "replaced") // or it takes everything back, see TestNewHaltedBeforeItServes
+	s.halt(child.PID)
 	waiting := s.wait()
 	s.finishSlow(slow, open)
 	s.signal(child.PID, syscall.SIGCONT)

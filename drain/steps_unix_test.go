@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -147,7 +148,9 @@ func (s *service) haltAtReady() (child int) {
 	open := s.beginSwap("in Ready")
 	s.halt(s.pgid)
 	open()
-	return s.event(2, "proven").PID
+	child = s.event(2, "proven").PID
+	s.settle(child)
+	return child
 }
 
 // stoppedAtReady starts a service whose first generation is halted while the second tells it that it is ready.
@@ -188,6 +191,25 @@ func (s *service) halt(pid int) {
 	s.Helper()
 	s.signal(pid, syscall.SIGSTOP)
 	s.awaitState(pid, "T")
+}
+
+// settle waits until all threads of the process sleep: what it has to say to another one is on the link by then, which
+// no event tells.
+func (s *service) settle(pid int) {
+	s.Helper()
+	asleep := 0
+	s.eventually(fmt.Sprintf("process %d asleep", pid), func() bool {
+		threads := have(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)))(s) // none where there is no /proc
+		for _, thread := range threads {
+			state, _ := os.ReadFile(thread)
+			if _, after, _ := strings.Cut(string(state), ") "); strings.HasPrefix(after, "R") {
+				asleep = 0
+				return false
+			}
+		}
+		asleep++
+		return asleep > 4 // one thread may wake another that was looked at before
+	})
 }
 
 // awaitState waits until the process is in that state of ps.
