@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	// These tests wait more than they compute, but for fuzzers.
 	fuzzes := flag.Lookup("test.fuzz").Value.String() != ""
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue && !fuzzes {
-		_ = f.Value.Set(fmt.Sprint(3 * runtime.GOMAXPROCS(0)))
+		_ = f.Value.Set(fmt.Sprint(5 * runtime.GOMAXPROCS(0)))
 	}
 	os.Exit(m.Run())
 }
