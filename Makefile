@@ -46,7 +46,7 @@ races: ## the examples whose services run in the process of their tests, with th
 	$(GO) -C examples test -race ./chi ./gin ./http3 ./hub ./websocket
 
 bench: ## what tracking costs: the ratio to bare net/http, and allocations
-	$(GO) test -run '^$$' -bench TrackedOverBare -benchtime 2s ./listener
+	$(GO) test -run '^$$' -bench TrackedOverBare -benchtime 5s ./listener
 	$(GO) test -run '^$$' -bench HandshakeOverBare -benchtime 2s ./listener
 	$(GO) test -run '^$$' -bench KeepAlive -benchmem ./listener
 

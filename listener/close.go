@@ -22,6 +22,7 @@ func (c *conn) close(force bool) error {
 	again, sessions := c.closed, c.session.ends
 	c.closed, c.session.ends = true, nil
 	c.wipeTaken()
+	c.unholdLocked()
 	c.mu.Unlock()
 	c.leaveRest(false)
 	if again {

@@ -39,6 +39,7 @@ type conn struct {
 	session    session
 	wrapper    wrapper
 	deadlines  deadlines
+	behind     behind
 	since      since
 	closing    closing
 	move       moving

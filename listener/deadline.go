@@ -59,7 +59,21 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	}
 	c.deadlines.user = t
 	c.noteReadDeadline(t, t.IsZero() && c.deadlines.calls > 1)
+	held := c.unholdLocked()
+	if t.Equal(quirks.LongAgo) && c.is(http.StateActive) && (held || c.deadlines.reads.Load() == 0) {
+		return nil // no read waits in the kernel, and none begins: the server clears this deadline next
+	}
 	return c.setReadDeadlineLocked(t)
+}
+
+// unholdLocked lets go of the read that hold has held, and tells whether there was one.
+func (c *conn) unholdLocked() bool {
+	if !c.behind.held {
+		return false
+	}
+	c.behind.held = false
+	c.behind.over.Signal()
+	return true
 }
 
 // noteReadDeadline follows what net/http does: it clears the deadline before a read behind a

@@ -3,6 +3,7 @@ package listener
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,9 +82,10 @@ type wrapper struct {
 	stateless atomic.Bool // the wrapper that hides it has no state of its own
 }
 
-// deadlines are the read deadlines, and what is known of them. But for known, mu guards them.
+// deadlines are the read deadlines, and what is known of them. But for known and reads, mu guards them.
 type deadlines struct {
 	known   atomic.Uint32 // see deadlineNone
+	reads   atomic.Int32  // calls of Read that are under way
 	calls   int           // how many were set since the state became new or idle
 	user    time.Time     // as the user of the connection wants it
 	inForce time.Time     // as Conn has it
@@ -110,6 +112,18 @@ func (d *deadlines) lose(bit uint32) {
 
 // none tells that there is none, and that nothing has been read since it was cleared.
 func (d *deadlines) none() bool { return d.known.Load()&deadlineNone != 0 }
+
+// aborted tells that net/http wants the read behind a handler's back to end.
+func (d *deadlines) aborted() bool { return d.known.Load()&deadlineAbort != 0 }
+
+// behind is a read behind a handler's back, see readBehind. It is guarded by mu.
+type behind struct {
+	over   sync.Cond // of held
+	held   bool
+	ticked bool   // the clock has ticked since
+	tells  waiter // of the clock's ticks
+	listed bool   // the clock has tells
+}
 
 // since tells for how long the client has been at what it does. It is guarded by mu.
 type since struct {

@@ -28,6 +28,13 @@ func (c *conn) Read(p []byte) (int, error) {
 }
 
 func (c *conn) readOn(p []byte) (int, error) {
+	c.deadlines.reads.Add(1)
+	n, err := c.readNow(p)
+	c.deadlines.reads.Add(-1)
+	return n, err
+}
+
+func (c *conn) readNow(p []byte) (int, error) {
 	if !c.released.Load() { // the server that has a preface goes on with c
 		if c.resumed != nil {
 			if n := c.resumed.preface(p); n > 0 {
@@ -47,7 +54,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 		if c.released.Load() { // net/http may ask again
 			return 0, c.end()
 		}
-		if c.deadlines.known.Load()&deadlineAbort != 0 && c.is(http.StateActive) {
+		if c.deadlines.aborted() && c.is(http.StateActive) {
 			return 0, os.ErrDeadlineExceeded // a wrapper's Read may have set another deadline since
 		}
 		d := c.set.leaving.Load()
@@ -63,8 +70,10 @@ func (c *conn) readOn(p []byte) (int, error) {
 		var n int
 		var err error
 		switch {
+		case c.isBehind(offered):
+			n, err = c.readBehind(p)
 		case !c.canPark(offered, ahead):
-			n, err = c.read(p, offered)
+			n, err = c.Conn.Read(p)
 		case c.awaitUnpark():
 			continue
 		default:
@@ -105,19 +114,6 @@ func (c *conn) end() error {
 			Addr: c.RemoteAddr(), Err: net.ErrClosed}
 	}
 	return io.EOF
-}
-
-// read reads what has come. In the background of a handler, net/http reads a single byte to learn
-// of a client that goes away; it clears the deadline first. While leaving, that byte stays in the
-// kernel. Net/http would otherwise hold the beginning of the next request: a client without think
-// time would keep its connection, and this process, busy.
-func (c *conn) read(p []byte, offered int) (int, error) {
-	if offered == 1 && c.deadlines.none() && c.is(http.StateActive) {
-		if d := c.set.leaving.Load(); d != nil && d.canHandOver(c) {
-			return sockopt.AwaitEnd(c.Conn, p)
-		}
-	}
-	return c.Conn.Read(p)
 }
 
 // Write implements net.Conn.

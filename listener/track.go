@@ -23,6 +23,9 @@ import (
 // handler is first wrapped by what is in around, the last one outermost. While the set leaves,
 // answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
 //
+// A client that goes away ends the context of its request, as in net/http; while the handler is younger than 20ms, up
+// to 20ms later. That saves each short request a read behind its handler's back.
+//
 // Leave calls what srv.RegisterOnShutdown was given, each function once and in a goroutine of its own,
 // as srv.Shutdown does; nobody waits for them. Functions that are registered later are not called.
 func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler) {
