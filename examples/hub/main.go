@@ -36,7 +36,7 @@ var version = "dev"
 
 const (
 	maxMessage = 64 << 10        // bytes
-	last       = 5 * time.Second // that a client has for the end of its stream: it may be asleep, and read nothing
+	unread     = 5 * time.Second // that a write waits for a client: it may be asleep, and read nothing
 )
 
 var (
@@ -96,8 +96,10 @@ func (h *history) serveEvents(w http.ResponseWriter, r *http.Request) {
 	// client that has got none yet come back to where it was.
 	_, _ = fmt.Fprintf(w, "retry: 10\nid: %d\n\n", seen)
 	out := http.NewResponseController(w)
-	defer context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Now().Add(last)) })()
+	wait := func() { _ = out.SetWriteDeadline(time.Now().Add(unread)) }
+	defer wait() // for the end of the stream
 	for {
+		wait()
 		messages, grown := h.after(seen)
 		for _, m := range messages {
 			_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", m.ID, m.Data)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,7 +14,7 @@ const (
 	interval = 20 * time.Millisecond
 	memory   = time.Minute // how far back a client may ask
 
-	last = 5 * time.Second // that a client has for the end of its stream: it may be asleep, and read nothing
+	unread = 5 * time.Second // that a write waits for a client: it may be asleep, and read nothing
 )
 
 // now is the number of the newest event. Every process that serves them has the
@@ -34,8 +33,10 @@ func events(c *gin.Context) {
 	c.Status(http.StatusOK)
 	_, _ = fmt.Fprint(c.Writer, "retry: 100\n\n") // browsers come back after that many ms; their default is seconds
 	out := http.NewResponseController(c.Writer)
-	defer context.AfterFunc(ctx, func() { _ = out.SetWriteDeadline(time.Now().Add(last)) })()
+	wait := func() { _ = out.SetWriteDeadline(time.Now().Add(unread)) }
+	defer wait() // for the end of the stream
 	for {
+		wait()
 		for ; next <= now(); next++ {
 			_, _ = fmt.Fprintf(c.Writer, "id: %d\ndata: %[1]d\n\n", next)
 		}
