@@ -97,6 +97,28 @@ func TestLinksOfPages(t *testing.T) {
 	}
 }
 
+// TestFilesOnPagesAreThere: so are the Go files that pages name.
+func TestFilesOnPagesAreThere(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`([a-z0-9_]+(?:/[a-z0-9_]+)*\\.go)`")
+	found := 0
+	for _, name := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(page(t, name), -1) {
+			var there []string
+			for _, folder := range []string{"", filepath.Dir(name), "*", "*/internal/*", "examples/*", "examples/*/*"} {
+				matches, _ := filepath.Glob(filepath.Join("..", folder, m[1]))
+				there = append(there, matches...)
+			}
+			if found++; len(there) == 0 {
+				t.Errorf("%s names %s, which is not there", name, m[1])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("%d files are named, want more: the expression finds them no longer", found)
+	}
+}
+
 // anchorsOf are the names by which GitHub knows the headings of a page.
 func anchorsOf(page string) (anchors []string) {
 	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
