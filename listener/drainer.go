@@ -21,10 +21,16 @@ type drainer struct {
 	moving   atomic.Int32  // offers made and not answered
 	answered chan struct{} // has a value when one has been answered
 	waits    chan struct{} // has a value when an offer waits for a handover
-	over     chan struct{} // closed when nothing is handed over any more
+	ended    atomic.Bool   // nothing is handed over any more
+	over     chan struct{} // closed then
+	offers   offers
 
-	mu     sync.Mutex // guards what follows, and the close of over
-	offers []offer    // which wait
+	mu      sync.Mutex // guards what follows
+	pending []*offer   // taken from offers, and to be collected
+}
+
+func newDrainer(s *Set) *drainer {
+	return &drainer{set: s, answered: make(chan struct{}, 1), waits: make(chan struct{}, 1), over: make(chan struct{})}
 }
 
 type offer struct {
@@ -32,59 +38,76 @@ type offer struct {
 	http2  []byte       // the state of one that speaks HTTP/2
 	socket syscall.Conn // under conn
 	took   chan bool
+	next   *offer // in offers
 }
 
-func (d *drainer) isOver() bool {
-	select {
-	case <-d.over:
-		return true
-	default:
-		return false
+// offers are those that nobody has taken yet, the newest first.
+type offers struct{ newest atomic.Pointer[offer] }
+
+// add tells whether there was none.
+func (l *offers) add(o *offer) bool {
+	for {
+		o.next = l.newest.Load()
+		if l.newest.CompareAndSwap(o.next, o) {
+			return o.next == nil
+		}
 	}
 }
 
-// offer offers c to the other process and waits for the answer. It needs little stack: a goroutine of net/http that
-// reads has little left, and to copy it into a larger one took a quarter of this process's time in a swap.
+// take adds all to those before, the oldest first.
+func (l *offers) take(before []*offer) []*offer {
+	all := before
+	for o := l.newest.Swap(nil); o != nil; o = o.next {
+		all = append(all, o)
+	}
+	slices.Reverse(all[len(before):])
+	return all
+}
+
+func (d *drainer) isOver() bool { return d.ended.Load() }
+
+// offer offers c to the other process and waits for the answer. It needs little stack, so it takes no lock, and asks no
+// channel but for the answer: a goroutine of net/http that reads has little left, and to copy it into a larger one took
+// a quarter of this process's time in a swap.
 func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
-	o := offer{c, http2, c.Conn.(syscall.Conn), tooks.Get().(chan bool)}
-	if d.enqueue(o) {
-		took = <-o.took
-		c.move.declined.Store(!took)
-		d.moving.Add(-1)
-		signal(d.answered)
+	o := spare.Get().(*offer)
+	o.conn, o.http2, o.socket = c, http2, c.Conn.(syscall.Conn)
+	d.moving.Add(1)
+	if d.offers.add(o) {
+		signal(d.waits)
 	}
-	tooks.Put(o.took)
+	if d.isOver() { // whoever ended it may not have seen this one
+		d.refuse()
+	}
+	took = <-o.took
+	c.move.declined.Store(!took)
+	d.moving.Add(-1)
+	signal(d.answered)
+	o.conn, o.http2, o.socket = nil, nil, nil
+	spare.Put(o)
 	return took
 }
 
-// tooks are channels for the answer to an offer, each for one at a time.
-var tooks = sync.Pool{New: func() any { return make(chan bool, 1) }}
-
-// enqueue reports false where nothing is handed over any more.
-func (d *drainer) enqueue(o offer) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.isOver() {
-		return false
-	}
-	d.moving.Add(1)
-	d.offers = append(d.offers, o)
-	signal(d.waits)
-	return true
-}
+// spare are offers that have been answered.
+var spare = sync.Pool{New: func() any { return &offer{took: make(chan bool, 1)} }}
 
 // end refuses the offers that wait, and all that follow.
 func (d *drainer) end() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.isOver() {
+	if d.ended.Swap(true) {
 		return
 	}
 	close(d.over)
-	for _, o := range d.offers {
+	d.refuse()
+}
+
+// refuse refuses the offers that wait.
+func (d *drainer) refuse() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range d.offers.take(d.pending) {
 		o.took <- false
 	}
-	d.offers = nil
+	d.pending = nil
 }
 
 // signal gives c a value, unless it has one.
@@ -157,13 +180,14 @@ const batch = 64
 const handoverWorkers = 4
 
 // collect adds the offers that wait, up to a batch.
-func (d *drainer) collect(offers []offer) []offer {
+func (d *drainer) collect(offers []*offer) []*offer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := min(len(d.offers), batch-len(offers))
-	offers = append(offers, d.offers[:n]...)
-	d.offers = slices.Delete(d.offers, 0, n)
-	if len(d.offers) > 0 {
+	d.pending = d.offers.take(d.pending)
+	n := min(len(d.pending), batch-len(offers))
+	offers = append(offers, d.pending[:n]...)
+	d.pending = slices.Delete(d.pending, 0, n)
+	if len(d.pending) > 0 {
 		signal(d.waits)
 	}
 	return offers
@@ -174,7 +198,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 	defer d.end()
 	shut, gone := false, func() <-chan struct{} { return d.set.isShut } // until then, more may come
 	for {
-		var offers []offer
+		var offers []*offer
 		select {
 		case <-d.waits:
 			offers = d.collect(nil)
@@ -196,7 +220,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 		}
 		tickets := make([]Ticket, 0, len(offers))
 		conns := make([]syscall.Conn, 0, len(offers))
-		offers = slices.DeleteFunc(offers, func(o offer) bool {
+		offers = slices.DeleteFunc(offers, func(o *offer) bool {
 			t, ok := o.conn.ticket(o.http2)
 			if ok {
 				tickets, conns = append(tickets, t), append(conns, o.socket)

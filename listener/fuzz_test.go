@@ -101,7 +101,8 @@ func (b *duplex) say(p []byte) {
 
 // depart makes the set leave as far as its connections see.
 func (b *duplex) depart(grace time.Duration) *drainer {
-	d := &drainer{set: b.set, over: closedChan}
+	d := newDrainer(b.set)
+	d.end()
 	d.grace.Store(int64(grace))
 	if !b.set.leaving.CompareAndSwap(nil, d) {
 		return b.set.leaving.Load()

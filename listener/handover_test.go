@@ -10,7 +10,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/baton-go/baton/drain/draintest"
@@ -228,5 +231,44 @@ func isDone(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// Each offer has one answer, also one that comes as the handover ends.
+func TestOfferThatComesAsTheHandoverEnds(t *testing.T) {
+	for round := range 200 {
+		d := newDrainer(New(Config{}))
+		var taken, took atomic.Int32
+		var takers, offers sync.WaitGroup
+		for range handoverWorkers {
+			takers.Go(func() {
+				for !d.isOver() {
+					for _, o := range d.collect(nil) {
+						taken.Add(1)
+						o.took <- true
+					}
+					runtime.Gosched()
+				}
+			})
+		}
+		for range 32 {
+			offers.Go(func() {
+				c := &conn{Conn: &net.TCPConn{}}
+				for range 8 {
+					if d.offer(c, nil) {
+						took.Add(1)
+					}
+				}
+			})
+		}
+		for int(taken.Load()) < round { // of 256
+			runtime.Gosched()
+		}
+		d.end()
+		offers.Wait()
+		takers.Wait()
+		if taken.Load() != took.Load() || d.moving.Load() != 0 || d.offers.newest.Load() != nil || len(d.pending) > 0 {
+			t.Fatalf("%d taken, %d told so, %d offers under way", taken.Load(), took.Load(), d.moving.Load())
+		}
 	}
 }

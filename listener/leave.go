@@ -53,11 +53,11 @@ const firstGroup, lastGroup = 16, 64
 //
 // Leave may be called once. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
-	d := &drainer{set: s, answered: make(chan struct{}, 1), waits: make(chan struct{}, 1), over: make(chan struct{})}
+	d := newDrainer(s)
 	d.grace.Store(int64(max(0, grace)))
 	d.from.Store(int64(now()))
 	if handover == nil {
-		close(d.over)
+		d.end()
 	}
 	s.leaving.Store(d)
 	s.Unpark()
@@ -98,7 +98,9 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 
 // Close closes every listener, packet socket and connection at once and returns what was open.
 func (s *Set) Close() Counts {
-	s.leaving.CompareAndSwap(nil, &drainer{set: s, over: closedChan})
+	d := newDrainer(s)
+	d.end()
+	s.leaving.CompareAndSwap(nil, d)
 	s.Unpark()
 	s.shut(context.Background(), false, false)
 	left := s.Counts()

@@ -19,22 +19,17 @@ func (c *conn) Read(p []byte) (int, error) {
 		<-c.adopted.known
 	}
 	// The order matters: a drainer that has claimed c looks at the state then.
-	if c.state.Load() != 0 && !c.move.claimed.Load() || c.hasSaid() == sniff.SaidMore {
-		return c.readOn(p)
+	if (c.state.Load() == 0 || c.move.claimed.Load()) && c.hasSaid() != sniff.SaidMore {
+		c.firstReader.Lock()
+		defer c.firstReader.Unlock()
 	}
-	c.firstReader.Lock()
-	defer c.firstReader.Unlock()
-	return c.readOn(p)
-}
-
-func (c *conn) readOn(p []byte) (int, error) {
 	c.deadlines.reads.Add(1)
-	n, err := c.readNow(p)
+	n, err := c.readOn(p)
 	c.deadlines.reads.Add(-1)
 	return n, err
 }
 
-func (c *conn) readNow(p []byte) (int, error) {
+func (c *conn) readOn(p []byte) (int, error) {
 	if !c.released.Load() { // the server that has a preface goes on with c
 		if c.resumed != nil {
 			if n := c.resumed.preface(p); n > 0 {

@@ -208,7 +208,9 @@ func TestLedgerOfTLS(t *testing.T) {
 		c.wrapper.seen.Store(true)
 		near.send(sent)
 		one.await(t, "no bytes", func(Counts) bool { return one.unread() == len(sent) })
-		one.set.leaving.Store(&drainer{set: one.set, over: closedChan})
+		d := newDrainer(one.set)
+		d.end()
+		one.set.leaving.Store(d)
 		_ = c.Close()
 		var got LossKind
 		if len(losses) > 0 {
