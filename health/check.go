@@ -28,15 +28,19 @@ type checkup struct {
 	changed func(error)
 	bad     atomic.Pointer[error] // the last outcome; nil: healthy
 
-	mu   sync.Mutex // guards last
-	last *check
+	mu      sync.Mutex // guards what follows, and writes of bad
+	last    *check
+	noted   *check  // the one that bad is of
+	untold  []error // changes that changed has not been told
+	telling bool
 }
 
 // check is one call of it.
 type check struct {
-	begun time.Time
-	over  chan struct{} // closed when it has returned
-	err   error         // written before
+	begun  time.Time
+	number int
+	over   chan struct{} // closed when it has returned
+	err    error         // written before
 }
 
 // outcome asks, unless a call is under way or has just been.
@@ -44,37 +48,79 @@ func (c *checkup) outcome() error {
 	if c.ask == nil {
 		return nil
 	}
-	now := time.Now()
-	c.mu.Lock()
-	if c.last == nil || c.last.old(now) {
-		c.last = &check{begun: now, over: make(chan struct{})}
-		go c.last.run(c.ask)
-	}
-	k := c.last
-	c.mu.Unlock()
+	k, now := c.ongoing()
 	err := k.await(now)
-	was := c.bad.Load()
-	switch {
-	case err == nil && was != nil:
-		if c.bad.CompareAndSwap(was, nil) && c.changed != nil {
-			c.changed(nil)
-		}
-	case err != nil:
-		if c.bad.CompareAndSwap(was, &err) && was == nil && c.changed != nil {
-			c.changed(err)
-		}
-	}
+	c.note(k, err)
 	return err
 }
 
-func (k *check) old(now time.Time) bool {
-	select {
-	case <-k.over:
-		return now.Sub(k.begun) >= checkAge
-	default:
-		return false // it may hang: there is never a second one beside it
+// ongoing is the call that is under way, or has just been.
+func (c *checkup) ongoing() (k *check, now time.Time) {
+	now = time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || c.last.old(now) {
+		k = &check{begun: now, over: make(chan struct{})}
+		if c.last != nil {
+			k.number = c.last.number + 1
+		}
+		c.last = k
+		go k.run(c.ask)
+	}
+	return c.last, now
+}
+
+// note is told what k has said, by each probe that has waited for it: by one that is late, too. It tells changed of the
+// changes in their order, one at a time, and without mu: changed may be slow, and may ask.
+func (c *checkup) note(k *check, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.noted != nil && k.number < c.noted.number {
+		return
+	}
+	if c.noted = k; k.isOver() { // it may have hung before
+		err = k.err
+	}
+	if was := c.bad.Load(); err == nil {
+		c.bad.Store(nil)
+		if was == nil {
+			return
+		}
+	} else if c.bad.Store(&err); was != nil {
+		return
+	}
+	if c.changed == nil {
+		return
+	}
+	if c.untold = append(c.untold, err); c.telling {
+		return
+	}
+	c.telling = true
+	defer func() { c.telling = false }()
+	for len(c.untold) > 0 {
+		next := c.untold[0]
+		c.untold = c.untold[1:]
+		c.tellLocked(next)
 	}
 }
+
+func (c *checkup) tellLocked(err error) {
+	c.mu.Unlock()
+	defer c.mu.Lock() // it may panic, too
+	c.changed(err)
+}
+
+func (k *check) isOver() bool {
+	select {
+	case <-k.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// old: one that hangs never is, so there is never a second one beside it.
+func (k *check) old(now time.Time) bool { return k.isOver() && now.Sub(k.begun) >= checkAge }
 
 func (k *check) await(now time.Time) error {
 	late := time.NewTimer(checkTime - now.Sub(k.begun))

@@ -116,6 +116,53 @@ func TestHealthyIsAskedSeldom(t *testing.T) {
 	})
 }
 
+// HealthChanged is told each change in its order, one at a time, however long it takes.
+func TestHealthChangedIsToldInOrder(t *testing.T) {
+	var err error
+	cfg, _, said := checked(func(context.Context) error { return err })
+	var running atomic.Int32
+	note := cfg.HealthChanged
+	cfg.HealthChanged = func(err error) {
+		if running.Add(1) > 1 {
+			t.Error("it is called while it runs")
+		}
+		time.Sleep(time.Second)
+		note(err)
+		running.Add(-1)
+	}
+	bubble(t, cfg, func(t *testing.T, s *State) {
+		var probes sync.WaitGroup
+		for _, err = range []error{errors.New("ill"), nil, errors.New("ill again"), nil} {
+			probes.Go(func() { probe(s, balancer) })
+			time.Sleep(2 * checkAge)
+			if got := s.Unhealthy(); !errors.Is(got, err) {
+				t.Errorf("unhealthy: %v, want %v", got, err)
+			}
+		}
+		probes.Wait()
+		if !slices.Equal(*said, []string{"ill", "<nil>", "ill again", "<nil>"}) {
+			t.Errorf("told %q", *said)
+		}
+	})
+}
+
+// A probe that is late with what an earlier check has said changes nothing; nor does one that has given up a check
+// which has returned since.
+func TestALateProbeIsNotBelieved(t *testing.T) {
+	var told []error
+	c := checkup{changed: func(err error) { told = append(told, err) }}
+	over := make(chan struct{})
+	close(over)
+	ill := errors.New("ill")
+	first, second := &check{over: over, err: ill}, &check{number: 1, over: over}
+	c.note(second, nil)
+	c.note(first, ill)
+	c.note(second, errCheckHangs)
+	if c.bad.Load() != nil || len(told) > 0 {
+		t.Errorf("unhealthy: %v; told %v", *c.bad.Load(), told)
+	}
+}
+
 // A pull that begins while a probe waits for Healthy is what that probe hears of, and its answer counts.
 func TestAPullBeginsDuringACheck(t *testing.T) {
 	cfg, _, _ := checked(func(context.Context) error { time.Sleep(500 * time.Millisecond); return nil })

@@ -31,8 +31,8 @@ type Config struct {
 	// panic. Default: healthy throughout. A [Heartbeat] and what is entered by Probed and Watched do not ask it.
 	Healthy func(ctx context.Context) error
 
-	// HealthChanged is called with Healthy's error when that first fails, and with nil when it is well again.
-	// It must not block. Default: none.
+	// HealthChanged is called with Healthy's error when that first fails, and with nil when it is well again: one call
+	// at a time, in this order. It must not block, or a probe waits for its answer. Default: none.
 	HealthChanged func(error)
 
 	// Failures is how many failing answers each live prober must have had before a pull is noticed: the
