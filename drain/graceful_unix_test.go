@@ -147,7 +147,7 @@ func TestServersOfFrameworksLoseNothing(t *testing.T) {
 		p, reconnects := plan{By: by}, 0
 		if by == "Track over TLS" {
 			// A client that comes back may meet the one that leaves.
-			p, reconnects = tlsPlan(t, plan{By: "Track"}), 2*5*16
+			p, reconnects = tlsPlan(t, plan{By: "Track", IdleGrace: patient}), 2*5*16
 		}
 		s := start(t, p)
 		l := s.drive(16, 4*time.Millisecond)
