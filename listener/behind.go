@@ -41,7 +41,7 @@ func (c *conn) hold() {
 	b.over.L = &c.mu
 	b.held, b.ticked = true, false
 	if !b.listed {
-		b.listed, b.tells.of = true, c
+		b.listed, b.tells.value = true, c
 		c.set.clock.await(&b.tells)
 	}
 	for b.held {

@@ -69,7 +69,7 @@ func inBubbles(t *testing.T, h http.HandlerFunc, test func(b *bubble)) {
 				_ = srv.Close()
 				set.Close()
 				time.Sleep(time.Minute)
-				if at := set.clock.at.Load(); at != 0 || set.clock.waiters.any() {
+				if at := set.clock.at.Load(); at != 0 || !set.clock.waiters.isEmpty() {
 					t.Errorf("the clock of nobody ticks: %d", at)
 				}
 			})

@@ -19,44 +19,18 @@ func now() instant { return time.Since(origin) }
 type coarse struct {
 	at      atomic.Int64 // an instant; 0: the clock stands
 	asked   atomic.Bool  // since the last tick
-	waiters waiters
+	waiters stack[ticker]
 }
 
-// waiter awaits ticks.
-type waiter struct {
-	of interface {
-		ticks() (again bool)
-	}
-	next *waiter
-}
-
-type waiters struct{ first atomic.Pointer[waiter] }
-
-func (w *waiters) add(one *waiter) {
-	for {
-		one.next = w.first.Load()
-		if w.first.CompareAndSwap(one.next, one) {
-			return
-		}
-	}
-}
-
-func (w *waiters) any() bool { return w.first.Load() != nil }
-
-func (w *waiters) tick() {
-	for one := w.first.Swap(nil); one != nil; {
-		next := one.next
-		if one.of.ticks() {
-			w.add(one)
-		}
-		one = next
-	}
+// ticker awaits ticks.
+type ticker interface {
+	ticks() (again bool)
 }
 
 const coarseTick = 10 * time.Millisecond
 
 // await makes the clock tell one of its next tick.
-func (k *coarse) await(one *waiter) {
+func (k *coarse) await(one *element[ticker]) {
 	k.waiters.add(one)
 	k.now() // so that it ticks
 }
@@ -74,9 +48,13 @@ func (k *coarse) now() instant {
 }
 
 func (k *coarse) tick() {
-	k.waiters.tick()
-	if !k.asked.Swap(false) && !k.waiters.any() {
-		if k.at.Store(0); k.waiters.any() { // since
+	for one := range k.waiters.takeAll() {
+		if one.value.ticks() {
+			k.waiters.add(one)
+		}
+	}
+	if !k.asked.Swap(false) && k.waiters.isEmpty() {
+		if k.at.Store(0); !k.waiters.isEmpty() { // since
 			k.now()
 		}
 		return

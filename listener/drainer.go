@@ -23,7 +23,7 @@ type drainer struct {
 	waits    chan struct{} // has a value when an offer waits for a handover
 	ended    atomic.Bool   // nothing is handed over any more
 	over     chan struct{} // closed then
-	offers   offers
+	offers   stack[*offer]
 
 	mu      sync.Mutex // guards what follows
 	pending []*offer   // taken from offers, and to be collected
@@ -38,30 +38,7 @@ type offer struct {
 	http2  []byte       // the state of one that speaks HTTP/2
 	socket syscall.Conn // under conn
 	took   chan bool
-	next   *offer // in offers
-}
-
-// offers are those that nobody has taken yet, the newest first.
-type offers struct{ newest atomic.Pointer[offer] }
-
-// add tells whether there was none.
-func (l *offers) add(o *offer) bool {
-	for {
-		o.next = l.newest.Load()
-		if l.newest.CompareAndSwap(o.next, o) {
-			return o.next == nil
-		}
-	}
-}
-
-// take adds all to those before, the oldest first.
-func (l *offers) take(before []*offer) []*offer {
-	all := before
-	for o := l.newest.Swap(nil); o != nil; o = o.next {
-		all = append(all, o)
-	}
-	slices.Reverse(all[len(before):])
-	return all
+	listed element[*offer] // in offers
 }
 
 func (d *drainer) isOver() bool { return d.ended.Load() }
@@ -73,7 +50,7 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	o := spare.Get().(*offer)
 	o.conn, o.http2, o.socket = c, http2, c.Conn.(syscall.Conn)
 	d.moving.Add(1)
-	if d.offers.add(o) {
+	if d.offers.add(&o.listed) {
 		signal(d.waits)
 	}
 	if d.isOver() { // whoever ended it may not have seen this one
@@ -89,7 +66,11 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 }
 
 // spare are offers that have been answered.
-var spare = sync.Pool{New: func() any { return &offer{took: make(chan bool, 1)} }}
+var spare = sync.Pool{New: func() any {
+	o := &offer{took: make(chan bool, 1)}
+	o.listed.value = o
+	return o
+}}
 
 // end refuses the offers that wait, and all that follow.
 func (d *drainer) end() {
@@ -100,11 +81,21 @@ func (d *drainer) end() {
 	d.refuse()
 }
 
+// takeLocked puts the offers that wait into pending, the oldest first.
+func (d *drainer) takeLocked() {
+	n := len(d.pending)
+	for o := range d.offers.takeAll() {
+		d.pending = append(d.pending, o.value)
+	}
+	slices.Reverse(d.pending[n:])
+}
+
 // refuse refuses the offers that wait.
 func (d *drainer) refuse() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, o := range d.offers.take(d.pending) {
+	d.takeLocked()
+	for _, o := range d.pending {
 		o.took <- false
 	}
 	d.pending = nil
@@ -183,7 +174,7 @@ const handoverWorkers = 4
 func (d *drainer) collect(offers []*offer) []*offer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.pending = d.offers.take(d.pending)
+	d.takeLocked()
 	n := min(len(d.pending), batch-len(offers))
 	offers = append(offers, d.pending[:n]...)
 	d.pending = slices.Delete(d.pending, 0, n)

@@ -120,9 +120,9 @@ func (d *deadlines) aborted() bool { return d.known.Load()&deadlineAbort != 0 }
 type behind struct {
 	over   sync.Cond // of held
 	held   bool
-	ticked bool   // the clock has ticked since
-	tells  waiter // of the clock's ticks
-	listed bool   // the clock has tells
+	ticked bool            // the clock has ticked since
+	tells  element[ticker] // what the clock has of it
+	listed bool            // the clock has tells
 }
 
 // since tells for how long the client has been at what it does. It is guarded by mu.
