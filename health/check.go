@@ -37,10 +37,9 @@ type checkup struct {
 
 // check is one call of it.
 type check struct {
-	begun  time.Time
-	number int
-	over   chan struct{} // closed when it has returned
-	err    error         // written before
+	begun time.Time     // orders them: the next begins checkAge later
+	over  chan struct{} // closed when it has returned
+	err   error         // written before
 }
 
 // outcome asks, unless a call is under way or has just been.
@@ -60,12 +59,8 @@ func (c *checkup) ongoing() (k *check, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.last == nil || c.last.old(now) {
-		k = &check{begun: now, over: make(chan struct{})}
-		if c.last != nil {
-			k.number = c.last.number + 1
-		}
-		c.last = k
-		go k.run(c.ask)
+		c.last = &check{begun: now, over: make(chan struct{})}
+		go c.last.run(c.ask)
 	}
 	return c.last, now
 }
@@ -75,7 +70,7 @@ func (c *checkup) ongoing() (k *check, now time.Time) {
 func (c *checkup) note(k *check, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.noted != nil && k.number < c.noted.number {
+	if c.noted != nil && k.begun.Before(c.noted.begun) {
 		return
 	}
 	if c.noted = k; k.isOver() { // it may have hung before

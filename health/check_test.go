@@ -154,7 +154,7 @@ func TestALateProbeIsNotBelieved(t *testing.T) {
 	over := make(chan struct{})
 	close(over)
 	ill := errors.New("ill")
-	first, second := &check{over: over, err: ill}, &check{number: 1, over: over}
+	first, second := &check{over: over, err: ill}, &check{begun: time.Now(), over: over}
 	c.note(second, nil)
 	c.note(first, ill)
 	c.note(second, errCheckHangs)
