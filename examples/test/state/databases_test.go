@@ -109,7 +109,8 @@ func newBed(t *testing.T, db database, clients int) *bed {
 	t.Helper()
 	b := &bed{t: t, db: db, acked: map[string]int{}}
 	b.Node = flow.NewNode(t, flow.Host()+":8080", flow.Build(t, db.service, "v1", ""), "-probation", "1ms")
-	b.Flags = append(b.Flags, "-db", b.Path("hits.db"))
+	// Each hit waits for the disk, one after the other: on a busy one, more than Config.PauseMax in all.
+	b.Flags = append(b.Flags, "-db", b.Path("hits.db"), "-pause-max", flow.Patience.String())
 	b.control = drain.Client{Socket: b.Path("control")}
 	b.Control("start")
 	b.load = draintest.Load{
