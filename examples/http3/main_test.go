@@ -81,6 +81,10 @@ func naively(cfg drain.Config) error {
 const rejected = "rejected before it was begun, as clients are told (H3_REQUEST_REJECTED): quic-go sends one GOAWAY " +
 	"and rejects what crosses it"
 
+// After a GOAWAY quic-go's client closes a connection that has no stream, and does not look whether another goroutine
+// opens one in that moment (http3/client.go, v0.59.1 and v0.65.0). No server can keep it from that.
+const closedItself = "the client closed its own connection (H3_NO_ERROR, local) as another of its goroutines asked"
+
 // TestTenSwaps has clients of which each has some goroutines that ask on one connection, and never twice. It prints
 // what they lose where the service is the example, and where it is served naively.
 func TestTenSwaps(t *testing.T) {
@@ -261,12 +265,16 @@ func slow() io.Reader {
 
 // report adds what this crowd has seen to all, or reports it where all needs no reason.
 func (c *crowd) report(t *testing.T, all *flow.Kind) {
+	own := (&http3.Error{ErrorCode: http3.ErrCodeNoError}).Error()
 	for why, times := range c.lost {
 		t.Logf("%s: %d times %s", c.Client, times, why)
 		c.Lost += times
-		if strings.Contains(why, http3.ErrCodeRequestRejected.String()) {
+		switch {
+		case strings.Contains(why, http3.ErrCodeRequestRejected.String()):
 			c.Except = rejected
-		} else if all.Except == "" {
+		case strings.Contains(why, own) && c.atOnce > 1:
+			c.Except = closedItself
+		case all.Except == "":
 			t.Errorf("%s: that is no exception", c.Client)
 		}
 	}
