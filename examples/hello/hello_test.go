@@ -100,7 +100,7 @@ func (w *walk) open(t *testing.T) {
 
 	cmd := exec.Command("bash", "-s")
 	cmd.Dir = own
-	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false") // no -json, which go mod edit and go get know too
+	cmd.Env = append(os.Environ(), flow.GoFlags())
 	typed, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -97,22 +97,9 @@ func (c *cluster) tell() {
 func (c *cluster) image(name, service, version, fault string) {
 	c.t.Helper()
 	if said, code := flow.Run(c.t, exec.Command(folder("cluster.sh"), "image", c.dir, name,
-		static(c.t, service, version, fault))); code != 0 {
+		flow.Static(c.t, service, version, fault))); code != 0 {
 		c.t.Fatalf("cluster.sh image %s: exit code %d\n%s", name, code, said)
 	}
-}
-
-// static builds a service that needs nothing of its image.
-func static(t testing.TB, service, version, fault string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "app")
-	cmd := exec.Command("go", "build", "-o", path,
-		"-ldflags", "-X main.version="+version+" -X main.fault="+fault, "./"+service)
-	cmd.Dir, cmd.Env = flow.Examples(), append(os.Environ(), "CGO_ENABLED=0")
-	if said, code := flow.Run(t, cmd); code != 0 {
-		t.Fatalf("go build ./%s: exit code %d\n%s", service, code, said)
-	}
-	return path
 }
 
 // command is one that runs in the network of the control plane, at the root of a clone.

@@ -149,7 +149,7 @@ func (c *cluster) volumes() {
 // release puts a version where the nodes have it, by rename.
 func (c *cluster) release(version string) {
 	c.t.Helper()
-	binary := static(c.t, "nethttp", version, "")
+	binary := flow.Static(c.t, "nethttp", version, "")
 	for _, node := range []string{"node1", "node2"} {
 		c.on(node, "sh", "-c", "mkdir -p /srv/app && "+
 			"cp "+binary+" /srv/app/app.new && mv /srv/app/app.new /srv/app/app")

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -131,6 +133,15 @@ func build(t testing.TB, service, version, fault, static string, with ...string)
 		t.Fatal(err)
 	}
 	return bin
+}
+
+// GoFlags is GOFLAGS without what is for tests: go mod edit and go get know -json too, and -count=1 keeps go test -list
+// from remembering. The rest stays, or all would be compiled once more.
+func GoFlags() string {
+	flags := slices.DeleteFunc(strings.Fields(os.Getenv("GOFLAGS")), func(flag string) bool {
+		return flag == "-json" || strings.HasPrefix(flag, "-count")
+	})
+	return "GOFLAGS=" + strings.Join(append(flags, "-buildvcs=false"), " ")
 }
 
 // whole skips a test under -short: what builds services and drives balancers is `make flows`.

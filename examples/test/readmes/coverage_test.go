@@ -178,11 +178,11 @@ func unknown(t testing.TB, program string, args []string) string {
 	return ""
 }
 
-// goTool runs go. A -json in GOFLAGS is for the tests.
+// goTool runs go.
 func goTool(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.Command("go", args...)
-	cmd.Dir, cmd.Env = flow.Examples(), append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	cmd.Dir, cmd.Env = flow.Examples(), append(os.Environ(), flow.GoFlags())
 	return flow.Run(t, cmd)
 }
 
