@@ -4,6 +4,9 @@ GO ?= go
 MODULE = github.com/baton-go/baton
 MODULES = . examples
 
+# The race detector takes cgo.
+e2e races: export CGO_ENABLED = 1
+
 # Analysers by version, run from the module proxy: none is a dependency of a module here.
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 

@@ -91,20 +91,19 @@ var examples = func() string {
 // it is a build of examples/internal/faulty, which takes the same flags.
 func Build(t testing.TB, service, version, fault string) string {
 	t.Helper()
-	var flags []string
 	if Race {
-		flags = []string{"-race"}
+		return build(t, service, version, fault, "1", "-race")
 	}
-	return build(t, service, version, fault, "", flags...)
+	return build(t, service, version, fault, os.Getenv("CGO_ENABLED"))
 }
 
 // Static is Build for an image that has no libc.
 func Static(t testing.TB, service, version, fault string) string {
 	t.Helper()
-	return build(t, service, version, fault, "-static")
+	return build(t, service, version, fault, "0")
 }
 
-func build(t testing.TB, service, version, fault, static string, with ...string) string {
+func build(t testing.TB, service, version, fault, cgo string, with ...string) string {
 	t.Helper()
 	whole(t)
 	builds.Lock()
@@ -112,7 +111,7 @@ func build(t testing.TB, service, version, fault, static string, with ...string)
 	if fault != "" {
 		service = "internal/faulty"
 	}
-	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault+static)
+	bin := filepath.Join(builds.dir, filepath.Base(service)+"-"+version+"-"+fault+"-cgo"+cgo)
 	err, ok := builds.done[bin]
 	if !ok {
 		flags := fmt.Sprintf("-X main.version=%s -X main.fault=%s", version, fault)
@@ -121,8 +120,8 @@ func build(t testing.TB, service, version, fault, static string, with ...string)
 		args := append([]string{"run", "-exec", "cp", "-ldflags", flags}, with...)
 		cmd := exec.Command("go", append(args, "./"+service, bin)...)
 		cmd.Dir = Examples()
-		if static != "" {
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if cgo != "" {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 		}
 		if out, failed := cmd.CombinedOutput(); failed != nil {
 			err = fmt.Errorf("go build ./%s: %w\n%s", service, failed, out)
