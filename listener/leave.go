@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 // is on its way waits as long as two groups take: with 256 that was 20 ms, with 64 it is 5. The first is smaller
 // still: the other process begins then.
 const firstGroup, lastGroup = 16, 64
+
+var errLeft = errors.New("listener: Leave or Close was called before")
 
 // Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
 // returns nil when none is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers
@@ -51,7 +54,7 @@ const firstGroup, lastGroup = 16, 64
 // Where handover is nil, what http.Servers were given by RegisterOnShutdown is called first, otherwise
 // once the sockets are closed: clients that it sends away are to meet the other process.
 //
-// Leave may be called once. Hurry shortens the grace.
+// Leave may be called once: after another Leave, or Close, it returns an error and does nothing. Hurry shortens the grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := newDrainer(s)
 	d.grace.Store(int64(max(0, grace)))
@@ -59,7 +62,9 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	if handover == nil {
 		d.end()
 	}
-	s.leaving.Store(d)
+	if !s.leaving.CompareAndSwap(nil, d) {
+		return errLeft
+	}
 	s.Unpark()
 	if most := s.hurried.Load(); most != nil {
 		s.Hurry(*most)
