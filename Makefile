@@ -10,9 +10,9 @@ e2e races: export CGO_ENABLED = 1
 # Analysers by version, run from the module proxy: none is a dependency of a module here.
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Each fuzz test with the number of inputs that it gets: some seconds of them on a quiet machine. A time limit instead of a
-# number makes failures by itself, "context deadline exceeded" (golang/go#75804). Those of a package follow each other: it is
-# built once.
+# Each fuzz test with the number of inputs that it gets: some seconds of them on a quiet machine. A time limit instead
+# of a number makes failures by itself, "context deadline exceeded" (golang/go#75804). Those of a package follow each
+# other: it is built once.
 FUZZERS = \
 	FuzzReceive:./drain/internal/link:5000 \
 	FuzzElder:./drain:1500 \

@@ -263,7 +263,8 @@
     document.body.classList.remove("stale");
   }
 
-  // tick asks once more. While the page is hidden it asks for nothing; a miss, as in the moment of a swap, is not told yet.
+  // tick asks once more. While the page is hidden it asks for nothing; a miss, as in the moment of a swap, is not told
+  // yet.
   async function tick() {
     clearTimeout(timer);
     if (running || document.hidden) return;

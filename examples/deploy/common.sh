@@ -207,7 +207,8 @@ known() { # file, scripts
 # answers: what does not run, or is not there, is told from an engine that does not say.
 # shellcheck disable=SC2153 # the script's setting
 answers() {
-	"$DOCKER" version >/dev/null || fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
+	"$DOCKER" version >/dev/null ||
+		fail 6 "the engine does not answer: start it, be a user who may ask it, or set DOCKER"
 }
 
 # ended_well: what a stop had to cut off is an exit code.

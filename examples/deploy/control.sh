@@ -78,7 +78,8 @@ silent() {
 }
 
 signal() { # name
-	kill -s "$1" "$pid" 2>/dev/null || gone || fail 4 "not allowed to signal pid $pid: run this as the user of the service"
+	kill -s "$1" "$pid" 2>/dev/null || gone ||
+		fail 4 "not allowed to signal pid $pid: run this as the user of the service"
 }
 
 # ask returns the command's exit code, or 150. It is asked by the executable that runs, since

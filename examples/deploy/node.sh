@@ -21,10 +21,10 @@
 #   swap               control.sh's
 #   live [SUM]         what runs is what BIN links to, and of that sum: it was live and well from now on
 #
-# A release is a folder, BIN.releases/N-LABEL, with the program and the settings that it was released with. BIN is a link
-# into one of them, flipped by rename. Beside them: live, which of them were live and well, the last one at
-# the end; journal; claim; lock, which lets one step change the node at a time. The last KEEP of them are kept, and
-# those that there is a way back to.
+# A release is a folder, BIN.releases/N-LABEL, with the program and the settings that it was released with. BIN is a
+# link into one of them, flipped by rename. Beside them: live, which of them were live and well, the last one at the
+# end; journal; claim; lock, which lets one step change the node at a time. The last KEEP of them are kept, and those
+# that there is a way back to.
 #
 # With -s before VERB, settings come first on its input, up to an empty line. Release.sh does that with ON.
 #
@@ -81,8 +81,8 @@ show() {
 	echo "version ${version:--} pid $(field pid "$said") generation $generation $(field phase "$said") release $(current)"
 }
 
-# tell: well is check's exit code, why its words; runs: the process has the file that BIN links to; live was live and well
-# last; id is that of the last release that was put here, back what a rollback of it leads to.
+# tell: well is check's exit code, why its words; runs: the process has the file that BIN links to; live was live and
+# well last; id is that of the last release that was put here, back what a rollback of it leads to.
 tell() { # maybe sum
 	why=$(check '' 2>&1)
 	well=$? said=$(ask) key='' holder=''

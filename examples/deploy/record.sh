@@ -87,7 +87,8 @@ lock() {
 		within "$STEP_TIMEOUT" flock -n 9 ||
 			fail 7 "a step of the release of $by, which is gone, is not over after $STEP_TIMEOUT s"
 	fi
-	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock" || fail 6 "cannot write $STATE/lock: nothing was touched"
+	printf '%s\n' $$ "$verb by $who, since $(now)" >"$STATE/lock" ||
+		fail 6 "cannot write $STATE/lock: nothing was touched"
 	# A full disk may have cut the last line short. The next one must not become a part of it.
 	[ ! -s "$STATE/journal" ] || [ -z "$(tail -c 1 "$STATE/journal")" ] || echo ' (cut short)' >>"$STATE/journal" ||
 		fail 6 "cannot write $STATE/journal: nothing was touched"

@@ -217,7 +217,8 @@ last_id() {
 own() { # key
 	if [ -s "$folder/claim" ]; then
 		{ read -r key && read -r holder; } <"$folder/claim"
-		[ "$key" = "$1" ] || fail 7 "$NODE is in the hands of another release: $(printf %s "$holder" | tr , ' '), at $key;" \
+		[ "$key" = "$1" ] ||
+			fail 7 "$NODE is in the hands of another release: $(printf %s "$holder" | tr , ' '), at $key;" \
 			"continue or rollback there. If that is gone for good: rm $folder/claim"
 	fi
 }

@@ -97,7 +97,8 @@ balancer_status() {
 }
 
 balancer_out() {
-	is "$1" 'others || status !~ /^(UP|no_check)/' || not_so 1 "$1 is the last server of $BACKEND that is up, at $socket"
+	is "$1" 'others || status !~ /^(UP|no_check)/' ||
+		not_so 1 "$1 is the last server of $BACKEND that is up, at $socket"
 	tell "set server $BACKEND/$1 state drain"
 	within "$BALANCER_TIMEOUT" is "$1" 'status !~ /^(UP|no_check)/ && requests == 0' ||
 		not_so 1 "$1 still has requests of HAProxy after $BALANCER_TIMEOUT s"

@@ -3,8 +3,8 @@
 #
 #   server 127.0.0.1:8081 weight=100; # a
 #
-# and reloads nginx. Further parameters of a server stay as they are. Until the last worker with the
-# old configuration is gone, they may send requests by that. Releases that share SERVERS take turns. It needs ps and flock.
+# and reloads nginx. Further parameters of a server stay as they are. Until the last worker with the old configuration
+# is gone, they may send requests by that. Releases that share SERVERS take turns. It needs ps and flock.
 # shellcheck shell=sh
 
 : "${RUN_NGINX:=nginx}"      # as it was started: nginx -p DIR -c FILE. (NGINX is nginx's own variable)
@@ -56,7 +56,8 @@ edit() { # node, parameter
 # rewrite takes the parameter back where nginx does not take it. Of the file there is a new one each time, so the lock
 # is that of its folder.
 rewrite() { # node, parameter
-	within "$BALANCER_TIMEOUT" flock -n 7 || fail 1 "another release changes $SERVERS and is not done after $BALANCER_TIMEOUT s"
+	within "$BALANCER_TIMEOUT" flock -n 7 ||
+		fail 1 "another release changes $SERVERS and is not done after $BALANCER_TIMEOUT s"
 	before=$(cat "$SERVERS")
 	after=$(awk -v node="$1" -v want="$2" '
 		$1 == "server" && $NF == node && $(NF - 1) == "#" {

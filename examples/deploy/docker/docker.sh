@@ -113,7 +113,8 @@ take_over() {
 		mv "$DIR/bin/app.before" "$DIR/bin/app.old"
 	fi
 }
-# reload: "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile. Nothing runs: 2.
+# reload: "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile. Nothing runs:
+# 2.
 reload() {
 	was=''
 	app -s status && was=$(field generation "$said") && "$DOCKER" exec "$NAME" "$by" -s reload && return

@@ -29,7 +29,8 @@ set_to() { # setting, value
 
 up() {
 	[ -n "$PEER" ] || fail 6 "PEER is not set: set it to the other node's own address"
-	ip link show dev "$DEV" >/dev/null 2>&1 || fail 6 "there is no interface $DEV: set DEV to the one that VIP is to stand on"
+	ip link show dev "$DEV" >/dev/null 2>&1 ||
+		fail 6 "there is no interface $DEV: set DEV to the one that VIP is to stand on"
 	# 42 in the DSCP field means: this has been handed over once. What neither
 	# knows gets its reset, and does not go round. Should something between the
 	# two rewrite that field, the TTL is the end of it; dup counts that down, but

@@ -1,6 +1,6 @@
 #!/bin/bash
-# cluster.sh: a real Kubernetes of two nodes on this machine, to try a Deployment in. It lives in namespaces of its own (network,
-# mounts, processes) and in memory: the machine gets no bridge, no iptables rule and no mount.
+# cluster.sh: a real Kubernetes of two nodes on this machine, to try a Deployment in. It lives in namespaces of its own
+# (network, mounts, processes) and in memory: the machine gets no bridge, no iptables rule and no mount.
 #
 #   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig. Once more is the
 #                                         same, and waits where half of it runs; interrupted, it leaves nothing
@@ -9,9 +9,9 @@
 #   cluster.sh in DIR WHERE COMMAND...    run COMMAND on "control", "node1" or "node2"
 #   cluster.sh image DIR NAME BINARY      put an image on both nodes: from scratch, with /run and BINARY (a static one) as /app
 #
-# It says "ready" when both nodes are. Exit code 77: this machine can't do it, and a line says why. Needs root; of Kubernetes 1.31
-# what .ci/get-kubernetes builds; Debian's etcd-server, containerd, runc, containernetworking-plugins, iptables, conntrack,
-# iproute2, openssl, util-linux.
+# It says "ready" when both nodes are. Exit code 77: this machine can't do it, and a line says why. Needs root; of
+# Kubernetes 1.31 what .ci/get-kubernetes builds; Debian's etcd-server, containerd, runc, containernetworking-plugins,
+# iptables, conntrack, iproute2, openssl, util-linux.
 set -eu
 self=$(readlink -f "$0")
 nodes="node1 node2"
@@ -34,7 +34,8 @@ run() {
 		command -v $tool >/dev/null || cannot "no $tool: .ci/get-kubernetes DIR, and DIR in PATH"
 	done
 	for tool in etcd containerd ctr runc iptables conntrack ip openssl nsenter setpriv go /usr/lib/cni/bridge; do
-		command -v $tool >/dev/null || cannot "no $tool: apt-get install etcd-server containerd runc containernetworking-plugins" \
+		command -v $tool >/dev/null ||
+			cannot "no $tool: apt-get install etcd-server containerd runc containernetworking-plugins" \
 			"iptables conntrack iproute2 openssl util-linux"
 	done
 	rm -f "$dir/ready" "$dir/answers"
@@ -237,8 +238,8 @@ node() {
 	wait
 }
 
-# daemon starts one, with a log and the pid, as the cluster sees it, in DIR. It has a user of its own, with root's abilities: the kernel
-# counts inotify instances by user, and allows the whole machine's root 128.
+# daemon starts one, with a log and the pid, as the cluster sees it, in DIR. It has a user of its own, with root's
+# abilities: the kernel counts inotify instances by user, and allows the whole machine's root 128.
 daemon() {
 	local log=$dir/${name:+$name-}$1 able
 	able=+$(setpriv --dump | sed -n 's/^Capability bounding set: //p' | sed 's/,/,+/g')

@@ -1,6 +1,7 @@
 #!/bin/bash
-# bed.sh: boot the distribution's own systemd in a bed of private namespaces, to try units in. No image, no download, no bus:
-# the machine's root is the lower layer of an overlay, and whatever the bed writes is gone with it. Up in under half a second.
+# bed.sh: boot the distribution's own systemd in a bed of private namespaces, to try units in. No image, no download, no
+# bus: the machine's root is the lower layer of an overlay, and whatever the bed writes is gone with it. Up in under
+# half a second.
 #
 #   bed.sh up                 boot; returns when the bed is running
 #   bed.sh put FILE PATH      copy FILE to PATH in the bed, by rename, executable if FILE is
@@ -15,8 +16,8 @@
 # BED_ADD     a tree laid over the root: another version of systemd
 # BED_OWNER   a pid: when that process is gone, the bed goes down by itself
 #
-# The network is the bed's own, with a loopback and nothing else. Exit code 77: this machine can't do it, and a line says why.
-# Needs root, a kernel with cgroup2 and overlayfs, and Debian's systemd, util-linux, iproute2.
+# The network is the bed's own, with a loopback and nothing else. Exit code 77: this machine can't do it, and a line
+# says why. Needs root, a kernel with cgroup2 and overlayfs, and Debian's systemd, util-linux, iproute2.
 set -eu
 BED=${BED:-/tmp/baton-bed}
 self=$(readlink -f "$0")

@@ -179,7 +179,8 @@ spell() {
 [ -z "$NODE" ] || settings "$SITE/$NODE"
 right_numbers "$0"
 for name in BIN CONTROL; do
-	eval "[ -n \"\${$name-}\" ]" || fail 6 "$name is not set: set SITE and NODE, so that SITE/NODE is the file that sets it"
+	eval "[ -n \"\${$name-}\" ]" ||
+		fail 6 "$name is not set: set SITE and NODE, so that SITE/NODE is the file that sets it"
 done
 command -v systemctl >/dev/null || fail 6 "needs systemctl"
 folder=$BIN.releases

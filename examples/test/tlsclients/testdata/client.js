@@ -1,5 +1,5 @@
-// client.js HOST PORT CERT N: N clients POST to /node/CLIENT/REQUEST, with an agent each that keeps one connection, until
-// the answer is 410. Each prints its answers, or why there is none.
+// client.js HOST PORT CERT N: N clients POST to /node/CLIENT/REQUEST, with an agent each that keeps one connection,
+// until the answer is 410. Each prints its answers, or why there is none.
 const fs = require('fs'), https = require('https');
 const [host, port, cert, clients] = process.argv.slice(2);
 const half = 'baton'.repeat(100), ca = fs.readFileSync(cert);

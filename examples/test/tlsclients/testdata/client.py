@@ -1,5 +1,5 @@
-# client.py LIBRARY HOST PORT CERT N: N threads POST to /LIBRARY/THREAD/REQUEST on a connection each, until the answer is 410.
-# Each prints its answers, or why there is none.
+# client.py LIBRARY HOST PORT CERT N: N threads POST to /LIBRARY/THREAD/REQUEST on a connection each, until the answer
+# is 410. Each prints its answers, or why there is none.
 import http.client, itertools, random, ssl, sys, threading, time
 
 library, host, port, cert, clients = sys.argv[1:]

@@ -1,5 +1,5 @@
-// client2.js HOST PORT CERT N: client.js over HTTP/2, to /node-h2/CLIENT/REQUEST. A client connects again where its connection
-// is over, and sends nothing twice.
+// client2.js HOST PORT CERT N: client.js over HTTP/2, to /node-h2/CLIENT/REQUEST. A client connects again where its
+// connection is over, and sends nothing twice.
 const fs = require('fs'), http2 = require('http2');
 const [host, port, cert, clients] = process.argv.slice(2);
 const half = 'baton'.repeat(100), ca = fs.readFileSync(cert);
