@@ -13,6 +13,7 @@ import (
 	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/listener"
+	"golang.org/x/sys/unix"
 )
 
 // elderOf is an older generation of s, played by a rogue: what it offers first is a connection of its own, whose client
@@ -50,6 +51,21 @@ func (p *rogue) answer(t *testing.T) (m message) {
 	return next(t, l)
 }
 
+// isRead returns when all that the rogue has said has been read.
+func (p *rogue) isRead(t *testing.T) {
+	t.Helper()
+	f, err := p.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for unread := 1; unread > 0; time.Sleep(time.Millisecond) {
+		if unread, err = unix.IoctlGetInt(int(f.Fd()), unix.SIOCOUTQ); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A generation that lives and says what can't be understood, as one of a later version may, has what it has offered.
 func TestAnOfferOfALivingElderIsItsOwnWithoutAWord(t *testing.T) {
 	t.Parallel()
@@ -71,11 +87,12 @@ func TestAnElderThatIsHaltedInAMessageIsNotHandedOn(t *testing.T) {
 	s, e, p, _ := elderOf(t)
 	p.say([]byte{0, 0, 0, 9, 0, 0, 0, 0, '{'}, false, 0, 0)
 	near, far := linkPair(t)
+	p.isRead(t)
 	over := make(chan struct{})
-	time.AfterFunc(50*time.Millisecond, func() { // it is being read
+	go func() {
 		defer close(over)
 		(&swap{link: near}).handOn(s.run.inbox, []*elder{e}, &spoken)
-	})
+	}()
 	select {
 	case <-over:
 	case <-time.After(2 * link.Patience):

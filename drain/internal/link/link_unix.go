@@ -170,7 +170,19 @@ func (l *Link) readHead(head, oob []byte) (n, oobn int, err error) {
 		return 0, oobn, io.EOF
 	}
 	l.inFrame = true
-	return n, oobn, l.conn.SetReadDeadline(time.Time{})
+	return n, oobn, l.limitLocked()
+}
+
+// limitLocked has the read that is under way, and the next ones, wait as long as they may.
+func (l *Link) limitLocked() error {
+	var by time.Time
+	switch {
+	case l.paused && l.inFrame:
+		by = time.Now().Add(Patience)
+	case l.paused:
+		by = time.Unix(1, 0)
+	}
+	return l.conn.SetReadDeadline(by)
 }
 
 func (l *Link) readRest(b []byte) error {
@@ -196,7 +208,7 @@ func (l *Link) between() {
 	defer l.pause.Unlock()
 	l.inFrame, l.waiting = false, false
 	if l.paused {
-		_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+		_ = l.limitLocked()
 	}
 }
 
@@ -229,11 +241,7 @@ func (l *Link) Pause() {
 	l.pause.Lock()
 	defer l.pause.Unlock()
 	l.paused = true
-	by := time.Unix(1, 0)
-	if l.inFrame {
-		by = time.Now().Add(Patience)
-	}
-	_ = l.conn.SetReadDeadline(by)
+	_ = l.limitLocked()
 }
 
 // Resume undoes Pause.
@@ -241,7 +249,7 @@ func (l *Link) Resume() {
 	l.pause.Lock()
 	defer l.pause.Unlock()
 	l.paused = false
-	_ = l.conn.SetReadDeadline(time.Time{})
+	_ = l.limitLocked()
 }
 
 // Quiet tells whether Receive has returned all that has arrived, and waits for more.

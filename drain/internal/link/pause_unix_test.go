@@ -85,6 +85,25 @@ func TestPauseInTheMiddleOfAFrameThatDoesNotEnd(t *testing.T) {
 		b.pause.Unlock()
 	}
 	b.Pause()
+	wantItGivenUp(t, got)
+}
+
+// Pause may come when the first bytes have been read, and Receive does not know it yet.
+func TestPauseAtTheBeginningOfAFrameThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	a.raw(t, frame(`{"Text":"whole","N":3}`, 0)[:12])
+	b.paused = true // as by a Pause that read(2) has not seen
+	got := make(chan error, 1)
+	go func() {
+		_, err := b.Receive(new(word))
+		got <- err
+	}()
+	wantItGivenUp(t, got)
+}
+
+func wantItGivenUp(t *testing.T, got <-chan error) {
+	t.Helper()
 	select {
 	case err := <-got:
 		if !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrPaused) {
