@@ -25,11 +25,10 @@ func manageSockets(sys *system, set *listener.Set, log *slog.Logger) {
 		_ = os.Unsetenv(name)
 	}
 	if err != nil {
-		log.Warn("passed sockets are left alone", "err", err)
+		log.Warn("invalid LISTEN_FDS: passed sockets are not used", "err", err)
 	}
 	if others > 0 {
-		log.Warn("LISTEN_FDS promises descriptors that are no passed sockets; they are left alone",
-			"of these", others)
+		log.Warn("LISTEN_FDS counts descriptors that are not passed sockets; they are not used", "count", others)
 	}
 	var to listener.Store
 	if st, ok := sdnotify.TheStore(); ok {

@@ -44,7 +44,7 @@ const maxState = 64 << 10
 // hear serves an elder's link until the elder is gone or the link is handed on.
 func (a *adopter) hear(e *elder) {
 	var adopting sync.WaitGroup
-	defer func() { // whoever gets the link next can't answer for this process
+	defer func() { // finish our answers before the link is passed on
 		adopting.Wait()
 		for _, l := range e.requests {
 			a.run(l.Leave)
@@ -67,7 +67,7 @@ func (a *adopter) hear(e *elder) {
 			if paused && e.claims.outlast(e.link) {
 				continue
 			}
-			// One that lives, and says what can't be understood, has what it has offered.
+			// A live peer that sends garbage keeps the connections that it offered.
 			broken := !paused && !e.link.Hung()
 			e.claims.end(paused || broken)
 			if broken { // the link of one that is gone may have to be handed on, for its last counts
@@ -143,13 +143,13 @@ func (a *adopter) unfit(m message, files []*os.File) error {
 	case a.take == nil:
 		return errors.New("it has no Config.Adopt")
 	case len(m.Tickets) != 1:
-		return fmt.Errorf("%d tickets", len(m.Tickets))
+		return fmt.Errorf("want 1 ticket, got %d", len(m.Tickets))
 	case len(files) == 0:
 		return errors.New("no descriptor has arrived: it may be out of them")
 	case len(files) > 1:
-		return fmt.Errorf("%d descriptors", len(files))
+		return fmt.Errorf("want 1 descriptor, got %d", len(files))
 	case len(m.Tickets[0].State) > maxState:
-		return fmt.Errorf("%d bytes of state", len(m.Tickets[0].State))
+		return fmt.Errorf("the state has %d bytes, at most %d are allowed", len(m.Tickets[0].State), maxState)
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (e *elder) ack(id int, word <-chan error) func(message) error {
 
 // serve serves the requests that an older generation has read, and sends over that connection.
 func (a *adopter) serve(e *elder, files []*os.File) {
-	failed := func(err error) { a.log.Error("a request of an older generation has not arrived", "err", err) }
+	failed := func(err error) { a.log.Error("a request from an older generation was lost on the way", "err", err) }
 	nc, err := connOf(files)
 	if err == nil && !a.main() {
 		err = errors.Join(errors.New("this is not the main generation"), nc.Close())

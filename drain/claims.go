@@ -9,8 +9,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// claims are the offers of an elder that this generation has no word on yet. Until it comes, the connections are the
-// elder's. The link can't be handed on meanwhile: the word is meant for this process.
+// claims are the offers of an elder that it has neither confirmed (yours) nor withdrawn. Until it does, the connections
+// are the elder's. The link is not handed on meanwhile: the elder's word is meant for this process.
 type claims struct {
 	mu      sync.Mutex           // guards what follows
 	open    map[int]chan<- error // has room for the word
@@ -19,8 +19,8 @@ type claims struct {
 	over    bool                 // it has ended
 }
 
-// begin returns where the word on an offer will come: nil, an error if nobody is left to say it, or
-// listener.ErrWithdrawn.
+// begin returns the channel for the elder's word on an offer: nil for yours, listener.ErrWithdrawn, or an error if the
+// elder is gone. It returns a nil channel for an offer that is open already.
 func (c *claims) begin(id int) <-chan error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,8 +48,8 @@ func (c *claims) settle(id int, word error) {
 	}
 }
 
-// outlast makes a paused link go on while claims are open, and tells whether it does. An elder that answers nothing for
-// longer than its own offers last is halted.
+// outlast resumes a paused link while offers are undecided. It returns false if none is open, or if the wait has timed
+// out: an elder that answers nothing for longer than its own offers last is halted.
 func (c *claims) outlast(l *link.Link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,8 +69,8 @@ func (c *claims) outlast(l *link.Link) bool {
 	return true
 }
 
-// end is called when no word can come any more. An elder that is gone has left what it has not
-// withdrawn; of one that lives, it is not known.
+// end is called when no word can come any more. If the older process has exited, its open offers are ours. If it lives,
+// they are withdrawn, since it may still serve them.
 func (c *claims) end(lives bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

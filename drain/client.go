@@ -33,7 +33,7 @@ func (c Client) Status(ctx context.Context) (st Status, err error) {
 	answer, err := Control(ctx, c.Socket, "status")
 	if err == nil {
 		if err = json.Unmarshal(answer, &st); err != nil {
-			err = fmt.Errorf("drain: control: what answers there is no service of this library: %w", err)
+			err = fmt.Errorf("drain: control: %s: %w", notOurs, err)
 		}
 	}
 	return st, err

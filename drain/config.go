@@ -173,12 +173,12 @@ type Config struct {
 	DrainTimeout time.Duration
 
 	// IdleGrace is how long a connection that can't be handed over may rest, while draining, before
-	// it is closed. It is also how long an HTTP/2 client may take to answer a PING, or five times as
-	// long, up to 5s, where its host has received it, and is merely busy. It should be
-	// longer than the time for which the balancer keeps idle connections, and shorter than
-	// DrainTimeout. When three quarters of DrainTimeout are over, an eighth of it is the most, so
-	// that no connection at rest is cut off. Where DrainTimeout is less than 8s, that begins 2s before
-	// its end, but not before half of it is over.
+	// it is closed. An HTTP/2 client also has IdleGrace to answer a PING. If its host has received the PING and the
+	// client is merely busy, it has five times as long, up to 5s. IdleGrace should be longer than the time for which
+	// the balancer keeps idle connections, and shorter than DrainTimeout.
+	//
+	// After three quarters of DrainTimeout, IdleGrace is at most one eighth of it, so that idle connections close
+	// cleanly. Where DrainTimeout is less than 8s, that begins 2s before its end, but not before half of it is over.
 	//
 	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
 	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
@@ -256,7 +256,7 @@ type Config struct {
 	// phase of a stop. Defaults 0 and 30s.
 	PullMin, PullMax time.Duration
 
-	// KeepPull makes a new generation start pulled when the old one was. By default an upgrade ends the pull.
+	// KeepPull makes a new generation start pulled when the old one was. By default a swap ends the pull.
 	KeepPull bool
 
 	// A registry.

@@ -24,6 +24,7 @@ const (
 	maxControlAnswer = 16 << 20
 	// controlAgain is how long another generation may take to answer in the place of one that no longer does.
 	controlAgain = time.Millisecond
+	notOurs      = "the process at this socket is not a Baton service"
 )
 
 // Control is what Client is made of, for a command that is a word, as on a command line. It tells
@@ -55,7 +56,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 		verb = "swap"
 	case "swap", "pull", "restore", "stop":
 	default:
-		return nil, fmt.Errorf("drain: control: %q is no command: want status, health, metrics, swap, "+
+		return nil, fmt.Errorf("drain: control: unknown command %q: want status, health, metrics, swap, "+
 			"reload, pull, restore or stop", command)
 	}
 	if socket == "" {
@@ -98,7 +99,7 @@ func Control(ctx context.Context, socket, command string) (answer []byte, err er
 func healthy(status []byte) error {
 	var st Status
 	if err := json.Unmarshal(status, &st); err != nil {
-		return fmt.Errorf("drain: control: what answers there is no service of this library: %w", err)
+		return fmt.Errorf("drain: control: %s: %w", notOurs, err)
 	}
 	switch st.Phase {
 	case Ready, Pulled, Swapping, Draining:
@@ -140,8 +141,7 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxControlAnswer+1))
 	if len(body) > maxControlAnswer {
-		return nil, fmt.Errorf("the answer has more than %d bytes: what answers there is no service of "+
-			"this library", maxControlAnswer)
+		return nil, fmt.Errorf("the answer has more than %d bytes: %s", maxControlAnswer, notOurs)
 	}
 	return &response{resp, body}, err
 }
@@ -151,8 +151,7 @@ func request(ctx context.Context, client *http.Client, method, verb string) (*re
 func awaitGone(ctx context.Context, socket string, said http.Header) error {
 	n, err := strconv.Atoi(said.Get(pidHeader))
 	if err != nil {
-		return fmt.Errorf("drain: control: what answers there is no service of this library (%s is %q)", pidHeader,
-			said.Get(pidHeader))
+		return fmt.Errorf("drain: control: %s: %s is %q", notOurs, pidHeader, said.Get(pidHeader))
 	}
 	there := func() bool { return n != os.Getpid() && proc.Alive(n) }
 	if of := said.Get(namespaceHeader); of != "" && of != proc.Namespace() {

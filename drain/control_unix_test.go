@@ -208,7 +208,7 @@ func TestControlSaysWhyNot(t *testing.T) {
 		t.Errorf("%d, %v, %q", status, h, text)
 	}
 	_, err = s.control("start")
-	s.wantWords(err, `"start" is no command`, "want status, health, metrics, swap")
+	s.wantWords(err, `unknown command "start"`, "want status, health, metrics, swap")
 	_, err = drain.Control(context.Background(), "", "stop")
 	s.wantWords(err, "Config.ControlSocket")
 	l.end()

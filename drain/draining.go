@@ -21,12 +21,11 @@ import (
 // the moment is over, the context has ended already. When the generation is told to leave sooner
 // (Config.MaxGenerations), all end within 2.5s.
 //
-// In a swap no moment comes before this generation has closed its sockets. So a client that connects
-// as soon as it is told meets the next one. A client of HTTP/2 is told by a GOAWAY before its stream
-// ends, and begins no other on that connection. A client of HTTP/1.1 over TLS that sends its next
-// request on the connection that it has may meet this generation once more: the context has ended
-// then, and the answer closes the connection. DrainStarted tells the beginning of draining itself,
-// when this generation may accept yet.
+// In a swap no moment comes before this generation has closed its listening sockets. So a client that reconnects as
+// soon as it is told reaches the next generation. An HTTP/2 client gets a GOAWAY before its stream ends, and opens no
+// other stream on that connection. An HTTP/1.1 client over TLS may send its next request on the old connection, to this
+// generation: the context has ended then, and the answer closes the connection. DrainStarted tells when draining
+// begins; this generation may still accept connections then.
 //
 // The cause of the context's end (context.Cause) is ErrDraining where it is not that of ctx. The end
 // closes nothing: the handler says goodbye in the way of its protocol and returns.

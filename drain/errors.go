@@ -10,32 +10,31 @@ import (
 // Errors that a program may want to tell apart, by errors.Is. Each error of a Service, a Client or
 // Control that is of one of these kinds matches it, whatever its text is; it may match several.
 var (
-	// ErrDraining: this generation drains, or has, because another one is the main one or the service
-	// stops: of Swap, Pull, Restore, Lead, HandOver, and Go when nothing is left that could hand in
-	// work. It is the cause (context.Cause) of the contexts of Draining, Context, Go and Lead, too.
+	// ErrDraining: this generation drains or has drained, because it was replaced or the service stops. Swap, Pull,
+	// Restore, Lead and HandOver return it, and Go once nothing is left that could hand in work. It is also the cause
+	// (context.Cause) of the contexts of Draining, Context, Go and Lead.
 	ErrDraining = errors.New("drain: the service is draining")
-	// ErrStopped: the service stops, or is over, as far as this process goes: of all methods that return errors.
-	// Of a Client it says too that no service answers.
-	ErrStopped = errors.New("drain: the service is over")
-	// ErrNotReady: it is too early, the service is not ready yet: of Swap and Pull.
+	// ErrStopped: the service stops or has stopped, as far as this process goes. All methods that return errors may
+	// return it. From a Client it also means that no service answers.
+	ErrStopped = errors.New("drain: the service has stopped")
+	// ErrNotReady: the service is not ready yet. Swap and Pull return it.
 	ErrNotReady = errors.New("drain: the service is not ready")
-	// ErrNotSupported is errors.ErrUnsupported: this platform, this kind of connection, or what has started
-	// the process can't do that: of New, Swap and HandOver.
+	// ErrNotSupported is errors.ErrUnsupported: the platform, the kind of connection, or the starter of the process
+	// does not allow it. New, Swap and HandOver return it.
 	ErrNotSupported = errors.ErrUnsupported
-	// ErrSwapFailed: a swap was begun and has failed, and the generation before serves on: of Swap. The
-	// error of Config.Preflight is in it.
+	// ErrSwapFailed: a swap was begun and has failed, and the generation before serves on. Swap returns it; it wraps
+	// the error of Config.Preflight.
 	ErrSwapFailed = errors.New("drain: the swap has failed")
-	// ErrRestored: the pull has ended before the balancers had noticed it: of Pull.
+	// ErrRestored: the pull has ended before the balancers had noticed it. Pull returns it.
 	ErrRestored = errors.New("drain: the pull has ended")
-	// ErrCutOff: something was cut off, at Config.DrainTimeout, by a second signal, or because a newer
-	// generation was in need of room: of Run and Stop.
+	// ErrCutOff: something was cut off, at Config.DrainTimeout, by a second signal, or because of
+	// Config.MaxGenerations. Run and Stop return it.
 	ErrCutOff = errors.New("drain: something was cut off")
 )
 
-// RefusedError says that what was asked for was not tried, and has changed nothing: a Swap, Pull,
-// Restore, HandOver, Listen or Run at the wrong time, or a connection that the next generation does
-// not take. It may match one of the errors above besides. The control socket answers it with 409,
-// and other errors with 500.
+// RefusedError says that a call was not tried, and has changed nothing. Swap, Pull, Restore, HandOver, Listen and Run
+// return it at the wrong time, and HandOver also for a connection that the next generation does not take. It may match
+// one of the errors above besides. The control socket answers it with 409, and other errors with 500.
 type RefusedError struct{ kindred }
 
 // kindred is an error that is one of those above, with a text of its own.

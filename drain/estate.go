@@ -24,7 +24,7 @@ type estate struct {
 	gate    *gate.Gate
 	owners  owned.Owners // is not changed once Run has been called
 	bound   time.Duration
-	wayBack time.Duration // bounds regain: a generation that gives that up can but end
+	wayBack time.Duration // the timeout of regain; when it passes, the service stops
 	log     *slog.Logger
 
 	h2c sync.Once // of the warning
@@ -33,8 +33,8 @@ type estate struct {
 	busy sync.Mutex
 
 	given    owned.States // the loop's: what the old generation has handed over
-	released atomic.Bool  // the owners have nothing here any more
-	lost     atomic.Bool  // nor has another generation: they can't acquire again
+	released atomic.Bool  // the owners' state is released
+	lost     atomic.Bool  // it is released, and could not be reacquired
 }
 
 // bequest is what the next generation gets.
@@ -133,7 +133,7 @@ func (e *estate) release(ctx context.Context, names []string) (b bequest, err er
 	if err = e.still(ctx); err == nil {
 		b.still = time.Now()
 		if names == nil {
-			names = []string{} // nil: nobody follows
+			names = []string{} // nil would mean that no generation follows
 		}
 		release, done := e.within(ctx)
 		b.states, err = e.owners.Release(release, names, e.bound)
@@ -157,7 +157,7 @@ func (e *estate) still(ctx context.Context) error {
 	return e.pauseLeads(ctx)
 }
 
-// forEver is the bound of what nobody waits for.
+// forEver is the bound where no client waits.
 const forEver = 24 * time.Hour
 
 func (e *estate) within(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -177,7 +177,8 @@ func (e *estate) pauseLeads(ctx context.Context) error {
 	}
 }
 
-// regain makes everything this generation's again: no other has it. After an error nobody has, and the service ends.
+// regain lets the owners acquire again what no other generation has. After an error no generation has it, and the
+// service stops.
 func (e *estate) regain() error {
 	e.busy.Lock()
 	defer e.busy.Unlock()
@@ -193,7 +194,7 @@ func (e *estate) regainLocked() error {
 	if e.released.Load() {
 		if err := e.owners.Regain(context.Background(), e.wayBack); err != nil {
 			e.lost.Store(true)
-			err = fmt.Errorf("drain: what the owners have released can't be acquired again: %w", err)
+			err = fmt.Errorf("drain: the owners cannot reacquire the state that they released: %w", err)
 			e.gate.PassOn(answerAll("the service starts again"))
 			e.post(machine.ServerFailed{Err: err})
 			return err

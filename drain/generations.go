@@ -15,22 +15,22 @@ import (
 
 // generations are the others of the service: the one that has started this, and older ones.
 type generations struct {
-	starter *elder    // has started this one; nil: nobody has, or what is not of this library
+	starter *elder    // has started this one; nil in generation 1, and where the starter is not of this library
 	parent  *elder    // the same, until it is one of older, or has ended
 	older   []*elder  // the oldest first
 	coming  int       // older ones whose links are on their way here
 	exiting []int     // pids of older ones whose links have ended
 	look    time.Time // when to look for those that do not exit, at the earliest
 	holders []holder  // of functions of Lead, besides these
-	past    Totals    // without what this generation counts, and older ones since their elder.base
+	past    Totals    // without this generation's counts, and without what older ones have counted since elder.base
 
-	told  *Totals                    // what the next one goes on counting from, once that is on its way
-	bases map[*elder]listener.Counts // what of the older ones is in told
-	ended []*elder                   // of older, since then: the next one takes leave of them
+	told  *Totals                    // the totals that were sent to the next generation; nil until then
+	bases map[*elder]listener.Counts // the counts of older generations that told includes
+	ended []*elder                   // those of older that ended after told was sent: the next one removes them
 }
 
-// part hands the older generations on, and what all of them have counted. Self is this one as the
-// next one is to see it. Back is called with one that has ended since release, where no generation follows.
+// part hands on the older generations and the totals. Self reports this generation to the next one. Back is called for
+// each older generation that ended after release, if the swap is taken back.
 func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder)) part {
 	return part{
 		inherit: func(m message) {
@@ -70,7 +70,7 @@ type elder struct {
 	base  listener.Counts // what of Open is in generations.past
 	link  *link.Link
 	peer  *protocol     // of a parent: what it speaks
-	heard chan struct{} // closed when nobody hears it any more
+	heard chan struct{} // closed when hear has returned: nothing reads the link here any more
 
 	claims claims
 

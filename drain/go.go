@@ -23,7 +23,7 @@ import (
 // The new generation runs its functions while the old one's finish. Lead is for what must not run twice.
 func (s *Service) Go(name string, f func(ctx context.Context)) error {
 	if !s.work.Add(work.Task{Name: name, F: func() { f(s.work.Fed()) }}) {
-		return akin(fmt.Errorf("drain: Go %q: the service is over: no work begins any more", name), ErrStopped,
+		return akin(fmt.Errorf("drain: Go %q: this generation has finished; Go starts no new work", name), ErrStopped,
 			ErrDraining)
 	}
 	return nil

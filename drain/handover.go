@@ -28,10 +28,10 @@ import (
 // Not promised: that a connection outlives the generation that has adopted it, if that crashes.
 func (s *Service) HandOver(conn net.Conn, state []byte) error {
 	if len(state) > maxState {
-		return fmt.Errorf("drain: hand over: %d bytes of state are more than %d", len(state), maxState)
+		return fmt.Errorf("drain: hand over: the state has %d bytes, at most %d are allowed", len(state), maxState)
 	}
 	asked := make(successorAsked, 1)
-	to := successorAnswer{err: akin(errors.New("the service is over"), ErrStopped)}
+	to := successorAnswer{err: akin(errors.New("the service has stopped"), ErrStopped)}
 	if s.run.post(asked) {
 		to = <-asked
 	}

@@ -21,7 +21,7 @@ type Health interface {
 	Probed(remote, agent string) (failed func())
 	Watched(remote, agent string) (failed, gone func())
 
-	// Arrived and Visited enter what is no probe, by servers that AddGraceful has.
+	// Arrived and Visited enter what is no probe, by servers of ServeGraceful.
 	Arrived()
 	Visited(remote string)
 

@@ -162,8 +162,8 @@ func (g *generations) dropHolder(pid int) {
 	g.holders = slices.DeleteFunc(g.holders, func(h holder) bool { return h.PID == pid })
 }
 
-// allHolders are the older generations that may run something, for the next one, which may come to
-// be without another word.
+// allHolders are the older generations that may run a function of Lead. They are in hello, too: the
+// next generation may take over without another message.
 func (g *generations) allHolders() []holder {
 	all := slices.Clone(g.holders)
 	for _, e := range g.older {

@@ -34,7 +34,8 @@ func (r *runner) after(d time.Duration, e machine.Event) *time.Timer {
 	return time.AfterFunc(d, func() { r.post(e) })
 }
 
-// beginDrain takes nothing new and finishes the rest: connections go to the next generation, or by and by.
+// beginDrain takes nothing new and finishes the rest: connections move to the next generation, or close after
+// IdleGrace.
 func (r *runner) beginDrain(replaced bool) {
 	timeout := r.cfg.DrainTimeout
 	grace := r.cfg.idleGrace(!replaced)
@@ -49,7 +50,7 @@ func (r *runner) beginDrain(replaced bool) {
 			r.set.KeepHTTP2OverTLS()
 		}
 	} else {
-		r.os.letGo(true) // or our copies of the listening sockets would collect clients that nobody serves
+		r.os.letGo(true) // else clients would connect to our copies of the listening sockets, and get no answer
 		r.health.Down()
 	}
 	r.work.Drain()
@@ -249,8 +250,7 @@ func (r *runner) sum(e closed) []any {
 	return about
 }
 
-// sayLast waits until the queues and links are empty, for lastWords at most, or until an operator
-// who has waited long enough sends another signal to stop.
+// sayLast waits until the queues and links are empty, for lastWords at most. Another signal to stop ends the wait.
 func (r *runner) sayLast() {
 	r.emitter.observe()
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)

@@ -25,19 +25,19 @@ import (
 //	a stop begins            STOPPING=1
 //
 // with STATUS and EXTEND_TIMEOUT_USEC in these, and by themselves while something goes on, and
-// WATCHDOG=1. Only the main generation speaks. What a manager with NotifyAccess=main hears from
-// another it drops, and what one with NotifyAccess=all hears from an old one, it believes: a late
+// WATCHDOG=1. Only the main generation speaks. With NotifyAccess=main, systemd drops the messages of
+// other processes. With NotifyAccess=all, it believes them, even those of an old generation: a late
 // STOPPING=1 would end the service.
 //
-// The goroutine that owns the state reports, and another one names the next generation: mu is between them.
+// The runner's loop reports, and swap.announce names the next generation, in a goroutine of its own: mu guards both.
 type manager struct {
 	mu sync.Mutex // guards what follows
 	*sdnotify.Queue
 	in        inbox
 	pid       int
 	main      bool // the manager follows this generation
-	unnamed   bool // the old one has perhaps not said so
-	orphan    bool // this one is to say so itself
+	unnamed   bool // the old generation may not have sent MAINPID
+	orphan    bool // this generation must send MAINPID itself
 	ready     bool
 	reloading bool
 	stopping  bool
@@ -46,7 +46,7 @@ type manager struct {
 	failure   string    // why the last swap failed, until the next
 	told      string    // as STATUS
 	timer     *time.Timer
-	watchdog  time.Duration // in which WATCHDOG=1 is awaited; 0 if it is not, or is being said
+	watchdog  time.Duration // the timeout of the watchdog; 0 if it is off, or once guard runs
 }
 
 const (
@@ -68,8 +68,8 @@ func newManager(in inbox, log *slog.Logger, first bool) *manager {
 	return m
 }
 
-// part makes the reports this generation's. Where the old one was not there to say so, the next one does, for a
-// manager that listens to all of its processes. The first generation has a READY=1 of its own to say.
+// part makes the reports this generation's. If the old generation has died before it could send MAINPID, this one
+// sends it, for a manager with NotifyAccess=all. The first generation sends READY=1 by report.
 func (m *manager) part() part {
 	if m == nil || m.main {
 		return part{}
@@ -93,8 +93,8 @@ type managerView struct {
 	status               func() Status // called in the main generation alone
 }
 
-// report tells the manager what has changed since the last time. It returns, once, in which time WATCHDOG=1 is awaited
-// from now on.
+// report tells the manager what has changed since the last time. It returns the timeout of the watchdog once, when the
+// generation begins to serve; otherwise 0.
 func (m *manager) report(v managerView) (watchdog time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -200,7 +200,7 @@ func (m *manager) swapFailed(err error) {
 	}
 }
 
-// oldGone has this generation name itself once more: a keeper follows the old one as long as that lives, be it halted.
+// oldGone sends MAINPID again: a keeper follows the old generation until it exits, even if it is halted.
 func (m *manager) oldGone() {
 	if m != nil {
 		m.mu.Lock()
@@ -209,8 +209,8 @@ func (m *manager) oldGone() {
 	}
 }
 
-// reclaim tells the manager that this generation is the main one still, after it was told of another. One with
-// NotifyAccess=main drops that: it follows a process that is dead, and its watchdog ends the service.
+// reclaim tells the manager that this generation is still the main one, after the manager was told of another. With
+// NotifyAccess=main, systemd drops that message: it follows a dead process, and its watchdog ends the service.
 func (m *manager) reclaim() {
 	if m == nil {
 		return
@@ -223,7 +223,7 @@ func (m *manager) reclaim() {
 	}
 }
 
-// alive says WATCHDOG=1, and whether it is to be said again. Err is why not.
+// alive sends WATCHDOG=1, unless err is set. It tells whether this generation must send it again.
 func (m *manager) alive(err error) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -233,10 +233,9 @@ func (m *manager) alive(err error) bool {
 	return m.main
 }
 
-// announce tells the manager that the child is the main process, and returns when it has
-// understood, which is before the child is told. Otherwise a message of the child's might come
-// first, and be dropped, or this process be gone before the manager has looked at who it was. The
-// generation serves on meanwhile.
+// announce tells the manager that the child is the main process. It returns when the manager has read that, and the
+// child is promoted after that. Otherwise the child's first message might come too early and be dropped. Or this
+// process might exit before the manager has looked up the sender. The generation serves on meanwhile.
 func (m *manager) announce(generation int, pid <-chan int, gone <-chan struct{}) error {
 	if m == nil {
 		return nil
@@ -250,7 +249,7 @@ func (m *manager) announce(generation int, pid <-chan int, gone <-chan struct{})
 		select {
 		case next = <-pid:
 		default:
-			return nil // there is nobody to follow
+			return nil // no process is left that the manager could follow
 		}
 	case <-over.C:
 		return fmt.Errorf("drain: the new generation does not say its pid within %v", sdnotify.Wait)

@@ -39,7 +39,7 @@ type Event struct {
 
 // Wait is what a generation waits for before it goes on.
 type Wait struct {
-	For   string    `json:"for"` // in words: who, how many
+	For   string    `json:"for"` // in words: what, and how many
 	Since time.Time `json:"since"`
 	Until time.Time `json:"until,omitzero"` // at the latest; zero: there is no bound
 }
@@ -95,8 +95,8 @@ type Totals struct {
 	Junk        int64 `json:"junk"`         // what was no request
 	Requests    int64 `json:"requests"`     // given to the handlers of Serve, ServeTLS and Track
 	Aside       int64 `json:"aside"`        // of these: probes, and those of Service.Aside
-	Swaps       int   `json:"swaps"`        // that have ended with another main generation
-	FailedSwaps int   `json:"failed_swaps"` // that were begun, and have not
+	Swaps       int   `json:"swaps"`        // completed swaps
+	FailedSwaps int   `json:"failed_swaps"` // failed swaps
 	// LogDropped are the log lines that Config.Logger did not take: it was blocked and the queue
 	// full, or it returned an error. What older generations drop while they drain is not in it.
 	LogDropped int64 `json:"log_dropped"`

@@ -13,9 +13,9 @@ type pulling struct {
 	ctx     context.Context
 	end     context.CancelFunc
 	noticed <-chan struct{}
-	said    chan struct{}   // closed when, besides, the machine has been told so
+	said    chan struct{}   // closed when the machine has got PullNoticed
 	left    <-chan struct{} // closed when Config.Leave has returned, or had its time
-	leaveBy time.Time       // when it has had that
+	leaveBy time.Time       // the deadline of Config.Leave
 }
 
 // pullAnswer is what a caller of Pull waits for, or why it can't.
@@ -48,7 +48,7 @@ func beginPull(ctx context.Context, h *health.State, in inbox) *pulling {
 	return p
 }
 
-// awaitBalancers waits until the balancers send nobody any more.
+// awaitBalancers waits until the balancers send no requests any more.
 func (p *pulling) awaitBalancers(in inbox) {
 	for _, fact := range []<-chan struct{}{p.left, p.said} {
 		select {

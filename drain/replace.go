@@ -21,7 +21,7 @@ import (
 
 // This generation is replaced by the next one, or takes everything back.
 
-// refuse answers who has asked for a swap.
+// refuse answers the caller of Swap.
 func (r *runner) refuse(e machine.Refuse) {
 	if r.asking == nil {
 		return
@@ -312,7 +312,7 @@ func (r *runner) beginReports() {
 	r.reports = beginReports(r.inbox, now, func(p Peer) { _ = l.Wait(message{Kind: kindReport, Report: &p}) })
 }
 
-// handOn gives the older generations to the next one, and those whose links come here until that has our parent's.
+// handOn passes the links of older generations to the next one, and those that still arrive while it does.
 func (r *runner) handOn() func() {
 	sw, reader, older := r.swap, cmp.Or(r.swap.peer, &protocol{Version: 1}), r.others.handOver()
 	return func() {

@@ -24,7 +24,7 @@ func beginReports(in inbox, told Peer, send func(Peer)) *reporter {
 	r := &reporter{out: make(chan Peer, 1), sent: make(chan struct{}), told: told}
 	go func() {
 		defer close(r.sent)
-		for p := range r.out { // to its end, also when nobody hears any more
+		for p := range r.out { // to its end, also when the link is closed
 			send(p)
 		}
 	}()
@@ -37,10 +37,9 @@ func (r *reporter) due(now Peer) {
 	r.next.Reset(reportBusy)
 }
 
-// tell does not wait for a main generation that does not read, such as one that is halted: the
-// newest report takes the place of one that waits. Leads are said again each time: the main
-// generation that has heard of them may be one that does not know what they are, and the next one
-// may.
+// tell does not wait for a main generation that does not read, such as one that is halted: the newest report takes the
+// place of one that waits. Leads are reported again each time. The main generation may be of a version that ignores
+// them, and the next one reads the next report.
 func (r *reporter) tell(p Peer) {
 	if reflect.DeepEqual(p, r.told) && len(p.Leads) == 0 {
 		return
@@ -53,7 +52,7 @@ func (r *reporter) tell(p Peer) {
 	r.told = p
 }
 
-// close sends the last report, from which the main generation has what this one has counted. It does not wait for long.
+// close sends the last report, which has the final counts of this generation. It waits for lastWords at most.
 func (r *reporter) close(last Peer) {
 	if r == nil {
 		return
@@ -72,8 +71,8 @@ func (r *reporter) close(last Peer) {
 	}
 }
 
-// total is what all generations have counted, as far as this one knows. Here is what this one has. It never says more
-// than the next one will: what is counted here after told reaches that one later, by report.
+// total is the sum of all generations, as far as this one knows; here are this generation's counts. It is never larger
+// than the next generation's total, so that no counter falls: what is counted after told reaches that one by report.
 func (g *generations) total(here listener.Counts, dropped int64) Totals {
 	if g.told != nil {
 		return *g.told
@@ -100,11 +99,11 @@ func (t *Totals) add(now, base listener.Counts) {
 	t.Aside += now.Aside - base.Aside
 }
 
-// exportTotals makes m carry what the next generation goes on counting from: the totals, and what of
-// this generation is in them. What of the older ones is in them goes along with their links.
+// exportTotals puts the totals into m, with this generation's counts that they include. The counts of older
+// generations that they include go with their links.
 func (g *generations) exportTotals(m *message, self func() (Peer, int64)) {
 	p, dropped := self()
-	g.told = nil // a word before this one has not arrived
+	g.told = nil // set by an earlier promotion that failed to be sent
 	told := g.total(p.Open, dropped)
 	total := told
 	total.Swaps++
@@ -116,7 +115,7 @@ func (g *generations) exportTotals(m *message, self func() (Peer, int64)) {
 	m.Report, m.Totals = &p, &total
 }
 
-// importTotals is the other side of exportTotals. What this generation has seen of others before that comes on top.
+// importTotals is the other side of exportTotals. It adds what this generation has counted of others before.
 func (g *generations) importTotals(m message) {
 	if m.Totals != nil {
 		seen := g.past
@@ -133,7 +132,7 @@ func (g *generations) importTotals(m message) {
 		e.heed(m.Report)
 		e.base = e.Open
 	}
-	if m.Report != nil { // or what hello said is the last word
+	if m.Report != nil { // else the holders of hello stay
 		g.holders = m.Holders
 	}
 }

@@ -237,7 +237,7 @@ func (r *runner) heed(e any) {
 			err = nil
 		}
 		if err != nil {
-			r.cfg.Logger.Error("not a sign of life for the watchdog", "err", err, "phase", string(r.state.Phase))
+			r.cfg.Logger.Error("watchdog: self-check failed", "err", err, "phase", string(r.state.Phase))
 		}
 		e.reply <- r.manager.alive(err)
 	case closed:

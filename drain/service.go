@@ -319,7 +319,7 @@ func (s *Service) Run(ctx context.Context) error {
 		<-s.run.over
 	}
 	if !started && s.run.state.Result == nil {
-		return refused("drain: Run has been called before, or the service is over", ErrStopped)
+		return refused("drain: Run has been called before, or the service has stopped", ErrStopped)
 	}
 	return s.run.state.Result
 }

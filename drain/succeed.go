@@ -24,8 +24,8 @@ func (r *runner) callRun() {
 		r.estate.gate.Use()
 		r.set.MayPark()
 		if n := r.servers.countGraceful(); n > 0 {
-			r.cfg.Logger.Warn("what ServeGraceful runs goes on while the owners release: only the handlers of Serve, "+
-				"ServeTLS and Track wait", "servers", n)
+			r.cfg.Logger.Warn("servers of ServeGraceful are not paused while the owners release their state: "+
+				"only the handlers of Serve, ServeTLS and Track are", "servers", n)
 		}
 	}
 	r.step(machine.RunCalled{Owns: owns})
@@ -226,7 +226,7 @@ func (r *runner) elderSaid(said elderSaid) {
 func (r *runner) inheritStates(names []string, files []*os.File) {
 	var err error
 	if r.estate.given, err = owned.From(names, files); err != nil {
-		r.cfg.Logger.Error("what the old generation has released has not arrived", "err", err)
+		r.cfg.Logger.Error("the state released by the old generation was lost on the way", "err", err)
 	}
 }
 

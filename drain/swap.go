@@ -19,7 +19,7 @@ import (
 type swap struct {
 	generation int
 	attempt    int
-	reply      chan<- error    // nil: nobody has asked
+	reply      chan<- error    // to the caller of Swap; nil: no call of it began this swap
 	ctx        context.Context // ends when the swap is given up, or over
 	giveUp     context.CancelFunc
 	link       *link.Link // nil until the child is about to be started
@@ -188,15 +188,15 @@ func (sw *swap) follow(in inbox, c child) {
 	}
 }
 
-// mostUnheard is at how many ticks one counts, whatever the child has said: half a message holds nothing up for ever.
+// mostUnheard: after so many ticks one is counted even if messages are unread. Else a child that sends half a message
+// would stop the clock for ever.
 const mostUnheard = 5
 
-// heard tells whether all that the child has said is.
+// heard tells whether every message of the child has been read.
 func (sw *swap) heard() bool { return isClosed(sw.gone) || sw.link.Hung() || sw.link.Quiet() }
 
-// hearOut is called when the child has exited, and returns when all that was said is heard. The
-// child may have served, and handed over in turn, while this process was halted: then the next main
-// generation has its end of the link.
+// hearOut waits, after the child's exit, until its last messages are read. While this process was halted, the child may
+// have served and handed over: then the next main generation has the child's end of the link.
 func (sw *swap) hearOut() {
 	for range 1000 { // 5s of this process's own: half a message holds nothing up for ever
 		if sw.heard() {
@@ -225,13 +225,13 @@ func (sw *swap) forward(v machine.Verb, by int, c *copies) {
 	_ = sw.link.Post(m)
 }
 
-// handOn hands the links to older generations on to the child. It waits until nobody here hears them.
+// handOn passes the links to older generations on to the child. It waits for each until adopter.hear has returned.
 func (sw *swap) handOn(in inbox, older []*elder, reader *protocol) {
 	for _, e := range older {
 		e.link.Pause()
 		<-e.heard
 		in.settle()                  // what it has said is known
-		if !reader.can(canConfirm) { // and can't say so
+		if !reader.can(canConfirm) { // such a reader does not tell the elder itself what it speaks
 			e.tell(message{Kind: kindAble, Protocol: reader})
 		}
 		if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer,
@@ -255,7 +255,7 @@ func (sw *swap) ask(m message, conns []syscall.Conn, answer chan<- []bool) error
 // hear hears the child, and later whichever generation has the child's end of the link.
 func (sw *swap) hear(in inbox) {
 	defer close(sw.gone)
-	defer sw.link.Close() // what it says from now on is not heard, so it is to say nothing
+	defer sw.link.Close() // nothing reads the link any more; closing it makes the peer's sends fail
 	defer sw.withdrawAll()
 	for {
 		var m message

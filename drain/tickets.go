@@ -11,7 +11,7 @@ func ticketsPart(keys *tlsconf.TicketKeys, log *slog.Logger) part {
 	var inherited []tlsconf.TicketKey
 	begin := func() {
 		if err := keys.Begin(inherited); err != nil {
-			log.Warn("the session ticket keys stay as they were", "err", err)
+			log.Warn("invalid session ticket keys ignored; the current keys stay", "err", err)
 		}
 		inherited = nil
 	}

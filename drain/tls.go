@@ -20,10 +20,10 @@ import (
 // in use, is logged, and tried again.
 //
 // Clients resume their sessions after a swap: the keys of the session tickets go to the next
-// generation, and the main one adds a new one each day, as crypto/tls does by itself; a ticket is
-// good for seven days. They do not go along, since a new version may demand other things of its
-// clients, where srv.TLSConfig has a ClientAuth or a GetConfigForClient; and they are left alone
-// where it has keys of its own, by SetSessionTicketKeys, or SessionTicketsDisabled.
+// generation. The main generation adds a new key each day, as crypto/tls does by itself; a ticket is
+// good for seven days. The keys are not passed on where srv.TLSConfig sets ClientAuth or
+// GetConfigForClient: the new version may be stricter. Keys of its own, by SetSessionTicketKeys, and
+// SessionTicketsDisabled are not touched.
 //
 // Connections with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve, where ln is
 // Listen's and Config.KeepTLS is not set, and go on where the next generation permits their version,

@@ -236,7 +236,7 @@ func TestCertificateIsReadAnewWithoutASwap(t *testing.T) {
 	s.awaitLog("the certificate stays as it was", func() { _ = s.dialTLS(trusting(0)).Close() })
 	s.wantSerial(1)
 	put(t, s.plan.Key, key)
-	s.awaitLog("certificate read anew", func() { _ = s.dialTLS(trusting(0)).Close() })
+	s.awaitLog("certificate reloaded", func() { _ = s.dialTLS(trusting(0)).Close() })
 	s.wantSerial(2)
 	log, _ := os.ReadFile(s.logFile())
 	if n := strings.Count(string(log), "the certificate stays as it was"); n != 1 {

@@ -39,9 +39,9 @@ import (
 // A generation that drains keeps its end; the other end is handed on to each main generation in turn. So connections
 // that come to rest late go straight to the main one, and a link's end tells it that the elder is gone.
 //
-// Two versions of the library meet in every upgrade, and in every rollback. So the names here are
-// frozen: what is new gets a new one, and an entry in abilities. A kind or a field that a version
-// doesn't know, it ignores.
+// Two versions of the library meet in each swap to a new version, and in each swap back. So the names here are
+// frozen: what is new gets a new one, and an entry in abilities. A version ignores a kind or a field that it does not
+// know.
 type message struct {
 	Kind       kind                `json:"kind"`
 	Generation int                 `json:"generation,omitempty"`

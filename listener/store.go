@@ -15,9 +15,8 @@ import (
 // Held returns under which name a service manager holds each socket, by network and address as
 // given to Listen; it is to be given to the next generation's Manage.
 //
-// A socket that is held is nobody's last: Leave lets clients wait in its queue for the next
-// process, and the file of a unix socket stays. What a store that is switched off does not tell is
-// that it holds nothing.
+// A stored socket outlives this process: Leave keeps its queue, and the file of a unix socket, for the next process.
+// A disabled store is not noticed: systemd does not report that it stores nothing.
 func (s *Set) Held() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -96,7 +96,7 @@ func TestExitCodes(t *testing.T) {
 		{"", "start", 1, `\"start\" is no flag: leave it out, or see -help`},
 		{"", "-keep-pull false", 1, `\"false\" is no flag`},
 		{"", "-s reload", 1, "-s needs -control, the socket of the running service"},
-		{"", "-s relod -control /nowhere/sock", 1, `-s relod: drain: control: \"relod\" is no command: want status`},
+		{"", "-s relod -control /nowhere/sock", 1, `-s relod: drain: control: unknown command \"relod\": want status`},
 		{"", "-s health -control /nowhere/sock", 1, "does the service run, with this -control?"},
 		{"", "-s status -control /nowhere/sock", 1, "does the service run, with this -control?"},
 		{"APP_CONTROL=/nowhere/sock", "-s status", 1, "with this -control? (-control is from APP_CONTROL)"},
@@ -218,7 +218,7 @@ func TestHealth(t *testing.T) {
 		{`{"phase":"probation"}`, 1, "it is probation"},
 		{`{"phase":"stopped"}`, 1, "it is stopped"},
 		{`{}`, 1, "does not serve"},
-		{`nonsense`, 1, "what answers there is no service of this library"},
+		{`nonsense`, 1, "the process at this socket is not a Baton service"},
 		{"", 1, "-s health: no answer in 5s"},
 	} {
 		t.Run(c.answer, func(t *testing.T) {

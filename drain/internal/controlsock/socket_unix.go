@@ -146,7 +146,8 @@ func Check(path string) error {
 		return wrong("%s is answered by a living process: stop it, or name another", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) { // which means that no process has it open any more
-		return wrong("%s exists and may be in use: %w; remove it if it is none of this user's", path, err)
+		return wrong("%s is a socket that cannot be connected to: %w; stop the process that uses it and "+
+			"remove the file, or name another", path, err)
 	}
 	return nil
 }

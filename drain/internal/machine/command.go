@@ -24,7 +24,7 @@ func (t *turn) signaled(e Signaled) {
 		}
 	case Stop:
 		if !t.StopAt.IsZero() && e.At.Sub(t.StopAt) < t.SameWish {
-			t.do(Log{Level: slog.LevelInfo, Message: "the same wish as the signal before: send it again to leave now",
+			t.do(Log{Level: slog.LevelInfo, Message: "repeats the signal before; send it again to exit now",
 				Attrs: []any{"within", t.SameWish}})
 			return
 		}

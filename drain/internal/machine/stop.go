@@ -27,7 +27,7 @@ func (t *turn) stop(sig os.Signal) {
 		t.LeaveNow = t.LeaveNow || sig != nil // the first signal, after a stop that was none: see stopOnce
 	case t.Phase == Draining:
 		t.LeaveNow = true
-		t.do(Log{Level: slog.LevelInfo, Message: "draining already: once more to leave now"})
+		t.do(Log{Level: slog.LevelInfo, Message: "already draining; send the signal again to exit now"})
 	case t.Phase == Starting && !t.Running && sig != nil:
 		t.finish(KindStopped, "stopped before it was ready", nil)
 		t.do(Die{sig}) // the program is busy elsewhere and would not hear of it

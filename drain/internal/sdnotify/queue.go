@@ -46,7 +46,7 @@ func (q *Queue) run() {
 	for n := range q.notices {
 		err := n.send()
 		if err != nil && !failed { // once: the next status would fail in the same way
-			q.log.Warn("can't tell the service manager", "err", err, "message", n.text)
+			q.log.Warn("sd_notify failed", "err", err, "message", n.text)
 		}
 		failed = err != nil
 	}

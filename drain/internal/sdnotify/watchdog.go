@@ -13,7 +13,7 @@ import (
 func WatchdogTime(log *slog.Logger) time.Duration {
 	d, err := watchdogTime()
 	if err != nil {
-		log.Warn("the watchdog is left alone", "err", err)
+		log.Warn("invalid WATCHDOG_USEC: watchdog disabled", "err", err)
 	}
 	_ = os.Unsetenv("WATCHDOG_PID")
 	if d <= 0 {

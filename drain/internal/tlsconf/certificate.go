@@ -92,7 +92,7 @@ func (c *certificate) look() {
 	switch {
 	case err == nil:
 		c.complaint = ""
-		c.log.Info("certificate read anew", "file", c.certFile, "not_after", c.current.Load().Leaf.NotAfter)
+		c.log.Info("certificate reloaded", "file", c.certFile, "not_after", c.current.Load().Leaf.NotAfter)
 	case err.Error() != c.complaint:
 		c.complaint = err.Error()
 		c.log.Error("the certificate stays as it was", "err", err)

@@ -39,7 +39,7 @@ func TestCertificateIsLookedAtOnceASecond(t *testing.T) {
 			if n := strings.Count(log.String(), "stays as it was"); n != complaints {
 				t.Errorf("%s: %d complaints, want %d:\n%s", when, n, complaints, log.String())
 			}
-			if n := strings.Count(log.String(), "read anew"); n != read {
+			if n := strings.Count(log.String(), "certificate reloaded"); n != read {
 				t.Errorf("%s: read %d times, want %d", when, n, read)
 			}
 		}
