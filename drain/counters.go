@@ -66,7 +66,8 @@ func (c *Counters) All() iter.Seq2[string, float64] {
 	}
 }
 
-// Acquire adds what r has to what has been counted here, unless c itself has written it. It is for Own to call.
+// Acquire adds what r has to what has been counted here, unless c itself has written it. A nil or an empty r adds
+// nothing. An error says that r has no counters; nothing is added then. It is for Own to call.
 func (c *Counters) Acquire(_ context.Context, r io.Reader) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +84,8 @@ func (c *Counters) Acquire(_ context.Context, r io.Reader) error {
 	return nil
 }
 
-// Release writes what has been counted. It is for Own to call.
+// Release writes what has been counted; with a nil w it does nothing. It returns an error of w, and nothing is given up
+// then. It is for Own to call.
 func (c *Counters) Release(_ context.Context, w io.Writer) error {
 	if w == nil {
 		return nil

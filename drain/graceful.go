@@ -60,7 +60,10 @@ func (s *Service) ServeGraceful(ln net.Listener, srv GracefulServer) {
 	}
 }
 
-// Dial connects to ln, which Listen has made or which wraps such a listener and has its Addr, inside this process: its
-// Accept returns the other end, also while nothing is accepted from outside. It is for Config.Check of what
-// Config.Check's client doesn't speak.
+// Dial connects to ln inside this process: the Accept of ln returns the other end, also while nothing is accepted from
+// outside. Listen has returned ln, or ln wraps such a listener and has its Addr. Dial is for a Config.Check of what its
+// client does not speak.
+//
+// Dial returns an error for any other listener, and net.ErrClosed for one that is closed. The caller closes the
+// connection.
 func (s *Service) Dial(ln net.Listener) (net.Conn, error) { return s.set.Dial(ln) }

@@ -15,6 +15,7 @@ import (
 // [Service.Restore] and [Service.Stop]. It may be used from any goroutine, before Run and after it.
 type Health interface {
 	http.Handler
+	// Live returns a handler that answers 200 throughout, pulled or not.
 	Live() http.Handler
 
 	// Probed and Watched enter probes by other protocols than HTTP.
@@ -25,8 +26,11 @@ type Health interface {
 	Arrived()
 	Visited(remote string)
 
+	// Pulled tells whether probes fail at present, by a pull.
 	Pulled() bool
+	// Noticed returns a channel that is closed when the balancers have noticed the present pull; nil while not pulled.
 	Noticed() <-chan struct{}
+	// Probers returns a copy of the ledger of probers.
 	Probers() []health.Prober
 }
 

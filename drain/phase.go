@@ -18,67 +18,67 @@ type Phase string
 const (
 	Starting  Phase = "starting"  // until Run has been called and Config.Ready has returned
 	Probation Phase = "probation" // behind closed doors, while the old generation serves
-	Ready     Phase = "ready"
-	Pulled    Phase = "pulled"   // serves everything, but tells probers to go away: a lame duck
-	Swapping  Phase = "swapping" // serves everything, while a new generation gets ready
-	Draining  Phase = "draining" // takes nothing new, finishes what is open
-	Stopped   Phase = "stopped"
+	Ready     Phase = "ready"     // serves, and tells probers so
+	Pulled    Phase = "pulled"    // serves everything, but tells probers to go away: a lame duck
+	Swapping  Phase = "swapping"  // serves everything, while a new generation gets ready
+	Draining  Phase = "draining"  // takes nothing new, finishes what is open
+	Stopped   Phase = "stopped"   // Run returns, or has returned
 )
 
 // Event is a change of phase, or something else that has happened, as Kind says.
 type Event struct {
-	Time       time.Time
-	Generation int
-	PID        int
-	Phase      Phase // after the event
-	Kind       EventKind
-	Message    string // why, for people
-	Err        error  // of a swap, a hook or the end
-	Open       listener.Counts
+	Time       time.Time       // when it happened
+	Generation int             // of this process, as in Status
+	PID        int             // of this process
+	Phase      Phase           // after the event
+	Kind       EventKind       // what has happened, for programs
+	Message    string          // the log line, for people
+	Err        error           // the reason, of a swap, a hook or the end; nil: none
+	Open       listener.Counts // the connections of this process at that time
 }
 
 // Wait is what a generation waits for before it goes on.
 type Wait struct {
-	For   string    `json:"for"` // in words: what, and how many
-	Since time.Time `json:"since"`
+	For   string    `json:"for"`            // in words: what, and how many
+	Since time.Time `json:"since"`          // when the wait began
 	Until time.Time `json:"until,omitzero"` // at the latest; zero: there is no bound
 }
 
 // Status is what a service is doing at one moment.
 type Status struct {
-	Generation int             `json:"generation"` // 1 for the first process, each swap adds one
-	PID        int             `json:"pid"`
-	Version    string          `json:"version,omitempty"` // Config.Version
-	Phase      Phase           `json:"phase"`
-	Since      time.Time       `json:"since"`             // of the phase
-	Deadline   time.Time       `json:"deadline,omitzero"` // while draining: when it is cut off
-	Pulled     bool            `json:"pulled"`
+	Generation int             `json:"generation"`          // 1 for the first process, each swap adds one
+	PID        int             `json:"pid"`                 // of this process
+	Version    string          `json:"version,omitempty"`   // Config.Version
+	Phase      Phase           `json:"phase"`               // of this generation
+	Since      time.Time       `json:"since"`               // of the phase
+	Deadline   time.Time       `json:"deadline,omitzero"`   // while draining: when it is cut off
+	Pulled     bool            `json:"pulled"`              // PingPath fails, by a pull or a stop
 	Noticed    bool            `json:"noticed"`             // the probers have noticed the pull
 	Unhealthy  string          `json:"unhealthy,omitempty"` // why Config.Healthy has last failed
-	Listeners  []string        `json:"listeners"`
-	Open       listener.Counts `json:"open"`
-	Background []string        `json:"background"` // the names of what Go and Lead run
-	Older      []Peer          `json:"older"`      // that still drain, or have not exited; the oldest first
-	Probers    []health.Prober `json:"probers"`
+	Listeners  []string        `json:"listeners"`           // network and address of each, as given to Listen
+	Open       listener.Counts `json:"open"`                // the connections of this process
+	Background []string        `json:"background"`          // the names of what Go and Lead run
+	Older      []Peer          `json:"older"`               // that still drain, or have not exited; the oldest first
+	Probers    []health.Prober `json:"probers"`             // the ledger, see health.State.Probers
 	Swaps      int             `json:"swaps"`               // how many this process has tried
 	Waits      *Wait           `json:"waits,omitempty"`     // what it waits for; nil: for nothing
 	LastSwap   *SwapResult     `json:"last_swap,omitempty"` // or, before the first, the one by which it has come
 	History    []Record        `json:"history"`             // of the service, the oldest first: 16, see Record
-	Total      Totals          `json:"total"`
+	Total      Totals          `json:"total"`               // the counters of all generations
 }
 
 // Peer is another generation of the service, as it last said: when it began to drain, and in each second in which
 // something has changed. One that is halted says nothing, and keeps what it said.
 type Peer struct {
-	Generation int             `json:"generation"`
-	PID        int             `json:"pid"`
-	Phase      Phase           `json:"phase"`
+	Generation int             `json:"generation"`        // of that process, as in Status
+	PID        int             `json:"pid"`               // of that process
+	Phase      Phase           `json:"phase"`             // Draining; Stopped: its Run has returned
 	Since      time.Time       `json:"since,omitzero"`    // of the phase
 	Deadline   time.Time       `json:"deadline,omitzero"` // when it is cut off
 	Hurried    bool            `json:"hurried"`           // is to leave sooner, see Config.MaxGenerations
-	Open       listener.Counts `json:"open"`
-	Tasks      int             `json:"tasks"` // of Go and Lead, still running
-	Leads      []string        `json:"leads"` // the names of what Lead runs; nil: it has not said
+	Open       listener.Counts `json:"open"`              // the connections of that process
+	Tasks      int             `json:"tasks"`             // of Go and Lead, still running
+	Leads      []string        `json:"leads"`             // the names of what Lead runs; nil: it has not said
 }
 
 // Totals are what all generations of the service have counted since the first, as far as the main
@@ -104,7 +104,7 @@ type Totals struct {
 
 // SwapResult is how a swap ended.
 type SwapResult struct {
-	At         time.Time `json:"at"`
+	At         time.Time `json:"at"`              // when it ended
 	Generation int       `json:"generation"`      // that was to take over
 	Err        string    `json:"error,omitempty"` // empty: it did
 }

@@ -40,8 +40,9 @@ func (s *Service) Listen(network, address string) (net.Listener, error) {
 	return s.ListenWith(net.ListenConfig{}, network, address)
 }
 
-// ListenWith is Listen with the Control and keep-alive of lc; see listener.Set.ListenWith. Control is called in the
-// generation that opens the socket, and not in those that take it over.
+// ListenWith is Listen with the Control and keep-alive of lc; see listener.Set.ListenWith, which also says when it
+// returns an error. Control is called in the generation that opens the socket, and not in those that take it over. The
+// error is a RefusedError where it is too late, as Listen says.
 func (s *Service) ListenWith(lc net.ListenConfig, network, address string) (net.Listener, error) {
 	return listenInTime(s, "Listen", s.set.ListenWith, lc, network, address)
 }
@@ -86,7 +87,7 @@ func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) 
 	return s.ListenPacketWith(net.ListenConfig{}, network, address)
 }
 
-// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith.
+// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith. It returns an error in the same cases.
 func (s *Service) ListenPacketWith(lc net.ListenConfig, network, address string) (net.PacketConn, error) {
 	return listenInTime(s, "ListenPacket", s.set.ListenPacketWith, lc, network, address)
 }

@@ -19,6 +19,7 @@ import (
 // A SIGHUP that is ignored from the start of the process, as under nohup, stays ignored: swap by the control socket, or
 // by another signal. A SIGHUP that comes as the terminal of the process is closed means Stop.
 type Signals struct {
+	// Each is the list of the signals that give this command; with an empty list no signal gives it.
 	Swap, Pull, Restore, Stop []os.Signal
 }
 

@@ -55,10 +55,13 @@ func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile 
 	return nil
 }
 
-// TLSConfig is for servers that do TLS by themselves, as those of gRPC: what it returns is made of
-// config, which may be nil, and of the files, and does on ln what ServeTLS says of certificates and
-// of session tickets. It may be cloned, and ln should be Listen's. What config doesn't say,
-// NextProtos for one, can't be added later: gRPC's is []string{"h2"}.
+// TLSConfig is for servers that do TLS by themselves, as those of gRPC. It returns a configuration that is made of
+// config, which may be nil, and of the files. On ln, which should be Listen's, it does what ServeTLS says of
+// certificates and of session tickets. It may be cloned. What config does not set, such as NextProtos, can't be added
+// later: gRPC's is []string{"h2"}.
+//
+// An error names the files that are missing or do not fit. A child also reports it to the generation that has started
+// it, whose swap fails.
 func (s *Service) TLSConfig(ln net.Listener, config *tls.Config, certFile, keyFile string) (*tls.Config, error) {
 	live, err := tlsconf.Live(config, s.files(ln, certFile, keyFile))
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 
 // Prober is one line of the ledger, for people and dashboards.
 type Prober struct {
-	Kind      string        `json:"kind"` // "ping" (also of Probed), "agent", "heartbeat" or "watch" (of Watched)
-	Host      string        `json:"host"` // "unix" for all unix sockets; "" for a heartbeat never seen
-	UserAgent string        `json:"user_agent"`
+	Kind      string        `json:"kind"`           // "ping" (also of Probed), "agent", "heartbeat" or "watch" (of Watched)
+	Host      string        `json:"host"`           // "unix" for all unix sockets; "" for a heartbeat never seen
+	UserAgent string        `json:"user_agent"`     // as the prober says; "": it says none
 	Form      string        `json:"form,omitempty"` // method, version, Host, sum of header names
 	Via       string        `json:"via,omitempty"`  // for whom Host says to have forwarded it
 	Interval  time.Duration `json:"interval_ns"`    // 0 while unknown

@@ -12,8 +12,8 @@ import (
 
 // Wait is what a pull waits for, in words, since when, and until when at the latest.
 type Wait struct {
-	For          string
-	Since, Until time.Time
+	For          string    // the first three probers, or "PullMin", or visitors
+	Since, Until time.Time // Until is the latest: by PullMax, or sooner where a prober is waited for less long
 }
 
 // Awaits says what the present pull waits for: probers that have not had their failing answers, or, if all have,

@@ -24,7 +24,7 @@ const ackTime = 5 * time.Second
 // Adopt takes over connections that another process's Leave hands over: tickets and files are what
 // its Handover was given, as far as it arrived, and are in the same order. Adopt first finds out
 // which of them it can take, then calls ack with that, and only then lets Accept return them: until
-// the other side has the answer it still reads. An error of ack means that the other side is gone,
+// the other side has the answer it still reads. Adopt returns the error of ack. It means that the other side is gone,
 // and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave waits for
 // an ack that has begun, for 5 s at most.
 //
@@ -40,8 +40,9 @@ func (s *Set) Adopt(tickets []Ticket, files []*os.File, ack func(took []bool) er
 	}, ack)
 }
 
-// AdoptFDs is Adopt for bare descriptors, which it takes. On Linux it needs a fraction of the time: a connection
-// between two requests is dormant, until its client sends something, or there is time to give it to a server.
+// AdoptFDs is Adopt for bare descriptors, which it owns from then on: it closes those that it does not use. It returns
+// the error of ack, as Adopt does. On Linux it needs a fraction of the time. A connection between two requests is
+// dormant, until its client sends something, or there is time to give it to a server.
 func (s *Set) AdoptFDs(tickets []Ticket, fds []int, ack func(took []bool) error) error {
 	return s.adopt(tickets, len(fds), func(i int, t *Ticket) (c *conn) {
 		if t != nil {

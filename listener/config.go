@@ -42,11 +42,12 @@ type Config struct {
 }
 
 // Fds is what a process has inherited, and what it passes on. tableflip's Upgrader.Fds is one.
-// Listener and PacketConn return nil where nothing of that name was inherited; what is added is
-// copied.
 type Fds interface {
+	// These return the inherited socket of that name, which the caller closes; nil: none was inherited.
 	Listener(network, address string) (net.Listener, error)
 	PacketConn(network, address string) (net.PacketConn, error)
+
+	// These pass a copy of the socket on, under that name, to the next process.
 	AddListener(network, address string, ln tableflip.Listener) error
 	AddPacketConn(network, address string, conn tableflip.PacketConn) error
 }

@@ -28,7 +28,8 @@ func (s *Set) Follow(ln net.Listener) *Followed {
 
 // Followed is a listener whose connections are followed.
 type Followed struct {
-	net.Listener
+	net.Listener // what Follow was given
+
 	set    *Set
 	unused sync.WaitGroup // connections that were accepted and not used yet; none is added once Accept fails
 	http1  atomic.Bool    // an answer of HTTP/1 was written

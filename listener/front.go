@@ -18,11 +18,13 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// Serve is srv.Serve(ln) for a server that was given to Track. With it, HTTP/2 connections end
-// without losing a request with every version of net/http: from Go 1.27 on that speaks HTTP/2 on
-// what its listener returns, and leaves no other way to stand in front of it. There, connections of
-// ln that are encrypted, and all where srv.Protocols has unencrypted HTTP/2, reach handlers that
-// hijack them as a type that has NetConn for what ln has returned; hooks see the latter.
+// Serve is srv.Serve(ln) for a server that was given to Track. It returns what srv.Serve returns, which is never nil:
+// http.ErrServerClosed after srv.Close or srv.Shutdown, and one that is net.ErrClosed after Leave or Close.
+//
+// With Serve, HTTP/2 connections end without losing a request with every version of net/http. From Go 1.27 on, net/http
+// speaks HTTP/2 on what its listener returns, and leaves no other way to stand in front of it. So where a connection is
+// encrypted, or srv.Protocols has unencrypted HTTP/2, a handler that hijacks it gets a type of its own, whose NetConn
+// returns what ln has returned. Hooks see what ln has returned.
 func (s *Set) Serve(srv *http.Server, ln net.Listener) (err error) {
 	if own, ok := ln.(served); ok {
 		defer func() { own.served(errors.Is(err, http.ErrServerClosed)) }()

@@ -166,7 +166,9 @@ func (h *inheritedFD) sameFile(key string) bool {
 // has at most 255 printable ASCII characters and none of them is a colon or a space, as FDNAME= of
 // sd_pid_notify_with_fds(3) wants it.
 type Store interface {
+	// Put stores a copy of socket under name.
 	Put(name string, socket syscall.Conn) error
+	// Remove takes what is stored under name out of the store.
 	Remove(name string) error
 }
 

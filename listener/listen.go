@@ -45,6 +45,9 @@ func (s *Set) Listen(network, address string) (net.Listener, error) {
 // SyscallConn of the listener. The keep-alive of lc is that of all connections that are accepted here, also from such
 // a socket. A connection that is handed over keeps its own, and its TCP_NODELAY.
 //
+// It returns an error for another network, for an address on which this set listens already, after Leave or Close has
+// begun, and where the address can't be had. That one says what holds the address, as far as it is known, and the cure.
+//
 // Multipath TCP is off, whatever lc says: Leave could not keep new handshakes out. SO_REUSEPORT is for sharing an
 // address with other services; a swap needs none.
 func (s *Set) ListenWith(lc net.ListenConfig, network, address string) (net.Listener, error) {
@@ -176,7 +179,8 @@ func (s *Set) Open() {
 }
 
 // Dial connects to ln, which Listen made, inside this process: its Accept returns the other end,
-// also before Open. Ln may be one that wraps such a listener, and has its Addr.
+// also before Open. Ln may be one that wraps such a listener, and has its Addr. Dial returns an error for any other
+// listener, and net.ErrClosed for one that is closed. The caller closes the connection.
 func (s *Set) Dial(ln net.Listener) (net.Conn, error) {
 	so := s.below(ln)
 	if so == nil {

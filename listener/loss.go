@@ -7,10 +7,10 @@ import (
 // Loss is one entry of the loss ledger: what this process did not answer, or not wholly, when it
 // closed a connection while it was leaving.
 type Loss struct {
-	Kind     LossKind
-	Listener string // network and address, as given to Listen
-	Remote   string
-	Unread   int // bytes that the client had sent and nobody had read
+	Kind     LossKind // what was lost
+	Listener string   // network and address, as given to Listen
+	Remote   string   // the client's address
+	Unread   int      // bytes that the client had sent and the server had not read
 
 	// Of a request that is cut off, as far as it is known: an answer that was on its way has no
 	// method any more.

@@ -34,7 +34,7 @@ func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	return s.ListenPacketWith(net.ListenConfig{}, network, address)
 }
 
-// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith.
+// ListenPacketWith is ListenPacket with the Control of lc, as in ListenWith. It returns an error in the same cases.
 func (s *Set) ListenPacketWith(lc net.ListenConfig, network, address string) (net.PacketConn, error) {
 	key := network + " " + address
 	s.mu.Lock()

@@ -12,10 +12,10 @@ import (
 
 // Answer is a response, read to its end. Body is valid until the client's next request.
 type Answer struct {
-	Status int
-	Header http.Header
-	Body   []byte
-	Close  bool // the server closes the connection
+	Status int         // the status code
+	Header http.Header // the header of the response
+	Body   []byte      // empty where Receive has written it to a writer
+	Close  bool        // the server closes the connection
 }
 
 // Want returns a *Failure if the status is not 200, "status", or the body is another, "mismatch".
@@ -31,14 +31,24 @@ func (a Answer) Want(body []byte) error {
 
 // Failure is a request that got no answer, or a wrong one.
 type Failure struct {
-	// Kind is "refused" (no connection to be had), "eof" (closed without an answer), "reset" (reset
-	// without an answer), "timeout" (no whole answer in time), "truncated" (the answer broke off),
-	// "status" (not 200), "mismatch" (another body), "malformed" (not HTTP), "unasked" (an answer
-	// before a request) or "other".
+	// Kind is one of:
+	//
+	//   - "refused": there is no connection to be had
+	//   - "eof": the connection was closed without an answer
+	//   - "reset": it was reset without an answer
+	//   - "timeout": no whole answer has come in time
+	//   - "truncated": the answer broke off
+	//   - "status": the status is not 200
+	//   - "mismatch": the body is not the one that is wanted
+	//   - "malformed": the answer is not HTTP
+	//   - "unasked": the server has sent something before a request
+	//   - "other": any other error
 	Kind string
-	Err  error
+	// Err is the error of the connection, or says what is wrong with the answer.
+	Err error
 }
 
+// Error returns Kind and the text of Err.
 func (f *Failure) Error() string { return f.Kind + ": " + f.Err.Error() }
 
 // Unwrap returns Err.

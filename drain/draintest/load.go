@@ -44,7 +44,7 @@ type Load struct {
 // Result is one request: its client, from 0, of which those that keep their connection are the
 // first.
 type Result struct {
-	Client int
+	Client int           // the number of the client
 	Begun  time.Time     // before it was sent, or before a dial that failed
 	Took   time.Duration // until the end of the answer, or the failure; without a dial that did not fail
 	Again  bool          // a client that keeps its connection has lost it before this request
@@ -54,9 +54,9 @@ type Result struct {
 
 // Counts is what a Load has done so far. Fresh clients make no reconnects.
 type Counts struct {
-	Requests   int // answered or failed
-	Reconnects int
-	Failed     []Result
+	Requests   int      // answered or failed
+	Reconnects int      // connections that clients have lost and dialed again
+	Failed     []Result // the requests with an error, in the order in which they failed
 }
 
 // String is one line, with further lines for the first failures.

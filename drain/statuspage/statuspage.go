@@ -34,7 +34,10 @@ import (
 
 // Service is what the page shows: a [drain.Service]. What asks for the page is aside there, see [drain.Service.Aside].
 type Service interface {
+	// Status is what the page shows. It is called ten times a second at most.
 	Status() drain.Status
+
+	// These are what the buttons do. Each returns when that is done, or with an error, which the page shows.
 	Swap(ctx context.Context) error
 	Pull(ctx context.Context) error
 	Restore(ctx context.Context) error
