@@ -9,9 +9,10 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 )
 
-// Swap starts the binary of this process anew and lets it take over, and returns nil when it has. Otherwise the error
+// Swap starts the binary of this process again and lets it take over, and returns nil when it has. Otherwise the error
 // has the reason, and this generation serves on as if nothing had happened. The end of ctx ends the waiting, not the
-// swap. Before the service is ready, and while another swap is under way, it is refused (RefusedError); a signal waits.
+// swap. Before the service is ready, and while another swap is under way, Swap returns a RefusedError; a signal to swap
+// waits instead.
 func (s *Service) Swap(ctx context.Context) error {
 	reply := make(chan error, 1)
 	if !s.run.post(swapAsked(reply)) {
@@ -34,10 +35,10 @@ func (s *Service) Swap(ctx context.Context) error {
 	}
 }
 
-// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out, and
-// returns nil when their probers have noticed: each has had Config.Failures failing answers and no
-// visitor comes any more, or Config.PullMax is over. Pulling a pulled service waits only.
-// Everything is served as before.
+// Pull makes the ping path answer Config.PingStatus, so that balancers take the node out. It returns nil when their
+// probers have noticed: each has had Config.Failures failing answers, and no visitor comes any more. When
+// Config.PullMax is over, it returns nil in any case. Pulling a pulled service waits only. Everything is served as
+// before.
 func (s *Service) Pull(ctx context.Context) error {
 	asked := make(pullAsked, 1)
 	if !s.run.post(asked) {
@@ -124,8 +125,8 @@ func (s *Service) MetricsHandler() http.Handler {
 func (s *Service) Health() Health { return s.mounted }
 
 // Aside returns h for what operators and their tools ask for, such as a status page or metrics. A pull and a stop do
-// not wait until such requests have ended: they are no visitors, from the second one for a path on, and the Status
-// counts them apart. H should have 16 paths at most on one server, with those of Health.
+// not wait until such requests have ended. From the second request for a path on, they do not count as visitors. The
+// Status counts them apart. H should have 16 paths at most on one server, with those of Health.
 func (s *Service) Aside(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mounted.learn(r)

@@ -34,17 +34,17 @@ type Config struct {
 	// PIDFile holds the pid of the main generation, in decimal with a newline, mode 0644. It is
 	// replaced by rename when the service becomes ready or is promoted, and removed at the end.
 	// A small regular file that is there before is replaced, unless it names a living service, which
-	// holds a lock on it. A swap fails when its folder can't be written. A relative
-	// path is in the folder in which the process was started, as for all paths here and those of
-	// unix sockets. Default: none.
+	// holds a lock on it. A swap fails when its folder can't be written. A relative path is in the
+	// folder in which the process was started; so are all paths here and those of unix sockets.
+	// Default: none.
 	PIDFile string
 
 	// ControlSocket is the path of a unix socket on which the main generation answers the commands
 	// of Control, which also says what HTTP it speaks. Its mode is 0600, and processes of another
 	// user get nothing, but root's. It moves along with a swap and is removed at the end; one that
-	// a dead process has left is replaced. The folder must be this user's or root's, and nobody
-	// else's to write, nor those above it everybody's; with the sticky bit, as in /tmp, they may
-	// be. Each generation refuses another place. Unix only. Default: none.
+	// a dead process has left is replaced. The folder must belong to this user or root, and no other
+	// user may write to it. Everybody may write to a folder above it only if that has the sticky bit,
+	// as /tmp has. Each generation refuses another place. Unix only. Default: none.
 	ControlSocket string
 
 	// HeartbeatAddress is a port ("host:port") for balancers that only connect: LVS, and others of
@@ -57,9 +57,8 @@ type Config struct {
 	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down"
 	// while the service drains for a stop; see health.State.ServeAgent. Default: none.
 	//
-	// Both ports are opened by each generation before it takes over, and closed by the old one when
-	// it has; like the control socket they are no listeners of the service, and their connections
-	// are not counted.
+	// Each generation opens both ports before it takes over, and the old one closes its own then. Like
+	// the control socket they are no listeners of the service, and their connections are not counted.
 	AgentAddress string
 
 	// The process, and what it says.
@@ -71,8 +70,8 @@ type Config struct {
 	// off what is open and ends the process now. One that comes within 100ms of the first says the
 	// same as the first: timeout(1), and wrappers that forward a Ctrl-C, send two.
 	//
-	// A stop by os.Interrupt, a person's Ctrl-C, does not wait for probers that have come only once; one by another
-	// signal waits for them, some seconds, since a balancer may have just begun. So a supervisor should send TERM.
+	// A stop by os.Interrupt, a person's Ctrl-C, does not wait for probers that have come only once. A stop by another
+	// signal waits some seconds for them, since a balancer may have just begun. So a supervisor should send TERM.
 	Signals *Signals
 
 	// Keeper says whether a keeper stays in front: the process that was started, whose pid and exit code
@@ -97,11 +96,10 @@ type Config struct {
 	Keeper KeeperMode
 
 	// Logger gets a line for each event, and others, in order, on a goroutine of its own: the time of a record is when
-	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1
-	// MiB wait for it; more are dropped, counted in Totals.LogDropped, and a line in their place
-	// says how many. A panic of the handler counts as a line that it could not write.
-	// Run and ListenAndServe wait up to 1s for the last lines at the end;
-	// an os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
+	// it happened. A handler may block, and call any method of the Service. Up to 1024 lines and 1 MiB wait for it.
+	// More are dropped, counted in Totals.LogDropped, and a line in their place says how many. A panic of the handler
+	// counts as a line that it could not write. Run and ListenAndServe wait up to 1s for the last lines at the end; an
+	// os.Exit elsewhere may lose them. Default: what slog.Default() is in New.
 	//
 	// A closed pipe at standard output or error, where the log's reader has gone, does not end the process: New takes
 	// SIGPIPE. Writes return EPIPE.
@@ -148,13 +146,13 @@ type Config struct {
 	SwapTimeout time.Duration
 
 	// MaxGenerations is how many processes of the service may live at once. A swap that would make
-	// them more waits until the oldest has left, which is told to do so within 5s, whatever its
-	// DrainTimeout and IdleGrace; what it has left then is cut off, and its Run returns an error.
+	// them more waits until the oldest has left. The oldest is told to leave within 5s, whatever its
+	// DrainTimeout and IdleGrace; what is left then is cut off, and its Run returns an error.
 	// Where the oldest has returned from Run, but not from main, it gets SIGTERM, and SIGKILL 5s later.
-	// A service that waits long for what can't be handed over, such as WebSockets, should allow
-	// for as many swaps as may come in one DrainTimeout: each old generation costs its memory, and
-	// no more than that while it is idle. Status.Older says what is left where. Default 4, at least
-	// 2.
+	//
+	// A service may wait long for what can't be handed over, such as WebSockets. Then allow for as many
+	// swaps as may come in one DrainTimeout. Each old generation costs its memory, and no more than
+	// that while it is idle. Status.Older says what is left where. Default 4, at least 2.
 	MaxGenerations int
 
 	// PauseMax bounds each of three steps of a swap of a service with owners (Own): the handlers end, and what Lead
@@ -180,24 +178,24 @@ type Config struct {
 	// After three quarters of DrainTimeout, IdleGrace is at most one eighth of it, so that idle connections close
 	// cleanly. Where DrainTimeout is less than 8s, that begins 2s before its end, but not before half of it is over.
 	//
-	// The default in a swap is 5s. A client whose machine is busy for a second does not seem to
-	// rest then, nor does one whose first packet is lost and sent again after 1s or 3s (RFC 6298).
+	// The default in a swap is 5s. That is longer than the pause of a client whose machine is busy for a second, or
+	// whose first packet is lost and sent again after 1s or 3s (RFC 6298).
 	// The default in a stop is 1s, since an operator waits for its end. Either is half of
 	// DrainTimeout if that is less.
 	IdleGrace time.Duration
 
 	// SessionSpread is the time over which a swap tells the sessions of the old generation to leave, each at a random
-	// moment: it ends the contexts of Draining. A long one spares the service a crowd that comes back at once. A short
-	// one keeps a hub in the process whole: until the last session has left, what is published in the new
-	// generation does not reach those of the old one. time.Nanosecond tells all at once. Half of DrainTimeout is the
-	// most. A stop, which has no new generation, tells them within IdleGrace.
+	// moment: it ends the contexts of Draining. A long one spares the service a crowd that reconnects at once. A short
+	// one keeps a hub in the process whole: what is published in the new generation does not reach the sessions that
+	// are still in the old one. With time.Nanosecond all are told at once. Half of DrainTimeout is the most. A stop,
+	// which has no new generation, tells them within IdleGrace.
 	//
 	// The default is 500µs for each session, and IdleGrace at most: 100 are told within 50ms, 1,000 within 500ms.
 	SessionSpread time.Duration
 
 	// KeepTLS forbids that connections over TLS are handed over, as ServeTLS says: this generation neither gives nor
-	// takes any, and they end after IdleGrace. It is for a version that demands of its clients what the one before did
-	// not, beyond the least version and the suites of TLS, which are heeded in any case.
+	// takes any, and they end after IdleGrace. It is for a version that is stricter with its clients than the one
+	// before. The least version and the suites of TLS need no KeepTLS: they are checked in any case.
 	KeepTLS bool
 
 	// Adopt is called, once the service has taken over, with each connection that the old
@@ -229,7 +227,7 @@ type Config struct {
 	// Probes and pulls.
 
 	// PingPath and LivePath are answered before the handlers of each server, where the method is GET, HEAD or
-	// OPTIONS, as probes have it; a request of another method is the program's. They can't be the same. Defaults
+	// OPTIONS, which probes use. A request of another method is the program's. The two can't be the same. Defaults
 	// /ping and /livez; "-" for none.
 	PingPath, LivePath string
 
@@ -247,8 +245,8 @@ type Config struct {
 	// Failures is how many failing answers take a node out in the balancer's configuration. Default 3.
 	Failures int
 
-	// Probers are the networks that the balancers' probes come from; probes from elsewhere are
-	// answered, but count for nothing, so that no outsider can hold up a stop by asking for /ping.
+	// Probers are the networks that the balancers' probes come from. Probes from elsewhere are
+	// answered, but do not count. So no outsider can hold up a stop by asking for /ping.
 	// See health.Config. Default: a host that asks in a rhythm is a prober.
 	Probers []netip.Prefix
 

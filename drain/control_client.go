@@ -27,16 +27,20 @@ const (
 	notOurs      = "the process at this socket is not a Baton service"
 )
 
-// Control is what Client is made of, for a command that is a word, as on a command line. It tells
-// the service whose Config.ControlSocket is socket what to do, and returns when that is done,
-// with the service's Status as JSON. Command is "status", "swap" (or "reload", which is the
-// same), "pull", "restore" or "stop"; or "metrics", whose answer is that of Status.WriteMetrics;
-// or "health", which is "status", and an error if the service does not serve. One that is pulled,
-// swapping or draining serves: nobody should kill it.
-// An error has the reason for which the service could not do it, and is to errors.Is and
-// errors.As what it is there, ErrSwapFailed for one; or it says that there is no service to ask.
-// After "stop", also one that had to cut something off, the processes of the service are gone,
-// older generations included; for that it must not be called by the service itself.
+// Control is what Client is made of, for a command that is a word, as on a command line. It tells the service whose
+// Config.ControlSocket is socket what to do. It returns when that is done, with the service's Status as JSON. Command
+// is one of:
+//
+//   - "status": nothing is done
+//   - "health": as "status", and an error if the service does not serve. One that is pulled, swapping or draining
+//     serves
+//   - "swap", or "reload", which is the same; "pull"; "restore"
+//   - "stop": all processes of the service are gone then, also where something was cut off. The service itself must not
+//     call it
+//   - "metrics": the answer is that of Status.WriteMetrics
+//
+// An error has the reason for which the service could not do it. It matches the same errors as in the service, such as
+// ErrSwapFailed. Or it says that there is no service to ask; it matches ErrStopped then.
 //
 // The end of ctx ends the waiting, not what was asked for. Without one, Control waits as long as
 // the service's own bounds (SwapTimeout; PullMax and DrainTimeout) let it.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// copied is how long after a signal one that came the other way, to this process or by its keeper, is the same one: a
-// terminal, a supervisor and pkill(1) signal both. A keeper that gets no processor may be that late.
+// copied: a terminal, a supervisor and pkill(1) signal both this process and its keeper, which forwards the signal. Two
+// that come by the two ways within this time are one. A keeper that gets no processor may be that late.
 const copied = 2 * time.Second
 
 // copies tell signals that come both ways. The time is when one came, and its copy may come.

@@ -15,9 +15,9 @@ import (
 // Counters are counters of the program that go on over swaps: an owner, to be given to Own. The zero value has none.
 // Several goroutines may use one.
 //
-// A name is free to have labels, as in pushes_total{code="200"}: All is the rest of a page for Prometheus then, and
-// Value is what NewCounterFunc of its client package asks for. Names that only another version of the program knows
-// are carried on, too.
+// A name may have labels, as in pushes_total{code="200"}. Then All gives the lines of a page for Prometheus, and Value
+// is for NewCounterFunc of its client package. Names that only another version of the program knows are carried on,
+// too.
 //
 // What is counted before Acquire, or while a swap fails, is kept. What an older generation counts after its Release, as
 // for sessions that go on there, stays with it and ends with it. Nothing is saved at a stop: counters begin at 0 then,

@@ -4,8 +4,8 @@
 //	err := drain.ListenAndServe(":8080", handler)
 //
 // is a whole service. [New] and [Service] are the long form. Every port of the program must come through
-// [Service.Listen], those for metrics and pprof too: what the program opens by itself, the next generation can't open
-// while this one serves, and the swap fails.
+// [Service.Listen], those for metrics and pprof too. If the program opens a port by itself, the next generation can't
+// open it while this one serves, and the swap fails.
 //
 // The service takes these signals:
 //
@@ -24,14 +24,14 @@
 // name, with the same arguments, environment and standard files. What the program has changed of
 // them since does not count. Links in both names are followed again. So a program finds a secret
 // that it has unset, and reads its .env file again. The copies of the standard files that this
-// needs stay open as long as the process lives. What else it was given open, by "3>file" in a
-// shell, is the program's alone: the next generation does not get it, or not all of it, for the
-// library passes its own from number 3 on. A program opens such a file by its name.
+// needs stay open as long as the process lives. Other open descriptors, by "3>file" in a shell, are
+// not passed on, or not all of them: the library passes its own from number 3 on. A program opens
+// such a file by its name.
 //
 // A new generation has a process group of its own until it takes over, and then joins that of the
 // old one. If it fails, its whole group is killed. In the foreground of a terminal it is in the old
 // group from the beginning, and only the process that was started is killed. On Linux, each process
-// to which a failed generation has left its end of the link, or of the pipe that says "ready", is
+// that has inherited the failed generation's end of the link, or of the pipe that says "ready", is
 // killed too: a daemon would keep the sockets. A script that waits for the program may start it. A
 // script that calls exec leaves nothing behind that holds the sockets longer. Processes that the
 // program starts inherit none of the library's descriptors and variables.
@@ -55,10 +55,10 @@
 // watchdog, the manager restarts the service when the time of that is over.
 //
 // Promised: the service answers a request that has arrived on a connection of an http.Server given
-// to Serve, or on one that the kernel has accepted, as long as its generation neither crashes nor
-// reaches Config.DrainTimeout. What was sent and is not answered all the same, cut off or unread,
-// is logged, and counted by its kind in Status().Open (Lost, CutOff, Part, Junk). A client that has
-// begun a request of HTTP/1, or a record of TLS, has one Config.IdleGrace to finish it.
+// to Serve, or on one that the kernel has accepted. That holds as long as its generation neither
+// crashes nor reaches Config.DrainTimeout. What was sent and is not answered all the same, cut off or
+// unread, is logged, and counted by its kind in Status().Open (Lost, CutOff, Part, Junk). A client that
+// has begun a request of HTTP/1, or a record of TLS, has one Config.IdleGrace to finish it.
 //
 // Not promised: an answer to a client that sends on a connection the very moment it is closed after
 // Config.IdleGrace. Connections that are handed over are not closed. Of TLS those of ServeTLS are

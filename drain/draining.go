@@ -12,9 +12,9 @@ import (
 
 // Draining returns a context that ends when ctx does, or when this generation drains and it is time
 // for the caller to come to an end. It is for WebSockets, event streams, gRPC streams, chats and
-// other handlers that would go on for ever: a stop or swap waits for them, at most
-// Config.DrainTimeout. ctx should be the request's, or end when the work does, so that nothing is
-// kept of it.
+// other handlers that would go on for ever. A stop or swap waits for them, at most
+// Config.DrainTimeout. Give it the request's context, or one that ends when the work does: the
+// service keeps it until then.
 //
 // Each call draws its own moment, evenly from Config.SessionSpread, which has its place in a swap, or
 // from Config.IdleGrace in a stop. So ten thousand clients are not told to come back all at once. If

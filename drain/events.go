@@ -58,8 +58,8 @@ const (
 	EventPIDFileFailed EventKind = "pid-file-failed" // Config.PIDFile
 )
 
-// steps are the kinds of events within a swap. The lines before and after them have the essence, so these are for
-// those who look for a fault: their level is debug where nothing is wrong.
+// steps are the kinds of events within a swap. The lines before and after them tell what matters to an operator. So the
+// level of these is debug where nothing is wrong.
 var steps = map[EventKind]bool{
 	EventStarting: true, EventProbation: true, EventProven: true, EventReplaced: true, EventOlderGone: true,
 }

@@ -31,10 +31,10 @@ func (s *Service) Go(name string, f func(ctx context.Context)) error {
 
 // Lead runs f in one generation of the service at a time: a scheduler, a lease, a consumer that
 // must not run twice. It begins when this generation is the main one and no older one runs its
-// function of that name any more; ctx ends when draining begins, in a swap or a stop. A swap that
+// function of that name any more. Ctx ends when draining begins, in a swap or a stop. A swap that
 // fails does not touch it. A swap or stop waits for f, at most Config.DrainTimeout, and the next
-// generation waits with its own for as long as that takes. It waits until the process is gone where
-// the old one is killed, or is of a version of this library that did not know Lead.
+// generation waits with its own for as long as that takes. Where the old generation is killed, or its
+// version of this library does not know Lead, the next one waits until that process is gone.
 //
 // When f returns before draining begins, it is over in this generation: it is not begun again, and the next generation
 // runs its own. A generation that is replaced, or stops, while it still waits does not run f.
@@ -42,9 +42,9 @@ func (s *Service) Go(name string, f func(ctx context.Context)) error {
 // Name is valid UTF-8 of at most 100 bytes, and the same in each version of the program. A generation can have 64, each
 // once; Lead returns an error otherwise, and when draining has begun.
 //
-// Not promised: that f runs once among services that were started apart from each other, such as a second instance, or
-// one that a service manager starts again while the program of the old one has not exited; nor that nothing of f runs
-// after ctx has ended in a process that is halted.
+// Not promised: that f runs once among services that were started apart from each other. One is a second instance;
+// another is one that a service manager starts while the program of the old one has not exited. Nor is it promised that
+// nothing of f runs after ctx has ended, in a process that is halted.
 func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 	err, reply := ErrStopped, make(chan error, 1)
 	if s.run.post(leadAdded{lead{name: name, f: f}, reply}) {
@@ -59,9 +59,9 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 // Own registers what one generation at a time has for itself. It must be called before Run. A generation acquires its
 // owners in the order of these calls, and releases them in the reverse order.
 //
-// Name is what two versions of the program know the owner by: 1 to 100 bytes of UTF-8, a name of its own for each
-// owner, and the same in each version. A service has up to 32. Own returns an error for a nil owner, for any other
-// name, for one more, and from Run on.
+// Name tells the owners apart, and is the same in each version of the program: 1 to 100 bytes of UTF-8. A service has
+// up to 32 owners. Own returns an error for a nil owner, for any other name, for a name that is taken, for the 33rd
+// owner, and from Run on.
 //
 // A swap stops the service for a moment, once the child has proved itself. Requests wait, the handlers that run end,
 // then what Lead runs, and the owners release. The child acquires and serves, and has the requests that have waited.
@@ -75,10 +75,10 @@ func (s *Service) Lead(name string, f func(ctx context.Context)) error {
 //
 // Config.Ready, the self-check and Config.Check come before Acquire, and may find nothing there.
 //
-// Not waited for, and so not to use what is owned unless the owner lets them: hijacked connections, handlers that have
-// asked for Context or Draining, goroutines, what Go runs, and what ServeGraceful serves. Not promised: that a request
-// which waits in a generation that is killed is answered; that a handler which waits for another request of the same
-// service ends. STATE.md in the repository has all of it, with the failures.
+// The swap does not wait for hijacked connections, handlers that have asked for Context or Draining, goroutines, what
+// Go runs, and what ServeGraceful serves. They must not use what is owned, unless the owner lets them. Not promised:
+// that a request which waits in a generation that is killed is answered; that a handler which waits for another request
+// of the same service ends. STATE.md in the repository has all of it, with the failures.
 func (s *Service) Own(name string, owner Owner) error {
 	err, reply := ErrStopped, make(chan error, 1)
 	if s.run.post(ownerAdded{name, owner, reply}) {

@@ -17,16 +17,16 @@ type GracefulServer interface {
 
 // ServeGraceful makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve
 // makes Run return it. When draining begins, the service closes ln as ever, so that srv.Serve returns with
-// net.ErrClosed; when it has, and srv has begun with each connection that was accepted, srv.GracefulStop is called, and
-// waited for until Config.DrainTimeout, which closes the connections that are left. No Stop before that: it would cut
-// requests off as well, but without anybody's word.
+// net.ErrClosed. When it has, and srv has begun with each connection that was accepted, the service calls
+// srv.GracefulStop. It waits for that until Config.DrainTimeout, which closes the connections that are left. Do not
+// call a Stop of srv before: it would cut requests off, and no log line would say so.
 //
-// Where srv speaks HTTP/1, plain or over TLS that ln takes off, the service follows the requests and answers, and the
-// connections leave as those of Serve do, whatever srv is: in a swap those at rest are handed over, in a stop they are
+// Where srv speaks HTTP/1, plain or over TLS that ln takes off, the service follows the requests and answers. Then the
+// connections leave as those of Serve do, whatever srv is. In a swap those at rest are handed over; in a stop they are
 // closed after Config.IdleGrace, and an answer says that it is the last. GracefulStop is called when that is over, or
-// after twice Config.IdleGrace or half of Config.DrainTimeout, whichever is less. Nobody answers Config.PingPath there:
-// mount Health in srv's routes. An http.Server that speaks TLS itself loses requests in its Shutdown, which the log
-// says: Track is for that.
+// after twice Config.IdleGrace or half of Config.DrainTimeout, whichever is less. The service does not answer
+// Config.PingPath there: mount Health in srv's routes. An http.Server that speaks TLS itself loses requests in its
+// Shutdown, which the log says: Track is for that.
 //
 // Other connections count as "other" and are not handed over. A client that is silent from the beginning holds
 // grpc.Server's GracefulStop up for grpc.ConnectionTimeout, which is 120s: set it well below Config.DrainTimeout.

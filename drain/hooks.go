@@ -46,9 +46,9 @@ func (h *hooks) part(pulled func() bool) part {
 	}
 }
 
-// call calls a hook of the user in the background, and ends the ctx of the one before, which must
-// have returned first: a registry would end up with whichever came last. The channel is closed when
-// it has returned, or had its time.
+// call calls a hook of the user in the background. It ends the ctx of the hook before, and waits until that has
+// returned: else a registry would end up with whichever came last. The channel is closed when the hook has returned, or
+// had its time.
 func (h *hooks) call(name string, f func(context.Context) error, within time.Duration) <-chan struct{} {
 	ctx, done := context.WithTimeout(h.ctx, within)
 	h.calls++

@@ -16,14 +16,14 @@ import (
 type KeeperMode int
 
 const (
-	// KeeperAuto has a keeper wherever the end of this process may be taken for the end of the service: on Linux, but
-	// where systemd has started the process itself and hears of the next ones (NOTIFY_SOCKET), in a test binary of
-	// Go, and under a debugger. PID 1 has one also where systemd hears.
+	// KeeperAuto has a keeper wherever the end of this process may be taken for the end of the service, on Linux. It
+	// has none in a test binary of Go, under a debugger, and where systemd has started the process itself and hears of
+	// the next ones (NOTIFY_SOCKET). PID 1 has one also where systemd hears.
 	KeeperAuto KeeperMode = iota
 	// KeeperAlways has a keeper. Linux only; elsewhere New returns an error.
 	KeeperAlways
-	// KeeperNever has none: for a service that nobody waits for, or that is never swapped, where one process
-	// fewer is needed. As PID 1, and where systemd hears of no other process, swaps are refused.
+	// KeeperNever has no keeper, and so one process less. It is for a service that is never swapped, or for whose end
+	// no parent waits. As PID 1, and where systemd hears of no other process, swaps are refused.
 	KeeperNever
 )
 

@@ -16,8 +16,8 @@ import (
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
 // WriteMetrics writes the status as Prometheus metrics, in the text format 0.0.4, all under names
-// that begin with "baton_". [Service.MetricsHandler] answers with it, and so does GET /metrics on
-// the control socket; Control has the command "metrics" for node_exporter's textfile collector. A
+// that begin with "baton_". [Service.MetricsHandler] and GET /metrics on the control socket answer
+// with it. Control has the command "metrics", for node_exporter's textfile collector. A
 // handler that has metrics of the program too writes them before or after, with the Content-Type
 // "text/plain; version=0.0.4".
 //

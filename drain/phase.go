@@ -82,7 +82,7 @@ type Peer struct {
 }
 
 // Totals are what all generations of the service have counted since the first, as far as the main
-// one knows: they pass on with each swap, and none falls in it. Those of a generation that has been
+// one knows. Each swap passes them on, and none of them falls. Those of a generation that has been
 // replaced stay what it passed on. They begin at 0 with the first generation, and where one was
 // killed before it could pass them on.
 type Totals struct {

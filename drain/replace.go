@@ -125,8 +125,8 @@ func (r *runner) announcing(sw *swap) childAble {
 	return childAble{wanted, sw.peer.can(canOwn)}
 }
 
-// askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment: systemd signals the main
-// process, then the others of the unit; where it finds none, it kills a main process that it has not started itself.
+// askToLeave tells the child that it is not wanted. In a stop by systemd that waits a moment. Systemd signals the main
+// process, then the others of the unit. If it finds no other, it kills a main process that it has not started itself.
 func (r *runner) askToLeave(why string) {
 	to := r.swap.link
 	if to == nil {

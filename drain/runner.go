@@ -46,12 +46,12 @@ type runner struct {
 	// What is the loop's.
 	state   machine.State
 	queue   []machine.Event // what effects have brought about, to be heeded next
-	asking  chan<- error    // who has asked for the swap that the present event may begin
+	asking  chan<- error    // to the caller of Swap, while its event is heeded
 	others  generations
 	leads   leads
 	lines   lines
 	stopped time.Time // when a stop began
-	word    *message  // the old generation's, that this one is the main one
+	word    *message  // promoted, by which the old generation has made this one the main one
 	swap    *swap     // under way, or the one that succeeded
 	swaps   int
 	history history

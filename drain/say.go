@@ -11,9 +11,8 @@ import (
 	"github.com/baton-go/baton/listener"
 )
 
-// What a service says, it says in log lines, in events and to a service manager. Each has a queue
-// with a goroutine of its own: the program's code and a reader that has stopped block there, and
-// the loop, which only puts into them, goes on.
+// A service speaks by log lines, by events and to a service manager. Each has a queue with a goroutine of its own,
+// where the program's code, or a reader that has stopped, may block. The loop only puts into the queues, and goes on.
 
 // emitter is what a service says to the program and its log.
 type emitter struct {

@@ -29,11 +29,12 @@ import (
 //
 // Under systemd, what its socket units pass (LISTEN_FDS) is preferred to opening one, if it is bound to the address;
 // Listen("fd", name) is the one with that FileDescriptorName=. Where the unit has a FileDescriptorStoreMax=, every
-// listener is kept in systemd's file descriptor store, under a name made of network and address: a crash, a kill -9 or
-// "systemctl restart" does not close the port, clients wait for the next process. See listener.Set.Manage and Keep.
+// listener is kept in systemd's file descriptor store, under a name made of network and address. Then a crash, a kill
+// -9 or "systemctl restart" does not close the port: clients wait for the next process. See listener.Set.Manage and
+// Keep.
 //
-// Not promised: with the store, that nobody connects after a stop for good. Such a client is reset
-// when systemd empties it.
+// Not promised: with the store, that no client connects after the last stop. Such a client is reset when systemd
+// empties the store.
 //
 // What it accepts is not a *net.TCPConn, but has NetConn, for its options: see listener.Set.Listen.
 func (s *Service) Listen(network, address string) (net.Listener, error) {
@@ -80,9 +81,9 @@ func listenInTime[T any](s *Service, what string, listen func(net.ListenConfig, 
 // reads end. The old one can write, to answer what it has read, until its work is done; then the
 // service closes the socket.
 //
-// So read in a goroutine of Go's, which is waited for, until net.ErrClosed and not until its
-// context ends; a goroutine of your own may be gone with the process before it has answered. A
-// datagram that was read when its generation crashes is lost.
+// So read in a goroutine of Service.Go, which is waited for. Read until net.ErrClosed, not until its context ends. A
+// goroutine of your own may be gone with the process before it has answered. A datagram that was read when its
+// generation crashes is lost.
 func (s *Service) ListenPacket(network, address string) (net.PacketConn, error) {
 	return s.ListenPacketWith(net.ListenConfig{}, network, address)
 }
@@ -208,7 +209,7 @@ func (s *Service) ended(ln net.Listener, err error) {
 	}
 }
 
-// withHealthPaths answers probes, and tells the health package of visitors who are no probes while it wants to know.
+// withHealthPaths answers probes. While pulled, it tells the health package of requests that are no probes.
 func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 	ping, live := s.cfg.PingPath, s.cfg.LivePath
 	alive := s.health.Live()

@@ -21,9 +21,9 @@ func (s *Service) warnOfShadows(h http.Handler) {
 	}
 }
 
-// shadowed returns the route of h for probes of that path, "" if none is found. It asks an http.ServeMux, and
-// routers that list their routes as those of Gin, Echo and chi do. It finds none behind middleware that is a
-// function, for a host of its own, with wildcards, or in a router below another one: no handler is called to find out.
+// shadowed returns the route of h for probes of that path, "" if none is found. It asks an http.ServeMux, and routers
+// that list their routes as those of Gin, Echo and chi do. It calls no handler to find out. So it finds no route behind
+// middleware that is a function, for a host of its own, with wildcards, or in a router below another one.
 func (s *Service) shadowed(h http.Handler, path string) string {
 	if mux, ok := h.(*http.ServeMux); ok {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {

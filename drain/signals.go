@@ -84,8 +84,8 @@ type arrival struct {
 
 func (a arrival) same(b arrival) bool { return a.Signal == b.Signal && a.hangup == b.hangup }
 
-// sameWish is how long after a signal to stop another one says the same: timeout(1) signals its child and then its
-// group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. One that comes later asks to leave now.
+// sameWish is how long after a signal to stop another one is the same command. For timeout(1) signals its child and
+// then its group, and a wrapper forwards a Ctrl-C that the terminal has sent to both. A later one means: exit now.
 var sameWish = 100 * time.Millisecond
 
 // signals are those that have come, in order.

@@ -50,7 +50,7 @@ func (p Peer) String() string {
 	return b.String()
 }
 
-// noticed says who has noticed the pull.
+// noticed says which probers have noticed the pull.
 func (st Status) noticed() string {
 	live, noticed := 0, 0
 	for _, p := range st.Probers {

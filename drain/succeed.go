@@ -69,7 +69,7 @@ func (r *runner) probe(hasten bool) {
 	}()
 }
 
-// sayReady also makes sure that somebody serves, should the old generation say nothing.
+// sayReady also starts the ticks by which this generation takes over if the old one says nothing.
 func (r *runner) sayReady() {
 	if r.manager != nil { // tableflip keeps the pid of this process to itself
 		r.others.parent.send(message{Kind: kindProven, PID: r.os.pid})
@@ -133,8 +133,8 @@ func (r *runner) takeOver(e machine.TakeOver) {
 	if e.Pull {
 		r.health.Pull() // before the first probe
 	}
-	// Asked before the parts are acquired, one of which closes these: the old generation is to serve
-	// the clients in their queues, and would reset them if it took the sockets for this one's.
+	// Asked before the parts are acquired, one of which closes these sockets. The old generation must serve the clients
+	// in their queues; it would reset them if it believed that this one uses the sockets.
 	unclaimed := r.set.Unclaimed()
 	r.awaitLetGo()
 	r.parts.acquire(r.word)

@@ -15,9 +15,9 @@ import (
 // is served then, and ln is the caller's.
 //
 // Each generation reads the files, so that a swap to a pair that can't be used fails. Without a
-// swap they are looked at again at a handshake, at most once a second, and read where they have
-// changed; a pair that does not fit, as when one of the two has been replaced, leaves the old one
-// in use, is logged, and tried again.
+// swap, a handshake looks at them again, at most once a second, and reloads them if they have
+// changed. If the pair does not fit, as when only one of the two has been replaced, that is logged.
+// The old pair stays in use, and the files are tried again.
 //
 // Clients resume their sessions after a swap: the keys of the session tickets go to the next
 // generation. The main generation adds a new key each day, as crypto/tls does by itself; a ticket is
@@ -25,18 +25,19 @@ import (
 // GetConfigForClient: the new version may be stricter. Keys of its own, by SetSessionTicketKeys, and
 // SessionTicketsDisabled are not touched.
 //
-// Connections with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve, where ln is
-// Listen's and Config.KeepTLS is not set, and go on where the next generation permits their version,
-// suite and protocol; see listener.Set.TLSListener for what handlers and hooks see of them. Others are
-// not, nor those where srv.TLSConfig has a ClientAuth, a GetConfigForClient or a VerifyConnection:
-// while this generation drains, an answer of HTTP/1.1 is the last on its connection and says so, and
-// a connection that has rested for Config.IdleGrace is closed; HTTP/2 ends by a GOAWAY. A client whose
-// connections rest for less loses nothing.
+// Connections with TLS 1.2 or 1.3, and AES-GCM, are handed over as those of Serve. For that, ln is Listen's,
+// Config.KeepTLS is not set, and srv.TLSConfig sets no ClientAuth, GetConfigForClient or VerifyConnection. They go on
+// where the next generation permits their version, suite and protocol. See listener.Set.TLSListener for what handlers
+// and hooks see of them.
 //
-// The self-check, Config.Check and the watchdog speak TLS too. They trust every certificate, have
-// none themselves, and are asked for none; but for Config.Check they name no server, and where
-// srv.TLSConfig chooses the certificate by GetCertificate or GetConfigForClient, what these refuse
-// to them is no failure. Srv.TLSConfig is cloned: changes of it have no effect any more.
+// Other connections end while this generation drains. An answer of HTTP/1.1 is the last on its connection and says so.
+// A connection that has rested for Config.IdleGrace is closed. HTTP/2 ends by a GOAWAY. A client whose connections rest
+// for less loses nothing.
+//
+// The self-check, Config.Check and the watchdog speak TLS too. They trust every certificate, have none themselves, and
+// are asked for none. Only Config.Check names a server. Where srv.TLSConfig chooses the certificate by GetCertificate
+// or GetConfigForClient, what these refuse to the self-check and the watchdog is no failure. Srv.TLSConfig is cloned:
+// later changes of it have no effect.
 //
 // Not promised: that sessions are resumed after a stop, or a crash, by the process that is started then.
 func (s *Service) ServeTLS(ln net.Listener, srv *http.Server, certFile, keyFile string) error {

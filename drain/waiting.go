@@ -8,8 +8,8 @@ import (
 	"github.com/baton-go/baton/health"
 )
 
-// saySoon is before the first line about a wait that is often over at once, and that an operator waits for; sayAgain is
-// between two lines about the same wait, and before the first one about any other.
+// saySoon is the time before the first line about a wait that is often over at once, and that an operator waits for.
+// sayAgain is the time between two lines about the same wait, and before the first line about any other.
 var saySoon, sayAgain = 2 * time.Second, 10 * time.Second
 
 // awaited is what a generation waits for before it goes on.

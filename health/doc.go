@@ -40,8 +40,8 @@
 // is stopped before a balancer has asked three times may lose requests if they are rare, less than one
 // in a second; PullMin is the cure.
 //
-// [State.DropVisitors] is for a stop by a person at a terminal: it waits for nobody who has come only once.
-// Package drain calls it for Ctrl-C (SIGINT) alone. A balancer that has asked once may have begun to send
+// [State.DropVisitors] is for a stop by a person at a terminal: that does not wait for a prober that has come only
+// once. Package drain calls it for Ctrl-C (SIGINT) alone. A balancer that has asked once may have begun to send
 // requests, so after SIGTERM the rule above holds, and nothing is lost.
 //
 // A prober that first comes in during a pull has never heard that all is well; it counts once it has a

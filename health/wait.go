@@ -46,12 +46,12 @@ func (s *State) Awaits() (w Wait, ok bool) {
 
 // describe says which prober l is, and how far it is.
 func describe(l notice.Line) string {
-	who := strings.TrimSpace(l.Host + " " + short(l.UserAgent, 40))
+	name := strings.TrimSpace(l.Host + " " + short(l.UserAgent, 40))
 	switch {
 	case l.Kind == identity.Heartbeat:
-		return cmp.Or(who, "a balancer that may connect") + " (heartbeat)"
+		return cmp.Or(name, "a balancer that may connect") + " (heartbeat)"
 	case l.Kind == identity.Watch:
-		return who + " (watch)"
+		return name + " (watch)"
 	}
 	often := "every " + l.Interval.Round(10*time.Millisecond).String()
 	switch {
@@ -61,7 +61,7 @@ func describe(l notice.Line) string {
 	default:
 		often = "asks now and then"
 	}
-	return fmt.Sprintf("%s (%s, %d of %d failing answers)", who, often, l.Failures, l.Needs)
+	return fmt.Sprintf("%s (%s, %d of %d failing answers)", name, often, l.Failures, l.Needs)
 }
 
 // short is the beginning of a text of others, of that many bytes at most.
@@ -91,9 +91,10 @@ func (s *State) Outcome() Outcome {
 	return s.outcome
 }
 
-// DropVisitors makes the present pull wait for nobody who has come only once: a person with a browser, most likely.
-// What a balancer that has asked once sends after that may be lost. So it is for a person at a terminal, who has no
-// balancer. It does nothing while not pulled.
+// DropVisitors makes the present pull not wait for probers that have come only once, which are most likely a person
+// with a browser. If one is a balancer that has just begun, requests that it sends after that may be lost. So
+// DropVisitors is for a service without a balancer, which a person stops at a terminal. It does nothing while not
+// pulled.
 func (s *State) DropVisitors() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

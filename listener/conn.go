@@ -28,7 +28,7 @@ type conn struct {
 
 	state        atomic.Int32 // http.ConnState + 1; 0 where the server was not given to Track
 	speaks       atomic.Int32 // plain, secured or framed, see protocol
-	hasWritten   atomic.Bool  // by somebody here
+	hasWritten   atomic.Bool  // this process has written to it
 	rejected     atomic.Bool  // the server has answered that what came is malformed
 	released     atomic.Bool  // there is nothing to read any more
 	clientClosed atomic.Bool  // the client has closed it
@@ -46,7 +46,7 @@ type conn struct {
 	adopted    adoption
 	http2      led
 
-	firstReader sync.Mutex // held while somebody reads before a server got it, or a drainer decides
+	firstReader sync.Mutex // held by a read before a server got it, or while a drainer decides
 	mu          sync.Mutex // guards closed, the read deadline of Conn, and the facts that say so
 	closed      bool
 }

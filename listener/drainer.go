@@ -53,7 +53,7 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	if d.offers.add(&o.listed) {
 		signal(d.waits)
 	}
-	if d.isOver() { // whoever ended it may not have seen this one
+	if d.isOver() { // the goroutine that ended it may not have seen this connection
 		d.refuse()
 	}
 	took = <-o.took

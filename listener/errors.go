@@ -42,12 +42,12 @@ func Cure(network, address string, err error) string {
 		if mode, there := noSocket(network, address); there {
 			return fmt.Sprintf("; what is there is no socket (%v), and stays: use another path, or move it away", mode)
 		}
-		switch who := place.Holder(network, address); {
-		case strings.Contains(who, place.Self):
-			return "; the address is held by " + who + ": use another one here, or open that listener by Listen of " +
-				"the service, not by net.Listen, and the next generation inherits it"
-		case who != "":
-			return "; the address is held by " + who + ": stop it, use another address, or open that " +
+		switch holder := place.Holder(network, address); {
+		case strings.Contains(holder, place.Self):
+			return "; the address is held by " + holder + ": use another one here, or open that listener by Listen " +
+				"of the service, not by net.Listen, and the next generation inherits it"
+		case holder != "":
+			return "; the address is held by " + holder + ": stop it, use another address, or open that " +
 				"listener by Listen, too"
 		}
 		return "; another process, or a listener of this one that was opened by other means, holds the " +

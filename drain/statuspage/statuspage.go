@@ -1,11 +1,11 @@
-// Package statuspage is a page on which operators see, live, what a service does: its generations on a timeline, its
-// connections, who has noticed a pull, swaps and why they failed, what is waited for, and the ledger of losses. It is
-// plain HTML with one small script, and needs nothing from elsewhere.
+// Package statuspage is a page on which operators see, live, what a service does. It shows the generations on a
+// timeline, the connections, which probers have noticed a pull, swaps and why they failed, what is waited for, and the
+// ledger of losses. It is plain HTML with one small script, and needs nothing from elsewhere.
 //
 //	mux.Handle("/baton/", statuspage.New(svc, statuspage.Options{}))
 //
-// With Gin: r.Any("/baton/*any", gin.WrapH(page)). The page finds its parts beside itself, so it works under any path
-// that ends with a slash, with http.StripPrefix or without, and behind a proxy that takes a prefix off.
+// With Gin: r.Any("/baton/*any", gin.WrapH(page)). The page loads its parts by relative paths. So it works under any
+// path that ends with a slash, with http.StripPrefix or without, and behind a proxy that takes a prefix off.
 //
 // Whoever reaches the page can read it: addresses of probers, names of background work, errors. Mount it on a port of
 // its own, or behind the program's authentication.
@@ -63,13 +63,13 @@ type Options struct {
 	// Allow tells whether the sender of r may do that. It is asked for each action that is to be done, when r.Method is
 	// POST, and with any other method to find out which buttons to show. Default: nobody may do anything.
 	//
-	// Before, an action has passed what protects it from forged requests: it comes from a page of the same origin, by a
-	// name of Hosts, with the token of this process. Allow tells who is there: by the address, a proxy's header, or
+	// The page refuses forged requests before it asks Allow: an action must come from a page of the same origin, by a
+	// name of Hosts, with the token of this process. Allow identifies the sender: by the address, a proxy's header, or
 	// what middleware around the page has found out. The page itself asks for no password.
 	Allow func(r *http.Request, a Action) bool
 
 	// Hosts are names by which operators reach the page, besides IP addresses and localhost. By any other name it can
-	// be read, but does nothing: it may be that of a stranger's page, who lets it point here (DNS rebinding).
+	// be read, but does nothing: another site may let its own name point here (DNS rebinding).
 	Hosts []string
 }
 

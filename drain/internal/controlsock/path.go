@@ -1,5 +1,5 @@
-// Package controlsock is the socket on which a service takes commands: a unix socket that this user
-// and root alone can reach, and that each generation passes on to the next.
+// Package controlsock is the socket on which a service takes commands. It is a unix socket that this user and root
+// alone can reach. Each generation passes it on to the next.
 package controlsock
 
 import (

@@ -28,8 +28,8 @@ type Socket struct {
 }
 
 // Open returns the socket that was passed on, if its file still exists, or a new one. The caller
-// closes passed, which may be nil. Strange tells that the file is another program's: while that lives, it stays. That
-// is a line in the log, and so is a client of another user, who is turned away.
+// closes passed, which may be nil. Strange tells that the file is another program's: it stays while that program lives,
+// which is logged. A client of another user is turned away, which is logged too.
 func Open(path string, passed *os.File, strange bool, log *slog.Logger) (s *Socket, err error) {
 	if err := checkFolder(path); err != nil {
 		return nil, err
@@ -152,10 +152,9 @@ func Check(path string) error {
 	return nil
 }
 
-// checkFolder returns an error if another user could put a socket in the place of the one at path,
-// and so hear and answer what is meant for the service: one that may write its folder, or one above.
-// In a folder with the sticky bit, such as /tmp, others may add files but not replace one. Root may
-// do so in any case.
+// checkFolder returns an error if another user could replace the socket at path, and so read and answer commands for
+// the service. That is a user who may write its folder, or a folder above. In a folder with the sticky bit, such as
+// /tmp, others may add files but not replace one. Root may do so in any case.
 func checkFolder(path string) error {
 	dir := filepath.Dir(path)
 	for at := dir; ; at = filepath.Dir(at) {

@@ -78,7 +78,7 @@ func (s *stream) end(lost *fault) {
 	if s.waits == nil {
 		return
 	}
-	close(s.over) // first: who gets no answer relies on it
+	close(s.over) // first: a caller that gets no answer relies on it
 	for _, wait := range s.waits {
 		wait <- message{Fault: lost}
 	}

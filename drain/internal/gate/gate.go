@@ -127,9 +127,9 @@ func (g *Gate) forget(v *visit) {
 // Shut lets no handler begin, and returns when none runs that the gate waits for. If ctx ends before, the gate stays
 // shut, and the error has the cause of ctx and the requests that still run. Shut and Calm are called one at a time.
 //
-// The gate knows the call of a handler: it waits for no goroutine that goes on after that, and does not see what a
-// handler serves on a connection that it has hijacked, as h2c.NewHandler does. A handler that waits for the answer to
-// another request of the same service can't end, since that request waits at the gate.
+// The gate waits until the calls of handlers return. It waits for no goroutine that goes on after that. It does not see
+// what a handler serves on a connection that it has hijacked, as h2c.NewHandler does. A handler that waits for the
+// answer to another request of the same service can't end, since that request waits at the gate.
 func (g *Gate) Shut(ctx context.Context) error {
 	g.mu.Lock()
 	if g.opened == nil {

@@ -54,9 +54,8 @@ func NewHandler(next slog.Handler) *Handler {
 // Enabled implements slog.Handler.
 func (h *Handler) Enabled(context.Context, slog.Level) bool { return true }
 
-// WithAttrs implements slog.Handler. The attributes go into each record, behind its own: the next
-// handler's WithAttrs is not used, for it returns another handler, which in a type that embeds
-// slog.Handler is the embedded one.
+// WithAttrs implements slog.Handler. The attributes go into each record, behind its own. The next handler's WithAttrs
+// is not used: in a type that embeds a slog.Handler, it returns the embedded one, and what the type adds is lost.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &Handler{lines: h.lines, next: h.next, parent: h, attrs: slices.Clone(attrs)}
 }

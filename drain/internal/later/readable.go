@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Explain gives an error the words of those who have set what it is about, such as flags; nil: they are right. It is
-// set before anything is logged.
+// Explain names the settings in an error as the program has them, such as by flags; nil: the error stays as it is. It
+// is set before anything is logged.
 var Explain func(error) error
 
-// readable makes a value one that reads the same in all formats: slog's JSON has durations in nanoseconds, and a signal
-// prints itself in lower case ("hangup") or as a number.
+// readable makes a value read the same in all formats. Else slog's JSON has durations in nanoseconds, and signals in
+// lower case ("hangup") or as a number.
 func readable(a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
 	case time.Duration:

@@ -17,8 +17,8 @@
 // which loses nothing; and at no moment does neither. In the end exactly one is the main one; the
 // test of package machine goes through all that can happen.
 //
-// Time is counted in ticks of a process's own: one that was halted for an hour has missed no more
-// than one of them, and hears first what was said meanwhile.
+// Each process counts time in ticks of its own. One that was halted for an hour has missed no more
+// than one tick, and reads first what was said meanwhile.
 package lifecycle
 
 import "time"

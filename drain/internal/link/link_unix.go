@@ -2,10 +2,9 @@
 
 // Package link carries messages with descriptors between two generations of a service.
 //
-// It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs a
-// frame: the length of the JSON text and the number of descriptors, as two big-endian 32-bit words,
-// then the text. The descriptors travel with the frame's first byte. A socketpair has no name, so
-// no other process can talk on it.
+// It runs over a socketpair of stream type, since macOS knows no SOCK_SEQPACKET, and so needs frames. A frame is the
+// length of the JSON text and the number of descriptors, as two big-endian 32-bit words, then the text. The descriptors
+// travel with the frame's first byte. A socketpair has no name, so no other process can talk on it.
 package link
 
 import (

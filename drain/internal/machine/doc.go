@@ -59,12 +59,12 @@ const (
 	// ForwardTime is how long after its end as the main one a generation forwards signals: the
 	// sender may have read the PID file before it was replaced.
 	ForwardTime = 2 * time.Second
-	// LeastLinger and MostLinger bound how long a generation stays at least, to do so: a sender that has
-	// just read the PID file must not find that there is no such process. See State.linger.
+	// LeastLinger and MostLinger bound how long a replaced generation stays at least, to forward signals. The process
+	// that a sender has just read from the PID file must still exist. See State.linger.
 	LeastLinger = 20 * time.Millisecond
 	MostLinger  = 250 * time.Millisecond
-	// SameInstant is how close a pull comes to a swap or a restore where their order is not known: the
-	// kernel keeps none between signals that wait, and two threads may take them. The pull holds then,
-	// which is safe. An operator who means the other gives the balancer time to notice first.
+	// SameInstant: the order of a pull and of a swap or restore that come within this time is not known. The kernel
+	// keeps no order between signals that wait, and two threads may take them. The pull holds then, which is safe. An
+	// operator that wants a restore waits until the balancer has noticed the pull.
 	SameInstant = 5 * time.Millisecond
 )

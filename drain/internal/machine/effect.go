@@ -32,7 +32,7 @@ type (
 		Signal os.Signal
 		Verb   Verb
 	}
-	// Refuse answers who has asked for a swap.
+	// Refuse answers the caller of Swap.
 	Refuse struct {
 		Why string
 		Is  Refusal
@@ -121,7 +121,7 @@ type (
 type (
 	// BeginPull makes the probes fail: PullNoticed.
 	BeginPull struct{}
-	// DropVisitors makes that wait for nobody who has come only once: a person stops the service.
+	// DropVisitors makes that not wait for probers that have come only once: a person stops the service.
 	DropVisitors struct{}
 	// EndPull makes them succeed.
 	EndPull struct{}

@@ -85,8 +85,8 @@ func (s State) linger() time.Duration {
 	return min(max(s.Child.Took, LeastLinger), MostLinger)
 }
 
-// settle ends the drain of what is here, once the older generations have finished too: a process
-// that is followed (by a service manager, in a container) would end them with it.
+// settle ends the drain of this generation, once the older ones have finished too. If a service manager or a container
+// follows this process, its end would end them.
 func (t *turn) settle() {
 	left := t.linger() - t.now.Sub(t.Since)
 	switch {

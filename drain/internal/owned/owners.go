@@ -2,8 +2,8 @@
 // for the next generation.
 //
 // An owner is held or not. An Acquire that returns nil makes it held, a Release that returns nil ends that; a call
-// that fails in any way changes nothing. So what the calls have returned alone says what is to be called next,
-// also where one was given up on and returns later: no other call of that owner begins before.
+// that fails in any way changes nothing. So the results of the calls alone say what is to be called next. That holds
+// also for a call that was given up and returns later: no other call of that owner begins before.
 package owned
 
 import (
@@ -59,9 +59,9 @@ func (o *Owners) Names() []string {
 
 // Acquire calls Acquire of each in order, with what states has for it, else with nil. The caller closes states.
 //
-// When one fails, the error names it, and those before it are released in reverse, so that what is outside this
-// process, such as a lease, is free for the generation that goes on. What they write goes nowhere: nothing has changed
-// since Acquire. They are never asked to save, which could put an older state over that of a process that serves.
+// When one fails, the error names it, and those before it are released in reverse. So what is outside this process,
+// such as a lease, is free for the generation that goes on. What they write is dropped: nothing has changed since
+// Acquire. They are never asked to save, which could put an older state over that of a process that serves.
 func (o *Owners) Acquire(ctx context.Context, states States, bound time.Duration) error {
 	for i, s := range o.all {
 		err := s.acquire(ctx, bound, states.of(s.name))
@@ -107,9 +107,9 @@ func (o *Owners) Release(ctx context.Context, to []string, bound time.Duration) 
 // Regain makes all this generation's again, in order: it calls Acquire of each that is not held, with what that
 // owner itself has written. It passes nil when that owner had nothing to write to, or its States are closed.
 //
-// It waits for a call that was given up on to return, and repeats an Acquire that fails until the bound: a lock
-// may be free only when the process of the next generation is gone. The error names the owner that it ended with.
-// Regain may be called again, and goes on with that one.
+// It waits for a call that was given up to return. It repeats an Acquire that fails until the bound: a lock may be
+// free only when the process of the next generation is gone. The error names the owner that has failed. Regain may be
+// called again, and goes on with that one.
 func (o *Owners) Regain(ctx context.Context, bound time.Duration) error {
 	for _, s := range o.all {
 		if err := s.regain(ctx, bound); err != nil {

@@ -34,9 +34,9 @@ type Command struct {
 	Settle func()      // called when the child has exited: the last moment for Release; may be nil
 }
 
-// Child is a process that Start has started. Until Release it is a candidate: with it dies its
-// process group, if it has one of its own, and on Linux each process that has what was passed
-// to it alone: a daemon that it has started, for example.
+// Child is a process that Start has started. Until Release it is a candidate. When it dies, its process group is
+// killed, if it has one of its own. On Linux each process that has inherited what was passed to it alone is killed too,
+// such as a daemon that it has started.
 type Child struct {
 	PID int
 

@@ -23,10 +23,10 @@ import (
 //
 //   - stderrName, with the device and inode of the standard error that it means. The child puts it in that one's place
 //     until Run, and the parent copies what comes there. So nothing is lost when the child exits. It is passed only
-//     where nobody could tell the difference: a terminal and the journal's socket, whose lines bear the pid of the
+//     where a copy is the same to the reader. A terminal and the journal's socket, whose lines bear the pid of the
 //     process that writes them, stay what they are.
 //   - lastWordsName, where the Go runtime writes a crash besides, at any time, and package log until Run, where
-//     standard error stays what it is. Nobody waits for it: what does not fit is dropped.
+//     standard error stays what it is. A write to it does not wait: what does not fit is dropped.
 const (
 	stderrName    = "baton-stderr"
 	lastWordsName = "baton-last-words"

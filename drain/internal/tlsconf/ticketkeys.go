@@ -68,8 +68,8 @@ func newTicketKey() TicketKey {
 	return TicketKey{key, time.Now().Round(0)}
 }
 
-// checkTicketKeys looks at what has come over the link: at as many keys as there can be, none weak,
-// and none from a clock so far ahead that it would not be replaced in time.
+// checkTicketKeys checks the keys that have come over the link. There are MaxTicketKeys at most, and none is weak. None
+// is from a clock so far ahead that it would not be replaced in time.
 func checkTicketKeys(keys []TicketKey, now time.Time) error {
 	if len(keys) > MaxTicketKeys {
 		return fmt.Errorf("%d session ticket keys: more than %d", len(keys), MaxTicketKeys)

@@ -38,7 +38,7 @@ func (m *Machine) Awaited(now time.Duration) Awaited {
 			life = max(life, l.Life)
 		}
 	}
-	if len(a.Probers) > 0 && !known { // who may not come again
+	if len(a.Probers) > 0 && !known { // none of them is sure to come again
 		a.Until = min(a.Until, max(now+life, m.since+m.cfg.PullMin))
 	} else if a.Least && len(a.Probers) == 0 {
 		a.Until = m.since + m.cfg.PullMin

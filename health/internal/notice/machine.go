@@ -69,7 +69,7 @@ func (m *Machine) Pull(now time.Duration) {
 // Restore ends the pull.
 func (m *Machine) Restore() { m.pulled, m.bare = false, false }
 
-// DropVisitors makes the present pull wait for nobody who has come only once.
+// DropVisitors makes the present pull not wait for probers that have come only once.
 func (m *Machine) DropVisitors() { m.bare = true }
 
 // Pulled reports whether there is a pull.
