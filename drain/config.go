@@ -178,8 +178,8 @@ type Config struct {
 	// After three quarters of DrainTimeout, IdleGrace is at most one eighth of it, so that idle connections close
 	// cleanly. Where DrainTimeout is less than 8s, that begins 2s before its end, but not before half of it is over.
 	//
-	// The default in a swap is 5s. That is longer than the pause of a client whose machine is busy for a second, or
-	// whose first packet is lost and sent again after 1s or 3s (RFC 6298).
+	// The default in a swap is 5s. A client may pause for a second when its machine is busy, or for up to 3s when its
+	// first packet is lost and sent again (RFC 6298). It keeps its connection.
 	// The default in a stop is 1s, since an operator waits for its end. Either is half of
 	// DrainTimeout if that is less.
 	IdleGrace time.Duration

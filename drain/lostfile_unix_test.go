@@ -21,7 +21,7 @@ func TestASwapPutsTheFileOfAUnixSocketBack(t *testing.T) {
 	child := s.swap()
 	s.wantExit(s.pgid, 0)
 	s.wantAnswerOn(c, child.PID)
-	s.awaitLog("listens anew", func() {})
+	s.awaitLog("has made it again", func() {})
 	s.wantServed(child.PID)
 	if _, err := os.Stat(s.plan.Addr); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after the end: %v", err)

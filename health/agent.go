@@ -7,16 +7,16 @@ import (
 	"github.com/baton-go/baton/health/internal/port"
 )
 
-// ServeAgent answers HAProxy's agent-check on ln. It returns once ln is closed, which is up to the caller,
-// and the last answers are read, a second later at most. The answer is a line, whatever is asked: "up ready"
-// while the service is healthy, "drain" while it is pulled, and "down" once [State.Down] has been called, or while
-// Config.Healthy fails.
+// ServeAgent answers HAProxy's agent-check on ln. It returns when the caller has closed ln and the last answers
+// are read, a second later at most. The answer is a line, whatever is asked. It is "up ready" while the service is
+// healthy, and "drain" while it is pulled. It is "down" once [State.Down] has been called, or while Config.Healthy
+// fails.
 //
-// HAProxy heeds an answer at once, so a prober of that kind has noticed a pull when it has had one. "ready"
-// is what takes "drain" back, also that of the process before this one; it takes back, too, what was set in
-// HAProxy by hand (set server ... state drain). A refused agent-check changes nothing for HAProxy: to find a
-// dead service it needs a check of the usual kind as well. Let that one ask for the route of [State.Live], or
-// a pull waits for its failing answers too.
+// HAProxy heeds an answer at once, so a prober of that kind has noticed a pull when it has had one answer. "ready"
+// takes "drain" back, also that of the process before this one. It also takes back what was set in HAProxy by hand
+// (set server ... state drain). A refused agent-check changes nothing for HAProxy: to find a dead service it needs
+// a check of the usual kind as well. Let that one ask for the route of [State.Live], or a pull waits for its failing
+// answers too.
 func (s *State) ServeAgent(ln net.Listener) {
 	var lingering port.Lingering
 	defer lingering.Wait()

@@ -22,9 +22,8 @@ type Config struct {
 	Message string
 
 	// Healthy says whether the service can do its work: its database answers, its caches are warm. While it returns
-	// an error, probes are answered Status, or 503 where that is the default, with the beginning of the error as the
-	// reason, 200 bytes and one line at most. Everyone that reaches the route can read it. It is not asked while
-	// pulled.
+	// an error, probes are answered Status, or 503 where that is the default. The body has the beginning of the error,
+	// 200 bytes and one line at most. Everyone that reaches the route can read it. It is not asked while pulled.
 	//
 	// It is asked when a probe comes: once at a time, and at most ten times a second, however many ask; probes in
 	// between have the same answer. It has one second: then ctx ends, and the service counts as unhealthy, as after a

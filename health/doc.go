@@ -71,9 +71,9 @@
 // So is one whose random distances happen to be even for a while. Config.Probers names the networks
 // that count.
 //
-// Clients may ask through a balancer that adds no header, in the very form of its probes. They hide its
-// rhythm if they ask from the beginning, more than about 25 times in one of its intervals, or where its
-// own distances differ by more than about one in 200. A few that come at random when the balancer, too,
+// Clients may ask through a balancer that adds no header, in the very form of its probes. They hide its rhythm
+// if they ask from the beginning, or more than about 25 times in one of its intervals. They also hide it if the
+// intervals of the balancer differ by more than about one in 200. A few that come at random when the balancer, too,
 // has just begun may by chance look like a faster one. Clients that begin during the pull, after the
 // balancer's first failing answer, may be taken for its rechecks. Workers that share all of it, and
 // happen to probe at even distances, look like one faster prober. Then only their traffic holds the
@@ -81,8 +81,8 @@
 //
 // # What is promised
 //
-// A pull is noticed when every live prober has had Config.Failures failing answers, and a moment to act
-// on the last of them: a tenth of its interval, at most 100 ms. An agent needs one answer. A heartbeat
+// A pull is noticed when every live prober has had Config.Failures failing answers, and then a moment to act.
+// The moment is a tenth of its interval, at most 100 ms. An agent needs one answer. A heartbeat
 // must have failed as often. A prober that is entered by [State.Watched] must have been told, or be
 // gone. Besides, no connection may have arrived for nine tenths of the slowest live prober's interval,
 // and PullMin must be over. When PullMax is over the pull is noticed in any case. Where no prober is
@@ -94,8 +94,12 @@
 // connections or other visitors it is never more than one probe interval later; in a crowd that and a
 // twentieth.
 //
-// Not promised: that a balancer acts on what it read within that moment; that one which needs more than
-// Config.Failures answers, or whose first probe is still to come, is waited for; anything once PullMax
-// is over; anything about answers held back by a ResponseWriter without Flush, such as that of
-// [http.TimeoutHandler], which count when the handler has written them.
+// Not promised:
+//
+//   - that a balancer acts on what it read within that moment
+//   - that a pull waits for a balancer that needs more than Config.Failures answers, or whose first probe is still to
+//     come
+//   - anything once PullMax is over
+//   - anything about answers that a ResponseWriter without Flush holds back, such as that of [http.TimeoutHandler].
+//     They count when the handler has written them
 package health

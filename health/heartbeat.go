@@ -9,7 +9,7 @@ import (
 
 // Heartbeat is a port for balancers that only connect, such as LVS and other balancers of TCP. While the
 // service is healthy it accepts connections and closes them at once. [State.Pull] closes the port before it
-// returns, so that connecting is refused, and after a [State.Restore] it is opened again.
+// returns, so that connecting is refused. [State.Restore] opens it again.
 //
 // A failing heartbeat can't be seen, but it is known when the last of Config.Failures has come. A heartbeat
 // has noticed a pull when Failures times its interval are over since it was last seen, and a moment: a
@@ -20,7 +20,7 @@ import (
 //
 // Some balancers reset a heartbeat before the handshake is complete, HAProxy's plain "check" among them, and
 // no process gets to see that. So as long as no heartbeat has ever been seen, a pull waits for one whose
-// interval is unknown, half of PullMax at most: to wait for less, lower PullMax; for more, raise PullMin.
+// interval is unknown, half of PullMax at most. To wait for less, lower PullMax; for more, raise PullMin.
 type Heartbeat struct {
 	state *State
 	gate  *port.Gate
@@ -58,7 +58,7 @@ func (s *State) opened() {
 }
 
 // Serve accepts heartbeats until Close is called, and returns nil then. Otherwise the error is why the port
-// could not be opened again, or was lost. Call Serve once more then, after a while.
+// could not be opened again, or was lost. Call Serve again then, after a while.
 func (h *Heartbeat) Serve() error {
 	return h.gate.Serve(func(nc net.Conn) (closed func()) {
 		h.state.enter(h.state.probers.Remote(identity.Heartbeat, nc.RemoteAddr().String(), ""))

@@ -66,8 +66,8 @@ func (s *State) Live() http.Handler {
 	})
 }
 
-// enter enters a probe of a known prober. It returns the prober, nil if it is none or one too many; the number of the
-// pull that the probe falls into, 0 if it falls into none; and whether the service is down then.
+// enter enters a probe of a known prober. It returns the prober, or nil if it is none or one too many. Pull is the
+// number of the pull that the probe falls into, 0 for none. Down tells whether the service is down then.
 func (s *State) enter(id identity.ID, known bool) (p *ledger.Prober, pull uint64, down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -40,17 +40,17 @@ func (s *State) Watched(remote, agent string) (failed, gone func()) {
 	return func() { told(false) }, func() { told(true) }
 }
 
-// Arrived tells the State that a new connection, other than a prober's, has brought its first request: a
-// balancer still sends traffic here, so a pull is not noticed for nine tenths of a probe interval more. A
+// Arrived tells the State that a new connection, other than a prober's, has brought its first request. So a
+// balancer still sends traffic here, and a pull is not noticed for nine tenths of a probe interval more. A
 // service that never calls it does without that part of the rule. It is cheap, pulled or not.
 func (s *State) Arrived() {
 	// An arrival only ever puts things off: the timer finds it here when it fires.
 	s.machine.Arrived(s.now())
 }
 
-// Visited tells the State that a request other than a probe has come from remote, on whatever connection. It
-// is about a host that has asked for the route, but not often enough to be known: while pulled, the State
-// takes it for a balancer that has just begun, as long as it sends requests. It does nothing while not pulled.
+// Visited tells the State that a request other than a probe has come from remote, on whatever connection. The
+// host may have asked for the route before, but not often enough to be a known prober. While pulled, the State takes
+// it for a balancer that has just begun, as long as it sends requests. Visited does nothing while not pulled.
 func (s *State) Visited(remote string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ const ackTime = 5 * time.Second
 
 // Adopt takes over connections that another process's Leave hands over: tickets and files are what
 // its Handover was given, as far as it arrived, and are in the same order. Adopt first finds out
-// which of them it can take, then calls ack with that, and only then lets Accept return them: until
+// which of them it can take, then calls ack with that. Only then it lets Accept return them: until
 // the other side has the answer it still reads. Adopt returns the error of ack. It means that the other side is gone,
 // and the connections are kept; unless it is ErrWithdrawn. Adopt closes the files. Leave waits for
 // an ack that has begun, for 5 s at most.

@@ -7,8 +7,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// readBehind is a read behind a handler's back: net/http reads a single byte while a handler runs, to learn of a client
-// that goes away, and ends that read when the handler returns. Most handlers return long before a client goes. So the
+// readBehind is a read behind a handler's back: net/http reads a single byte while a handler runs, to notice a client
+// that goes away. It ends that read when the handler returns. Most handlers return long before a client goes. So the
 // read is held back for one or two ticks of the set's clock: to end it then takes no system call, and no timer. A
 // client that goes away is noticed that much later.
 //

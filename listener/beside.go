@@ -70,9 +70,8 @@ func (s *Set) Unshare() {
 	}
 }
 
-// Unclaimed returns the inherited sockets that nobody has asked for, by network and address, as the
-// process before this one gave them to Listen or ListenPacket. That process is to close them: it is
-// for its Orphan.
+// Unclaimed returns the inherited sockets that no Listen or ListenPacket has asked for, by network and address as the
+// process before this one gave them. That process must close them: give them to its Orphan.
 func (s *Set) Unclaimed() (keys []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,25 +19,24 @@ type Config struct {
 	// next answer. An answer that has begun stays as it is, and so does one behind which the client has sent
 	// more: then the next one says so. In TLS that is seen by a TLSListener alone, and not of each record.
 	//
-	// The age counts from Accept, for each connection with its own jitter of ±10 %, as in
-	// google.golang.org/grpc/keepalive, ServerParameters.MaxConnectionAge: clients that have come at once
-	// do not come back at once. It goes on where both processes of a handover have one; otherwise it
-	// begins with the adoption. Not told are hijacked connections, requests for an upgrade, and HTTP/2
-	// of which OnWarning has told. Default: for ever.
+	// The age counts from Accept. Each connection has its own jitter of ±10 %, as ServerParameters.MaxConnectionAge of
+	// google.golang.org/grpc/keepalive has: clients that have come at once do not come back at once. The age goes
+	// on where both processes of a handover have one; otherwise it begins with the adoption. Hijacked connections,
+	// requests for an upgrade, and HTTP/2 that OnWarning was called for are not ended. Default: for ever.
 	MaxAge time.Duration
 
 	// OnLoss is called once for each entry in the loss ledger, on the goroutine that closes the connection.
 	OnLoss func(Loss)
 
-	// OnStarved is called when this process can't take a client that has connected, for want of
-	// descriptors or of memory in the kernel: the client stays in the kernel's queue, and Accept waits
-	// until it can be taken, here or by another process. Listener is network and address, as given to
+	// OnStarved is called when this process can't accept a client that has connected, for want of
+	// descriptors or of memory in the kernel. The client stays in the kernel's queue. Accept waits
+	// until this process can accept it, or another one has. Listener is network and address, as given to
 	// Listen. It is called at most once a minute, on the goroutine that accepts.
 	OnStarved func(listener string, err error)
 
-	// OnWarning is called with what the set can't do for a server that was given to Track, as soon as
-	// that is known: its HTTP/2 connections end as net/http ends them. It also tells of a unix socket
-	// whose file is gone, see Listen. The error names the cure.
+	// OnWarning is called when the set can't end the HTTP/2 connections of a server that was given to
+	// Track without loss: they end as net/http ends them. It is also called for a unix socket whose file
+	// is gone, see Listen. The error names the cure.
 	OnWarning func(error)
 }
 

@@ -43,9 +43,9 @@ type offer struct {
 
 func (d *drainer) isOver() bool { return d.ended.Load() }
 
-// offer offers c to the other process and waits for the answer. It needs little stack, so it takes no lock, and asks no
-// channel but for the answer: a goroutine of net/http that reads has little left, and to copy it into a larger one took
-// a quarter of this process's time in a swap.
+// offer offers c to the other process and waits for the answer. It must need little stack. A goroutine of net/http that
+// reads has little left; to copy it into a larger one took a quarter of this process's time in a swap. So offer takes
+// no lock, and asks no channel but for the answer.
 func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	o := spare.Get().(*offer)
 	o.conn, o.http2, o.socket = c, http2, c.Conn.(syscall.Conn)

@@ -12,8 +12,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
 
-// The facts that a conn is made of, by what they are about. Anybody may look at an atomic. Of the others each type says
-// who may: the reader is the goroutine that reads the connection, mu is conn's.
+// The facts that a conn is made of, by what they are about. Any goroutine may look at an atomic. Of the others each
+// type says which may: the reader is the goroutine that reads the connection, mu is conn's.
 
 // input is what has been read, of which most is the reader's.
 type input struct {

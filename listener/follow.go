@@ -13,9 +13,9 @@ import (
 // Follow returns a listener for a server that can't be given to Track: of another package than
 // net/http, or out of reach in a framework. Where it speaks HTTP/1, plain or over TLS that ln has
 // taken off, the set follows the requests and the answers. Leave then lets go of the connections as
-// it does for tracked servers: at rest they go to handover, or are closed after a grace; and an
-// answer on a connection that can't be moved gets "Connection: close". A connection that has said
-// nothing counts as one of HTTP/1 once the server has answered another so.
+// it does for tracked servers. At rest they go to handover, or are closed after a grace. An answer on
+// a connection that can't be moved gets "Connection: close". A connection that has sent nothing counts
+// as one of HTTP/1 once the server has answered another by HTTP/1.
 //
 // Connections of other protocols, those that were upgraded (counted as hijacked), and those on
 // which HTTP/1 can't be followed are waited for, as for untracked servers.

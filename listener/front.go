@@ -147,9 +147,8 @@ func (f frontTLS) HandshakeContext(ctx context.Context) error {
 	return nil
 }
 
-// configureFronts says on which connections srv may speak HTTP/2, and returns the listener as the
-// user has it, and whether srv speaks HTTP/2 on it through an h2drain.Conn: unencrypted, or over the
-// TLS of a TLSListener.
+// configureFronts says on which connections srv may speak HTTP/2. Of is the listener as the user has it. Http2 tells
+// whether srv speaks HTTP/2 on it through an h2drain.Conn: unencrypted, or over the TLS of a TLSListener.
 func (s *Set) configureFronts(srv *http.Server, ln net.Listener, lead bool) (of net.Listener, http2 bool) {
 	plain := srv.Protocols != nil && srv.Protocols.UnencryptedHTTP2()
 	led := lead || srv.TLSNextProto[quirks.UnencryptedHTTP2] != nil

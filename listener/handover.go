@@ -9,15 +9,14 @@ import (
 	"syscall"
 )
 
-// HandOver moves a connection of the application's to another process, together with the state that
-// belongs to it: give sends it there and returns nil when the other process has it, as AdoptOwn
-// says there. Then nc is closed here, which its client doesn't notice. After an error nc is as it
-// was.
+// HandOver moves a connection of the application's to another process, together with its state. Give sends
+// both there, and returns nil when AdoptOwn of the other process has confirmed that it has them. Then nc is closed
+// here, which its client doesn't notice. After an error, of give or of HandOver itself, nc is as it was.
 //
 // nc was returned by a listener of the set whose server was not given to Track, or was hijacked
 // from such a server. A wrapper with a NetConn method is taken off, unless it is TLS, whose keys
-// can't go along. Nobody may read nc meanwhile, and what was read and not used belongs in state.
-// Deadlines stay here.
+// can't go along. No goroutine may read nc meanwhile, and what was read and not used belongs in state. Deadlines
+// stay here.
 func (s *Set) HandOver(nc net.Conn, state []byte, give func(Ticket, syscall.Conn) error) error {
 	c, err := s.own(nc)
 	if err != nil {
@@ -73,7 +72,7 @@ func (s *Set) own(nc net.Conn) (*conn, error) {
 	return c, nil
 }
 
-// pack claims c for the one who hands it over.
+// beginHandOver claims c for HandOver.
 func (c *conn) beginHandOver() error {
 	c.awaitClaim()
 	c.mu.Lock()
@@ -118,7 +117,7 @@ func (s *Set) AdoptOwn(t Ticket, f *os.File, adopt func(net.Conn) error, ack fun
 	return err
 }
 
-// drop closes c here, which its client doesn't notice.
+// closeMoved closes c here, which its client doesn't notice.
 func (c *conn) closeMoved() {
 	c.move.done.Store(true)
 	_ = c.close(false)

@@ -142,7 +142,7 @@ func (b *below) Offer(state []byte) (took bool) {
 	return took
 }
 
-// Whole tells whether no part of a record of TLS lies between the socket and who reads.
+// Whole tells whether no part of a record of TLS lies between the socket and the reader.
 func (b *below) Whole() bool { return b.seal == nil || !b.seal.Partial() }
 
 func (b *below) NotHTTP2() { b.http2.by.Store(nil); b.speaks.Store(plain) }
@@ -189,7 +189,7 @@ func (s *Set) served(nc net.Conn) (user net.Conn, c *conn, wrapped bool) {
 	return user, c, wrapped
 }
 
-// accepted returns what the listener has accepted, for users who know net/http's types.
+// accepted returns what the listener has accepted, for hooks that expect that type.
 func accepted(nc net.Conn) net.Conn {
 	for {
 		switch f := nc.(type) {

@@ -225,8 +225,8 @@ func TestInheritedUnixSocketWithoutAFile(t *testing.T) {
 		same          bool
 		warns         string
 	}{
-		"removed":                   {"unix", "", os.Remove, false, "listens anew"},
-		"removed, and in the store": {"unix", "baton.s", os.Remove, false, "listens anew"},
+		"removed":                   {"unix", "", os.Remove, false, "has made it again"},
+		"removed, and in the store": {"unix", "baton.s", os.Remove, false, "has made it again"},
 		"removed, the manager's":    {"unix", "app.socket", os.Remove, true, ""},
 		"removed, of a packet socket, whose clients are connected": {"unixgram", "", os.Remove, true, ""},
 		"removed with its folder": {"unix", "", func(path string) error {

@@ -113,13 +113,13 @@ func (p *inheritedSocket) bound(network, address string) bool {
 // Inherited is a listening or packet socket that the process before this one has passed on.
 type Inherited struct {
 	Network, Address string // as given to Listen or ListenPacket in that process
-	FD               int    // stays the caller's, who may close it when all of Listen and ListenPacket have been called
+	FD               int    // the caller may close it once all calls of Listen and ListenPacket have returned
 }
 
 // key is what the process before this one calls the socket, in tickets and elsewhere.
 func (in Inherited) key() string { return in.Network + " " + in.Address }
 
-// inheritedFD is an inherited socket that nobody has asked for yet.
+// inheritedFD is an inherited socket that no Listen or ListenPacket has asked for yet.
 type inheritedFD struct {
 	Inherited
 	id   string   // of the socket, to know the descriptor again

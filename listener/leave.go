@@ -17,20 +17,20 @@ const firstGroup, lastGroup = 16, 64
 
 var errLeft = errors.New("listener: Leave or Close was called before")
 
-// Leave stops accepting, lets each connection go as soon as no request can be under way on it, and
+// Leave stops accepting, and lets each connection go as soon as no request can be under way on it. It
 // returns nil when none is left, or ctx's error. Plaintext HTTP/1.1 connections of tracked servers
-// go to handover. It closes the others, and those that handover did not want, or all where handover
-// is nil or has failed: each when it has rested for grace with nothing unread. It closes none
+// go to handover. Leave closes the others, those that handover did not want, and all where handover
+// is nil or has failed. It closes each when it has rested for grace with nothing unread. It closes none
 // before half of the grace has passed here, and spreads the closes over the other half. So a client
 // that never rests as long finds its connection open. Its rest begins when it has received the last
-// answer, or has stopped to receive.
+// answer, or has stopped receiving.
 //
 // Requests that arrive meanwhile are answered, with "Connection: close". Of several that were sent
 // one behind the other, the last answer says so, as far as that can be seen: in TLS only by ServeTLS.
 //
 // A client that has sent a part of a request's head, or of a TLS record, has one grace to finish
 // it, unless the server's own timeouts are over before. The grace begins with its first byte, or
-// with Leave if that is later. Then the connection is closed without a word, and counted. A client
+// with Leave if that is later. Then the connection is closed without an answer, and counted. A client
 // has two graces at most, however often it begins. The body of a request is waited for.
 //
 // A listener around one of this set may hold a connection before its tracked server gets it. One
@@ -38,13 +38,14 @@ var errLeft = errors.New("listener: Leave or Close was called before")
 // handshake or of a request's head has one grace. What may be a request, of any protocol, is waited
 // for, and so is a connection on which another server has answered.
 //
-// HTTP/2 connections without TLS, or with a TLSListener's, go to handover, too, when no stream is
-// open on them, and HTTP/2 has not begun in a handler. Those that have not gone in half of grace, and
-// all others, are sent a GOAWAY, spread over half of grace, and end when their streams have. net/http
-// closes those whose client does not, one second later. The requests that a client sends until it has seen the GOAWAY
-// are answered. A client that does not answer a PING has grace for that, each time; on Linux it has five graces, but
-// no more than 5s unless grace is longer, if its kernel has received the PING, or while something comes from it. One
-// that has begun a frame and stops, or does not take the server's GOAWAY, has grace too, unless a request is under way.
+// HTTP/2 connections without TLS, or with a TLSListener's, go to handover, too, when no stream is open on them, and
+// HTTP/2 has not begun in a handler. Those that have not gone in half of grace, and all others, are sent a GOAWAY,
+// spread over half of grace. They end when their streams have. If the client does not close its connection then,
+// net/http closes it one second later. The requests that a client sends until it has seen the GOAWAY are answered.
+//
+// A client has grace to answer each PING. On Linux it has five graces, if its kernel has received the PING, or while
+// something comes from it; that is no more than 5s, unless grace is longer. A client that has begun a frame and stops,
+// or that does not take the server's GOAWAY, has grace too, unless a request is under way.
 //
 // Connections of untracked servers, and HTTP/2 of servers that net/http or golang.org/x/net/http2
 // (from v0.31.0) have not configured, are waited for but never closed: http.Server.Shutdown knows

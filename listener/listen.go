@@ -24,12 +24,12 @@ import (
 // or the http.Server it gives it to, closes the listener. What a service manager has passed, and
 // network "fd": see Manage.
 //
-// An address that overlaps that of an inherited listener which nobody has asked for, ":80" instead
-// of "127.0.0.1:80", can be had on Linux, for TCP: it refuses clients until Open, and they reach
-// the inherited one as long. See Unclaimed.
+// The address may overlap that of an inherited listener that is unclaimed, as ":80" overlaps "127.0.0.1:80". On Linux,
+// for TCP, that works: the new listener refuses clients until Open, and until then they reach the inherited one. See
+// Unclaimed.
 //
-// A unix socket's file that nobody listens on any more is replaced. Where the file of an inherited one
-// is gone, or another's, a new socket takes its place, if it can: the inherited one is unclaimed.
+// A unix socket's file on which no process listens any more is replaced. Where the file of an inherited socket is gone,
+// or another program's, a new socket takes its place, if it can: the inherited one is unclaimed.
 //
 // What Accept returns is no *net.TCPConn or *net.UnixConn: such type assertions fail. It has
 // CloseWrite, SyscallConn, NetConn and, for TCP, ReadFrom. NetConn returns the *net.TCPConn or *net.UnixConn. Only

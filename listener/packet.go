@@ -20,15 +20,15 @@ import (
 //
 // At the last Leave, where no process takes over and no service manager holds the socket, what the
 // kernel has queued is read before reads end. So the goroutine that reads must go on until
-// net.ErrClosed. On Linux nothing is added to the queue from then on: a client of a unixgram socket
-// gets EPIPE, and one of a UDP socket that is bound to one address gets ICMP's port unreachable.
-// What comes to one that is bound to all is dropped, without a word.
+// net.ErrClosed. On Linux nothing is added to the queue from then on. A client of a unixgram socket
+// gets EPIPE. One of a UDP socket that is bound to one address gets ICMP's port unreachable. What comes
+// to a socket that is bound to all addresses is dropped, and its client is not told.
 //
 // Not promised: that the client of a unixgram socket finds the answers that it has not read when it
 // sends again after the last process has ended. If it is connected, Linux empties its queue then
 // (unix_dgram_disconnected in af_unix.c).
 //
-// A unixgram socket's file that nobody reads from any more is replaced; it is removed when the last
+// A unixgram socket's file from which no process reads any more is replaced. It is removed when the last
 // process ends.
 func (s *Set) ListenPacket(network, address string) (net.PacketConn, error) {
 	return s.ListenPacketWith(net.ListenConfig{}, network, address)

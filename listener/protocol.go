@@ -17,9 +17,9 @@ type protocol interface {
 	received(p []byte, offered int) // is told what was read, into a buffer of that length
 	rejects(p []byte) bool          // p, written while the server waits, says that a request is malformed
 
-	// What is lost, "" where no client misses it: of a request of which the server has a part; of n
-	// bytes that lie unread where a request should be, p being the first; of what follows an
-	// answered request, n bytes of it unread.
+	// These tell what is lost, "" where no client misses it. Part: of a request of which the server has a part. Unread:
+	// of n bytes that lie unread where a request should be; p are the first. Behind: of what follows an answered
+	// request, n bytes of it unread.
 	part() LossKind
 	unread(p []byte, n int) LossKind
 	behind(n int) LossKind

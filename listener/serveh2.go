@@ -8,9 +8,8 @@ import (
 	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
-// serveHTTP2 serves a connection of HTTP/2 that has come from another process, and does what net/http does for those
-// whose handshake is over: up to Go 1.26 that takes none but a *tls.Conn for one of HTTP/2. It is called where
-// connections are accepted.
+// serveHTTP2 serves a connection of HTTP/2 that has come from another process. It does what net/http does after a
+// handshake: up to Go 1.26, net/http speaks HTTP/2 on a *tls.Conn alone. It is called where connections are accepted.
 func (l *securedListener) serveHTTP2(f *sealed) {
 	srv := l.srv
 	h := resumedRequests{srv.ConnContext(context.WithValue(l.base, http.ServerContextKey, srv), f), srv, f}

@@ -21,14 +21,14 @@ import (
 // them, unless its config does not permit their version, suite or protocol. Config may go on to change its session
 // tickets' keys.
 //
-// Others are closed after a grace: those with another suite, such as ChaCha20; with a client that has updated its keys;
-// of a config that has a ClientAuth, a GetConfigForClient or a VerifyConnection. So are all in FIPS 140 mode, and after
-// KeepTLS.
+// Others are closed after a grace: those with another suite, such as ChaCha20; those whose client has updated its keys;
+// those of a config with a ClientAuth, a GetConfigForClient or a VerifyConnection. In FIPS 140 mode and after KeepTLS,
+// all are.
 //
-// What srv's hooks get of a connection that was moved is a *tls.Conn that has not shaken hands, and can't. Handlers see
-// the whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets
-// a connection when the handshake is over, in which srv's timeouts hold, and srv.BaseContext's values; and connections
-// of HTTP/2 that were moved get a GOAWAY of srv.Close and Shutdown, which do not wait for them.
+// For a connection that was moved, srv's hooks get a *tls.Conn that has not shaken hands, and can't. Handlers see the
+// whole tls.ConnectionState in their requests; its ExportKeyingMaterial returns an error. Up to Go 1.26, srv gets a
+// connection when the handshake is over; srv's timeouts and srv.BaseContext's values hold in the handshake. Up to Go
+// 1.26, too, srv.Close and Shutdown send a GOAWAY on connections of HTTP/2 that were moved, and do not wait for them.
 func (s *Set) TLSListener(srv *http.Server, ln net.Listener, config *tls.Config) net.Listener {
 	so, ok := ln.(*socket)
 	if !ok || so.set != s || !tlsmove.Able() || s.keepTLS.Load() || config.GetConfigForClient != nil ||
@@ -64,7 +64,7 @@ type securedListener struct {
 	once   sync.Once
 	ready  chan net.Conn
 	failed chan error
-	life   context.Context // ends when nobody accepts any more, and handshakes with it
+	life   context.Context // ends when the server accepts no more, and ends handshakes
 	end    context.CancelFunc
 }
 
@@ -75,8 +75,8 @@ func (l *securedListener) served(closed bool) {
 	}
 }
 
-// Accept implements net.Listener. A server of Go 1.26 or earlier has to have a *tls.Conn for HTTP/2, and another type
-// for what can be moved: so it is known only after the handshake what it gets.
+// Accept implements net.Listener. A server of Go 1.26 or earlier needs a *tls.Conn for HTTP/2, and another type for
+// what can be moved. So only the handshake tells which type it gets.
 func (l *securedListener) Accept() (net.Conn, error) {
 	if l.secure {
 		nc, err := l.Listener.Accept()

@@ -2,10 +2,10 @@
 // on them, and lets go of both without losing a request.
 //
 // A [Set] is the sockets of one process. While the process lives, a Set is a plain net.Listener
-// factory with counts. When the process is to be replaced or stopped, [Set.Leave] stops accepting
-// and then lets each connection go when no request can be under way on it: connections at
-// rest, of HTTP/1.1 and HTTP/2, go, open, to another process that calls [Set.Adopt]; the others are closed
-// after a grace, each when nothing is left unread in it.
+// factory with counts. When the process is to be replaced or stopped, [Set.Leave] stops accepting.
+// Then it lets each connection go when no request can be under way on it. Connections at rest, of
+// HTTP/1.1 and HTTP/2, go open to another process that calls [Set.Adopt]. The others are closed after a
+// grace, each when nothing is left unread in it.
 //
 // When the last process that holds a listening socket leaves, it serves the clients in the kernel's
 // queue. Not promised: an answer to a client that connects at that very moment. On Linux it is

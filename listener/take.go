@@ -27,9 +27,8 @@ func (s *Set) Inherit(sockets []Inherited) {
 	}
 }
 
-// takeInherited returns the inherited socket to use for network and address, and takes it out of
-// the unclaimed ones: the socket of that name, or else the one that is bound where a new socket
-// would be. It returns nil where there is none.
+// takeInherited returns the inherited socket to use for network and address, and takes it out of the unclaimed ones. It
+// is the socket of that name, or else the one that is bound where a new socket would be; nil where there is none.
 func (s *Set) takeInherited(network, address string, kind func(*inheritedSocket) bool) *inheritedSocket {
 	key := network + " " + address
 	wanted := sync.OnceValues(func() (place.Place, error) { return place.Wanted(network, address) })
@@ -85,15 +84,15 @@ func (s *Set) rename(old, key string) {
 	}
 }
 
-// Manage tells the set of a service manager that holds sockets for the service, as systemd does:
-// files are those that it has passed to this process, each with its FDNAME as the file's name; the
+// Manage tells the set of a service manager that holds sockets for the service, as systemd does.
+// Files are those that it has passed to this process, each with its FDNAME as the file's name; the
 // set closes them. Held is what Held has returned in the generation before. Store, unless nil, is
 // where Keep puts what is in use.
 //
-// Manage must be called before Listen. To opening a socket, Listen then prefers the one passed that
-// an earlier process of the service has stored for the same network and address, and next one that
-// is bound to the address: "", 0.0.0.0 and :: are the same one. Network "fd" is for those with a
-// name: the address is the FDNAME.
+// Manage must be called before Listen. Listen then uses a passed socket before it opens one. First
+// comes the one that an earlier process of the service has stored for the same network and address,
+// next one that is bound to the address. "", 0.0.0.0 and :: are the same address. Network "fd" is for
+// sockets with a name: the address is the FDNAME.
 func (s *Set) Manage(store Store, held map[string]string, files []*os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,8 +180,8 @@ func (s *Set) take(network, address string, kind func(*inheritedSocket) bool) (*
 	return p, nil
 }
 
-// isLost tells whether p is an inherited unix socket whose file somebody has removed, or put another in its place. That
-// of a service manager is the manager's to make again.
+// isLost tells whether p is an inherited unix socket whose file was removed or replaced. That of a service manager is
+// the manager's to make again.
 func (s *Set) isLost(p *inheritedSocket, address string) bool {
 	if p == nil || p.from == nil || p.from.copy != nil || strings.HasPrefix(address, "@") {
 		return false
@@ -193,7 +192,7 @@ func (s *Set) isLost(p *inheritedSocket, address string) bool {
 		(name == "" || strings.HasPrefix(name, storePrefix))
 }
 
-// errStays is why a packet socket is not replaced: who follows would not have what is in its queue.
+// errStays is why a packet socket is not replaced: the new socket would not have what is in its queue.
 var errStays = errors.New("a socket of datagrams stays as it is; restart the service")
 
 // replace is called with what is lost when a new socket has taken its place, unless err says why that can't be. It
@@ -210,7 +209,7 @@ func (s *Set) replace(p *inheritedSocket, address string, err error) *inheritedS
 		return p
 	}
 	go s.cfg.OnWarning(fmt.Errorf("listener: the file of unix socket %q was gone, or another program's, so no client "+
-		"could connect: this process listens anew; keep others away from its folder", address))
+		"could connect: this process has made it again; let no other program write its folder", address))
 	s.inherited = append(s.inherited, p.from)
 	s.rename("unix "+address, "lost "+address) // for Keep to take out of the store
 	p.close()

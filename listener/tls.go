@@ -15,8 +15,8 @@ type tlsRecords struct{ http1 }
 
 func (c tlsRecords) movable() bool { return false }
 
-// atRest does not look at what crypto/tls has read of an idle connection: unless net/http has set
-// its next deadline, that was no request (a KeyUpdate), or a part of a record.
+// atRest does not look at what crypto/tls has read of an idle connection. Unless net/http has set its next deadline,
+// that was no request, such as a KeyUpdate, or a part of a record.
 func (c tlsRecords) atRest(int, bool) bool {
 	return c.awaitsRequest() && !c.input.records.Partial() &&
 		(c.is(http.StateNew) || c.settled() || c.wrapper.hides.Load() && !c.input.sinceIdle.Load() ||

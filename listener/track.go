@@ -17,17 +17,17 @@ import (
 // serves: by Serve, or by its own Serve or ServeTLS, as where a framework runs it. A second call for
 // the same server changes nothing, so one server may serve on several listeners, as in net/http.
 //
-// Track puts itself around srv.BaseContext, which nobody else may set afterwards. When srv begins to
-// serve, it puts itself around what srv.ConnState, srv.ConnContext and srv.Handler are then, and
-// around what net/http has put into srv.TLSNextProto; what was there goes on being called. The
-// handler is first wrapped by what is in around, the last one outermost. While the set leaves,
-// answers of HTTP/1.1 on connections that can't be moved carry "Connection: close".
+// Track wraps srv.BaseContext, which must not be set afterwards. When srv begins to serve, Track wraps
+// what srv.ConnState, srv.ConnContext and srv.Handler are then, and what net/http has put into
+// srv.TLSNextProto. All of these are still called. The handler is first wrapped by the functions of around,
+// the last one outermost. While the set leaves, answers of HTTP/1.1 on connections that can't be moved carry
+// "Connection: close".
 //
 // A client that goes away ends the context of its request, as in net/http; while the handler is younger than 20ms, up
 // to 20ms later. That saves each short request a read behind its handler's back.
 //
 // Leave calls what srv.RegisterOnShutdown was given, each function once and in a goroutine of its own,
-// as srv.Shutdown does; nobody waits for them. Functions that are registered later are not called.
+// as srv.Shutdown does, and does not wait for them. Functions that are registered later are not called.
 func (s *Set) Track(srv *http.Server, around ...func(http.Handler) http.Handler) {
 	s.tracked.mu.Lock()
 	defer s.tracked.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/quirks"
 )
 
-// trackedServers are those that were given to Track, for as long as somebody else holds them.
+// trackedServers are those that were given to Track, as long as the program refers to them.
 type trackedServers struct {
 	mu  sync.Mutex // guards all, and the fields of a server while Track changes them
 	all map[weak.Pointer[http.Server]]struct{}

@@ -40,7 +40,7 @@ func (d *drainer) letGo(c *conn) (gone bool) {
 		return false
 	}
 	defer c.firstReader.Unlock()
-	c.move.claimed.Store(true) // who gets c, or has got it, waits in Read, or is seen by what follows
+	c.move.claimed.Store(true) // a server that gets c, or has got it, waits in Read, or is seen by what follows
 	defer c.move.claimed.Store(false)
 	if !c.unmet() || c.isHandingOver() || c.isClosed() {
 		return false

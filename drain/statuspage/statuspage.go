@@ -63,7 +63,7 @@ type Options struct {
 	// Allow tells whether the sender of r may do that. It is asked for each action that is to be done, when r.Method is
 	// POST, and with any other method to find out which buttons to show. Default: nobody may do anything.
 	//
-	// The page refuses forged requests before it asks Allow: an action must come from a page of the same origin, by a
+	// The page refuses forged requests before it asks Allow. An action must come from a page of the same origin, by a
 	// name of Hosts, with the token of this process. Allow identifies the sender: by the address, a proxy's header, or
 	// what middleware around the page has found out. The page itself asks for no password.
 	Allow func(r *http.Request, a Action) bool

@@ -153,7 +153,7 @@ func Check(path string) error {
 }
 
 // checkFolder returns an error if another user could replace the socket at path, and so read and answer commands for
-// the service. That is a user who may write its folder, or a folder above. In a folder with the sticky bit, such as
+// the service. That is a user that may write its folder, or a folder above. In a folder with the sticky bit, such as
 // /tmp, others may add files but not replace one. Root may do so in any case.
 func checkFolder(path string) error {
 	dir := filepath.Dir(path)

@@ -4,10 +4,9 @@
 // answer: what net/http would keep in its buffer until the handler ends waits where the handler runs.
 //
 // The request's text is not written again, and its answer is not read. The handler runs in the new process. Each call
-// of its ResponseWriter and of the request's body is sent to the old process, which makes it on those of net/http, one
-// call after the other, and sends the result, error or panic back. So framing, informational answers, trailers,
-// deadlines, flow control, hijacking and what cuts a connection are what they are without forwarding, in each version
-// of HTTP.
+// of its ResponseWriter and of the request's body is sent to the old process. That makes the calls on net/http, one
+// after the other, and sends each result, error or panic back. So framing, informational answers, trailers, deadlines,
+// flow control, hijacking and what cuts a connection are what they are without forwarding, in each version of HTTP.
 //
 // What can't be kept: ConnectionState.ExportKeyingMaterial panics. Errors have their text, and are io.EOF,
 // net.ErrClosed, a timeout and so on to errors.Is, but are no *net.OpError. The value of a call's panic is its text.

@@ -63,8 +63,8 @@ func Check(heartbeatAddress, agentAddress string) error {
 }
 
 // Open does what can fail before a generation becomes the main one. Beside are the addresses at which the old one
-// listens. Pulled tells that the old generation is pulled, and that this one will be: its heartbeat port stays closed,
-// until the old generation tells of a restore.
+// listens. Pulled tells that the old generation is pulled, and that this one will be. Then the heartbeat's port is not
+// opened here, or a balancer would see the node as back.
 func (p *Ports) Open(beside []string, pulled bool) (err error) {
 	if p.agent, err = listen("AgentAddress", p.agentAddress, beside); err != nil || p.heartbeatAddress == "" {
 		return err

@@ -177,7 +177,7 @@ func (m *Machine) due(p *ledger.Prober) time.Duration {
 
 // failureTime returns how long after the beginning of the pull p, a heartbeat, has failed often enough,
 // and its balancer has had a moment to act. It counts from the last heartbeat that was seen. A prober that
-// has come once or twice is a balancer that has just begun, or a scan of the ports: it can hold a pull
+// has come once or twice is a balancer that has just begun, or a scan of the ports. It can hold a pull
 // for 6 s, or for three intervals of the slowest known prober.
 func (m *Machine) failureTime(p *ledger.Prober) time.Duration {
 	known, interval := p.Interval(), p.Longest()

@@ -95,8 +95,8 @@ func (g *Gate) setDeadline(t time.Time) error {
 	return g.pc.SetWriteDeadline(t)
 }
 
-// gatedRawConn makes those who read by system calls of their own, as x/net does for whole batches,
-// read through a Gate.
+// gatedRawConn makes callers that read by system calls of their own read through a Gate, as x/net does for whole
+// batches.
 type gatedRawConn struct {
 	syscall.RawConn
 	gate *Gate

@@ -26,7 +26,7 @@ const (
 	closed                // and the socket is closed
 )
 
-// Gate decides who may read from a packet socket.
+// Gate decides when this process may read from a packet socket.
 type Gate struct {
 	cfg Config
 	pc  sockopt.PacketConn // closed by Close

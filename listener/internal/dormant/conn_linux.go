@@ -27,7 +27,7 @@ var (
 	errAsleep = errors.New("dormant: the connection rests")
 	errNone   = errors.New("dormant: no connection, or its client has gone")
 
-	// ErrBusy is what Wake returns while somebody uses the descriptor: to send it elsewhere may take long.
+	// ErrBusy is what Wake returns while another goroutine uses the descriptor: to send it elsewhere may take long.
 	ErrBusy = errors.New("dormant: the descriptor is in use")
 )
 

@@ -14,9 +14,9 @@ import (
 )
 
 // Conn is the plaintext of an HTTP/2 connection, between the server and the wire. It ends the
-// connection the way RFC 9113, 6.8 recommends, which net/http does not: its only GOAWAY names the
-// last stream that it has read, so that what the client has sent since is thrown away, and clients
-// can't repeat a POST whose body they no longer have.
+// connection the way RFC 9113, 6.8 recommends. net/http does not: its only GOAWAY names the last
+// stream that it has read. What the client has sent since is thrown away, and clients can't repeat a
+// POST whose body they no longer have.
 //
 // While leaving, the client is first told to begin nothing new, by a GOAWAY that still lets
 // everything pass. A PING behind it comes back after all that the client had begun before it knew.
@@ -77,9 +77,9 @@ type Below interface {
 }
 
 // New wraps nc, which is below or lies over it. Ahead is how many bytes of the client's preface are
-// yet to be read, early is what has been read of nc and is to be read again, and seen what the
-// server has got already. Moves tells whether the connection may go to another process: for that,
-// what both sides say is followed.
+// yet to be read. Early is what has been read of nc and is to be read again. Seen is what the server
+// has got already. Moves tells whether the connection may go to another process: for that, what both
+// sides send is followed.
 func New(nc net.Conn, below Below, moves bool, ahead int, early, seen []byte) *Conn {
 	f := &Conn{Conn: nc, below: below, early: early, in: h2frame.Scanner{Preface: ahead}}
 	if moves {
@@ -203,9 +203,9 @@ func (f *Conn) done() bool {
 }
 
 // linger ends the connection when the client has all that was written. A server closes a second
-// after it has written its last frame, which the kernel may still have: it would throw that away
-// when the next frame of the client's arrives, and clients that are slow to read send many. One
-// that takes nothing for its grace is given up, as is what it sends; conn.close ends the wait.
+// after it has written its last frame. The kernel may still have that, and would throw it away when
+// the next frame of the client's arrives; clients that are slow to read send many. A client that
+// takes nothing for its grace is given up, and what it sends is not read. conn.close ends the wait.
 func (f *Conn) linger(grace func() time.Duration) {
 	if tc, ok := f.Conn.(interface{ CloseWrite() error }); ok { // of TLS
 		_ = tc.CloseWrite()

@@ -55,9 +55,9 @@ const (
 	liveMost   = 5 * time.Second
 )
 
-// Leave begins to end the connection; a client that does not answer a PING within grace, or goes on
-// with new streams for as long, is not waited for: if it lives, see liveGraces. Where this has begun
-// already, the shorter grace holds. It may block as long as a client does not read.
+// Leave begins to end the connection. It does not wait for a client that does not answer a PING within grace, or goes
+// on with new streams for as long. One that lives has more time, see liveGraces. Where this has begun already, the
+// shorter grace holds. Leave may block as long as a client does not read.
 func (f *Conn) Leave(grace time.Duration) {
 	p := &drain{f: f, grace: grace}
 	p.due.Store(1)
@@ -204,9 +204,9 @@ func (p *drain) graceOver() {
 	}
 }
 
-// lives tells whether something has come from the client within the grace, or lies here unread, or its kernel has taken
-// all that was written: its host is there, and a process that is held up will answer. The beginning of a frame that
-// does not go on is no sign.
+// lives tells whether the client's host is there: then a process that is held up will answer. Something has come from
+// it within the grace, or lies here unread, or its kernel has taken all that was written. The beginning of a frame that
+// does not go on does not count.
 func (p *drain) lives() bool {
 	place, sock := p.f.place.Load(), p.f.below.Socket()
 	return place != p.place || sockopt.Unread(sock) > 0 ||
@@ -243,9 +243,9 @@ func (p *drain) mark(wait time.Duration) {
 	p.at, p.place, p.queued = time.Now().Add(wait), p.f.place.Load(), sockopt.Unsent(p.f.below.Socket())
 }
 
-// stuck tells whether the connection can be closed, after a grace, because its client has begun a
-// frame or a header block without a word more, or does not read the server's GOAWAY. A client with
-// a request under way is waited for, as is one that receives something.
+// stuck tells whether the connection can be closed after a grace. Its client has begun a frame or a
+// header block and sent nothing more, or does not read the server's GOAWAY. A client with a request
+// under way is waited for, as is one that receives something.
 func (p *drain) stuck() bool {
 	place := p.f.place.Load()
 	// A handler that has taken the connection can't answer before the client's first frame.

@@ -166,9 +166,9 @@ func Never(client, server *Half, last uint32) bool {
 	return client.table.lost || client.ended || server.ended || last >= maxLast
 }
 
-// At returns the state of a connection on which both sides have come to an end of a frame, no
-// stream is open, and the server has processed all that the client has sent up to stream last. It
-// reports false where the state can't be told, or is not settled.
+// At returns the state of a connection that rests. Both sides have come to an end of a frame, and no
+// stream is open; the server has processed all that the client has sent up to stream last. At reports
+// false where the state can't be told, or is not settled.
 func At(client, server *Half, last uint32) (State, bool) {
 	text, known := client.table.Text()
 	s := State{Last: last, Client: client.settings, Server: server.settings, Send: client.window(server),

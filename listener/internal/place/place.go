@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Place is what a socket is bound to, however it is spelled: the network without "4" and "6", and
-// an address of the Internet or the path of a unix socket.
+// Place is what a socket is bound to, the same for each spelling. It is the network without "4" and
+// "6", and an address of the Internet or the path of a unix socket.
 type Place struct {
 	Network string
 	Addr    netip.AddrPort // unspecified: all addresses

@@ -20,18 +20,18 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2frame"
 )
 
-// ReadSize is how many bytes net/http offers to Read when its buffer is empty: it reads through a
-// bufio.Reader of the default size, which offers what is free in its buffer. A net/http that
-// buffers otherwise is never seen at rest, so that its connections are closed with a grace instead
-// of moved; a test tells.
+// ReadSize is how many bytes net/http offers to Read when its buffer is empty. It reads through a
+// bufio.Reader of the default size, which offers what is free in its buffer. If a later net/http
+// buffers otherwise, its connections never seem to rest: they are closed with a grace instead of
+// moved, and a test fails.
 var ReadSize = bufio.NewReader(nil).Size()
 
 // LongAgo is the deadline by which net/http, and this package, end a read.
 var LongAgo = time.Unix(1, 0)
 
-// UnencryptedHTTP2 is the key of http.Server.TLSNextProto under which net/http up to Go 1.26, and
-// golang.org/x/net/http2 where it has configured the server, keep a function that serves HTTP/2 on
-// any connection whose preface has been read. They hide the connection in a *tls.Conn, whose
+// UnencryptedHTTP2 is a key of http.Server.TLSNextProto. Net/http up to Go 1.26, and
+// golang.org/x/net/http2 where it has configured the server, keep a function there that serves HTTP/2
+// on any connection whose preface has been read. They hide the connection in a *tls.Conn, whose
 // NetConn has the method of carrier.
 const UnencryptedHTTP2 = "unencrypted_http2"
 
@@ -54,9 +54,9 @@ func Carried(tc *tls.Conn) net.Conn {
 }
 
 // HTTP2 finds out what this version of net/http does about HTTP/2, by a server that is given
-// connections within the process: the function that it keeps in TLSNextProto, by which its own
-// HTTP/2 is known from that of others, and whether it speaks HTTP/2, encrypted or not, on any type
-// of connection that its listener returns.
+// connections within the process. Function is what it keeps in TLSNextProto: by that, its own HTTP/2
+// is known from that of others. Any tells whether it speaks HTTP/2, encrypted or not, on any type of
+// connection that its listener returns.
 var HTTP2 = sync.OnceValues(func() (function uintptr, any bool) {
 	any = true
 	for _, encrypted := range []bool{true, false} {

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// BehindProxy returns what follows a header of the PROXY protocol, in version 1 or 2, or all of p
-// where there is none; part is whether p may be the beginning of one.
+// BehindProxy returns what follows a header of the PROXY protocol, in version 1 or 2. Where p has no
+// such header, it returns all of p. Part is whether p may be the beginning of one.
 func BehindProxy(p []byte) (rest []byte, part bool) {
 	const (
 		most  = 107 // bytes of version 1

@@ -56,9 +56,8 @@ func (r *Records) begin(kind byte) {
 // Partial tells whether a part of a record has come, and the rest has not.
 func (r *Records) Partial() bool { return r.have > 0 || r.left > 0 }
 
-// MaxAlert is the length of a record with an alert, as sent by clients that close a connection:
-// with the longest that a cipher adds in TLS 1.2 or 1.3 but for CBC, which pads. No request is as
-// short.
+// MaxAlert is the length of a record with an alert, which a client sends when it closes a connection. It includes the
+// most that a cipher adds in TLS 1.2 or 1.3; CBC pads, and may add more. No request is as short.
 const MaxAlert = 5 + 8 + 2 + 16
 
 // RecordsKind is HeadKind for records of TLS, of which n bytes have come, and p are the first: it

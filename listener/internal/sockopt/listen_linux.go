@@ -25,7 +25,7 @@ func IsListening(ln Listener) (yes bool) {
 }
 
 // DropHandshakes makes a TCP listening socket ignore new handshakes, while those under way come to
-// their end: a classic BPF program for the socket drops segments with SYN in the flags, the 14th
+// their end. A classic BPF program for the socket drops segments with SYN in the flags, the 14th
 // byte of the header. Their clients send again a second later.
 func DropHandshakes(ln Listener) bool {
 	const tcpFlags, syn = 13, 0x02
@@ -85,9 +85,9 @@ func MaxQueue() int {
 // sweepTime bounds a sweep of the queue, which clients may fill as fast as it is emptied.
 const sweepTime = time.Second
 
-// AcceptQueued takes connections out of the kernel's queue and gives them to take, until that says
-// no: those that are there, but not more than most, nor for longer than sweepTime. For want of a
-// descriptor they stay in the queue. While take runs, somebody may close the socket.
+// AcceptQueued accepts the connections in the kernel's queue and gives them to take, until take returns
+// false. It accepts most connections at most, and for sweepTime at most. For want of a descriptor they
+// stay in the queue. While take runs, another goroutine may close the socket.
 func AcceptQueued(ln syscall.Conn, most int, take func(*os.File) bool) error {
 	until := time.Now().Add(sweepTime)
 	for n := 0; n < most && time.Now().Before(until); {
@@ -203,10 +203,9 @@ func SharesPort(rc syscall.RawConn) (yes bool) {
 	return yes
 }
 
-// Hide makes the kernel give new clients to a socket that overlaps this one, or refuse them, while
-// handshakes under way come to their end here: a socket that is bound to a network interface has
-// clients from there alone, and this one does not exist. From Linux 5.7 on that takes no privilege;
-// to undo it does.
+// Hide makes the kernel give new clients to a socket that overlaps this one, or refuse them, while handshakes under way
+// come to their end here. It binds the socket to a network interface that does not exist: a bound socket gets clients
+// from its interface alone. From Linux 5.7 on that takes no privilege; to undo it does.
 func Hide(ln Listener) bool {
 	return ln.Addr().Network() == "tcp" && control(ln, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, math.MaxInt32)

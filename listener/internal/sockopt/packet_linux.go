@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Seal keeps datagrams out of a socket, but for those in its queue, for good; see shutdown(2) for
-// unix sockets. One of UDP is connected to itself where that changes nothing else about it, which
-// makes the kernel refuse what others send: with connect(2) a socket that is bound to all addresses
-// would choose one to send from. That takes a filter.
+// Seal keeps datagrams out of a socket, but for those in its queue, for good. A unix socket is shut down for reading,
+// see shutdown(2). A UDP socket that is bound to one address is connected to itself: the kernel refuses what others
+// send. A socket that is bound to all addresses would choose one to send from by connect(2), so it gets a filter.
 func Seal(pc PacketConn) {
 	_ = control(pc, func(fd int) error {
 		addr, ok := pc.LocalAddr().(*net.UDPAddr)

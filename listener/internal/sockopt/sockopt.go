@@ -1,5 +1,5 @@
 // Package sockopt is what is known of sockets beyond package net: how much lies in their queues,
-// and how to keep out those who come. Most of it only Linux can; elsewhere its functions say that
+// and how to keep new clients out. Most of it works on Linux only; elsewhere its functions say that
 // nothing is known, or do nothing. None of them closes what it is given, or keeps it.
 package sockopt
 

@@ -32,10 +32,11 @@ type Secured interface {
 
 	// Movable tells, after the handshake, whether Export can be expected to succeed at rest.
 	Movable() bool
-	// Partial tells, to who reads and has nothing left to read, whether a part of a record or of a message has come.
+	// Partial tells whether a part of a record or of a message has come. The reader calls it, with nothing left to
+	// read.
 	Partial() bool
-	// Export returns the State, as AppendBinary has it. It is called while nobody reads, or whoever does waits in the
-	// Read of what is below. From then on nothing is written.
+	// Export returns the State, as AppendBinary has it. It is called while no goroutine reads, or while the reader
+	// waits in the Read of what is below. From then on nothing is written.
 	Export() ([]byte, error)
 	// Keep undoes Export.
 	Keep()

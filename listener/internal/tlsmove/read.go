@@ -237,7 +237,7 @@ func (c *Conn) endRead() {
 }
 
 func (c *Conn) wipeIn() {
-	if c.reading.TryLock() { // else who has it comes here, too
+	if c.reading.TryLock() { // else the goroutine that holds it calls this, too
 		c.in.wipe()
 		c.plain = nil
 		c.release()
