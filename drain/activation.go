@@ -53,7 +53,7 @@ func storePart(set *listener.Set, first bool, in inbox) part {
 			close(kept)
 			if len(unused) > 0 {
 				in.post(trouble{EventSocketsClosed, slog.LevelWarn,
-					"passed sockets that nobody listens on are closed", nil,
+					"unused passed sockets are closed", nil,
 					[]any{"unused", strings.Join(unused, ", ")}})
 			}
 			if err != nil {

@@ -115,7 +115,7 @@ func TestNewVersionsChangeTheStore(t *testing.T) {
 
 	// The same with a restart in place of a swap.
 	s = start(t, plan{}, d.manages)
-	if r := s.event(1, "passed sockets that nobody listens on are closed"); r.Phase != "ready" {
+	if r := s.event(1, "unused passed sockets are closed"); r.Phase != "ready" {
 		t.Error(r)
 	}
 	d.wantStored(append(said, removed(s.pgid, unixName(other)))...)

@@ -57,7 +57,7 @@ func (sw *swap) release(e *estate, says bool) (err error) {
 	defer done()
 	go func() {
 		select {
-		case <-sw.gone: // for nobody
+		case <-sw.gone: // the child is gone: nothing is to be released for it
 			done()
 		case <-ctx.Done():
 		}

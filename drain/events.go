@@ -22,7 +22,7 @@ const (
 	EventPulled      EventKind = "pulled"
 	EventPullNoticed EventKind = "pull-noticed" // by the balancers
 	EventPullOverdue EventKind = "pull-overdue" // not by all of them: PullMax is over
-	EventPullUnasked EventKind = "pull-unasked" // nobody asks for PingPath: no balancer is waited for
+	EventPullUnasked EventKind = "pull-unasked" // no probe of PingPath comes: no balancer is waited for
 	EventRestored    EventKind = "restored"
 
 	// A stop, and the end of a generation.
@@ -45,7 +45,7 @@ const (
 	// What was passed on, or should have been.
 	EventOldLost       EventKind = "old-lost"       // the old generation was gone before it could hand over
 	EventProbersLost   EventKind = "probers-lost"   // what the old generation knew of probers could not be used
-	EventSocketsClosed EventKind = "sockets-closed" // passed by the service manager, used by nobody
+	EventSocketsClosed EventKind = "sockets-closed" // passed by the service manager, and not used
 	EventStoreLacking  EventKind = "store-lacking"  // the service manager's store does not hold every socket
 
 	// Config.Healthy, as probes find it.

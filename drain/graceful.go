@@ -16,7 +16,7 @@ type GracefulServer interface {
 }
 
 // ServeGraceful makes srv serve on ln, which is Listen's or one that wraps it, in the background. An error of srv.Serve
-// makes Run return it. When draining begins, the service closes ln as ever, so that srv.Serve returns with
+// makes Run return it. When draining begins, the service closes ln, so that srv.Serve returns with
 // net.ErrClosed. When it has, and srv has begun with each connection that was accepted, the service calls
 // srv.GracefulStop. It waits for that until Config.DrainTimeout, which closes the connections that are left. Do not
 // call a Stop of srv before: it would cut requests off, and no log line would say so.

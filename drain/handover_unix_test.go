@@ -163,7 +163,7 @@ func TestRefusedConnectionIsGivenBack(t *testing.T) {
 		s.wantServed(child.PID)
 	}, row{"no Adopt", "it has no Config.Adopt"}, row{"adopt refuses", "Config.Adopt: what is this?"},
 		row{"adopt panics", "Config.Adopt: panic: a bug of the new version"},
-		row{"no lines", `nobody listens on "tcp4 127.0.0.1:0" here`})
+		row{"no lines", `this process does not listen on "tcp4 127.0.0.1:0"`})
 }
 
 // Before it has said yes, a generation that dies leaves everything as it was.

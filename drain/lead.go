@@ -28,7 +28,7 @@ type leads struct {
 	all []*lead
 
 	paused bool
-	quiet  chan<- struct{} // closed when none runs; nil: nobody waits for that
+	quiet  chan<- struct{} // closed when none runs; nil: no swap waits for that
 	poll   *time.Timer     // looks for holders; nil until there are some
 }
 

@@ -104,8 +104,8 @@ func (r *runner) childSpeaks(e childSpeaks) {
 		Took: time.Since(e.sw.started)})
 }
 
-// childServes is told that the child serves, and what it leaves to nobody. One that is dead by now has done so in
-// vain, unless another has its end of the link: it has handed over in turn.
+// childServes is told that the child serves, and which sockets it does not use. A child that is dead by now does not
+// count, unless it has handed over in turn: then another generation has its end of the link.
 func (r *runner) childServes(e childServes) {
 	sw := e.sw
 	doubtful := r.swap != sw || r.state.Phase == machine.Stopped || r.state.Child.Over() ||

@@ -94,7 +94,7 @@ func (s *Service) ListenPacketWith(lc net.ListenConfig, network, address string)
 }
 
 // reportStartFailure tells the old generation why this one will probably leave: the program may
-// exit without another word.
+// exit without a message.
 func (s *Service) reportStartFailure(err error) {
 	if err != nil {
 		s.starter.tell(message{Kind: kindFailed, Reason: reason(err)})

@@ -259,7 +259,7 @@ func (r *runner) elderGone(e *elder) {
 		r.step(machine.Older{Count: len(r.others.older)})
 	}
 	if parent {
-		go process.OwnStderr() // nobody copies it any more
+		go process.OwnStderr() // the old generation copies it no longer
 		r.step(machine.PredecessorGone{})
 	}
 	r.makeRoom()

@@ -155,7 +155,7 @@ func (sys *system) succeed() {
 	process.Join(sys.group)
 }
 
-// letGo closes the copies that each child gets; last says that nobody else has the sockets.
+// letGo closes the copies that each child gets; last says that no other generation has the sockets.
 func (sys *system) letGo(last bool) {
 	if last {
 		sys.files.CloseLast()

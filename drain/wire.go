@@ -29,7 +29,7 @@ import (
 //	old → new   offer      as conns, or adopt where it is its own: take these, and wait for my word
 //	new → old   took       I can have these, or none because
 //	old → new   yours      they are yours
-//	old → new   withdrawn  they are not: your answer was too late; close them without a word to their clients
+//	old → new   withdrawn  they are not: your answer was too late; close them here, which their clients do not notice
 //	old → new   request    serve those that I have read, and that come over this connection; see package forward
 //	old → new   report     I have let go, and so far am I with my drain
 //	old → new   stop       leave

@@ -77,7 +77,7 @@ type Outcome string
 
 // The outcomes.
 const (
-	Noticed Outcome = "noticed" // each prober has had its failing answers, and nobody has come since
+	Noticed Outcome = "noticed" // each prober has had its failing answers, and no visitor has come since
 	Overdue Outcome = "overdue" // that was not so when Config.PullMax was over
 	Unasked Outcome = "unasked" // there was no prober: no balancer, or it asks another path
 )

@@ -53,7 +53,7 @@ func (so *socket) accept() (*conn, error) {
 		nc, err := so.ln.Accept()
 		var c *conn
 		if err == nil {
-			c = so.newConn(nc) // before left: a connection must be known to the set when nobody is inside
+			c = so.newConn(nc) // before left: a connection must be known to the set when no Accept is inside
 		}
 		so.acceptReturned()
 		switch {

@@ -60,7 +60,7 @@ func (c *conn) recordLosses(force bool) {
 	}
 }
 
-// recordUnread makes an entry of what the client has sent and nobody has read, unless no client
+// recordUnread makes an entry of what the client has sent and the server has not read, unless no client
 // misses that.
 func (c *conn) recordUnread() bool {
 	n := sockopt.Unread(c.Conn)

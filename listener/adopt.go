@@ -167,7 +167,7 @@ func (s *Set) restore(t Ticket, f *os.File) (*conn, error) {
 	so := s.socketOf(t.Listener, nc.LocalAddr())
 	if so == nil {
 		_ = nc.Close()
-		return nil, fmt.Errorf("nobody listens on %q here", t.Listener)
+		return nil, fmt.Errorf("this process does not listen on %q", t.Listener)
 	}
 	c := so.newAdopted(nc, t)
 	switch t.Form {

@@ -7,7 +7,7 @@ import (
 )
 
 // endOfAge tells when a connection that begins now reaches its age of about span; 0: never, as where span is 0. Left is
-// what another process has left of it; 0: nobody has counted.
+// what another process has left of it; 0: that process has no MaxAge.
 func endOfAge(span, left time.Duration) instant {
 	if span <= 0 {
 		return 0

@@ -14,8 +14,8 @@ var origin = time.Now().Add(-1 << 60)
 
 func now() instant { return time.Since(origin) }
 
-// coarse is a clock for each request: it is as late as a tick. While nobody asks, or awaits a tick, it stands still and
-// runs no timer.
+// coarse is a clock for each request: it is as late as a tick. While no goroutine asks it, or awaits a tick, it stands
+// still and runs no timer.
 type coarse struct {
 	at      atomic.Int64 // an instant; 0: the clock stands
 	asked   atomic.Bool  // since the last tick

@@ -109,7 +109,7 @@ func (s *Set) forceClose(conns []*conn) {
 
 const unservedGrace = time.Second
 
-// closeUnserved closes what came through sockets on which nobody has ever called Accept, when the
+// closeUnserved closes what came through sockets on which Accept was never called, when the
 // grace is over: a program may listen and never serve. A program that is about to serve has a
 // second.
 func (s *Set) closeUnserved() {

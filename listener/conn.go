@@ -80,7 +80,7 @@ func (c *conn) setReadDeadlineLocked(t time.Time) error {
 // asleep tells whether no server here has, or is about to have, c, which rests. The holder of firstReader keeps it so.
 func (c *conn) asleep() bool { return c.adopted.dormant && !c.adopted.awake.Load() }
 
-// wipeTaken is called where no server will get c, with mu held unless nobody else knows c.
+// wipeTaken is called where no server will get c, with mu held unless no other goroutine knows c.
 func (c *conn) wipeTaken() {
 	if s := c.adopted.keys.Swap(nil); s != nil {
 		s.Wipe()

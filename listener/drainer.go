@@ -113,7 +113,7 @@ func signal(c chan<- struct{}) {
 type Ticket struct {
 	Listener string `json:"listener"`       // network and address, as given to Listen
 	Idle     bool   `json:"idle"`           // between two requests; otherwise it has not sent a byte
-	Left     int64  `json:"left,omitempty"` // of its age, in milliseconds; 0: nobody counts, see Config.MaxAge
+	Left     int64  `json:"left,omitempty"` // of its age, in milliseconds; 0: without a bound, see Config.MaxAge
 
 	Hijacked bool   `json:"hijacked,omitempty"` // of HandOver: it was
 	State    []byte `json:"state,omitempty"`    // of HandOver, or as Form says

@@ -69,7 +69,7 @@ func Cure(network, address string, err error) string {
 }
 
 // noSocket tells of a file that is in the way of a unix socket. The kernel says of it, too, that the address is in use,
-// which nobody holds.
+// though no socket has it.
 func noSocket(network, path string) (fs.FileMode, bool) {
 	if !place.IsUnix(network) || strings.HasPrefix(path, "@") {
 		return 0, false

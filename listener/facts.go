@@ -152,7 +152,7 @@ type moving struct {
 type adoption struct {
 	at    time.Time     // zero: it did not
 	idle  atomic.Bool   // between two requests, and has not sent a byte here
-	known chan struct{} // closed when the other process knows of it; nil: nobody waits for that
+	known chan struct{} // closed when the other process knows of it; nil: the connection is not of AdoptOwn
 
 	dormant bool        // it came as a dormant.Conn, and Conn is one until a server gets it
 	awake   atomic.Bool // of one that was dormant: Conn is what a server gets

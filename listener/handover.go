@@ -134,7 +134,7 @@ func (s *Set) restoreOwn(t Ticket, f *os.File) (*conn, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed { // nobody might wait for it any more
+	if s.closed { // Leave might not wait for it any more
 		_ = c.Conn.Close()
 		return nil, errors.New("the service is leaving")
 	}

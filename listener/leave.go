@@ -138,7 +138,7 @@ func (d *drainer) interruptReads(ctx context.Context, conns []*conn) {
 	}
 }
 
-// interrupt makes the reader of c look at the drainer, or does so where nobody reads c yet.
+// interrupt makes the reader of c look at the drainer, or does so itself where c has no reader yet.
 func (d *drainer) interrupt(c *conn) {
 	f := c.http2.by.Load()
 	switch {

@@ -74,7 +74,7 @@ func (s *Set) endReads(ctx context.Context) {
 
 // PauseReads makes reads from the packet sockets wait, and returns when none is under way any more,
 // or ctx is over. Then another process may begin to read; if it doesn't, ResumeReads lets them go
-// on. Leave ends them as ever.
+// on. Leave ends paused reads, too.
 func (s *Set) PauseReads(ctx context.Context) {
 	for _, g := range s.gates() {
 		g.Pass(ctx, dgram.Paused)

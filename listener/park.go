@@ -12,7 +12,7 @@ func (s *Set) MayPark() { s.mayPark.Store(true) }
 // Park lets what comes on connections at rest stay in the kernel, of those that Leave would hand
 // over, and does not wait. Leave hands it over with its connection. Unpark lets it be read here.
 // The deadline of a read that is parked waits as long. Elsewhere than on Linux a read that is under
-// way when Park is called goes on. Once the set leaves, Park does nothing: nobody would call Unpark.
+// way when Park is called goes on. Once the set leaves, Park does nothing: no Unpark would follow.
 func (s *Set) Park() {
 	over := make(chan struct{})
 	s.parked.CompareAndSwap(nil, &over)

@@ -58,7 +58,7 @@ func (c http2) behind(int) LossKind  { return "" }
 // unmet is a connection that a listener around a socket of this set may hold before its server gets
 // it. Such a listener reads a header of the PROXY protocol, shakes hands, sorts connections, or
 // waits for room. Nothing is under way as long as the client has said nothing that can be a
-// request, and nobody has answered. Then it is let go as if the server waited on it. Another server
+// request, and no answer was written. Then it is let go as if the server waited on it. Another server
 // behind the same socket, that was not given to Track, has not begun with it either.
 type unmet struct{ http1 }
 

@@ -100,7 +100,7 @@ func (c *conn) readOn(p []byte) (int, error) {
 	}
 }
 
-// end is the error of Read on a released connection. Net/http closes without a word at it. At
+// end is the error of Read on a released connection. At it net/http closes without an answer. At
 // io.EOF in the middle of a request net/http would send an answer, and a wrapper may hold the
 // beginning of a request.
 func (c *conn) end() error {

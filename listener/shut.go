@@ -123,7 +123,7 @@ func (so *socket) sweep() (left bool) {
 	now, most := sockopt.QueueLen(so.ln)
 	release := func() {}
 	if dying {
-		now = most // those whose handshake is under way, too; nobody new comes
+		now = most // those whose handshake is under way, too; no new client comes
 	} else {
 		var ok bool
 		release, ok = sockopt.ReserveFDs(so.ln, spareFDs)

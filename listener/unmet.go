@@ -19,7 +19,7 @@ func (s *Set) expectTracked(ln net.Listener, http2 *http2Limits) {
 	}
 }
 
-// drainUnmet lets go of c, which nobody reads from, as long as it is unmet.
+// drainUnmet lets go of c, which has no reader, as long as it is unmet.
 func (d *drainer) drainUnmet(c *conn) {
 	if !c.unmet() || c.isClosed() || d.letGo(c) {
 		return

@@ -67,7 +67,7 @@ func (s *Set) unwrapTracked(nc net.Conn) (c *conn, wrapped bool) {
 
 // find is unwrapTracked for a connection that a server is about to serve. A wrapper that only
 // embeds a net.Conn, as most do, says nothing of what it wraps. But it passes deadlines on, or
-// net/http's own would have no effect. So find sets a deadline that nobody else uses: the conn that
+// net/http's own would have no effect. So find sets a deadline that no server uses: the conn that
 // gets it is the one. That works for any goroutine that has accepted the conn, and without a read.
 func (s *Set) find(nc net.Conn) *conn {
 	c, _ := unwrap(nc)

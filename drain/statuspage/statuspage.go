@@ -55,13 +55,13 @@ const (
 	Stop    Action = "stop"
 )
 
-// Options are what New can be told. The zero value shows everything, and lets nobody do anything.
+// Options are what New can be told. The zero value shows everything, and allows no action.
 type Options struct {
 	// Name is what the page calls this node. Default: the host's name.
 	Name string
 
 	// Allow tells whether the sender of r may do that. It is asked for each action that is to be done, when r.Method is
-	// POST, and with any other method to find out which buttons to show. Default: nobody may do anything.
+	// POST, and with any other method to find out which buttons to show. Default: no action is allowed.
 	//
 	// The page refuses forged requests before it asks Allow. An action must come from a page of the same origin, by a
 	// name of Hosts, with the token of this process. Allow identifies the sender: by the address, a proxy's header, or
@@ -93,7 +93,7 @@ const (
 	// enough is how long an action is waited for. What takes longer goes on, and the page shows it: a handler that
 	// waited would hold up what it waits for.
 	enough = 100 * time.Millisecond
-	// unread is how long an answer may wait for its reader, which may have gone without a word.
+	// unread is how long an answer may wait for its reader, which may be gone without a FIN.
 	unread = 5 * time.Second
 	// tokenHeader has the token of the process that the page shows: what an operator means for that one is not done by
 	// the next. Pages of other origins can't set it.

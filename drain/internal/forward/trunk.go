@@ -11,7 +11,7 @@ import (
 )
 
 // trunk is one end of the connection between the two processes, which all requests share. Each side calls the other.
-// Nothing that a call waits for holds up another one: the goroutine that reads waits for nobody.
+// Nothing that a call waits for holds up another one: the goroutine that reads never waits.
 type trunk struct {
 	nc    net.Conn
 	serve func(message) // begins a request that comes; nil: none may

@@ -42,7 +42,7 @@ type NewEffect uint8
 
 // The effects of the new side.
 const (
-	Hasten   NewEffect = iota // end the probation: nobody serves
+	Hasten   NewEffect = iota // end the probation: no generation serves
 	SayReady                  // tell the old generation
 	Acquire                   // let the owners acquire; ends with Acquired or Failed
 	TakeOver                  // open the doors, and say so

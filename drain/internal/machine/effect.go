@@ -129,7 +129,7 @@ type (
 	CallJoin struct{}
 	// CallLeave calls Config.Leave.
 	CallLeave struct{}
-	// AwaitBalancers waits until nobody is sent here any more: TrafficOver.
+	// AwaitBalancers waits until the balancers send no requests any more: TrafficOver.
 	AwaitBalancers struct{}
 	// Drain takes nothing new and finishes the rest: Drained, DeadlineOver.
 	Drain struct{ Replaced bool }

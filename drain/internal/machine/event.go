@@ -136,5 +136,5 @@ type Unnoticed uint8
 // The reasons.
 const (
 	Overdue Unnoticed = iota + 1 // PullMax is over
-	Unasked                      // nobody asks
+	Unasked                      // no prober asks
 )

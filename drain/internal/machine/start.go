@@ -38,7 +38,7 @@ func (t *turn) ready(err error) {
 		t.fail(err)
 	case t.Heir:
 		t.enter(Probation, KindProbation, "probation")
-		t.do(Probe{Hasten: t.Linked && t.Successor.Alone}) // nobody serves: no time to lose
+		t.do(Probe{Hasten: t.Linked && t.Successor.Alone}) // no generation serves
 	default:
 		t.do(Prepare{})
 	}

@@ -64,7 +64,7 @@ type Successor struct {
 	mustJoin bool
 }
 
-// hasMore tells whether another generation goes on if this one leaves, or this one has what nobody else has.
+// hasMore tells whether another generation goes on if this one leaves, or this one has what no other has.
 func (s Successor) hasMore() bool { return !s.Alone || s.HasWord }
 
 // Swapped is a swap that this generation has begun.

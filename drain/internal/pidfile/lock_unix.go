@@ -16,7 +16,7 @@ var held struct {
 	file *os.File
 }
 
-// hold locks a file. Where the file system can't, nobody else can either, see isHeld.
+// hold locks a file. Where the file system can't, no other process can either, see isHeld.
 func hold(path string) {
 	f, err := os.Open(path)
 	if err == nil {

@@ -44,7 +44,7 @@ func (p Path) Check(ours ...int) error {
 	return nil
 }
 
-// bare is an error of package os without the name of a file beside p, of which nobody knows.
+// bare is an error of package os without the name of the temporary file beside p.
 func bare(err error) error {
 	if path := new(fs.PathError); errors.As(err, &path) {
 		return path.Err

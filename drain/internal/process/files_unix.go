@@ -180,7 +180,7 @@ func (f *Files) isStrange(path string) bool {
 	return err == nil && os.SameFile(info, was) && info.ModTime().Equal(was.ModTime())
 }
 
-// DropListener closes the copy of a listener, and removes its file if it has one: nobody is to listen there.
+// DropListener closes the copy of a listener, and removes its file if it has one: no process is to listen there.
 func (f *Files) DropListener(network, address string) { f.drop(Name{kindListener, network, address}) }
 
 // DropPacketConn is DropListener for a packet socket.

@@ -182,7 +182,7 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 	}
 }
 
-// Over ends what another process has to do with this one: from now on it is one that nobody has started.
+// Over ends what another process has to do with this one: from now on it counts as one that no generation has started.
 func Over() { inherited = inheritance{score: inherited.score} }
 
 // Upgrader returns tableflip's Upgrader for this process, through which a child says that it is ready. It passes

@@ -240,7 +240,7 @@ func useWords(passed map[Name]int) {
 	log.SetOutput(speaking.log)
 }
 
-// quiet is a file whose errors are nobody's.
+// quiet is a file whose errors are ignored.
 type quiet struct{ f *os.File }
 
 func (q quiet) Write(b []byte) (int, error) {

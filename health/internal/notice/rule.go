@@ -53,7 +53,7 @@ func (m *Machine) Wait(now time.Duration) time.Duration {
 	return min(death, max(least, m.quiet(slowest, now), acted))
 }
 
-// quiet returns how much longer nobody may arrive, for a prober of that interval.
+// quiet returns for how much longer no visitor may arrive, for a prober of that interval.
 func (m *Machine) quiet(interval, now time.Duration) time.Duration {
 	return interval*9/10 - (now - time.Duration(m.arrived.Load()))
 }

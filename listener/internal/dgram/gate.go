@@ -36,7 +36,7 @@ type Gate struct {
 	state    State
 	inside   int           // how many read from pc
 	trying   bool          // one does so while the gate drains
-	left     chan struct{} // closed when none does; nil while nobody waits for that
+	left     chan struct{} // closed when none does; nil while no Pass waits for that
 	deadline time.Time     // as the user wants it
 	timer    *time.Timer   // for reads that wait until then
 	until    time.Time     // how long the gate drains, where newcomers can't be kept out
@@ -158,7 +158,7 @@ func (g *Gate) move(to State) (moved bool) {
 	return true
 }
 
-// Pass changes the state, unless it is there already or beyond, and returns when nobody reads under
+// Pass changes the state, unless it is there already or beyond, and returns when no goroutine reads under
 // the old rule any more or ctx is over.
 func (g *Gate) Pass(ctx context.Context, to State) {
 	g.mu.Lock()
@@ -212,7 +212,7 @@ func (g *Gate) setReadDeadline(t time.Time) error {
 	return nil
 }
 
-// Close closes the socket, and removes its file where nobody else does, see Config.RemovesFile.
+// Close closes the socket, and removes its file where no other code does, see Config.RemovesFile.
 func (g *Gate) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

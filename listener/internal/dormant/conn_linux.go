@@ -15,7 +15,7 @@ import (
 	"github.com/baton-go/baton/listener/internal/sockopt"
 )
 
-// Conn is a connected stream socket that nobody reads or writes before Wake. Its methods may be called from any
+// Conn is a connected stream socket that is not read or written before Wake. Its methods may be called from any
 // goroutine.
 type Conn struct {
 	mu   sync.Mutex // guards what follows; held while the descriptor is used
@@ -35,7 +35,7 @@ var (
 // system calls more for each connection of a swap.
 func New(fd int) *Conn { return &Conn{fd: fd} }
 
-// use calls f with the descriptor, which nobody closes meanwhile.
+// use calls f with the descriptor, which is not closed meanwhile.
 func (c *Conn) use(f func(fd int) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

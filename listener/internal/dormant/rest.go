@@ -73,8 +73,8 @@ func Begin[C Guest](home Home[C], every time.Duration) *Rest[C] {
 	return r
 }
 
-// Add has c rest, which nc is a form of, and returns its place. Where nobody can tell when its client sends, or that is
-// not to be awaited, c is woken now.
+// Add has c rest, which nc is a form of, and returns its place. Where the kernel does not tell when its client sends,
+// or that is not to be awaited, c is woken now.
 func (r *Rest[C]) Add(c C, nc syscall.Conn, awaited bool) (place int) {
 	place = len(r.conns)
 	r.conns = append(r.conns, c)

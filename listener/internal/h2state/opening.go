@@ -8,7 +8,7 @@ import (
 )
 
 // Opening is how a server that has just got a connection comes to where another one has stopped,
-// without a word to the client. The server reads Begin behind a client's preface, and Go when
+// and sends the client nothing. The server reads Begin behind a client's preface, and Go when
 // Begun. What it writes is for Hear until Done.
 //
 // Begin has a header block that no request can have: the server's decoder comes to have the table

@@ -37,7 +37,7 @@ func FileConn(f *os.File) (nc net.Conn, err error) {
 // SeesQueues tells whether it can be known here that a queue is empty.
 const SeesQueues = true
 
-// Unread is how many bytes the client has sent that nobody has read.
+// Unread is how many bytes the client has sent that this process has not read.
 func Unread(nc net.Conn) int { return queue(nc, unix.SIOCINQ) }
 
 // Unsent is how many bytes were written that the client has not received.
@@ -51,7 +51,7 @@ func queue(nc net.Conn, which uint) (n int) {
 }
 
 // Discard throws away what the client has sent, up to a number of bytes, and tells whether nothing
-// can come any more. It must not go on as long as something comes: meanwhile nobody can close the
+// can come any more. It must not go on as long as something comes: meanwhile no goroutine can close the
 // connection, and a flood has no end.
 func Discard(nc net.Conn, most int) (over bool) {
 	sc, ok := nc.(syscall.Conn)

@@ -212,7 +212,7 @@ func Hide(ln Listener) bool {
 	}) == nil
 }
 
-// control calls f with the descriptor, which nobody closes meanwhile.
+// control calls f with the descriptor, which is not closed meanwhile.
 func control(sc syscall.Conn, f func(fd int) error) (err error) {
 	rc, err := sc.SyscallConn()
 	if err != nil {

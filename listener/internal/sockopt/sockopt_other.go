@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Elsewhere than on Linux nothing is known of queues, and nobody is kept out. Package net makes a
+// Elsewhere than on Linux nothing is known of queues, and no client is kept out. Package net makes a
 // listener of what may be one, AwaitEnd has to read, and a datagram may always be there.
 
 func IsListening(Listener) bool                                    { return true }

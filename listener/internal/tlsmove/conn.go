@@ -137,7 +137,7 @@ func (c *Conn) sayEnd() error {
 }
 
 // Close implements net.Conn. It says close_notify, unless a Write is under way, which it ends, or the connection is
-// exported. The secrets are overwritten when nobody uses them any more.
+// exported. The secrets are overwritten when no goroutine uses them any more.
 func (c *Conn) Close() error {
 	if c.writing.TryLock() {
 		_ = c.sayEnd()

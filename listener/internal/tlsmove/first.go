@@ -108,7 +108,7 @@ func (f *First) CloseWrite() error {
 	return f.Conn.CloseWrite()
 }
 
-// Close implements net.Conn. What is exported is closed without a word.
+// Close implements net.Conn. What is exported is closed without an alert.
 func (f *First) Close() error {
 	f.closed.Store(true)
 	err := f.Conn.Close()

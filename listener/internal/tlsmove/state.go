@@ -128,7 +128,7 @@ func (s *State) Permits(config *tls.Config) error {
 		return fmt.Errorf("tlsmove: the tls.Config does not permit %s", tls.VersionName(s.Version))
 	}
 	if s.Version == tls.VersionTLS13 {
-		return nil // whose suites nobody chooses
+		return nil // whose suites can not be chosen
 	}
 	for _, id := range permitted(config) {
 		if id == s.Suite {

@@ -24,7 +24,7 @@ type tap struct {
 	ahead   []byte      // what was read and not handed out; the reader's
 	room    *[]byte     // of aheads, where ahead lies; nil: there is none. The reader's
 	data    *int64      // bytes of data that were read above crypto/tls; the reader's
-	kept    *keptRecord // the last that was read; nil: nobody needs it. The reader's
+	kept    *keptRecord // the last that was read; nil: it is not needed. The reader's
 	logs    io.Writer   // the user's KeyLogWriter
 
 	secrets [2]secret // written in the handshake
