@@ -42,8 +42,8 @@ type Config struct {
 	// ControlSocket is the path of a unix socket on which the main generation answers the commands
 	// of Control, which also says what HTTP it speaks. Its mode is 0600, and processes of another
 	// user get nothing, but root's. It moves along with a swap and is removed at the end; one that
-	// a dead process has left is replaced. The folder must belong to this user or root, and no other
-	// user may write to it. Everybody may write to a folder above it only if that has the sticky bit,
+	// a dead process has left is replaced. The folder must belong to this user or root. No other user
+	// may write to it, and not everybody to a folder above it, unless that folder has the sticky bit,
 	// as /tmp has. Each generation refuses another place. Unix only. Default: none.
 	ControlSocket string
 
@@ -57,7 +57,7 @@ type Config struct {
 	// AgentAddress is a port for HAProxy's agent-check: "up ready", "drain" while pulled, "down"
 	// while the service drains for a stop; see health.State.ServeAgent. Default: none.
 	//
-	// Each generation opens both ports before it takes over, and the old one closes its own then. Like
+	// Each generation opens both ports before it takes over. The old one closes its own after that. Like
 	// the control socket they are no listeners of the service, and their connections are not counted.
 	AgentAddress string
 
@@ -179,7 +179,7 @@ type Config struct {
 	// cleanly. Where DrainTimeout is less than 8s, that begins 2s before its end, but not before half of it is over.
 	//
 	// The default in a swap is 5s. A client may pause for a second when its machine is busy, or for up to 3s when its
-	// first packet is lost and sent again (RFC 6298). It keeps its connection.
+	// first packet is lost and sent again (RFC 6298). Both keep their connections.
 	// The default in a stop is 1s, since an operator waits for its end. Either is half of
 	// DrainTimeout if that is less.
 	IdleGrace time.Duration
