@@ -146,7 +146,7 @@ func TestSocketUnits(t *testing.T) {
 		if one.address() != web {
 			t.Errorf("listens on %s; want %s", one.address(), web)
 		}
-		if r := one.event(1, "passed sockets"); r.Phase != "ready" { // the second app.socket
+		if r := one.event(1, "unused passed sockets"); r.Phase != "ready" { // the second app.socket
 			t.Error(r)
 		}
 		one.plan.Network = "tcp" // for the clients; the next generation is to have another plan

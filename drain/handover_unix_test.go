@@ -237,7 +237,7 @@ func TestHandOverToAGenerationThatCantTakeIt(t *testing.T) {
 		"stops": {func(s *service, child record) {
 			s.tell(child.PID, term)
 			s.event(2, "waiting for older generations")
-		}, "refuses: nobody listens", nothing},
+		}, "refuses: this process does not listen", nothing},
 		"out of descriptors": {func(s *service, child record) {
 			c := s.serving(child)
 			defer c.Close()

@@ -620,7 +620,7 @@ func TestOwnerThatCanNotAcquireAgain(t *testing.T) {
 	for _, p := range load {
 		p.Stop()
 	}
-	s.awaitLine("can't be acquired again", `owner \"b\"`, "no more disk")
+	s.awaitLine("cannot reacquire the state", `owner \"b\"`, "no more disk")
 	s.wantLedger("a", load[0].acked)
 }
 

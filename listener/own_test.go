@@ -136,7 +136,7 @@ func TestRefusedHandOverChangesNothing(t *testing.T) {
 	}
 	wantEcho(t, c, nc)
 	two.set.Close()
-	wantErr(t, one.set.HandOver(nc, nil, two.giveTo(t, nil)), "nobody listens")
+	wantErr(t, one.set.HandOver(nc, nil, two.giveTo(t, nil)), "does not listen")
 	wantEcho(t, c, nc)
 	if n := two.set.Counts(); n.Open() != 0 || n.Adopted != 0 || n.Lost != 0 {
 		t.Errorf("%+v", n)
