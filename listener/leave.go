@@ -55,7 +55,8 @@ var errLeft = errors.New("listener: Leave or Close was called before")
 // Where handover is nil, what http.Servers were given by RegisterOnShutdown is called first, otherwise
 // once the sockets are closed: clients that it sends away are to meet the other process.
 //
-// Leave may be called once: after another Leave, or Close, it returns an error and does nothing. Hurry shortens the grace.
+// Leave may be called once: after another Leave, or Close, it returns an error and does nothing. Hurry shortens the
+// grace.
 func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration) error {
 	d := newDrainer(s)
 	d.grace.Store(int64(max(0, grace)))
