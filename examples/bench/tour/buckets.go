@@ -42,7 +42,7 @@ func bucketsOf(r *result) []bucket {
 			bs[i].ByGen = map[int]int{}
 		}
 		bs[i].ByGen[generation[rec.pid]]++
-		if rec.class.quick() {
+		if rec.class.Quick() {
 			quick[i] = append(quick[i], rec.dur)
 		}
 	}

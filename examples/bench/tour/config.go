@@ -11,17 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 // config is what the flags say. The zero flags are the tour of the README; the others make harder shows of it.
 type config struct {
-	clients            int           // keep-alive POST clients
-	thinkMin, thinkMax time.Duration // their pause between an answer and the next request
-	idle               int           // further keep-alive clients that pause for idleThink
-	idleThink          time.Duration
-	fresh              int // new connections a second, one POST each
-	slow               int // 2-second requests at a time
-	odd                int // clients of each odd sort: pipelining, two halves, slow upload, slow download
+	visitors.Mix
 
 	swaps       int
 	every       time.Duration // at least this from one trigger to the next
@@ -45,13 +41,15 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	var think, only string
 	fs := flag.NewFlagSet("tour", flag.ContinueOnError)
 	fs.SetOutput(errOut)
-	fs.IntVar(&c.clients, "clients", 64, "keep-alive POST `clients`, which never retry")
+	fs.IntVar(&c.Clients, "clients", visitors.Tour.Clients, "keep-alive POST `clients`, which never retry")
 	fs.StringVar(&think, "think", "0-20ms", "their think `time`: one duration, or min-max")
-	fs.IntVar(&c.idle, "idle", 0, "further keep-alive `clients` that are idle between requests")
-	fs.DurationVar(&c.idleThink, "idle-think", 2*time.Second, "for `how long` those are idle")
-	fs.IntVar(&c.fresh, "fresh", 50, "new `connections` a second; one in five of them sends only later")
-	fs.IntVar(&c.slow, "slow", 8, "2-second `requests` at a time (with -only swaps: 0 unless given)")
-	fs.IntVar(&c.odd, "odd", 1,
+	fs.IntVar(&c.Idle, "idle", visitors.Tour.Idle, "further keep-alive `clients` that are idle between requests")
+	fs.DurationVar(&c.IdleThink, "idle-think", visitors.Tour.IdleThink, "for `how long` those are idle")
+	fs.IntVar(&c.Fresh, "fresh", visitors.Tour.Fresh,
+		"new `connections` a second; one in five of them sends only later")
+	fs.IntVar(&c.Slow, "slow", visitors.Tour.Slow,
+		"2-second `requests` at a time (with -only swaps: 0 unless given)")
+	fs.IntVar(&c.Odd, "odd", visitors.Tour.Odd,
 		"`clients` of each odd sort: pipelining, a request in two halves, 10 MB up slowly,\n"+
 			"10 MB down slowly (with -only swaps: 0 unless given)")
 	fs.IntVar(&c.swaps, "swaps", 10, "`number` of swaps")
@@ -74,7 +72,7 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 		return c, fmt.Errorf("unknown argument %q", fs.Arg(0))
 	}
 	var err error
-	if c.thinkMin, c.thinkMax, err = parseThink(think); err != nil {
+	if c.ThinkMin, c.ThinkMax, err = parseThink(think); err != nil {
 		return c, fmt.Errorf("-think %s: %w", think, err)
 	}
 	c.acts = map[string]bool{}
@@ -91,18 +89,18 @@ func parseFlags(args []string, errOut io.Writer) (config, error) {
 	if len(c.acts) == 1 && c.acts["swaps"] {
 		// Alone, a swap shows how soon the old process is gone; a 2-second request would hide that.
 		if !given["slow"] {
-			c.slow = 0
+			c.Slow = 0
 		}
 		if !given["odd"] {
-			c.odd = 0
+			c.Odd = 0
 		}
 	}
-	for _, n := range []int{c.clients, c.idle, c.fresh, c.slow, c.odd} {
+	for _, n := range []int{c.Clients, c.Idle, c.Fresh, c.Slow, c.Odd} {
 		if n < 0 {
 			return c, errors.New("a number of clients is negative")
 		}
 	}
-	if c.clients == 0 {
+	if c.Clients == 0 {
 		return c, errors.New("-clients must be at least 1")
 	}
 	if c.acts["swaps"] && c.swaps < 1 {

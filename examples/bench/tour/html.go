@@ -69,7 +69,7 @@ func writeHTML(file string, results []*result) error {
 			Title:  r.name(),
 			Number: fmt.Sprint(r.failedSum),
 			Text: fmt.Sprintf("of %s requests lost in %d swaps, %d reconnects of %d keep-alive clients",
-				grouped(r.requests), r.swapped, r.reconnects, r.cfg.clients),
+				grouped(r.requests), r.swapped, r.reconnects, r.cfg.Clients),
 			Bad: r.failedSum+r.reconnects > 0,
 		})
 		bs := bucketsOf(r)

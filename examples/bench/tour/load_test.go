@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/drain/draintest"
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 func always() bool { return true }
@@ -37,11 +41,11 @@ func TestLoadNeverResends(t *testing.T) {
 				c.Close()
 			}))
 			st := newStats()
-			l := newLoad(config{clients: 3, idle: 1, idleThink: time.Millisecond, fresh: 200, slow: 1, odd: 1},
-				s.Listener.Addr().String(), st, always)
-			l.start()
+			few := visitors.Mix{Clients: 3, Idle: 1, IdleThink: time.Millisecond, Fresh: 200, Slow: 1, Odd: 1}
+			l := newLoad(config{Mix: few}, s.Listener.Addr().String(), st, always)
+			l.Start()
 			<-enough
-			l.stop()
+			l.Stop()
 			s.Close()
 			for body, times := range got {
 				if body != "" && times != 1 {
@@ -58,7 +62,7 @@ func TestLoadNeverResends(t *testing.T) {
 			if answered := len(st.all()) - failed; answered != 0 {
 				t.Errorf("%d requests count as answered", answered)
 			}
-			if st.reconnectsBy(st.now(), class.kept) == 0 {
+			if st.reconnectsBy(st.now(), visitors.Class.Kept) == 0 {
 				t.Error("no reconnects were counted")
 			}
 		})
@@ -73,18 +77,19 @@ func TestSentElsewhere(t *testing.T) {
 	defer s.Close()
 	st := newStats()
 	asked := make(chan struct{}, 20)
-	l := newLoad(config{clients: 2, fresh: 100, odd: 1, slow: 1}, s.Listener.Addr().String(), st, func() bool {
+	few := config{Mix: visitors.Mix{Clients: 2, Fresh: 100, Odd: 1, Slow: 1}}
+	l := newLoad(few, s.Listener.Addr().String(), st, func() bool {
 		select {
 		case asked <- struct{}{}:
 		default:
 		}
 		return false
 	})
-	l.start()
+	l.Start()
 	for range cap(asked) {
 		<-asked
 	}
-	l.stop()
+	l.Stop()
 	if n := len(st.all()); n > 0 {
 		t.Errorf("%d requests were counted", n)
 	}
@@ -95,7 +100,7 @@ func TestSentElsewhere(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	for o, name := range outcomeNames {
-		err := fail(outcome(o), "for a reason")
+		err := error(&draintest.Failure{Kind: name, Err: errors.New("for a reason")})
 		if outcome(o) == ok {
 			err = nil
 		}
@@ -111,7 +116,7 @@ func TestOutcomes(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	c := newLoad(config{}, ln.Addr().String(), newStats(), always).client()
+	c := draintest.Client{Addr: ln.Addr().String()}
 	if got := outcomeOf(c.Connect()); got != refused {
 		t.Errorf("nobody listens: that counts as %s", outcomeNames[got])
 	}

@@ -215,7 +215,7 @@ func raiseFiles(cfg config) error {
 	lim.Cur = lim.Max
 	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
 	const spare = 500
-	if need := uint64(cfg.clients + cfg.idle + cfg.slow + 4*cfg.odd + 4*cfg.fresh + spare); need > uint64(lim.Max) {
+	if need := uint64(cfg.Kept() + 4*cfg.Fresh + spare); need > uint64(lim.Max) {
 		return fmt.Errorf("%d open files are needed and %d are allowed: "+
 			"raise the hard limit (ulimit -Hn) or ask for fewer clients", need, lim.Max)
 	}

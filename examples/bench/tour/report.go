@@ -41,9 +41,9 @@ func rows(results []*result) []row {
 	}
 	add("failed requests before the stop", func(r *result) string { return counted(r.failedSum, r.failed) })
 	add("failed requests at the stop", func(r *result) string { return counted(r.stopSum, r.stopFailed) })
-	add(fmt.Sprintf("reconnects of the %d keep-alive clients", ours.cfg.clients),
+	add(fmt.Sprintf("reconnects of the %d keep-alive clients", ours.cfg.Clients),
 		func(r *result) string { return strconv.Itoa(r.reconnects) })
-	if ours.cfg.idle+ours.cfg.slow+ours.cfg.odd > 0 {
+	if ours.cfg.Kept()-ours.cfg.Clients > 0 {
 		add("reconnects of the idle, slow and odd clients",
 			func(r *result) string { return strconv.Itoa(r.reconnected) })
 	}
@@ -114,7 +114,7 @@ func notes(c config) []string {
 		return nil
 	}
 	inFlight := "with no long request in flight"
-	if n := c.slow + 4*c.odd; n > 0 {
+	if n := c.Slow + 4*c.Odd; n > 0 {
 		inFlight = fmt.Sprintf("with %d long requests in flight, which it finishes first", n)
 	}
 	return []string{

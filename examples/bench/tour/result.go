@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 // around is how far the neighbourhood of a swap reaches, before its trigger and after its promotion: together half
@@ -66,8 +68,8 @@ func evaluate(s *side) *result {
 	if s.ours {
 		until = s.ended
 	}
-	r.reconnects = s.stats.reconnectsBy(until, func(c class) bool { return c == keepalive })
-	r.reconnected = s.stats.reconnectsBy(until, func(c class) bool { return c != keepalive })
+	r.reconnects = s.stats.reconnectsBy(until, func(c visitors.Class) bool { return c == visitors.KeepAlive })
+	r.reconnected = s.stats.reconnectsBy(until, func(c visitors.Class) bool { return c != visitors.KeepAlive })
 
 	var spans []span
 	for i, l := range s.lives {
@@ -96,9 +98,9 @@ func evaluate(s *side) *result {
 	for _, ds := range [][]time.Duration{r.swapTime, r.pace, r.promoteTime, r.oldAnswer, r.oldGone} {
 		slices.Sort(ds)
 	}
-	near := durations(r.records, func(rec record) bool { return rec.class.quick() && touchesAny(spans, rec) })
+	near := durations(r.records, func(rec record) bool { return rec.class.Quick() && touchesAny(spans, rec) })
 	away := durations(r.records, func(rec record) bool {
-		return rec.class.quick() && rec.end < s.stop && !touchesAny(spans, rec)
+		return rec.class.Quick() && rec.end < s.stop && !touchesAny(spans, rec)
 	})
 	r.worst, r.maxAway = quantile(near, 1), quantile(away, 1)
 	r.p50, r.p99 = quantile(away, 0.5), quantile(away, 0.99)
@@ -118,7 +120,7 @@ func evaluate(s *side) *result {
 // lastAnswer returns the end of a process's last answer to a keep-alive client.
 func lastAnswer(all []record, pid int) time.Duration {
 	for _, rec := range slices.Backward(all) {
-		if int(rec.pid) == pid && rec.class == keepalive {
+		if int(rec.pid) == pid && rec.class == visitors.KeepAlive {
 			return rec.end
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 const (
@@ -26,7 +28,7 @@ type side struct {
 
 	svc   *service
 	stats *stats
-	load  *load
+	load  *visitors.Load
 	bal   *balancer
 	end   context.CancelFunc // of the balancer
 
@@ -105,9 +107,9 @@ func (s *side) begin(ctx context.Context, e edition, args ...string) error {
 	now := s.stats.now()
 	first := &life{pid: s.svc.group, generation: 1, version: e.version, promoted: now, proc: s.svc.watch(s.svc.group)}
 	s.lives = append(s.lives, first)
-	s.load.start()
-	if err := until(ctx, factLimit+s.cfg.idleThink, "every client has had an answer", func() (bool, error) {
-		return s.load.isWarm(), s.alive(s.svc.group)
+	s.load.Start()
+	if err := until(ctx, factLimit+s.cfg.IdleThink, "every client has had an answer", func() (bool, error) {
+		return s.load.IsWarm(), s.alive(s.svc.group)
 	}); err != nil {
 		return err
 	}
@@ -163,7 +165,7 @@ func (s *side) finish() {
 		s.svc.destroy() // first, or the load would wait for it
 	}
 	if s.load != nil {
-		s.load.stop()
+		s.load.Stop()
 	}
 	if s.svc != nil {
 		s.svc.destroy()
@@ -183,19 +185,19 @@ func ms(d time.Duration) time.Duration {
 
 // describe says what the load is.
 func (c config) describe() string {
-	think := c.thinkMin.String()
-	if c.thinkMax != c.thinkMin {
-		think = fmt.Sprintf("%v to %v", c.thinkMin, c.thinkMax)
+	think := c.ThinkMin.String()
+	if c.ThinkMax != c.ThinkMin {
+		think = fmt.Sprintf("%v to %v", c.ThinkMin, c.ThinkMax)
 	}
-	parts := []string{fmt.Sprintf("%d keep-alive clients (think time %s)", c.clients, think)}
+	parts := []string{fmt.Sprintf("%d keep-alive clients (think time %s)", c.Clients, think)}
 	add := func(n int, format string, args ...any) {
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf(format, args...))
 		}
 	}
-	add(c.idle, "%d clients idle for %v between requests", c.idle, c.idleThink)
-	add(c.fresh, "%d new connections a second", c.fresh)
-	add(c.slow, "%d 2-second requests at a time", c.slow)
-	add(c.odd, "%d odd clients", 4*c.odd)
+	add(c.Idle, "%d clients idle for %v between requests", c.Idle, c.IdleThink)
+	add(c.Fresh, "%d new connections a second", c.Fresh)
+	add(c.Slow, "%d 2-second requests at a time", c.Slow)
+	add(c.Odd, "%d odd clients", 4*c.Odd)
 	return strings.Join(parts, ", ")
 }

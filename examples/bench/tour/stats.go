@@ -7,28 +7,11 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
-// class says which sort of client a request came from.
-type class uint8
-
-const (
-	keepalive class = iota
-	idle
-	fresh
-	late // connected first, sent later
-	slow
-	odd
-	classes
-)
-
-var classNames = [classes]string{"keep-alive", "idle", "new connections", "late senders", "2-second", "odd"}
-
-// quick classes are those whose latency says something about the service rather than about the request.
-func (c class) quick() bool { return c <= late }
-
-// kept classes hold one connection for good: one that has to be made again is a reconnect.
-func (c class) kept() bool { return c != fresh && c != late }
+var classNames = [visitors.Classes]string{"keep-alive", "idle", "new connections", "late senders", "2-second", "odd"}
 
 // outcome is how a request ended. Everything but ok is a failed request.
 type outcome uint8
@@ -55,7 +38,7 @@ var outcomeNames = [outcomes]string{"ok", "eof", "reset", "timeout", "refused", 
 type record struct {
 	end, dur time.Duration
 	pid      int32 // which process answered, 0 if none did
-	class    class
+	class    visitors.Class
 	outcome  outcome
 }
 
@@ -93,7 +76,7 @@ type answerer struct {
 
 type reconnect struct {
 	at    time.Duration
-	class class
+	class visitors.Class
 }
 
 func newStats() *stats { return &stats{t0: time.Now(), first: map[int]answerer{}} }
@@ -125,7 +108,7 @@ func (s *stats) firstAnswer(pid int) (answerer, bool) {
 	return a, ok
 }
 
-func (s *stats) reconnected(c class, at time.Duration) {
+func (s *stats) reconnected(c visitors.Class, at time.Duration) {
 	s.mu.Lock()
 	s.reconnects = append(s.reconnects, reconnect{at, c})
 	s.mu.Unlock()
@@ -161,7 +144,7 @@ func (s *stats) all() []record {
 }
 
 // reconnectsBy counts the reconnects of a class before a moment.
-func (s *stats) reconnectsBy(before time.Duration, is func(class) bool) int {
+func (s *stats) reconnectsBy(before time.Duration, is func(visitors.Class) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 func TestQuantile(t *testing.T) {
@@ -82,7 +84,7 @@ func testSide() *side {
 	exited := func(pid int) *proc { return &proc{pid: pid, gone: gone, seen: true} }
 	return &side{
 		title: "test", ours: true, stats: st, svc: &service{log: log}, stop: 900 * time.Millisecond, ended: time.Second,
-		cfg: config{clients: 1, swaps: 1, acts: map[string]bool{"swaps": true}},
+		cfg: config{Mix: visitors.Mix{Clients: 1}, swaps: 1, acts: map[string]bool{"swaps": true}},
 		lives: []*life{
 			{pid: 1, generation: 1, superseded: 500 * time.Millisecond, gone: 510 * time.Millisecond, proc: exited(1)},
 			{pid: 2, generation: 2, asked: 400 * time.Millisecond, promoted: 500 * time.Millisecond,
@@ -108,10 +110,10 @@ func TestVerdict(t *testing.T) {
 			s.stats.recorders[0].records[99].outcome = refused
 		}},
 		{"a reconnect", "connection again 1 times", func(s *side) {
-			s.stats.reconnects = append(s.stats.reconnects, reconnect{500 * time.Millisecond, keepalive})
+			s.stats.reconnects = append(s.stats.reconnects, reconnect{500 * time.Millisecond, visitors.KeepAlive})
 		}},
 		{"a reconnect during the stop", "connection again 1 times", func(s *side) {
-			s.stats.reconnects = append(s.stats.reconnects, reconnect{950 * time.Millisecond, idle})
+			s.stats.reconnects = append(s.stats.reconnects, reconnect{950 * time.Millisecond, visitors.Idle})
 		}},
 		{"an entry in the ledger", "ledger has 3", func(s *side) {
 			s.svc.log.lines[0].text = "generation=1 pid=1 lost=3"

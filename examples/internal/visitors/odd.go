@@ -1,6 +1,4 @@
-//go:build unix
-
-package main
+package visitors
 
 import (
 	"bytes"
@@ -57,7 +55,7 @@ func pipelining(u *user, c *draintest.Client, n int) (a draintest.Answer, err er
 		}
 		u.count(draintest.Result{Begun: begun, Took: time.Since(begun), Answer: a, Err: err})
 		if err == nil && a.Close {
-			err = fail(eof, "closed with %d pipelined requests unanswered", pipelined-1-k)
+			err = fail("eof", "closed with %d pipelined requests unanswered", pipelined-1-k)
 		}
 	}
 	return a, err
@@ -104,9 +102,9 @@ func (u *user) big(c *draintest.Client, n int, slowUp bool) (a draintest.Answer,
 	a, err = c.Receive(&down)
 	switch {
 	case a.Status != 0 && a.Status != 200:
-		err = fail(status, "status %d to 10 MB", a.Status)
+		err = fail("status", "status %d to 10 MB", a.Status)
 	case err == nil && down.at < bigSize:
-		err = fail(mismatch, "the echo ends after %d of 10 MB", down.at)
+		err = fail("mismatch", "the echo ends after %d of 10 MB", down.at)
 	}
 	return a, err
 }
@@ -134,7 +132,7 @@ func (p *pace) Write(b []byte) (int, error) {
 	from := p.at
 	p.wait(len(b))
 	if p.at > bigSize || !bytes.Equal(b, p.u.body[from:p.at]) {
-		return 0, fail(mismatch, "another byte after %d of 10 MB", from)
+		return 0, fail("mismatch", "another byte after %d of 10 MB", from)
 	}
 	return len(b), nil
 }
