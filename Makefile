@@ -54,7 +54,7 @@ bench: ## what tracking costs: the ratio to bare net/http, and allocations
 	$(GO) test -run '^$$' -bench KeepAlive -benchmem ./listener
 
 alloc: ## the tests of allocations, which the race detector hides
-	$(GO) test -count=1 -run Alloc ./listener ./health
+	$(GO) test -count=1 -run Alloc ./listener ./health ./drain/statuspage
 
 format: ## what gofmt would change
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); \
