@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/baton-go/baton/drain/draintest"
 	"github.com/baton-go/baton/examples/internal/browser"
 	"github.com/baton-go/baton/examples/internal/flow"
+	"github.com/baton-go/baton/examples/internal/visitors"
 )
 
 func TestMain(m *testing.M) { flow.Main(m) }
@@ -91,6 +93,60 @@ func (s *site) eventually(what string, fact func(drain.Status) bool) {
 	})
 }
 
+// hold begins n requests whose bodies do not end: each keeps its generation. release ends the bodies, and returns how
+// many have been answered.
+func (s *site) hold(n int) (release func() (answered int)) {
+	s.t.Helper()
+	var pipes []*io.PipeWriter
+	var held sync.WaitGroup
+	var ok atomic.Int32
+	ctx, cancel := context.WithCancel(context.Background())
+	sent := func(st drain.Status) int { return int(st.Total.Requests - st.Total.Aside) }
+	before := sent(s.Status())
+	for range n {
+		body, end := io.Pipe()
+		pipes = append(pipes, end)
+		req, _ := http.NewRequestWithContext(ctx, "POST", "http://"+s.Addr+"/echo", body)
+		held.Go(func() {
+			client := &http.Transport{DisableKeepAlives: true}
+			if resp, err := client.RoundTrip(req); err == nil {
+				if resp.StatusCode == http.StatusOK {
+					ok.Add(1)
+				}
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	release = sync.OnceValue(func() int {
+		for _, end := range pipes {
+			_ = end.Close() // the transport waits for its reader
+		}
+		defer time.AfterFunc(flow.Patience, cancel).Stop()
+		held.Wait()
+		return int(ok.Load())
+	})
+	s.t.Cleanup(func() { release() })
+	s.eventually("the requests have come", func(st drain.Status) bool {
+		return sent(st) >= before+n && st.Open.Active >= n
+	})
+	return release
+}
+
+// rows are the figures of a table of the page, by what stands before them.
+func rows(p *browser.Page, table string) (figures map[string][]int) {
+	figures = map[string][]int{}
+	for _, row := range browser.Eval[[][]string](p, `[...document.querySelectorAll("`+table+` tbody tr")]`+
+		`.map(tr => [...tr.children].map(cell => cell.textContent))`) {
+		for _, text := range row[1:] {
+			n, err := strconv.Atoi(strings.ReplaceAll(text, ",", ""))
+			if err == nil {
+				figures[row[0]] = append(figures[row[0]], n)
+			}
+		}
+	}
+	return figures
+}
+
 // click does what a button of the page says, and its dialog asks for.
 func click(p *browser.Page, action string) {
 	p.Click(`button[data-do="` + action + `"]`)
@@ -106,7 +162,7 @@ func TestAnOperatorsDay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, "-pull-max", "1h")
+			s := newSite(t, "-pull-max", "1h", "-drain-timeout", "5s")
 			s.probe(3, 300*time.Millisecond, "HAProxy check")
 			load := flow.NewLoad(t, s.Addr, 8, 0) // a balancer that sends new connections would hold up the pull
 			p := browser.Open(t, s.page, v)
@@ -114,6 +170,8 @@ func TestAnOperatorsDay(t *testing.T) {
 			p.Shows("#build", "v1 · generation 1 · pid "+strconv.Itoa(s.PID()))
 			browser.Eval[bool](p, `(() => { window.jumps = 0; new PerformanceObserver(l => l.getEntries().forEach(e => {
 				if (!e.hadRecentInput) jumps += e.value })).observe({type: "layout-shift"}); return true })()`)
+			browser.Eval[bool](p, `(() => { window.waited = [];
+				new MutationObserver(() => waited.push(waits.textContent)).observe(waits, {childList: true, characterData: true, subtree: true}); return true })()`)
 			ground := browser.Eval[string](p, "getComputedStyle(document.body).backgroundColor")
 			if (ground == "rgb(16, 19, 23)") != v.Dark {
 				t.Errorf("dark is %v, and the page's ground %s", v.Dark, ground)
@@ -139,6 +197,12 @@ func TestAnOperatorsDay(t *testing.T) {
 			p.Shows("#pull", "Pulled: 3 of 3 probers noticed.")
 			p.Shows("#probers td:last-child", "✓ 3 of 3")
 			p.Shows("#waits", "nothing")
+			waited := browser.Eval[[]string](p, "waited")
+			if !slices.ContainsFunc(waited, func(what string) bool {
+				return strings.Contains(what, "HAProxy check: for ") && strings.Contains(what, ", at most ")
+			}) {
+				t.Errorf("while the probers had not noticed, it waited for %q", waited)
+			}
 			load.Flows(20)
 			p.Shot(name)
 			click(p, "restore")
@@ -177,6 +241,25 @@ func TestAnOperatorsDay(t *testing.T) {
 				}
 			}
 			t.Logf("the page has jumped by %.3f", browser.Eval[float64](p, "window.jumps"))
+
+			// A request that no generation can hand over: its own is waited for, and then cut off.
+			release := s.hold(1)
+			s.Deploy(flow.Build(t, "gin", "v2", ""))
+			click(p, "swap")
+			p.Shows("#said", " has taken over.")
+			p.Shows("#work", "Generation 2: 1 connection, cut off in ")
+			flow.Eventually(t, "in a request are the page's question, and the one that is held", func() bool {
+				return slices.Equal(rows(p, "#connections")["in a request"], []int{1, 1})
+			})
+			p.Shows("#lost.bad", "1")
+			p.Shows("#lostOf", "1 cut off")
+			ledger := rows(p, "#ledger")
+			if lost, cut := ledger["Requests, perhaps lost"], ledger["Cut off"]; lost[0] != 1 || cut[0] != 1 {
+				t.Errorf("lost are %d, cut off %d; want 1 of each: %v", lost, cut, ledger)
+			}
+			if release() != 0 {
+				t.Error("what was cut off has been answered")
+			}
 			click(p, "stop")
 			p.Shows("#live", "no answer since")
 			flow.Eventually(t, "the service is gone", func() bool { return len(flow.Running(s.Dir+"/")) == 0 })
@@ -290,28 +373,139 @@ func lasting() time.Duration {
 	return d
 }
 
-// With the page open, and a swap each two seconds, the requests that it shows are those that the clients have sent.
-func TestWhatThePageShowsIsWhatTheLoadCounted(t *testing.T) {
-	t.Parallel()
+// tour is the load of the tour, and what it has counted.
+type tour struct {
+	visitors.Load
+	out atomic.Bool // nothing is sent: the clients keep their connections
+
+	mu        sync.Mutex
+	requests  int
+	reconnect int
+	failed    []error
+}
+
+func newTour(s *site) *tour {
+	s.t.Helper()
+	l := &tour{Load: visitors.Load{Mix: visitors.Tour, Addr: s.Addr}}
+	l.May = func() bool { return !l.out.Load() }
+	l.Each = func(visitors.Class) func(draintest.Result) { return l.count }
+	l.Start()
+	s.t.Cleanup(l.Stop)
+	flow.Eventually(s.t, "each client has been answered", l.IsWarm)
+	return l
+}
+
+func (l *tour) count(r draintest.Result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests++
+	if r.Again {
+		l.reconnect++
+	}
+	if r.Err != nil {
+		l.failed = append(l.failed, r.Err)
+	}
+}
+
+func (l *tour) counted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
+}
+
+// ofBrowser is how many connections the kernel has for the page's port.
+func (s *site) ofBrowser() (n int) {
+	s.t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(strings.Trim(s.page, "htp:/"))
+	number, _ := strconv.Atoi(port)
+	at := net.ParseIP(host).To4()
+	slices.Reverse(at)
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); f[1] == fmt.Sprintf("%X:%04X", []byte(at), number) && f[3] == "01" {
+			n++
+		}
+	}
+	return n
+}
+
+// With the page open under the load of the tour, and one swap after the other, it shows what the clients have counted,
+// and what they hold open.
+func TestWhatThePageShowsIsWhatTheLoadCounted(t *testing.T) { // its load is no company for other tests
 	s := newSite(t)
 	p := browser.Open(t, s.page, browser.View{})
 	p.Shows("#phase", "Ready")
-	load := flow.NewLoad(t, s.Addr, 32, 8)
+	load := newTour(s)
 	swaps := 0
 	for began := time.Now(); time.Since(began) < lasting(); swaps++ {
 		s.Control("reload")
 		p.Shows("#build", fmt.Sprintf("generation %d ", swaps+2))
-		load.Flows(1000)
+		until := load.counted() + 1000
+		flow.Eventually(t, "1000 requests more", func() bool { return load.counted() > until })
+		s.eventually("a generation is gone", func(st drain.Status) bool { return len(st.Older) < 3 })
 	}
-	load.Lossless()
+	load.out.Store(true)
 	s.eventually("the older generations are gone", func(st drain.Status) bool { return len(st.Older) == 0 })
-	sent := number(load.Requests())
-	flow.Eventually(t, "the page shows the requests that were sent", func() bool { return p.Text("#requests") == sent })
+	flow.Eventually(t, "the page shows the requests that were sent", func() bool {
+		return p.Text("#requests") == number(load.counted())
+	})
+	const held, silent = 3, 2
+	release := s.hold(held)
+	for range silent {
+		c := draintest.Client{Addr: s.Addr, Timeout: flow.Patience}
+		if err := c.Connect(); err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	// The browser's own are open too: one of them asks, others rest, or have not said a word yet.
+	var open map[string][]int
+	browsers := 0
+	flow.Eventually(t, "the page shows the connections that are open", func() bool {
+		before := s.ofBrowser()
+		open = rows(p, "#connections")
+		browsers = s.ofBrowser()
+		within := func(kind string, least int) bool {
+			return len(open[kind]) == 1 && open[kind][0] >= least && open[kind][0] <= least+browsers
+		}
+		return before == browsers && within("at rest", load.Kept()) && within("in a request", held+1) &&
+			within("new", silent) && open["all"][0] == load.Kept()+held+silent+browsers
+	})
+	if n := release(); n != held {
+		t.Errorf("%d of the %d requests that were held have been answered", n, held)
+	}
+	sent := load.counted() + held
+	p.Shows("#requests", number(sent))
+	load.Stop()
+	if len(load.failed) > 0 || load.reconnect > 0 {
+		t.Errorf("%d requests failed, %d reconnects: %v", len(load.failed), load.reconnect, load.failed)
+	}
 	t.Logf("%d swaps: the clients have sent %s requests, the page shows %s (%s lost), and has asked %d times",
-		swaps, sent, p.Text("#requests"), p.Text("#lost"), p.Answers("status.json"))
+		swaps, number(sent), p.Text("#requests"), p.Text("#lost"), p.Answers("status.json"))
 	if got := p.Text("#swaps"); got != strconv.Itoa(swaps) ||
 		p.Text("#lost") != "0" || p.Text("#failed") != "0 failed" {
 		t.Errorf("%s swaps, %s, %s lost; want %d and nothing else", got, p.Text("#failed"), p.Text("#lost"), swaps)
+	}
+	t.Logf("the clients hold %d connections at rest, %d in a request and %d that have sent nothing, the browser %d; "+
+		"the page shows %v", load.Kept(), held, silent, browsers, open)
+	ledger := rows(p, "#ledger")
+	t.Logf("its ledger: %v", ledger)
+	moved, adopted := ledger["Handed over to others"][0], ledger["Taken over from others"][0]
+	for _, none := range []string{"Requests, perhaps lost", "Cut off", "Unfinished by their clients", "No request",
+		"Told to end for their age", "Log lines dropped"} {
+		if ledger[none][0] != 0 {
+			t.Errorf("%s: %d in the ledger", none, ledger[none][0])
+		}
+	}
+	// No client has connected again: each of their connections has come from the first generation.
+	if moved != adopted || moved < load.Kept() {
+		t.Errorf("%d were handed over and %d taken over, want as many, and %d at least", moved, adopted, load.Kept())
+	}
+	if asked := ledger["Requests of probers, operators"][0]; asked < p.Answers("status.json")-1 {
+		t.Errorf("operators have asked %d times, the page alone %d times", asked, p.Answers("status.json"))
 	}
 }
 
@@ -332,20 +526,8 @@ func TestTenThousandConnections(t *testing.T) {
 	const conns, generations = 10000, 5
 	s := newSite(t, "-max-generations", "16", "-drain-timeout", "10m")
 	one := draintest.Client{Addr: s.Addr, Timeout: flow.Patience, Blind: true}
-	hold, release := context.WithCancel(context.Background())
-	var held sync.WaitGroup
-	defer held.Wait()
-	defer release()
 	for n := 1; n < generations; n++ {
-		held.Go(func() { // a request that keeps its generation, however long the rest takes: its body does not end
-			body, end := io.Pipe()
-			context.AfterFunc(hold, func() { _ = end.Close() }) // the transport waits for its reader
-			req, _ := http.NewRequestWithContext(hold, "POST", "http://"+s.Addr+"/echo", body)
-			if resp, err := http.DefaultTransport.RoundTrip(req); err == nil {
-				_ = resp.Body.Close()
-			}
-		})
-		s.eventually("the slow request has come", func(st drain.Status) bool { return st.Open.Active > 0 })
+		s.hold(1)
 		s.Control("reload")
 	}
 	for range conns {
@@ -372,12 +554,26 @@ func TestTenThousandConnections(t *testing.T) {
 	p := browser.Open(t, s.page, browser.View{})
 	p.Shows("#openIn", "4 in 4 older generations")
 	p.Shows("#pull", "Not pulled. A pull would wait for 20 probers.")
-	if n := p.Text("#connections tr.sum td"); len(n) < len("10,000") ||
-		browser.Eval[int](p, `timeline.children.length`) != generations {
-		t.Errorf("%s connections, %s", n, p.Text("#pull"))
+	open := rows(p, "#connections")
+	if rest, all := open["at rest"][0], open["all"]; rest < conns || all[0] > conns+100 || // probers, the browser
+		!slices.Equal(all[1:], []int{1, 1, 1, 1}) || browser.Eval[int](p, `timeline.children.length`) != generations {
+		t.Errorf("connections: %v", open)
+	}
+	if n := browser.Eval[int](p, `probers.tBodies[0].rows.length`); n != 20 {
+		t.Errorf("%d probers are drawn", n)
 	}
 	asked := p.Answers("status.json")
 	with := ask()
+	if asks := p.Answers("status.json") - asked; asks < 2 {
+		t.Errorf("the page has asked %d times", asks)
+	}
+	// No measure of how fast a machine is: a pause that the page makes is longer than those without it.
+	if most := max(time.Second, 3*slices.Max(without)); slices.Max(with) > most {
+		t.Errorf("with the page open a request took %v, want less than %v", slices.Max(with), most)
+	}
+	if total := s.Status().Total; total.Lost != 0 || p.Text("#lost") != "0" {
+		t.Errorf("lost: %s on the page, %v", p.Text("#lost"), total)
+	}
 	p.Shot("crowd")
 	at := func(d []time.Duration, share float64) time.Duration {
 		return d[int(share*float64(len(d)-1))].Round(10 * time.Microsecond)
