@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	addr = "10.78.0.100:8080" // as in net.sh and checker.sh
-	name = "LVS"              // of the flow
+	addr = "10.78.0.100:8080"         // as in net.sh and checker.sh
+	name = "checker.sh with nftables" // of the flow
 )
 
 func TestMain(m *testing.M) { flow.Main(m) }

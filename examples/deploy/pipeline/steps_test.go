@@ -22,8 +22,8 @@ func folder() string { return filepath.Join(flow.Examples(), "deploy", "pipeline
 // tools are what runs the steps: the file that has them, and the variable in
 // which the version comes.
 var tools = []tool{
-	{"GitLab", "CI_COMMIT_SHORT_SHA", gitlab},
-	{"Jenkins", "GIT_COMMIT", jenkins},
+	{".gitlab-ci.yml", "CI_COMMIT_SHORT_SHA", gitlab},
+	{"Jenkinsfile", "GIT_COMMIT", jenkins},
 }
 
 type tool struct {
