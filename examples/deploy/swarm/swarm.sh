@@ -55,6 +55,16 @@ alone() {
 	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac
 }
 
+# order has Swarm change the service. Two that begin at once both find nothing under way: Swarm refuses one, or the later
+# one wins, which ended and rollback see.
+order() { # arguments of docker
+	said=$("$DOCKER" "$@" 2>&1 >/dev/null)
+	code=$?
+	case $code:$said in 0:*) ;; *'out of sequence'*) fail 7 "another update came in between" ;; esac
+	[ -z "$said" ] || printf '%s\n' "$said" >&2
+	return "$code"
+}
+
 # is_settled: Swarm says that the update has ended, or, a second later still, that there is none; and what was told to
 # stop has stopped.
 is_settled() {
@@ -76,7 +86,8 @@ settle() {
 }
 
 deploy() {
-	IMAGE=$1 "$DOCKER" stack deploy --with-registry-auth -c "$(dirname "$0")/stack.yaml" "$STACK" >/dev/null || exit 1
+	export IMAGE="$1"
+	order stack deploy --with-registry-auth -c "$(dirname "$0")/stack.yaml" "$STACK" || exit 1
 	settle
 	ended "$1"
 }
@@ -89,7 +100,7 @@ update() {
 		return
 	fi
 	# shellcheck disable=SC2086 # several
-	"$DOCKER" service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" >/dev/null || exit 1
+	order service update -q --detach --image "$1" $UPDATE_ARGS "$SERVICE" || exit 1
 	settle
 	ended "$1"
 }
@@ -104,17 +115,21 @@ ended() { # image
 		fail 1 "$1 fails: $now runs, as before"
 		;;
 	esac
+	still "$1"
+}
+still() { # image
 	is_of "$now" "$1" || fail 7 "$now is wanted now: another update came in between"
 	all_run
 }
 all_run() { runs "$now" || { why "$now"; fail 4 "not each task runs $now: see docker service ps $SERVICE"; }; }
 
 rollback() {
-	"$DOCKER" service update -q --detach --rollback "$SERVICE" >/dev/null ||
+	before=$("$DOCKER" service inspect -f '{{with .PreviousSpec}}{{.TaskTemplate.ContainerSpec.Image}}{{end}}' "$SERVICE") || exit 1
+	order service update -q --detach --rollback "$SERVICE" ||
 		fail 1 "Swarm keeps one version, and drops it when it goes back by itself: update to the image you want"
 	settle
 	now=$(image)
-	all_run
+	still "$before"
 	say "$now runs" # a deploy that has changed nothing leads to no other
 }
 

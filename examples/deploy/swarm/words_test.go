@@ -19,18 +19,28 @@ cd "$SAYS" || exit
 case $* in
 *UpdateStatus*) head -n 1 states; [ "$(wc -l <states)" = 1 ] || sed -i 1d states ;;
 *Replicas*) echo 2 ;;
+*PreviousSpec*) cat previous ;;
 *ContainerSpec.Image*) cat image ;;
 *desired-state=running*) cat running ;;
 *desired-state=shutdown*) cat shutdown ;;
-*'service update'* | *'stack deploy'*) [ ! -e after/states ] || cp after/* . ;;
+*'service update'* | *'stack deploy'*)
+	[ ! -e refused ] || { cat refused >&2; exit 1; }
+	[ ! -e after/states ] || cp after/* .
+	;;
 esac
 `
 
 // TestWords: what swarm.sh says and how it exits is what runs, in what Swarm does not do at will.
 func TestWords(t *testing.T) {
 	t.Parallel()
-	const v1, v3 = "r.test/app:v1", "r.test/app:v3"
+	const v1, v2, v3 = "r.test/app:v1", "r.test/app:v2", "r.test/app:v3"
+	const between = "another update came in between"
+	const wanted = " is wanted now: " + between
 	running := strings.Repeat(v1+" Running 5 seconds ago\n", 2)
+	refused := map[string]string{"refused": "rpc error: code = Unknown desc = update out of sequence"}
+	other := map[string]string{
+		"states": "completed\n", "image": v2, "running": strings.ReplaceAll(running, v1, v2),
+	}
 	for name, c := range map[string]struct {
 		do     string
 		before map[string]string
@@ -58,6 +68,21 @@ func TestWords(t *testing.T) {
 			code:  4, says: "not each task runs " + v1,
 		},
 		"a rollback to what runs": {do: "rollback", says: v1 + " runs"},
+		"another update is under way": {
+			do: "update " + v3, before: map[string]string{"states": "updating\n"},
+			code: 7, says: "another update is under way",
+		},
+		// Of two that begin at once both find nothing under way.
+		"the update of two that Swarm refuses":   {do: "update " + v3, before: refused, code: 7, says: between},
+		"the deploy of two that Swarm refuses":   {do: "deploy " + v3, before: refused, code: 7, says: between},
+		"the rollback of two that Swarm refuses": {do: "rollback", before: refused, code: 7, says: between},
+		"an update that Swarm refuses for another reason": {
+			do: "update " + v3, before: map[string]string{"refused": "no such network"},
+			code: 1, says: "no such network",
+		},
+		"the update of two that comes first":   {do: "update " + v3, after: other, code: 7, says: v2 + wanted},
+		"the deploy of two that comes first":   {do: "deploy " + v3, after: other, code: 7, says: v2 + wanted},
+		"the rollback of two that comes first": {do: "rollback", after: other, code: 7, says: v2 + wanted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +93,7 @@ func TestWords(t *testing.T) {
 				}
 			}
 			put(dir, map[string]string{
-				"states": "completed\n", "image": v1, "running": running, "shutdown": "",
+				"states": "completed\n", "image": v1, "previous": v1, "running": running, "shutdown": "",
 			})
 			put(dir, c.before)
 			if err := os.Mkdir(filepath.Join(dir, "after"), 0o755); err != nil {
