@@ -4,12 +4,17 @@ package readmes
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,11 +77,90 @@ func TestEachBlockIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range unfollowed {
-		folder, _, _ := strings.Cut(name, ":")
-		if !used[name] && !slices.ContainsFunc(followed, func(r readme) bool { return r.folder == folder }) {
+		if !used[name] {
 			t.Errorf("there is no such block any more, or a test follows it: %s", name)
 		}
 	}
+}
+
+// TestEachRowIsOfATest: each line of the table of flows is one that a test prints. Which one prints it is seen when that
+// runs: here what it says has to stand in the strings of one package's tests.
+func TestEachRowIsOfATest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(flow.Examples(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "<!-- flows -->\n")
+	table, _, found := strings.Cut(table, "<!-- /flows -->")
+	packages := literals(t)
+	rows := strings.Split(strings.TrimSpace(table), "\n")
+	if !found || len(rows) < 3 {
+		t.Fatal("examples/README.md has no table of flows")
+	}
+	for _, row := range rows[2:] {
+		cells := strings.Split(row, " | ")
+		name, operation := strings.TrimPrefix(cells[0], "| "), cells[1]
+		if !slices.ContainsFunc(packages, func(said []string) bool {
+			return slices.Contains(said, name) && consists(operation, said)
+		}) {
+			t.Errorf("no test prints the line of %q: %q", name, operation)
+		}
+	}
+	for _, gone := range []string{"two pods swapped", "restart of both nodes, `inter 1s`, twice", "all of it"} {
+		if slices.ContainsFunc(packages, func(said []string) bool { return consists(gone, said) }) {
+			t.Errorf("a test seems to print %q", gone)
+		}
+	}
+}
+
+// literals are the strings of the tests of each package, without what a verb stands for.
+func literals(t *testing.T) (packages [][]string) {
+	t.Helper()
+	folders := map[string][]string{}
+	err := filepath.WalkDir(flow.Examples(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") || strings.HasSuffix(filepath.Dir(path), "/test/readmes") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				text, _ := strconv.Unquote(lit.Value)
+				folder := filepath.Dir(path)
+				folders[folder] = append(folders[folder], verb.Split(text, -1)...)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Collect(maps.Values(folders))
+}
+
+var verb = regexp.MustCompile(`%[a-z]`)
+
+// consists tells whether text is nothing but numbers and parts, each of two letters at least.
+func consists(text string, parts []string) bool {
+	reached := make([]bool, len(text)+1)
+	reached[0] = true
+	for at := range text {
+		if !reached[at] {
+			continue
+		}
+		for _, part := range parts {
+			if len(part) > 1 && strings.HasPrefix(text[at:], part) {
+				reached[at+len(part)] = true
+			}
+		}
+		if text[at] >= '0' && text[at] <= '9' {
+			reached[at+1] = true
+		}
+	}
+	return reached[len(text)]
 }
 
 // inline is a command in a sentence.
