@@ -199,7 +199,7 @@ func TestAnOperatorsDay(t *testing.T) {
 			p.Shows("#waits", "nothing")
 			waited := browser.Eval[[]string](p, "waited")
 			if !slices.ContainsFunc(waited, func(what string) bool {
-				return strings.Contains(what, "HAProxy check: for ") && strings.Contains(what, ", at most ")
+				return strings.Contains(what, " of 3 failing answers): for ") && strings.Contains(what, ", at most ")
 			}) {
 				t.Errorf("while the probers had not noticed, it waited for %q", waited)
 			}
