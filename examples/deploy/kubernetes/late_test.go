@@ -68,10 +68,9 @@ func (c *cluster) deafKubelet() {
 		return err == nil && who.Phase == "pulled"
 	})
 	goOn := c.stop(pod.Spec.NodeName + "-kubelet")
-	id := strings.TrimPrefix(pod.Status.ContainerStatuses[0].ContainerID, "containerd://")
 	flow.Eventually(c.t, pod.Name+" has ended", func() bool {
 		for line := range strings.Lines(c.on(pod.Spec.NodeName, "ctr", "-n", "k8s.io", "tasks", "ls")) {
-			if strings.HasPrefix(line, id) {
+			if strings.HasPrefix(line, container(pod)) {
 				return strings.Contains(line, "STOPPED")
 			}
 		}
