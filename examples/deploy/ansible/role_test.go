@@ -41,6 +41,8 @@ func (s *site) begins(v1, v2 string) {
 	// Everything that is wrong is said at once.
 	s.play(2, "nothing was touched: nobody knows app_methd … app_file is /nowhere, which is no file here", "release",
 		"app_file", "/nowhere", "app_methd", "swap")
+	s.play(2, "nothing was touched: … there is no such command: /nowhere/gate", "release", "app_file", v1,
+		"app_gate", "/nowhere/gate -q")
 	s.play(2, "nothing was touched: a: there has been no release; b: there has been", "rollback")
 	s.play(0, "a, which does not run: … v1: complete", "release", "app_file", v1, "app_version", "v1",
 		"app_method", "swap", "app_serial", "100%")
@@ -114,6 +116,14 @@ func (s *site) fails(v3, bad string) {
 	load.Report(title, "a version that fails stops at the first node, in place", took)
 
 	load = s.load()
+	took = s.play(2, "a: start: … status=3 … a has its old version back, 2-v2", "release", "app_file", bad,
+		"app_version", "worse")
+	s.wasRestarted("a", pids)
+	s.drained("a")
+	s.free()
+	load.Report(title, "a version that fails stops at the first node, by restart", took)
+
+	load = s.load()
 	took = s.play(2, "the gate failed … a has its old version back, 2-v2", "release",
 		"app_file", v3, "app_version", "v3", "app_method", "swap", "app_gate", "false")
 	s.run("v2 v2 v2")
@@ -124,7 +134,8 @@ func (s *site) fails(v3, bad string) {
 
 	journal := s.file("a", "/usr/local/bin/app.releases/journal")
 	for _, want := range []string{
-		"release by ", "of v2: complete", "of bad: failed: a: swap in place", "of v3: the gate failed",
+		"release by ", "of v2: complete", "of bad: failed: a: swap in place", "of worse: failed: a: start",
+		"of v3: the gate failed",
 	} {
 		if !strings.Contains(journal, want) {
 			t.Errorf("the journal of a does not say %q:\n%s", want, journal)
@@ -161,7 +172,7 @@ func (s *site) restarts() {
 	t := s.t
 	load := s.load()
 	began := time.Now()
-	pids := strings.Fields(s.run("v2 v2 v2"))
+	pids := s.run("v2 v2 v2")
 	conn, err := s.net.Dial("10.78.0.2:8080")
 	if err == nil {
 		defer conn.Close()
@@ -186,10 +197,16 @@ func (s *site) restarts() {
 		t.Fatal(said)
 	}
 	p.ends(0, "1. b, which does not run: … complete")
+	s.wasRestarted("a b c", pids)
+	load.Report(title, "restart of three nodes, one dead, and a connection that is lost", time.Since(began))
+}
+
+// wasRestarted: these nodes have v2 in another process than before, and the others in the same.
+func (s *site) wasRestarted(which, before string) {
+	s.t.Helper()
 	for i, pid := range strings.Fields(s.run("v2 v2 v2")) {
-		if pid == pids[i] {
-			t.Errorf("after the restart %s is pid %s still", nodes[i], pid)
+		if was := strings.Fields(before)[i]; (pid != was) != strings.Contains(which, nodes[i]) {
+			s.t.Errorf("restarted are %s: %s is pid %s, and was %s", which, nodes[i], pid, was)
 		}
 	}
-	load.Report(title, "restart of three nodes, one dead, and a connection that is lost", time.Since(began))
 }
