@@ -33,7 +33,8 @@ const (
 	last                   // no generation follows
 )
 
-// parts are acquired in their order, and prepared, released and ended in reverse.
+// parts inherit, acquire and regain in their order; they prepare, release, yield and end in reverse. Where one can't
+// prepare, no other does, and all of them end: nothing else undoes what those before have prepared.
 type parts []part
 
 func (ps parts) prepare() error {

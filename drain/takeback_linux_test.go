@@ -57,6 +57,7 @@ func (nobody) Ready() <-chan struct{}  { return nil }
 func (nobody) Exited() <-chan struct{} { return nil }
 func (nobody) Err() error              { return errors.New("dead") }
 func (nobody) Said() string            { return "nothing" }
+func (nobody) Kill()                   {}
 
 // Where the new generation dies while the old one prepares to let go, the old one may have taken everything
 // back before it comes to pause the reads of its packet sockets. It reads datagrams all the same.
