@@ -67,8 +67,8 @@ func sequence(verb string, from, to int) string {
 	}
 }
 
-// Parts take their turns in the order of the list, or in reverse. One that has nothing to do, or whose gift is too large,
-// keeps no other from its turn.
+// Parts take their turns in the order of the list, or in reverse. One that has nothing to do, or gives too much, keeps
+// no other from its turn.
 func TestPartsTakeTheirTurns(t *testing.T) {
 	t.Parallel()
 	const n = 4

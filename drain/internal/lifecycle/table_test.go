@@ -30,17 +30,18 @@ func TestTableInArchitecture(t *testing.T) {
 type flags map[string]bool
 
 // step is one call of Step: what the side becomes, and does.
-type step func(phase, event, ticks int, f flags) (becomes int, effects []int)
+type step func(phase, event, ticks, extra int, f flags) (becomes int, effects []int)
 
-func oldSide(phase, event, ticks int, f flags) (becomes int, does []int) {
-	o, effects := Old{Phase: OldPhase(phase), Mute: f["Mute"], Ticks: ticks}.Step(OldEvent(event))
+func oldSide(phase, event, ticks, extra int, f flags) (becomes int, does []int) {
+	o := Old{Phase: OldPhase(phase), Mute: f["Mute"], Ticks: ticks, Extra: extra}
+	o, effects := o.Step(OldEvent(event))
 	for _, e := range effects {
 		does = append(does, int(e))
 	}
 	return int(o.Phase), does
 }
 
-func newSide(phase, event, ticks int, f flags) (becomes int, does []int) {
+func newSide(phase, event, ticks, _ int, f flags) (becomes int, does []int) {
 	n := New{Phase: NewPhase(phase), Alone: f["Alone"], Trusts: f["Trusts"], Owns: f["Owns"],
 		Told: f["Told"], Ticks: ticks}
 	n, effects := n.Step(NewEvent(event))
@@ -62,10 +63,15 @@ func tableOf(t *testing.T, side string, s step) string {
 				if ticks > 0 && !strings.HasSuffix(what, "Tick") {
 					break
 				}
-				found := s.rows(phase, event, ticks)
+				found := s.rows(t, phase, event, ticks, 0)
 				for condition, to := range found {
+					const extra = 3
+					count := fmt.Sprint(ticks + 1)
+					if len(s.rows(t, phase, event, ticks+extra-1, extra)) == 0 {
+						count += " + Extra"
+					}
 					if ticks > 0 {
-						condition = strings.TrimSpace(fmt.Sprintf("%d times %s", ticks+1, condition))
+						condition = strings.TrimSpace(count + " times " + condition)
 					}
 					var does []string
 					for _, e := range to.does {
@@ -98,30 +104,38 @@ type outcome struct {
 	does    []int
 }
 
-// rows returns what changes, by the flag that it depends on: "" if on none.
-func (s step) rows(phase, event, ticks int) map[string]outcome {
-	changes := func(f flags) (outcome, bool) {
-		becomes, does := s(phase, event, ticks, f)
-		return outcome{becomes, does}, becomes != phase || len(does) > 0
+// rows returns what changes, by the flags that it depends on: "" if on none.
+func (s step) rows(t *testing.T, phase, event, ticks, extra int) map[string]outcome {
+	t.Helper()
+	names := []string{"Mute", "Alone", "Trusts", "Owns", "Told"}
+	all := make([]outcome, 1<<len(names)) // by the set of flags that are true
+	for set := range all {
+		f := flags{}
+		for i, name := range names {
+			f[name] = set>>i&1 == 1
+		}
+		all[set].becomes, all[set].does = s(phase, event, ticks, extra, f)
 	}
-	names := []string{"Mute", "Alone", "Trusts", "Told"}
 	rows := map[string]outcome{}
-	none, changed := changes(flags{})
-	if changed {
-		rows[""] = none
-	}
-	for _, name := range names {
-		with, also := changes(flags{name: true})
-		if fmt.Sprint(with, also) == fmt.Sprint(none, changed) {
+	for set, o := range all {
+		if o.becomes == phase && len(o.does) == 0 {
 			continue
 		}
-		delete(rows, "")
-		if changed {
-			rows["unless "+name] = none
+		var on []string
+		fixed := 0
+		for i, name := range names {
+			if fmt.Sprint(all[set^1<<i]) == fmt.Sprint(o) {
+				continue
+			}
+			fixed |= 1 << i
+			on = append(on, map[bool]string{true: "if ", false: "unless "}[set>>i&1 == 1]+name)
 		}
-		if also {
-			rows["if "+name] = with
+		for other := range all {
+			if other&fixed == set&fixed && fmt.Sprint(all[other]) != fmt.Sprint(o) {
+				t.Fatalf("phase %d, event %d: what happens depends on more than %q", phase, event, on)
+			}
 		}
+		rows[strings.Join(on, ", ")] = o
 	}
 	return rows
 }

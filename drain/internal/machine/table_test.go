@@ -23,8 +23,8 @@ func signal(v Verb) Event { return Signaled{Verb: v, Signal: hangup{}, At: t0} }
 
 func childHas(e lifecycle.OldEvent) Event { return Child{Attempt: 1, Event: e} }
 
-// situations are the named states, of an heir whose old generation is of this version.
-func situations() (names []string, all map[string]State) {
+// situations are the named states, of an heir whose old generation is of this version. Owns: it has owners.
+func situations(owns bool) (names []string, all map[string]State) {
 	heir := Setting{Generation: 2, Heir: true, Linked: true, Trusts: true, CallsGone: true}
 	all = map[string]State{}
 	add := func(name, from string, events ...Event) {
@@ -34,12 +34,12 @@ func situations() (names []string, all map[string]State) {
 			s.DrainTimeout = 60e9
 		}
 		for _, e := range events {
-			s, _ = s.Step(e, t0)
+			s, _ = inTime(s, e)
 		}
 		names, all[name] = append(names, name), s
 	}
 	add("new", "")
-	add("starting", "new", RunCalled{})
+	add("starting", "new", RunCalled{owns})
 	add("probation", "starting", ReadyReturned{})
 	add("awaiting", "probation", ProbationOver{}, Prepared{})
 	add("acquiring", "awaiting", Promoted{})
@@ -51,9 +51,14 @@ func situations() (names []string, all map[string]State) {
 	add("announcing", "swapping", childHas(lifecycle.ChildReady))
 	add("promoting", "announcing", childHas(lifecycle.Announced))
 	add("waiting", "promoting", childHas(lifecycle.Promoted))
-	add("killing", "waiting", slices.Repeat([]Event{childHas(lifecycle.OldTick)}, lifecycle.ServeTicks)...)
+	add("killing", "waiting", childHas(lifecycle.OldTick))
 	add("taking back", "killing", childHas(lifecycle.ChildGone))
+	add("stopped while killing", "killing", signal(Stop))
 	add("replaced", "waiting", childHas(lifecycle.ChildServes))
+	add("drained", "replaced", Drained{})
+	if owns {
+		add("saving", "drained", LingerOver{})
+	}
 	add("draining", "lame duck", TrafficOver{})
 	add("cutting off", "draining", DeadlineOver{})
 	add("awaiting older ones", "draining", Older{1}, Drained{})
@@ -109,48 +114,51 @@ func happenings() []named {
 		a("the child waits too long", swaps, childHas(lifecycle.OldTick)),
 		a("the child is gone", nil, childHas(lifecycle.ChildGone)),
 		a("all is taken back", func(s State) bool { return !swaps(s) }, TakenBack{1, errSome, nil}),
-		a("the balancers have noticed", nil, TrafficOver{}),
+		a("the balancers have noticed", func(s State) bool { return !s.Swap }, TrafficOver{}),
 		a("nothing is left here", drains, Drained{}),
 		a("the older ones are gone", nil, Older{}),
+		a("it has lingered", func(s State) bool { return s.Drained && s.Replaced() }, LingerOver{}),
 		a("DrainTimeout is over", func(s State) bool { return s.Phase == Draining }, DeadlineOver{}),
 		a("a newer one is in a hurry", State.Replaced, Hurried{}),
 		a("what is left is cut off", nil, CutOffDone{errSome}),
-		a("Config.Gone returns", func(s State) bool { return s.Gone }, GoneReturned{}),
+		a("CallGone is over", func(s State) bool { return s.Gone }, GoneReturned{}),
 	}
 }
 
-// phaseTable writes what Step does, a row for each outcome.
+// phaseTable writes what Step does, a row for each outcome. What depends on owners says so.
 func phaseTable() string {
-	names, all := situations()
+	_, plain := situations(false)
+	names, owning := situations(true)
 	type row struct{ in, happens, outcome string }
 	var rows []row
 	for _, h := range happenings() {
-		var outcomes []string
-		in := map[string][]string{}
-		for _, name := range names {
-			from := all[name]
-			if h.when != nil && !h.when(from) {
-				continue
+		var outcomes []row
+		in := map[row][]string{}
+		add := func(name, happens, outcome string) {
+			r := row{happens: happens, outcome: outcome}
+			if outcome == "" {
+				return
 			}
+			if in[r] == nil {
+				outcomes = append(outcomes, r)
+			}
+			if !slices.Contains(in[r], name) {
+				in[r] = append(in[r], name)
+			}
+		}
+		for _, name := range names {
 			for _, e := range h.events {
-				if e == (Tick{}) || e == childHas(lifecycle.OldTick) {
-					from.Successor.Ticks, from.Child.Ticks = lifecycle.PromoteTicks-1, lifecycle.ServeTicks-1
-				}
-				to, effects := from.Step(e, t0)
-				outcome := fmt.Sprintf("%s | %s |", becomes(name, from, to, names, all), does(effects))
-				if outcome == "– | – |" {
+				without, with := says(name, h, e, names, plain), says(name, h, e, names, owning)
+				if _, both := plain[name]; without == with || !both {
+					add(name, h.name, with)
 					continue
 				}
-				if in[outcome] == nil {
-					outcomes = append(outcomes, outcome)
-				}
-				if !slices.Contains(in[outcome], name) {
-					in[outcome] = append(in[outcome], name)
-				}
+				add(name, h.name+", without owners", without)
+				add(name, h.name+", with owners", with)
 			}
 		}
 		for _, o := range outcomes {
-			rows = append(rows, row{strings.Join(in[o], ", "), h.name, o})
+			rows = append(rows, row{strings.Join(in[o], ", "), o.happens, o.outcome})
 		}
 	}
 	var b strings.Builder
@@ -170,18 +178,49 @@ func phaseTable() string {
 	return b.String()
 }
 
+// inTime is Step where an event comes that says that a time is over.
+func inTime(s State, e Event) (State, []Effect) {
+	switch e {
+	case Tick{}, childHas(lifecycle.OldTick):
+		s.Successor.Ticks, s.Child.Ticks = lifecycle.PromoteTicks-1, lifecycle.ServeTicks-1
+	case LingerOver{}:
+		s.Since = longAgo
+	}
+	return s.Step(e, t0)
+}
+
+// says tells what an event makes of the named state, and what it does; "" if nothing, or where it can't happen.
+func says(name string, h named, e Event, names []string, all map[string]State) string {
+	from, ok := all[name]
+	if !ok || h.when != nil && !h.when(from) {
+		return ""
+	}
+	to, effects := inTime(from, e)
+	text := fmt.Sprintf("%s | %s |", becomes(name, from, to, names, all), does(effects))
+	if text == "– | – |" {
+		return ""
+	}
+	return text
+}
+
 // becomes names what to is, and what it keeps for later; "–" where that is what it was.
 func becomes(name string, from, to State, names []string, all map[string]State) string {
-	is, of := string(to.Phase), State{Pulled: to.Pulled, Stopping: to.Stopping}
+	is, of := "", State{Pulled: to.Pulled, Stopping: to.Stopping}
 	for _, other := range append([]string{name}, names...) {
-		if s := all[other]; alike(to, s) {
+		s := all[other]
+		if !alike(to, s) {
+			continue
+		}
+		exact := s.Pulled == to.Pulled && s.Stopping == to.Stopping &&
+			s.Cutting == to.Cutting && s.Drained == to.Drained
+		if is == "" || exact {
 			is, of = other, s
-			if s.Pulled == to.Pulled && s.Stopping == to.Stopping &&
-				s.Cutting == to.Cutting && s.Drained == to.Drained {
-				break
-			}
+		}
+		if exact {
+			break
 		}
 	}
+	is = cmp.Or(is, string(to.Phase))
 	parts := []string{is}
 	if is == name {
 		parts = nil
@@ -194,6 +233,7 @@ func becomes(name string, from, to State, names []string, all map[string]State) 
 		{from.Cutting, of.Cutting, to.Cutting, "cutting off"}, {from.Drained, of.Drained, to.Drained, "drained"},
 		{from.Child.Failure != nil, false, to.Swap && to.Child.Failure != nil, "keeps the error"},
 		{from.LeaveNow, to.Stopping, to.LeaveNow, "the next signal to stop cuts off"},
+		{from.Child.Hasty, false, to.Child.Hasty, "cuts off when all is taken back"},
 	} {
 		if flag.will && !flag.was && !flag.is {
 			parts = append(parts, flag.name)
