@@ -40,21 +40,42 @@ func (l *live) own(i int, slow bool, try func(string, func(*live))) {
 			try("fails", func(v *live) { v.lost[i] = true; v.heed(i, ProbationOver{errSome}) })
 		}
 	}
-	if o.ticks && p.Trusts && slow {
-		after("has waited long", Tick{}, func(q *process) { q.Successor.Ticks = lifecycle.PromoteTicks })
+	if o.acquire {
+		acquired := func(q *process) { q.owed.acquire = false }
+		after("has acquired", Acquired{}, acquired)
+		if slow {
+			try("can't acquire", func(v *live) {
+				v.lost[i] = true
+				v.change(i, "has acquired", acquired)
+				if v.heed(i, Acquired{errSome}); v.serves(i) {
+					v.wrong = "it serves without what its owners have"
+				}
+			})
+		}
 	}
-	if o.launch {
+	waited := func(q *process) { q.Successor.Ticks = lifecycle.PromoteTicks }
+	if long := *p; o.ticks && p.Trusts && slow {
+		waited(&long)
+		if to, _ := long.Successor.Step(lifecycle.NewTick); to.Phase != p.Successor.Phase {
+			after("has waited long", Tick{}, waited)
+		}
+	}
+	if o.launch && !l.undecided(i) {
 		try("starts the next", func(v *live) { v.launch(i) })
 	}
 	if o.timeout && slow {
 		after("gives up", SwapTimedOut{1, "why"}, func(*process) {})
 	}
-	if slow && o.child.lives && p.Child.Phase <= lifecycle.Announcing && p.Child.Aborted == "" {
+	speaks := p.Child.Phase < lifecycle.Announcing || p.Child.Phase == lifecycle.Announcing && o.announce
+	if slow && o.child.lives && speaks && p.Child.Aborted == "" {
 		after("finds that the next does not fit", ChildSpeaks{1, true, errSome, 0}, func(*process) {})
 	}
 	if o.announce {
 		after("has announced", Child{Attempt: 1, Event: lifecycle.Announced, Mute: l.mute},
 			func(q *process) { q.owed.announce = false })
+		if p.Owns && slow {
+			after("can't release", NotReleased{1, "why"}, func(q *process) { q.owed.announce = false })
+		}
 	}
 	if o.promote {
 		after("has promoted", childHas(lifecycle.Promoted), func(q *process) { q.owed.promote = false })
@@ -146,6 +167,17 @@ func (l *live) hears(i int, slow bool, try func(string, func(*live))) {
 	}
 }
 
+// unheard is how many messages of a generation are on their way, at most, on one link.
+func (l *live) unheard(i int) (n int) {
+	if i > 0 {
+		n = strings.Count(l.links[i-1].up, "|")
+	}
+	if i < len(l.links) {
+		n = max(n, strings.Count(l.links[i].down, "|"))
+	}
+	return n
+}
+
 // provoked is what somebody does: send signals, kill, cut links.
 func (l *live) provoked(try func(string, func(*live))) {
 	for i := range l.gens {
@@ -163,22 +195,23 @@ func (l *live) provoked(try func(string, func(*live))) {
 		if l.left[1] == 0 {
 			continue
 		}
-		for _, lossy := range []bool{false, true} {
+		for lost := range l.unheard(i) + 1 {
 			try(fmt.Sprintf("%d is killed", i+1), func(v *live) {
 				v.left[1]--
 				v.freak[i], v.killed = true, true
 				if v.serves(i) && !v.serves(i-1) && !v.serves(i+1) {
 					v.dark = int8(i + 1)
 				}
-				v.kill(i, lossy)
+				v.kill(i, lost)
 			})
-			if i < len(l.links) && l.lives(i+1) && !l.links[i].cut {
+		}
+		if i < len(l.links) && l.lives(i+1) && !l.links[i].cut {
+			for lost := range max(strings.Count(l.links[i].up, "|"), strings.Count(l.links[i].down, "|")) + 1 {
 				try(fmt.Sprintf("the link of %d is cut", i+1), func(v *live) {
 					v.left[1]--
-					v.links[i].cut, v.cut = true, true
-					if lossy {
-						v.links[i].up, v.links[i].down = "", ""
-					}
+					w := &v.links[i]
+					w.cut, v.cut = true, true
+					w.up, w.down = head(w.up, lost), head(w.down, lost)
 				})
 			}
 		}

@@ -224,6 +224,7 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		o.linger = true
 	case CutOff:
 		must(d.took && !o.cut && !o.cutNow, "twice")
+		must(!p.takingBack(), "while the owners have not everything again")
 		d.cut = true
 		o.cut = true
 	case CutOffNow:

@@ -60,15 +60,30 @@ func (l *live) ended() string {
 	return ""
 }
 
+// shared says that two generations have at a time what their owners stand for. Where a link breaks between two that
+// live, the new one takes the old one for dead, until that kills it.
+func (l *live) shared() bool {
+	holders := 0
+	for i := range l.gens {
+		if l.holds(i) {
+			holders++
+		}
+	}
+	return holders > 1 && !l.cut
+}
+
 // Three generations, each with the whole machine, and all that is on its way between them: in every order, with
 // signals at any moment to any of them, either of them killed or late at any moment, links that are cut, words that
-// are lost. Somebody accepts all the time, in the end exactly one generation lives and is the main one, a stop ends
-// them all, the last pull or restore holds, and each signal to swap is followed by a swap.
+// are lost, owners that can't release or acquire. Somebody accepts all the time, no two generations have at a time what
+// their owners stand for, in the end exactly one generation lives and is the main one, a stop ends them all, the last
+// pull or restore holds, and each signal to swap is followed by a swap.
 func TestWhateverHappensToASwapSomebodyServes(t *testing.T) {
 	t.Parallel()
+	all := [3]bool{true, true, true}
 	for _, c := range []struct {
 		commands, faults int8
 		slow, once, mute bool // once: no signal asks for another swap
+		owns             [3]bool
 	}{
 		{commands: 2},
 		{commands: 1, slow: true},
@@ -76,10 +91,15 @@ func TestWhateverHappensToASwapSomebodyServes(t *testing.T) {
 		{commands: 1, faults: 1, slow: true, once: true},
 		{faults: 3, slow: true},
 		{mute: true},
+		{commands: 2, owns: all},
+		{commands: 1, faults: 1, slow: true, owns: all},
+		{faults: 3, slow: true, owns: all},
+		{faults: 1, slow: true, owns: [3]bool{false, true, true}},
+		{faults: 1, slow: true, owns: [3]bool{true, false, true}},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
-			l := begin(newCensus(), [2]int8{c.commands, c.faults})
+			l := begin(newCensus(), [2]int8{c.commands, c.faults}, c.owns)
 			l.mute, l.once = c.mute, c.once
 			explore(t, l, c.slow)
 		})
@@ -123,8 +143,11 @@ func explore(t *testing.T, first *live, slow bool) {
 		if !l.accepts() {
 			t.Fatalf("nobody accepts %s", show())
 		}
+		if l.shared() {
+			t.Fatalf("two generations have what one may have %s", show())
+		}
 		quiet := true
-		visit := func(name string, f func(*live)) {
+		visit := func(name string, f func(*live)) (changes bool) {
 			steps++
 			v := l
 			f(&v)
@@ -135,9 +158,10 @@ func explore(t *testing.T, first *live, slow bool) {
 				seen[v.world] = int32(len(all))
 				all, ways = append(all, v.world), append(ways, way{i, name})
 			}
+			return v.world != l.world
 		}
-		l.moves(slow, func(name string, f func(*live)) { quiet = false; visit(name, f) })
-		l.provoked(visit)
+		l.moves(slow, func(name string, f func(*live)) { quiet = !visit(name, f) && quiet })
+		l.provoked(func(name string, f func(*live)) { visit(name, f) })
 		if quiet {
 			if wrong := l.ended(); wrong != "" {
 				t.Fatalf("%s %s", wrong, show())

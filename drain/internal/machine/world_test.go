@@ -77,8 +77,9 @@ func (c *census) number(p process) int32 {
 type live struct {
 	world
 	*census
-	mute  bool // the new generations are of a version that doesn't say when it serves, nor forwards
-	once  bool // no signal asks for another swap
+	mute  bool    // the new generations are of a version that doesn't say when it serves, nor forwards
+	once  bool    // no signal asks for another swap
+	owns  [3]bool // generations that have owners
 	wrong string
 }
 
@@ -108,16 +109,23 @@ func take(wire *string) string {
 	return m
 }
 
-// kill ends a process. Lossy: what it has not got out, and what it has not read.
-func (l *live) kill(i int, lossy bool) {
+// kill ends a process. A link is a stream: what a process has not got out when it is killed is a tail of what it has
+// said, so the other end reads the rest in its order, and then the end. Lost is how many messages of each link are.
+func (l *live) kill(i int, lost int) {
 	l.gens[i] = 1
-	if i > 0 && lossy {
-		l.links[i-1].up = ""
+	if i > 0 {
+		l.links[i-1].up = head(l.links[i-1].up, lost)
 	}
-	if i < len(l.links) && lossy {
-		l.links[i].down = ""
+	if i < len(l.links) {
+		l.links[i].down = head(l.links[i].down, lost)
 	}
 	l.end(i)
+}
+
+// head is what is on its way, without the last messages.
+func head(wire string, without int) string {
+	all := strings.SplitAfter(wire, "|") // with "" at the end
+	return strings.Join(all[:max(0, len(all)-1-without)], "")
 }
 
 // end is what the death of a process means for its links.
@@ -158,6 +166,9 @@ func (l *live) heed(i int, e Event) {
 				l.heed(i, PredecessorGone{})
 			}
 		case Acquire:
+			if l.at(i).Owns {
+				break // takes its time
+			}
 			l.change(i, "has acquired", func(p *process) { p.owed.acquire = false })
 			l.heed(i, Acquired{})
 		case TakeOver:
@@ -165,7 +176,7 @@ func (l *live) heed(i int, e Event) {
 				l.up(i-1, "serving")
 			}
 		case BeginSwap:
-			l.wish.swap, l.wish.early = false, l.wish.early || l.serves(i-1)
+			l.wish.swap, l.wish.early = false, l.wish.early || l.serves(i-1) && !l.owns[i]
 			if i < len(l.links) {
 				l.links[i] = wire{reader: int8(i + 1)}
 			}
@@ -188,14 +199,17 @@ func (l *live) heed(i int, e Event) {
 			}
 		case Kill:
 			l.lost[i+1] = true
-			l.kill(i+1, false)
+			l.kill(i+1, 0)
+		case CallGone:
+			l.change(i, "has saved", func(p *process) { p.owed.gone = false })
+			l.heed(i, GoneReturned{})
 		case CutOff, CutOffNow:
 			l.change(i, "has cut off", func(p *process) { p.owed.cut, p.owed.cutNow = false, false })
 			l.heed(i, CutOffDone{errSome})
 		case Finish:
 			if f.Kill && l.lives(i+1) {
 				l.lost[i+1] = true
-				l.kill(i+1, false)
+				l.kill(i+1, 0)
 			}
 			l.end(i)
 		}
@@ -258,8 +272,10 @@ func (l *live) command(i int, v Verb) {
 		switch v {
 		case Stop:
 			switch {
-			case candidate && p.Successor.Phase != lifecycle.Awaiting:
+			case candidate && p.Successor.Phase == lifecycle.Candidate:
 				l.lost[i] = true
+			case p.Successor.Phase == lifecycle.Acquiring && !p.Successor.hasMore(): // it was to be the service
+				l.lost[i], w.stop = true, true
 			case candidate && !committed:
 				w.mayStop = true
 			default:
@@ -292,13 +308,29 @@ func (l *live) talking() bool {
 // held tells whether the next generation lives, or one that has its end of the link from it.
 func (l *live) held(i int) bool { return l.lives(i+1) || l.lives(int(l.links[i].reader)) }
 
+// undecided tells whether a generation must not start another one: the old generation may take back still. See
+// runner.undecided; the word that ends it is on its way for no time here.
+func (l *live) undecided(i int) bool {
+	return l.owns[i] && l.lives(i-1) && !l.at(i-1).done.letGo && !l.links[i-1].bereft
+}
+
+// holds tells whether the owners of a generation have what only one may have, or may have it.
+func (l *live) holds(i int) bool {
+	if !l.lives(i) || !l.owns[i] {
+		return false
+	}
+	p := l.at(i)
+	released := p.Swap && p.Child.Paused && !p.owed.announce && !p.done.tookBack
+	return (p.owed.acquire || p.done.took) && !released
+}
+
 // begin is a service whose first generation has begun a swap.
-func begin(c *census, left [2]int8) *live {
-	l := &live{census: c}
+func begin(c *census, left [2]int8, owns [3]bool) *live {
+	l := &live{census: c, owns: owns}
 	l.left, l.wish.unpulled = left, true
 	l.links[0].reader, l.links[1].reader = 1, 2
 	p := newProcess(Setting{Generation: 1})
-	for _, e := range []Event{RunCalled{}, ReadyReturned{}, Prepared{}, Acquired{}, Asked{Swap}} {
+	for _, e := range []Event{RunCalled{owns[0]}, ReadyReturned{}, Prepared{}, Acquired{}, Asked{Swap}} {
 		p.heed(e)
 	}
 	p.owed.ready, p.owed.prepare, p.owed.acquire = false, false, false
@@ -318,8 +350,9 @@ func (l *live) launch(i int) {
 	})
 	l.heed(i, ChildSpeaks{1, !l.mute, nil, 0})
 	l.lost[i+1], l.freak[i+1] = false, false
+	l.wish.early = l.wish.early || l.serves(i-1) // with owners: over a broken link to it
 	q := newProcess(Setting{Generation: i + 2, Heir: true, Linked: true, Trusts: !l.mute})
-	for _, e := range []Event{RunCalled{}, ReadyReturned{}} {
+	for _, e := range []Event{RunCalled{l.owns[i+1]}, ReadyReturned{}} {
 		q.heed(e)
 	}
 	q.owed.ready = false
