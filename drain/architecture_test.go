@@ -54,15 +54,7 @@ func TestLayers(t *testing.T) {
 // TestWireInArchitecture: the kinds of messages and the abilities are those of wire.go.
 func TestWireInArchitecture(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("wire.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var there, listed []string
-	constants := regexp.MustCompile(`(?m)^\s+\w+\s+(?:kind|ability)\s+= "(\w+)"`)
-	for _, m := range constants.FindAllStringSubmatch(string(source), -1) {
-		there = append(there, m[1])
-	}
+	there, listed := slices.Concat(wireConstants(t, "kind"), wireConstants(t, "ability")), []string(nil)
 	for _, cells := range rowsOf(t, "The wire") {
 		listed = append(listed, namesIn(cells[0])...)
 	}
@@ -70,6 +62,20 @@ func TestWireInArchitecture(t *testing.T) {
 	if version := fmt.Sprintf("Version %d is spoken", spoken.Version); !strings.Contains(architecture(t), version) {
 		t.Errorf("ARCHITECTURE.md does not say %q", version)
 	}
+}
+
+// wireConstants are the constants of that type in wire.go.
+func wireConstants(t *testing.T, of string) (all []string) {
+	t.Helper()
+	source, err := os.ReadFile("wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := regexp.MustCompile(`(?m)^\s+\w+\s+` + of + `\s+= "(\w+)"`)
+	for _, m := range constants.FindAllStringSubmatch(string(source), -1) {
+		all = append(all, m[1])
+	}
+	return all
 }
 
 // TestReliances: the files and tests that ARCHITECTURE.md names for what others don't promise are there.

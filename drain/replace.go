@@ -132,7 +132,7 @@ func (r *runner) askToLeave(why string) {
 	if to == nil {
 		return
 	}
-	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: why}) }
+	ask := func() { _ = to.Post(message{Kind: kindStop, Reason: cut(why)}) }
 	if r.state.Stopping && r.manager != nil {
 		time.AfterFunc(signalTime, ask)
 		return
