@@ -64,18 +64,10 @@ func TestWireInArchitecture(t *testing.T) {
 	}
 }
 
-// wireConstants are the constants of that type in wire.go.
-func wireConstants(t *testing.T, of string) (all []string) {
+// wireConstants are the constants of that type.
+func wireConstants(t *testing.T, of string) []string {
 	t.Helper()
-	source, err := os.ReadFile("wire.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	constants := regexp.MustCompile(`(?m)^\s+\w+\s+` + of + `\s+= "(\w+)"`)
-	for _, m := range constants.FindAllStringSubmatch(string(source), -1) {
-		all = append(all, m[1])
-	}
-	return all
+	return slices.Collect(maps.Values(constantsOf(librarySources(t), of)))
 }
 
 // TestReliances: the files and tests that ARCHITECTURE.md names for what others don't promise are there.

@@ -90,27 +90,37 @@ func wantSmallCircles(t *testing.T, uses map[string]map[string]string) {
 	}
 }
 
-// usesOf tells which file of a package uses what of which other ones.
-func usesOf(t *testing.T, fset *token.FileSet, imports types.Importer, dir string) map[string]map[string]string {
+// checked are the files of a package, by their names, and what their expressions are.
+func checked(t *testing.T, fset *token.FileSet, imports types.Importer, dir string) (
+	own *types.Package, files map[string]*ast.File, info *types.Info,
+) {
 	t.Helper()
 	pkg, err := build.ImportDir(dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var files []*ast.File
-	uses := map[string]map[string]string{}
+	files = map[string]*ast.File{}
 	for _, name := range pkg.GoFiles {
-		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, 0)
-		if err != nil {
+		if files[name], err = parser.ParseFile(fset, filepath.Join(dir, name), nil, 0); err != nil {
 			t.Fatal(err)
 		}
-		files, uses[name] = append(files, f), map[string]string{}
 	}
-	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+	info = &types.Info{Uses: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}
 	conf := types.Config{Importer: imports}
-	own, err := conf.Check(module+filepath.Base(dir), fset, files, info)
+	own, err = conf.Check(module+filepath.Base(dir), fset, slices.Collect(maps.Values(files)), info)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return own, files, info
+}
+
+// usesOf tells which file of a package uses what of which other ones.
+func usesOf(t *testing.T, fset *token.FileSet, imports types.Importer, dir string) map[string]map[string]string {
+	t.Helper()
+	own, files, info := checked(t, fset, imports, dir)
+	uses := map[string]map[string]string{}
+	for name := range files {
+		uses[name] = map[string]string{}
 	}
 	for id, o := range info.Uses {
 		from, to := filepath.Base(fset.Position(id.Pos()).Filename), filepath.Base(fset.Position(o.Pos()).Filename)
@@ -150,22 +160,94 @@ func TestServiceIsSmall(t *testing.T) {
 	if n := reflect.TypeFor[Service]().NumField(); n > 12 {
 		t.Errorf("Service has %d fields: give what changes to the runner, or to a part", n)
 	}
-	for path, file := range librarySources(t) {
-		if strings.Contains(path, "/") {
-			continue
+	fset := token.NewFileSet()
+	_, files, info := checked(t, fset, importer.ForCompiler(fset, "gc", compiled(t)), ".")
+	// What builds a Service, and its Config.
+	builds := []string{"New", "begin", "configure", "inherit", "assemble"}
+	events := 0
+	for _, file := range files {
+		for _, d := range file.Decls {
+			f, _ := d.(*ast.FuncDecl)
+			ast.Inspect(d, func(n ast.Node) bool {
+				var written []ast.Expr
+				switch n := n.(type) {
+				case *ast.AssignStmt:
+					written = n.Lhs
+				case *ast.IncDecStmt:
+					written = []ast.Expr{n.X}
+				case *ast.RangeStmt:
+					written = []ast.Expr{n.Key, n.Value}
+				case *ast.CallExpr:
+					if to, ok := n.Fun.(*ast.SelectorExpr); ok && to.Sel.Name == "post" && len(n.Args) == 1 {
+						events++
+						wantValues(t, fset, info, n.Args[0])
+					}
+				case *ast.CaseClause:
+					if f != nil && (f.Name.Name == "answer" || f.Name.Name == "heed") {
+						for _, e := range n.List {
+							events++
+							wantValues(t, fset, info, e)
+						}
+					}
+				}
+				for _, e := range written {
+					if what := settled(info, e); what != "" && (f == nil || !slices.Contains(builds, f.Name.Name)) {
+						t.Errorf("%v: a %s is written to, and New has returned", fset.Position(e.Pos()), what)
+					}
+				}
+				return true
+			})
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok || len(call.Args) != 1 {
-				return true
-			}
-			if f, ok := call.Fun.(*ast.SelectorExpr); !ok || f.Sel.Name != "post" {
-				return true
-			}
-			if _, ok := call.Args[0].(*ast.FuncLit); ok {
-				t.Errorf("%s posts a function: give the event a name", path)
-			}
-			return true
-		})
 	}
+	if events < 50 {
+		t.Errorf("%d events are posted, as this test finds", events)
+	}
+}
+
+// settled names the type of which e is a field, or a part of one, if that does not change after New.
+func settled(info *types.Info, e ast.Expr) string {
+	for {
+		switch x := e.(type) {
+		case *ast.SelectorExpr:
+			if of, ok := info.TypeOf(x.X).(*types.Pointer); ok {
+				name := types.TypeString(of.Elem(), func(*types.Package) string { return "" })
+				if name == "Service" || name == "Config" {
+					return name
+				}
+				return ""
+			}
+			e = x.X
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.ParenExpr:
+			e = x.X
+		default:
+			return ""
+		}
+	}
+}
+
+// wantValues checks that an event has no function: what it does could not be told from what it is.
+func wantValues(t *testing.T, fset *token.FileSet, info *types.Info, event ast.Expr) {
+	t.Helper()
+	var find func(of types.Type, path string)
+	find = func(of types.Type, path string) {
+		switch u := of.Underlying().(type) {
+		case *types.Signature:
+			if !strings.HasPrefix(path, "leadAdded.") { // the program's, and what ends it
+				t.Errorf("%v: %s is a function: give the event a name, and the answer a value",
+					fset.Position(event.Pos()), path)
+			}
+		case *types.Struct:
+			for f := range u.Fields() {
+				find(f.Type(), path+"."+f.Name())
+			}
+		case interface{ Elem() types.Type }:
+			if _, ok := u.(*types.Pointer); !ok { // what a pointer leads to is no part of the value
+				find(u.Elem(), path+"[]")
+			}
+		}
+	}
+	of := info.TypeOf(event)
+	find(of, types.TypeString(of, func(*types.Package) string { return "" }))
 }

@@ -74,22 +74,20 @@ func (r *runner) makeRoom() {
 	}
 }
 
-// sayHello returns what says hello to the child that is about to be started.
-func (r *runner) sayHello(h helloAsked) func() error {
+// sayHello begins to say hello to the child that is about to be started.
+func (r *runner) sayHello(h helloAsked) (a helloAnswer) {
 	if r.swap != h.sw || r.state.Child.Aborted != "" {
-		return func() error { return errNotStarted }
+		a.err = errNotStarted
+		return a
 	}
 	h.sw.link = h.near
-	said, err := h.near.Begin(message{
+	a.hello, a.err = h.near.Begin(message{
 		Kind: kindHello, Protocol: r.cfg.speaks(), Generation: h.sw.generation, PID: r.os.pid, Dir: r.os.dir(),
 		Held: r.set.Held(), Score: process.Score(),
 		Pulled: r.health.Pulled(), Ports: []string{r.cfg.HeartbeatAddress, r.cfg.AgentAddress},
 		TicketKeys: r.tickets.Export(), Holders: r.others.allHolders(), Strange: h.strange,
 	})
-	if err != nil {
-		return func() error { return err }
-	}
-	return said
+	return a
 }
 
 // childSpeaks is told what the child speaks. It says so once.
@@ -157,10 +155,10 @@ func (r *runner) promote(e machine.Promote) {
 	for _, f := range given.Files() {
 		states = append(states, f)
 	}
-	sent, err := sw.link.Begin(m, states...)
+	turn, err := sw.link.Begin(m, states...)
 	go func() {
 		if err == nil {
-			err = sent()
+			err = turn.Send()
 		}
 		told := machine.Child{Attempt: sw.attempt, Event: lifecycle.Promoted}
 		if err != nil {

@@ -53,13 +53,17 @@ type swap struct {
 
 // Events of a swap, for the goroutine that owns the state.
 type (
-	// helloAsked asks for hello to be said over a link. The answer does so, or says that the child is not wanted any
-	// more.
+	// helloAsked asks for hello to be said over a link. The answer has its place there, or says that the child is not
+	// wanted any more.
 	helloAsked struct {
 		sw      *swap
 		near    *link.Link
 		strange []string // see Files.Strange
-		reply   chan func() error
+		reply   chan helloAnswer
+	}
+	helloAnswer struct {
+		hello link.Turn
+		err   error
 	}
 	childStarted struct {
 		sw    *swap
@@ -127,9 +131,12 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 		return err
 	}
 	defer far.Close()
-	hello := helloAsked{sw, near, sys.strange(), make(chan func() error, 1)}
-	if err = errNotStarted; in.post(hello) {
-		err = (<-hello.reply)() // this process may be killed the moment after the start
+	asked, answer := helloAsked{sw, near, sys.strange(), make(chan helloAnswer, 1)}, helloAnswer{err: errNotStarted}
+	if in.post(asked) {
+		answer = <-asked.reply
+	}
+	if err = answer.err; err == nil {
+		err = answer.hello.Send() // this process may be killed the moment after the start
 	}
 	var c child
 	if err == nil {

@@ -20,9 +20,11 @@ func TestHelloIsSaidBeforeTheStart(t *testing.T) {
 	sw := newSwap(3, 1, nil)
 	s, _ := alone(t, machine.Ready, func(r *runner) { r.swap = sw })
 	defer s.endTest()
-	h := helloAsked{sw, near, nil, make(chan func() error, 1)}
+	h := helloAsked{sw, near, nil, make(chan helloAnswer, 1)}
 	s.run.post(h)
-	if err := (<-h.reply)(); err != nil {
+	if answer := <-h.reply; answer.err != nil {
+		t.Error(answer.err)
+	} else if err := answer.hello.Send(); err != nil {
 		t.Error(err)
 	}
 	_ = near.Close()

@@ -18,6 +18,11 @@ var ErrPaused = errors.New("link: paused")
 // Link does nothing.
 type Link struct{}
 
+// Turn is nobody's.
+type Turn struct{}
+
+func (Turn) Send() error { return errors.ErrUnsupported }
+
 func Pair() (*Link, *os.File, error)                { return nil, nil, errors.ErrUnsupported }
 func Conn() (net.Conn, *os.File, error)             { return nil, nil, errors.ErrUnsupported }
 func Open(*os.File) (*Link, error)                  { return nil, errors.ErrUnsupported }
@@ -30,8 +35,8 @@ func (*Link) Receive(any) ([]*os.File, error)       { return nil, errors.ErrUnsu
 func (*Link) ReceiveFDs(any) ([]int, error)         { return nil, errors.ErrUnsupported }
 func Files([]int) []*os.File                        { return nil }
 func (*Link) Hung() bool                            { return true }
-func (*Link) Begin(any, ...syscall.Conn) (func() error, error) {
-	return nil, errors.ErrUnsupported
+func (*Link) Begin(any, ...syscall.Conn) (Turn, error) {
+	return Turn{}, errors.ErrUnsupported
 }
 func (*Link) Insist(any) error { return errors.ErrUnsupported }
 func (*Link) Lodge(any, ...syscall.Conn) (<-chan error, func() bool, error) {

@@ -84,31 +84,38 @@ func newParcel(msg any, files []syscall.Conn) (*parcel, error) {
 // kernel's hands. A peer that doesn't read for Patience is an error. After an error nothing of msg
 // has arrived as far as the receiver is concerned.
 func (l *Link) Send(msg any, files ...syscall.Conn) error {
-	wait, err := l.Begin(msg, files...)
+	turn, err := l.Begin(msg, files...)
 	if err != nil {
 		return err
 	}
-	return wait()
+	return turn.Send()
 }
 
-// Begin takes the place in the order that Send has, without waiting; the function returned does the rest.
-func (l *Link) Begin(msg any, files ...syscall.Conn) (wait func() error, err error) {
+// Turn is a message's place in the order of those that are sent. Its Send must be called.
+type Turn struct {
+	out  *outbox
+	f    *parcel
+	mine bool
+}
+
+// Begin takes the place in the order that Send has, without waiting; Turn.Send does the rest.
+func (l *Link) Begin(msg any, files ...syscall.Conn) (Turn, error) {
 	f, err := newParcel(msg, files)
 	if err != nil {
-		return nil, err
+		return Turn{}, err
 	}
 	f.by = time.Now().Add(Patience)
 	mine, err := l.out.queue(f)
-	if err != nil {
-		return nil, err
+	return Turn{&l.out, f, mine}, err
+}
+
+// Send is Link.Send for the message of Begin, which has returned no error.
+func (t Turn) Send() error {
+	if t.mine {
+		t.f.sent <- t.out.write(t.f)
+		t.out.next()
 	}
-	return func() error {
-		if mine {
-			f.sent <- l.out.write(f)
-			l.out.next()
-		}
-		return l.out.await(f)
-	}, nil
+	return t.out.await(t.f)
 }
 
 func (o *outbox) await(f *parcel) error {
