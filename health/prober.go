@@ -8,7 +8,7 @@ import (
 
 // Prober is one line of the ledger, for people and dashboards.
 type Prober struct {
-	Kind      string        `json:"kind"`           // "ping" (also of Probed), "agent", "heartbeat" or "watch" (of Watched)
+	Kind      string        `json:"kind"`           // "ping" (or by Probed), "agent", "heartbeat", "watch" (by Watched)
 	Host      string        `json:"host"`           // "unix" for all unix sockets; "" for a heartbeat never seen
 	UserAgent string        `json:"user_agent"`     // as the prober says; "": it says none
 	Form      string        `json:"form,omitempty"` // method, version, Host, sum of header names
