@@ -361,3 +361,49 @@ func TestFinishedInPieces(t *testing.T) {
 	exchange(t, c, s, 50_000)
 	exchange(t, c, move(t, s), 50_000)
 }
+
+// corked holds back what is written behind the first flight.
+type corked struct {
+	net.Conn
+	flights int
+	held    bytes.Buffer
+}
+
+func (c *corked) Write(p []byte) (int, error) {
+	if c.flights++; c.flights == 1 {
+		return c.Conn.Write(p)
+	}
+	return c.held.Write(p)
+}
+
+// A client may send data in one segment with its Finished. They are counted as what is behind the handshake, since
+// crypto/tls is handed out no byte beyond the record for which it asks.
+func TestDataBehindTheFinished(t *testing.T) {
+	for _, k := range kinds[:2] {
+		t.Run(k.String(), func(t *testing.T) {
+			client, server := k.client(), k.server()
+			c, s := shake(t, client, server)
+			exchange(t, c, s, 1) // by which a client of TLS 1.3 gets its ticket: in TLS 1.2 its Finished is last then
+			near, far := pair(t)
+			cork := &corked{Conn: near}
+			c, s = tls.Client(cork, client), Server(far, server)
+			done := make(chan error, 1)
+			go func() { done <- s.Handshake() }()
+			if err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			must[int](t)(c.Write([]byte("data")))
+			must[int64](t)(cork.held.WriteTo(near))
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			must[int](t)(io.ReadFull(s, make([]byte, 4)))
+			m := move(t, s)
+			must[int](t)(m.Write([]byte("data")))
+			must[int](t)(io.ReadFull(c, make([]byte, 4)))
+			must[int](t)(c.Write([]byte("more")))
+			must[int64](t)(cork.held.WriteTo(near))
+			must[int](t)(io.ReadFull(m, make([]byte, 4)))
+		})
+	}
+}
