@@ -45,7 +45,7 @@ func TestClient(t *testing.T) {
 	want("Pull", c.Pull(ctx), drain.Pulled, 1)
 	want("Restore", c.Restore(ctx), drain.Ready, 1)
 	want("Swap", c.Swap(ctx), drain.Ready, 2)
-	s.replace(func(path string) error { return os.WriteFile(path, []byte("no program"), 0o755) })
+	s.replace(write("no program", 0o755))
 	if err := c.Swap(ctx); !errors.Is(err, drain.ErrSwapFailed) || errors.As(err, new(*drain.RefusedError)) {
 		t.Errorf("Swap to no program: %v", err)
 	}

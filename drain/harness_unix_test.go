@@ -199,10 +199,15 @@ func linkOrCopy(from, to string) error {
 	if err != nil {
 		return err
 	}
-	// A child that has it open for writing, if only for a moment, would make it "text file busy".
+	return writeProgram(to, text, 0o755)
+}
+
+// writeProgram writes a file that may be run. A child that has it open for writing, if only for a moment, would make it
+// "text file busy".
+func writeProgram(path string, text []byte, mode os.FileMode) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return os.WriteFile(to, text, 0o755)
+	return os.WriteFile(path, text, mode)
 }
 
 // replace puts what create makes in the place of the binary, by rename.

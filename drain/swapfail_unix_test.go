@@ -54,7 +54,7 @@ func (s *service) wantFailed(l *load, mark int, before record, reason string) {
 
 func write(text string, mode os.FileMode) func(string) error {
 	return func(path string) error {
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		if err := writeProgram(path, []byte(text), mode); err != nil {
 			return err
 		}
 		return os.Chmod(path, mode) // whatever the umask is
@@ -81,7 +81,7 @@ func foreign(path string) error {
 	} else {
 		clear(head[:16])
 	}
-	return os.WriteFile(path, head, 0o755)
+	return writeProgram(path, head, 0o755)
 }
 
 func TestSwapToABadFileFailsAndLosesNothing(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Whatever is called in whatever order returns; only the first Leave leaves; and in the end all that was opened is closed.
+// Whatever is called in whatever order returns. Only the first Leave leaves. In the end all that was opened is closed.
 func TestMethodsInAnyOrder(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 2))
 	for range 300 {

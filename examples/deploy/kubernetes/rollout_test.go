@@ -157,7 +157,7 @@ func (c *cluster) halts() (pod corev1.Pod) {
 	return pod
 }
 
-// restarts: its readiness probe takes the pod out of the Service, and its liveness probe has the kubelet start it again.
+// restarts: the readiness probe takes the pod out of the Service. The liveness probe has the kubelet start it again.
 func (c *cluster) restarts(pod corev1.Pod) {
 	c.t.Helper()
 	flow.Eventually(c.t, pod.Name+" is started again", func() bool {

@@ -171,7 +171,8 @@ func TestAnOperatorsDay(t *testing.T) {
 			browser.Eval[bool](p, `(() => { window.jumps = 0; new PerformanceObserver(l => l.getEntries().forEach(e => {
 				if (!e.hadRecentInput) jumps += e.value })).observe({type: "layout-shift"}); return true })()`)
 			browser.Eval[bool](p, `(() => { window.waited = [];
-				new MutationObserver(() => waited.push(waits.textContent)).observe(waits, {childList: true, characterData: true, subtree: true}); return true })()`)
+				new MutationObserver(() => waited.push(waits.textContent)).observe(waits,
+					{childList: true, characterData: true, subtree: true}); return true })()`)
 			ground := browser.Eval[string](p, "getComputedStyle(document.body).backgroundColor")
 			if (ground == "rgb(16, 19, 23)") != v.Dark {
 				t.Errorf("dark is %v, and the page's ground %s", v.Dark, ground)
