@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,6 +63,50 @@ func TestWireInArchitecture(t *testing.T) {
 	if version := fmt.Sprintf("Version %d is spoken", spoken.Version); !strings.Contains(architecture(t), version) {
 		t.Errorf("ARCHITECTURE.md does not say %q", version)
 	}
+}
+
+// TestSwapInArchitecture: the timeline of a swap has the kinds of messages that a swap takes, and no others, and the
+// verbs of a part are those of parts.go.
+func TestSwapInArchitecture(t *testing.T) {
+	t.Parallel()
+	_, text, _ := strings.Cut(architecture(t), "\n## A swap\n")
+	_, text, _ = strings.Cut(text, "```\n")
+	text, _, found := strings.Cut(text, "\n```")
+	if !found {
+		t.Fatal("ARCHITECTURE.md, A swap has no timeline")
+	}
+	kinds := wireConstants(t, "kind")
+	for line := range strings.Lines(text) { // what its arrow carries
+		for _, arrow := range []string{" ─", "◀─"} {
+			before, after, drawn := strings.Cut(line, arrow)
+			label := strings.TrimSpace(before)
+			if arrow == "◀─" {
+				label = strings.TrimLeft(after, "─ ")
+			}
+			word, _, colon := strings.Cut(label, ":")
+			if !drawn || !colon || strings.Contains(before, "◀") {
+				continue
+			}
+			if word != "ready" && word != "Promoting" && !slices.Contains(kinds, word) { // tableflip's pipe; a phase
+				t.Errorf("ARCHITECTURE.md, A swap: %q is no kind of message", word)
+			}
+		}
+	}
+	for _, kind := range kinds {
+		// Steps of a swap that fails, or with another version, and what comes between two steps.
+		elsewhere := slices.Contains([]string{"failed", "conns", "adopt", "stop", "forward", "hurry"}, kind)
+		if elsewhere == regexp.MustCompile(`\b`+kind+`\b`).MatchString(text) {
+			t.Errorf("ARCHITECTURE.md, A swap: %q is to be in the timeline: %v", kind, !elsewhere)
+		}
+	}
+	var verbs, rows []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[part]()) {
+		verbs = append(verbs, f.Name)
+	}
+	for _, cells := range rowsOf(t, "What exactly one generation owns") {
+		rows = append(rows, cells[0])
+	}
+	sameNames(t, "ARCHITECTURE.md, What exactly one generation owns", rows, verbs)
 }
 
 // wireConstants are the constants of that type.
