@@ -112,5 +112,6 @@ OLDEST = go1.25.4 go1.27.2
 oldest: $(OLDEST) ## what depends on net/http and crypto/tls, with the oldest Go and the newest
 
 $(OLDEST):
-	GOTOOLCHAIN=$@ $(GO) test -count=1 ./listener ./health
+	GOTOOLCHAIN=$@ $(GO) test -count=1 ./listener ./health ./listener/internal/quirks ./listener/internal/tlsmove \
+		./drain/internal/tlsconf
 	GOTOOLCHAIN=$@ $(GO) test -count=1 -run 'TenSwaps|TLS|Sessions|HandOver|TwoVersions|Jobs' ./drain
