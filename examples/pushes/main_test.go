@@ -109,7 +109,6 @@ func setting(t *testing.T, name string, number int) int {
 
 // TestPushesAreThere: what was acknowledged is there after swaps and a stop, once each.
 func TestPushesAreThere(t *testing.T) {
-	t.Parallel()
 	b := newBed(t)
 	c := newCrowd(b, 64)
 	var waits []time.Duration
@@ -135,7 +134,6 @@ func TestPushesAreThere(t *testing.T) {
 
 // TestLargeState: a swap carries any size. For the figures of README.md BATON_STATE is 200.
 func TestLargeState(t *testing.T) {
-	t.Parallel()
 	b := newBed(t)
 	const size = 1 << 20
 	for i := range setting(t, "BATON_STATE", 4) {
