@@ -41,7 +41,7 @@ func (s *service) dialAt(address string, secure bool) (*client, error) {
 		_, _ = io.WriteString(nc, proxyHeader) // an error comes again
 	}
 	if secure {
-		nc = tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+		nc = tls.Client(nc, unchecked())
 	}
 	return &client{Conn: nc, r: bufio.NewReader(nc)}, nil
 }

@@ -43,7 +43,7 @@ func (s *service) stuck(secure string) (words [][]string) {
 	}
 	send("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")
 	send("PUT " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
-	h2 := newH2Client(s, secure)
+	h2 := newHTTP2Client(s, secure, unchecked())
 	for _, method := range []string{"GET", "DELETE"} {
 		req := have(http.NewRequest(method, h2.url+target, nil))(s)
 		go func() {

@@ -131,7 +131,7 @@ func TestSessionsThatComeBackAtOnceMeetTheNextGeneration(t *testing.T) {
 		var all sync.WaitGroup
 		for range sessions {
 			all.Go(func() {
-				client := newH2Client(t, s.address())
+				client := newHTTP2Client(t, s.address(), unchecked())
 				if !c.http2 {
 					client.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: trusting(0)}
 				}

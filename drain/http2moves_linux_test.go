@@ -2,51 +2,14 @@ package drain_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// http2Client is one whose requests net/http can't repeat.
-type http2Client struct {
-	*http.Client
-	dials atomic.Int32
-	url   string
-}
-
-func (s *service) http2Client(config *tls.Config) *http2Client {
-	c := &http2Client{url: "https://" + s.address()}
-	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: config,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c.dials.Add(1)
-			return new(net.Dialer).DialContext(ctx, network, address)
-		}}
-	s.Cleanup(tr.CloseIdleConnections)
-	c.Client = &http.Client{Transport: tr, Timeout: 2 * hung}
-	return c
-}
-
-// ask wants an answer over HTTP/2 that has the body.
-func (c *http2Client) ask(body string) error {
-	resp, err := c.Post(c.url+"/echo", "text/plain", io.MultiReader(strings.NewReader(body)))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err == nil && (resp.ProtoMajor != 2 || string(got) != body) {
-		err = fmt.Errorf("%s %d, %d bytes, want %d", resp.Proto, resp.StatusCode, len(got), len(body))
-	}
-	return err
-}
 
 // Clients of HTTP/2 over TLS keep their connections over ten swaps, whatever their think time is, to
 // the next generation and back to one of before.
@@ -58,7 +21,7 @@ func TestHTTP2OverTLSMoves(t *testing.T) {
 	var asked atomic.Int64
 	var running sync.WaitGroup
 	for i := range clients {
-		c := s.http2Client(trusting(tls.VersionTLS12 + uint16(i%2)))
+		c := newHTTP2Client(s, s.address(), trusting(tls.VersionTLS12+uint16(i%2)))
 		all = append(all, c)
 		must(t, c.ask("first"))
 		running.Go(func() {
@@ -93,7 +56,7 @@ func TestHTTP2OverTLSMoves(t *testing.T) {
 // With Config.KeepTLS, connections of HTTP/2 over TLS are told to leave, and nothing is lost.
 func TestHTTP2OverTLSStaysWithKeepTLS(t *testing.T) {
 	s := start(t, tlsPlan(t, plan{KeepTLS: true}))
-	c := s.http2Client(trusting(0))
+	c := newHTTP2Client(s, s.address(), trusting(0))
 	must(t, c.ask("a"))
 	old := s.main().PID
 	s.swap()
@@ -110,7 +73,7 @@ func TestHTTP2OverTLSStaysWithKeepTLS(t *testing.T) {
 func (s *service) withSecrets(version uint16, log *bytes.Buffer) *http2Client {
 	config := trusting(version)
 	config.KeyLogWriter = log
-	c := s.http2Client(config)
+	c := newHTTP2Client(s, s.address(), config)
 	must(s, c.ask("hello"))
 	return c
 }

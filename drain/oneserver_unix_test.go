@@ -4,14 +4,12 @@ package drain_test
 
 import (
 	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,31 +41,6 @@ func pair(t testing.TB) (cert, key string) {
 	return filepath.Clean(p.Cert), filepath.Clean(p.Key)
 }
 
-// h2Client is a client of HTTP/2 alone. It sends a request again only where the server has not looked at it.
-type h2Client struct {
-	*http.Client
-	url string
-}
-
-func newH2Client(t testing.TB, address string) *h2Client {
-	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &h2Client{&http.Client{Transport: transport, Timeout: 2 * hung}, "https://" + address}
-}
-
-func (c *h2Client) post(path, body string) error {
-	resp, err := c.Post(c.url+path, "text/plain", strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
-	if err == nil && (string(got) != body || resp.ProtoMajor != 2) {
-		err = fmt.Errorf("%s %d %q", resp.Proto, resp.StatusCode, got)
-	}
-	return err
-}
-
 // Net/http lets one server have several listeners, and so does the service: through swaps and a stop nobody
 // loses anything, clients without TLS keep their connections, and each connection and each request counts once.
 func TestOneServerOnSeveralListeners(t *testing.T) {
@@ -84,7 +57,7 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 		if tlsFirst {
 			plain, secure = []string{one, two}, s.address()
 		}
-		h2 := newH2Client(t, secure)
+		h2 := newHTTP2Client(t, secure, unchecked())
 		s.wantCountedOnce(plain, secure, h2)
 		var loads []*load
 		for _, address := range plain {
@@ -128,7 +101,7 @@ func TestOneServerOnSeveralListeners(t *testing.T) {
 }
 
 // wantCountedOnce leaves nothing open but a connection of h2's.
-func (s *service) wantCountedOnce(plain []string, secure string, h2 *h2Client) {
+func (s *service) wantCountedOnce(plain []string, secure string, h2 *http2Client) {
 	s.Helper()
 	var open []*client
 	for i, address := range append(plain, secure) {
@@ -247,7 +220,7 @@ func TestOnShutdown(t *testing.T) {
 	eachOf(t, func(t *testing.T, stops bool) {
 		second, secure := freePort(t), freePort(t)
 		s := start(t, plan{OnShutdown: true, DrainTimeout: 2 * hung, Again: [][3]string{{second}, {secure, cert, key}}})
-		plain, h2 := &http.Client{Transport: new(http.Transport)}, newH2Client(t, secure)
+		plain, h2 := &http.Client{Transport: new(http.Transport)}, newHTTP2Client(t, secure, unchecked())
 		var byes []func()
 		for _, address := range []string{s.address(), second} {
 			byes = append(byes, stream(t, plain, "http://"+address))

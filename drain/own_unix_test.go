@@ -227,7 +227,7 @@ func (s *service) pushStreams(p *pushes, clients, streams int) (over func()) {
 	var all sync.WaitGroup
 	quit := make(chan struct{})
 	for i := range clients {
-		c := newH2Client(s, s.address())
+		c := newHTTP2Client(s, s.address(), unchecked())
 		for k := range streams {
 			all.Go(func() {
 				for n := 0; !isClosed(quit); n++ {

@@ -119,7 +119,8 @@ func (s *Set) trackedHandler(h http.Handler) http.Handler {
 			c.requestBegins(r)
 			defer c.requestEnds(r)
 		}
-		if d := s.leaving.Load(); c.endsWith(r) || d != nil && !d.goesOn(c, r) {
+		// Where c is nil, another process has the connection, and tells whether it goes on.
+		if d := s.leaving.Load(); c.endsWith(r) || d != nil && c != nil && !d.goesOn(c, r) {
 			w.Header().Set("Connection", "close")
 		}
 		if u := h2cUpgrade(w, r); u != nil {
@@ -230,7 +231,7 @@ func (c *conn) setAdoptedTimeouts(srv *http.Server) {
 
 // goesOn tells whether the client of c may send another request behind r.
 func (d *drainer) goesOn(c *conn, r *http.Request) bool {
-	return c != nil && (d.canHandOver(c) || c.http2.by.Load() != nil || d.hasPipelined(c, r))
+	return d.canHandOver(c) || c.http2.by.Load() != nil || d.hasPipelined(c, r)
 }
 
 // hasPipelined tells, while the server leaves, whether the client sent more requests behind r

@@ -474,6 +474,28 @@ const fields = `"\x00\x00\x00W\x00\x00\x00\x01` +
 	`\x01\x01m\x01t\x01h\x01p\x02\x04\x01\x01k\x02\x01v\x01w\x01\x01k\x02\x01v\x01w\n\x01\x01c\x01\x01` +
 	`\x01\x01t\x01k\x01d"`
 
+// Over HTTP/2 net/http makes a GOAWAY of a handler's "Connection: close", and other requests on the connection are lost.
+func TestNoAnswerEndsAConnectionOfHTTP2(t *testing.T) {
+	t.Parallel()
+	p := &Proxy{Listener: func(context.Context) string { return "" }, Failed: func(err error) { t.Error(err) }}
+	p.Dial = func() (net.Conn, error) {
+		near, far := socketpair(t)
+		accept(far, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Connection", "close")
+			rw.Header().Set("X", "y")
+		}), same)
+		return near, nil
+	}
+	for major, want := range map[int]string{1: "close", 2: ""} {
+		rec, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
+		r.ProtoMajor = major
+		p.ServeHTTP(rec, r)
+		if h := rec.Result().Header; h.Get("Connection") != want || h.Get("X") != "y" {
+			t.Errorf("HTTP/%d: %v", major, h)
+		}
+	}
+}
+
 // TestLeave: requests share a connection until the other process leaves; none that has been sent by then is lost, and
 // the next one goes elsewhere.
 func TestLeave(t *testing.T) {

@@ -159,6 +159,9 @@ func (o *near) setHeader(header http.Header) {
 	clear(h)
 	maps.Copy(h, o.own) // "Connection: close", or the client would never leave the old process
 	maps.Copy(h, header)
+	if o.r.ProtoMajor == 2 && o.own["Connection"] == nil {
+		delete(h, "Connection") // net/http would send a GOAWAY that loses requests; the listener ends the connection
+	}
 }
 
 // begins has the calls after which the client may have a part of the answer.
