@@ -35,6 +35,9 @@ func newAnswer(status int, body string, header ...string) answer {
 
 func (a *answer) write(w http.ResponseWriter, r *http.Request) error {
 	maps.Copy(w.Header(), a.header)
+	if r.ProtoMajor != 1 { // net/http would make a GOAWAY of it, which loses other requests on the connection
+		delete(w.Header(), "Connection")
+	}
 	w.WriteHeader(a.status)
 	if r.Method == http.MethodHead {
 		return nil
@@ -47,11 +50,9 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) error {
 // reading a body, before the answer or after it: the client may never send it, and what is being answered
 // holds up a stop.
 func accept(w http.ResponseWriter, r *http.Request) bool {
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 { // HTTP/2 resets the stream
 		w.Header().Set("Connection", "close")
-		if r.ProtoMajor == 1 { // HTTP/2 resets the stream
-			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
-		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 	}
 	if IsProbe(r.Method) {
 		return true

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/baton-go/baton/health/internal/ledger"
@@ -109,6 +110,42 @@ func TestAnswersByteForByte(t *testing.T) {
 				t.Errorf("restored:\n%q, want\n%q", got, tc.ready)
 			}
 		})
+	}
+}
+
+// Over HTTP/2 net/http makes a GOAWAY of "Connection: close": what else the client has sent would be lost.
+func TestNoAnswerEndsAConnectionOfHTTP2(t *testing.T) {
+	s := newState(t, Config{})
+	s.Pull()
+	srv := httptest.NewUnstartedServer(s)
+	srv.EnableHTTP2 = true
+	var conns atomic.Int32
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	for i := range 20 {
+		r, err := http.NewRequest(http.MethodGet, srv.URL, nil)
+		if i%2 == 1 {
+			r, err = http.NewRequest(http.MethodOptions, srv.URL, strings.NewReader("with a body"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := srv.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if resp.Body.Close(); err != nil || resp.StatusCode != 501 || resp.ProtoMajor != 2 || len(body) == 0 {
+			t.Errorf("%s %s, %q, %v", resp.Proto, resp.Status, body, err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections; want 1", n)
 	}
 }
 

@@ -9,11 +9,11 @@ import (
 )
 
 // ServeHTTP answers a probe: 200 and {"code":0,"message":"success"}, or, where Config.Healthy fails, the reason.
-// While pulled it answers Config.Status and {"code":-1,"message":Config.Message} with Connection: close, so that
-// a prober with a kept-alive connection does not go on hearing this process. GET, HEAD and OPTIONS are probes.
-// Other methods are answered 405 and leave no trace in the ledger, and neither do requests whose RemoteAddr is
-// "pipe": over a [net.Pipe] the service probes itself. The answer does not wait for a body, and closes the
-// connection of a request that has one.
+// While pulled it answers Config.Status and {"code":-1,"message":Config.Message}. Over HTTP/1 it adds Connection:
+// close, so that a prober with a kept-alive connection does not go on hearing this process. An HTTP/2 connection
+// stays open: other requests share it. GET, HEAD and OPTIONS are probes. Other methods are answered 405 and leave no
+// trace in the ledger, and neither do requests whose RemoteAddr is "pipe": over a [net.Pipe] the service probes
+// itself. The answer does not wait for a body, and closes the HTTP/1 connection of a request that has one.
 func (s *State) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !accept(w, r) {
 		return
