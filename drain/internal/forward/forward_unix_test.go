@@ -474,7 +474,7 @@ const fields = `"\x00\x00\x00W\x00\x00\x00\x01` +
 	`\x01\x01m\x01t\x01h\x01p\x02\x04\x01\x01k\x02\x01v\x01w\x01\x01k\x02\x01v\x01w\n\x01\x01c\x01\x01` +
 	`\x01\x01t\x01k\x01d"`
 
-// Over HTTP/2 net/http makes a GOAWAY of a handler's "Connection: close", and other requests on the connection are lost.
+// Over HTTP/2 net/http makes a GOAWAY of a handler's "Connection: close", which loses other requests on the connection.
 func TestNoAnswerEndsAConnectionOfHTTP2(t *testing.T) {
 	t.Parallel()
 	p := &Proxy{Listener: func(context.Context) string { return "" }, Failed: func(err error) { t.Error(err) }}
