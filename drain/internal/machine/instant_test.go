@@ -2,8 +2,11 @@ package machine
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/drain/internal/lifecycle"
 )
 
 // A pull and a swap, or a restore, in the same instant may be delivered in any order: the pull holds. An
@@ -58,6 +61,27 @@ func TestSignalThatEndsTheContextToo(t *testing.T) {
 		}
 		if s, _ = s.Step(Signaled{Verb: Stop, Signal: os.Interrupt, At: term.At}, term.At); !s.Cutting {
 			t.Errorf("%s, and another: %+v", name, s)
+		}
+	}
+}
+
+// A second signal to stop waits for what the owners have released. It waits for nothing where they could not release.
+func TestASecondSignalWaitsForWhatIsReleased(t *testing.T) {
+	t.Parallel()
+	begun := []Event{RunCalled{Owns: true}, ReadyReturned{}, Prepared{}, Acquired{}, signal(Swap), childHas(lifecycle.ChildReady)}
+	for name, c := range map[string]struct {
+		then []Event
+		cuts bool
+	}{
+		"released":      {[]Event{childHas(lifecycle.Announced), childHas(lifecycle.ChildGone)}, false},
+		"can't release": {[]Event{NotReleased{1, "why"}}, true},
+	} {
+		s := New(Setting{}, t0)
+		for _, e := range slices.Concat(begun, c.then, []Event{signal(Stop), signal(Stop)}) {
+			s, _ = s.Step(e, t0)
+		}
+		if s.Cutting != c.cuts || s.Child.Hasty == c.cuts {
+			t.Errorf("%s: %+v", name, s)
 		}
 	}
 }
