@@ -80,7 +80,7 @@ func (s *site) killed(v2, v3 string) {
 		"release", "app_file", v3)
 	flow.WriteFile(t, dir, "opened", "")
 	first.eventually("b does not serve", func() bool { _, up := s.whoami("b"); return !up })
-	_ = syscall.Kill(flow.Child(first.Cmd.Process.Pid), syscall.SIGKILL)
+	_ = syscall.Kill(first.Cmd.Process.Pid, syscall.SIGKILL)
 	first.ends(-1, "")
 
 	s.play(2, "was interrupted … do=release or do=rollback puts it right", "status")

@@ -93,11 +93,9 @@ join() { # name in the LAN, its namespace
 	ip -n "$NET-lan" link set dev "$1" master br0 up
 }
 
-in_net() { ip netns exec "$NET-client" "$@"; }
-
 run() {
 	export ANSIBLE_SSH_ARGS="-F $TRY/ssh_config"
-	in_net "$@"
+	exec ip netns exec "$NET-client" "$@"
 }
 
 down() {
