@@ -3,14 +3,20 @@
 (() => {
   const $ = id => document.getElementById(id);
   const ACTIONS = {
-    swap: ["Swap", "Swap the binary?", "The binary at the path of this one is started, checks itself and takes over, with the open connections. If it fails, this generation serves on.", "Swap"],
-    pull: ["Pull", "Pull this node?", "Probers are told to take the node out of the balancer. All else is served as before, until it is restored.", "Pull"],
+    swap: ["Swap", "Swap the binary?", "The binary at the path of this one is started, checks itself and takes over, " +
+      "with the open connections. If it fails, this generation serves on.", "Swap"],
+    pull: ["Pull", "Pull this node?", "Probers are told to take the node out of the balancer. " +
+      "All else is served as before, until it is restored.", "Pull"],
     restore: ["Restore", "Put this node back?", "Probers are told that the node takes requests again.", "Restore"],
-    stop: ["Stop", "Stop this service?", "Probers are told to take the node out, what is open is finished, and the process ends. It can't be started again from here.", "Stop"],
+    stop: ["Stop", "Stop this service?", "Probers are told to take the node out, what is open is finished, " +
+      "and the process ends. It can't be started again from here.", "Stop"],
   };
-  const KINDS = [["new", "new"], ["idle", "at rest"], ["active", "in a request"], ["hijacked", "hijacked"], ["http2", "HTTP/2"], ["other", "other"]];
-  const LEDGER = [["lost", "Requests, perhaps lost"], ["cut_off", "Cut off"], ["part", "Unfinished by their clients"], ["junk", "No request"],
-    ["adopted", "Taken over from others"], ["moved", "Handed over to others"], ["aged", "Told to end for their age"], ["aside", "Requests of probers, operators"], ["log_dropped", "Log lines dropped"]];
+  const KINDS = [["new", "new"], ["idle", "at rest"], ["active", "in a request"], ["hijacked", "hijacked"],
+    ["http2", "HTTP/2"], ["other", "other"]];
+  const LEDGER = [["lost", "Requests, perhaps lost"], ["cut_off", "Cut off"], ["part", "Unfinished by their clients"],
+    ["junk", "No request"], ["adopted", "Taken over from others"], ["moved", "Handed over to others"],
+    ["aged", "Told to end for their age"], ["aside", "Requests of probers, operators"],
+    ["log_dropped", "Log lines dropped"]];
   const SPANS = [["auto", 0], ["10 min", 600e3], ["1 h", 3600e3], ["1 d", 864e5], ["all", Infinity]];
   const MOST = 100; // rows of a table
 
@@ -25,7 +31,8 @@
     return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
   };
   const took = ms => ms < 10e3 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : ago(ms);
-  const short = ms => ms < 60e3 ? ago(ms) : ms < 3600e3 ? `${Math.floor(ms / 60e3)} min` : ms < 864e5 ? `${Math.floor(ms / 3600e3)} h` : `${Math.floor(ms / 864e5)} d`;
+  const short = ms => ms < 60e3 ? ago(ms) : ms < 3600e3 ? `${Math.floor(ms / 60e3)} min`
+    : ms < 864e5 ? `${Math.floor(ms / 3600e3)} h` : `${Math.floor(ms / 864e5)} d`;
   const clock = (ms, now = ms) => {
     const t = new Date(ms), day = now - ms > 72e6 ? t.toLocaleDateString("sv-SE").slice(5) + " " : "";
     return day + t.toLocaleTimeString("sv-SE");
@@ -33,7 +40,9 @@
 
   // set leaves what is so already, so that a selection and the focus stay.
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  const attr = (node, name, value) => { if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value); };
+  const attr = (node, name, value) => {
+    if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+  };
   const make = (tag, cls, text) => {
     const node = document.createElement(tag);
     if (cls) node.className = cls;
@@ -51,7 +60,8 @@
     return node.children;
   };
 
-  let token = "", busy = false, misses = 0, running = false, timer = 0, pending = null, span = "auto", names = new Set(), last = null;
+  let token = "", busy = false, misses = 0, running = false, timer = 0, pending = null, span = "auto";
+  let names = new Set(), last = null;
   let samples = []; // [ms, requests]
 
   const say = (text, bad) => { set($("said"), text); $("said").className = bad ? "said bad" : "said"; };
@@ -82,14 +92,17 @@
     set($("rate"), now > from[0] ? number(Math.max(0, Math.round((n - from[1]) / (now - from[0]) * 1000))) : "–");
     const rates = [];
     for (let i = 1; i < samples.length; i++) {
-      rates.push([samples[i][0], Math.max(0, (samples[i][1] - samples[i - 1][1]) / Math.max(1, samples[i][0] - samples[i - 1][0]))]);
+      const [[from, before], [to, after]] = [samples[i - 1], samples[i]];
+      rates.push([to, Math.max(0, (after - before) / Math.max(1, to - from))]);
     }
     const top = Math.max(...rates.map(r => r[1]), 1e-9);
-    attr($("spark").firstElementChild, "points", rates.map(r => `${(120 - (now - r[0]) / 500).toFixed(1)},${(23 - r[1] / top * 22).toFixed(1)}`).join(" "));
+    attr($("spark").firstElementChild, "points", rates.map(r =>
+      `${(120 - (now - r[0]) / 500).toFixed(1)},${(23 - r[1] / top * 22).toFixed(1)}`).join(" "));
 
     const here = open(st.open), there = older.reduce((sum, p) => sum + open(p.open), 0);
     set($("open"), number(here + there));
-    set($("openIn"), older.length ? `${number(there)} in ${many(older.length, "older generation")}` : "in one generation");
+    set($("openIn"), !older.length ? "in one generation"
+      : `${number(there)} in ${many(older.length, "older generation")}`);
     set($("lost"), number(st.total.lost));
     $("lost").classList.toggle("bad", st.total.lost > 0);
     set($("lostOf"), `${number(st.total.cut_off)} cut off`);
@@ -101,7 +114,8 @@
 
   function waits(st, now) {
     const w = st.waits, until = time(w && w.until);
-    set($("waits"), !w ? "nothing" : `${w.for}: for ${ago(now - time(w.since))}` + (until ? `, at most ${ago(until - now)} more` : ""));
+    set($("waits"), !w ? "nothing"
+      : `${w.for}: for ${ago(now - time(w.since))}` + (until ? `, at most ${ago(until - now)} more` : ""));
     $("waitBar").classList.toggle("none", !until);
     if (until) $("waitBar").value = Math.min(1, (now - time(w.since)) / (until - time(w.since)));
     const tasks = new Map();
@@ -110,9 +124,11 @@
     if (tasks.size > MOST) names.push(`and ${number(tasks.size - MOST)} more`);
     const work = names.length ? [`Work of this generation: ${names.join(", ")}`] : [];
     for (const p of st.older || []) {
-      work.push(`Generation ${p.generation}: ${many(open(p.open), "connection")}` + (p.tasks ? `, ${many(p.tasks, "task")}` : "") +
+      work.push(`Generation ${p.generation}: ${many(open(p.open), "connection")}` +
+        (p.tasks ? `, ${many(p.tasks, "task")}` : "") +
         (p.leads && p.leads.length ? `, leads ${p.leads.join(", ")}` : "") + (p.hurried ? ", in a hurry" : "") +
-        (p.phase === "stopped" ? ", has finished, and its process is to exit" : p.deadline ? `, cut off in ${ago(time(p.deadline) - now)}` : ""));
+        (p.phase === "stopped" ? ", has finished, and its process is to exit"
+          : p.deadline ? `, cut off in ${ago(time(p.deadline) - now)}` : ""));
     }
     fill($("work"), "li", work, set);
   }
@@ -120,16 +136,20 @@
   function timeline(st, now) {
     const all = st.history || [], did = all.filter(r => !r.error), older = st.older || [];
     const rows = did.map((r, i) => {
-      const next = did[i + 1], alive = older.find(p => p.generation === r.generation), self = r.generation === st.generation;
+      const next = did[i + 1], self = r.generation === st.generation;
+      const alive = older.find(p => p.generation === r.generation);
       const over = next ? time(next.at) : self && st.phase === "draining" ? time(st.since) : 0;
       const end = time(r.gone) || (alive || self ? now : over);
-      return { n: r.generation, version: r.version, from: time(r.at), over, end, pid: alive ? alive.pid : self ? st.pid : 0,
-        state: self ? (over ? "drains" : "main") : alive ? `drains, ${number(open(alive.open))} open` : r.gone && over ? `drained ${took(end - over)}` : "gone",
+      return { n: r.generation, version: r.version, from: time(r.at), over, end,
+        pid: alive ? alive.pid : self ? st.pid : 0,
+        state: self ? (over ? "drains" : "main") : alive ? `drains, ${number(open(alive.open))} open`
+          : r.gone && over ? `drained ${took(end - over)}` : "gone",
         fails: all.filter(f => f.error && time(f.at) >= time(r.at) && !(next && time(f.at) >= time(next.at))) };
     });
     for (const p of older) { // of before the history
       if (!did.some(r => r.generation === p.generation)) {
-        rows.unshift({ n: p.generation, from: time(p.since) || now, over: time(p.since) || now, end: now, state: `drains, ${number(open(p.open))} open`, fails: [] });
+        rows.unshift({ n: p.generation, from: time(p.since) || now, over: time(p.since) || now, end: now,
+          state: `drains, ${number(open(p.open))} open`, fails: [] });
       }
     }
     const first = rows.length ? Math.min(...rows.map(r => r.from)) : now;
@@ -138,15 +158,18 @@
       const need = 1.02 * (now - (rows.length ? rows[Math.max(0, rows.length - 4)].from : now));
       wide = [30e3, 120e3, 300e3, 600e3, 3600e3, 6 * 3600e3, 864e5, 7 * 864e5].find(w => w >= need) || need;
     }
-    const t0 = Math.max(now - wide, span === "all" ? first : -Infinity), x = t => 100 * Math.min(1, Math.max(0, (t - t0) / Math.max(1, now - t0)));
+    const t0 = Math.max(now - wide, span === "all" ? first : -Infinity);
+    const x = t => 100 * Math.min(1, Math.max(0, (t - t0) / Math.max(1, now - t0)));
     fill($("timeline"), "li", rows.filter(r => r.end >= t0).reverse(), (li, r) => {
       const [label, track] = parts(li, ["div", "label"], ["div", "track"]);
       const [name, state] = parts(label, ["span"], ["small"]);
       set(name, r.version ? `${r.n} · ${r.version}` : `${r.n}`);
       set(state, r.state);
-      attr(li, "title", `generation ${r.n}${r.version ? " " + r.version : ""}${r.pid ? ", pid " + r.pid : ""}: ${r.state}`);
+      const version = r.version ? " " + r.version : "", pid = r.pid ? ", pid " + r.pid : "";
+      attr(li, "title", `generation ${r.n}${version}${pid}: ${r.state}`);
       attr(track, "aria-hidden", "true");
-      const bars = [["bar", r.from, r.over || r.end], ...(r.over && r.end > r.over ? [["bar drains", r.over, r.end]] : []),
+      const bars = [["bar", r.from, r.over || r.end],
+        ...(r.over && r.end > r.over ? [["bar drains", r.over, r.end]] : []),
         ...r.fails.filter(f => time(f.at) >= t0).map(f => ["fail", time(f.at), 0, f.error])];
       fill(track, "span", bars, (bar, [cls, from, to, why]) => {
         if (bar.className !== cls) bar.className = cls;
@@ -161,8 +184,13 @@
   }
 
   function connections(st) {
-    const columns = [[`${st.generation}`, st.open], ...(st.older || []).slice().reverse().map(p => [`${p.generation}`, p.open])];
-    fill($("connections").tHead, "tr", [0], tr => fill(tr, "th", ["generation", ...columns.map(c => c[0])], (th, text) => { attr(th, "scope", "col"); set(th, text); }));
+    const columns = [[`${st.generation}`, st.open],
+      ...(st.older || []).slice().reverse().map(p => [`${p.generation}`, p.open])];
+    const heading = (th, text) => {
+      attr(th, "scope", "col");
+      set(th, text);
+    };
+    fill($("connections").tHead, "tr", [0], tr => fill(tr, "th", ["generation", ...columns.map(c => c[0])], heading));
     fill($("connections").tBodies[0], "tr", [null, ...KINDS, ["", "all"]], (tr, row) => {
       const [th, ...tds] = parts(tr, ["th"], ...columns.map(() => ["td"]));
       if (!row) {
@@ -185,9 +213,11 @@
 
   function probers(st, now) {
     const all = st.probers || [], live = all.filter(p => p.live), noticed = live.filter(p => p.noticed).length;
-    set($("pull"), !st.pulled ? `Not pulled. A pull would wait for ${live.length ? many(live.length, "prober") : "nobody"}.`
+    const over = st.noticed && noticed < live.length ? ", and it is waited for no longer" : "";
+    set($("pull"), !st.pulled
+      ? `Not pulled. A pull would wait for ${live.length ? many(live.length, "prober") : "nobody"}.`
       : !live.length ? "Pulled. There is no prober to wait for."
-      : `Pulled: ${noticed} of ${many(live.length, "prober")} noticed${st.noticed && noticed < live.length ? ", and it is waited for no longer" : ""}.`);
+      : `Pulled: ${noticed} of ${many(live.length, "prober")} noticed${over}.`);
     fill($("probers").tBodies[0], "tr", all.slice(0, MOST), (tr, p) => {
       tr.className = p.live ? "" : "away";
       const [who, every, seen, notice] = parts(tr, ["td"], ["td"], ["td"], ["td"]);
@@ -207,7 +237,8 @@
       const before = all.slice(0, i).findLast(b => !b.error), version = r.version ? ` (${r.version})` : "";
       return [clock(time(r.at), now), r.error ? `✕ swap to generation ${r.generation}${version} failed` :
         r.generation === 1 ? `generation 1${version} began` : `generation ${r.generation}${version} took over` +
-        (gone(before) ? `; ${before.generation} gone after ${took(time(before.gone) - time(r.at))}` : ""), r.error || ""];
+        (gone(before) ? `; ${before.generation} gone after ${took(time(before.gone) - time(r.at))}` : ""),
+      r.error || ""];
     }).reverse(), (li, [at, what, why]) => {
       const [t, text, reason] = parts(li, ["span", "quiet"], ["span"], ["span", "why"]);
       set(t, at + " ");
@@ -277,7 +308,8 @@
     } catch (e) {
       if (++misses > 1) {
         attr($("live"), "data-live", "off");
-        if (misses === 2) set($("liveText"), `no answer since ${clock(Date.now())}${/^answer/.test(e.message) ? ` (${e.message})` : ""}`);
+        const why = /^answer/.test(e.message) ? ` (${e.message})` : "";
+        if (misses === 2) set($("liveText"), `no answer since ${clock(Date.now())}${why}`);
         document.body.classList.add("stale");
       }
     }

@@ -110,7 +110,8 @@ field() { # its name, the answer
 # describe says which process has answered.
 describe() { # words, the answer to "status", maybe more words
 	version=$(field version "$2")
-	say "$1: ${3-}pid $(field pid "$2"), generation $(field generation "$2"), $(field phase "$2")${version:+, version $version}"
+	say "$1: ${3-}pid $(field pid "$2"), generation $(field generation "$2")," \
+		"$(field phase "$2")${version:+, version $version}"
 }
 
 # settings puts the lines NAME=value of a file into the environment. A value with blanks stands in
@@ -200,7 +201,10 @@ known() { # file, scripts
 	while IFS='' read -r line || [ -n "$line" ]; do
 		name=${line%%=*}
 		case $name in '' | '#'* | APP_*) continue ;; esac
-		case $names in *" $name "*) ;; *) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;; esac
+		case $names in
+		*" $name "*) ;;
+		*) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;;
+		esac
 	done <"$file"
 }
 

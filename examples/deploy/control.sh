@@ -8,8 +8,8 @@
 #            generations that still finish one. Once more goes on waiting.
 #   restart  stop, then start (reload loses nothing and is quicker)
 #   reload   waits until a new process of BIN is in charge, or the swap failed
-#   swap     for node.sh: reload, and restart where the settings have changed (APP_…), which a process that runs does not
-#            hear of. Start where nothing runs, and nothing where BIN runs with these settings already
+#   swap     for node.sh: reload, and restart where the settings have changed (APP_…), which a process that runs does
+#            not hear of. Start where nothing runs, and nothing where BIN runs with these settings already
 #   pull     waits until the balancer's probers have noticed
 #   restore  takes the pull back
 #   status   says what is running
@@ -233,7 +233,8 @@ swap() {
 	152) stranger ;;
 	*) start && return ;;
 	esac
-	if [ ! -e "$PROC/$pid/exe" ] || [ "$(of_service "$(tr '\0' '\n' 2>/dev/null <"$PROC/$pid/environ")")" != "$(of_service "$(env)")" ]; then
+	environ=$(tr '\0' '\n' 2>/dev/null <"$PROC/$pid/environ") || :
+	if [ ! -e "$PROC/$pid/exe" ] || [ "$(of_service "$environ")" != "$(of_service "$(env)")" ]; then
 		restart
 	elif cmp -s "$PROC/$pid/exe" "$BIN"; then
 		start # running already

@@ -137,7 +137,8 @@ verb=${1-} NODE=${2-}
 case $#:$verb in
 2:check | 3:check | 2:keep | 2:empty | 2:stop | 2:put | [45]:put | [23]:restore | 2:start | 2:swap | 2:show) ;;
 [23]:live | 3:has | [34]:claim | [34]:claimable | 3:free | [23]:tell | 3:note) ;;
-*) fail 2 "want claim, claimable, free, check, show, tell, keep, empty, stop, put, restore, start, swap, has, live or note, and NODE" ;;
+*) fail 2 "want claim, claimable, free, check, show, tell, keep, empty, stop, put, restore, start, swap, has, live" \
+	"or note, and NODE" ;;
 esac
 shift 2
 [ -z "$carries" ] || carried

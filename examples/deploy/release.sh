@@ -204,7 +204,8 @@ ends() { # nodes
 		note "changed $node"
 		changed="$changed $node"
 	done
-	[ -z "$changed" ] || fail 4 "what was released does not run well at$changed any more: continue gives it to them again, rollback is the way back"
+	[ -z "$changed" ] || fail 4 "what was released does not run well at$changed any more:" \
+		"continue gives it to them again, rollback is the way back"
 	finish complete
 }
 
@@ -362,7 +363,8 @@ case $dry$#:$verb in
 	exit
 	;;
 2:upgrade | 2:share | 1:continue | 1:rollback | dry2:upgrade | dry2:share) ;;
-*) fail 2 "want upgrade FILE, share FILE, continue, rollback, status or history; before upgrade and share maybe --dry-run" ;;
+*) fail 2 "want upgrade FILE, share FILE, continue, rollback, status or history;" \
+	"before upgrade and share maybe --dry-run" ;;
 esac
 lock
 case $verb in

@@ -2,12 +2,14 @@
 # cluster.sh: a real Kubernetes of two nodes on this machine, to try a Deployment in. It lives in namespaces of its own
 # (network, mounts, processes) and in memory: the machine gets no bridge, no iptables rule and no mount.
 #
-#   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig. Once more is the
-#                                         same, and waits where half of it runs; interrupted, it leaves nothing
+#   cluster.sh up DIR                     returns when both nodes are ready. DIR gets its logs and a kubeconfig. Once
+#                                         more is the same, and waits where half of it runs; interrupted, it leaves
+#                                         nothing
 #   cluster.sh down DIR                   returns when nothing is left
 #   cluster.sh run DIR                    the same in the foreground: until its input ends, or INT or TERM
 #   cluster.sh in DIR WHERE COMMAND...    run COMMAND on "control", "node1" or "node2"
-#   cluster.sh image DIR NAME BINARY      put an image on both nodes: from scratch, with /run and BINARY (a static one) as /app
+#   cluster.sh image DIR NAME BINARY      put an image on both nodes: from scratch, with /run and BINARY (a static
+#                                         one) as /app
 #
 # It says "ready" when both nodes are. Exit code 77: this machine can't do it, and a line says why. Needs root; of
 # Kubernetes 1.31 what .ci/get-kubernetes builds; Debian's etcd-server, containerd, runc, containernetworking-plugins,
@@ -158,14 +160,15 @@ control() {
 		--allow-privileged --kubelet-preferred-address-types=InternalIP
 	daemon kube-scheduler --kubeconfig="$KUBECONFIG" --leader-elect=false
 	for n in $nodes; do
-		nsenter --net="/run/netns/$n" unshare --mount "$self" __node "$dir" "$supervisor" "$n" </dev/null >"$dir/$n.log" 2>&1 &
+		nsenter --net="/run/netns/$n" unshare --mount "$self" __node "$dir" "$supervisor" "$n" \
+			</dev/null >"$dir/$n.log" 2>&1 &
 		echo $! >"$dir/$n.pid"
 	done
 	until kubectl get --raw /readyz >/dev/null 2>&1; do sleep 0.1; done
 	touch "$dir/answers"
 	daemon kube-controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false \
-		--root-ca-file=/run/k8s/certs/apiserver.crt --controllers=serviceaccount-controller,root-ca-certificate-publisher-controller,$(
-	)deployment-controller,$(
+		--root-ca-file=/run/k8s/certs/apiserver.crt --controllers=serviceaccount-controller,$(
+	)root-ca-certificate-publisher-controller,deployment-controller,$(
 	)replicaset-controller,endpoints-controller,endpointslice-controller,disruption-controller,node-lifecycle-controller,$(
 	)garbage-collector-controller,pod-garbage-collector-controller,namespace-controller
 	for n in $nodes; do
@@ -193,8 +196,9 @@ node() {
 	mkdir -p /run/cni /run/kubelet
 	echo 1 >/proc/sys/net/ipv4/ip_forward
 	cat >/run/cni/10-pods.conflist <<-END
-		{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-		"ipam": {"type": "host-local", "dataDir": "/run/ipam", "ranges": [[{"subnet": "$net.$i.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+		{"cniVersion": "0.4.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": "cni0", "isGateway": true,
+		"hairpinMode": true, "ipam": {"type": "host-local", "dataDir": "/run/ipam",
+		"ranges": [[{"subnet": "$net.$i.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 	END
 	cat >/run/containerd.toml <<-END
 		version = 2
@@ -232,9 +236,11 @@ node() {
 	until ctr version >/dev/null 2>&1; do sleep 0.1; done
 	ctr -n k8s.io images import "$dir/pause.tar"
 	until [ -e "$dir/answers" ]; do sleep 0.1; done
-	PATH=/run/bin:$PATH daemon kubelet --config=/run/kubelet/config --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --node-ip="$net.0.1$i"
-	daemon kube-proxy --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --proxy-mode=iptables --cluster-cidr=$net.0.0/16 \
-		--conntrack-max-per-core=0 --conntrack-min=0 --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0
+	PATH=/run/bin:$PATH daemon kubelet --config=/run/kubelet/config --kubeconfig="$dir/kubeconfig" \
+		--hostname-override="$name" --node-ip="$net.0.1$i"
+	daemon kube-proxy --kubeconfig="$dir/kubeconfig" --hostname-override="$name" --proxy-mode=iptables \
+		--cluster-cidr=$net.0.0/16 --conntrack-max-per-core=0 --conntrack-min=0 \
+		--conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0
 	wait
 }
 

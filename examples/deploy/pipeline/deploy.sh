@@ -55,7 +55,8 @@ deploy() {
 	esac
 	if release status >/dev/null; then
 		case $code in 5 | 9) fail "$code" "nothing was touched" ;; esac
-		fail 4 "release.sh has ended with $code, and no release is under way: see what runs (release.sh status), and run this again"
+		fail 4 "release.sh has ended with $code, and no release is under way:" \
+			"see what runs (release.sh status), and run this again"
 	fi
 	back
 	fail 1 "failed, and rolled back"

@@ -53,7 +53,10 @@ ask() {
 
 # settles: without the drop-in nothing reads the settings, nor keeps what never was live from being started.
 settles() {
-	case $(show EnvironmentFiles) in *"$BIN.env "*) ;; *) fail 6 "$UNIT does not read $BIN.env: install releases.conf" ;; esac
+	case $(show EnvironmentFiles) in
+	*"$BIN.env "*) ;;
+	*) fail 6 "$UNIT does not read $BIN.env: install releases.conf" ;;
+	esac
 }
 
 # readable: the service runs as another user, whatever root's umask is.
