@@ -94,7 +94,7 @@ func requestOf(ctx context.Context) *http.Request {
 	return r
 }
 
-// injectService makes the service known to the contexts of srv's requests. It does so once a
+// injectService makes the service and the listener known to the contexts of srv's requests. It does so once a
 // listener, so that no request pays for it.
 func (s *Service) injectService(srv *http.Server) {
 	base := srv.BaseContext
@@ -103,6 +103,6 @@ func (s *Service) injectService(srv *http.Server) {
 		if _, none := ln.(closedListener); base != nil && !none {
 			ctx = base(ln)
 		}
-		return context.WithValue(ctx, serviceKey{}, s)
+		return context.WithValue(context.WithValue(ctx, serviceKey{}, s), listenerKey{}, ln)
 	}
 }

@@ -186,7 +186,7 @@ func (r *runner) letGo() {
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
 	letGo := func() {
-		r.estate.letGo(sw.released(), &forward.Proxy{Dial: sw.carry, Listener: r.servers.nameOf})
+		r.estate.letGo(sw.released(), &forward.Proxy{Dial: sw.carry, Listener: listenerOf})
 	}
 	if sw.settled != nil && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
 		go func() { <-sw.settled; letGo() }()

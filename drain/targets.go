@@ -10,18 +10,20 @@ import (
 	"github.com/baton-go/baton/drain/internal/forward"
 )
 
-// A request that an older generation has read finds its server by the address of one of that server's listeners.
+// A request that an older generation has read finds its server by the address of the listener that has accepted it.
 
-type serviceKey struct{} // of a request's context: the *Service
+// Of a request's context.
+type (
+	serviceKey  struct{} // the *Service
+	listenerKey struct{} // the net.Listener
+)
 
 func nameOf(ln net.Listener) string { return ln.Addr().Network() + " " + ln.Addr().String() }
 
-// nameOf is a listener of the server that has read the request of ctx, or "".
-func (s *servers) nameOf(ctx context.Context) string {
-	of, _ := ctx.Value(http.ServerContextKey).(*http.Server)
-	all := s.list()
-	if i := slices.IndexFunc(all, func(srv server) bool { return srv.Server == of }); i >= 0 {
-		return nameOf(all[i].ln)
+// listenerOf is the name of the listener that has accepted the request of ctx, or "".
+func listenerOf(ctx context.Context) string {
+	if ln, ok := ctx.Value(listenerKey{}).(net.Listener); ok {
+		return nameOf(ln)
 	}
 	return ""
 }
@@ -47,7 +49,8 @@ func (s *servers) target(about *forward.About, client net.Conn) (http.Handler, f
 		if own.base != nil {
 			ctx = withValues{ctx, own.base(srv.ln)}
 		}
-		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), http.ServerContextKey, srv.Server)
+		ctx = context.WithValue(context.WithValue(ctx, serviceKey{}, s.service), listenerKey{}, srv.ln)
+		ctx = context.WithValue(ctx, http.ServerContextKey, srv.Server)
 		if own.conn != nil {
 			if about.TLS != nil { // what it knows such a connection by
 				client = tls.Server(client, &tls.Config{MinVersion: tls.VersionTLS12})
