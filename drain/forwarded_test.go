@@ -4,10 +4,59 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/baton-go/baton/drain/internal/forward"
+	"github.com/baton-go/baton/drain/internal/gate"
+	"github.com/baton-go/baton/health"
 )
+
+// A balancer that has noticed a pull sends requests on the connections that it has. Those of an older generation bring
+// theirs by that one, and are as old.
+func TestRequestsOfOlderGenerationsAreNoArrivals(t *testing.T) {
+	t.Parallel()
+	for forwarded, want := range map[bool]health.Outcome{true: health.Noticed, false: health.Overdue} {
+		synctest.Test(t, func(t *testing.T) {
+			state, err := health.New(health.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &Service{cfg: Config{PingPath: "/ping"}, health: state, mounted: &mounted{},
+				servers: &servers{gate: gate.New(nil)}}
+			h := s.withHealthPaths(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			near, far := net.Pipe()
+			defer near.Close()
+			target := func(*forward.About, net.Conn) (http.Handler, func(context.Context) context.Context) {
+				return h, func(ctx context.Context) context.Context { return ctx }
+			}
+			forward.Accept(t.Context(), far, target, func(f func()) { go f() }, func(err error) { t.Error(err) })
+			visitors := h
+			if forwarded {
+				visitors = &forward.Proxy{
+					Dial:     func() (net.Conn, error) { return near, nil },
+					Listener: func(context.Context) string { return "" },
+					Failed:   func(err error) { t.Error(err) },
+				}
+			}
+			for n := 0; n < 4 || !isClosed(state.Noticed()); n++ {
+				if n == 4 {
+					state.Pull()
+				}
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/ping", nil))
+				for range 2 {
+					visitors.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+					time.Sleep(time.Second / 2)
+				}
+			}
+			if got := state.Outcome(); got != want {
+				t.Errorf("forwarded: %v; the pull ends as %q, want %q", forwarded, got, want)
+			}
+		})
+	}
+}
 
 // A server may serve on several listeners, and tell requests apart by them. The next generation need not have them all.
 func TestRequestsOfOlderGenerationsKeepTheirListener(t *testing.T) {

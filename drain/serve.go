@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/process"
 	"github.com/baton-go/baton/health"
@@ -227,7 +228,8 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 		}
 		if s.health.Pulled() && !s.mounted.at(r) {
 			s.health.Visited(r.RemoteAddr)
-			if listener.Requests(r.Context()) <= 1 { // 0: of a connection that nothing is known of
+			// 0: of a connection that nothing is known of. Those of older generations were there before.
+			if listener.Requests(r.Context()) <= 1 && !forward.Is(r.Context()) {
 				s.health.Arrived()
 			}
 		}

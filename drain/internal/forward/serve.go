@@ -88,6 +88,12 @@ func newFar(ctx context.Context, s *stream, about *About) *far {
 
 type farKey struct{} // of a request's context: the *far
 
+// Is tells whether ctx is, or comes from, the context of a forwarded request.
+func Is(ctx context.Context) bool {
+	_, ok := ctx.Value(farKey{}).(*far)
+	return ok
+}
+
 // Hijacked tells whether the handler of a forwarded request, whose context ctx is, or comes from, has hijacked the
 // connection.
 func Hijacked(ctx context.Context) bool {
