@@ -1,9 +1,13 @@
 package drain
 
 import (
+	"context"
 	"net"
 
+	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/link"
+	"github.com/baton-go/baton/drain/internal/work"
+	"github.com/baton-go/baton/listener"
 )
 
 // carry opens a connection to the next main generation, for requests that this one has read.
@@ -18,4 +22,11 @@ func (sw *swap) carry() (net.Conn, error) {
 		return nil, err
 	}
 	return near, nil
+}
+
+// drainingBy is Draining of the service with that farewell. A session on a connection of an older generation leaves when
+// the first of the two does.
+func drainingBy(ctx context.Context, f *work.Farewell) context.Context {
+	here := f.Context(listener.Session(ctx), func() { listener.GoAway(ctx) })
+	return forward.Draining(here, ErrDraining)
 }

@@ -7,7 +7,6 @@ import (
 	"reflect"
 
 	"github.com/baton-go/baton/drain/internal/gate"
-	"github.com/baton-go/baton/listener"
 )
 
 // Draining returns a context that ends when ctx does, or when this generation drains and it is time
@@ -38,7 +37,7 @@ import (
 // A swap with owners (Own) does not wait for a handler that has called it.
 func (s *Service) Draining(ctx context.Context) context.Context {
 	gate.Endless(ctx)
-	return s.farewell.Context(listener.Session(ctx), func() { listener.GoAway(ctx) })
+	return drainingBy(ctx, s.farewell)
 }
 
 // DrainStarted returns a channel that is closed when this generation begins to drain: for what has

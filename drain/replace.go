@@ -186,7 +186,8 @@ func (r *runner) letGo() {
 	r.parts.yield()
 	r.set.Orphan(sw.unused)
 	letGo := func() {
-		r.estate.letGo(sw.released(), &forward.Proxy{Dial: sw.carry, Listener: listenerOf})
+		r.estate.letGo(sw.released(), &forward.Proxy{Dial: sw.carry, Listener: listenerOf,
+			Draining: func(ctx context.Context) context.Context { return drainingBy(ctx, r.farewell) }})
 	}
 	if sw.settled != nil && !isClosed(sw.settled) { // the child, which has no owners, has waited for no word
 		go func() { <-sw.settled; letGo() }()

@@ -23,6 +23,9 @@ type Proxy struct {
 	// Where no answer has begun, Failed is told what has gone wrong, and the client gets 502. Later the client's
 	// connection, or stream, is cut.
 	Failed func(error)
+	// Draining returns a context that ends with that of a request, or when it is time for the handler to leave since
+	// this process does.
+	Draining func(context.Context) context.Context
 
 	mu   sync.Mutex // guards what follows
 	peer *peer
@@ -83,8 +86,8 @@ func (p *Proxy) forget(at *peer) {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, err := p.open()
 	if err == nil {
-		o := &near{stream: s, w: w, own: w.Header().Clone(), ctl: http.NewResponseController(w), r: r,
-			closed: make(chan struct{})}
+		o := &near{stream: s, draining: p.Draining, w: w, own: w.Header().Clone(),
+			ctl: http.NewResponseController(w), r: r, closed: make(chan struct{})}
 		o.heed = o.do
 		err = o.carry(aboutOf(r, p.Listener(r.Context())))
 	}
@@ -101,13 +104,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // near is a request's end in the old process, which has the client.
 type near struct {
 	*stream
-	w      http.ResponseWriter
-	own    http.Header // what stands before the handler has set
-	ctl    *http.ResponseController
-	r      *http.Request
-	began  atomic.Bool // the client may have seen a part of the answer
-	conn   net.Conn    // hijacked
-	closed chan struct{}
+	draining func(context.Context) context.Context
+	w        http.ResponseWriter
+	own      http.Header // what stands before the handler has set
+	ctl      *http.ResponseController
+	r        *http.Request
+	began    atomic.Bool // the client may have seen a part of the answer
+	conn     net.Conn    // hijacked
+	closed   chan struct{}
 }
 
 // carry returns an error if the client may still get another answer.
@@ -199,6 +203,12 @@ func (o *near) do(m message) (a message) {
 		}
 	case "close":
 		err = o.r.Body.Close()
+	case "draining":
+		select {
+		case <-o.draining(o.r.Context()).Done():
+		case <-o.over:
+		}
+		err = o.r.Context().Err() // it is no farewell where the client has left
 	case "read by":
 		err = o.ctl.SetReadDeadline(instant(m.N))
 	case "write by":

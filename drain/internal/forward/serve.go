@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -64,6 +65,9 @@ type far struct {
 	body     *body
 	src      io.Reader // of ReadFrom
 	srcErr   error
+
+	asks   sync.Once
+	leaves context.Context // set by asks: ends when the old process says that it is time to leave
 }
 
 func newFar(ctx context.Context, s *stream, about *About) *far {
@@ -99,6 +103,29 @@ func Is(ctx context.Context) bool {
 func Hijacked(ctx context.Context) bool {
 	f, ok := ctx.Value(farKey{}).(*far)
 	return ok && f.hijacked.Load()
+}
+
+// Draining returns a context that ends with ctx. Where that is, or comes from, the context of a forwarded request, it
+// ends with cause besides, when the handler is to leave since the old process does. One of a version that knows no such
+// call never says so.
+func Draining(ctx context.Context, cause error) context.Context {
+	f, ok := ctx.Value(farKey{}).(*far)
+	if !ok {
+		return ctx
+	}
+	f.asks.Do(func() {
+		leaves, leave := context.WithCancel(context.Background())
+		f.leaves = leaves
+		go func() {
+			if f.call(message{Op: "draining"}).Fault == nil {
+				leave()
+			}
+		}()
+	})
+	ctx, leave := context.WithCancelCause(ctx)
+	stays := context.AfterFunc(f.leaves, func() { leave(cause) })
+	context.AfterFunc(ctx, func() { stays() })
+	return ctx
 }
 
 // serve returns when the request is over: a hijacked connection is closed.

@@ -27,13 +27,16 @@ type trunk struct {
 	leaves  bool               // it takes no further request, and ends with the last one
 }
 
+// lasting has the calls that may outlast the request: what reads may be left behind as net/http leaves it.
+var lasting = map[string]bool{"read": true, "conn.read": true, "draining": true}
+
 // stream is one request of a trunk.
 type stream struct {
 	*trunk
 	id    uint64
 	heed  func(message) message // answers a call, in a goroutine of its own; set before the first one can come
 	ended func()                // called by end; nil: nothing
-	calls sync.WaitGroup        // heed runs, but for reads: what reads may be left behind as net/http leaves it
+	calls sync.WaitGroup        // heed runs, but for lasting calls
 	over  chan struct{}         // no call comes any more, and none gets an answer
 
 	mu    sync.Mutex // guards what follows
@@ -157,7 +160,7 @@ func (t *trunk) take(m message) {
 	t.mu.Lock()
 	s := t.streams[m.Stream]
 	switch {
-	case s != nil && m.Op != "" && m.Op != "read" && m.Op != "conn.read":
+	case s != nil && m.Op != "" && !lasting[m.Op]:
 		s.calls.Add(1) // with mu: the stream may end just now
 	case m.Op == "leave":
 		if t.leaves = true; len(t.streams) == 0 {
@@ -182,7 +185,7 @@ func (t *trunk) take(m message) {
 }
 
 func (s *stream) answer(m message) {
-	if m.Op != "read" && m.Op != "conn.read" {
+	if !lasting[m.Op] {
 		defer s.calls.Done()
 	}
 	var a message
