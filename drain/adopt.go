@@ -213,7 +213,7 @@ func (a *adopter) serve(e *elder, files []*os.File) {
 
 // run does what is to end before this generation does.
 func (a *adopter) run(f func()) {
-	if !a.work.Add(work.Task{Name: "request of an older generation", F: f}) {
+	if !a.work.Add(work.Task{Name: "request of an older generation", Feeds: true, F: f}) {
 		go f() // this one awaits older generations, and so the end of their requests
 	}
 }

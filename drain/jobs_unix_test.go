@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // mark appends a line to a file that all generations write to.
@@ -64,6 +66,10 @@ func (g *gen) job(w http.ResponseWriter, r *http.Request) {
 	if gate := r.FormValue("gate"); gate != "" {
 		g.note("job begun")
 		waitGate(gate)
+	} else if r.FormValue("endless") != "" {
+		leave := drain.Context(r.Context())
+		g.note("job begun")
+		<-leave.Done()
 	} else {
 		time.Sleep(rand.N(5 * time.Millisecond))
 	}

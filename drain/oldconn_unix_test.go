@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // halving is a connection of a client. Once it is halved, it sends a few bytes, and keeps the rest until it is told.
@@ -58,6 +59,20 @@ func (h *halving) send(n int) error {
 	return err
 }
 
+// halve returns a client of HTTP/1.1 over TLS whose connection stays with its generation: it is halved.
+func (s *service) halve() (*client, *halving) {
+	s.Helper()
+	nc, err := net.Dial("tcp", s.address())
+	must(s, err)
+	s.Cleanup(func() { _ = nc.Close() })
+	h := &halving{Conn: nc}
+	tc := tls.Client(h, unchecked())
+	c := &client{Conn: tc, r: bufio.NewReader(tc)}
+	_ = have(c.ask("GET", "/whoami", ""))(s)
+	h.halve()
+	return c, h
+}
+
 // A connection stays with the first generation. The second one serves its requests, and begins to stop. Whether the
 // connection goes on is for the first to tell: another one's "Connection: close" would lose what the client has sent
 // behind.
@@ -80,14 +95,7 @@ func TestAnOldConnectionGoesOnWhileTheNextGenerationLeaves(t *testing.T) {
 	}
 	t.Run("HTTP", func(t *testing.T) {
 		s := begin(t, tlsPlan(t, plan{}))
-		nc, err := net.Dial("tcp", s.address())
-		must(t, err)
-		defer nc.Close()
-		h := &halving{Conn: nc}
-		tc := tls.Client(h, unchecked())
-		c := &client{Conn: tc, r: bufio.NewReader(tc)}
-		_ = have(c.ask("GET", "/whoami", ""))(t)
-		h.halve()
+		c, h := s.halve()
 		must(t, c.send("POST", "/own/a", "one"))
 		must(t, c.send("POST", "/own/a", "two"))
 		leave(s)
@@ -130,5 +138,64 @@ func TestAnOldConnectionGoesOnWhileTheNextGenerationLeaves(t *testing.T) {
 		must(t, one())
 		must(t, h.send(h.has()))
 		must(t, two())
+	})
+}
+
+// The second generation has the session, and the first one the connection, which it is not to keep for longer than any.
+func TestASessionOnAnOldConnectionLeavesWithThat(t *testing.T) {
+	eachOf(t, func(t *testing.T, target string) {
+		s := start(t, tlsPlan(t, plan{Owns: []string{"a"}, SessionSpread: 1, DrainTimeout: 2 * patient}))
+		c, h := s.halve()
+		must(t, c.send("GET", target, ""))
+		s.swap()
+		s.event(1, "replaced")
+		must(t, h.send(h.has()))
+		s.wantGoodbye(c)
+		s.noteSince(0, s.main().PID, "endless told")
+		s.wantExit(s.pgid, 0)
+		s.stop()
+		s.wantNothingLost()
+	}, "/endless", "/endless?hijack=1")
+}
+
+// A handler of the second generation hands in work also when nothing is left there but what the first one sends.
+func TestHandlersOfOldConnectionsHandInWork(t *testing.T) {
+	begin := func(t *testing.T, target string) (*service, *client, *halving) {
+		parallel(t)
+		s := start(t, tlsPlan(t, plan{Owns: []string{"a"}, Jobs: t.TempDir(), IdleGrace: hung, SessionSpread: hung,
+			DrainTimeout: 2 * hung}))
+		c, h := s.halve()
+		must(t, c.send("POST", target, ""))
+		s.plan.SessionSpread = 2 * time.Second
+		s.replan()
+		s.swap()
+		return s, c, h
+	}
+	end := func(s *service, c *client) {
+		s.Helper()
+		if a, err := c.receive(); err != nil || a.body != "accepted" || a.gen != 2 {
+			s.Errorf("%+v, %v", a, err)
+		}
+		_ = c.Close()
+		s.event(2, "stopped")
+		s.wantJobs(map[string]bool{"one": true})
+		s.wantOrder(noted(2, "queue ended"), told(2, "stopped"))
+	}
+	t.Run("a stop", func(t *testing.T) {
+		s, c, h := begin(t, "/job?id=one")
+		s.signal(s.main().PID, syscall.SIGTERM)
+		s.event(2, "waiting for older generations")
+		must(t, h.send(h.has()))
+		end(s, c)
+		s.wantOrder(told(1, "stopped"), told(2, "stopped"))
+		s.gone()
+	})
+	t.Run("a session, and a swap", func(t *testing.T) {
+		s, c, h := begin(t, "/job?id=one&endless=1")
+		must(t, h.send(h.has()))
+		s.noteSince(0, s.main().PID, "job begun")
+		s.swap()
+		end(s, c)
+		s.stop()
 	})
 }

@@ -27,10 +27,11 @@ type Group struct {
 
 // Task is one function of the program's.
 type Task struct {
-	Name string
-	Lead bool // see Leads
-	F    func()
-	Over func() // called when F has returned and Names leaves it out; nil: nothing
+	Name  string
+	Lead  bool // see Leads
+	Feeds bool // it may hand in work
+	F     func()
+	Over  func() // called when F has returned and Names leaves it out; nil: nothing
 }
 
 // NewGroup returns one in which nothing runs before Begin. The contexts of Draining and Fed end with cause.
@@ -65,7 +66,7 @@ func (b *Group) run(t Task) {
 		defer func() {
 			b.mu.Lock()
 			delete(b.running, id)
-			b.closeIfIdle()
+			b.endIfOver()
 			b.mu.Unlock()
 			if t.Over != nil {
 				t.Over()
@@ -95,19 +96,29 @@ func (b *Group) Draining() context.Context { return b.draining }
 // Fed ends when nothing hands in work any more.
 func (b *Group) Fed() context.Context { return b.fed }
 
-// Finish is told that no connection is left. The channel is closed when the last function has returned.
+// Finish is told that nothing but tasks hands in work any more. The channel is closed when the last function has
+// returned.
 func (b *Group) Finish() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ending = true
-	b.starve()
-	b.closeIfIdle()
+	b.endIfOver()
 	return b.idle
 }
 
-// closeIfIdle is called with mu held.
-func (b *Group) closeIfIdle() {
-	if b.ending && len(b.running) == 0 && !b.ended {
+// endIfOver is called with mu held.
+func (b *Group) endIfOver() {
+	if !b.ending {
+		return
+	}
+	feeds := false
+	for _, t := range b.running {
+		feeds = feeds || t.Feeds
+	}
+	if !feeds {
+		b.starve()
+	}
+	if len(b.running) == 0 && !b.ended {
 		b.ended = true
 		close(b.idle)
 	}
@@ -117,6 +128,7 @@ func (b *Group) closeIfIdle() {
 func (b *Group) End() {
 	b.drain()
 	b.Finish()
+	b.starve()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended, b.waiting = true, nil
