@@ -14,8 +14,8 @@ import (
 // Handlers hand in work, so f goes on while they do: ctx ends when this generation drains and its
 // last connection is closed or handed over. What was handed in by then is f's to finish. Handlers
 // may call Go while their generation drains, and so may functions that Go runs. When all of it is
-// over, Go returns an error, and f does not run. With owners (Own), handlers have requests of older generations, too: ctx
-// ends when those are over, and in a stop when the older generations are gone.
+// over, Go returns an error, and f does not run. With owners (Own), handlers have requests of older generations, too:
+// ctx ends when those are over, and in a stop when the older generations are gone.
 //
 // A handler or a hijacked connection must not wait for the end of ctx, which waits for its end:
 // Draining and DrainStarted tell when draining begins. At Config.DrainTimeout the connections that
