@@ -295,7 +295,7 @@ func TestTableInArchitecture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if table := phaseTable(); !strings.Contains(string(page), table) {
+	if table := phaseTable(); !strings.Contains(string(page), table+"\n") { // the page has no more rows, either
 		t.Errorf("ARCHITECTURE.md lacks this table:\n%s", table)
 	}
 }
