@@ -1,6 +1,8 @@
 package dormant
 
 import (
+	"errors"
+	"net"
 	"slices"
 	"sync"
 	"syscall"
@@ -35,13 +37,13 @@ func (g *guests) Wake(n guest) Outcome {
 	return Over
 }
 
-// of returns a Rest of the guests 1 to n, of whom one tick takes half, and their clients' ends.
-func (g *guests) of(t *testing.T, n int) (r *Rest[guest], clients []int) {
+// of returns a Rest of the guests 1 to n, and their clients' ends.
+func (g *guests) of(t *testing.T, n int, every time.Duration) (r *Rest[guest], clients []int) {
 	t.Helper()
 	g.woken = make(chan guest, n)
 	g.Lock()
 	defer g.Unlock()
-	r = Begin[guest](g, restTime/2)
+	r = Begin[guest](g, every)
 	for i := range n {
 		const kind = syscall.SOCK_STREAM | syscall.SOCK_NONBLOCK | syscall.SOCK_CLOEXEC
 		pair, err := syscall.Socketpair(syscall.AF_UNIX, kind, 0)
@@ -125,7 +127,7 @@ func TestRest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &guests{}
-			r, _ := g.of(t, 40)
+			r, _ := g.of(t, 40, restTime/2) // a tick takes half
 			for i, s := range steps {
 				g.Lock()
 				if s.after != nil {
@@ -142,15 +144,15 @@ func TestRest(t *testing.T) {
 
 func TestRestEndsWithTheLast(t *testing.T) {
 	g := &guests{}
-	r, clients := g.of(t, 3)
-	if _, err := syscall.Write(clients[1], []byte("GET")); err != nil {
+	r, clients := g.of(t, 3, time.Hour)
+	if _, err := syscall.Write(clients[0], []byte("GET")); err != nil {
 		t.Fatal(err)
 	}
-	_ = syscall.Shutdown(clients[2], syscall.SHUT_WR)
+	_ = syscall.Shutdown(clients[1], syscall.SHUT_WR)
 	for range 2 {
 		select {
 		case n := <-g.woken:
-			if n == 1 {
+			if n == 3 {
 				t.Error("one whose client says nothing is woken")
 			}
 		case <-time.After(30 * time.Second):
@@ -160,12 +162,46 @@ func TestRestEndsWithTheLast(t *testing.T) {
 	g.Lock()
 	defer g.Unlock()
 	r.Abandon()
-	if n := <-closed; n != 1 || r.Empty() {
+	if n := <-closed; n != 3 || r.Empty() { // the first that is closed
 		t.Errorf("%d is closed; empty: %v", n, r.Empty())
 	}
-	r.Remove(1, 0)
+	r.Remove(3, 2)
 	if !r.Empty() {
 		t.Error("it goes on")
+	}
+}
+
+func TestTicksComeByThemselves(t *testing.T) {
+	const n = 2*restLeast + 1 // three groups
+	g := &guests{}
+	_, _ = g.of(t, n, time.Millisecond)
+	for i := range n {
+		select {
+		case <-g.woken:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d of %d are woken", i, n)
+		}
+	}
+}
+
+// The descriptor of one that is closed may be another's.
+func TestAClosedConnUsesNoDescriptor(t *testing.T) {
+	fd, err := syscall.Dup(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(fd)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, woken := c.Wake()
+	rc, _ := c.SyscallConn()
+	for does, err := range map[string]error{
+		"Close": c.Close(), "Wake": woken, "CloseWrite": c.CloseWrite(), "Control": rc.Control(func(uintptr) {}),
+	} {
+		if !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: %v", does, err)
+		}
 	}
 }
 
@@ -185,6 +221,12 @@ func TestNoRest(t *testing.T) {
 	if !r.Empty() {
 		t.Errorf("%d rest", r.left)
 	}
+	g.Lock()
+	r = Begin[guest](g, time.Hour)
+	if r.Add(3, nil, false); !r.Empty() {
+		t.Error("one that is not awaited rests")
+	}
+	g.Unlock()
 	var none *Rest[guest]
 	none.WakeAll()
 	none.Wake(1, 0)
