@@ -51,3 +51,27 @@ func TestNoEventIsAStepBack(t *testing.T) {
 		}
 	}
 }
+
+// A word that comes again, or was there when this generation took over, is not taken in once more.
+func TestTheWordOfTheOldCountsOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		events   []NewEvent
+		inherits int
+	}{
+		{[]NewEvent{OldPromotes, Acquired, OldPromotes}, 0},
+		{[]NewEvent{OldGone, OldPromotes, Acquired, OldPromotes}, 0},
+		{[]NewEvent{OldGone, Acquired, OldPromotes, OldPromotes}, 1},
+	} {
+		n, inherits := New{Phase: Awaiting}, 0
+		for _, e := range c.events {
+			var effects []NewEffect
+			if n, effects = n.Step(e); slices.Contains(effects, Inherit) {
+				inherits++
+			}
+		}
+		if n.Phase != Main || inherits != c.inherits {
+			t.Errorf("%v: %+v, inherits %d times, want %d", c.events, n, inherits, c.inherits)
+		}
+	}
+}
