@@ -89,6 +89,38 @@ func TestStateThatCantBeTold(t *testing.T) {
 	}
 }
 
+func TestStatesThatAreRefused(t *testing.T) {
+	client, server := dialog()
+	whole, _ := At(client, server, 1)
+	many := Settings{}
+	for id := range uint16(maxSettings + 1) {
+		many[id] = 1
+	}
+	written := func(spoil func(*State)) []byte {
+		s := whole
+		spoil(&s)
+		return s.Append(nil)
+	}
+	for name, b := range map[string][]byte{
+		"nothing":               nil,
+		"another version":       append([]byte{version + 1}, whole.Append(nil)[1:]...),
+		"more behind":           append(whole.Append(nil), 0),
+		"less":                  whole.Append(nil)[:len(whole.Append(nil))-1],
+		"a stream of no client": written(func(s *State) { s.Last = 2 }),
+		"no stream left":        written(func(s *State) { s.Last = maxLast + 1 }),
+		"a window too large":    written(func(s *State) { s.Receive = h2frame.MaxStream + 1 }),
+		"a table too large":     written(func(s *State) { s.TableMax = maxSize + 1 }),
+		"entries too long":      written(func(s *State) { s.Table = make([]byte, maxTable+1) }),
+		"spent and not asked":   written(func(s *State) { s.Last, s.Send = 0, DefaultWindow-1 }),
+		"too much of a client":  written(func(s *State) { s.Client = many }),
+		"too much of a server":  written(func(s *State) { s.Server = many }),
+	} {
+		if s, err := Parse(b); err == nil {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
 // What another process sends may be anything.
 func FuzzParse(f *testing.F) {
 	client, server := dialog()
