@@ -2,6 +2,7 @@ package h2drain
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -141,8 +142,8 @@ func TestOnlyAnAwaitedAcknowledgementCounts(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		if !f.ended.Load() {
-			t.Error("not ended")
+		if n := bytes.Count(h.wrote(), h2frame.GoAway(h2frame.MaxStream)); !f.ended.Load() || n != 1 {
+			t.Errorf("ended %v, %d GOAWAYs, want one", f.ended.Load(), n)
 		}
 		for _, n := range forged {
 			h.put(acked(n))
@@ -251,6 +252,33 @@ func TestDueIsLeftWithTheNextWrite(t *testing.T) {
 				if got := time.Since(begin); got != x.want {
 					t.Errorf("told after %v, want %v", got, x.want)
 				}
+			})
+		})
+	}
+}
+
+// The server's deadline holds whatever wakes its reader, and so does one that it sets before the reader has noticed.
+func TestDeadlinesOfTheServerHold(t *testing.T) {
+	for name, wakes := range map[string]func(f *Conn, set func()){
+		"no wake":       func(_ *Conn, set func()) { set() },
+		"woken":         func(f *Conn, set func()) { set(); time.AfterFunc(time.Second, f.Rests) },
+		"about to wake": func(f *Conn, set func()) { f.Rests(); set() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				f := &Conn{Conn: far, below: new(nether)}
+				f.move.Store(&move{})
+				for range 2 {
+					at := time.Now().Add(time.Minute)
+					wakes(f, func() { _ = f.SetDeadline(at) })
+					_, err := f.Read(make([]byte, 1))
+					if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Equal(at) {
+						t.Errorf("%v at %v, want a timeout at %v", err, time.Now(), at)
+					}
+				}
+				_ = near.Close()
+				_ = far.Close()
 			})
 		})
 	}
