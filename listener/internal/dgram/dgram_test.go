@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -59,12 +61,29 @@ func await(t testing.TB, g *Gate, readers int) {
 	}
 }
 
+// startWaiting starts a read, which waits at the gate with a deadline in an hour.
+func startWaiting(t testing.TB, g *Gate, pc net.Conn) <-chan result {
+	t.Helper()
+	_ = pc.SetReadDeadline(time.Now().Add(time.Hour))
+	read := startRead(pc)
+	waits := func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.timer != nil
+	}
+	for end := time.Now().Add(time.Minute); !waits(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the read does not wait")
+		}
+	}
+	return read
+}
+
 // A read waits while the gate is held or paused, and gets what has come meanwhile when it opens.
 func TestReadsWaitForTheGate(t *testing.T) {
 	g, pc, client := loop(t, Config{})
-	read := startRead(pc)
+	read := startWaiting(t, g, pc)
 	send(t, client, "early")
-	await(t, g, 0)
 	g.Pass(context.Background(), Open)
 	if got := <-read; got.text != "early" || got.err != nil {
 		t.Errorf("after Open: %+v", got)
@@ -88,6 +107,35 @@ func TestReadsWaitForTheGate(t *testing.T) {
 	}
 }
 
+// Each Pass waits for the reads under way, after others and beside others.
+func TestEachPassWaitsForTheReaders(t *testing.T) {
+	ctx, over := context.WithTimeout(t.Context(), time.Minute)
+	defer over()
+	g, _, _ := loop(t, Config{Open: true})
+	for _, passes := range [][]State{{Paused}, {Paused}, {Paused, Draining}} {
+		var all sync.WaitGroup
+		var passed atomic.Int32
+		release := make(chan struct{})
+		all.Go(func() { _ = g.read(func() error { <-release; return nil }) })
+		await(t, g, 1)
+		for _, to := range passes {
+			all.Go(func() { g.Pass(ctx, to); passed.Add(1) })
+			for ctx.Err() == nil && !g.At(to) {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if n := passed.Load(); n > 0 {
+			t.Errorf("%d have passed before the read has ended", n)
+		}
+		close(release)
+		all.Wait()
+		g.Resume()
+	}
+	if ctx.Err() != nil {
+		t.Error("one waits for more than the read")
+	}
+}
+
 // A gate that drains lets what is queued be read, and then ends reads.
 func TestDrainingGate(t *testing.T) {
 	g, pc, client := loop(t, Config{Open: true})
@@ -104,12 +152,78 @@ func TestDrainingGate(t *testing.T) {
 	}
 }
 
-// The user's deadline holds at a gate that is held, too.
+// Of several that read, none waits for a datagram that another one has got.
+func TestDrainingGateWithManyReaders(t *testing.T) {
+	const readers, datagrams = 8, 3
+	for range 50 {
+		g, pc, client := loop(t, Config{Open: true})
+		for range datagrams {
+			send(t, client, "one")
+		}
+		g.Pass(context.Background(), Draining)
+		var reads []<-chan result
+		for range readers {
+			reads = append(reads, startRead(pc))
+		}
+		got := 0
+		for _, read := range reads {
+			if r := <-read; r.err == nil {
+				got++
+			} else if !errors.Is(r.err, net.ErrClosed) {
+				t.Error(r.err)
+			}
+		}
+		if got != datagrams || g.Readers() != 0 {
+			t.Fatalf("%d of %d were read, %d read still", got, datagrams, g.Readers())
+		}
+	}
+}
+
+// The user's deadline holds at a gate that is held, too, and so does one that is set while a read waits.
 func TestDeadlineAtTheGate(t *testing.T) {
-	_, pc, _ := loop(t, Config{})
-	_ = pc.SetReadDeadline(time.Now().Add(time.Millisecond))
-	if got := <-startRead(pc); !errors.Is(got.err, os.ErrDeadlineExceeded) {
-		t.Errorf("%+v", got)
+	for name, begin := range map[string]func(g *Gate, pc net.Conn) <-chan result{
+		"before the read": func(*Gate, net.Conn) <-chan result { return nil },
+		"while it waits":  func(g *Gate, pc net.Conn) <-chan result { return startWaiting(t, g, pc) },
+		"on the socket": func(g *Gate, pc net.Conn) <-chan result {
+			g.Pass(t.Context(), Open)
+			_ = pc.SetReadDeadline(time.Time{})
+			defer await(t, g, 1)
+			return startRead(pc)
+		},
+	} {
+		g, pc, _ := loop(t, Config{})
+		read, at := begin(g, pc), time.Now().Add(10*time.Millisecond)
+		_ = pc.SetReadDeadline(at)
+		if read == nil {
+			read = startRead(pc)
+		}
+		if got := <-read; !errors.Is(got.err, os.ErrDeadlineExceeded) || time.Now().Before(at) {
+			t.Errorf("%s: %+v, %v before", name, got, time.Until(at))
+		}
+	}
+}
+
+// A deadline that is set when a reader has been told to wait does not make it read on.
+func TestDeadlineOfAReaderThatIsToWait(t *testing.T) {
+	g, pc, _ := loop(t, Config{Open: true})
+	calls := 0
+	err := g.read(func() error {
+		if calls++; calls > 1 {
+			return nil
+		}
+		ctx, over := context.WithCancel(t.Context())
+		over()
+		g.Pass(ctx, Paused)
+		_ = pc.SetReadDeadline(time.Now().Add(time.Minute))
+		_, err := pc.UDPConn.Read(make([]byte, 1))
+		if g.At(Paused) && time.Until(g.deadline) < 0 {
+			t.Error("it reads on")
+		}
+		g.Resume()
+		return err
+	})
+	if err != nil || calls != 2 {
+		t.Errorf("%v after %d calls", err, calls)
 	}
 }
 

@@ -162,7 +162,7 @@ func (g *Gate) move(to State) (moved bool) {
 // the old rule any more or ctx is over.
 func (g *Gate) Pass(ctx context.Context, to State) {
 	g.mu.Lock()
-	if !g.move(to) || to <= Open || g.inside == 0 {
+	if !g.move(to) || g.inside == 0 { // none reads under a gate that is held
 		g.mu.Unlock()
 		return
 	}
