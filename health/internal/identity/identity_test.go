@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func TestForWhomARequestWasForwarded(t *testing.T) {
@@ -69,5 +70,21 @@ func TestAnIdentityIsBounded(t *testing.T) {
 			t.Errorf("%+v is bounded", id)
 		}
 		*s = was
+	}
+}
+
+// A prober is kept for as long as it comes: what it keeps of its request must be small.
+func TestACloneHoldsOnToNoRequest(t *testing.T) {
+	large := strings.Repeat("x", 1<<20)
+	id := ID{large[:1], large[1:2], large[2:3], Form{large[3:4], large[4:5], large[5:6], 7}, large[6:7]}
+	c := id.Clone()
+	of := id.texts()
+	for i, s := range c.texts() {
+		if unsafe.StringData(*s) == unsafe.StringData(*of[i]) {
+			t.Errorf("text %d is a part of the request's", i)
+		}
+	}
+	if c != id {
+		t.Errorf("%+v, want %+v", c, id)
 	}
 }
