@@ -124,6 +124,44 @@ func TestABusyClientHasLonger(t *testing.T) {
 	}
 }
 
+// cuts counts what is cut off, of connections at rest.
+type cuts struct {
+	nether
+	n int
+}
+
+func (*cuts) AtRest() bool { return true }
+func (c *cuts) Cut()       { c.n++ }
+
+// Once the server is told, a client that receives something is waited for, and cut off when it has received nothing for
+// as long as net/http gives it.
+func TestAClientThatNoLongerReadsIsCutOff(t *testing.T) {
+	t.Parallel()
+	near, far := wires(t)
+	full(t, far)
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := hosed(t)
+		below := &cuts{nether: nether{sock: far}}
+		f.below = below
+		f.Hurry(0)
+		synctest.Wait()
+		f.told.Store(true)
+		time.Sleep(lingerLeast / 2)
+		for queued := sockopt.Unsent(far); sockopt.Unsent(far) == queued; {
+			if _, err := near.Read(make([]byte, 1<<16)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, want := range []int{0, 1, 1} { // half a second before, and after, a grace ends
+			time.Sleep(lingerLeast)
+			if synctest.Wait(); below.n != want {
+				t.Errorf("cut off %d times after %d graces, want %d", below.n, i+1, want)
+			}
+		}
+		_ = f.Close()
+	})
+}
+
 // One that takes four times its grace for each answer loses nothing: neither what it was about to send before the
 // first, nor before the second.
 func TestABusyClientThatAnswersLateIsServed(t *testing.T) {

@@ -180,9 +180,8 @@ func (p *drain) graceOver() {
 		p.mu.Unlock()
 		return
 	}
-	ended := p.f.ended.Load()
 	more := time.Duration(0)
-	if !ended && p.lives() {
+	if !p.f.ended.Load() && p.lives() {
 		more = min(p.grace, min(liveGraces*p.grace, liveMost)-p.grace-p.extra)
 	}
 	stuck := !p.closed && p.stuck() && (more <= 0 || sockopt.Unread(p.f.below.Socket()) == 0)
@@ -190,8 +189,6 @@ func (p *drain) graceOver() {
 	case p.closed:
 	case stuck || p.f.below.IsClosed():
 		p.halt()
-	case ended:
-		p.watch()
 	case more > 0:
 		p.extra += more
 		p.watchFor(more)
@@ -213,7 +210,7 @@ func (p *drain) lives() bool {
 		sockopt.SeesQueues && !h2frame.Inside(place) && sockopt.Unsent(sock) == 0
 }
 
-// end lets the server know, and watches that it can be told.
+// end lets the server know, if it does not yet, and watches that it can be told.
 func (p *drain) end() {
 	p.f.tellServer()
 	for _, t := range []*time.Timer{p.pingTimer, p.hurryTimer} {

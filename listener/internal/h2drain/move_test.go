@@ -185,6 +185,7 @@ func TestMoveIsNotTriedInWhatIsHalfWritten(t *testing.T) {
 					t.Fatalf("%d, %v", n, err)
 				}
 				h.full = false
+				_, _ = f.Write(frame)
 				f.Move()
 				answer(t, f)
 				_, _ = f.Read(buf)
