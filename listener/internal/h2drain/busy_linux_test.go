@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,11 +128,11 @@ func TestABusyClientHasLonger(t *testing.T) {
 // cuts counts what is cut off, of connections at rest.
 type cuts struct {
 	nether
-	n int
+	n atomic.Int32
 }
 
 func (*cuts) AtRest() bool { return true }
-func (c *cuts) Cut()       { c.n++ }
+func (c *cuts) Cut()       { c.n.Add(1) }
 
 // Once the server is told, a client that receives something is waited for, and cut off when it has received nothing for
 // as long as net/http gives it.
@@ -152,10 +153,11 @@ func TestAClientThatNoLongerReadsIsCutOff(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for i, want := range []int{0, 1, 1} { // half a second before, and after, a grace ends
+		for i, want := range []int32{0, 1, 1} { // half a second before, and after, a grace ends
 			time.Sleep(lingerLeast)
-			if synctest.Wait(); below.n != want {
-				t.Errorf("cut off %d times after %d graces, want %d", below.n, i+1, want)
+			synctest.Wait()
+			if n := below.n.Load(); n != want {
+				t.Errorf("cut off %d times after %d graces, want %d", n, i+1, want)
 			}
 		}
 		_ = f.Close()
