@@ -233,6 +233,28 @@ func TestRecordsOfClients(t *testing.T) {
 	})
 }
 
+// How a client's alert ends the connection, if it does.
+func TestAlertsOfClients(t *testing.T) {
+	const failure = tls.AlertError(40)
+	for text, ends := range map[string][2]error{ // in TLS 1.2, and in 1.3
+		"\x01\x00": {io.EOF, io.EOF},
+		"\x02\x00": {io.EOF, io.EOF},
+		"\x01\x5a": {nil, nil},
+		"\x02\x5a": {alertCanceled, nil},
+		"\x01\x28": {nil, failure},
+		"\x02\x28": {failure, failure},
+		"\x03\x28": {alertUnexpected, failure},
+	} {
+		each(t, func(t *testing.T, p *peer, c *Conn) {
+			must[int](t)(p.Write(append(p.record(typeAlert, text, 0), p.data("x")...)))
+			want := ends[p.version-tls.VersionTLS12]
+			if n, err := c.Read(make([]byte, 1)); !errors.Is(err, want) || (err == nil) != (n == 1) {
+				t.Errorf("behind %q: %d bytes, %v, want %v", text, n, err, want)
+			}
+		})
+	}
+}
+
 // A client that has updated its keys stays, whatever it pads and sends later; one that pads alone moves.
 func TestClientsThatPadOrUpdate(t *testing.T) {
 	for name, x := range map[string]struct {

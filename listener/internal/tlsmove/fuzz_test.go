@@ -4,11 +4,43 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"testing"
 	"time"
 )
+
+func TestStatesThatAreRefused(t *testing.T) {
+	for _, k := range kinds[:2] {
+		secret := make([]byte, suiteOf(k.version, k.suite).secretLen(k.version))
+		written := func(spoil func(*State)) []byte {
+			s := State{Version: k.version, Suite: k.suite, ServerName: "x", In: Half{secret, 1}, Out: Half{secret, 2}}
+			spoil(&s)
+			return s.AppendBinary(nil)
+		}
+		whole := written(func(*State) {})
+		must[*State](t)(ParseState(whole))
+		flags := bytes.Clone(whole)
+		flags[1] |= flagRetried << 1
+		all := map[string][]byte{
+			"another version":   append([]byte{formVersion + 1}, whole[1:]...),
+			"an unknown flag":   flags,
+			"more behind":       append(bytes.Clone(whole), 0),
+			"an unknown suite":  written(func(s *State) { s.Suite = tls.TLS_CHACHA20_POLY1305_SHA256 }),
+			"a short secret":    written(func(s *State) { s.In.Secret = secret[1:] }),
+			"a short other one": written(func(s *State) { s.Out.Secret = secret[1:] }),
+		}
+		for n := range whole {
+			all[fmt.Sprintf("%d bytes", n)] = whole[:n]
+		}
+		for name, b := range all {
+			if s, err := ParseState(b); err == nil {
+				t.Errorf("%s, %s: %+v", k, name, s)
+			}
+		}
+	}
+}
 
 // FuzzState: what ParseState takes is what AppendBinary would write.
 func FuzzState(f *testing.F) {
