@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -153,9 +154,12 @@ func (w *world) noteRequest(rw http.ResponseWriter, r *http.Request) {
 	w.note("hijack %v, from %v, flush %v, notify %v", hijack, from, flush, notify)
 	if r.TLS != nil {
 		plain := *r.TLS
-		plain.PeerCertificates = nil
+		plain.PeerCertificates, plain.VerifiedChains = nil, nil
 		b, _ := json.Marshal(plain)
 		w.note("TLS %s of %v", b, r.TLS.PeerCertificates[0].Subject)
+		for _, chain := range r.TLS.VerifiedChains {
+			w.note("verified: %d, %v", len(chain), chain[0].Equal(r.TLS.PeerCertificates[0]))
+		}
 	}
 }
 
@@ -177,8 +181,11 @@ func tlsFor(t *testing.T, proto string) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	known := x509.NewCertPool()
+	known.AddCert(pair.Leaf)
 	return &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}, Certificates: []tls.Certificate{pair},
-		ServerName: "test", ClientAuth: tls.RequestClientCert, CurvePreferences: []tls.CurveID{tls.X25519}}
+		ServerName: "test", ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: known,
+		CurvePreferences: []tls.CurveID{tls.X25519}}
 }
 
 var date = regexp.MustCompile(`Date:[^\n]* GMT`)
