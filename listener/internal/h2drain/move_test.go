@@ -134,6 +134,7 @@ func TestMoveIsTried(t *testing.T) {
 				x.after(f)
 			}
 			read(f)
+			f.Move()
 			if ends := f.move.Load() == nil; b.offers != x.offers || ends != x.ends {
 				t.Errorf("%d offers, ends %v, want %d, %v", b.offers, ends, x.offers, x.ends)
 			}
