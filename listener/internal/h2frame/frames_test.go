@@ -53,6 +53,66 @@ func TestFramesKnowWhereTheyAre(t *testing.T) {
 	}
 }
 
+// A client may send what is almost an acknowledgement, of any length, or had one pass before it was awaited.
+func TestWhatIsNoAcknowledgement(t *testing.T) {
+	const n = 7
+	ack := written(TypePing, FlagAck, 0, Ping(n)[HeaderLen:])
+	for name, frame := range map[string][]byte{
+		"no flag":       Ping(n),
+		"another type":  written(TypeSettings, FlagAck, 0, Ping(n)[HeaderLen:]),
+		"a byte more":   append(bytes.Clone(ack), 0),
+		"256 more":      append(bytes.Clone(ack), make([]byte, 1<<8)...),
+		"65536 more":    append(bytes.Clone(ack), make([]byte, 1<<16)...),
+		"a byte less":   bytes.Clone(ack[:len(ack)-1]),
+		"nothing in it": bytes.Clone(ack[:HeaderLen]),
+	} {
+		size := len(frame) - HeaderLen
+		frame[0], frame[1], frame[2] = byte(size>>16), byte(size>>8), byte(size)
+		var f Scanner
+		f.Scan(written(TypePing, FlagAck, 0, Ping(0)[HeaderLen:]))
+		f.Scan(ack)
+		f.Awaited = n
+		if f.Scan(frame); f.Back || !f.Between() {
+			t.Errorf("%s: taken for one: %v; between %v", name, f.Back, f.Between())
+		}
+		if f.Scan(ack); !f.Back {
+			t.Errorf("%s: the one behind it does not count", name)
+		}
+	}
+}
+
+// watch wants SETTINGS, and has of each frame how much of the payload it got.
+type watch []int
+
+func (*watch) Wants(kind byte) bool { return kind == TypeSettings }
+func (w *watch) Passed(f Frame)     { *w = append(*w, len(f.Payload)) }
+
+// What nobody wants is not kept, nor what is too long. The first frame is to be SETTINGS.
+func TestWhatIsKept(t *testing.T) {
+	for _, x := range []struct {
+		kind, flags byte
+		size, kept  int
+		settings    bool
+	}{
+		{TypeSettings, 0, 12, 12, true}, {TypeSettings, 0, MaxKept, MaxKept, true},
+		{TypeSettings, 0, MaxKept + 1, 0, true},
+		{TypeSettings, FlagAck, 6, 6, false}, {TypeData, 0, 12, 0, false}, {TypeHeaders, FlagEndBlock, 12, 0, false},
+	} {
+		var got watch
+		f := Scanner{Watch: &got}
+		for range 2 {
+			f.Scan(written(x.kind, x.flags, 0, make([]byte, x.size)))
+		}
+		if want := (watch{x.kept, x.kept}); !reflect.DeepEqual(got, want) || len(f.kept) > 0 || f.Settings != x.settings {
+			t.Errorf("%+v: kept %v, settings %v", x, got, f.Settings)
+		}
+		f = Scanner{}
+		if f.Scan(written(x.kind, x.flags, 0, make([]byte, x.size))); cap(f.kept) > 0 {
+			t.Errorf("%+v: kept for nobody", x)
+		}
+	}
+}
+
 // Where another protocol begins than the preface has promised, nothing is taken for a frame.
 func TestFramesKnowAliens(t *testing.T) {
 	for _, cut := range []int{1, 7, 24} {
