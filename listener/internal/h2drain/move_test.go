@@ -14,17 +14,17 @@ import (
 	"github.com/baton-go/baton/listener/internal/h2state"
 )
 
-// resting is below a Conn that may move at any time, but nobody takes it.
+// resting is below a Conn that may move at any time.
 type resting struct {
 	nether
-	serves, part bool
-	offers       int
+	serves, part, taken bool
+	offers              int
 }
 
 func (*resting) AtRest() bool        { return true }
 func (r *resting) Whole() bool       { return !r.part }
 func (r *resting) Serves() bool      { return r.serves }
-func (r *resting) Offer([]byte) bool { r.offers++; return false }
+func (r *resting) Offer([]byte) bool { r.offers++; return r.taken }
 
 // settled returns a Conn that can move.
 func settled(t *testing.T) (*Conn, *hose) {
@@ -140,6 +140,22 @@ func TestMoveIsTried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The client of a connection that has moved is another server's: neither the one here nor a Leave says anything to it.
+func TestNothingIsSaidBehindAMove(t *testing.T) {
+	f, h, pong := asks(t)
+	f.below.(*resting).taken = true
+	before := len(h.wrote())
+	_, _ = f.Write(pong)
+	if n, err := f.Read(make([]byte, 64)); n > 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v, want the end", n, err)
+	}
+	f.Leave(time.Minute)
+	if n, err := f.Write(h2frame.GoAway(0)); n > 0 || err == nil || len(h.wrote()) > before {
+		t.Errorf("%d bytes, %v; the client has %q", n, err, h.wrote()[before:])
+	}
+	_ = f.Close()
 }
 
 // A frame that the client has in part is first to be written to its end: the other process would begin in the middle of
