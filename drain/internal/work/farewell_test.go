@@ -13,8 +13,8 @@ var errOver = errors.New("over")
 
 const grace = 10 * time.Second
 
-// crowd calls f.context n times and returns, on receipt, after how long each has ended: -1 where first was not called, or
-// was called again.
+// crowd calls f.context n times and returns, on receipt, after how long each has ended: -1 where first was not called
+// once.
 func crowd(f *Farewell, n int) func() []time.Duration {
 	start := time.Now()
 	ends := make(chan time.Duration, n)

@@ -103,7 +103,8 @@ func TestWhatIsKept(t *testing.T) {
 		for range 2 {
 			f.Scan(written(x.kind, x.flags, 0, make([]byte, x.size)))
 		}
-		if want := (watch{x.kept, x.kept}); !reflect.DeepEqual(got, want) || len(f.kept) > 0 || f.Settings != x.settings {
+		want := watch{x.kept, x.kept}
+		if !reflect.DeepEqual(got, want) || len(f.kept) > 0 || f.Settings != x.settings {
 			t.Errorf("%+v: kept %v, settings %v", x, got, f.Settings)
 		}
 		f = Scanner{}
