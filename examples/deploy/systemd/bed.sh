@@ -16,8 +16,11 @@
 # BED_ADD     a tree laid over the root: another version of systemd
 # BED_OWNER   a pid: when that process is gone, the bed goes down by itself
 #
-# The network is the bed's own, with a loopback and nothing else. Exit code 77: this machine can't do it, and a line
-# says why. Needs root, a kernel with cgroup2 and overlayfs, and Debian's systemd, util-linux, iproute2.
+# One up or down of a BED runs at a time: up is refused, down waits. The network is the bed's own, with a loopback and
+# nothing else. Needs root, a kernel with cgroup2 and overlayfs, and Debian's systemd, util-linux, iproute2.
+#
+# Exit codes: 0 done, 1 it failed, or the bed is up already; 2 wrong usage, 7 another bed.sh is at work on this BED, and
+# nothing was touched; 77 this machine can't do it, and a line says why.
 set -eu
 BED=${BED:-/tmp/baton-bed}
 self=$(readlink -f "$0")
@@ -26,6 +29,18 @@ path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # in the bed
 
 die() { echo "bed.sh: $*" >&2; exit 1; }
 cannot() { echo "bed.sh: no bed here: $*" >&2; exit 77; }
+
+# alone keeps other bed.sh away from this BED until this process ends. The folder that it has waited for may be gone.
+alone() { # options of flock
+	until [ /dev/fd/9 -ef "$BED" ]; do
+		mkdir -p "$BED"
+		exec 9<"$BED"
+		flock "$@" 9 || {
+			echo "bed.sh: another bed.sh is at work (BED=$BED): wait for its end, or set BED for a bed of your own" >&2
+			exit 7
+		}
+	done
+}
 
 # Units of the machine are none of the bed's business: it has these, and those in /etc/systemd/system of its own.
 units="basic.target sysinit.target sockets.target timers.target paths.target slices.target local-fs.target swap.target
@@ -93,9 +108,12 @@ pid() {
 		grep -q -F "/${cgroup##*/}" "/proc/$p/cgroup" 2>/dev/null && echo "$p"
 }
 
+# booted: before that its root and its sockets are this machine's, which is not to run what is for the bed.
+booted() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = systemd ]; } # pid
+
 enter() {
 	local p
-	p=$(pid) || die "not up (BED=$BED)"
+	{ p=$(pid) && booted "$p"; } || die "not up (BED=$BED)"
 	nsenter -t "$p" -m -p -u -i -C -n -- /usr/bin/env "PATH=$path" SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
 }
 
@@ -104,13 +122,15 @@ up() {
 	[ "$(uname -s)" = Linux ] || cannot "this is no Linux"
 	[ "$(id -u)" = 0 ] || cannot "needs root"
 	[ -x /lib/systemd/systemd ] || cannot "no systemd: apt-get install systemd"
-	for tool in unshare nsenter setpriv ip journalctl; do
+	for tool in unshare nsenter setpriv flock ip journalctl; do
 		command -v "$tool" >/dev/null || cannot "no $tool: apt-get install util-linux iproute2 systemd"
 	done
 	for tool in cgroup2 overlay; do
 		grep -qw "$tool" /proc/filesystems || modprobe "$tool" 2>/dev/null || cannot "the kernel has no $tool"
 	done
+	alone -n
 	! pid >/dev/null || die "already up (BED=$BED)"
+	trap 'kill -9 "${outer:-}" 2>/dev/null || true; down; die "interrupted: nothing is left"' HUP INT TERM
 	mkdir -p "$BED/t"
 	: >"$BED/boot.log"
 	rm -f "$BED/pid"
@@ -123,15 +143,15 @@ up() {
 	cgroup=$(mktemp -d "$mnt/baton-bed.XXXXXX") || { rm -rf "$BED"; cannot "no cgroup can be made in $mnt"; }
 	chmod 755 "$cgroup"
 	echo "$cgroup" >"$BED/cgroup"
-	BED=$BED setsid unshare --pid --fork --kill-child "$self" __outer </dev/null >>"$BED/boot.log" 2>&1 &
+	BED=$BED setsid unshare --pid --fork --kill-child "$self" __outer </dev/null >>"$BED/boot.log" 2>&1 9<&- &
 	outer=$!
 	for _ in $(seq 500); do
 		if p=$(tr -d ' ' <"/proc/$outer/task/$outer/children" 2>/dev/null) && [ -n "$p" ]; then
 			echo "$p" >"$BED/pid"
-			if [ "$(cat "/proc/$p/comm" 2>/dev/null)" = systemd ] && [ -S "/proc/$p/root/run/systemd/private" ]; then
+			if booted "$p" && [ -S "/proc/$p/root/run/systemd/private" ]; then
 				state=$(enter systemctl is-system-running --wait 2>/dev/null) || true
 				case $state in running | degraded)
-					[ -z "${BED_OWNER:-}" ] || mourn </dev/null >/dev/null 2>&1 &
+					[ -z "${BED_OWNER:-}" ] || mourn "$p" </dev/null >/dev/null 2>&1 &
 					return ;;
 				esac
 			fi
@@ -145,18 +165,24 @@ up() {
 	cannot "systemd did not come up (state: ${state:-none})"
 }
 
-# mourn takes the bed of a dead owner down, and ends with the bed.
-mourn() {
-	while pid >/dev/null; do
-		[ -d "/proc/$BED_OWNER" ] || { down; return; }
+# mourn takes the bed of a dead owner down, and ends with the bed. The next one in that folder is another owner's.
+mourn() { # pid of its systemd
+	exec 9<&-
+	while [ "$(pid)" = "$1" ]; do
+		[ -d "/proc/$BED_OWNER" ] || {
+			alone -w 60
+			[ "$(pid)" != "$1" ] || down
+			return
+		}
 		sleep 0.5
 	done
 }
 
 down() {
 	local p cgroup
+	alone -w 60
 	if p=$(pid); then
-		enter systemctl poweroff 2>/dev/null || true
+		if booted "$p"; then enter systemctl poweroff 2>/dev/null || true; else kill -9 "$p" 2>/dev/null || true; fi
 		for _ in $(seq 500); do
 			if ! pid >/dev/null || grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null; then break; fi
 			sleep 0.02
