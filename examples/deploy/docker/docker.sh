@@ -33,13 +33,28 @@ case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac # docker takes another one for a vo
 
 is() { "$DOCKER" container inspect -f "{{.State.$1}}" "$NAME" 2>/dev/null; }
 
-# app sets said to the answer of what runs, and by to the program that has asked: that which runs, or, behind --init,
-# one that lies there. What lies there may be broken.
+# app sets said to the answer of what runs, and by to the program that has asked: that which runs, or, behind an init,
+# one that lies there. What lies there may be broken. Where it is not what was just started, that of the image asks.
 app() {
 	for by in /proc/1/exe /srv/app.before /srv/app; do
-		said=$("$DOCKER" exec "$NAME" "$by" "$@" 2>&1) && return
+		said=$(ask "$@" 2>&1) && return
 	done
-	return 1
+	[ -z "${launched-}" ] && [ "$(is Status)" = running ] || return
+	by=image
+	said=$(ask "$@" 2>&1)
+}
+# ask: DIR/bin lies over the program of the image, which so has a container of its own.
+ask() {
+	case $by in
+	image)
+		"$DOCKER" inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$NAME" |
+			"$DOCKER" run --rm --network none --log-driver none --env-file /dev/stdin \
+				--user "$("$DOCKER" inspect -f '{{.Config.User}}' "$NAME")" \
+				--mount "type=bind,source=$DIR/run,target=/run/app" \
+				--entrypoint /srv/app "$("$DOCKER" inspect -f '{{.Image}}' "$NAME")" "$@"
+		;;
+	*) "$DOCKER" exec "$NAME" "$by" "$@" ;;
+	esac
 }
 
 # place puts its input in a program's place: by rename, as one that runs can't be written to.
@@ -117,7 +132,7 @@ take_over() {
 # 2.
 reload() {
 	was=''
-	app -s status && was=$(field generation "$said") && "$DOCKER" exec "$NAME" "$by" -s reload && return
+	app -s status && was=$(field generation "$said") && ask -s reload && return
 	within 10 told || fail 1 "$NAME does not say what serves: the same again, or start, puts it right"
 	[ -n "$said" ] || return 2
 	[ "$(field generation "$said")" != "$was" ]

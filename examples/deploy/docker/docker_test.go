@@ -117,7 +117,7 @@ func (c *container) put(version, fault string) {
 func TestDocker(t *testing.T) {
 	s := newSite(t)
 	for name, test := range map[string]func(*testing.T, *site){
-		"swap": swaps, "restart": restarts, "source": fromSource, "start": starts,
+		"swap": swaps, "restart": restarts, "source": fromSource, "start": starts, "init": inits,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

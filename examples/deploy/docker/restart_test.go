@@ -4,6 +4,8 @@ package docker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -143,6 +145,58 @@ func starts(t *testing.T, s *site) {
 	c.do(0, "start")
 	does("swap "+v1, "v1")
 	c.do(0, "stop")
+}
+
+// inits: behind an init, what lies in the folder asks the service. Where that can't, the service still serves.
+func inits(t *testing.T, s *site) {
+	text, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := strings.Replace(string(text), `ENTRYPOINT ["/srv/app"]`,
+		"COPY init /\nENTRYPOINT [\"/init\", \"--\", \"/srv/app\"]", 1)
+	s.Image("inside", inside, map[string]string{
+		"app": flow.Static(t, "gin", "v1", ""), "init": flow.Tool(t, "docker-init", "apt-get install docker.io"),
+	})
+	const user = 1000
+	crash, v2 := flow.Static(t, "", "v4", "crash"), flow.Static(t, "gin", "v2", "")
+	for name, c := range map[string]struct{ image, args string }{
+		"option": {"app", "--init"},
+		"image":  {"inside", ""},
+		"user":   {"app", fmt.Sprintf("--init --user %d -e APP_CONTROL=/run/app/own", user)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &site{t, s.Of(t)}
+			if run := filepath.Join(s.Dir, "init-"+name, "run"); name == "user" {
+				if err := errors.Join(os.MkdirAll(run, 0o755), os.Chown(run, user, user)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := s.container("init-"+name, c.image, c.args)
+			app := filepath.Join(c.dir, "bin", "app")
+			for what, spoil := range map[string]func(){
+				"crashes":       func() { flow.Deploy(t, crash, app) },
+				"is no program": func() { flow.Deploy(t, "Dockerfile", app) },
+				"is gone":       func() { _ = os.Remove(app) },
+			} {
+				spoil()
+				c.do(0, "start")
+				if said := c.do(0, "status"); !strings.HasPrefix(said, "version v1, ready, generation 1\n") {
+					t.Errorf("what lies there %s, and docker.sh status says %s", what, said)
+				}
+			}
+			flow.Deploy(t, "Dockerfile", app)
+			if said := c.do(1, "swap "+crash); !strings.Contains(said, "the old program serves on") {
+				t.Errorf("where what lies there can't ask, a swap that fails says %s", said)
+			}
+			c.do(0, "swap "+v2)
+			if said := c.do(0, "status"); !strings.HasPrefix(said, "version v2, ready, generation ") {
+				t.Errorf("swapped to v2, docker.sh status says %s", said)
+			}
+			c.do(0, "stop")
+		})
+	}
 }
 
 // crash kills the main generation, which is not the container's first process.
