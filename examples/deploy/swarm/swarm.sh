@@ -7,7 +7,7 @@
 #   status         what runs
 #
 # Exit codes: 0 done, 1 it failed, and what ran before runs; 2 wrong usage, 3 status: not every task runs,
-# 4 not done in time, or the way back failed, too; 6 wrong settings; 7 another update is under way, or came in between.
+# 4 not done in time, or the way back failed, too, and which nodes are down; 6 wrong settings; 7 another update is under way, or came in between.
 #
 # A tag is one image for ever. An update to the one that is there does nothing: Swarm would take it for what a
 # rollback leads to.
@@ -28,7 +28,13 @@ right_numbers "$0"
 # is_of: with the digest that the registry has for the tag, or without.
 is_of() { case $1 in "$2" | "$2"@*) ;; *) return 1 ;; esac; } # image of a service, image
 image() { "$DOCKER" service inspect -f '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$SERVICE"; }
-tasks() { "$DOCKER" service ps --no-trunc --filter "desired-state=$1" --format "$2" "$SERVICE"; }
+tasks() { # desired state, format, maybe --no-resolve for IDs
+	"$DOCKER" service ps --no-trunc ${3:+"$3"} --filter "desired-state=$1" --format "$2" "$SERVICE"
+}
+lost() { "$DOCKER" node ls --format "{{.Status}} $1" | sed -n 's/^Down //p'; } # format, for each node that is down
+undone() { # message
+	fail 4 "$1: see docker service ps $SERVICE$(lost "; node {{.Hostname}} is down: start it, or docker node rm --force {{.ID}}")"
+}
 
 # why: how the newest task of an image has ended by itself, or for its health, and its last lines.
 why() { # image
@@ -66,20 +72,21 @@ order() { # arguments of docker
 }
 
 # is_settled: Swarm says that the update has ended, or, a second later still, that there is none; and what was told to
-# stop has stopped.
+# stop has stopped. Of a node that is down nothing more is heard.
 is_settled() {
 	case $(state) in
 	completed | rollback_completed | paused | rollback_paused) ;;
 	'') [ "$n" -gt 0 ] && runs "$(image)" || return ;;
 	*) return 1 ;;
 	esac
-	! tasks shutdown '{{.CurrentState}}' | grep -q '^Running'
+	down=$(lost '{{.ID}}')
+	! tasks shutdown '{{.Node}} {{.CurrentState}}' --no-resolve | grep ' Running ' | grep -q -v -F "${down:-no node}"
 }
 
 settle() {
 	n=0
 	until is_settled; do
-		[ "$n" -lt "$TIMEOUT" ] || { why "$(image)"; fail 4 "Swarm is not done after $TIMEOUT s: see docker service ps $SERVICE"; }
+		[ "$n" -lt "$TIMEOUT" ] || { why "$(image)"; undone "Swarm is not done after $TIMEOUT s"; }
 		sleep 1
 		n=$((n + 1))
 	done
@@ -111,7 +118,7 @@ ended() { # image
 	case $(state) in
 	rollback_*)
 		why "$1"
-		runs "$now" || fail 4 "$1 fails, and not each task runs $now: see docker service ps $SERVICE"
+		runs "$now" || undone "$1 fails, and not each task runs $now"
 		fail 1 "$1 fails: $now runs, as before"
 		;;
 	esac
@@ -121,7 +128,7 @@ still() { # image
 	is_of "$now" "$1" || fail 7 "$now is wanted now: another update came in between"
 	all_run
 }
-all_run() { runs "$now" || { why "$now"; fail 4 "not each task runs $now: see docker service ps $SERVICE"; }; }
+all_run() { runs "$now" || { why "$now"; undone "not each task runs $now"; }; }
 
 rollback() {
 	before=$("$DOCKER" service inspect -f '{{with .PreviousSpec}}{{.TaskTemplate.ContainerSpec.Image}}{{end}}' "$SERVICE") || exit 1

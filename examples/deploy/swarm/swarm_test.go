@@ -65,7 +65,7 @@ func (s *site) do(want int, args ...string) string {
 	s.t.Helper()
 	cmd := s.Command("busybox", append([]string{"sh", "swarm.sh"}, args...)...)
 	cmd.Dir = s.dir
-	cmd.Env = append(cmd.Env, "UPDATE_ARGS=--no-resolve-image", "DOCKER_SOCK="+s.Socket())
+	cmd.Env = append(cmd.Env, "UPDATE_ARGS=--no-resolve-image", "DOCKER_SOCK="+s.Socket(), "TIMEOUT=120")
 	start := time.Now()
 	said, code := flow.Run(s.t, cmd)
 	s.t.Logf("swarm.sh %s: %d, %.1f s\n%s", strings.Join(args, " "), code, time.Since(start).Seconds(), said)
@@ -128,4 +128,32 @@ func TestSwarm(t *testing.T) {
 		load.Report("Swarm and Traefik", c.what, took)
 	}
 	s.do(0, "status")
+}
+
+// TestLostNode: what a node that is gone has last said of its tasks holds no update up.
+func TestLostNode(t *testing.T) {
+	t.Parallel()
+	s, worker := newSite(t), flow.NewEngine(t)
+	s.Cable(worker)
+	var images []string
+	for _, version := range []string{"v1", "v2", "v3"} {
+		images = append(images, s.image(version, ""))
+		worker.Service("gin", version, "") // there is no registry
+	}
+	s.Docker("swarm", "init", "--advertise-addr", "10.9.0.1", "--dispatcher-heartbeat", "1s")
+	worker.Docker("swarm", "join", "--advertise-addr", "10.9.0.2", "--token",
+		s.Docker("swarm", "join-token", "-q", "worker"), "10.9.0.1:2377")
+	s.do(0, "deploy", images[0])
+	if tasks := worker.Docker("ps", "--format", "{{.Image}}"); tasks != images[0] {
+		t.Fatalf("at the worker run %q, want %s", tasks, images[0])
+	}
+	worker.Kill()
+	flow.Eventually(t, "Swarm has lost the worker, and runs its task elsewhere", func() bool {
+		return strings.Contains(s.Docker("node", "ls", "--format", "{{.Status}}"), "Down") &&
+			strings.Count(s.Docker("ps", "--format", "{{.Image}}"), images[0]) == 2
+	})
+	s.do(0, "update", images[1])
+	s.serves("v2")
+	s.do(0, "rollback")
+	s.serves("v1")
 }

@@ -22,10 +22,16 @@ case $* in
 *PreviousSpec*) cat previous ;;
 *ContainerSpec.Image*) cat image ;;
 *desired-state=running*) cat running ;;
+*no-resolve*desired-state=shutdown*) cat told ;;
 *desired-state=shutdown*) cat shutdown ;;
+*'node ls'*)
+	while read -r id name status; do
+		echo "$4" | sed "s/{{.ID}}/$id/; s/{{.Hostname}}/$name/; s/{{.Status}}/$status/"
+	done <nodes
+	;;
 *'service update'* | *'stack deploy'*)
 	[ ! -e refused ] || { cat refused >&2; exit 1; }
-	[ ! -e after/states ] || cp after/* .
+	cp after/* . 2>/dev/null || :
 	;;
 esac
 `
@@ -38,6 +44,12 @@ func TestWords(t *testing.T) {
 	const wanted = " is wanted now: " + between
 	running := strings.Repeat(v1+" Running 5 seconds ago\n", 2)
 	refused := map[string]string{"refused": "rpc error: code = Unknown desc = update out of sequence"}
+	const isDown = "; node w1 is down: start it, or docker node rm --force n1"
+	const nodes, lost = "n0 m Ready\nn1 w1 Ready\n", "n0 m Ready\nn1 w1 Down\n"
+	all := strings.ReplaceAll(running, v1, v3)
+	updated := func(told, nodes string) map[string]string {
+		return map[string]string{"image": v3, "running": all, "told": told, "nodes": nodes}
+	}
 	other := map[string]string{
 		"states": "completed\n", "image": v2, "running": strings.ReplaceAll(running, v1, v2),
 	}
@@ -83,6 +95,38 @@ func TestWords(t *testing.T) {
 		"the update of two that comes first":   {do: "update " + v3, after: other, code: 7, says: v2 + wanted},
 		"the deploy of two that comes first":   {do: "deploy " + v3, after: other, code: 7, says: v2 + wanted},
 		"the rollback of two that comes first": {do: "rollback", after: other, code: 7, says: v2 + wanted},
+		// What a node last said of its tasks stays, when it is lost.
+		"an old task is on a node that is down": {
+			do: "update " + v3, after: updated("n0 Shutdown 2 seconds ago\nn1 Running 5 minutes ago\n", lost),
+		},
+		"an old task is on a node that is up": {
+			do: "update " + v3, after: updated("n1 Running 5 minutes ago\n", nodes),
+			code: 4, says: "service ps web_app\n",
+		},
+		"one that is up, while another one is down": {
+			do: "update " + v3, after: updated("n0 Running 5 minutes ago\nn1 Running 5 minutes ago\n", lost),
+			code: 4, says: "is not done after 4 s: see docker service ps web_app" + isDown,
+		},
+		"a node that Swarm has not heard of yet": {
+			do:    "update " + v3,
+			after: updated("n1 Running 5 minutes ago\n", strings.ReplaceAll(lost, "Down", "Unknown")),
+			code:  4, says: "service ps web_app\n",
+		},
+		"no other node takes its task": {
+			do: "update " + v3, after: map[string]string{
+				"image": v3, "running": v3 + " Running 5 seconds ago\n" + v3 + " Pending 5 seconds ago\n",
+				"nodes": lost,
+			},
+			code: 4, says: "not each task runs " + v3 + ": see docker service ps web_app" + isDown,
+		},
+		"nor that of the way back": {
+			do: "rollback", before: map[string]string{"nodes": lost},
+			after: map[string]string{"running": v1 + " Running 5 seconds ago\n"},
+			code:  4, says: "not each task runs " + v1 + ": see docker service ps web_app" + isDown,
+		},
+		"Swarm waits for a node that is down": {
+			do: "update " + v3, after: map[string]string{"states": "updating\n", "nodes": lost}, code: 4, says: isDown,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +138,7 @@ func TestWords(t *testing.T) {
 			}
 			put(dir, map[string]string{
 				"states": "completed\n", "image": v1, "previous": v1, "running": running, "shutdown": "",
+				"told": "", "nodes": nodes,
 			})
 			put(dir, c.before)
 			if err := os.Mkdir(filepath.Join(dir, "after"), 0o755); err != nil {
@@ -104,7 +149,7 @@ func TestWords(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := exec.Command("dash", append([]string{"swarm.sh"}, strings.Fields(c.do)...)...)
-			cmd.Env = append(os.Environ(), "DOCKER="+filepath.Join(dir, "docker"), "SAYS="+dir)
+			cmd.Env = append(os.Environ(), "DOCKER="+filepath.Join(dir, "docker"), "SAYS="+dir, "TIMEOUT=4")
 			said, code := flow.Run(t, cmd)
 			if code != c.code || !strings.Contains(said, c.says) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, c.code, c.says, said)

@@ -74,6 +74,26 @@ func (e *Engine) Inside(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append(inside, args...)...)
 }
 
+// Cable gives the engine and another one a network: 10.9.0.1 and 10.9.0.2.
+func (e *Engine) Cable(to *Engine) {
+	e.t.Helper()
+	for _, do := range []struct {
+		at   *Engine
+		args string
+	}{
+		{e, "link add cable type veth peer name cable netns " + strconv.Itoa(to.pid)},
+		{e, "address add 10.9.0.1/24 dev cable"}, {e, "link set cable up"},
+		{to, "address add 10.9.0.2/24 dev cable"}, {to, "link set cable up"},
+	} {
+		if said, code := Run(e.t, do.at.Command("ip", strings.Fields(do.args)...)); code != 0 {
+			e.t.Fatalf("ip %s: exit code %d\n%s", do.args, code, said)
+		}
+	}
+}
+
+// Kill ends the engine and all that runs there, as the loss of its machine would.
+func (e *Engine) Kill() { _ = syscall.Kill(e.pid, syscall.SIGKILL) }
+
 // Of is the same engine for a part of the test.
 func (e *Engine) Of(t testing.TB) *Engine {
 	of := *e
