@@ -38,6 +38,10 @@ func TestRole(t *testing.T) {
 func (s *site) begins(v1, v2 string) {
 	t := s.t
 
+	// What uses a site that is up goes on: all that follows.
+	if said, code := flow.Run(t, s.try("up")); code != 7 || !strings.Contains(said, "the host b, the host c, ") {
+		t.Fatalf("a second try.sh up: exit code %d, want 7 and the hosts: %s", code, said)
+	}
 	// Everything that is wrong is said at once.
 	s.play(2, "nothing was touched: nobody knows app_methd … app_file is /nowhere, which is no file here", "release",
 		"app_file", "/nowhere", "app_methd", "swap")

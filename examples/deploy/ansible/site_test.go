@@ -35,10 +35,11 @@ var (
 
 // site is what try.sh makes: three nodes and two balancers, reached by ssh. Setup has been done.
 type site struct {
-	t   *testing.T
-	dir string // of try.sh
-	env []string
-	net *flow.Namespace
+	t    *testing.T
+	name string // of try.sh's namespaces
+	dir  string // of try.sh
+	env  []string
+	net  *flow.Namespace
 }
 
 func newSite(t *testing.T, flags string) *site {
@@ -51,11 +52,7 @@ func newSite(t *testing.T, flags string) *site {
 	} {
 		flow.Tool(t, tool, "apt-get install "+from)
 	}
-	name := fmt.Sprintf("an%d-%d", os.Getpid(), sites.Add(1))
-	dir := filepath.Join(flow.Dir(t), "try")
-	s := &site{t: t, dir: dir, env: append(os.Environ(), "NET="+name, "TRY="+dir, "INTER=250ms",
-		"ANSIBLE_NOCOLOR=1", "ANSIBLE_PYTHON_INTERPRETER=/nowhere", // a node needs no Python
-		fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
+	s := noSite(t)
 	t.Cleanup(func() {
 		if said, code := flow.Run(t, s.try("down")); code != 0 {
 			t.Errorf("try.sh down: %d\n%s", code, said)
@@ -69,9 +66,18 @@ func newSite(t *testing.T, flags string) *site {
 	default:
 		t.Fatalf("try.sh up: %d\n%s", code, said)
 	}
-	s.net = flow.OpenNamespace(t, "/run/netns/"+name+"-client")
+	s.net = flow.OpenNamespace(t, "/run/netns/"+s.name+"-client")
 	s.play(0, "", "setup", "app_flags", flags)
 	return s
+}
+
+// noSite is a place for one.
+func noSite(t *testing.T) *site {
+	name := fmt.Sprintf("an%d-%d", os.Getpid(), sites.Add(1))
+	dir := filepath.Join(flow.Dir(t), "try")
+	return &site{t: t, name: name, dir: dir, env: append(os.Environ(), "NET="+name, "TRY="+dir, "INTER=250ms",
+		"ANSIBLE_NOCOLOR=1", "ANSIBLE_PYTHON_INTERPRETER=/nowhere", // a node needs no Python
+		fmt.Sprintf("BED_OWNER=%d", os.Getpid()))}
 }
 
 func (s *site) try(args ...string) *exec.Cmd {

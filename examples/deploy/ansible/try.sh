@@ -2,7 +2,8 @@
 # try.sh: hosts to try the role on, on one machine: a, b and c, and before them lb1 and lb2 with an HAProxy each. Each
 # host has its own network, a systemd that runs (../systemd/bed.sh) and an sshd. Nothing of the machine is touched.
 #
-#   try.sh up             makes them; the inventory "hosts" beside this script names them
+#   try.sh up             makes them; the inventory "hosts" beside this script names them. It leaves those alone that are
+#                         there, and may be in use; what it can't finish is removed
 #   try.sh run COMMAND    runs COMMAND in the operator's network, with the key that the hosts know
 #   try.sh at HOST COMMAND    runs it there, not by ssh
 #   try.sh lose HOST      cuts the operator's connection to it
@@ -11,6 +12,8 @@
 #   10.78.0.1 to .3    a, b, c; the service is at port 8080
 #   10.78.0.8, .9      lb1, lb2: the site is at port 80
 #   10.78.0.10         the operator
+#
+# Exit codes: 0 done, 2 wrong usage, 7 up: they are there already, and nothing was touched; any other: it failed.
 #
 # Needs root, systemd, mount, iproute2, openssh-server, openssh-client, haproxy, python3.
 set -eu
@@ -48,9 +51,26 @@ RuntimeDirectory=sshd
 RuntimeDirectoryMode=0755
 ExecStart=/usr/sbin/sshd -D -e -f /etc/try/sshd_config'
 
+# in_use ends this script where another up has made what this one would make, or makes it.
+in_use() {
+	there=''
+	[ -z "$(ls -A "$TRY" 2>/dev/null)" ] || there=", the folder $TRY"
+	for host in $hosts; do ! bed "${host%:*}" pid >/dev/null || there="$there, the host $host"; done
+	for net in lan client; do [ ! -e "/run/netns/$NET-$net" ] || there="$there, the namespace $NET-$net"; done
+	[ -z "$there" ] || {
+		echo "try.sh: somebody may use what is there: ${there#, }." \
+			"Remove it by \"try.sh down\", or set TRY and NET for hosts of your own" >&2
+		exit 7
+	}
+}
+
 up() {
-	down
-	mkdir -p "$TRY"
+	in_use
+	# Of two that begin at once only one gets past these lines.
+	ip netns add "$NET-lan" || { in_use && exit 1; }
+	{ mkdir -p "$TRY" && mkdir "$TRY/a"; } || { ip netns del "$NET-lan" && in_use && exit 1; }
+	trap 'down' EXIT
+	trap 'exit 1' HUP INT TERM
 	for key in host user; do ssh-keygen -q -t ed25519 -N '' -C "$key" -f "$TRY/$key"; done
 	printf '%s\n' "$sshd_config" >"$TRY/sshd_config"
 	printf '%s\n' "$sshd_service" >"$TRY/sshd.service"
@@ -64,7 +84,6 @@ up() {
 		ControlPersist 60s
 		ControlPath $TRY/%h.mux
 	END
-	ip netns add "$NET-lan"
 	ip -n "$NET-lan" link add name br0 up type bridge
 	for host in $hosts; do
 		ip=10.78.0.${host#*:} host=${host%:*}
@@ -86,6 +105,7 @@ up() {
 	ip -n "$NET-client" address add 10.78.0.10/24 dev eth0
 	ip -n "$NET-client" link set lo up
 	ip -n "$NET-client" link set eth0 up
+	trap - EXIT
 }
 
 join() { # name in the LAN, its namespace
