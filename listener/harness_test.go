@@ -206,8 +206,18 @@ func (c *client) ask(body string) string {
 	return c.want(body)
 }
 
-// want reads one response and returns the generation that sent it.
+// want reads one response, behind which the connection stays, and returns the generation that sent it.
 func (c *client) want(body string) string {
+	c.t.Helper()
+	resp := c.wantAnswer(body)
+	if resp.Close {
+		c.t.Fatalf("response to %.20q closes the connection", body)
+	}
+	return resp.Header.Get("X-Generation")
+}
+
+// wantAnswer reads one response.
+func (c *client) wantAnswer(body string) *http.Response {
 	c.t.Helper()
 	resp, err := http.ReadResponse(c.br, nil)
 	if err != nil {
@@ -217,10 +227,7 @@ func (c *client) want(body string) string {
 	if err != nil || string(got) != body {
 		c.t.Fatalf("response to %.20q: %.20q, %v", body, got, err)
 	}
-	if resp.Close {
-		c.t.Fatalf("response to %.20q closes the connection", body)
-	}
-	return resp.Header.Get("X-Generation")
+	return resp
 }
 
 func (g *generation) await(t testing.TB, what string, f func(Counts) bool) {
