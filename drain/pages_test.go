@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const (
@@ -72,6 +73,26 @@ func notLanguage(section string) map[string][]string {
 	return map[string][]string{
 		"commands": code, "links": targets, "code": quoted, "figures": numbers,
 		"markers": markers.FindAllString(section, -1),
+	}
+}
+
+// TestLinesOfPages: a page is read in a terminal, too. Code, tables and pictures are as wide as they are.
+func TestLinesOfPages(t *testing.T) {
+	t.Parallel()
+	const most = 120
+	for _, name := range pages(t) {
+		if strings.HasSuffix(name, ".zh-CN.md") { // where it breaks, a blank is shown
+			continue
+		}
+		prose := blocks.ReplaceAllStringFunc(page(t, name), func(code string) string {
+			return strings.Repeat("\n", strings.Count(code, "\n"))
+		})
+		for i, line := range strings.Split(prose, "\n") {
+			wide := strings.HasPrefix(line, "|") || strings.HasPrefix(line, "![") || strings.HasPrefix(line, "<img ")
+			if n := utf8.RuneCountInString(line); n > most && !wide {
+				t.Errorf("%s:%d has %d columns, %d at most", name, i+1, n, most)
+			}
+		}
 	}
 }
 

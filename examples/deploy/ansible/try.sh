@@ -2,8 +2,8 @@
 # try.sh: hosts to try the role on, on one machine: a, b and c, and before them lb1 and lb2 with an HAProxy each. Each
 # host has its own network, a systemd that runs (../systemd/bed.sh) and an sshd. Nothing of the machine is touched.
 #
-#   try.sh up             makes them; the inventory "hosts" beside this script names them. It leaves those alone that are
-#                         there, and may be in use; what it can't finish is removed
+#   try.sh up             makes them; the inventory "hosts" beside this script names them. It leaves those alone that
+#                         are there, and may be in use; what it can't finish is removed
 #   try.sh run COMMAND    runs COMMAND in the operator's network, with the key that the hosts know
 #   try.sh at HOST COMMAND    runs it there, not by ssh
 #   try.sh lose HOST      cuts the operator's connection to it

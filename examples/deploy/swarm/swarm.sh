@@ -7,7 +7,8 @@
 #   status         what runs
 #
 # Exit codes: 0 done, 1 it failed, and what ran before runs; 2 wrong usage, 3 status: not every task runs,
-# 4 not done in time, or the way back failed, too, and which nodes are down; 6 wrong settings; 7 another update is under way, or came in between.
+# 4 not done in time, or the way back failed, too, and which nodes are down; 6 wrong settings; 7 another update is under
+# way, or came in between.
 #
 # A tag is one image for ever. An update to the one that is there does nothing: Swarm would take it for what a
 # rollback leads to.
@@ -33,7 +34,8 @@ tasks() { # desired state, format, maybe --no-resolve for IDs
 }
 lost() { "$DOCKER" node ls --format "{{.Status}} $1" | sed -n 's/^Down //p'; } # format, for each node that is down
 undone() { # message
-	fail 4 "$1: see docker service ps $SERVICE$(lost "; node {{.Hostname}} is down: start it, or docker node rm --force {{.ID}}")"
+	fail 4 "$1: see docker service ps $SERVICE$(
+		lost "; node {{.Hostname}} is down: start it, or docker node rm --force {{.ID}}")"
 }
 
 # why: how the newest task of an image has ended by itself, or for its health, and its last lines.
@@ -61,8 +63,8 @@ alone() {
 	case $(state) in updating | rollback_started) fail 7 "another update is under way: see swarm.sh status" ;; esac
 }
 
-# order has Swarm change the service. Two that begin at once both find nothing under way: Swarm refuses one, or the later
-# one wins, which ended and rollback see.
+# order has Swarm change the service. Two that begin at once both find nothing under way: Swarm refuses one, or the
+# later one wins, which ended and rollback see.
 order() { # arguments of docker
 	said=$("$DOCKER" "$@" 2>&1 >/dev/null)
 	code=$?
@@ -131,7 +133,8 @@ still() { # image
 all_run() { runs "$now" || { why "$now"; undone "not each task runs $now"; }; }
 
 rollback() {
-	before=$("$DOCKER" service inspect -f '{{with .PreviousSpec}}{{.TaskTemplate.ContainerSpec.Image}}{{end}}' "$SERVICE") || exit 1
+	before=$("$DOCKER" service inspect -f '{{with .PreviousSpec}}{{.TaskTemplate.ContainerSpec.Image}}{{end}}' \
+		"$SERVICE") || exit 1
 	order service update -q --detach --rollback "$SERVICE" ||
 		fail 1 "Swarm keeps one version, and drops it when it goes back by itself: update to the image you want"
 	settle

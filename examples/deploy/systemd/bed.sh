@@ -88,7 +88,8 @@ inner() { # builds the root, moves into it and becomes systemd
 	ln -s ../systemd-journald.socket ../systemd-journald-dev-log.socket "$etc/system/sockets.target.wants/"
 	ln -s ../systemd-journald.service "$etc/system/sysinit.target.wants/"
 	ln -s multi-user.target "$etc/system/default.target"
-	printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToWall=no\nRateLimitBurst=0\n' >"$etc/journald.conf.d/bed.conf"
+	printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nForwardToWall=no\nRateLimitBurst=0\n' \
+		>"$etc/journald.conf.d/bed.conf"
 
 	cd "$root"
 	pivot_root . oldroot
@@ -98,7 +99,8 @@ inner() { # builds the root, moves into it and becomes systemd
 	exec setpriv --bounding-set -sys_time,-sys_module,-sys_rawio,-syslog env -i container=bed \
 		"PATH=$path" \
 		SYSTEMD_UNIT_PATH=/run/systemd/transient:/etc/systemd/system.control:/run/systemd/system.control:/etc/systemd/system:/run/systemd/system \
-		/lib/systemd/systemd --system --show-status=no --log-target=journal-or-kmsg --log-level=info </dev/null >/dev/null 2>&1
+		/lib/systemd/systemd --system --show-status=no --log-target=journal-or-kmsg --log-level=info \
+		</dev/null >/dev/null 2>&1
 }
 
 # pid: after a reboot another process may have it, and this machine is not to be powered off.
@@ -216,7 +218,10 @@ fetch() {
 	set -- -qq -o "Dir::Etc::SourceList=$tmp/list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$tmp/lists" \
 		-o "Dir::Cache=$tmp" -o "Dir::Cache::archives=$tmp/archives" -o APT::Sandbox::User=root -o Acquire::Retries=2
 	(cd "$tmp" && apt-get "$@" update && apt-get "$@" download systemd libsystemd-shared libsystemd0 &&
-		for deb in *.deb; do dpkg -x "$deb" "$dir"; done) || { rm -rf "$tmp"; cannot "$VERSION_CODENAME-backports can't be fetched"; }
+		for deb in *.deb; do dpkg -x "$deb" "$dir"; done) || {
+		rm -rf "$tmp"
+		cannot "$VERSION_CODENAME-backports can't be fetched"
+	}
 	for n in bin lib sbin; do # they are links into /usr where it is laid over
 		[ ! -d "$dir/$n" ] || { mkdir -p "$dir/usr/$n"; cp -a "$dir/$n/." "$dir/usr/$n/"; rm -rf "${dir:?}/$n"; }
 	done
@@ -227,7 +232,8 @@ put() {
 	local mode=644
 	[ ! -x "$1" ] || mode=755
 	# shellcheck disable=SC2016
-	enter sh -c 'mkdir -p "$(dirname "$1")" && cat >"$1.new" && chmod "$2" "$1.new" && mv "$1.new" "$1"' put "$2" "$mode" <"$1"
+	enter sh -c 'mkdir -p "$(dirname "$1")" && cat >"$1.new" && chmod "$2" "$1.new" && mv "$1.new" "$1"' \
+		put "$2" "$mode" <"$1"
 }
 
 case ${1:-} in
