@@ -68,7 +68,8 @@ func TestSignalThatEndsTheContextToo(t *testing.T) {
 // A second signal to stop waits for what the owners have released. It waits for nothing where they could not release.
 func TestASecondSignalWaitsForWhatIsReleased(t *testing.T) {
 	t.Parallel()
-	begun := []Event{RunCalled{Owns: true}, ReadyReturned{}, Prepared{}, Acquired{}, signal(Swap), childHas(lifecycle.ChildReady)}
+	begun := []Event{RunCalled{Owns: true}, ReadyReturned{}, Prepared{}, Acquired{}, signal(Swap),
+		childHas(lifecycle.ChildReady)}
 	for name, c := range map[string]struct {
 		then []Event
 		cuts bool
