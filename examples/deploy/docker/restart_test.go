@@ -162,7 +162,7 @@ func inits(t *testing.T, s *site) {
 	crash, v2 := flow.Static(t, "", "v4", "crash"), flow.Static(t, "gin", "v2", "")
 	for name, c := range map[string]struct{ image, args string }{
 		"option": {"app", "--init"},
-		"image":  {"inside", ""},
+		"image":  {"inside", "--restart no"}, // none at all would publish the port of another test
 		"user":   {"app", fmt.Sprintf("--init --user %d -e APP_CONTROL=/run/app/own", user)},
 	} {
 		t.Run(name, func(t *testing.T) {
