@@ -24,8 +24,8 @@ func (sw *swap) carry() (net.Conn, error) {
 	return near, nil
 }
 
-// drainingBy is Draining of the service with that farewell. A session on a connection of an older generation leaves
-// when the first of the two does.
+// drainingBy is Service.Draining, for the service that f belongs to. A session on a connection of an older generation
+// leaves when that generation drains, or this one: whichever is first.
 func drainingBy(ctx context.Context, f *work.Farewell) context.Context {
 	here := f.Context(listener.Session(ctx), func() { listener.GoAway(ctx) })
 	return forward.Draining(here, ErrDraining)

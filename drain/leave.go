@@ -75,7 +75,8 @@ func (r *runner) beginDrain(replaced bool) {
 	}()
 }
 
-// starve ends background work when nothing hands in any more. The handlers of requests of older generations do.
+// starve ends background work when nothing hands in work any more. Handlers do, also of requests that older
+// generations forward.
 func (r *runner) starve() {
 	switch {
 	case !r.drain.emptied || r.drain.starved:

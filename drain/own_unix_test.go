@@ -4,7 +4,6 @@ package drain_test
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -508,7 +507,7 @@ func TestForwardedRequestsOfAGenerationThatIsKilled(t *testing.T) {
 			}
 			scheme := map[bool]string{false: "http://", true: "https://"}[p.Cert != ""]
 			c := &http.Client{Timeout: 2 * hung, Transport: &http.Transport{ForceAttemptHTTP2: name == "HTTP/2",
-				TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: streams}}
+				TLSClientConfig: unchecked(), MaxIdleConnsPerHost: streams}}
 			defer c.CloseIdleConnections()
 			var sent, answered sync.WaitGroup
 			each := func(target string, status int) {

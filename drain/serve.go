@@ -228,7 +228,7 @@ func (s *Service) withHealthPaths(next http.Handler) http.Handler {
 		}
 		if s.health.Pulled() && !s.mounted.at(r) {
 			s.health.Visited(r.RemoteAddr)
-			// 0: of a connection that nothing is known of. Those of older generations were there before.
+			// 0: nothing is known of the connection. That of a forwarded request is older than this generation.
 			if listener.Requests(r.Context()) <= 1 && !forward.Is(r.Context()) {
 				s.health.Arrived()
 			}

@@ -23,8 +23,8 @@ type Proxy struct {
 	// Where no answer has begun, Failed is told what has gone wrong, and the client gets 502. Later the client's
 	// connection, or stream, is cut.
 	Failed func(error)
-	// Draining returns a context that ends with that of a request, or when it is time for the handler to leave since
-	// this process does.
+	// Draining returns a context that ends with that of a request, or when the handler is to leave because this
+	// process leaves.
 	Draining func(context.Context) context.Context
 
 	mu   sync.Mutex // guards what follows
@@ -208,7 +208,7 @@ func (o *near) do(m message) (a message) {
 		case <-o.draining(o.r.Context()).Done():
 		case <-o.over:
 		}
-		err = o.r.Context().Err() // it is no farewell where the client has left
+		err = o.r.Context().Err() // where the client has left, the handler is not told to leave
 	case "read by":
 		err = o.ctl.SetReadDeadline(instant(m.N))
 	case "write by":

@@ -92,25 +92,28 @@ func newFar(ctx context.Context, s *stream, about *About) *far {
 
 type farKey struct{} // of a request's context: the *far
 
-// Is tells whether ctx is, or comes from, the context of a forwarded request.
-func Is(ctx context.Context) bool {
-	_, ok := ctx.Value(farKey{}).(*far)
-	return ok
+// farOf returns nil where ctx is not, and does not come from, the context of a forwarded request.
+func farOf(ctx context.Context) *far {
+	f, _ := ctx.Value(farKey{}).(*far)
+	return f
 }
+
+// Is tells whether ctx is, or comes from, the context of a forwarded request.
+func Is(ctx context.Context) bool { return farOf(ctx) != nil }
 
 // Hijacked tells whether the handler of a forwarded request, whose context ctx is, or comes from, has hijacked the
 // connection.
 func Hijacked(ctx context.Context) bool {
-	f, ok := ctx.Value(farKey{}).(*far)
-	return ok && f.hijacked.Load()
+	f := farOf(ctx)
+	return f != nil && f.hijacked.Load()
 }
 
 // Draining returns a context that ends with ctx. Where that is, or comes from, the context of a forwarded request, it
-// ends with cause besides, when the handler is to leave since the old process does. One of a version that knows no such
-// call never says so.
+// also ends, with cause, when the handler is to leave because the old process leaves. An old process of an earlier
+// version does not know this call, and never says so.
 func Draining(ctx context.Context, cause error) context.Context {
-	f, ok := ctx.Value(farKey{}).(*far)
-	if !ok {
+	f := farOf(ctx)
+	if f == nil {
 		return ctx
 	}
 	f.asks.Do(func() {

@@ -27,7 +27,7 @@ type trunk struct {
 	leaves  bool               // it takes no further request, and ends with the last one
 }
 
-// lasting has the calls that may outlast the request: what reads may be left behind as net/http leaves it.
+// lasting has the calls that may outlast the request. A read that is under way at its end goes on, as in net/http.
 var lasting = map[string]bool{"read": true, "conn.read": true, "draining": true}
 
 // stream is one request of a trunk.
