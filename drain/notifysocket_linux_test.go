@@ -23,6 +23,8 @@ type notifySocket struct {
 	testing.TB
 	path string
 
+	read chan struct{} // an empty datagram, which is the test's own, has been read
+
 	mu    sync.Mutex // guards what follows
 	heard []datagram
 	grown chan struct{} // closed when heard grows, and replaced
@@ -39,7 +41,8 @@ type datagram struct {
 
 func newNotifySocket(t testing.TB) *notifySocket {
 	t.Helper()
-	n := &notifySocket{TB: t, path: filepath.Join(shortDir(t), "notify"), grown: make(chan struct{})}
+	n := &notifySocket{TB: t, path: filepath.Join(shortDir(t), "notify"), read: make(chan struct{}),
+		grown: make(chan struct{})}
 	conn := have(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: n.path, Net: "unixgram"}))(t)
 	rc, err := conn.SyscallConn()
 	if err == nil {
@@ -72,6 +75,7 @@ func (n *notifySocket) manages(s *service, cmd *exec.Cmd) {
 
 // pass passes what is stored. Only the shell knows the pid beforehand.
 func (n *notifySocket) pass(s *service, cmd *exec.Cmd) {
+	n.catchUp()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, f := range n.store {
@@ -85,12 +89,27 @@ func (n *notifySocket) pass(s *service, cmd *exec.Cmd) {
 	}
 }
 
+// catchUp waits until all that has been sent is heard. As systemd does, which handles the end of a process only after
+// what that process has sent.
+func (n *notifySocket) catchUp() {
+	n.Helper()
+	c := have(net.Dial("unixgram", n.path))(n)
+	defer c.Close()
+	_, err := c.Write(nil)
+	must(n, err)
+	<-n.read
+}
+
 func (n *notifySocket) listen(conn *net.UnixConn) {
 	buf, oob := make([]byte, 1<<16), make([]byte, 1024)
 	for {
 		size, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 		if err != nil {
 			return
+		}
+		if size == 0 {
+			n.read <- struct{}{}
+			continue
 		}
 		d := datagram{text: string(buf[:size])}
 		msgs, _ := unix.ParseSocketControlMessage(oob[:oobn])
@@ -164,6 +183,7 @@ func (n *notifySocket) names() (names []string) {
 
 // holds is names for a test.
 func (n *notifySocket) holds() []string {
+	n.catchUp()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.names()
@@ -213,6 +233,7 @@ func removed(pid int, name string) string {
 // wantStored wants to have heard exactly this about the store.
 func (n *notifySocket) wantStored(want ...string) {
 	n.Helper()
+	n.catchUp()
 	var got []string
 	for timeout := time.After(hung); ; {
 		n.mu.Lock()
@@ -262,7 +283,10 @@ func (n *notifySocket) since(mark int) []datagram {
 	return slices.Clone(n.heard[mark:])
 }
 
-func (n *notifySocket) mark() int { return len(n.since(0)) }
+func (n *notifySocket) mark() int {
+	n.catchUp()
+	return len(n.since(0))
+}
 
 // await returns the place of the first datagram after mark that the pattern describes in whole.
 func (n *notifySocket) await(mark int, pattern string) (datagram, int) {
@@ -302,6 +326,7 @@ func (n *notifySocket) next(mark, pid int, pattern string) int {
 // wantSilence wants that a process has said nothing since mark.
 func (n *notifySocket) wantSilence(mark, pid int) {
 	n.Helper()
+	n.catchUp()
 	for _, d := range n.since(mark) {
 		if d.pid == pid {
 			n.Errorf("%d says %q", pid, d.text)
