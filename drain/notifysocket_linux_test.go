@@ -23,7 +23,7 @@ type notifySocket struct {
 	testing.TB
 	path string
 
-	read chan struct{} // an empty datagram, which is the test's own, has been read
+	read chan struct{} // gets one for each datagram of catchUp
 
 	mu    sync.Mutex // guards what follows
 	heard []datagram
@@ -89,13 +89,16 @@ func (n *notifySocket) pass(s *service, cmd *exec.Cmd) {
 	}
 }
 
+// own is what the test itself sends.
+const own = "TEST=1"
+
 // catchUp waits until all that has been sent is heard. As systemd does, which handles the end of a process only after
 // what that process has sent.
 func (n *notifySocket) catchUp() {
 	n.Helper()
 	c := have(net.Dial("unixgram", n.path))(n)
 	defer c.Close()
-	_, err := c.Write(nil)
+	_, err := c.Write([]byte(own))
 	must(n, err)
 	<-n.read
 }
@@ -107,7 +110,7 @@ func (n *notifySocket) listen(conn *net.UnixConn) {
 		if err != nil {
 			return
 		}
-		if size == 0 {
+		if string(buf[:size]) == own {
 			n.read <- struct{}{}
 			continue
 		}

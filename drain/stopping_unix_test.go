@@ -273,7 +273,7 @@ func TestASecondStopLaterLeavesNow(t *testing.T) {
 	s.signal(s.pgid, term)
 	s.event(1, "draining")
 	<-time.After(window + window/10)
-	s.signal(s.pgid, term)
+	_ = syscall.Kill(s.pgid, term) // on a busy machine the second has come too late, and was the one that leaves now
 	s.wantEnd(1, "asked twice: cut off 1 active connection(s)")
 }
 

@@ -257,7 +257,7 @@ func (s *service) swapWith(gen int, clients []*overheard) {
 // link has carried in its memory: not of its records, nor of a message, nor of its parts. Copies that
 // Go makes of keys are not spoken of.
 func TestSecretsOfTLSLeaveWithTheirConnection(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{}))
+	s := start(t, tlsPlan(t, plan{DrainTimeout: 2 * hung})) // to search all memory takes its time
 	clients := []*overheard{s.overhear(tls.VersionTLS12), s.overhear(tls.VersionTLS13)}
 	swap := func(gen int) { s.swapWith(gen, clients) }
 	count := func(pid int) (n int, as []string) {
