@@ -32,13 +32,15 @@ began() { # pid
 playbook() {
 	pid=$$ of=''
 	while [ "$pid" -gt 1 ]; do
-		args=$(ps -o args= -p "$pid")
+		read -r parent args <<-END
+			$(ps -o ppid= -o args= -p "$pid")
+		END
 		program=${args%% *}
 		case ${program##*/}:$args in
 		python*/ansible-playbook\ * | ansible-playbook*) of=$pid ;;
 		*) [ -z "$of" ] || break ;;
 		esac
-		pid=$(($(ps -o ppid= -p "$pid")))
+		pid=${parent:-0}
 	done
 	[ -n "$of" ] || fail 6 "there is no ansible-playbook above this"
 	printf '%s' "$of"
