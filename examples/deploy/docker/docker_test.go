@@ -72,7 +72,7 @@ func (c *container) do(want int, command string, env ...string) string {
 
 func (c *container) inspect(field string) string {
 	c.t.Helper()
-	return c.Docker("inspect", "-f", "{{"+field+"}}", c.name)
+	return c.Inspect(c.name, field)
 }
 
 func (c *container) eventually(field, want string) {

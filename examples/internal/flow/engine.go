@@ -3,8 +3,11 @@
 package flow
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"text/template"
 )
 
 // Engine is a Docker Engine of a test's own: see engine.sh. There is no registry. Its containers see the folders of
@@ -116,6 +120,34 @@ func (e *Engine) Docker(args ...string) string {
 		e.t.Fatalf("docker %s: exit code %d\n%s", strings.Join(args, " "), code, said)
 	}
 	return said
+}
+
+// Inspect is docker inspect -f {{field}}, without a process: tests ask often.
+func (e *Engine) Inspect(name, field string) string {
+	e.t.Helper()
+	client := http.Client{Timeout: Patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", e.Socket()) },
+	}}
+	res, err := client.Get("http://docker/containers/" + name + "/json")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var said any
+	if err := json.NewDecoder(res.Body).Decode(&said); err != nil || res.StatusCode != http.StatusOK {
+		e.t.Fatalf("inspect %s: %s %v, %v", name, res.Status, said, err)
+	}
+	marshal := func(v any) (string, error) {
+		text, err := json.Marshal(v)
+		return string(text), err
+	}
+	var text strings.Builder
+	format := template.Must(template.New("").Funcs(template.FuncMap{"json": marshal}).Parse("{{" + field + "}}"))
+	if err := format.Execute(&text, said); err != nil {
+		e.t.Fatal(err)
+	}
+	return text.String()
 }
 
 // Image builds an image from a Dockerfile and files, by their names there.

@@ -26,6 +26,7 @@ unshare --pid --fork --mount-proc --kill-child --net --mount -- sh -euc '
 	mount -t tmpfs tmpfs /run
 	mount -t tmpfs tmpfs "$1/data"
 	mount -t tmpfs tmpfs "$1/exec"
+	export GOGC=400 # for each container it starts itself and others anew, which cost a third less so
 	exec docker-init -- dockerd --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/exec/pid" \
 		--host "unix://$1/sock" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$2" --log-level error
 ' sh "$dir" "$group" &
