@@ -33,8 +33,9 @@ func newSite(t *testing.T) *site {
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// Quicker, as nothing but waiting hangs on these.
-	quick := strings.NewReplacer(" interval: 2s", " interval: 500ms", "delay: 2s", "delay: 500ms",
+	// Quicker, as nothing but waiting hangs on these. A health check more often would be most of what the test costs:
+	// each starts five processes.
+	quick := strings.NewReplacer(" interval: 2s", " interval: 1s", "delay: 2s", "delay: 500ms",
 		"monitor: 5s", "monitor: 2s", "start_period: 60s", "start_period: 10s")
 	for _, name := range []string{"stack.yaml", "swarm.sh", "../common.sh"} {
 		text, err := os.ReadFile(name)
