@@ -35,8 +35,8 @@ var onEngines = []readme{
 const dockerd = `
 mkdir -p /var/lib/docker
 mount -t tmpfs tmpfs /var/lib/docker
-dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/baton-$(basename "$dir")" --log-level error &
-until docker version; do sleep 0.1; done
+GOGC=400 dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/baton-$(basename "$dir")" --log-level error &
+until docker version; do sleep 0.5; done
 `
 
 // withTraefik is that with the image of Traefik that a registry would have.

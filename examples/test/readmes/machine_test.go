@@ -115,19 +115,22 @@ func (s *session) only(blocks []block, more []string) {
 		}
 	}
 	owned := map[string]bool{}
+	command := regexp.MustCompile(`^(/usr)?/s?bin/[^/]+$`)
 	for path := range strings.Lines(output(t, "dpkg", append([]string{"-L"}, there...)...)) {
-		if real, err := filepath.EvalSymlinks(strings.TrimSpace(path)); err == nil {
-			owned[real] = true
-			if path = strings.TrimSpace(path); regexp.MustCompile(`^(/usr)?/s?bin/[^/]+$`).MatchString(path) {
-				link(path)
-			}
+		path = strings.TrimSpace(path)
+		owned[path] = true
+		if command.MatchString(path) && exists(path) {
+			link(path)
 		}
 	}
 	alternatives, _ := filepath.Glob("/usr/*bin/*")
 	for _, path := range alternatives {
 		to, _ := os.Readlink(path)
-		real, err := filepath.EvalSymlinks(path)
-		if err == nil && strings.HasPrefix(to, "/etc/alternatives/") && owned[real] {
+		if !strings.HasPrefix(to, "/etc/alternatives/") {
+			continue
+		}
+		// /bin is a link to /usr/bin, and a package may name either.
+		if real, err := os.Readlink(to); err == nil && (owned[real] || owned[strings.TrimPrefix(real, "/usr")]) {
 			link(path)
 		}
 	}
@@ -138,6 +141,11 @@ func (s *session) only(blocks []block, more []string) {
 		link(flow.Tool(t, name, "see .ci/run"))
 	}
 	s.follow(block{commands: `PATH=$dir/bin`})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func output(t testing.TB, name string, args ...string) string {

@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	flow.Main(m)
 }
 
+// linked is the folder of link.sh, which each session sees.
+var linked string
+
 // readme is one that is followed.
 type readme struct {
 	folder  string
@@ -80,6 +83,12 @@ func (r readme) blocks(text string) (blocks []block) {
 // TestFollowed runs the commands of each README as they stand, in order, from a fresh copy of the tree on a machine
 // that has nothing but packages and the engine.
 func TestFollowed(t *testing.T) {
+	var err error
+	if linked, err = os.MkdirTemp(goEnv(t, "GOCACHE"), "linked"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(linked) })
+	flow.Deploy(t, "link.sh", filepath.Join(linked, "link.sh"))
 	for _, readme := range followed {
 		if readme.at != "" {
 			continue
@@ -263,9 +272,9 @@ func newSession(t testing.TB, engine string) *session {
 	for _, name := range []string{"GOCACHE", "GOMODCACHE"} { // a home of its own has none of what Go keeps
 		cmd.Env = append(cmd.Env, name+"="+goEnv(t, name))
 	}
-	// The copy is no repository; and what one session has compiled, another one finds in the cache, wherever its copy
-	// is.
-	cmd.Env = append(os.Environ(), append(cmd.Env, "GOFLAGS=-buildvcs=false -trimpath")...)
+	// The copy is no repository; and what one session has compiled and linked, another one finds in the cache, wherever
+	// its copy is.
+	cmd.Env = append(os.Environ(), append(cmd.Env, "GOFLAGS=-buildvcs=false -trimpath -toolexec="+linked+"/link.sh")...)
 	s.input, s.shell = out, flow.Start(t, cmd)
 	_ = in.Close()
 	t.Cleanup(func() { _ = out.Close() })
