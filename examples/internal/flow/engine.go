@@ -125,10 +125,8 @@ func (e *Engine) Docker(args ...string) string {
 // Inspect is docker inspect -f {{field}}, without a process: tests ask often.
 func (e *Engine) Inspect(name, field string) string {
 	e.t.Helper()
-	client := http.Client{Timeout: Patience, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", e.Socket()) },
-	}}
+	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", e.Socket()) }
+	client := http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	res, err := client.Get("http://docker/containers/" + name + "/json")
 	if err != nil {
 		e.t.Fatal(err)
