@@ -65,8 +65,8 @@ func (s *site) begins(v1, v2 string) {
 	s.free()
 }
 
-// killed: a TERM comes to a run, and to all that it has started, while b is out. The next run says so and puts it right.
-// All have v2 then.
+// killed: a TERM comes to a run, and to all that it has started, while b is out. The next run says so and puts it
+// right. All have v2 then.
 func (s *site) killed(v2 string) {
 	t := s.t
 	load := s.load()
