@@ -44,6 +44,7 @@ func TestWhatVersionsSayToEachOtherIsFrozen(t *testing.T) {
 	said := map[string]bool{}
 	add := func(format string, args ...any) { said[fmt.Sprintf(format, args...)] = true }
 	fieldsOf(reflect.TypeFor[message](), "message", add)
+	fieldsOf(reflect.TypeFor[[]Peer](), "message.parts."+comingPart, add)
 	fieldsOf(reflect.TypeFor[[]Record](), "message.parts.history", add)
 	fieldsOf(reflect.TypeFor[SwapResult](), "message.parts.last_swap", add)
 	fieldsOfLedger(t, add)

@@ -18,7 +18,7 @@ type generations struct {
 	starter *elder    // has started this one; nil in generation 1, and where the starter is not of this library
 	parent  *elder    // the same, until it is one of older, or has ended
 	older   []*elder  // the oldest first
-	coming  int       // older ones whose links are on their way here
+	coming  []Peer    // older ones whose links are on their way here; those that were only counted have no number
 	exiting []int     // pids of older ones whose links have ended
 	look    time.Time // when to look for those that do not exit, at the earliest
 	holders []holder  // of functions of Lead, besides these
@@ -34,7 +34,8 @@ type generations struct {
 func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder)) part {
 	return part{
 		inherit: func(m message) {
-			g.coming = max(0, min(m.Older, 1<<16))
+			m.take(comingPart, &g.coming) // older versions only count them
+			g.coming = append(g.coming, make([]Peer, max(0, min(m.Older, 1<<16)-len(g.coming)))...)
 			g.importTotals(m)
 		},
 		acquire: func() {
@@ -44,7 +45,8 @@ func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder
 			}
 		},
 		release: func(m *message) {
-			m.Older = len(g.older) + g.coming
+			m.Older = len(g.older) + len(g.coming)
+			_ = m.give(comingPart, g.brief())
 			m.Holders = g.allHolders()
 			g.exportTotals(m, self)
 		},
@@ -61,6 +63,41 @@ func (g *generations) part(self func() (p Peer, dropped int64), back func(*elder
 			}
 			g.told.Swaps++
 		},
+	}
+}
+
+// comingPart is the name of the list of older generations that goes to the next one before their links do.
+const comingPart = "coming"
+
+// brief is that list: peers, as far as a message has room for them.
+func (g *generations) brief() []Peer {
+	all := g.peers()
+	all = all[:min(len(all), 32)]
+	for i := range all {
+		all[i].Leads = nil // see holder
+	}
+	return all
+}
+
+// peers are the older generations that live, the oldest first, whether their links are here or on their way.
+func (g *generations) peers() (all []Peer) {
+	for _, e := range g.older {
+		all = append(all, e.Peer)
+	}
+	for _, p := range g.coming {
+		if proc.Alive(p.PID) {
+			all = append(all, p)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Peer) int { return cmp.Compare(a.Generation, b.Generation) })
+	return all
+}
+
+// came is told that the link of a generation has come, or is lost.
+func (g *generations) came(generation int) {
+	i := slices.IndexFunc(g.coming, func(p Peer) bool { return p.Generation == generation || p.Generation == 0 })
+	if i >= 0 {
+		g.coming = slices.Delete(g.coming, i, i+1)
 	}
 }
 
@@ -129,7 +166,7 @@ func (g *generations) join(l *link.Link, m message) *elder {
 // moment longer.
 func (g *generations) leave(e *elder) bool {
 	if e == g.starter {
-		g.coming = 0 // it has sent those that it could
+		g.coming = nil // it has sent those that it could
 	}
 	if e == g.parent {
 		g.keepHolder(e)
@@ -162,9 +199,14 @@ func (g *generations) handOver() (older []*elder) {
 }
 
 // hurry tells the oldest to leave, so many that no more than most live when one more is started. It tells which
-// have not been told before, and whether one more can be started now.
-func (g *generations) hurry(most int) (told []*elder, room bool) {
-	excess := len(g.older) + g.coming + 2 - most
+// have not been told before, and whether one more can be started now. Where it is patient, it tells none while links
+// are on their way: they may be those of the oldest, or of generations that are gone.
+func (g *generations) hurry(most int, patient bool) (told []*elder, room bool) {
+	g.coming = slices.DeleteFunc(g.coming, func(p Peer) bool { return p.PID > 0 && !proc.Alive(p.PID) })
+	excess := len(g.older) + len(g.coming) + 2 - most
+	if patient && len(g.coming) > 0 {
+		return nil, excess <= 0
+	}
 	for _, e := range g.older[:min(max(0, excess), len(g.older))] {
 		switch {
 		case e.Phase == Stopped:

@@ -75,6 +75,10 @@ func fiveSwaps(t testing.TB, p plan, each int) (s *service, conns map[int][]*cli
 			conns[gen] = append(conns[gen], s.lingering())
 		}
 		gens = append(gens, s.swap())
+		st := s.eventualStatus("it to answer", func(st drain.Status) bool { return st.Generation == gen+1 })
+		if len(st.Older) != gen { // though their links may be on their way
+			t.Errorf("generation %d, just promoted, knows of %+v; want all %d before it", gen+1, st.Older, gen)
+		}
 	}
 	return s, conns, gens
 }

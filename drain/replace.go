@@ -39,8 +39,8 @@ func (r *runner) beginSwap(attempt int) {
 	r.swap = sw
 	r.swaps++
 	timeout := r.cfg.SwapTimeout
-	if len(r.others.older)+r.others.coming+2 > r.cfg.MaxGenerations {
-		timeout += 2 * (killGrace + lastWords) // for the oldest to leave, and to exit
+	if len(r.others.older)+len(r.others.coming)+2 > r.cfg.MaxGenerations {
+		timeout += comingGrace + 2*(killGrace+lastWords) // for links to come, for the oldest to leave, and to exit
 	}
 	sw.ctx, sw.giveUp = context.WithTimeout(r.ctx, timeout)
 	r.tellIn(Swapping, EventSwapBegun, slog.LevelInfo, "swap begun", nil, "to", sw.generation, "binary", r.os.binary)
@@ -56,13 +56,16 @@ func (r *runner) beginSwap(attempt int) {
 	}()
 }
 
+// comingGrace is how long a swap waits for the links of older generations before it tells one of them to leave.
+const comingGrace = 5 * time.Second
+
 // makeRoom keeps the number of generations within Config.MaxGenerations: the oldest are told to
 // leave, and the next one is not started before they have.
 func (r *runner) makeRoom() {
 	if r.state.Phase != machine.Swapping || isClosed(r.swap.room) || r.undecided {
 		return
 	}
-	told, room := r.others.hurry(r.cfg.MaxGenerations)
+	told, room := r.others.hurry(r.cfg.MaxGenerations, time.Since(r.swap.begun) < comingGrace)
 	for _, e := range told {
 		r.tell(EventOlderHurried, slog.LevelWarn, fmt.Sprintf("too many generations: the swap waits for "+
 			"the oldest, which is told to leave within %v", killGrace), nil,

@@ -319,7 +319,7 @@ func (r *runner) status() Status {
 		Since: r.state.Since, Pulled: r.health.Pulled(), Listeners: r.set.Listeners(), Open: r.set.Counts(),
 		Background: r.work.Names(), Probers: r.health.Probers(), Swaps: r.swaps, LastSwap: r.history.last,
 		History: slices.Clone(r.history.records),
-		Waits:   r.waiting.words(r.waitingView()),
+		Waits:   r.waiting.words(r.waitingView()), Older: r.others.peers(),
 	}
 	st.Total = r.others.total(st.Open, r.emitter.dropped())
 	if r.state.Phase == machine.Draining {
@@ -330,9 +330,6 @@ func (r *runner) status() Status {
 	}
 	if st.Pulled {
 		st.Noticed = isClosed(r.health.Noticed())
-	}
-	for _, o := range r.others.older {
-		st.Older = append(st.Older, o.Peer)
 	}
 	return st
 }

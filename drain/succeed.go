@@ -187,7 +187,7 @@ func (r *runner) elderSaid(said elderSaid) {
 	e, m := said.elder, said.message
 	switch m.Kind {
 	case kindElder:
-		r.others.coming = max(0, r.others.coming-1)
+		r.others.came(m.Generation)
 		if len(said.files) == 1 { // or it is gone, or this process is out of descriptors
 			r.olderJoins(said)
 			said.files = nil

@@ -243,7 +243,7 @@ func (sw *swap) handOn(in inbox, older []*elder, reader *protocol) {
 		}
 		if sw.link.Send(message{Kind: kindElder, Generation: e.Generation, PID: e.PID, Report: &e.Peer,
 			Base: &e.base}, e.link) != nil {
-			_ = sw.link.Post(message{Kind: kindElder})
+			_ = sw.link.Post(message{Kind: kindElder, Generation: e.Generation})
 		}
 		_ = e.link.Close()
 	}
