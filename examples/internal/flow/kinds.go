@@ -3,9 +3,12 @@
 package flow
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"testing"
+
+	"github.com/baton-go/baton/drain"
 )
 
 // Kind is what clients of one kind of connection have seen of ten swaps in a
@@ -86,11 +89,13 @@ func (n *Node) Swaps(k int) {
 	for i := range k {
 		Eventually(n.t, n.Addr+": room for one more generation", func() bool { return len(n.Status().Older) <= most-2 })
 		before := n.PID()
-		n.Control("reload")
-		if after := n.PID(); after == before || after == 0 {
-			n.t.Fatalf("%s: after swap %d of %d the PID file says %d, and before it %d: want another", n.Addr, i+1, k,
-				after, before)
+		if err := (drain.Client{Socket: n.Path("control")}).Swap(context.Background()); err != nil {
+			n.t.Fatalf("%s: swap %d of %d: %v", n.Addr, i+1, k, err)
 		}
+		Eventually(n.t, n.Addr+": another process in the PID file, and in charge", func() bool {
+			after := n.PID()
+			return after != before && after == n.Status().PID
+		})
 	}
 }
 
