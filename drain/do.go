@@ -87,6 +87,11 @@ func (r *runner) do(effect machine.Effect) {
 		r.beginDrain(e.Replaced)
 	case machine.Hurry:
 		r.hurry(e.Drained)
+	case machine.EndWork:
+		go func() {
+			<-r.work.Finish()
+			r.post(machine.Drained{})
+		}()
 	case machine.AwaitOlder:
 		r.tell(EventOlderAwaited, slog.LevelInfo, "waiting for older generations", nil, "older", r.others.names())
 	case machine.Linger:

@@ -20,13 +20,8 @@ import (
 // draining is a drain under way.
 type draining struct {
 	deadline *time.Timer
-	emptied  bool     // no connection is left here
-	starved  bool     // nothing hands in work any more
 	cut      *cutting // nil: nothing is being cut off
 }
-
-// emptied: no connection is left here.
-type emptied struct{}
 
 // cutting is what has not ended by itself.
 type cutting struct{ why, connections string }
@@ -71,24 +66,8 @@ func (r *runner) beginDrain(replaced bool) {
 		if r.set.Leave(r.ctx, handover, grace) != nil {
 			return // cut off
 		}
-		r.post(emptied{})
+		r.post(machine.Emptied{})
 	}()
-}
-
-// starve ends background work when nothing hands in work any more. Handlers do, also of requests that older
-// generations forward.
-func (r *runner) starve() {
-	switch {
-	case !r.drain.emptied || r.drain.starved:
-	case r.estate.any() && !r.state.Replaced() && len(r.others.older) > 0:
-		r.do(machine.AwaitOlder{})
-	default:
-		r.drain.starved = true
-		go func() {
-			<-r.work.Finish()
-			r.post(machine.Drained{})
-		}()
-	}
 }
 
 // tellSessions makes the contexts of Draining end within that time, and with a share of it each where share is not 0.

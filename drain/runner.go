@@ -242,9 +242,6 @@ func (r *runner) heed(e any) {
 		e.reply <- r.manager.alive(err)
 	case closed:
 		r.conclude(e)
-	case emptied:
-		r.drain.emptied = true
-		r.starve()
 	case workWaited:
 		if r.drain.cut != nil {
 			r.step(machine.CutOffDone{Err: r.cutError()})

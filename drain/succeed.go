@@ -257,7 +257,6 @@ func (r *runner) elderGone(e *elder) {
 		r.tell(EventOlderGone, level, "older generation is gone", nil,
 			edition("older", e.Generation, e.PID, ""), "had", e.Peer.String(), "left", r.others.names())
 		r.step(machine.Older{Count: len(r.others.older)})
-		r.starve()
 	}
 	if parent {
 		go process.OwnStderr() // the old generation copies it no longer

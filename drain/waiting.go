@@ -63,7 +63,7 @@ func (w *waiting) what(v waitingView) awaited {
 		return forNothing
 	case v.Gone:
 		return forGone
-	case v.Drained && v.Older > 0:
+	case v.Older > 0 && (v.Drained || v.Emptied && !v.Starved):
 		return forOlder
 	case v.Drained:
 		return forNothing

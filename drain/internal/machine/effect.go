@@ -131,10 +131,12 @@ type (
 	CallLeave struct{}
 	// AwaitBalancers waits until the balancers send no requests any more: TrafficOver.
 	AwaitBalancers struct{}
-	// Drain takes nothing new and finishes the rest: Drained, DeadlineOver.
+	// Drain takes nothing new and finishes the rest: Emptied, DeadlineOver.
 	Drain struct{ Replaced bool }
 	// Hurry shortens that: HurryOver, unless all is Drained.
 	Hurry struct{ Drained bool }
+	// EndWork tells work that nothing hands it in any more: Drained.
+	EndWork struct{}
 	// AwaitOlder says that older generations are waited for.
 	AwaitOlder struct{}
 	// Linger waits: LingerOver.

@@ -113,7 +113,9 @@ type (
 	PullNoticed struct{ Why Unnoticed }
 	// TrafficOver says that, besides, Config.Leave has returned.
 	TrafficOver struct{}
-	// Drained says that nothing is open here any more, and that no work runs.
+	// Emptied says that no connection is open here any more. Work may run.
+	Emptied struct{}
+	// Drained says that no work runs either.
 	Drained struct{}
 	// LingerOver says that the time for late signals is over.
 	LingerOver struct{}

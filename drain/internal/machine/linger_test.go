@@ -22,7 +22,7 @@ func TestLingersAsLongAsTheStartTook(t *testing.T) {
 		s.Phase = Ready
 		for _, e := range []Event{
 			Asked{Swap}, ChildSpeaks{Attempt: 1, Took: c.took}, Child{Attempt: 1, Event: lifecycle.ChildReady},
-			Child{Attempt: 1, Event: lifecycle.ChildServes},
+			Child{Attempt: 1, Event: lifecycle.ChildServes}, Emptied{},
 		} {
 			s, _ = s.Step(e, at)
 		}

@@ -93,7 +93,9 @@ func (l *live) own(i int, slow bool, try func(string, func(*live))) {
 				v.heed(2, Older{v.at(2).Older + 1})
 			}
 		})
-	} else if o.drained {
+	} else if o.emptied {
+		after("has emptied", Emptied{}, func(q *process) { q.owed.emptied = false })
+	} else if o.drained && p.done.starved {
 		after("has drained", Drained{}, func(q *process) { q.owed.drained = false })
 	}
 	if o.linger {

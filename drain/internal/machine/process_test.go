@@ -24,7 +24,8 @@ type duties struct {
 	acquire                          bool
 	launch, timeout, announce        bool
 	promote, takeBack                bool
-	traffic, drained, deadline       bool
+	traffic, deadline                bool
+	emptied, drained                 bool
 	hurry, linger, cut, cutNow, gone bool
 
 	parent bool       // the old generation lives, or its link
@@ -39,6 +40,7 @@ type deeds struct {
 	took, pulling, stopping                        bool
 	swap, promoted, asked, killed, letGo, tookBack bool
 	drain, cut, gone, finished, announced, refused bool
+	starved                                        bool
 }
 
 var (
@@ -140,6 +142,7 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		}
 	}
 	swapping := d.swap && !d.letGo
+	fed := p.Owns && !d.letGo && p.Older > 0 // older generations pass requests on, whose handlers hand in work
 	switch e := effect.(type) {
 	case CallReady:
 		must(!o.ready, "twice")
@@ -213,12 +216,15 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 
 	case Drain:
 		must(d.took && !d.drain && e.Replaced == d.letGo, "twice, or as another than it is")
-		d.drain, o.drained, o.deadline = true, true, true
+		d.drain, o.emptied, o.drained, o.deadline = true, true, true, true
+	case EndWork:
+		must(!o.emptied && !d.starved && !fed, "while work may come, or twice")
+		d.starved = true
 	case Hurry:
 		must(d.letGo && d.drain && o.deadline && e.Drained == !o.drained, "of what doesn't drain")
 		o.deadline, o.hurry = false, o.drained
 	case AwaitOlder:
-		must(d.drain && !o.drained && p.Older > 0, "while there is something else to wait for")
+		must(!o.emptied && (fed || !o.drained) && p.Older > 0, "while there is something else to wait for")
 	case Linger:
 		must(d.letGo && d.drain && !o.drained && e.For > 0, "of one that is needed, or has work")
 		o.linger = true

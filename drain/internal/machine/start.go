@@ -168,6 +168,7 @@ func (t *turn) older(n int) {
 	}
 	fewer := n < t.Older
 	if t.Older = n; fewer {
+		t.starve()
 		t.settle()
 	}
 }

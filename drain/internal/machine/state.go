@@ -31,6 +31,8 @@ type State struct {
 	PullBy int       // generation to which the last pull came; 0: unknown, or the pull is over
 	StopAt time.Time // of the last signal to stop that was heeded
 
+	Emptied  bool // no connection is left here
+	Starved  bool // nothing hands in work any more
 	Drained  bool // nothing is left here, but of older generations
 	Hurried  bool // a newer generation has shortened the drain
 	Deadline time.Time
@@ -193,6 +195,9 @@ func (t *turn) heed(e Event) {
 		t.pullNoticed(e.Why)
 	case TrafficOver:
 		t.trafficOver()
+	case Emptied:
+		t.Emptied = true
+		t.starve()
 	case Drained:
 		t.Drained = true
 		t.settle()

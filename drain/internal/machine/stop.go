@@ -85,6 +85,19 @@ func (s State) linger() time.Duration {
 	return min(max(s.Child.Took, LeastLinger), MostLinger)
 }
 
+// starve ends background work when nothing hands in work any more. Handlers do, those with owners also of requests that
+// older generations pass on.
+func (t *turn) starve() {
+	switch {
+	case t.Phase != Draining || !t.Emptied || t.Starved || t.Cutting || t.Gone:
+	case t.Owns && !t.Replaced() && t.Older > 0:
+		t.do(AwaitOlder{})
+	default:
+		t.Starved = true
+		t.do(EndWork{})
+	}
+}
+
 // settle ends the drain of this generation, once the older ones have finished too. If a service manager or a container
 // follows this process, its end would end them.
 func (t *turn) settle() {

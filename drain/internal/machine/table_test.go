@@ -55,14 +55,20 @@ func situations(owns bool) (names []string, all map[string]State) {
 	add("taking back", "killing", childHas(lifecycle.ChildGone))
 	add("stopped while killing", "killing", signal(Stop))
 	add("replaced", "waiting", childHas(lifecycle.ChildServes))
-	add("drained", "replaced", Drained{})
+	add("replaced and empty", "replaced", Emptied{})
+	add("drained", "replaced and empty", Drained{})
 	if owns {
 		add("saving", "drained", LingerOver{})
 	}
 	add("draining", "lame duck", TrafficOver{})
 	add("cutting off", "draining", DeadlineOver{})
-	add("awaiting older ones", "draining", Older{1}, Drained{})
-	add("Gone called", "draining", Drained{})
+	add("empty", "draining", Emptied{})
+	await := []Event{Older{1}, Emptied{}, Drained{}}
+	if owns { // which pass work on
+		await = await[:2]
+	}
+	add("awaiting older ones", "draining", await...)
+	add("Gone called", "empty", Drained{})
 	return names, all
 }
 
@@ -79,7 +85,8 @@ func happenings() []named {
 	announced := func(s State) bool {
 		return s.Phase == Swapping && (s.Child.Phase == lifecycle.Announcing || s.Child.Phase == lifecycle.Back)
 	}
-	drains := func(s State) bool { return s.Phase == Draining && !s.Drained && !s.Cutting }
+	open := func(s State) bool { return s.Phase == Draining && !s.Emptied && !s.Cutting }
+	works := func(s State) bool { return s.Starved && !s.Drained && !s.Cutting }
 	a := func(name string, when func(State) bool, events ...Event) named { return named{name, when, events} }
 	return []named{
 		a("Run is called", nil, RunCalled{}),
@@ -115,7 +122,8 @@ func happenings() []named {
 		a("the child is gone", nil, childHas(lifecycle.ChildGone)),
 		a("all is taken back", func(s State) bool { return !swaps(s) }, TakenBack{1, errSome, nil}),
 		a("the balancers have noticed", func(s State) bool { return !s.Swap }, TrafficOver{}),
-		a("nothing is left here", drains, Drained{}),
+		a("no connection is left here", open, Emptied{}),
+		a("no work is left here", works, Drained{}),
 		a("the older ones are gone", nil, Older{}),
 		a("it has lingered", func(s State) bool { return s.Drained && s.Replaced() }, LingerOver{}),
 		a("DrainTimeout is over", func(s State) bool { return s.Phase == Draining }, DeadlineOver{}),
@@ -212,7 +220,7 @@ func becomes(name string, from, to State, names []string, all map[string]State) 
 			continue
 		}
 		exact := s.Pulled == to.Pulled && s.Stopping == to.Stopping &&
-			s.Cutting == to.Cutting && s.Drained == to.Drained
+			s.Cutting == to.Cutting && s.Starved == to.Starved && s.Drained == to.Drained
 		if is == "" || exact {
 			is, of = other, s
 		}
@@ -230,7 +238,8 @@ func becomes(name string, from, to State, names []string, all map[string]State) 
 		name          string
 	}{
 		{from.Stopping, of.Stopping, to.Stopping, "stopping"}, {from.Pulled, of.Pulled, to.Pulled, "pulled"},
-		{from.Cutting, of.Cutting, to.Cutting, "cutting off"}, {from.Drained, of.Drained, to.Drained, "drained"},
+		{from.Cutting, of.Cutting, to.Cutting, "cutting off"},
+		{from.Drained, of.Drained, to.Drained, "drained"},
 		{from.Child.Failure != nil, false, to.Swap && to.Child.Failure != nil, "keeps the error"},
 		{from.LeaveNow, to.Stopping, to.LeaveNow, "the next signal to stop cuts off"},
 		{from.Child.Hasty, false, to.Child.Hasty, "cuts off when all is taken back"},

@@ -155,7 +155,10 @@ func (p *process) leaves(yes some, soon byTime) {
 	if o.traffic {
 		soon(TrafficOver{}, func(q *process) { q.owed.traffic = false })
 	}
-	if o.drained {
+	if o.emptied {
+		soon(Emptied{}, func(q *process) { q.owed.emptied = false })
+	}
+	if o.drained && p.done.starved {
 		soon(Drained{}, func(q *process) { q.owed.drained = false })
 	}
 	if o.deadline {
