@@ -28,7 +28,7 @@ func (r *runner) do(effect machine.Effect) {
 			r.endWait()
 		}
 	case machine.Prepare:
-		r.enqueue(machine.Prepared{Err: r.parts.prepare()})
+		r.prepare()
 	case machine.SayReady:
 		r.sayReady()
 	case machine.SayReadyAlone:

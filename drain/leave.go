@@ -191,10 +191,17 @@ func (r *runner) finish(e machine.Finish) {
 		r.drain.deadline.Stop()
 	}
 	r.farewell.Begin(0, 0)
+	prepared := r.prepared
 	go func() {
 		r.set.Close()
 		r.work.End()
 		r.servers.close()
+		if prepared != nil {
+			select {
+			case <-prepared:
+			case <-time.After(lastWords):
+			}
+		}
 		r.post(closed(e))
 	}()
 }
@@ -212,7 +219,9 @@ func (r *runner) conclude(e closed) {
 	case e.Guest:
 		how = guest
 	}
-	r.parts.end(how)
+	if r.prepared == nil || isClosed(r.prepared) { // or a disk does not answer, and would not now
+		r.parts.end(how)
+	}
 	r.last = r.peer()
 	level := slog.LevelInfo
 	switch {

@@ -111,7 +111,7 @@ func TestPortsSayWhatPingSays(t *testing.T) {
 }
 
 func TestPortsHaveNoGapInSwaps(t *testing.T) {
-	s := start(t, plan{PullMax: hung}, withPorts)
+	s := start(t, plan{PullMax: hung, DrainTimeout: 2 * hung}, withPorts)
 	quit, ended := make(chan struct{}), make(chan struct{})
 	var knocks atomic.Int64
 	go func() {

@@ -61,9 +61,10 @@ type runner struct {
 	last    Peer // of the reports
 	waiting waiting
 
-	undecided bool      // see awaitLetGo
-	closed    bool      // the end
-	dieBy     os.Signal // at the end
+	prepared  chan struct{} // closed when parts have prepared, or can't; nil before that begins
+	undecided bool          // see awaitLetGo
+	closed    bool          // the end
+	dieBy     os.Signal     // at the end
 
 	endWait context.CancelFunc // ends what a new generation waits for: the rest of probation, then the old one's word
 }

@@ -98,6 +98,17 @@ func (r *runner) sayReady() {
 	}()
 }
 
+// prepare does everything that can fail. A disk that does not answer holds up no signal.
+func (r *runner) prepare() {
+	prepared := make(chan struct{})
+	r.prepared = prepared
+	go func() {
+		err := r.parts.prepare()
+		close(prepared)
+		r.post(machine.Prepared{Err: err})
+	}()
+}
+
 // acquire lets the owners acquire.
 func (r *runner) acquire() {
 	e := r.estate

@@ -21,11 +21,6 @@ func (p *process) can(f func(happening)) {
 	soon := func(e Event, before func(*process)) { f(happening{e, true, before}) }
 	o := &p.owed
 	switch { // what the runner takes next
-	case o.prepare:
-		settled := func(q *process) { q.owed.prepare = false }
-		soon(Prepared{}, settled)
-		soon(Prepared{errSome}, settled)
-		return
 	case o.acquire && !p.Owns: // at once
 		soon(Acquired{}, func(q *process) { q.owed.acquire = false })
 		return
@@ -65,6 +60,11 @@ func (p *process) comesUp(f func(happening), yes some, soon byTime) {
 		settled := func(q *process) { q.owed.ready = false }
 		soon(ReadyReturned{}, settled)
 		soon(ReadyReturned{errSome}, settled)
+	}
+	if o.prepare {
+		settled := func(q *process) { q.owed.prepare = false }
+		soon(Prepared{}, settled)
+		soon(Prepared{errSome}, settled)
 	}
 	if o.acquire {
 		settled := func(q *process) { q.owed.acquire = false }

@@ -1,0 +1,60 @@
+package drain
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/baton-go/baton/drain/internal/machine"
+)
+
+// A disk that doesn't answer doesn't hold up the loop for long: this returns while the rename goes on.
+func TestSlowDiskOfThePIDFile(t *testing.T) {
+	t.Parallel()
+	answers, placed := make(chan struct{}), make(chan struct{})
+	if placeInTime(func() error { <-answers; close(placed); return nil }, inbox{}) {
+		t.Error("placed before the disk has answered")
+	}
+	close(answers)
+	<-placed
+}
+
+// A disk that does not answer while the service starts holds up neither a question nor a stop.
+func TestADiskThatHangsAtTheStart(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{true, false} {
+		t.Run(fmt.Sprintf("it answers at last: %v", answers), func(t *testing.T) {
+			t.Parallel()
+			preparing, disk := make(chan struct{}), make(chan struct{})
+			var ended atomic.Bool
+			s, _ := alone(t, machine.Starting, func(r *runner) {
+				r.state = machine.New(machine.Setting{Generation: 1, DrainTimeout: time.Minute}, time.Now())
+				r.parts = parts{{
+					prepare: func() error { close(preparing); <-disk; return nil },
+					end:     func(ending) { ended.Store(true) },
+				}}
+			})
+			ctx, stop := context.WithCancel(context.Background())
+			defer stop()
+			result := make(chan error, 1)
+			go func() { result <- s.Run(ctx) }()
+			<-preparing
+			if st := s.Status(); st.Phase != Starting {
+				t.Errorf("%v; want starting", st)
+			}
+			stop()
+			for s.Status().Phase != Stopped {
+			}
+			if answers {
+				close(disk)
+			} else {
+				defer close(disk)
+			}
+			if err := <-result; err != nil || ended.Load() != answers {
+				t.Errorf("Run returns %v, the parts have ended: %v; want nil, %v", err, ended.Load(), answers)
+			}
+		})
+	}
+}
