@@ -26,7 +26,8 @@ begin() { # file
 	# shellcheck disable=SC2086
 	set -- $dead $first $middle $late
 	[ "$METHOD$middle" != colours ] || set -- "$1" # none is live yet
-	NODES=$* SUM=$(sum "$file")
+	sum "$file"
+	NODES=$* SUM=$sum
 	if everywhere "$dead$first" "$middle$late"; then
 		say "each node runs $file already: nothing to do (control.sh restart restarts one)"
 		[ -n "$dry" ] || history "$verb $file${VERSION:+ ($VERSION)}, $SUM: each node runs it already"

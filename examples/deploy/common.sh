@@ -15,43 +15,45 @@ fail() { # code, message
 
 # within waits until the command succeeds.
 within() { # seconds, command
-	end=$(($(clock) + $1))
+	clock
+	end=$((seconds + $1))
 	shift
 	until "$@"; do
-		[ "$(clock)" -le "$end" ] || return 1
+		clock
+		[ "$seconds" -le "$end" ] || return 1
 		nap
 	done
 }
 nap() { sleep 0.1 2>/dev/null || sleep 1; } # POSIX knows whole seconds only
 
-# clock prints seconds. Where there is /proc nobody can set it back.
+# clock sets seconds. Where there is /proc nobody can set it back.
 clock() {
-	up=
-	{ read -r up _ <"$PROC/uptime"; } 2>/dev/null
-	up=${up%%.*}
-	echo "${up:-$(date +%s)}"
+	seconds=
+	{ read -r seconds _ <"$PROC/uptime"; } 2>/dev/null
+	seconds=${seconds%%.*}
+	: "${seconds:=$(date +%s)}"
 }
 
 # written puts what a command prints into a file, whole or not at all: by rename, and a link stays one. What fails
 # leaves what was there, and nothing beside it; whatever signal comes, it ends.
 written() ( # file, command
 	trap '' HUP INT TERM
-	file=$(at_end_of "$1") && half=$file.new.$$ || exit
+	at_end_of "$1" && file=$target half=$target.new.$$ || exit
 	shift
 	trap '[ ! -e "$half" ] || rm -f "$half"' EXIT
 	{ [ ! -e "$file" ] || cp -p "$file" "$half"; } && "$@" >"$half" && mv -f "$half" "$file"
 )
 # writable: written would do, for as much as these files have. It leaves nothing there.
 writable() ( # file, maybe files
-	file=$(at_end_of "$1") && half=$(dirname "$file")/.try.$$ || exit
+	at_end_of "$1" && half=$target.try.$$ || exit
 	shift
 	trap 'rm -f "$half"' EXIT
-	echo | cat - "$@" >"$half"
+	{ echo && { [ $# = 0 ] || cat "$@"; }; } >"$half"
 ) 2>/dev/null
-at_end_of() { # file
-	end=$1
-	[ ! -L "$1" ] || end=$(readlink -f "$1")
-	[ -n "$end" ] && [ ! -d "$end" ] && printf '%s' "$end"
+at_end_of() { # file; it sets target
+	target=$1
+	[ ! -L "$1" ] || target=$(readlink -f "$1")
+	[ -n "$target" ] && [ ! -d "$target" ]
 }
 # appendable: more can be written at its end, if it is there. A shell would end where exec or : can't write.
 appendable() { [ ! -e "$1" ] || (: >>"$1") 2>/dev/null; }
@@ -72,8 +74,14 @@ nearest() { # folder
 	until [ -e "$near" ]; do near=$(dirname "$near"); done
 	printf '%s' "$near"
 }
-sum() { cksum <"$1" | { read -r sum size && echo "$sum:$size"; }; }
-now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+sum() { # file; it sets sum
+	sum=$(cksum <"$1") && sum=${sum%% *}:${sum##* } || sum=''
+}
+now() { exec date -u +%Y-%m-%dT%H:%M:%SZ; } # for $(now) alone
+# is_file: both are one file, whatever their names are.
+# shellcheck disable=SC3013 # POSIX has it since 2024
+is_file() { [ "$1" -ef "$2" ]; }
+alike() { is_file "$1" "$2" || cmp -s "$1" "$2"; }
 
 # alive: another user's process is, though kill -0 may not touch it. A zombie is not, though kill -0 finds it.
 alive() { # pid
@@ -89,29 +97,34 @@ alive() { # pid
 # ours: the process runs BIN, by its executable, or by argv[0] after a deploy that moved the old
 # executable aside or flipped a link. It sets exe and args.
 ours() { # pid
-	exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
-	case ${exe% (deleted)} in '') ;; "$BIN" | "$(readlink -f "$BIN")") return ;; esac
+	exe=''
+	! is_file "$PROC/$1/exe" "$BIN" || return 0
 	if [ -d "$PROC/self" ]; then
 		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
 	else
 		args=$(ps -o args= -p "$1" 2>/dev/null)
 	fi
-	case "$args " in "$BIN "*) ;; *) return 1 ;; esac
+	case "$args " in "$BIN "*) return ;; esac
+	exe=$(readlink "$PROC/$1/exe" 2>/dev/null)
+	[ -n "$exe" ] || return 1
+	case ${exe% (deleted)} in "$BIN" | "$(readlink -f "$BIN")") ;; *) return 1 ;; esac
 }
 
-# field prints a field of an answer to "status". What follows "listeners" in it has fields of the same names.
+# field sets value to a field of an answer to "status". What follows "listeners" in it has fields of the same names.
 field() { # its name, the answer
-	rest=${2%%,\"listeners\"*}
-	case $rest in *"\"$1\":"*) ;; *) return 0 ;; esac
-	rest=${rest##*"\"$1\":"} rest=${rest#\"}
-	printf '%s' "${rest%%[,\"\}]*}"
+	value=${2%%,\"listeners\"*}
+	case $value in *"\"$1\":"*) ;; *) value='' ;; esac
+	value=${value##*"\"$1\":"} value=${value#\"}
+	value=${value%%[,\"\}]*}
 }
 
 # describe says which process has answered.
 describe() { # words, the answer to "status", maybe more words
-	version=$(field version "$2")
-	say "$1: ${3-}pid $(field pid "$2"), generation $(field generation "$2")," \
-		"$(field phase "$2")${version:+, version $version}"
+	field pid "$2" && set -- "$2" "$1: ${3-}pid $value"
+	field generation "$1" && set -- "$1" "$2, generation $value"
+	field phase "$1" && set -- "$1" "$2, $value"
+	field version "$1"
+	say "$2${value:+, version $value}"
 }
 
 # settings puts the lines NAME=value of a file into the environment. A value with blanks stands in
@@ -150,8 +163,12 @@ setting() { # where it stands, line
 	export "$name=$value"
 }
 
-# declared prints the settings of scripts: what they declare by lines : "${NAME:=…}".
-declared() { sed -n 's/^: "\${\([A-Z_0-9]*\):.*/\1/p' "$@" 2>/dev/null; }
+# declared is the settings of scripts: what they declare by lines : "${NAME:=…}", with a = at the end of one that is a
+# number by default.
+declared() { # scripts
+	declared=$(sed -n -e 's/^: "\${\([A-Z_]*\):=[0-9][0-9]*}.*/\1=/p' -e t -e 's/^: "\${\([A-Z_0-9]*\):.*/\1/p' \
+		"$@" 2>/dev/null)
+}
 
 number() { # name, value, highest, maybe of what
 	case $2 in '' | 0* | *[!0-9]*) ;; *) [ "${#2}" -gt 9 ] || [ "$2" -gt "$3" ] || return 0 ;; esac
@@ -160,8 +177,9 @@ number() { # name, value, highest, maybe of what
 
 # right_numbers fails where a setting of the scripts is none, and they have a number for it by default.
 right_numbers() { # scripts
-	# shellcheck disable=SC2013 # a name has no blanks
-	for name in $(sed -n 's/^: "\${\([A-Z_]*\):=[0-9][0-9]*}.*/\1/p' "$@" 2>/dev/null); do
+	declared "$@"
+	for name in $declared; do
+		case $name in *=) name=${name%=} ;; *) continue ;; esac
 		eval "value=\${$name-}"
 		case $name:$value in
 		*: | KILL:[01]) ;;
@@ -193,18 +211,15 @@ load_balancer() {
 
 # known fails where the file sets what none of the scripts declares. What begins with APP_ is the service's, and
 # what OWN names is for commands of yours.
-known() { # file, scripts
+known() { # file, scripts beside those that are declared
 	file=$1
 	shift
-	# shellcheck disable=SC2046,SC2116,SC2005 # lines become words
-	names=" $(echo $(declared "$@")) OWN ${OWN-} "
 	while IFS='' read -r line || [ -n "$line" ]; do
 		name=${line%%=*}
 		case $name in '' | '#'* | APP_*) continue ;; esac
-		case $names in
-		*" $name "*) ;;
-		*) fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours" ;;
-		esac
+		case " OWN ${OWN-} " in *" $name "*) continue ;; esac
+		listed "$declared" "$name" || listed "$declared" "$name=" || grep -q -s "^: \"\${$name:" /dev/null "$@" ||
+			fail 6 "$file: nobody knows $name: mend it, or name it in OWN=\"…\" if it is for a command of yours"
 	done <"$file"
 }
 

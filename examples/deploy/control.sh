@@ -95,7 +95,8 @@ ask() { # seconds, command
 answered() { ! alive "$asking"; }
 
 # found: the process of the PID file, and no other, answers.
-found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && [ "$(field pid "$who")" = "$pid" ]; }
+# shellcheck disable=SC2154 # field sets value
+found() { look && who=$(ask 10 status) && who=${who%%,\"listeners\"*} && field pid "$who" && [ "$value" = "$pid" ]; }
 
 start() {
 	look
@@ -156,7 +157,7 @@ started() {
 		rc=$?
 		return 0
 	fi
-	found && mine && [ "$(field pulled "$who")" = false ]
+	found && mine && field pulled "$who" && [ "$value" = false ]
 }
 
 stop() {
@@ -210,7 +211,8 @@ order() { # seconds, command, what it is to be then, words for when it is late
 	*) fail 7 "not running: $PIDFILE names no living process" ;;
 	esac
 	within 10 found || silent
-	[ "$2:$(field phase "$who")" != reload:swapping ] ||
+	field phase "$who"
+	[ "$2:$value" != reload:swapping ] ||
 		fail 154 "a swap is under way already: try again when it is over"
 	old=$pid
 	said=$(ask "$1" "$2")
@@ -233,16 +235,16 @@ swap() {
 	152) stranger ;;
 	*) start && return ;;
 	esac
-	environ=$(tr '\0' '\n' 2>/dev/null <"$PROC/$pid/environ") || :
-	if [ ! -e "$PROC/$pid/exe" ] || [ "$(of_service "$environ")" != "$(of_service "$(env)")" ]; then
+	# A line that both have is there twice.
+	changed=$({ tr '\0' '\n' <"$PROC/$pid/environ"; env; } 2>/dev/null | grep '^APP_' | sort | uniq -u)
+	if [ ! -e "$PROC/$pid/exe" ] || [ -n "$changed" ]; then
 		restart
-	elif cmp -s "$PROC/$pid/exe" "$BIN"; then
+	elif alike "$PROC/$pid/exe" "$BIN"; then
 		start # running already
 	else
 		reload
 	fi
 }
-of_service() { printf '%s\n' "$1" | grep '^APP_' | sort; }
 pull() {
 	order "$PULL_TIMEOUT" pull found "pulled, but not noticed by all probers"
 	describe "pulled, and noticed" "$who"

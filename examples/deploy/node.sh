@@ -34,6 +34,7 @@
 #
 # Settings are lines NAME=value: see settings in common.sh. SETTINGS is a file whose lines APP_NAME=value are for the
 # service's environment, and part of the release; what SITE/NODE sets counts more.
+# shellcheck disable=SC2154 # what the scripts that it sources set
 
 : "${SITE:=./site}"        # a folder with a file for each node
 : "${SETTINGS:=}"          # a file, as above
@@ -61,41 +62,47 @@ control() {
 	return "$code"
 }
 
-ask() { curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status; }
+ask() { said=$(curl -q -s -f -m 10 --unix-socket "$CONTROL" http://app/status); }
 
 check() { # maybe a URL
-	if ! said=$(ask); then
+	if [ -z "$said" ] && ! ask; then
 		why=$(control status 2>&1)
 		case $? in 1 | 3) fail 3 "$NODE is not running" ;; esac
 		fail 1 "$NODE does not answer at $CONTROL: $why"
 	fi
-	phase=$(field phase "$said")
-	[ "$phase" = ready ] || fail 1 "$NODE is not ready: $phase"
+	field phase "$said"
+	[ "$value" = ready ] || fail 1 "$NODE is not ready: $value"
 	# shellcheck disable=SC2086 # a command and its arguments
 	[ -z "$CHECK" ] || URL=${1:-$URL} $CHECK || fail 1 "$NODE: \"$CHECK\" failed"
 }
 
 show() {
-	said=$(ask) || { echo "does not run" && return; }
-	version=$(field version "$said") generation=$(field generation "$said")
-	echo "version ${version:--} pid $(field pid "$said") generation $generation $(field phase "$said") release $(current)"
+	ask || { echo "does not run" && return; }
+	field version "$said" && set -- "version ${value:--}"
+	field pid "$said" && set -- "$1 pid $value"
+	field generation "$said" && set -- "$1 generation $value"
+	field phase "$said" && echo "$1 $value release $current"
 }
 
 # tell: well is check's exit code, why its words; runs: the process has the file that BIN links to; live was live and
 # well last; id is that of the last release that was put here, back what a rollback of it leads to.
 tell() { # maybe sum
+	ask || said=''
 	why=$(check '' 2>&1)
-	well=$? said=$(ask) key='' holder=''
-	printf '%s\n' "well=$well" "why=$(printf '%s' "$why" | tr '\n' ' ')"
-	for name in version generation phase; do printf '%s\n' "$name=$(field $name "$said")"; done
+	well=$? runs=no key='' holder=''
+	printf '%s\n' "well=$well" "why=${why:+$(printf '%s' "$why" | tr '\n' ' ')}"
+	for name in version generation phase; do field $name "$said" && printf '%s\n' "$name=$value"; done
 	running
-	runs=no
-	{ [ -n "$pid" ] && [ -d /proc/self ] && cmp -s "/proc/$pid/exe" "$BIN"; } && runs=yes
-	id=$(last_id)
+	! up_to_date || runs=yes
+	numbered
+	lately
+	last_id
+	way_back "$id"
 	{ read -r key && read -r holder; } 2>/dev/null <"$folder/claim"
-	printf '%s\n' "pid=$pid" "runs=$runs" "release=$(current)" "live=$(lately | head -n 1)" "id=$id" \
-		"back=$(way_back "$id")" "claim=$key" "holder=$(printf '%s' "$holder" | tr , ' ')"
-	[ $# = 0 ] || if (has "$1" >/dev/null 2>&1); then echo has=yes; else echo has=no; fi
+	printf '%s\n' "pid=$pid" "runs=$runs" "release=$current" "live=${lately%% *}" "id=$id" "back=$to" \
+		"claim=$key" "holder=${holder:+$(printf '%s' "$holder" | tr , ' ')}"
+	if [ $# = 0 ]; then return; fi
+	if [ "$well:$runs" = 0:yes ] && released "$1" 2>/dev/null; then echo has=yes; else echo has=no; fi
 }
 
 note() { noted "$*"; }
@@ -103,10 +110,14 @@ note() { noted "$*"; }
 # is_empty: a connection that has not sent a byte is a spare one of the balancer's. HTTP/2
 # does not say whether it is at rest: the stop sees to that, and to one that does not run.
 is_empty() {
-	left='' said=$(ask) || { [ $? = 7 ] && return; } # nobody is there
+	left=''
+	ask || { [ $? = 7 ] && return; } # nobody is there
 	case $said in *'"older":null'* | *'"older":[]'*) ;; *) return 1 ;; esac
-	left=$(printf '%s\n' "$said" | sed -n 's/.*"open":{\([^}]*\)}.*/\1/p' | tr , '\n' |
-		grep -E '^"(active|hijacked|other)":[1-9]' | tr '\n' ' ')
+	open=${said##*\"open\":}
+	for name in active hijacked other; do
+		field $name "${open%%\}*}"
+		case $value in [1-9]*) left="$left\"$name\":$value " ;; esac
+	done
 	[ -z "$left" ]
 }
 
@@ -131,7 +142,7 @@ carried() {
 }
 
 # shellcheck disable=SC2034 # for releases.sh
-carries='' given=''
+carries='' given='' said=''
 [ "${1-}" != -s ] || { carries=yes && shift; }
 verb=${1-} NODE=${2-}
 case $#:$verb in
@@ -148,9 +159,9 @@ export NODE
 unset BIN CONTROL PIDFILE
 settings "$SITE/$NODE"
 [ -r "$CONTROL_SH" ] || fail 6 "$CONTROL_SH cannot be read: set CONTROL_SH to control.sh"
-known "$SITE/$NODE" "$0" "$CONTROL_SH" "$here/control.sh" "$here/common.sh"
 right_numbers "$0" "$CONTROL_SH"
-listed "$(declared "$CONTROL_SH")" PIDFILE || : "${PIDFILE:=}"
+known "$SITE/$NODE" "$here/control.sh" "$here/common.sh"
+listed "$declared" PIDFILE || : "${PIDFILE:=}"
 for name in BIN CONTROL PIDFILE; do
 	eval "[ -n \"\${$name+x}\" ]" || fail 6 "$SITE/$NODE does not set $name"
 	eval "[ \"$name\" = PIDFILE ] || [ -n \"\$$name\" ]" || fail 6 "$SITE/$NODE has no value for $name"
@@ -162,14 +173,15 @@ case $BIN in
 *) BIN=$PWD/${BIN#./} ;;
 esac
 folder=$BIN.releases
-env=$folder/$(current)/env
+case $verb in check | show | tell | empty | has | claimable) ;; *) lock ;; esac
+current
+env=$folder/$current/env
 if [ -s "$env" ]; then
 	# What is in the environment of this may be another version's.
 	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 	settings "$env"
 	settings "$SITE/$NODE"
 fi
-case $verb in check | show | tell | empty | has | claimable) ;; *) lock ;; esac
 case $verb in
 start | stop | swap) control "$verb" ;;
 *) "$verb" "$@" ;;

@@ -2,8 +2,13 @@
 # shellcheck shell=sh disable=SC2154,SC2034
 
 # word is what a remote shell leaves as it is.
-word() { printf '%s' "$1" | tr -c 'A-Za-z0-9._,/:@+-' _; }
-who="$(word "${SUDO_USER:-$(id -un)}")@$(word "$(uname -n)")"
+word() {
+	case $1 in
+	*[!A-Za-z0-9._,/:@+-]*) printf '%s' "$1" | tr -c 'A-Za-z0-9._,/:@+-' _ ;;
+	*) printf '%s' "$1" ;;
+	esac
+}
+who=$(word "${SUDO_USER:-$(id -un)}@$(uname -n)")
 
 # at_node runs a step at a node. Where that is another machine, what is set here goes along, before the binary.
 # A terminal that hangs up tells all its processes, and ends none of the steps. Where ON ends, the step has: what
@@ -169,7 +174,8 @@ plan() {
 	done <"$begun/plan" || fail 6 "$begun/plan cannot be read: set STATE to the folder of the release"
 	[ ! -e "$begun/settings" ] || SETTINGS=$begun/settings
 	export VERSION CHECK SETTINGS
-	LABEL=$(word "$VERSION" | tr / _) SUM=$(sum "$begun/new")
+	sum "$begun/new"
+	LABEL=${VERSION:+$(word "$VERSION" | tr / _)} SUM=$sum
 	new=${NODES%% *} live=${NODES#"$new"} live=${live# } # for colours
 }
 

@@ -15,24 +15,27 @@ noted() {
 
 # current is the name of the release that BIN links to, or nothing.
 current() {
-	to=$(readlink "$BIN" 2>/dev/null) || return 0
-	case $to in "${BIN##*/}.releases/"*/*) ;; *) return 0 ;; esac
-	to=${to%/*}
-	printf '%s' "${to##*/}"
+	current=$(readlink "$BIN" 2>/dev/null)
+	case $current in "${BIN##*/}.releases/"*/*) current=${current%/*} current=${current##*/} ;; *) current='' ;; esac
 }
-program() { printf '%s' "$folder/$1/${BIN##*/}"; }
-same() { cmp -s "$(program "$1")" "$(program "$2")" && cmp -s "$folder/$1/env" "$folder/$2/env"; }
+same() { # two releases
+	alike "$folder/$1/${BIN##*/}" "$folder/$2/${BIN##*/}" && alike "$folder/$1/env" "$folder/$2/env"
+}
 
-# running sets pid to the process of this node's BIN, or to nothing.
+# running sets pid to the process of this node's BIN, by what that has said, or to nothing.
 running() {
-	pid='' said=$(ask) && pid=$(field pid "$said")
+	field pid "$said"
+	pid=$value
 	[ -n "$pid" ] || { read -r pid <"${PIDFILE:-/dev/null}"; } 2>/dev/null
 	case $pid in '' | 0* | *[!0-9]*) pid='' ;; *) alive "$pid" && ours "$pid" || pid='' ;; esac
 }
+# seen: there is one, and no container hides it. up_to_date: it has the file that BIN links to.
+seen() { [ -n "$pid" ] && [ -d /proc/self ]; }
+up_to_date() { seen && alike "/proc/$pid/exe" "$BIN"; }
 
 # link makes BIN link to a release, by rename.
 link() { # release
-	{ ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN"; } || {
+	{ ln -sfn "${BIN##*/}.releases/$1/${BIN##*/}" "$BIN.link.$$" && mv -f "$BIN.link.$$" "$BIN" && current=$1; } || {
 		rm -f "$BIN.link.$$"
 		unwritten 1 "$BIN" "it is to be a link to $1"
 	}
@@ -41,13 +44,27 @@ link() { # release
 # fresh makes a folder, tmp, for what is to be the next release, and sets release to its name. Half of one must not
 # stay: on a full disk it would take the room that the old version needs to start.
 fresh() { # label
-	label=$(printf '%s' "$1" | tr -c 'A-Za-z0-9._+-' _)
-	n=$(($(numbers | tail -n 1) + 1))
-	release=$n${label:+-$label}
+	label=${1:+$(printf '%s' "$1" | tr -c 'A-Za-z0-9._+-' _)}
+	numbered
+	n=${numbered%%[!0-9]*}
+	release=$((${n:-0} + 1))${label:+-$label}
 	trap 'rm -rf "$folder/tmp"' EXIT
 	rm -rf "$folder/tmp" && mkdir "$folder/tmp"
 }
-numbers() { ls "$folder" | sed -n 's/^\([0-9][0-9]*\)\(-.*\)\{0,1\}$/\1/p' | sort -n; }
+# numbered is the releases that are there, N or N-LABEL, the newest first. Of a name that fresh would not give there is
+# none.
+numbered() {
+	numbered=
+	for release in "$folder"/[0-9]*; do
+		release=${release##*/}
+		case ${release%%-*}:$release in *[!0-9]*:* | *:*[!A-Za-z0-9._+-]*) ;; *) numbered="$numbered$release
+" ;; esac
+	done
+	numbered=$(sort -nr <<-END
+		$numbered
+	END
+	)
+}
 
 # made lets it be one: what is there under its name is whole.
 made() {
@@ -57,22 +74,25 @@ made() {
 
 # lived notes that a release was live and well.
 lived() { # release
-	[ "$(tail -n 1 "$folder/live" 2>/dev/null)" != "$1" ] || return 0
 	all=$(cat "$folder/live" 2>/dev/null)
+	[ "${all##*
+}" != "$1" ] || return 0
 	written "$folder/live" printf '%s\n' ${all:+"$all"} "$1" || unwritten 1 "$folder/live"
 	noted "live $1"
 }
 
 # keep: what runs may be another than what BIN links to, or no release yet.
 keep() {
+	ask || said=''
 	running
-	from=$BIN now=$(current)
-	[ -z "$pid" ] || [ ! -d /proc/self ] || from=/proc/$pid/exe
+	from=$BIN now=$current
+	! seen || from=/proc/$pid/exe
 	[ -z "$pid" ] || [ -r "$from" ] || fail 1 "$NODE: what pid $pid runs cannot be read: be the user of the service"
-	if [ -e "$from" ] && { [ -z "$now" ] || ! cmp -s "$from" "$(program "$now")"; }; then
+	if [ -e "$from" ] && { [ -z "$now" ] || ! alike "$from" "$folder/$now/${BIN##*/}"; }; then
 		old=$now now=''
-		for release in $(lately); do
-			[ -n "$now" ] || ! cmp -s "$from" "$(program "$release")" || now=$release
+		lately
+		for release in $lately; do
+			[ -n "$now" ] || ! alike "$from" "$folder/$release/${BIN##*/}" || now=$release
 		done
 		if [ -z "$now" ]; then
 			{
@@ -89,18 +109,19 @@ keep() {
 	fi
 }
 
-# lately are those that were live and are kept, the last one first.
+# lately is those that were live and are kept, the last one first.
 lately() {
-	sed -n '1!G;h;$p' "$folder/live" 2>/dev/null | while read -r release; do
-		[ ! -d "$folder/$release" ] || printf '%s\n' "$release"
-	done
+	lately=
+	{ while read -r release || [ -n "$release" ]; do
+		[ ! -d "$folder/$release" ] || lately="$release $lately"
+	done <"$folder/live"; } 2>/dev/null
 }
 
 # put: an input that was cut short is of another sum.
 put() { # maybe id, sum, label
 	full="it cannot take the new version, and nothing was changed"
 	{ fresh "${3-}" && cat >"$folder/tmp/${BIN##*/}"; } || unwritten 1 "$folder" "$full"
-	[ $# = 0 ] || [ "$(sum "$folder/tmp/${BIN##*/}")" = "$2" ] ||
+	[ $# = 0 ] || { sum "$folder/tmp/${BIN##*/}" && [ "$sum" = "$2" ]; } ||
 		fail 1 "$NODE: the new version has not arrived whole: nothing was changed"
 	# A release whose settings can't be read could not even be left again.
 	released_with >"$folder/tmp/env" || unwritten 1 "$folder" "$full"
@@ -127,90 +148,85 @@ put_by() { # release, id
 	[ "$by" = "$2" ]
 }
 
-# of is the release that an id has put.
-of() { # id
-	for release in $(numbers | sort -nr); do
-		for dir in "$folder/$release" "$folder/$release"-*; do
-			! put_by "${dir##*/}" "$1" || { printf '%s' "${dir##*/}" && return; }
-		done
-	done
-}
-
-# way_back prints what was live and well last, before that release. A release that was continued may have put several
+# way_back sets to: what was live and well last, before that release. A release that was continued may have put several
 # folders.
 way_back() { # maybe id
-	mine=$(of "${1-by hand}") to=''
-	for release in $(lately); do
+	mine='' to=''
+	for release in $numbered; do
+		[ -n "$mine" ] || ! put_by "$release" "${1-by hand}" || mine=$release
+	done
+	for release in $lately; do
 		if [ -n "$to" ] || [ "$release" = "$mine" ]; then continue; fi
 		[ $# = 0 ] || ! put_by "$release" "$1" || continue
 		to=$release
 	done
 	[ -n "$to" ] || { read -r to <"$folder/before"; } 2>/dev/null
-	printf '%s' "$to"
 }
 
 # restore goes the way back. Once more is the same.
 restore() { # maybe id
 	rm -rf "$folder/tmp" # of a step that was killed
-	to=$(way_back "$@")
+	numbered
+	lately
+	way_back "$@"
 	if [ -z "$to" ]; then
 		rm -f "$BIN"
 		fail 1 "$NODE: nothing was live before"
 	fi
-	[ -e "$(program "$to")" ] || fail 6 "$NODE: $folder/$to is not there"
-	[ "$(current)" = "$to" ] || { link "$to" && noted "restored $to, ${1-by hand}"; }
+	[ -e "$folder/$to/${BIN##*/}" ] || fail 6 "$NODE: $folder/$to is not there"
+	[ "$current" = "$to" ] || { link "$to" && noted "restored $to, ${1-by hand}"; }
 }
 
 # has: it runs that already, with these settings, and so there is nothing to do.
 has() { # sum
-	name=$(current)
-	[ -n "$name" ] && [ "$(sum "$BIN")" = "$1" ] || return
-	released_with | cmp -s - "$folder/$name/env" || return
+	released "$1" || return
 	check >/dev/null 2>&1 || return
 	running # of a container it can't be seen
-	[ -n "$pid" ] && [ -d /proc/self ] && cmp -s "/proc/$pid/exe" "$BIN"
+	up_to_date
+}
+released() { # sum
+	[ -n "$current" ] && sum "$BIN" && [ "$sum" = "$1" ] && released_with | cmp -s - "$folder/$current/env"
 }
 
 # live: done is what runs.
 live() { # maybe sum
-	name=$(current)
-	[ -n "$name" ] || fail 1 "$NODE: $BIN is no link into $folder any more: something else has put it there"
-	[ $# = 0 ] || [ "$(sum "$BIN")" = "$1" ] || fail 1 "$NODE: $BIN links to $name, which is not what was released"
+	[ -n "$current" ] || fail 1 "$NODE: $BIN is no link into $folder any more: something else has put it there"
+	[ $# = 0 ] || { sum "$BIN" && [ "$sum" = "$1" ]; } ||
+		fail 1 "$NODE: $BIN links to $current, which is not what was released"
+	ask || said=''
 	running
-	if [ -n "$pid" ] && [ -d /proc/self ]; then
-		cmp -s "/proc/$pid/exe" "$BIN" || fail 1 "$NODE: pid $pid does not run $name, which $BIN links to"
+	if seen; then
+		up_to_date || fail 1 "$NODE: pid $pid does not run $current, which $BIN links to"
 	else
 		control status >/dev/null 2>&1 || fail 1 "$NODE: nothing runs $BIN" # a container's process can't be seen
 	fi
-	lived "$name" && prune
+	lived "$current" && prune
 }
 
+# prune keeps the last KEEP, and those that there is a way back to: the last of those that were live, the last that
+# differs from that, and where a rollback leads to, since the last release may be of the same program as the one before.
 # shellcheck disable=SC2153
-# prune keeps the last KEEP, and those that there is a way back to.
 prune() {
-	keep=" $(current) $(cat "$folder/before" 2>/dev/null) $(back_to) $(rolls_back_to) "
-	for n in $(numbers | sort -nr | tail -n "+$((KEEP + 1))"); do
-		for dir in "$folder/$n" "$folder/$n"-*; do
-			case "$keep" in *" ${dir##*/} "*) ;; *) rm -rf "$dir" ;; esac
-		done
+	numbered
+	lately
+	last_id
+	case $id in '' | "by hand") way_back ;; *) way_back "$id" ;; esac
+	last=${lately%% *} keep=" $current $to ${lately%% *} "
+	for release in $lately; do
+		same "$release" "$last" || { keep="$keep$release " && break; }
+	done
+	n=0 before=''
+	{ read -r before <"$folder/before"; } 2>/dev/null
+	for release in $numbered; do
+		n=$((n + 1))
+		case "$keep$before " in *" $release "*) continue ;; esac
+		[ "$n" -le "$KEEP" ] || rm -rf "${folder:?}/$release"
 	done
 }
-# back_to: the last of those that were live, and the last that differs from that.
-back_to() {
-	last=
-	for release in $(lately); do
-		[ -n "$last" ] || { last=$release && printf '%s ' "$last"; }
-		same "$release" "$last" || { printf '%s ' "$release" && return; }
-	done
-}
-
-# rolls_back_to: the last release may be of the same program as the one before it.
-rolls_back_to() { case $(last_id) in '' | "by hand") way_back ;; *) way_back "$(last_id)" ;; esac }
 last_id() {
-	for n in $(numbers | sort -nr); do
-		for file in "$folder/$n/id" "$folder/$n"-*/id; do
-			[ ! -r "$file" ] || { cat "$file" && return; }
-		done
+	id=
+	for release in $numbered; do
+		[ ! -r "$folder/$release/id" ] || { read -r id <"$folder/$release/id" || :; return; }
 	done
 }
 

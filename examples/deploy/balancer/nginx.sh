@@ -47,8 +47,10 @@ balancer_out() {
 }
 balancer_in() { edit "$1" "weight=$2"; }
 
+# shellcheck disable=SC2154 # at_end_of sets target
 edit() { # node, parameter
-	rewrite "$@" 7<"$(dirname "$(at_end_of "$SERVERS")")" || exit
+	at_end_of "$SERVERS"
+	rewrite "$@" 7<"$(dirname "$target")" || exit
 	within "$BALANCER_TIMEOUT" renewed || fail 1 "workers of nginx with the old configuration are still there after" \
 		"$BALANCER_TIMEOUT s: pid $left; a long request, or see nginx's error log"
 }

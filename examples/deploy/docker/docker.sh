@@ -130,12 +130,14 @@ take_over() {
 }
 # reload: "kill -s HUP" neither waits nor says how it ended. Nor does an engine that goes away meanwhile. Nothing runs:
 # 2.
+# shellcheck disable=SC2154 # field sets value
 reload() {
 	was=''
-	app -s status && was=$(field generation "$said") && ask -s reload && return
+	app -s status && field generation "$said" && was=$value && ask -s reload && return
 	within 10 told || fail 1 "$NAME does not say what serves: the same again, or start, puts it right"
 	[ -n "$said" ] || return 2
-	[ "$(field generation "$said")" != "$was" ]
+	field generation "$said"
+	[ "$value" != "$was" ]
 }
 # told: what serves, or that nothing does. What crashes again and again runs for moments.
 told() { app -s status || case $(is Status) in '' | running | paused) return 1 ;; *) said='' ;; esac }
@@ -182,7 +184,8 @@ status() {
 	app -s health || fail 1 "$said"
 	how=$said
 	app -s status
-	echo "version $(field version "$said"), $how"
+	field version "$said"
+	echo "version $value, $how"
 	"$DOCKER" inspect -f '{{.State.Health.Status}}, {{.RestartCount}} restarts, since {{.State.StartedAt}}' "$NAME"
 }
 

@@ -70,7 +70,8 @@ esac
 [ -r "$SETTINGS" ] || fail 2 "$SETTINGS cannot be read: want the name of an environment, one of $ENVS"
 unset METHOD NODES STATE
 settings "$SETTINGS"
-known "$SETTINGS" "$TOOLS"/*.sh "$TOOLS"/*/*.sh ./*.sh
+declared "$TOOLS"/*.sh "$TOOLS"/*/*.sh ./*.sh
+known "$SETTINGS"
 for name in NODES STATE; do
 	eval "[ -n \"\${$name-}\" ]" || fail 6 "$SETTINGS does not set $name"
 done

@@ -22,6 +22,7 @@
 #   155  stop: done, but the process has cut something off, or had an error
 #
 # It is for root. It needs systemd 252 or newer, cmp (diffutils), timeout (coreutils).
+# shellcheck disable=SC2154 # what the scripts that it sources set
 
 : "${UNIT:=app}"             # its name
 : "${RELOAD_TIMEOUT:=120}"   # seconds to wait for a swap that is under way: more than the unit's TimeoutStartSec
@@ -48,7 +49,7 @@ is_over() {
 ask() {
 	pid=$(show MainPID)
 	[ "${pid:-0}" != 0 ] && said=$(timeout 10 "/proc/$pid/exe" -s status -control "$CONTROL" 2>&1) &&
-		[ "$(field pid "$said")" = "$pid" ]
+		field pid "$said" && [ "$value" = "$pid" ]
 }
 
 # settles: without the drop-in nothing reads the settings, nor keeps what never was live from being started.
@@ -61,7 +62,8 @@ settles() {
 
 # readable: the service runs as another user, whatever root's umask is.
 readable() {
-	chmod a+rx "$folder" "$folder/$(current)" "$(readlink -f "$BIN")" 2>/dev/null || :
+	current
+	chmod a+rx "$folder" "$folder/$current" "$(readlink -f "$BIN")" 2>/dev/null || :
 }
 
 # started says whether what runs is BIN.
@@ -77,7 +79,7 @@ begin() { # start or restart
 	readable
 	spell
 	since=$(date +%s)
-	written "$trying" printf '%s %s\n' $$ "$(current)" || unwritten 6 "$trying" "be root"
+	written "$trying" printf '%s %s\n' $$ "$current" || unwritten 6 "$trying" "be root"
 	trap 'rm -f "$trying"' EXIT
 	systemctl reset-failed "$UNIT" 2>/dev/null # it may have been given up, or never have been loaded
 	if ! systemctl "$1" "$UNIT"; then
@@ -122,6 +124,7 @@ restart() {
 
 swap() {
 	within "$RELOAD_TIMEOUT" is_over || fail 150 "$UNIT is in the middle of something: see systemctl status $UNIT"
+	current
 	wanted=$(environment) || exit
 	if [ "$state" != active ] || [ "$wanted" != "$(cat "$BIN.env" 2>/dev/null)" ]; then
 		restart
@@ -152,31 +155,36 @@ status() {
 # environment prints the settings of the release and the node.
 environment() (
 	for name in $(env | sed -n 's/^\(APP_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
-	[ ! -s "$folder/$(current)/env" ] || settings "$folder/$(current)/env"
+	[ ! -s "$folder/$current/env" ] || settings "$folder/$current/env"
 	[ -z "$NODE" ] || settings "$SITE/$NODE"
 	env | sed -n '/^APP_/{s/[\\"$`]/\\&/g; s/=\(.*\)/="\1"/p;}' | sort
 )
 
 settle() {
-	name=$(current) who=''
+	current
+	lately
+	name=$current to=${lately%% *} who=''
 	{ read -r who what <"$trying"; } 2>/dev/null
-	to=$(lately | head -n 1)
-	if [ -n "$name" ] && [ -n "$to" ] && ! lately | grep -q -x -F -e "$name"; then
+	case $name:" $lately" in
+	:* | *:" " | *" $name "*) ;;
+	*)
 		if [ -z "$who" ] || [ "$what" != "$name" ] || ! alive "$who"; then
 			link "$to"
 			noted "settled $to, since $name never was live"
 			say "$name never was live and well, so $to is started"
 		fi
-	fi
+		;;
+	esac
 	spell
 }
 
 # spell writes the settings in systemd's spelling, where they are not there already.
 spell() {
+	current
 	spelt=$(environment) || exit
 	if [ -e "$BIN.env" ] && [ "$spelt" = "$(cat "$BIN.env")" ]; then return; fi
 	(umask 077 && written "$BIN.env" printf '%s\n' "$spelt") ||
-		unwritten 6 "$BIN.env" "$UNIT would run with other settings than those of $(current)"
+		unwritten 6 "$BIN.env" "$UNIT would run with other settings than those of $current"
 }
 
 [ -z "$NODE" ] || settings "$SITE/$NODE"

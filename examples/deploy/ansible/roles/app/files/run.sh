@@ -46,10 +46,11 @@ playbook() {
 	printf '%s' "$of"
 }
 
+# shellcheck disable=SC2154 # sum sets itself
 about() {
 	pid=$(playbook)
 	printf '%s\n' "key=$(word "$(uname -n):ansible-playbook:$pid:$(began "$pid")")" "who=$who" "now=$(now)"
-	[ -z "$FILE" ] || printf '%s\n' "sum=$(sum "$FILE")"
+	[ -z "$FILE" ] || { sum "$FILE" && printf '%s\n' "sum=$sum"; }
 	# Which settings a release has is part of what it is.
 	set=kept
 	[ -z "$SETTINGS" ] || set=$(sed -n '/^APP_/p' "$SETTINGS" | cksum | tr -s ' ' :)
