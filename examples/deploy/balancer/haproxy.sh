@@ -17,18 +17,22 @@
 # shellcheck disable=SC2034 # for release.sh
 if [ "$DRAIN" = yes ]; then balancer_weights=yes; else balancer_probes=yes; fi
 
-# ask prints the answer. Each one ends with an empty line: without that there is none.
+# ask sets said to the answer. Each one ends with an empty line: without that there is none.
 ask() { # socket, command
-	said=$(printf '%s\n' "$2" |
-		socat -t "$HAPROXY_TIMEOUT" - "UNIX-CONNECT:$1,connect-timeout=$HAPROXY_TIMEOUT" 2>/dev/null && echo .)
+	said=$(
+		socat -t "$HAPROXY_TIMEOUT" - "UNIX-CONNECT:$1,connect-timeout=$HAPROXY_TIMEOUT" 2>/dev/null <<-END && echo .
+			$2
+		END
+	)
 	case $said in *"
-.") printf '%s' "${said%.}" ;; *) return 1 ;; esac
+.") said=${said%.} said=${said%"${said##*[!
+]}"} ;; *) return 1 ;; esac
 }
 
 # silent succeeds if a HAProxy does not answer, and says which.
 silent() {
 	for socket in $HAPROXY; do
-		ask "$socket" "show cli level" >/dev/null && continue
+		ask "$socket" "show cli level" && continue
 		say "no HAProxy answers at $socket: start it, or set HAPROXY to the sockets of those that run" >&2
 		return
 	done
@@ -44,30 +48,33 @@ not_so() { # code, message
 tell() { # commands
 	told=0
 	for socket in $HAPROXY; do
-		said=$(ask "$socket" "$1") && [ -z "$said" ] && continue
+		ask "$socket" "$1" && [ -z "$said" ] && continue
 		[ -z "$said" ] || say "$socket: $1: $said" >&2
 		told=1
 	done
 	[ "$told" = 0 ] || not_so 1 "not each HAProxy has done that"
 }
 
-# servers prints the name, status, weight and requests of each, at one HAProxy. What
-# is about to come or to go is "DOWN 1/2" or "UP 2/3", here with a _.
-servers() { # socket
-	stat=$(ask "$1" "show stat $BACKEND 4 -1") || return
-	printf '%s\n' "$stat" | tr ' ' _ | awk -F , -v backend="$BACKEND" '
+# server has awk do something with the status, weight and requests of a server, at one HAProxy. What is about to come or
+# to go is "DOWN 1/2" or "UP 2/3", here with a _.
+server() { # socket, node, what awk does at the end
+	ask "$1" "show stat $BACKEND 4 -1" || return
+	awk -F , -v backend="$BACKEND" -v node="$2" '
+		function in_use(status) { return status == "UP" || status == "no_check" }
+		{ gsub(/ /, "_") }
 		NR == 1 { sub(/^#_/, ""); for (i = 1; i <= NF; i++) column[$i] = i }
-		$1 == backend { print $2, $column["status"], $column["weight"], $column["scur"] }'
+		$1 != backend { next }
+		$2 == node { there = 1; status = $column["status"]; weight = $column["weight"]; requests = $column["scur"] }
+		$2 != node && $column["status"] ~ /^(UP|no_check)/ && $column["weight"] > 0 { others++ }
+		END { '"$3"' }' <<-END
+			$said
+		END
 }
 
 # is: at each HAProxy the server is as the expression of awk says.
 is() { # node, expression
 	for socket in $HAPROXY; do
-		servers "$socket" | awk -v node="$1" '
-			function in_use(status) { return status == "UP" || status == "no_check" }
-			$1 == node { there = 1; status = $2; weight = $3; requests = $4 }
-			$1 != node && $2 ~ /^(UP|no_check)/ && $3 > 0 { others++ }
-			END { exit !(there && ('"$2"')) }' || return 1
+		server "$socket" "$1" "exit !(there && ($2))" || return 1
 	done
 }
 
@@ -77,10 +84,11 @@ balancer_settings() {
 	for node in $NODES; do
 		is "$node" 1 || not_so 6 "HAProxy at $socket knows no server $BACKEND/$node: set HAPROXY and BACKEND"
 		for socket in $HAPROXY; do
-			[ "$DRAIN" = no ] || [ "$(ask "$socket" "show cli level" | tr -d '\n')" = admin ] ||
+			[ "$DRAIN" = no ] || { ask "$socket" "show cli level" && [ "$said" = admin ]; } ||
 				fail 6 "HAProxy takes no orders at $socket: give that \"level admin\", or set DRAIN=no"
-			first=$(ask "$socket" "get weight $BACKEND/$node" | sed -n 's/.*(initial \([0-9]*\)).*/\1/p')
-			[ $((${first:-100} * WEIGHT)) -ge 100 ] ||
+			ask "$socket" "get weight $BACKEND/$node" || said=''
+			case $said in *"(initial "[0-9]*) first=${said##*"(initial "} first=${first%%[!0-9]*} ;; *) first=100 ;; esac
+			[ $((first * WEIGHT)) -ge 100 ] ||
 				fail 6 "$WEIGHT % of the weight of $node is 0: give the servers weight 100 in HAProxy's configuration"
 		done
 	done
@@ -91,9 +99,8 @@ balancer_none() { is "$1" '!in_use(status)'; }
 
 balancer_status() {
 	for one in $HAPROXY; do
-		each=$(servers "$one") || { silent; return 0; }
-		printf '%s\n' "$each" | awk -v node="$1" '$1 == node { print $2 }'
-	done | tr '\n' ' '
+		server "$one" "$1" 'if (there) printf "%s ", status' || { silent; return 0; }
+	done
 }
 
 balancer_out() {
