@@ -78,10 +78,9 @@ sum() { # file; it sets sum
 	sum=$(cksum <"$1") && sum=${sum%% *}:${sum##* } || sum=''
 }
 now() { exec date -u +%Y-%m-%dT%H:%M:%SZ; } # for $(now) alone
-# is_file: both are one file, whatever their names are.
-# shellcheck disable=SC3013 # POSIX has it since 2024
-is_file() { [ "$1" -ef "$2" ]; }
-alike() { is_file "$1" "$2" || cmp -s "$1" "$2"; }
+# alike: a file of two names need not be read.
+# shellcheck disable=SC3013 # POSIX has -ef since 2024
+alike() { [ "$1" -ef "$2" ] || cmp -s "$1" "$2"; }
 
 # alive: another user's process is, though kill -0 may not touch it. A zombie is not, though kill -0 finds it.
 alive() { # pid
@@ -98,7 +97,6 @@ alive() { # pid
 # executable aside or flipped a link. It sets exe and args.
 ours() { # pid
 	exe=''
-	! is_file "$PROC/$1/exe" "$BIN" || return 0
 	if [ -d "$PROC/self" ]; then
 		args=$(tr '\0' ' ' 2>/dev/null <"$PROC/$1/cmdline")
 	else

@@ -236,7 +236,8 @@ swap() {
 	*) start && return ;;
 	esac
 	# A line that both have is there twice.
-	changed=$({ tr '\0' '\n' <"$PROC/$pid/environ"; env; } 2>/dev/null | grep '^APP_' | sort | uniq -u)
+	changed=$({ tr '\0' '\n' <"$PROC/$pid/environ"; env; } 2>/dev/null |
+		awk '/^APP_/ { n[$0]++ } END { for (line in n) if (n[line] == 1) print line }')
 	if [ ! -e "$PROC/$pid/exe" ] || [ -n "$changed" ]; then
 		restart
 	elif alike "$PROC/$pid/exe" "$BIN"; then
