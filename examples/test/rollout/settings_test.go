@@ -122,6 +122,24 @@ func TestSettingsElsewhere(t *testing.T) {
 	}
 }
 
+// TestSettingsOfAnotherStep: a step that had to wait for another one has the settings that that one has left.
+func TestSettingsOfAnotherStep(t *testing.T) {
+	s := newSite(t)
+	n := s.nodes[0]
+	s.release(0, "complete", "upgrade", build(t, "v1", ""), "SETTINGS="+s.script("some.env", "APP_DRAIN_TIMEOUT=11s\n"))
+	n.Control("stop", "BIN="+s.bin(n))
+	cmd := exec.Command("dash", deploy+"/node.sh", "start", "a")
+	cmd.Env = append(os.Environ(), "SITE="+s.dir+"/nodes",
+		s.path("flock", "sed -i s/11s/12s/ '"+s.bin(n)+".releases/1/env'\nexec REAL \"$@\"\n"))
+	if said, code := flow.Run(t, cmd); code != 0 {
+		t.Fatalf("exit code %d, want 0: %s", code, said)
+	}
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", n.PID()))
+	if !strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=12s\x00") {
+		t.Errorf("%v: %q, want a drain timeout of 12s", err, environ)
+	}
+}
+
 // TestStandardInput: a look at a node leaves it to whom it belongs. An ssh that reads it would stop a release in the
 // background of a terminal.
 func TestStandardInput(t *testing.T) {
