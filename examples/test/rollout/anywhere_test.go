@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 const disturbed = `
 read -r n <"$COUNT"
 echo $((n + 1)) >"$COUNT"
+case $AT in "$n:"*) ;; *) exec sh "$NODE_SH" "$@" ;; esac
 disturb() {
 	[ "$n:$1" = "$AT" ] || return 0
 	read -r pid <"$STATE/lock"
@@ -38,22 +40,23 @@ func TestSignalAnywhere(t *testing.T) {
 	signals := []string{"KILL", "INT", "HUP", "TERM"}
 	for first, method := range []string{"METHOD=swap", "METHOD=restart"} { // of the steps one half by each
 		t.Run(method, func(t *testing.T) {
-			s := newSite(t)
+			s := newSite(t, "a b")
 			s.light = method == "METHOD=restart"
-			env := []string{method, "AT_NODE=sh " + s.script("at.sh", disturbed),
-				"COUNT=" + s.dir + "/count", "NODE_SH=" + deploy + "/node.sh"}
+			env := []string{method}
 			if method == "METHOD=restart" {
 				env = append(env, "BALANCER="+s.script("balancer.sh", balancing))
 			}
+			hook := append(slices.Clone(env), "AT_NODE=sh "+s.script("at.sh", disturbed), "COUNT="+s.dir+"/count",
+				"NODE_SH="+deploy+"/node.sh")
 			now, next := "v1", "v2"
-			s.release(0, "complete", "upgrade", build(t, now, ""), env[0], env[len(env)-1])
+			s.release(0, "complete", "upgrade", build(t, now, ""), env...)
 			// The signal, the moment and the end change from one step to the next.
 			for i := 0; ; i++ {
 				at, signal, when := 1+first+2*i, signals[i%4], []string{"before", "after"}[i/4%2]
 				flow.WriteFile(t, s.dir, "count", "1\n")
 				last, _ := s.journal()
 				said, code := flow.Run(t, s.command([]string{"upgrade", build(t, next, "")},
-					append(env, fmt.Sprintf("AT=%d:%s", at, when), "SIGNAL="+signal)...))
+					append(hook, fmt.Sprintf("AT=%d:%s", at, when), "SIGNAL="+signal)...))
 				what := fmt.Sprintf("%s %s step %d: exit code %d\n%s", signal, when, at, code, said)
 				t.Log(what)
 				text, _ := os.ReadFile(s.dir + "/count")
@@ -72,7 +75,7 @@ func TestSignalAnywhere(t *testing.T) {
 				if !begun {
 					verb = "continue" // rollback would be that of the release before
 				}
-				s.release(0, "", verb, "", append(env, "AT=", "SIGNAL=")...)
+				s.release(0, "", verb, "", env...)
 				if verb == "continue" && begun {
 					now, next = next, now
 				}

@@ -51,24 +51,24 @@ func (s *site) path(name, text string) string {
 // TestWayBack: it leads to what ran before the release, however often that has begun anew, and never to its own
 // version.
 func TestWayBack(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a")
+	s.start("v1")
 	v2 := build(t, "v2", "")
 
 	// Killed when v2 was live already, so that continue puts it a second time.
 	s.release(-1, "", "upgrade", v2, s.at("after", "live a", s.killed()))
 	s.release(0, "complete", "continue", "")
-	s.runs("v2", "v2")
+	s.runs("v2")
 	s.release(0, "rolled back", "rollback", "")
-	s.runs("v1", "v1")
+	s.runs("v1")
 
 	// One that dies after its turn, and before the last look, did run before.
 	s.release(4, "does not run well at a", "upgrade", v2,
-		s.at("before", "put b", fmt.Sprintf("read -r pid <%s; kill -9 $pid", s.nodes[0].Path("pid"))))
+		s.at("before", "live a [0-9]*", fmt.Sprintf("read -r pid <%s; kill -9 $pid", s.nodes[0].Path("pid"))))
 	s.release(0, "complete", "continue", "")
-	s.runs("v2", "v2")
+	s.runs("v2")
 	s.release(0, "rolled back", "rollback", "")
-	s.runs("v1", "v1")
+	s.runs("v1")
 
 	// So did one that has died with its old version.
 	check := "CHECK=dash " + s.script("check.sh", "case $(curl -s \"$URL/whoami\") in *v2*) exit 1 ;; esac\n")
@@ -76,73 +76,74 @@ func TestWayBack(t *testing.T) {
 	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
 	s.release(0, "complete", "continue", "", "CHECK=true")
 	s.release(0, "rolled back", "rollback", "")
-	s.runs("v1", "v1")
+	s.runs("v1")
 }
 
 // TestBeginKilled: a release begins at once, with all of it, or not at all. Rollback leads to what was before the one
 // that has begun last.
 func TestBeginKilled(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	settings := "SETTINGS=" + s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n")
 	v2, v3 := build(t, "v2", ""), build(t, "v3", "")
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s.start("v1")
 	for _, c := range []struct {
 		command, file string
 		begun         bool // as it is done
 	}{
 		{"mkdir", "/begun/*", false}, {"cp", "/new", false}, {"cp", "/settings", false}, {"mv", "/journal", true},
 	} {
-		for _, when := range []string{"before", "after"} {
-			s.release(0, "complete", "upgrade", v2)
+		s.release(0, "complete", "upgrade", v2)
+		back := map[bool]string{false: "v1", true: "v2"}[c.begun]
+		for _, when := range []string{"after", "before"} {
 			text := "case $* in *'/a site/release'*" + c.file + ") ;; *) exec REAL \"$@\" ;; esac\n"
 			if when == "after" {
 				text += "REAL \"$@\"\n"
 			}
+			now := s.nodes[0].Whoami().Version
 			s.release(-1, "", "upgrade", v3, s.path(c.command, text+s.killed()+"\n"), settings)
-			s.runs("v2", "v2")
-			s.release(0, "rolled back", "rollback", "")
-			if c.begun && when == "after" {
-				s.runs("v2", "v2")
-			} else {
-				s.runs("v1", "v1")
+			s.runs(now)
+			said := s.release(0, "rolled back", "rollback", "")
+			if already := when == "before"; strings.Contains(said, "already") != already {
+				t.Errorf("killed %s %s: rolled back already, want %v", when, c.command, already)
 			}
+			s.runs(back)
 		}
 	}
 }
 
 // TestFirstThatFails: what did not run before does not run then, and the message says so.
 func TestFirstThatFails(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	said := s.release(1, "a failed, and does not run, as before", "upgrade", build(t, "v1", ""), "CHECK=false")
 	if strings.Contains(said, "has its old version back") {
 		t.Error("there is no old version")
 	}
-	s.runs("", "")
+	s.runs("")
 	s.release(0, "rolled back", "rollback", "")
-	s.runs("", "")
+	s.runs("")
 	s.release(0, "complete", "upgrade", build(t, "v2", ""))
-	s.runs("v2", "v2")
+	s.runs("v2")
 
 	// One that has died, and an old version on disk: that is started.
 	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
 	s.release(1, "a failed, and has its old version back", "upgrade", build(t, "v3", "crash"))
-	s.runs("v2", "v2")
+	s.runs("v2")
 	s.release(0, "rolled back", "rollback", "")
 	// Neither that nor the new one is well: nothing runs that did not run before.
 	s.nodes[0].Control("stop", "BIN="+s.bin(s.nodes[0]))
 	s.release(1, "a failed, and does not run, as before", "upgrade", build(t, "v3", ""), "CHECK=false")
-	s.runs("", "v2")
+	s.runs("")
 }
 
 // TestHistoryLost: how a release has ended is its exit code, also where that can't be written down.
 func TestHistoryLost(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a")
+	s.start("v1")
 	gate := s.script("gate.sh", "cd '"+s.dir+"/release' && rm history && mkdir history && exit 1\n")
 	s.release(3, "rolled back", "upgrade", build(t, "v2", ""), "GATE="+gate)
-	s.runs("v1", "v1")
+	s.runs("v1")
 	s.release(6, "nothing was touched", "upgrade", build(t, "v2", ""))
-	s.runs("v1", "v1")
+	s.runs("v1")
 }
 
 // balancing is a BALANCER that all nodes have their traffic of, always.
@@ -156,8 +157,8 @@ balancer_status() { echo UP; }
 
 // TestUnwell: a node that was not well before has its traffic back all the same when its turn fails.
 func TestUnwell(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a b")
+	s.start("v1")
 	asked := filepath.Join(t.TempDir(), "asked")
 	s.release(1, "is not well, as before", "upgrade", build(t, "v2", ""), "METHOD=restart",
 		"CHECK=dash "+s.script("check.sh", "[ $NODE = b ]\n"), "BALANCER="+s.script("balancer.sh", balancing+
@@ -171,8 +172,8 @@ func TestUnwell(t *testing.T) {
 
 // TestContinueKnows: a release goes on with what it has begun with, in another shell too.
 func TestContinueKnows(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a b")
+	s.start("v1")
 	checked := filepath.Join(s.t.TempDir(), "checked")
 	check := "CHECK=dash " + s.script("check.sh", "echo $NODE >>"+checked+"\n")
 	env := s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n")
@@ -197,24 +198,20 @@ func TestContinueKnows(t *testing.T) {
 	if !strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00") {
 		t.Error("SETTINGS has not reached b")
 	}
-	// So does the way back, which needs no GATE.
-	s.release(0, "shared", "share", build(t, "v1", ""), "GATE=false")
-	s.release(0, "rolled back", "rollback", "")
-	s.runs("v2", "v2")
+
 	// The next one begins without them.
 	_ = os.Remove(checked)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	balancer := "BALANCER=" + s.script("balancer.sh", balancing)
+	s.release(0, "shared", "share", build(t, "v1", ""), "GATE=false", "METHOD=restart", balancer)
 	if _, err := os.Stat(checked); err == nil {
 		t.Error("the next release has this one's CHECK")
 	}
-
 	// Without the balancer it would stop nodes that have traffic.
-	balancer := "BALANCER=" + s.script("balancer.sh", balancing)
-	s.release(0, "shared", "share", build(t, "v2", ""), "METHOD=restart", balancer)
 	for _, verb := range []string{"continue", "rollback"} {
 		s.release(6, "set BALANCER", verb, "")
 	}
-	s.runs("v2", "v1")
+	s.runs("v1", "v2")
+	// The way back needs no GATE.
 	s.release(0, "rolled back", "rollback", "", balancer)
-	s.runs("v1", "v1")
+	s.runs("v2", "v2")
 }

@@ -43,9 +43,9 @@ func (s *site) tree() string {
 // TestDryRun: it refuses what the release would refuse before the first node is touched, by the same code, and leaves
 // nothing behind.
 func TestDryRun(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
+	s.start("v1")
 	v2 := build(t, "v2", "")
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
 	both := func(code int, words string, run func(args ...string) (string, int)) {
 		t.Helper()
 		before := s.tree()
@@ -77,11 +77,11 @@ func TestDryRun(t *testing.T) {
 		"case $1 in claim*) "+full+"true ;; esac\nexec dash "+deploy+"/node.sh \"$@\"\n")))
 	settings := s.script("app.env", "APP_DRAIN_TIMEOUT=11s # fine\nAPP_PULL_MIN=1s 2s\n")
 	both(6, "put the value in quotes", with("SETTINGS="+settings))
-	s.release(0, "shared", "share", v2, state("other"))
+	s.release(0, "shared", "share", build(t, "v3", ""), state("other"))
 	both(7, "a is in the hands of another release", with())
 	s.release(0, "rolled back", "rollback", "", state("other"))
 	s.release(0, "nothing was touched", "--dry-run upgrade", v2)
-	s.runs("v1", "v1")
+	s.runs("v1")
 	if left := s.claims(); left != "" {
 		t.Errorf("%q are claimed still", left)
 	}

@@ -15,8 +15,8 @@ import (
 
 // TestNumbers: a setting that is no number of seconds is found before anything is touched, wherever it is set.
 func TestNumbers(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a b")
+	s.start("v1")
 	pids, v2 := s.runs("v1", "v1"), build(t, "v2", "")
 	for _, c := range []struct{ name, value, say string }{
 		{"EMPTY_TIMEOUT", "60s", "seconds"},
@@ -50,7 +50,7 @@ func TestNumbers(t *testing.T) {
 	if s.runs("v1", "v1") != pids {
 		t.Error("something was touched")
 	}
-	s.release(0, "complete", "status", "")
+	s.release(0, "there has been no release", "status", "")
 	for _, setting := range []string{
 		"START_TIMEOUT=1m", "STOP_TIMEOUT=60s", "RELOAD_TIMEOUT=08", "PULL_TIMEOUT=x", "RESTORE_TIMEOUT=1.5",
 		"KILL=y",
@@ -66,12 +66,12 @@ func TestNumbers(t *testing.T) {
 	s.release(0, "shared", "share", v2)
 	s.release(6, "BALANCER_TIMEOUT", "continue", "", "BALANCER_TIMEOUT=1m")
 	s.release(6, "STEP_TIMEOUT", "rollback", "", "STEP_TIMEOUT=1m")
-	s.release(0, "complete", "continue", "")
+	s.runs("v2", "v1")
 }
 
 // TestBalancerFile: what is wrong with a balancer's file is said alike by both scripts that load one.
 func TestBalancerFile(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	for balancer, say := range map[string]string{
 		"varnish": "balancer/varnish.sh cannot be read: " +
 			"set BALANCER to haproxy, nginx, keepalived, traefik, or a file of yours",
@@ -104,9 +104,9 @@ func (s *site) elsewhere(ssh string) []string {
 // TestSettingsElsewhere: a release without SETTINGS leaves the service's as they are, over ssh too; one with none in
 // it takes them away.
 func TestSettingsElsewhere(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	none := s.script("none.env", "NAME=x\n")
-	some := s.script("some.env", "APP_DRAIN_TIMEOUT=11s") // the last line has no end
+	some := s.script("some.env", "GATE=none\nAPP_DRAIN_TIMEOUT='11s' # longer") // the last line has no end
 	for _, on := range [][]string{nil, s.elsewhere("")} {
 		for i, c := range []struct {
 			settings string
@@ -114,7 +114,7 @@ func TestSettingsElsewhere(t *testing.T) {
 		}{{some, true}, {"", true}, {none, false}} {
 			version := fmt.Sprint("v", 1+i%2)
 			s.release(0, "complete", "upgrade", build(t, version, ""), append(on, "SETTINGS="+c.settings)...)
-			environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
+			environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[0].PID()))
 			if got := strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00"); got != c.want {
 				t.Errorf("SETTINGS is %q, ON %q: the service has its setting: %v, want %v", c.settings, on, got, c.want)
 			}
@@ -159,32 +159,31 @@ func TestStandardInput(t *testing.T) {
 // TestDriver: whatever the name of the script in control.sh's place is, a release starts, swaps, and restarts for new
 // settings, and what does not run is not live.
 func TestDriver(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	driver := s.script("driver.sh", "exec dash "+deploy+"/control.sh \"$@\"\n")
-	for i, name := range []string{"a", "b"} {
-		s.set(name, s.nodes[i].Settings()+"BIN='"+s.bin(s.nodes[i])+"'\nCONTROL_SH='"+driver+"'\n")
-	}
+	n := s.nodes[0]
+	s.set("a", n.Settings()+"BIN='"+s.bin(n)+"'\nCONTROL_SH='"+driver+"'\n")
 	s.release(0, "complete", "upgrade", build(t, "v1", ""))
-	pid := s.nodes[1].PID()
+	pid := n.PID()
 	s.release(0, "complete", "upgrade", build(t, "v2", ""))
-	if who := s.nodes[1].Whoami(); who.Generation != 2 || who.PID == pid {
-		t.Errorf("b answers %+v, want generation 2: a swap", who)
+	if who := n.Whoami(); who.Generation != 2 || who.PID == pid {
+		t.Errorf("a answers %+v, want generation 2: a swap", who)
 	}
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), "SETTINGS="+s.script("app.env", "APP_DRAIN_TIMEOUT=11s\n"))
-	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", s.nodes[1].PID()))
+	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", n.PID()))
 	if !strings.Contains(string(environ), "APP_DRAIN_TIMEOUT=11s\x00") {
-		t.Error("SETTINGS has not reached b")
+		t.Error("SETTINGS has not reached a")
 	}
-	s.runs("v1", "v1")
+	s.runs("v1")
 	node := func(verb string) (string, int) {
-		cmd := exec.Command("dash", deploy+"/node.sh", verb, "b")
+		cmd := exec.Command("dash", deploy+"/node.sh", verb, "a")
 		cmd.Env = append(os.Environ(), "SITE="+filepath.Join(s.dir, "nodes"))
 		return flow.Run(t, cmd)
 	}
 	if said, code := node("live"); code != 0 {
 		t.Errorf("live: %d, want 0: %s", code, said)
 	}
-	s.nodes[1].Control("stop", "BIN="+s.bin(s.nodes[1]))
+	n.Control("stop", "BIN="+s.bin(n))
 	if said, code := node("live"); code != 1 || !strings.Contains(said, "nothing runs") {
 		t.Errorf("live, when stopped: %d, want 1: %s", code, said)
 	}
@@ -192,23 +191,28 @@ func TestDriver(t *testing.T) {
 
 // TestMissing: a command that is not there is named, and no answer is taken for one.
 func TestMissing(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a")
+	s.start("v1")
+	dir := t.TempDir()
+	for _, tools := range filepath.SplitList(os.Getenv("PATH")) {
+		files, _ := filepath.Glob(tools + "/*")
+		for _, file := range files {
+			_ = os.Symlink(file, filepath.Join(dir, filepath.Base(file)))
+		}
+	}
 	for _, name := range []string{"cksum", "cmp", "curl", "flock"} {
-		dir := t.TempDir()
-		for _, tools := range filepath.SplitList(os.Getenv("PATH")) {
-			files, _ := filepath.Glob(tools + "/*")
-			for _, file := range files {
-				if filepath.Base(file) != name {
-					_ = os.Symlink(file, filepath.Join(dir, filepath.Base(file)))
-				}
-			}
+		tool := filepath.Join(dir, name)
+		if err := os.Rename(tool, tool+".gone"); err != nil {
+			t.Fatal(err)
 		}
 		said := s.release(6, "", "upgrade", build(t, "v2", ""), "PATH="+dir)
 		if !strings.Contains(said, "needs "+name) {
 			t.Errorf("without %s it says %q", name, said)
 		}
-		s.runs("v1", "v1")
+		s.runs("v1")
+		if err := os.Rename(tool+".gone", tool); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 // TestSignalsInSteps: a terminal that hangs up tells the whole group, and no step ends by that. Ctrl-C ends it, and is
 // told from a node that fails.
 func TestSignalsInSteps(t *testing.T) {
-	s := newSite(t)
-	s.release(0, "complete", "upgrade", build(t, "v1", ""))
+	s := newSite(t, "a b")
+	s.start("v1")
 	v2 := build(t, "v2", "")
 	once := filepath.Join(s.t.TempDir(), "once")
 	hup := "if [ \"$NODE\" = a ] && curl -s \"$URL/whoami\" | grep -q v2 && mkdir " + once + " 2>/dev/null; " +

@@ -20,23 +20,25 @@ func TestMain(m *testing.M) { flow.Main(m) }
 
 var deploy = filepath.Join(flow.Examples(), "deploy")
 
-// site is nodes a and b, of which nothing runs yet. Its folders have blanks in their names.
+// site is nodes of which nothing runs yet. Its folders have blanks in their names.
 type site struct {
 	t     *testing.T
 	dir   string
+	names string
 	nodes []*flow.Node
 	light bool // under busybox's shell
 }
 
-func newSite(t *testing.T, flags ...string) *site {
+// newSite has nodes a and b, or a alone, where another one would be the same once more.
+func newSite(t *testing.T, names string, flags ...string) *site {
 	t.Helper()
 	t.Parallel()
 	for name, from := range map[string]string{"flock": "util-linux", "cmp": "diffutils"} {
 		flow.Tool(t, name, "apt-get install "+from)
 	}
-	s := &site{t: t, dir: filepath.Join(flow.Dir(t), "a site")}
-	for _, name := range []string{"a", "b"} {
-		n := flow.NewNode(t, flow.Host()+":8080", build(t, "v0", ""),
+	s := &site{t: t, dir: filepath.Join(flow.Dir(t), "a site"), names: names}
+	for _, name := range strings.Fields(names) {
+		n := flow.NewNode(t, flow.Host()+":8080", build(t, "v1", ""),
 			append([]string{"-pull-max", "1s", "-probation", "100ms"}, flags...)...)
 		s.nodes = append(s.nodes, n)
 		if err := os.MkdirAll(filepath.Join(s.dir, "nodes"), 0o755); err != nil {
@@ -63,7 +65,7 @@ func (s *site) command(args []string, env ...string) *exec.Cmd {
 	if s.light {
 		cmd = flow.Busybox(s.t, script, args...)
 	}
-	cmd.Env = append(append(cmd.Env, "NODES=a b", "METHOD=swap", "SITE="+filepath.Join(s.dir, "nodes"),
+	cmd.Env = append(append(cmd.Env, "NODES="+s.names, "METHOD=swap", "SITE="+filepath.Join(s.dir, "nodes"),
 		"STATE="+filepath.Join(s.dir, "release")), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // for signals as those of a terminal
 	return cmd
@@ -84,7 +86,26 @@ func (s *site) release(code int, words, verb, file string, env ...string) string
 	return said
 }
 
-// runs wants the versions at a and b; "" is nothing. It returns their pids.
+// start has the nodes run a version as the release that TestTwice begins with leaves it.
+func (s *site) start(version string) {
+	s.t.Helper()
+	for _, n := range s.nodes {
+		folder := s.bin(n) + ".releases"
+		if err := os.MkdirAll(folder+"/1", 0o755); err != nil {
+			s.t.Fatal(err)
+		}
+		flow.Deploy(s.t, build(s.t, version, ""), folder+"/1/app")
+		for name, text := range map[string]string{"live": "1\n", "1/env": "", "1/id": "the first\n"} {
+			flow.WriteFile(s.t, folder, name, text)
+		}
+		if err := os.Symlink("app.releases/1/app", s.bin(n)); err != nil {
+			s.t.Fatal(err)
+		}
+		n.Control("start", "BIN="+s.bin(n))
+	}
+}
+
+// runs wants the versions at the nodes; "" is nothing. It returns their pids.
 func (s *site) runs(versions ...string) string {
 	s.t.Helper()
 	pids := ""
