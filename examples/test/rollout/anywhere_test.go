@@ -38,12 +38,17 @@ exit $code
 // and the next word to the release ends it.
 func TestSignalAnywhere(t *testing.T) {
 	signals := []string{"KILL", "INT", "HUP", "TERM"}
-	for first, method := range []string{"METHOD=swap", "METHOD=restart"} { // of the steps one half by each
-		t.Run(method, func(t *testing.T) {
-			s := newSite(t, "a b")
-			s.light = method == "METHOD=restart"
-			env := []string{method}
-			if method == "METHOD=restart" {
+	for _, c := range []struct {
+		method, names string
+		every, least  int // of the steps, and so many there are
+	}{
+		{"METHOD=swap", "a", 1, 12}, {"METHOD=restart", "a b", 2, 30},
+	} {
+		t.Run(c.method, func(t *testing.T) {
+			s := newSite(t, c.names)
+			s.light = c.method == "METHOD=restart"
+			env := []string{c.method}
+			if s.light {
 				env = append(env, "BALANCER="+s.script("balancer.sh", balancing))
 			}
 			hook := append(slices.Clone(env), "AT_NODE=sh "+s.script("at.sh", disturbed), "COUNT="+s.dir+"/count",
@@ -52,7 +57,7 @@ func TestSignalAnywhere(t *testing.T) {
 			s.release(0, "complete", "upgrade", build(t, now, ""), env...)
 			// The signal, the moment and the end change from one step to the next.
 			for i := 0; ; i++ {
-				at, signal, when := 1+first+2*i, signals[i%4], []string{"before", "after"}[i/4%2]
+				at, signal, when := c.every*(i+1), signals[i%4], []string{"before", "after"}[i/4%2]
 				flow.WriteFile(t, s.dir, "count", "1\n")
 				last, _ := s.journal()
 				said, code := flow.Run(t, s.command([]string{"upgrade", build(t, next, "")},
@@ -63,7 +68,7 @@ func TestSignalAnywhere(t *testing.T) {
 				if next, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 					t.Fatal(err)
 				} else if next <= at {
-					if code != 0 || at < 20 {
+					if code != 0 || at < c.least {
 						t.Errorf("there is no step %d: %s", at, what)
 					}
 					break
@@ -79,7 +84,7 @@ func TestSignalAnywhere(t *testing.T) {
 				if verb == "continue" && begun {
 					now, next = next, now
 				}
-				s.runs(now, now)
+				s.runs(slices.Repeat([]string{now}, len(s.nodes))...)
 				if left := s.claims(); left != "" {
 					t.Fatalf("%q are claimed still after %s", left, what)
 				}
@@ -131,8 +136,8 @@ func (s *site) saysWhatRuns(what, said string, code int, before, after string, c
 				}
 			}
 		}
-		if told != 2 {
-			s.t.Errorf("want words on both nodes: %s", what)
+		if told != len(s.nodes) {
+			s.t.Errorf("want words on each node: %s", what)
 		}
 	}
 	for i, n := range s.nodes {
