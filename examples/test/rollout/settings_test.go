@@ -124,7 +124,7 @@ func TestSettingsElsewhere(t *testing.T) {
 
 // TestSettingsOfAnotherStep: a step that had to wait for another one has the settings that that one has left.
 func TestSettingsOfAnotherStep(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "a")
 	n := s.nodes[0]
 	s.release(0, "complete", "upgrade", build(t, "v1", ""), "SETTINGS="+s.script("some.env", "APP_DRAIN_TIMEOUT=11s\n"))
 	n.Control("stop", "BIN="+s.bin(n))
