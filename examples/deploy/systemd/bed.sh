@@ -103,19 +103,29 @@ inner() { # builds the root, moves into it and becomes systemd
 		</dev/null >/dev/null 2>&1
 }
 
-# pid: after a reboot another process may have it, and this machine is not to be powered off.
-pid() {
-	local p cgroup
-	p=$(cat "$BED/pid" 2>/dev/null) && cgroup=$(cat "$BED/cgroup" 2>/dev/null) && [ -n "$p" ] &&
-		grep -q -F "/${cgroup##*/}" "/proc/$p/cgroup" 2>/dev/null && echo "$p"
+# there sets p to the pid of its systemd. After a reboot another process may have it, and this machine is not to be
+# powered off. It starts no process: mourn looks again and again.
+there() {
+	local cgroup='' of=''
+	p=''
+	{
+		read -r p <"$BED/pid" && read -r cgroup <"$BED/cgroup" && [ -n "$p" ] || return
+		read -r -d '' of <"/proc/$p/cgroup" || true # to the end
+	} 2>/dev/null
+	case $of in *"/${cgroup##*/}"*) ;; *) return 1 ;; esac
 }
+pid() { there && echo "$p"; }
 
 # booted: before that its root and its sockets are this machine's, which is not to run what is for the bed.
-booted() { [ "$(cat "/proc/$1/comm" 2>/dev/null)" = systemd ]; } # pid
+booted() { # pid
+	local comm=''
+	read -r comm 2>/dev/null <"/proc/$1/comm" || true
+	[ "$comm" = systemd ]
+}
 
 enter() {
 	local p
-	{ p=$(pid) && booted "$p"; } || die "not up (BED=$BED)"
+	{ there && booted "$p"; } || die "not up (BED=$BED)"
 	nsenter -t "$p" -m -p -u -i -C -n -- /usr/bin/env "PATH=$path" SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
 }
 
@@ -131,7 +141,7 @@ up() {
 		grep -qw "$tool" /proc/filesystems || modprobe "$tool" 2>/dev/null || cannot "the kernel has no $tool"
 	done
 	alone -n
-	! pid >/dev/null || die "already up (BED=$BED)"
+	! there || die "already up (BED=$BED)"
 	trap 'kill -9 "${outer:-}" 2>/dev/null || true; down; die "interrupted: nothing is left"' HUP INT TERM
 	mkdir -p "$BED/t"
 	: >"$BED/boot.log"
@@ -170,26 +180,27 @@ up() {
 # mourn takes the bed of a dead owner down, and ends with the bed. The next one in that folder is another owner's.
 mourn() { # pid of its systemd
 	exec 9<&-
-	while [ "$(pid)" = "$1" ]; do
+	local p
+	while there && [ "$p" = "$1" ]; do
 		[ -d "/proc/$BED_OWNER" ] || {
 			alone -w 60
-			[ "$(pid)" != "$1" ] || down
+			! there || [ "$p" != "$1" ] || down
 			return
 		}
-		sleep 0.5
+		sleep 1
 	done
 }
 
 down() {
 	local p cgroup
 	alone -w 60
-	if p=$(pid); then
+	if there; then
 		if booted "$p"; then enter systemctl poweroff 2>/dev/null || true; else kill -9 "$p" 2>/dev/null || true; fi
 		for _ in $(seq 500); do
-			if ! pid >/dev/null || grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null; then break; fi
+			if ! there || grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null; then break; fi
 			sleep 0.02
 		done
-		! pid >/dev/null || kill -9 "$p" 2>/dev/null || true
+		! there || kill -9 "$p" 2>/dev/null || true
 	fi
 	if cgroup=$(cat "$BED/cgroup" 2>/dev/null) && [ -d "$cgroup" ]; then
 		for _ in $(seq 100); do # the last of its processes may be a moment behind PID 1
