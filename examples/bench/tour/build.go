@@ -34,14 +34,15 @@ func (e edition) file(dir string) string {
 	return filepath.Join(dir, strings.ReplaceAll(e.pkg, "/", "-")+"-"+e.version)
 }
 
-// build builds an edition into dir. The parts that editions have in common are compiled once.
+// build builds an edition into dir. The parts that editions have in common are compiled once. go run keeps what it
+// links in the build cache, which go build does not: the next tour wants the same.
 func (e edition) build(ctx context.Context, dir string, race bool) error {
-	args := []string{"build", "-o", e.file(dir), "-ldflags", "-s -w -X main.version=" + e.version +
-		" -X main.fault=" + e.fault}
+	flags := "-s -w -X main.version=" + e.version + " -X main.fault=" + e.fault
+	args := []string{"run", "-exec", "cp", "-ldflags", flags}
 	if race {
 		args = append(args, "-race")
 	}
-	out, err := exec.CommandContext(ctx, "go", append(args, module+e.pkg)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", append(args, module+e.pkg, e.file(dir))...).CombinedOutput()
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("go build %s: %w\n%s", e.pkg, err, out)
 	}

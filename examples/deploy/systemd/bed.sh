@@ -84,7 +84,8 @@ inner() { # builds the root, moves into it and becomes systemd
 	tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 	rm -rf "$root/etc/fstab" "$root/var/log/journal" "$etc/system" "$etc"/*.conf.d
 	mkdir -p "$etc/system/sockets.target.wants" "$etc/system/sysinit.target.wants" "$etc/journald.conf.d" "$root/oldroot"
-	for n in $units; do cp "$root/lib/systemd/system/$n" "$etc/system/" 2>/dev/null || true; done
+	# shellcheck disable=SC2086 # several; another version may not have all
+	(cd "$root/lib/systemd/system" && cp $units "$etc/system/") 2>/dev/null || true
 	ln -s ../systemd-journald.socket ../systemd-journald-dev-log.socket "$etc/system/sockets.target.wants/"
 	ln -s ../systemd-journald.service "$etc/system/sysinit.target.wants/"
 	ln -s multi-user.target "$etc/system/default.target"
