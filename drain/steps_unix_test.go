@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain"
+	"github.com/baton-go/baton/drain/internal/machine"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,15 +80,32 @@ func (s *service) byPIDFile(sig syscall.Signal) {
 	if sig == syscall.SIGUSR1 { // as in signal
 		notAtOnce()
 	}
-	var pid int
-	for late := true; late; { // a process that was replaced stays 20 ms at least for a sender that has read its number
-		read := time.Now()
-		pid = have(strconv.Atoi(strings.TrimSpace(string(have(os.ReadFile(s.plan.PIDFile))(s)))))(s)
-		late = time.Since(read) > 10*time.Millisecond
+	for again := true; again; {
+		mark, begun := s.mark(), time.Now()
+		text := have(os.ReadFile(s.plan.PIDFile))(s)
+		if time.Since(begun) > machine.LeastLinger/2 {
+			continue
+		}
+		pid := have(strconv.Atoi(strings.TrimSpace(string(text))))(s)
+		err := syscall.Kill(pid, sig)
+		slow := time.Since(begun) > machine.LeastLinger
+		if err != nil && !slow {
+			s.Errorf("%v to %d: %v", sig, pid, err)
+		}
+		again = slow && (err != nil || s.tooLate(mark, pid, sig))
 	}
-	if err := syscall.Kill(pid, sig); err != nil {
-		s.Errorf("%v to %d: %v", sig, pid, err)
+}
+
+// tooLate tells whether a sender that was slow has sent its signal to a process that was replaced, and stayed for less.
+func (s *service) tooLate(mark, pid int, sig syscall.Signal) bool {
+	s.Helper()
+	text, err := os.ReadFile(s.plan.PIDFile)
+	if err != nil || strings.TrimSpace(string(text)) == strconv.Itoa(pid) {
+		return false
 	}
+	return s.await(mark, "the signal, or the end of the process", func(r record) bool {
+		return r.Note == "signal: "+unix.SignalName(sig) || r.Msg == "older generation is gone"
+	}).Note == ""
 }
 
 // swap swaps once and returns the new generation.
