@@ -218,13 +218,13 @@ func (p *process) do(effect Effect, before *process) (wrong string) {
 		must(d.took && !d.drain && e.Replaced == d.letGo, "twice, or as another than it is")
 		d.drain, o.emptied, o.drained, o.deadline = true, true, true, true
 	case EndWork:
-		must(!o.emptied && !d.starved && !fed, "while work may come, or twice")
+		must(d.drain && !o.emptied && !d.starved && !fed, "while work may come, or twice")
 		d.starved = true
 	case Hurry:
 		must(d.letGo && d.drain && o.deadline && e.Drained == !o.drained, "of what doesn't drain")
 		o.deadline, o.hurry = false, o.drained
 	case AwaitOlder:
-		must(!o.emptied && (fed || !o.drained) && p.Older > 0, "while there is something else to wait for")
+		must(d.drain && !o.emptied && (fed || !o.drained) && p.Older > 0, "while there is something else to wait for")
 	case Linger:
 		must(d.letGo && d.drain && !o.drained && e.For > 0, "of one that is needed, or has work")
 		o.linger = true
