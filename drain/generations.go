@@ -74,7 +74,7 @@ func (g *generations) brief() []Peer {
 	all := g.peers()
 	all = all[:min(len(all), 32)]
 	for i := range all {
-		all[i].Leads = nil // see holder
+		all[i].Leads = nil // they go as holders
 	}
 	return all
 }

@@ -83,9 +83,6 @@ func (s *service) byPIDFile(sig syscall.Signal) {
 	for again := true; again; {
 		mark, begun := s.mark(), time.Now()
 		text := have(os.ReadFile(s.plan.PIDFile))(s)
-		if time.Since(begun) > machine.LeastLinger/2 {
-			continue
-		}
 		pid := have(strconv.Atoi(strings.TrimSpace(string(text))))(s)
 		err := syscall.Kill(pid, sig)
 		slow := time.Since(begun) > machine.LeastLinger
