@@ -118,8 +118,13 @@ func (b *Group) endIfOver() {
 	if !feeds {
 		b.starve()
 	}
-	if len(b.running) == 0 && !b.ended {
-		b.ended = true
+	if len(b.running) > 0 {
+		return
+	}
+	b.ended = true
+	select {
+	case <-b.idle:
+	default:
 		close(b.idle)
 	}
 }

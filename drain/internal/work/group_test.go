@@ -23,9 +23,7 @@ func TestWhatIsFedOutlivesWhatFeeds(t *testing.T) {
 				<-g.Fed().Done()
 			}
 			close(over)
-			if !cut {
-				<-idle
-			}
+			<-idle
 		})
 	}
 }
