@@ -146,9 +146,11 @@ func (c *control) remove(path string) {
 	if path == "" || path == c.path {
 		return
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		_ = os.Remove(path)
-	}
+	soon(func() {
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+			_ = os.Remove(path)
+		}
+	})
 }
 
 // commands is what can be asked on the control socket. A request is answered when what it asks for

@@ -185,43 +185,56 @@ func (r *runner) callHook(err error) {
 // closed: what could be open is closed, and all that is left is to say so.
 type closed machine.Finish
 
-// finish closes what is open, which may wait for others.
+// finish closes what is open, and ends the parts, which may wait for others, or for a disk.
 func (r *runner) finish(e machine.Finish) {
 	if r.drain.deadline != nil {
 		r.drain.deadline.Stop()
 	}
 	r.farewell.Begin(0, 0)
+	r.killChild(e)
 	prepared := r.prepared
 	go func() {
 		r.set.Close()
 		r.work.End()
 		r.servers.close()
-		if prepared != nil {
-			select {
-			case <-prepared:
-			case <-time.After(lastWords):
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if prepared != nil {
+				<-prepared
 			}
+			r.parts.end(endingOf(e))
+		}()
+		select {
+		case <-ended:
+		case <-time.After(lastWords):
+			r.cfg.Logger.Warn("a disk does not answer: files of this process may stay behind")
 		}
 		r.post(closed(e))
 	}()
 }
 
-// conclude is the last thing the loop does.
-func (r *runner) conclude(e closed) {
-	r.closed = true
+// killChild kills the process that was to be the next one.
+func (r *runner) killChild(e machine.Finish) {
 	if e.Kill && r.swap.child != nil {
 		r.swap.child.Kill()
 	}
-	how := last
+}
+
+func endingOf(e machine.Finish) ending {
 	switch {
 	case e.Replaced:
-		how = replaced
+		return replaced
 	case e.Guest:
-		how = guest
+		return guest
 	}
-	if r.prepared == nil || isClosed(r.prepared) { // or a disk does not answer, and would not now
-		r.parts.end(how)
-	}
+	return last
+}
+
+// conclude is the last thing the loop does.
+func (r *runner) conclude(e closed) {
+	r.closed = true
+	r.killChild(machine.Finish(e)) // it may have started since
 	r.last = r.peer()
 	level := slog.LevelInfo
 	switch {

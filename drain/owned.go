@@ -19,7 +19,7 @@ func (r *runner) listParts() parts {
 		r.manager.part(),
 		ticketsPart(r.tickets, r.cfg.Logger),
 		{acquire: r.set.Open},
-		pidFilePart(r.cfg.PIDFile, r.os.pid, !r.os.inherits, r.inbox, r.cfg.Logger, warn),
+		pidFilePart(r.cfg.PIDFile, r.os.pid, !r.os.inherits, r.inbox, r.cfg.Logger),
 		{acquire: r.work.Begin},
 		r.control.part(r.os),
 		portsPart(r.ctx, ports, r.os, r.cfg.KeepPull, r.inbox),

@@ -4,8 +4,8 @@ import "slices"
 
 // part is something that exactly one generation owns. A function that is nil has nothing to do.
 //
-// Prepare has a goroutine of its own, and may wait for a disk. None of the others blocks: the goroutine that owns the
-// state calls them, and clients wait meanwhile. One that takes its time goes on elsewhere.
+// Prepare and end have a goroutine of their own, and may wait for a disk. None of the others blocks: the goroutine that
+// owns the state calls them, and clients wait meanwhile. One that takes its time goes on elsewhere; see soon.
 type part struct {
 	// prepare does, in a new generation, everything that can fail. It must not disturb the owner.
 	prepare func() error

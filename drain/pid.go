@@ -2,19 +2,14 @@ package drain
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/baton-go/baton/drain/internal/pidfile"
 	"github.com/baton-go/baton/drain/internal/process"
 )
 
-// slowDisk is how long the loop waits for a disk.
-const slowDisk = 250 * time.Millisecond
-
 // pidFilePart is Config.PIDFile, which names the main generation. The first generation has no other to name, and fails
 // where it can't write the file.
-func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger,
-	warn func(EventKind, string, error)) part {
+func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger) part {
 	var place func() error
 	file := pidfile.Path(path)
 	return part{
@@ -27,11 +22,19 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger,
 		},
 		inherit: func(m message) {
 			if process.AtStart(m.PIDFile) != path { // the old version's, or none
-				_ = pidfile.Path(m.PIDFile).Remove(m.PID)
+				soon(func() { _ = pidfile.Path(m.PIDFile).Remove(m.PID) })
 			}
 		},
-		acquire: func() {
-			if place != nil && !placeInTime(place, in) {
+		acquire: func() { // a program that hears that this generation serves finds its pid in the file
+			if place == nil {
+				return
+			}
+			if !soon(func() {
+				if err := place(); err != nil { // the old generation is leaving: better so than not at all
+					go in.post(trouble{EventPIDFileFailed, slog.LevelError,
+						"the PID file names the old generation", err, nil})
+				}
+			}) {
 				log.Warn("the disk of the PID file is slow: it names the old generation still", "path", path)
 			}
 		},
@@ -42,28 +45,9 @@ func pidFilePart(path string, pid int, first bool, in inbox, log *slog.Logger,
 				return
 			}
 			if err := file.Remove(pid); err != nil {
-				warn(EventPIDFileFailed, "PID file", err)
+				in.post(trouble{EventPIDFileFailed, slog.LevelWarn, "PID file", err, nil})
 			}
 			pidfile.LetGo()
 		},
-	}
-}
-
-// placeInTime waits for a moment, so that a program that hears that this generation serves finds its
-// pid in the file. A slow disk may take longer.
-func placeInTime(place func() error, in inbox) bool {
-	placed := make(chan struct{})
-	go func() {
-		err := place()
-		close(placed)
-		if err != nil { // the old generation is leaving: better so than not at all
-			in.post(trouble{EventPIDFileFailed, slog.LevelError, "the PID file names the old generation", err, nil})
-		}
-	}()
-	select {
-	case <-placed:
-		return true
-	case <-time.After(slowDisk):
-		return false
 	}
 }

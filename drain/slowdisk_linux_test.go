@@ -10,12 +10,12 @@ import (
 	"github.com/baton-go/baton/drain/internal/machine"
 )
 
-// A disk that doesn't answer doesn't hold up the loop for long: this returns while the rename goes on.
-func TestSlowDiskOfThePIDFile(t *testing.T) {
+// A disk that does not answer does not hold up the loop for long.
+func TestSoonDoesNotWaitForASlowDisk(t *testing.T) {
 	t.Parallel()
 	answers, placed := make(chan struct{}), make(chan struct{})
-	if placeInTime(func() error { <-answers; close(placed); return nil }, inbox{}) {
-		t.Error("placed before the disk has answered")
+	if soon(func() { <-answers; close(placed) }) {
+		t.Error("it has returned before the disk has answered")
 	}
 	close(answers)
 	<-placed
@@ -55,6 +55,33 @@ func TestADiskThatHangsAtTheStart(t *testing.T) {
 			if err := <-result; err != nil || ended.Load() != answers {
 				t.Errorf("Run returns %v, the parts have ended: %v; want nil, %v", err, ended.Load(), answers)
 			}
+		})
+	}
+}
+
+// Nor does one that does not answer at the end: the service ends, and answers until then.
+func TestADiskThatHangsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{true, false} {
+		t.Run(fmt.Sprintf("it answers: %v", answers), func(t *testing.T) {
+			t.Parallel()
+			begun, disk := make(chan struct{}), make(chan struct{})
+			defer close(disk)
+			s, _ := alone(t, machine.Ready, func(r *runner) {
+				r.parts = parts{{end: func(ending) {
+					close(begun)
+					if answers {
+						return
+					}
+					<-disk
+				}}}
+			})
+			go s.endTest()
+			<-begun
+			if st := s.Status(); st.Phase != Stopped {
+				t.Errorf("%v; want stopped", st.Phase)
+			}
+			<-s.run.over
 		})
 	}
 }
