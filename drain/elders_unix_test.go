@@ -15,7 +15,7 @@ import (
 func TestElderLinksMayComeInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for _, order := range [][]int{{1, 2, 3}, {2, 1, 3}, {3, 2, 1}, {2, 3, 1}} {
-		var g generations
+		g := generations{procs: osProcesses{}}
 		for _, generation := range append([]int{4}, order...) {
 			near, far, err := link.Pair()
 			if err != nil {
@@ -45,7 +45,7 @@ func TestNoneIsHurriedWhileLinksAreOnTheirWay(t *testing.T) {
 	}
 	// promoted is generation 4, which generation 3 has told of 1 and 2.
 	promoted := func(t *testing.T, pids ...int) *generations {
-		var old, g generations
+		old, g := generations{procs: osProcesses{}}, generations{procs: osProcesses{}}
 		for i, pid := range pids {
 			join(t, &old, i+1, pid)
 		}
@@ -106,7 +106,7 @@ func TestNoneIsHurriedWhileLinksAreOnTheirWay(t *testing.T) {
 		want(t, g, true, true, nil, nil)
 	})
 	t.Run("a version that only counts", func(t *testing.T) {
-		var g generations
+		g := generations{procs: osProcesses{}}
 		g.part(self, nil).inherit(message{Older: 3})
 		want(t, &g, true, false, nil, nil)
 		g.came(7)

@@ -2,7 +2,6 @@ package drain
 
 import (
 	"log/slog"
-	"os"
 	"syscall"
 	"time"
 )
@@ -38,26 +37,18 @@ func (g *generations) watchExits(in inbox, due bool,
 
 // end makes the process of a generation exit whose Run has returned. It is called again and again, and tells whether
 // it has just begun.
-func (e *elder) end() bool {
+func (e *elder) end(all processes) bool {
 	switch {
 	case time.Since(e.Since) < lastWords: // perhaps it is about to
 	case e.asked.IsZero():
 		e.asked, e.Hurried = time.Now(), true
-		e.signal(syscall.SIGTERM)
+		all.signal(e.PID, syscall.SIGTERM, e.lives)
 		return true
 	case time.Since(e.asked) >= killGrace:
-		e.signal(syscall.SIGKILL)
+		all.signal(e.PID, syscall.SIGKILL, e.lives)
 	}
 	return false
 }
 
-// signal reaches no other process that has got the number: a pidfd holds the process, where there are any, and the link
-// lives as long as the process.
-func (e *elder) signal(sig os.Signal) {
-	if p, err := os.FindProcess(e.PID); err == nil {
-		if !e.link.Hung() {
-			_ = p.Signal(sig)
-		}
-		_ = p.Release()
-	}
-}
+// lives tells whether its process exists: the link lives as long.
+func (e *elder) lives() bool { return !e.link.Hung() }

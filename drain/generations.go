@@ -9,12 +9,12 @@ import (
 
 	"github.com/baton-go/baton/drain/internal/forward"
 	"github.com/baton-go/baton/drain/internal/link"
-	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/listener"
 )
 
 // generations are the others of the service: the one that has started this, and older ones.
 type generations struct {
+	procs   processes
 	starter *elder    // has started this one; nil in generation 1, and where the starter is not of this library
 	parent  *elder    // the same, until it is one of older, or has ended
 	older   []*elder  // the oldest first
@@ -85,7 +85,7 @@ func (g *generations) peers() (all []Peer) {
 		all = append(all, e.Peer)
 	}
 	for _, p := range g.coming {
-		if proc.Alive(p.PID) {
+		if g.procs.alive(p.PID) {
 			all = append(all, p)
 		}
 	}
@@ -184,7 +184,7 @@ func (g *generations) leave(e *elder) bool {
 	g.older = slices.Delete(g.older, i, i+1)
 	g.past.add(e.Open, e.base)
 	_ = e.link.Close()
-	g.exiting = append(slices.DeleteFunc(g.exiting, func(pid int) bool { return !proc.Alive(pid) }), e.PID)
+	g.exiting = append(slices.DeleteFunc(g.exiting, func(pid int) bool { return !g.procs.alive(pid) }), e.PID)
 	g.keepHolder(e)
 	return true
 }
@@ -202,7 +202,7 @@ func (g *generations) handOver() (older []*elder) {
 // have not been told before, and whether one more can be started now. Where it is patient, it tells none while links
 // are on their way: they may be those of the oldest, or of generations that are gone.
 func (g *generations) hurry(most int, patient bool) (told []*elder, room bool) {
-	g.coming = slices.DeleteFunc(g.coming, func(p Peer) bool { return p.PID > 0 && !proc.Alive(p.PID) })
+	g.coming = slices.DeleteFunc(g.coming, func(p Peer) bool { return p.PID > 0 && !g.procs.alive(p.PID) })
 	excess := len(g.older) + len(g.coming) + 2 - most
 	if patient && len(g.coming) > 0 {
 		return nil, excess <= 0
@@ -210,7 +210,7 @@ func (g *generations) hurry(most int, patient bool) (told []*elder, room bool) {
 	for _, e := range g.older[:min(max(0, excess), len(g.older))] {
 		switch {
 		case e.Phase == Stopped:
-			if e.end() {
+			if e.end(g.procs) {
 				told = append(told, e)
 			}
 		case !e.Hurried:
@@ -242,9 +242,9 @@ func (g *generations) links() (all []*link.Link) {
 }
 
 // awaitExits waits for processes whose links have ended: they may take a moment longer.
-func awaitExits(ctx context.Context, pids []int) {
+func awaitExits(ctx context.Context, all processes, pids []int) {
 	for until := time.Now().Add(lastWords); ctx.Err() == nil && time.Now().Before(until) &&
-		slices.ContainsFunc(pids, proc.Alive); {
+		slices.ContainsFunc(pids, all.alive); {
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/baton-go/baton/drain/internal/proc"
 	"github.com/baton-go/baton/drain/internal/work"
 )
 
@@ -139,7 +138,7 @@ func (g *generations) heldBy(name string) int {
 // dropHolders forgets the processes that are gone.
 func (g *generations) dropHolders() {
 	g.holders = slices.DeleteFunc(g.holders, func(h holder) bool {
-		return !proc.Alive(h.PID) || !h.Until.IsZero() && time.Now().After(h.Until)
+		return !g.procs.alive(h.PID) || !h.Until.IsZero() && time.Now().After(h.Until)
 	})
 }
 

@@ -43,7 +43,7 @@ func TestLeadRefusesWhatCannotBeSaid(t *testing.T) {
 // The fullest that can be said of leads is little of what a message may have.
 func TestLeadsFitIntoAMessage(t *testing.T) {
 	t.Parallel()
-	var g generations
+	g := generations{procs: osProcesses{}}
 	var names []string
 	for i := range maxLeads {
 		names = append(names, strings.Repeat("\x01", maxLeadName-2)+fmt.Sprintf("%02d", i))
@@ -84,7 +84,7 @@ func TestLeadIsHeldUp(t *testing.T) {
 		{"a process whose number is another's", nil, []holder{{PID: here, Until: past}}, nil},
 		{"a process that has time", nil, []holder{{PID: here, Until: future}, {PID: gone}}, []string{"one", "two"}},
 	} {
-		g := generations{older: c.older, holders: c.holders}
+		g := generations{procs: osProcesses{}, older: c.older, holders: c.holders}
 		g.dropHolders()
 		var held []string
 		for _, name := range []string{"one", "two"} {

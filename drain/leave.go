@@ -322,5 +322,5 @@ func (r *runner) flush() {
 func (r *runner) die(sig os.Signal) {
 	r.manager.close()
 	r.sayLast()
-	resetAndRaise(sig)
+	r.os.die(sig)
 }

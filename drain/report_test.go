@@ -13,7 +13,8 @@ import (
 // reporting is the part of a generation that reports, with a loop.
 func reporting(t *testing.T, send func(Peer)) *runner {
 	r := &runner{
-		inbox: newInbox(), set: listener.New(listener.Config{}), work: work.NewGroup(ErrDraining), os: &system{},
+		inbox: newInbox(), set: listener.New(listener.Config{}), work: work.NewGroup(ErrDraining),
+		os: &system{processes: osProcesses{}},
 		state: machine.State{Setting: machine.Setting{Generation: 7}, Phase: machine.Draining, Since: time.Now(),
 			Deadline: time.Now().Add(time.Hour)},
 	}

@@ -42,7 +42,7 @@ func alone(t testing.TB, phase machine.Phase, set ...func(*runner)) (*Service, n
 	}
 	in := newInbox()
 	s.assemble(in, newSignals(s.cfg.Signals, in.ended), origin{
-		os: &system{pid: os.Getpid(), inherits: true}, generation: 2,
+		os: &system{processes: osProcesses{}, pid: os.Getpid(), inherits: true}, generation: 2,
 	})
 	ln, err := s.set.Listen("unix", t.TempDir()+"/s") // one whose close takes no time
 	if err != nil {

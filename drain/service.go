@@ -93,7 +93,12 @@ func begin(cfg Config) (*Service, error) {
 	if inherits() {
 		heardOld = s.cfg.Signals.endEarly()
 	}
-	o, sysErr := inherit(&s.cfg)
+	sys, sysErr := newSystem()
+	sys.processes = osProcesses{&sys}
+	o := origin{os: &sys}
+	if sysErr == nil {
+		o, sysErr = inherit(&s.cfg, &sys)
+	}
 	err = cmp.Or(err, sysErr)
 	heardOld()
 	watching.Wait()
@@ -174,12 +179,8 @@ func (o origin) noSwap() string {
 }
 
 // inherit takes over from the generation that has started this process.
-func inherit(cfg *Config) (o origin, err error) {
-	sys, err := newSystem()
-	o.os = &sys
-	if err != nil {
-		return o, err
-	}
+func inherit(cfg *Config, sys *system) (o origin, err error) {
+	o.os = sys
 	if o.keeper, err = sys.keeper(); err != nil {
 		return o, fmt.Errorf("drain: %w", err)
 	}
@@ -246,7 +247,7 @@ func (s *Service) assemble(in inbox, signals *signals, o origin) {
 		manager: newManager(in, log, !o.os.inherits),
 		control: newControl(s.cfg.ControlSocket, log, s, o.os.pid),
 		lines:   lines{Logger: log, said: make(map[string]bool)},
-		others:  generations{starter: o.starter, parent: o.starter, holders: o.os.holders},
+		others:  generations{procs: o.os.processes, starter: o.starter, parent: o.starter, holders: o.os.holders},
 		state: machine.New(machine.Setting{
 			Generation: o.generation, Heir: o.os.inherits, Linked: o.starter != nil,
 			Trusts: o.starter != nil && o.starter.peer.can(canServe), NoSwap: noSwap,

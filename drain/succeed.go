@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/baton-go/baton/drain/internal/lifecycle"
-	"github.com/baton-go/baton/drain/internal/link"
 	"github.com/baton-go/baton/drain/internal/machine"
 	"github.com/baton-go/baton/drain/internal/owned"
 	"github.com/baton-go/baton/drain/internal/process"
@@ -242,7 +241,7 @@ func (r *runner) inheritStates(names []string, files []*os.File) {
 }
 
 func (r *runner) olderJoins(said elderSaid) {
-	l, err := link.Open(said.files[0])
+	l, err := r.os.open(said.files[0])
 	if err != nil {
 		return
 	}

@@ -114,7 +114,7 @@ func (sw *swap) released() (b bequest) {
 func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, string) error) error {
 	select {
 	case <-sw.room:
-		awaitExits(sw.ctx, sw.exiting)
+		awaitExits(sw.ctx, sys, sw.exiting)
 	case <-sw.ctx.Done():
 		return errNotStarted
 	}
@@ -126,7 +126,7 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 			return fmt.Errorf("Config.Preflight: %w", err)
 		}
 	}
-	near, far, err := link.Pair()
+	near, far, err := sys.pair()
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (sw *swap) launch(in inbox, sys *system, preflight func(context.Context, st
 	var c child
 	if err == nil {
 		sw.started = time.Now()
-		c, err = sys.startChild(far, func() bool { return !near.Hung() }, sw.hearOut)
+		c, err = sys.start(far, func() bool { return !near.Hung() }, sw.hearOut)
 	}
 	if err != nil {
 		_ = near.Close()

@@ -15,6 +15,7 @@ import (
 
 // system is a platform where a process can't hand its sockets over.
 type system struct {
+	processes
 	pid      int
 	binary   string
 	fds      listener.Fds // nil
@@ -37,9 +38,11 @@ func (*system) predecessor() (*link.Link, message, error) { return nil, message{
 func (*system) startChild(*os.File, func() bool, func()) (child, error) {
 	return nil, errors.ErrUnsupported
 }
-func (*system) dir() string  { return "" }
-func (*system) ready() error { return nil }
-func (*system) part() part   { return part{} }
+func (*system) takeLink() (*link.Link, error) { return nil, nil }
+
+func (*system) dir() string      { return "" }
+func (*system) flipReady() error { return nil }
+func (*system) part() part       { return part{} }
 
 func (*system) scorePart(*slog.Logger) part { return part{} }
 

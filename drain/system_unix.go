@@ -26,6 +26,7 @@ const helloWithin = 5 * time.Second
 
 // system is the part of the operating system that a Service acts on.
 type system struct {
+	processes
 	pid      int
 	binary   string              // absolute
 	flip     *tableflip.Upgrader // says that this process is ready
@@ -67,6 +68,19 @@ func newSystem() (sys system, err error) {
 // keeper returns the end of the keeper's socket pair, or nil if there is none.
 func (sys *system) keeper() (*os.File, error) { return keeper.File(sys.files) }
 
+// takeLink is processes.parent.
+func (sys *system) takeLink() (*link.Link, error) {
+	f := sys.files.Take(linkName)
+	if f == nil {
+		return nil, nil
+	}
+	l, err := link.Open(f)
+	if err != nil {
+		return nil, fmt.Errorf("drain: %w", err)
+	}
+	return l, nil
+}
+
 // predecessor returns what the generation that has started this process says of itself, and the link
 // to it; nil where none of this library has.
 func (sys *system) predecessor() (*link.Link, message, error) {
@@ -74,13 +88,9 @@ func (sys *system) predecessor() (*link.Link, message, error) {
 	if !sys.inherits {
 		return nil, hello, nil
 	}
-	f := sys.files.Take(linkName)
-	if f == nil {
-		return nil, hello, nil
-	}
-	l, err := link.Open(f)
-	if err != nil {
-		return nil, hello, fmt.Errorf("drain: %w", err)
+	l, err := sys.parent()
+	if l == nil || err != nil {
+		return nil, hello, err
 	}
 	late := time.AfterFunc(helloWithin, func() { _ = l.Close() })
 	files, err := l.Receive(&hello)
@@ -125,8 +135,8 @@ func (sys *system) strange() []string {
 // dir is the name of the folder in which the next generation is started.
 func (*system) dir() string { return process.Self.Dir }
 
-// ready tells the process that has started this one that it is ready.
-func (sys *system) ready() error { return sys.flip.Ready() }
+// flipReady is processes.ready.
+func (sys *system) flipReady() error { return sys.flip.Ready() }
 
 // over makes the next Service of this process one that no other process has started.
 func (*system) over() { process.Over() }

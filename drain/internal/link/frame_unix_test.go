@@ -39,7 +39,7 @@ func TestReceiveOfWhatIsNoFrame(t *testing.T) {
 			a, b := pair(t)
 			before := openFDs(t)
 			a.raw(t, c.data, c.fds...)
-			_ = a.conn.CloseWrite()
+			_ = a.conn.(socket).CloseWrite()
 			var w word
 			files, err := b.Receive(&w)
 			closeAll(files)
@@ -82,7 +82,7 @@ func FuzzReceive(f *testing.F) {
 		}
 		before := openFDs(t)
 		a.raw(t, data, rights...)
-		_ = a.conn.CloseWrite()
+		_ = a.conn.(socket).CloseWrite()
 		for {
 			var msg json.RawMessage
 			files, err := b.Receive(&msg)

@@ -15,7 +15,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -34,7 +33,7 @@ var ErrPaused = errors.New("link: paused")
 
 // Link is one end. Send and Post may be called from any goroutine, Receive from one.
 type Link struct {
-	conn *net.UnixConn
+	conn Stream
 	out  outbox
 
 	pause   sync.Mutex // guards what follows, and the read deadline
@@ -98,8 +97,11 @@ func Open(f *os.File) (*Link, error) {
 		_ = nc.Close()
 		return nil, fmt.Errorf("link: a %s connection instead of a unix stream", nc.LocalAddr().Network())
 	}
-	return &Link{conn: uc, out: outbox{conn: uc}}, nil
+	return Over(socket{uc}), nil
 }
+
+// Over makes a Link of a stream, which it closes with itself.
+func Over(s Stream) *Link { return &Link{conn: s, out: outbox{conn: s}} }
 
 // Close closes this end. What the other side has sent and Receive has not returned is lost.
 func (l *Link) Close() error { return l.conn.Close() }
@@ -126,16 +128,11 @@ func Files(fds []int) (files []*os.File) {
 // ReceiveFDs is Receive for bare descriptors. To make a file of a socket takes four system calls, and four to close it.
 func (l *Link) ReceiveFDs(msg any) ([]int, error) {
 	var head [8]byte
-	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
 	l.await()
 	defer l.between()
-	n, oobn, err := l.readHead(head[:], oob)
-	files, rightsErr := takeRights(oob[:oobn])
-	switch {
-	case err != nil:
+	n, files, err := l.readHead(head[:])
+	if err != nil {
 		return files, err
-	case rightsErr != nil:
-		return files, fmt.Errorf("link: receive: %w", rightsErr)
 	}
 	if err := l.readRest(head[n:]); err != nil {
 		return files, err
@@ -156,20 +153,20 @@ func (l *Link) ReceiveFDs(msg any) ([]int, error) {
 }
 
 // readHead reads the first bytes of a frame. Only before them can a Receive be paused.
-func (l *Link) readHead(head, oob []byte) (n, oobn int, err error) {
-	n, oobn, _, _, err = l.conn.ReadMsgUnix(head, oob)
+func (l *Link) readHead(head []byte) (n int, files []int, err error) {
+	n, files, err = l.conn.ReadFDs(head)
 	l.pause.Lock()
 	defer l.pause.Unlock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, 0, ErrPaused
+		return 0, files, ErrPaused
 	case err != nil && !errors.Is(err, io.EOF):
-		return 0, 0, fmt.Errorf("link: receive: %w", err)
+		return 0, files, fmt.Errorf("link: receive: %w", err)
 	case n == 0:
-		return 0, oobn, io.EOF
+		return 0, files, io.EOF
 	}
 	l.inFrame = true
-	return n, oobn, l.limitLocked()
+	return n, files, l.limitLocked()
 }
 
 // limitLocked has the read that is under way, and the next ones, wait as long as they may.
@@ -211,26 +208,6 @@ func (l *Link) between() {
 	}
 }
 
-func takeRights(oob []byte) (all []int, err error) {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range msgs {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			if runtime.GOOS != "linux" { // where package net asks for it
-				unix.CloseOnExec(fd)
-			}
-		}
-		all = append(all, fds...)
-	}
-	return all, nil
-}
-
 // Finish makes Receive return io.EOF once it has returned what has arrived, although others hold the other end open.
 func (l *Link) Finish() { _ = l.conn.CloseRead() }
 
@@ -258,27 +235,8 @@ func (l *Link) Quiet() bool {
 	if !l.waiting || l.inFrame {
 		return false
 	}
-	events, err := l.poll(unix.POLLIN)
-	return err == nil && events == 0
+	return l.conn.Calm()
 }
 
 // Hung tells whether the other end is closed everywhere; what has arrived may not have been received.
-func (l *Link) Hung() bool {
-	events, err := l.poll(0)
-	return err != nil || events&(unix.POLLHUP|unix.POLLERR) != 0
-}
-
-// poll returns what is true of this end now. The error says that it is closed.
-func (l *Link) poll(events int16) (int16, error) {
-	rc, err := l.conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	poll := []unix.PollFd{{Events: events}}
-	err = rc.Control(func(fd uintptr) {
-		poll[0].Fd = int32(fd)
-		for _, err := unix.Poll(poll, 0); err == unix.EINTR; _, err = unix.Poll(poll, 0) {
-		}
-	})
-	return poll[0].Revents, err
-}
+func (l *Link) Hung() bool { return l.conn.Hung() }

@@ -65,7 +65,7 @@ func (l *Link) raw(t testing.TB, data []byte, fds ...int) {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	if _, _, err := l.conn.WriteMsgUnix(data, rights, nil); err != nil {
+	if _, _, err := l.conn.(socket).WriteMsgUnix(data, rights, nil); err != nil {
 		t.Fatal(err)
 	}
 }

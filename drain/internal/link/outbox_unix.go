@@ -3,20 +3,16 @@
 package link
 
 import (
-	"cmp"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Patience is how long Send waits for a peer that doesn't read.
@@ -27,7 +23,7 @@ const maxWaiting = 4096
 
 // outbox writes frames, one after another, in the order in which they come.
 type outbox struct {
-	conn *net.UnixConn
+	conn Stream
 
 	mu      sync.Mutex // guards what follows
 	writing bool       // a goroutine writes, and looks at waiting before it ends
@@ -249,27 +245,7 @@ func (o *outbox) write(f *parcel) error {
 	}
 	defer clear(f.data)
 	_ = o.conn.SetWriteDeadline(f.by)
-	rc, err := o.conn.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("link: send: %w", err)
-	}
-	sent := 0
-	ended := rc.Write(func(fd uintptr) bool {
-		// For this call alone: the owner of a connection is not to wait for a peer that reads nothing.
-		err = withFDs(f.files, nil, func(files []int) error {
-			var rights []byte
-			if len(files) > 0 {
-				rights = unix.UnixRights(files...)
-			}
-			n, err := unix.SendmsgN(int(fd), f.data, rights, nil, 0)
-			for ; err == unix.EINTR; n, err = unix.SendmsgN(int(fd), f.data, rights, nil, 0) {
-			}
-			sent = n
-			return err
-		})
-		return !errors.Is(err, unix.EAGAIN)
-	})
-	err = cmp.Or(ended, err)
+	sent, err := o.conn.WriteFDs(f.data, f.files)
 	if err == nil && sent < len(f.data) {
 		_, err = o.conn.Write(f.data[sent:])
 	}
@@ -280,20 +256,6 @@ func (o *outbox) write(f *parcel) error {
 		return fmt.Errorf("link: send: %w", err)
 	}
 	return nil
-}
-
-// withFDs calls f while the descriptors of all files are held open.
-func withFDs(files []syscall.Conn, fds []int, f func([]int) error) error {
-	if len(files) == 0 {
-		return f(fds)
-	}
-	rc, err := files[0].SyscallConn()
-	if err != nil {
-		return err
-	}
-	var inner error
-	err = rc.Control(func(fd uintptr) { inner = withFDs(files[1:], append(fds, int(fd)), f) })
-	return errors.Join(err, inner)
 }
 
 // Flush waits until everything that was posted is sent, at most for the time given.

@@ -53,6 +53,9 @@ func (o *Origin) namesDir(path string) bool {
 
 // NameDir gives the working folder another name, if it is one: the generation before may know it by a link.
 func (o *Origin) NameDir(path string) {
+	if path == o.Dir {
+		return
+	}
 	if dir, err := os.Stat(o.Dir); err == nil && filepath.IsAbs(path) {
 		if info, err := os.Stat(path); err == nil && os.SameFile(dir, info) {
 			o.Dir = path
