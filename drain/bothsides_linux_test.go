@@ -76,12 +76,15 @@ func (o ownerOf) Release(_ context.Context, w io.Writer) (err error) {
 type scene struct {
 	begins func(*play, *actor)
 	swaps  int
+	most   int // Config.MaxGenerations; 0: the default
 }
 
 var scenes = map[string]scene{
-	"plain": {func(*play, *actor) {}, 1},
-	"owner": {func(p *play, a *actor) { p.must(a.svc.Own("state", ownerOf{a, p.only("the state")})) }, 1},
-	"lead": {func(p *play, a *actor) {
+	"plain": {begins: func(*play, *actor) {}, swaps: 1},
+	"owner": {begins: func(p *play, a *actor) {
+		p.must(a.svc.Own("state", ownerOf{a, p.only("the state")}))
+	}, swaps: 1},
+	"lead": {begins: func(p *play, a *actor) {
 		p.must(a.svc.Lead("cron", func(ctx context.Context) {
 			o := p.only("the lead")
 			p.mu.Lock()
@@ -93,21 +96,25 @@ var scenes = map[string]scene{
 			o.leave(a)
 			p.mu.Unlock()
 		}))
-	}, 2},
-	"work": {func(p *play, a *actor) {
-		p.must(a.svc.Go("job", func(ctx context.Context) {
-			select {
-			case <-a.svc.DrainStarted():
-				time.Sleep(20 * time.Second)
-			case <-ctx.Done():
-			}
-		}))
-	}, 3},
+	}, swaps: 2},
+	"work":  {begins: longJob, swaps: 3},
+	"crowd": {begins: longJob, swaps: 4, most: 3},
+}
+
+// longJob outlasts its generation.
+func longJob(p *play, a *actor) {
+	p.must(a.svc.Go("job", func(ctx context.Context) {
+		select {
+		case <-a.svc.DrainStarted():
+			time.Sleep(20 * time.Second)
+		case <-ctx.Done():
+		}
+	}))
 }
 
 // perform plays a scene, with what happens at a message, and then some more time.
 func (sc scene) perform(t *testing.T, at map[int]func(*letter)) *play {
-	p := newPlay(t, Config{})
+	p := newPlay(t, Config{MaxGenerations: sc.most})
 	p.begins = func(a *actor) { sc.begins(p, a) }
 	p.at = at
 	go p.fork(nil, nil).main()
@@ -119,7 +126,7 @@ func (sc scene) perform(t *testing.T, at map[int]func(*letter)) *play {
 				go func() { defer close(done); _ = a.service().Swap(context.Background()) }()
 				select {
 				case <-done:
-				case <-time.After(5 * time.Second):
+				case <-time.After(30 * time.Second):
 				}
 				break
 			}
@@ -143,7 +150,7 @@ var faults = map[string]func(*letter){
 	"its reader takes 900 ms":   func(m *letter) { m.late = 900 * time.Millisecond },
 	"its reader takes 2 s":      func(m *letter) { m.late = 2 * time.Second },
 	"its reader takes 4 s":      func(m *letter) { m.late = 4 * time.Second },
-	theLinkEnds:                 func(m *letter) { m.cut, m.peer.cut = true, true; m.moved.Broadcast() },
+	theLinkEnds:                 func(m *letter) { m.cut, m.peer.cut, m.lost = true, true, true; m.moved.Broadcast() },
 	"stop comes to its sender":  func(m *letter) { m.from.gets(machine.Stop, os.Interrupt) },
 	"stop comes to its reader":  func(m *letter) { m.to.gets(machine.Stop, os.Interrupt) },
 	"swap comes to its sender":  func(m *letter) { m.from.gets(machine.Swap, syscall.SIGHUP) },

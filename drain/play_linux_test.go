@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,8 @@ type play struct {
 	story []string
 	one   map[string]*onlyOne
 
+	lost bool // a link between two that live
+
 	mayStop, stops bool // a signal to stop may have come, has come to a process that heeds it
 	killed         int
 	dark           bool // what served was killed, and no newer process was there
@@ -69,6 +72,7 @@ type actor struct {
 	free   bool // was released
 	serves bool // has said so, and has not exited
 	doors  bool // are open: it accepts
+	hurry  bool // was told to leave soon
 	how    error
 }
 
@@ -173,6 +177,19 @@ func (a *actor) opens(is bool) {
 	}
 }
 
+// hurries is told that the process tells another one to leave soon: the oldest that it knows, since there are too many.
+func (a *actor) hurries(to *actor) {
+	if to == nil {
+		return
+	}
+	to.hurry = true
+	for _, h := range a.has {
+		if b := h.peer.reader(); !h.closed && b != nil && b.pid < to.pid && !b.hurry && !b.gone {
+			a.wrong("%d is told to leave before %d", to.pid, b.pid)
+		}
+	}
+}
+
 // leaves ends what the process has, and tells whether it was alive. What remains of the Service finds all its links
 // closed, and nobody hears of it. The caller holds mu.
 func (a *actor) leaves(how error) bool {
@@ -250,10 +267,11 @@ func (a *actor) gets(v machine.Verb, sig os.Signal) {
 		at := time.Now()
 		a.mayStop = a.mayStop || v == machine.Stop
 		go func() {
-			heeded := s.run.post(machine.Signaled{Verb: v, Signal: sig, At: at}) && s.Status().Phase != Stopped
+			came, st := s.run.post(machine.Signaled{Verb: v, Signal: sig, At: at}), s.Status()
+			late := st.Phase == Draining && at.Sub(st.Since) > machine.ForwardTime
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.stops = a.stops || v == machine.Stop && heeded
+			a.stops = a.stops || v == machine.Stop && came && st.Phase != Stopped && !late
 		}()
 	}
 }
@@ -335,6 +353,10 @@ func (a *actor) start(far *os.File, _ func() bool, settle func()) (child, error)
 	}
 	e := a.endOf(far)
 	next := a.fork(a, settle)
+	alive := slices.DeleteFunc(slices.Clone(a.all), func(b *actor) bool { return b.gone })
+	if most := a.svc.cfg.MaxGenerations; len(alive) > most && a.killed == 0 && !a.lost {
+		a.wrong("%d processes live; want %d at most", len(alive), most)
+	}
 	e.flying--
 	next.ln = link.Over(next.take(e))
 	go next.main()
@@ -517,7 +539,14 @@ func (h *handle) WriteFDs(b []byte, files []syscall.Conn) (int, error) {
 	if h.closed || h.isHung() {
 		return 0, syscall.EPIPE
 	}
-	h.of.serves = h.of.serves || strings.Contains(words(b), `"kind":"serving"`)
+	var said message
+	_ = json.Unmarshal(b[min(8, len(b)):], &said)
+	switch said.Kind {
+	case kindServing:
+		h.of.serves = true
+	case kindHurry:
+		h.of.hurries(m.to)
+	}
 	var fds []int
 	for _, f := range files {
 		fd := -1
