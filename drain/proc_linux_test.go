@@ -124,6 +124,7 @@ func (g *gen) starve(spare string) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
+	was := limit
 	limit.Cur = uint64(first.Fd()) + 32
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
@@ -141,7 +142,7 @@ func (g *gen) starve(spare string) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.hogs, g.limit = hogs, limit
+	g.hogs, g.limit = hogs, was
 	if n == 0 {
 		limit.Cur = 3
 	}

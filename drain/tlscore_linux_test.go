@@ -41,7 +41,7 @@ func (s *service) cores() (all [][]byte) {
 // connections has no secret in that account either, while its memory has what it needs to go on with them, as that of
 // any server over TLS. Copies that Go makes of keys are not spoken of.
 func TestSecretsOfTLSInACrash(t *testing.T) {
-	s := start(t, tlsPlan(t, plan{}), func(s *service, cmd *exec.Cmd) {
+	s := start(t, tlsPlan(t, plan{DrainTimeout: 4 * hung}), func(s *service, cmd *exec.Cmd) {
 		cmd.Dir = s.dir
 		cmd.Env = append(cmd.Env, "GOTRACEBACK=crash")
 	})
