@@ -74,27 +74,27 @@ func (o ownerOf) Release(_ context.Context, w io.Writer) (err error) {
 
 // scene is what the program of a play is, and how often it is swapped.
 type scene struct {
-	begins func(*play, *actor)
+	begins func(*actor)
 	swaps  int
 	most   int // Config.MaxGenerations; 0: the default
 }
 
 var scenes = map[string]scene{
-	"plain": {begins: func(*play, *actor) {}, swaps: 1},
-	"owner": {begins: func(p *play, a *actor) {
-		p.must(a.svc.Own("state", ownerOf{a, p.only("the state")}))
+	"plain": {begins: func(*actor) {}, swaps: 1},
+	"owner": {begins: func(a *actor) {
+		a.must(a.svc.Own("state", ownerOf{a, a.only("the state")}))
 	}, swaps: 1},
-	"lead": {begins: func(p *play, a *actor) {
-		p.must(a.svc.Lead("cron", func(ctx context.Context) {
-			o := p.only("the lead")
-			p.mu.Lock()
+	"lead": {begins: func(a *actor) {
+		a.must(a.svc.Lead("cron", func(ctx context.Context) {
+			o := a.only("the lead")
+			a.mu.Lock()
 			o.enter(a)
-			p.mu.Unlock()
+			a.mu.Unlock()
 			<-ctx.Done()
 			time.Sleep(300 * time.Millisecond)
-			p.mu.Lock()
+			a.mu.Lock()
 			o.leave(a)
-			p.mu.Unlock()
+			a.mu.Unlock()
 		}))
 	}, swaps: 2},
 	"work":  {begins: longJob, swaps: 3},
@@ -102,8 +102,8 @@ var scenes = map[string]scene{
 }
 
 // longJob outlasts its generation.
-func longJob(p *play, a *actor) {
-	p.must(a.svc.Go("job", func(ctx context.Context) {
+func longJob(a *actor) {
+	a.must(a.svc.Go("job", func(ctx context.Context) {
 		select {
 		case <-a.svc.DrainStarted():
 			time.Sleep(20 * time.Second)
@@ -115,8 +115,7 @@ func longJob(p *play, a *actor) {
 // perform plays a scene, with what happens at a message, and then some more time.
 func (sc scene) perform(t *testing.T, at map[int]func(*letter)) *play {
 	p := newPlay(t, Config{MaxGenerations: sc.most})
-	p.begins = func(a *actor) { sc.begins(p, a) }
-	p.at = at
+	p.begins, p.at = sc.begins, at
 	go p.fork(nil, nil).main()
 	time.Sleep(time.Minute)
 	for range sc.swaps {
@@ -162,7 +161,7 @@ var faults = map[string]func(*letter){
 // isRight checks what a play has come to: one process serves, and can be swapped, unless all were told to stop.
 func (p *play) isRight() {
 	p.t.Helper()
-	p.right()
+	p.wantNothingWrong()
 	left := p.alive()
 	p.mu.Lock()
 	mayStop, stops, killed, dark := p.mayStop, p.stops, p.killed, p.dark
@@ -181,7 +180,7 @@ func (p *play) isRight() {
 	if p.main() == one {
 		p.t.Errorf("the next swap has changed nothing\n%s", p.told())
 	}
-	p.right()
+	p.wantNothingWrong()
 }
 
 // length is how many messages a scene has where nothing happens.
@@ -227,7 +226,7 @@ func TestEachFaultAtEachMessage(t *testing.T) {
 	}
 }
 
-// Nor where two things happen.
+// The same holds where two faults come.
 func TestTwoFaultsInASwap(t *testing.T) {
 	t.Parallel()
 	defer onStage()()

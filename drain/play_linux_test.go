@@ -83,7 +83,7 @@ func onStage() (over func()) {
 
 // newPlay is called in a bubble, by a test that is onStage.
 func newPlay(t testing.TB, cfg Config) *play {
-	p := &play{t: t, cfg: cfg, begins: func(*actor) {}, ends: map[uint64]*end{}, at: map[int]func(*letter){}}
+	p := &play{t: t, cfg: cfg, ends: map[uint64]*end{}, one: map[string]*onlyOne{}}
 	p.moved = sync.NewCond(&p.mu)
 	p.cfg.Signals = &Signals{}
 	return p
@@ -114,14 +114,10 @@ func (a *actor) main() {
 
 func (a *actor) new() error {
 	cfg := a.cfg
-	told := cfg.OnEvent
 	cfg.OnEvent = func(e Event) {
 		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.note("%d %v: %s %v", a.pid, e.Phase, e.Kind, e.Err)
-		a.mu.Unlock()
-		if told != nil {
-			told(e)
-		}
 	}
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	s, err := configure(cfg)
@@ -350,7 +346,7 @@ func (a *actor) start(far *os.File, _ func() bool, settle func()) (child, error)
 	}
 	e := a.endOf(far)
 	next := a.fork(a, settle)
-	alive := slices.DeleteFunc(slices.Clone(a.all), func(b *actor) bool { return b.gone })
+	alive := a.aliveLocked()
 	if most := a.svc.cfg.MaxGenerations; len(alive) > most && a.killed == 0 && !a.lost {
 		a.wrong("%d processes live; want %d at most", len(alive), most)
 	}
@@ -404,9 +400,6 @@ func (p *play) must(err error) {
 func (p *play) only(what string) *onlyOne {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.one == nil {
-		p.one = map[string]*onlyOne{}
-	}
 	if p.one[what] == nil {
 		p.one[what] = &onlyOne{what: what}
 	}
@@ -419,8 +412,8 @@ func (p *play) wrong(format string, args ...any) {
 	p.bad = append(p.bad, fmt.Sprintf(format, args...))
 }
 
-// right fails the test if something was wrong.
-func (p *play) right() {
+// wantNothingWrong fails the test if something was.
+func (p *play) wantNothingWrong() {
 	p.t.Helper()
 	p.mu.Lock()
 	bad := p.bad
@@ -433,6 +426,10 @@ func (p *play) right() {
 func (p *play) alive() []*actor {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.aliveLocked()
+}
+
+func (p *play) aliveLocked() []*actor {
 	return slices.DeleteFunc(slices.Clone(p.all), func(a *actor) bool { return a.gone })
 }
 

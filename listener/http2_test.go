@@ -132,6 +132,12 @@ func (c *h2) read() (f frameRead, err error) {
 	return f, err
 }
 
+// asks tells whether f is a PING to be answered.
+func (f frameRead) asks() bool { return f.kind == h2frame.TypePing && f.flags&h2frame.FlagAck == 0 }
+
+// answers tells whether f may belong to an answer: DATA, HEADERS, WINDOW_UPDATE, SETTINGS.
+func (f frameRead) answers() bool { return f.kind <= 1 || f.kind == 8 || f.kind == 4 }
+
 // until reads up to a frame of the kind, and wants nothing but answers before.
 func (c *h2) until(kind byte) frameRead {
 	c.t.Helper()
@@ -143,9 +149,9 @@ func (c *h2) until(kind byte) frameRead {
 	for {
 		f := c.next()
 		switch {
-		case f.kind == kind && (kind != h2frame.TypePing || f.flags&h2frame.FlagAck == 0):
+		case f.kind == kind && (kind != h2frame.TypePing || f.asks()):
 			return f
-		case f.kind > 1 && f.kind != 8 && f.kind != 4: // DATA, HEADERS, WINDOW_UPDATE, SETTINGS
+		case !f.answers():
 			c.t.Fatalf("want a frame of kind %d, got %+v", kind, f)
 		}
 	}
@@ -180,9 +186,9 @@ func (c *h2) wantAnswer(stream uint32, body string) {
 	c.t.Helper()
 	for !c.ended[stream] {
 		switch f := c.next(); {
-		case f.kind == h2frame.TypePing && f.flags&h2frame.FlagAck == 0:
+		case f.asks():
 			c.pings = append(c.pings, f)
-		case f.kind > 1 && f.kind != 8 && f.kind != 4: // as in until
+		case !f.answers():
 			c.t.Fatalf("want an answer, got %+v", f)
 		}
 	}
@@ -196,7 +202,7 @@ func (c *h2) goesOn(stream uint32, body string) {
 	c.t.Helper()
 	for !c.ended[stream] {
 		switch f := c.next(); {
-		case f.kind == h2frame.TypePing && f.flags&h2frame.FlagAck == 0:
+		case f.asks():
 			c.frame(h2frame.TypePing, h2frame.FlagAck, 0, f.payload)
 		case f.kind == h2frame.TypeGoAway && binary.BigEndian.Uint32(f.payload) < stream:
 			c.t.Fatalf("GOAWAY for streams above %d", binary.BigEndian.Uint32(f.payload))
