@@ -119,15 +119,7 @@ func (c *control) finish() {
 		return
 	}
 	<-c.shut
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.busy.Wait()
-	}()
-	select {
-	case <-done:
-	case <-time.After(lastAnswers):
-	}
+	within(lastAnswers, c.busy.Wait)
 	_ = c.srv.Close() // Shutdown would drop what it reads from now on
 }
 

@@ -197,17 +197,12 @@ func (r *runner) finish(e machine.Finish) {
 		r.set.Close()
 		r.work.End()
 		r.servers.close()
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
+		if !within(lastWords, func() {
 			if prepared != nil {
 				<-prepared
 			}
 			r.parts.end(endingOf(e))
-		}()
-		select {
-		case <-ended:
-		case <-time.After(lastWords):
+		}) {
 			r.cfg.Logger.Warn("a disk does not answer: files of this process may stay behind")
 		}
 		r.post(closed(e))

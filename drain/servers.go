@@ -97,18 +97,13 @@ func (s *servers) list() []server {
 func (s *servers) close() {
 	s.Lock()
 	s.closed = true
-	all, closed := s.all, make(chan struct{})
+	all := s.all
 	s.Unlock()
-	go func() {
-		defer close(closed)
+	within(lastWords, func() {
 		for _, srv := range all {
 			_ = srv.Close()
 		}
-	}()
-	select {
-	case <-closed:
-	case <-time.After(lastWords):
-	}
+	})
 }
 
 // listenGate is closed when it is too late to listen: the sockets are those that the generation after
