@@ -10,6 +10,9 @@ import (
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
+	if c.move.postponed.Load() { // its reader closes it then, or the end of this process
+		return nil
+	}
 	if c.set.forceClosing.Load() { // it is about to be closed, see cut
 		go func() { _ = c.close(true) }()
 		return nil
@@ -39,12 +42,21 @@ func (c *conn) close(force bool) error {
 			c.lingeringClose()
 		}
 	}
-	if c.move.shared.Load() && !c.move.done.Load() {
+	if !c.move.done.Load() && (c.move.shared.Load() || c.isHeldByElder()) {
 		c.shutdownBoth()
 	}
 	err := c.Conn.Close()
 	c.set.remove(c)
 	return err
+}
+
+// heldTime is more than the process before this one takes to close its descriptors of what it has handed over, while
+// it hands over thousands.
+const heldTime = 10 * time.Second
+
+// isHeldByElder tells whether the process that has handed c over may still have a descriptor of it.
+func (c *conn) isHeldByElder() bool {
+	return !c.adopted.at.IsZero() && time.Since(c.adopted.at) < heldTime
 }
 
 // shutdownBoth ends the connection for the client, though other processes may have a descriptor of

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/baton-go/baton/listener/internal/tlsmove"
 )
@@ -25,8 +26,10 @@ type drainer struct {
 	over     chan struct{} // closed then
 	offers   stack[*offer]
 
-	mu      sync.Mutex // guards what follows
-	pending []*offer   // taken from offers, and to be collected
+	mu        sync.Mutex // guards what follows
+	pending   []*offer   // taken from offers, and to be collected
+	postponed []*offer   // taken by the other process, and their readers wait for catchUp
+	catchesUp bool       // catchUp was called
 }
 
 func newDrainer(s *Set) *drainer {
@@ -57,9 +60,6 @@ func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 		d.refuse()
 	}
 	took = <-o.took
-	c.move.declined.Store(!took)
-	d.moving.Add(-1)
-	signal(d.answered)
 	o.conn, o.http2, o.socket = nil, nil, nil
 	spare.Put(o)
 	return took
@@ -96,9 +96,50 @@ func (d *drainer) refuse() {
 	defer d.mu.Unlock()
 	d.takeLocked()
 	for _, o := range d.pending {
-		o.took <- false
+		d.answer(o, false)
 	}
 	d.pending = nil
+}
+
+// answer answers an offer. What waits for that has it no more.
+func (d *drainer) answer(o *offer, took bool) {
+	o.conn.move.declined.Store(!took)
+	d.moving.Add(-1)
+	signal(d.answered)
+	o.took <- took
+}
+
+// postpone answers an offer of a connection that the other process has, when catchUp says so. To end what a server has
+// of a connection takes longer than to move it: the connections that are still to be moved come first, and a process
+// without requests under way ends before.
+func (d *drainer) postpone(o *offer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.catchesUp || o.http2 != nil || o.conn.state.Load() == 0 {
+		d.answer(o, true)
+		return
+	}
+	o.conn.move.postponed.Store(true)
+	o.conn.set.remove(o.conn)
+	d.moving.Add(-1)
+	signal(d.answered)
+	d.postponed = append(d.postponed, o)
+}
+
+// catchUp has servers end what postpone has left, some at a time: requests that are under way come first.
+func (d *drainer) catchUp() {
+	const some, pause = 64, 2 * time.Millisecond
+	d.mu.Lock()
+	left := d.postponed
+	d.postponed, d.catchesUp = nil, true
+	d.mu.Unlock()
+	for i, o := range left {
+		if i%some == some-1 {
+			time.Sleep(pause)
+		}
+		o.conn.move.postponed.Store(false)
+		o.took <- true
+	}
 }
 
 // signal gives c a value, unless it has one.
@@ -216,7 +257,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 			if ok {
 				tickets, conns = append(tickets, t), append(conns, o.socket)
 			} else {
-				o.took <- false
+				d.answer(o, false)
 			}
 			return !ok
 		})
@@ -236,7 +277,11 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 				}
 			}
 			clear(tickets[i].State)
-			o.took <- ok
+			if ok {
+				d.postpone(o)
+			} else {
+				d.answer(o, false)
+			}
 		}
 		if err != nil {
 			return

@@ -142,6 +142,7 @@ type closing struct {
 // moving is the connection's way to another process.
 type moving struct {
 	done      atomic.Bool // another process has it
+	postponed atomic.Bool // it has, and the server here is not told yet, see drainer.postpone
 	declined  atomic.Bool // another process did not want it
 	shared    atomic.Bool // another process may have a descriptor that it doesn't serve
 	claimed   atomic.Bool // the drainer holds firstReader, and may let go of it

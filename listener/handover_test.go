@@ -245,7 +245,7 @@ func TestOfferThatComesAsTheHandoverEnds(t *testing.T) {
 				for !d.isOver() {
 					for _, o := range d.collect(nil) {
 						taken.Add(1)
-						o.took <- true
+						d.answer(o, true)
 					}
 					runtime.Gosched()
 				}

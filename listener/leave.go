@@ -25,6 +25,9 @@ var errLeft = errors.New("listener: Leave or Close was called before")
 // that never rests as long finds its connection open. Its rest begins when it has received the last
 // answer, or has stopped receiving.
 //
+// What a server has of a connection that was handed over ends a moment later, perhaps after Leave has returned: its
+// goroutine, its descriptor, its http.StateClosed. Adopt's process ends the connection for the client without that.
+//
 // Requests that arrive meanwhile are answered, with "Connection: close". Of several that were sent
 // one behind the other, the last answer says so, as far as that can be seen: in TLS only by ServeTLS.
 //
@@ -93,6 +96,7 @@ func (s *Set) Leave(ctx context.Context, handover Handover, grace time.Duration)
 	d.spreadGoAway(conns, (*h2drain.Conn).Leave)
 	closeForeigns(conns)
 	d.interruptReads(ctx, conns)
+	go d.catchUp()
 	for _, gone := range []func() <-chan struct{}{func() <-chan struct{} { return swept }, s.drained} {
 		select {
 		case <-gone():
