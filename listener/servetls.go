@@ -37,6 +37,7 @@ func (s *Set) TLSListener(srv *http.Server, ln net.Listener, config *tls.Config)
 	}
 	l := &securedListener{
 		fronts: fronts{Listener: ln, set: s}, srv: srv, config: tlsmove.Config(config),
+		next: make(chan net.Conn), spare: make(chan struct{}, spareShakers),
 		ready: make(chan net.Conn), failed: make(chan error), base: context.Background(),
 	}
 	l.life, l.end = context.WithCancel(context.Background())
@@ -62,6 +63,8 @@ type securedListener struct {
 	base   context.Context // the server's; set before the first Accept
 
 	once   sync.Once
+	next   chan net.Conn // to a goroutine that has shaken hands before
+	spare  chan struct{} // has a value for each that waits for next
 	ready  chan net.Conn
 	failed chan error
 	life   context.Context // ends when the server accepts no more, and ends handshakes
@@ -113,7 +116,11 @@ func (l *securedListener) acceptAll() {
 			if c, _ := unwrap(nc); c.adopted.keyed {
 				l.shake(nc) // which takes no handshake: the server has it before an error
 			} else {
-				go l.shake(nc)
+				select {
+				case l.next <- nc:
+				default:
+					go l.shakeOn(nc)
+				}
 			}
 			continue
 		}
@@ -127,6 +134,27 @@ func (l *securedListener) acceptAll() {
 		select {
 		case failed <- err:
 		case <-later:
+		case <-l.life.Done():
+			return
+		}
+	}
+}
+
+// spareShakers is how many goroutines wait for another handshake. A handshake takes a large stack, and a new goroutine
+// comes to it by copies.
+const spareShakers = 8
+
+func (l *securedListener) shakeOn(nc net.Conn) {
+	for {
+		l.shake(nc)
+		select {
+		case l.spare <- struct{}{}:
+		default:
+			return
+		}
+		select {
+		case nc = <-l.next:
+			<-l.spare
 		case <-l.life.Done():
 			return
 		}
