@@ -2,6 +2,7 @@ package drain_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/baton-go/baton/drain"
 )
@@ -138,9 +141,28 @@ func TestSwapToABusyFileFailsAndLosesNothing(t *testing.T) {
 		})
 	})
 	_ = busy.Close()
+	s.awaitUnwritten(s.binary)
 	s.swap()
 	l.end()
 	s.stop()
+}
+
+// awaitUnwritten waits until no process has the file open to write it. One that another test is about to start has the
+// descriptors of this one until it becomes its program.
+func (s *service) awaitUnwritten(path string) {
+	s.Helper()
+	f := have(os.Open(path))(s)
+	defer f.Close()
+	for { // there is no read lease on a file that is open for writing, see F_SETLEASE in fcntl(2)
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			s.Fatal(err)
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 // Wrappers of good programs work, whether they become the program or wait for it.

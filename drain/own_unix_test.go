@@ -637,7 +637,7 @@ func TestOwnersSaveWhenAskedTwiceOnTheWayBack(t *testing.T) {
 	load := s.push("a", 4, 0)
 	load.end()
 	s.beginSwap("Acquire of a waits")
-	s.kill(s.event(2, "proven").PID)
+	_ = syscall.Kill(s.event(2, "proven").PID, syscall.SIGKILL) // or it has waited for PauseMax, and is gone
 	s.tell(s.pgid, syscall.SIGTERM)
 	<-time.After(200 * time.Millisecond) // one that comes sooner counts as the first
 	s.signal(s.pgid, syscall.SIGTERM)
