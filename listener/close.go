@@ -54,9 +54,11 @@ func (c *conn) close(force bool) error {
 // it hands over thousands.
 const heldTime = 10 * time.Second
 
-// isHeldByElder tells whether the process that has handed c over may still have a descriptor of it.
+// isHeldByElder tells whether the process from which c came may still have a descriptor of it, and no other process may
+// have c. What HandOver gives is closed over there at once, or goes on there.
 func (c *conn) isHeldByElder() bool {
-	return !c.adopted.at.IsZero() && time.Since(c.adopted.at) < heldTime
+	return !c.adopted.at.IsZero() && c.adopted.known == nil && time.Since(c.adopted.at) < heldTime &&
+		!c.move.offered.Load() && !c.isHandingOver()
 }
 
 // shutdownBoth ends the connection for the client, though other processes may have a descriptor of

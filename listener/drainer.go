@@ -52,6 +52,7 @@ func (d *drainer) isOver() bool { return d.ended.Load() }
 func (d *drainer) offer(c *conn, http2 []byte) (took bool) {
 	o := spare.Get().(*offer)
 	o.conn, o.http2, o.socket = c, http2, c.Conn.(syscall.Conn)
+	c.move.offered.Store(true)
 	d.moving.Add(1)
 	if d.offers.add(&o.listed) {
 		signal(d.waits)
@@ -104,6 +105,7 @@ func (d *drainer) refuse() {
 // answer answers an offer. What waits for that has it no more.
 func (d *drainer) answer(o *offer, took bool) {
 	o.conn.move.declined.Store(!took)
+	o.conn.move.offered.Store(took)
 	d.moving.Add(-1)
 	signal(d.answered)
 	o.took <- took

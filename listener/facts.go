@@ -141,6 +141,7 @@ type closing struct {
 
 // moving is the connection's way to another process.
 type moving struct {
+	offered   atomic.Bool // another process may have it, or has
 	done      atomic.Bool // another process has it
 	postponed atomic.Bool // it has, and the server here is not told yet, see drainer.postpone
 	declined  atomic.Bool // another process did not want it

@@ -143,6 +143,30 @@ func TestRefusedHandOverChangesNothing(t *testing.T) {
 	}
 }
 
+// A process that closes what it does not take, or does not take after all, closes nothing but its own descriptor.
+func TestClosedByAdoptStaysWhereItWas(t *testing.T) {
+	refusal := errors.New("what is this?")
+	for name, x := range map[string]struct{ adopt, ack error }{
+		"refused": {adopt: refusal}, "withdrawn": {ack: ErrWithdrawn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			one := raw(t, nil)
+			two := raw(t, one)
+			c, nc := one.accept(t)
+			err := one.set.HandOver(nc, nil, func(ticket Ticket, sc syscall.Conn) error {
+				f := dups(t, []syscall.Conn{sc})[0]
+				return errors.Join(refusal, two.set.AdoptOwn(ticket, f, func(nc net.Conn) error {
+					return errors.Join(nc.Close(), x.adopt)
+				}, func(error) error { return x.ack }))
+			})
+			if !errors.Is(err, refusal) {
+				t.Error(err)
+			}
+			wantEcho(t, c, nc)
+		})
+	}
+}
+
 func TestWhatHandOverDoesNotTake(t *testing.T) {
 	one, other := raw(t, nil), raw(t, nil)
 	never := func(Ticket, syscall.Conn) error { t.Error("handed over"); return nil }

@@ -87,3 +87,24 @@ func TestWhatHasMovedEndsHereLater(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 }
+
+// A process that closes what has moved on a moment ago, and does not know yet that it has, ends nothing of it.
+func TestClosedAsItMovesOn(t *testing.T) {
+	one := next(t, nil, &http.Server{})
+	c := idle(t, one)
+	srv := &http.Server{}
+	two := next(t, one, srv)
+	one.leave(t, two)()
+	c.ask("b")
+	two.await(t, "not idle", func(n Counts) bool { return n.Idle == 1 })
+	three := next(t, two, &http.Server{})
+	handTo := two.handTo(three)
+	two.depart(t, func(tickets []Ticket, conns []syscall.Conn) ([]bool, error) {
+		took, err := handTo(tickets, conns)
+		_ = srv.Close()
+		return took, err
+	}, time.Minute)()
+	if g := c.ask("c"); g != "3" {
+		t.Errorf("generation %s answers", g)
+	}
+}
