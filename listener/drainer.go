@@ -102,30 +102,34 @@ func (d *drainer) refuse() {
 	d.pending = nil
 }
 
-// answer answers an offer. What waits for that has it no more.
+// answer answers an offer, at once or by catchUp. What waits for that has it no more.
 func (d *drainer) answer(o *offer, took bool) {
 	o.conn.move.declined.Store(!took)
 	o.conn.move.offered.Store(took)
 	d.moving.Add(-1)
 	signal(d.answered)
-	o.took <- took
+	if !took || !d.postpone(o) {
+		o.took <- took
+	}
 }
 
-// postpone answers an offer of a connection that the other process has, when catchUp says so. To end what a server has
-// of a connection takes longer than to move it: the connections that are still to be moved come first, and a process
-// without requests under way ends before.
-func (d *drainer) postpone(o *offer) {
+// postpone leaves the answer to catchUp, and reports false where it is to be given now. To end what a server has of a
+// connection takes longer than to move it. So those that are still to be moved come first, and a process without
+// requests under way ends before.
+func (d *drainer) postpone(o *offer) bool {
+	c := o.conn
+	if o.http2 != nil || c.state.Load() == 0 {
+		return false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.catchesUp || o.http2 != nil || o.conn.state.Load() == 0 {
-		d.answer(o, true)
-		return
+	if d.catchesUp {
+		return false
 	}
-	o.conn.move.postponed.Store(true)
-	o.conn.set.remove(o.conn)
-	d.moving.Add(-1)
-	signal(d.answered)
+	c.move.postponed.Store(true)
+	c.set.remove(c)
 	d.postponed = append(d.postponed, o)
+	return true
 }
 
 // catchUp has servers end what postpone has left, some at a time: requests that are under way come first.
@@ -279,11 +283,7 @@ func (d *drainer) run(ctx context.Context, handover Handover) {
 				}
 			}
 			clear(tickets[i].State)
-			if ok {
-				d.postpone(o)
-			} else {
-				d.answer(o, false)
-			}
+			d.answer(o, ok)
 		}
 		if err != nil {
 			return

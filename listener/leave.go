@@ -25,8 +25,9 @@ var errLeft = errors.New("listener: Leave or Close was called before")
 // that never rests as long finds its connection open. Its rest begins when it has received the last
 // answer, or has stopped receiving.
 //
-// What a server has of a connection that was handed over ends a moment later, perhaps after Leave has returned: its
-// goroutine, its descriptor, its http.StateClosed. Adopt's process ends the connection for the client without that.
+// A server learns a moment later that a connection was handed over, perhaps after Leave has returned. Then its
+// goroutine ends, its descriptor is closed, and ConnState hears of http.StateClosed. If the process ends first, none of
+// that comes.
 //
 // Requests that arrive meanwhile are answered, with "Connection: close". Of several that were sent
 // one behind the other, the last answer says so, as far as that can be seen: in TLS only by ServeTLS.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,19 +47,15 @@ func TestWhatHasMovedEndsHereLater(t *testing.T) {
 
 	two := next(t, one, &http.Server{})
 	moved, goOn := make(chan string, 1), make(chan struct{})
-	var first sync.Once
+	var begun atomic.Bool
 	handTo := one.handTo(two)
-	wait := one.depart(t, func(tickets []Ticket, conns []syscall.Conn) (took []bool, err error) {
-		waits := true
-		first.Do(func() {
-			took, err = handTo(tickets, conns)
-			moved <- conns[0].(net.Conn).RemoteAddr().String()
-			waits = false
-		})
-		if waits {
+	wait := one.depart(t, func(tickets []Ticket, conns []syscall.Conn) ([]bool, error) {
+		if begun.Swap(true) {
 			<-goOn
-			took, err = handTo(tickets, conns)
+			return handTo(tickets, conns)
 		}
+		took, err := handTo(tickets, conns)
+		moved <- conns[0].(net.Conn).RemoteAddr().String()
 		return took, err
 	}, time.Minute)
 
